@@ -1,0 +1,238 @@
+"""Augmentations: one random draw, applied identically to the real and the synthetic side.
+
+Differentiable siamese augmentation (DSA): Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. One of
+six operations is drawn per class and step. All operations act on standardised samples and fill with zero, the
+mean of the data. The six are written as one path (colour, one resampling, one mask) whose parameters are neutral
+where an operation is not drawn, so that every step has the same shape.
+
+Deviations: rotation respects the aspect ratio of non-square images; resampling uses `align_corners=False` (the
+authors' torch 1.2 had True). Signals (C, L) are images of height one: translation, scaling and cut-out act along
+the signal, `flip` and `rotate` leave it as it is.
+
+Letters: G blocks, B rows, C channels, H, W.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.parts import Applied, Augment, Batch
+from condensed_data.spec import Facts, Rule
+from condensed_data.streams import Streams
+
+OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+_DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+
+
+@dataclass(frozen=True)
+class Identity(Augment):
+    """No augmentation."""
+
+    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+        return lambda batch: batch.x
+
+
+@dataclass(frozen=True)
+class Siamese(Augment):
+    """DSA: of `ops`, one is drawn per block and step, with one set of parameters for all its rows.
+
+    Args:
+        ops: operations to draw from, a subset of `OPERATIONS`, or a rule. Empty for no augmentation.
+        always: operations applied on top of the drawn one.
+        per_sample: parameters for every row of its own (the operation is still drawn per block), as in the
+            standard evaluation; the real and the synthetic side then differ.
+        flip: probability of a horizontal flip where flip is drawn.
+        scale: horizontal and vertical factors are drawn from [1/scale, scale].
+        rotate: angle in degrees is drawn from [-rotate, rotate].
+        crop: translation of at most this fraction of the side, in whole pixels.
+        cutout: side of the erased square as a fraction of the side.
+        brightness, saturation, contrast: strengths as in the authors' code.
+
+    Raises:
+        ValueError: for an unknown operation.
+    """
+
+    ops: tuple[str, ...] | Rule = OPERATIONS
+    always: tuple[str, ...] = ()
+    per_sample: bool = False
+    flip: float = 0.5
+    scale: float = 1.2
+    rotate: float = 15.0
+    crop: float = 0.125
+    cutout: float = 0.5
+    brightness: float = 1.0
+    saturation: float = 2.0
+    contrast: float = 0.5
+
+    def __post_init__(self) -> None:
+        for op in (*(self.ops if isinstance(self.ops, tuple) else ()), *self.always):
+            if op not in OPERATIONS:
+                raise ValueError(f"Siamese(ops=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
+        if self.scale < 1:
+            raise ValueError(f"Siamese(scale={self.scale}) must be at least 1.")
+
+    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+        if not isinstance(self.ops, tuple):
+            raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
+        if len(sample_shape) == 1 or not (self.ops or self.always):
+            return lambda batch: batch.x
+        active = self._active(streams, sweep, blocks)
+
+        def applied(batch: Batch) -> Tensor:
+            rows = max(batch.sizes) if self.per_sample else 1
+            u = streams.uniform("augment", sweep, blocks, rows * 10).view(len(blocks), rows, 10)
+            image = batch.x.unsqueeze(2) if len(sample_shape) == 2 else batch.x
+            drawn = _Draw.make(self, u, active, tuple(image.shape[-2:]), tuple(batch.sizes))
+            return drawn.to(image.device, image.dtype)(image).view_as(batch.x)
+
+        return applied
+
+    def _active(self, streams: Streams, sweep: int, blocks: Sequence[int]) -> Tensor:
+        """(G, 6) bool: which operations act on which block."""
+        names = self.ops if isinstance(self.ops, tuple) else ()
+        active = torch.zeros(len(blocks), len(OPERATIONS), dtype=torch.bool)
+        if names:
+            u = streams.uniform("augment op", sweep, blocks, 1)[:, 0]
+            chosen = torch.tensor([OPERATIONS.index(name) for name in names])[(u * len(names)).long()]
+            active[torch.arange(len(blocks)), chosen] = True
+        active[:, [OPERATIONS.index(name) for name in self.always]] = True
+        return active
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Parameters for every block (G, 1, ...) or for every row of equal blocks (G, B/G, ...)."""
+
+    sizes: tuple[int, ...]
+    color: Tensor | None  # (G, R, 3): brightness to add, saturation and contrast factors
+    theta: Tensor | None  # (G, R, 2, 3): where each output pixel comes from
+    keep: Tensor | None  # (G, R, 1, H, W): 0 where cut out
+
+    @staticmethod
+    def make(
+        spec: Siamese, u: Tensor, active: Tensor, size: tuple[int, int], sizes: tuple[int, ...]
+    ) -> _Draw:
+        on = {name: active[:, i, None] for i, name in enumerate(OPERATIONS)}  # (G, 1) each
+        color = torch.stack(
+            [
+                torch.where(on["color"], (u[..., 0] - 0.5) * spec.brightness, 0.0),
+                torch.where(on["color"], u[..., 1] * spec.saturation, 1.0),
+                torch.where(on["color"], u[..., 2] + spec.contrast, 1.0),
+            ],
+            -1,
+        )
+        geometry = on["crop"] | on["flip"] | on["scale"] | on["rotate"]
+        return _Draw(
+            sizes,
+            color if bool(on["color"].any()) else None,
+            _theta(spec, u, on, size) if bool(geometry.any()) else None,
+            _keep(spec, u, on["cutout"], size) if bool(on["cutout"].any()) else None,
+        )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> _Draw:
+        moved: list[Any] = [
+            None if tensor is None else tensor.to(device, dtype, non_blocking=True)
+            for tensor in (self.color, self.theta, self.keep)
+        ]
+        return _Draw(self.sizes, *moved)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.color is not None:
+            x = _recolor(x, self._rows(self.color))
+        if self.theta is not None:
+            x = self._resample(x)
+        if self.keep is not None:
+            x = x * self._rows(self.keep)
+        return x
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """Parameters (G, R, ...) for every row (B, ...)."""
+        if values.shape[1] > 1:
+            return torch.cat([block[:size] for block, size in zip(values, self.sizes, strict=True)])
+        repeats = torch.tensor(self.sizes, device=values.device)
+        return values[:, 0].repeat_interleave(repeats, 0, output_size=sum(self.sizes))
+
+    def _resample(self, x: Tensor) -> Tensor:
+        assert self.theta is not None
+        if self.theta.shape[1] > 1 or len(set(self.sizes)) > 1:
+            return F.grid_sample(x, _grid(self._rows(self.theta), x), align_corners=False)
+        # Rows of a block share their grid: seen as channels of one image, the weights are computed once.
+        blocks = x.reshape(len(self.sizes), -1, *x.shape[-2:])
+        grid = _grid(self.theta[:, 0], blocks)
+        return F.grid_sample(blocks, grid, align_corners=False).view_as(x)
+
+
+def _grid(theta: Tensor, x: Tensor) -> Tensor:
+    return F.affine_grid(theta, [len(theta), 1, *x.shape[-2:]], align_corners=False)
+
+
+def _recolor(x: Tensor, color: Tensor) -> Tensor:
+    brightness, saturation, contrast = color.view(len(color), 3, 1, 1, 1).unbind(1)
+    x = x + brightness
+    grey = x.mean(1, keepdim=True)
+    x = (x - grey) * saturation + grey
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (x - mean) * contrast + mean
+
+
+def _theta(spec: Siamese, u: Tensor, on: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
+    """(G, R, 2, 3) affine maps in normalised coordinates; the identity where no geometry is drawn."""
+    height, width = size
+    signal = height == 1
+    low = 1 / spec.scale
+    sx = torch.where(on["scale"], low + u[..., 3] * (spec.scale - low), 1.0)
+    sy = torch.where(on["scale"] & (not signal), low + u[..., 4] * (spec.scale - low), 1.0)
+    sx = torch.where(on["flip"] & (u[..., 5] < spec.flip) & (not signal), -sx, sx)
+    angle = torch.where(on["rotate"] & (not signal), (u[..., 6] * 2 - 1) * math.radians(spec.rotate), 0.0)
+    dx, dy = (
+        torch.where(on["crop"], _whole(u[..., 7 + i], int(side * spec.crop + 0.5)) * (2 / side), 0.0)
+        for i, side in enumerate((width, height))
+    )
+    cos, sin = angle.cos(), angle.sin()
+    rows = [sx * cos, -sin * (height / width), dx, sin * (width / height), sy * cos, dy]
+    return torch.stack(rows, -1).unflatten(-1, (2, 3))
+
+
+def _whole(u: Tensor, limit: int) -> Tensor:
+    """Whole numbers in [-limit, limit]."""
+    return (u * (2 * limit + 1)).floor() - limit
+
+
+def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor:
+    """(G, R, 1, H, W): 0 inside a square that may reach over the border."""
+    cut = []
+    for i, side in enumerate(size):
+        length = 1 if side == 1 else int(side * spec.cutout + 0.5)
+        centre = (u[..., 9 - i] * (side + 1 - length % 2)).floor()
+        start = (centre - length // 2).unsqueeze(-1)
+        pixels = torch.arange(side, dtype=u.dtype)
+        cut.append((pixels >= start) & (pixels < start + length))
+    inside = cut[0].unsqueeze(-1) & cut[1].unsqueeze(-2)
+    return (~(inside & on[..., None, None])).to(u.dtype).unsqueeze(2)
+
+
+@dataclass(frozen=True)
+class PublishedOps(Rule):
+    """The strategy that the authors use: all operations, without flip where samples are digits.
+
+    Digits are recognised by class names that begin with a digit or its English word. Where the source names no
+    classes, flip is left out: a wrong flip costs far more than a missing one.
+    """
+
+    ops: tuple[str, ...] = field(default=OPERATIONS)
+
+    def __call__(self, facts: Facts) -> tuple[str, ...]:
+        if len(facts.sample_shape) == 1:
+            return ()
+        if len(facts.sample_shape) == 2:
+            return tuple(op for op in self.ops if op not in ("flip", "rotate"))
+        words = [name.replace("-", " ").split() for name in facts.classes]
+        digits = all(word and (word[0].isdigit() or word[0].lower() in _DIGIT_WORDS) for word in words)
+        return tuple(op for op in self.ops if op != "flip" or (facts.named and not digits))

@@ -1,0 +1,300 @@
+"""The five parts of a method, and what passes between them.
+
+Each sweep, a **pool** lends a network; a **sampler** says which real samples meet which synthetic ones; an
+**augmentation** is applied identically to both sides; an **objective** turns (network, pair) into a number;
+the **synthetic** data steps down its gradient. Three methods, to see how they fall out:
+
+* DM: `Pixels`; `ByGroup` draws 256 real samples a class; `Siamese` draws one operation a class; the `Fresh`
+  pool lends a new random network every sweep; `Distribution` compares the classes' mean embeddings.
+* DC: the same, without augmentation, with the `Retrained` pool (the network is trained on the synthetic
+  samples between sweeps) and the `Gradient` objective.
+* MTT: `Pixels` with a learned step size; `Sequence` gives the student's mini-batches in order; the `Experts`
+  pool lends a network at an expert's early weights; `Trajectory` compares where the student arrives.
+
+A part has two lives. Its **specification** is a frozen dataclass (`Spec`): it can be printed, compared, hashed
+and stored. `start(context)` returns its **run state** (networks, queues, learned tensors), which alone is
+checkpointed. Stateless parts are their own run state.
+
+Letters: N synthetic samples, B rows of a batch, K classes, G groups, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.spec import Spec
+from condensed_data.streams import Streams
+
+if TYPE_CHECKING:
+    from condensed_data.real import Real
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one side, arranged in contiguous blocks.
+
+    Attributes:
+        x: (B, *sample) in the standardised space.
+        y: (B,) int64 class indices, or (B, K) soft labels.
+        sizes: rows of each block, in order; they sum to B. A block is a group (`ByGroup`: one class, or one
+            class and attribute) or one training step (`Sequence`).
+    """
+
+    x: Tensor
+    y: Tensor
+    sizes: tuple[int, ...]
+
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """`rows` (B, ...) cut into the blocks."""
+        return rows.split(list(self.sizes))
+
+    def means(self, rows: Tensor) -> Tensor:
+        """Mean of `rows` (B, ...) over each block, in float32 at least: (G, ...)."""
+        if rows.dtype in (torch.bfloat16, torch.float16):
+            rows = rows.float()
+        if len(set(self.sizes)) == 1:
+            return rows.unflatten(0, (len(self.sizes), -1)).mean(1)
+        return torch.stack([block.mean(0) for block in self.split(rows)])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What an objective compares: a real and a synthetic batch with the same augmentation.
+
+    Attributes:
+        real, synthetic: with `ByGroup`, block i of both sides is the same group; with `Sequence`, the real side
+            is one block and the blocks of the synthetic side are the training steps in order.
+        step_sizes: (steps,) learned step sizes of a `Sequence`, else None.
+    """
+
+    real: Batch
+    synthetic: Batch
+    step_sizes: Tensor | None = None
+
+
+@dataclass
+class Net:
+    """A network as a pool lends it: frozen weights, and ways to look through it.
+
+    Objectives that need weight gradients take `weights()` and call `functional`, so that the lent network is
+    never changed by an objective.
+
+    Attributes:
+        module: (B, *sample) -> (B, K) logits.
+        embedding: (B, *sample) -> (B, D), the input of the last linear layer.
+        layers: (B, *sample) -> maps of every block.
+        micro_batch: rows of one forward where no gradient is taken; it bounds memory and, on a CPU, keeps the
+            maps in the cache. Networks whose rows depend on each other (BatchNorm) ignore it.
+        precision: "fp32" or "bf16" (autocast; results are returned in float32).
+        accuracy: running accuracy of a trained network, a fraction in [0, 1], where the pool knows it.
+        target: weights that the network should reach (an expert's later ones), where the pool knows them.
+    """
+
+    module: nn.Module
+    embedding: Callable[[Tensor], Tensor]
+    layers: Callable[[Tensor], tuple[Tensor, ...]]
+    micro_batch: int | None = None
+    precision: str = "fp32"
+    accuracy: float | None = None
+    target: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, *sample) -> (B, D) float32."""
+        return self._look(self.embedding, x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, *sample) -> (B, K) float32."""
+        return self._look(self.module, x)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, *sample) -> the output of every block, in the network's own precision."""
+        with self.autocast(x):
+            return self.layers(x)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Detached copies by reference of all parameters, each requiring a gradient."""
+        return {name: weight.detach().requires_grad_() for name, weight in self.module.named_parameters()}
+
+    def functional(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Logits (B, K) at other weights, differentiable in them."""
+        with self.autocast(x):
+            return torch.func.functional_call(self.module, dict(weights), (x,)).float()
+
+    def autocast(self, x: Tensor) -> AbstractContextManager[Any]:
+        """The context in which this network computes."""
+        if self.precision == "bf16":
+            return torch.autocast(x.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _look(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with self.autocast(x):
+            if torch.is_grad_enabled() or self.micro_batch is None or len(x) <= self.micro_batch:
+                return function(x).float()
+            return torch.cat([function(rows).float() for rows in x.split(self.micro_batch)])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run offers to its parts when they start.
+
+    Attributes:
+        real: the real samples, standardised, by class and by group.
+        ipc: samples stored per class.
+        streams: the run's random draws.
+        device: where the run computes.
+        precision: "fp32" or "bf16".
+    """
+
+    real: Real
+    ipc: int
+    streams: Streams
+    device: torch.device
+    precision: str = "fp32"
+
+
+class State(ABC):
+    """Run state of a part: what a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values that `load_state_dict` needs to go on to the same bits."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+
+
+class Synthesis(State):
+    """Run state of a `Synthetic` part: everything learned, and the map from indices to samples.
+
+    Attributes:
+        learned: tensors that require a gradient, by name; the optimiser steps them.
+        labels: (N,) class index of every decodable sample, in group order.
+        groups: (N,) group of every decodable sample, non-decreasing.
+    """
+
+    learned: dict[str, Tensor]
+    labels: Tensor
+    groups: Tensor
+
+    @abstractmethod
+    def decode(self, index: Tensor) -> Tensor:
+        """Samples (len(index), *sample) in the standardised space, differentiable in `learned`."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What must be stored to decode again, detached and on the CPU, in the standardised space."""
+
+    def targets(self, index: Tensor) -> Tensor:
+        """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
+        return self.labels[index]
+
+    @property
+    def step_sizes(self) -> Tensor | None:
+        """(steps,) positive step sizes where they are learned."""
+        return None
+
+    @property
+    def stored_floats(self) -> int:
+        """The storage budget in use: numbers that must be kept to decode every sample."""
+        return sum(tensor.numel() for tensor in self.tensors().values())
+
+    def clamp(self) -> None:
+        """Keep learned tensors in their range, called after every step; most methods do not clamp."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.learned.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            for name, tensor in self.learned.items():
+                tensor.copy_(state[name])
+
+
+class Synthetic(Spec, ABC):
+    """Specification of what is learned and how it becomes samples."""
+
+    @abstractmethod
+    def start(self, context: Context) -> Synthesis:
+        """Initialise from the real data."""
+
+    @abstractmethod
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> Synthesis:
+        """The finished synthesis from its stored tensors, for reading only."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which real samples meet which synthetic ones in one step; see `Batch` for the blocks."""
+
+    real: Tensor
+    real_sizes: tuple[int, ...]
+    synthetic: Tensor
+    synthetic_sizes: tuple[int, ...]
+
+
+class Drawer(State):
+    """Run state of a `Sampler`."""
+
+    @abstractmethod
+    def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
+        """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
+
+
+class Sampler(Spec, ABC):
+    """Specification of which real samples meet which synthetic ones."""
+
+    @abstractmethod
+    def start(self, context: Context, synthesis: Synthesis) -> Drawer:
+        """Index the samples."""
+
+
+Applied = Callable[[Batch], Tensor]
+
+
+class Augment(Spec, ABC):
+    """Specification of an augmentation: one random draw, applied to any number of batches of any size."""
+
+    @abstractmethod
+    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+        """A function from a batch with these blocks to its augmented rows (B, *sample)."""
+
+
+class Lender(State):
+    """Run state of a `Pool`."""
+
+    @abstractmethod
+    def lend(self, sweep: int) -> Net:
+        """The network that looks in this sweep."""
+
+    def learn(self, sweep: int, synthesis: Synthesis) -> None:
+        """What the networks learn after the synthetic step of `sweep`."""
+
+
+class Pool(Spec, ABC):
+    """Specification of which network looks, and how it learns between steps."""
+
+    @abstractmethod
+    def start(self, context: Context) -> Lender:
+        """Build or load the first networks."""
+
+
+Loss = Callable[[Net, Pair], Tensor]
+
+
+class Objective(Spec, ABC):
+    """Specification of a number to make small. Most are their own run state."""
+
+    def start(self, context: Context) -> Loss:
+        """What is called each step: (network, pair) -> scalar float32 tensor."""
+        return self.__call__
+
+    @abstractmethod
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        """The loss of one step, summed over groups as published."""

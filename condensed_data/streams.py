@@ -1,0 +1,50 @@
+"""Random draws without global state: every draw is named by what it is for.
+
+A draw depends on (seed, purpose, keys...) alone, never on how many draws came before it. So a resumed run,
+a run that steps class by class and a run spread over several processes see the same numbers, and there is
+no generator state to store in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Names every random draw of one run.
+
+    Args:
+        seed: the run's only seed, a non-negative integer.
+    """
+
+    seed: int
+
+    def child(self, purpose: str, *keys: int) -> int:
+        """A 63-bit seed for (purpose, keys), for instance to initialise network number `keys[0]`."""
+        text = "/".join((str(self.seed), purpose, *map(str, keys)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+    def numpy(self, purpose: str, *keys: int) -> np.random.Generator:
+        """A fresh NumPy generator for (purpose, keys)."""
+        return np.random.Generator(np.random.Philox(key=self.child(purpose, *keys)))
+
+    def torch(self, purpose: str, *keys: int) -> torch.Generator:
+        """A fresh CPU torch generator for (purpose, keys)."""
+        return torch.Generator().manual_seed(self.child(purpose, *keys))
+
+    def uniform(self, purpose: str, sweep: int, groups: Sequence[int], count: int) -> Tensor:
+        """Uniform draws, independent between groups: (G, count) float32 in [0, 1)."""
+        rows = [self.numpy(purpose, sweep, group).random(count, dtype=np.float32) for group in groups]
+        return torch.from_numpy(np.stack(rows))
+
+    def choose(self, purpose: str, sweep: int, group: int, size: int, count: int) -> Tensor:
+        """`count` of `range(size)`: (count,) int64, without replacement, with it where size < count."""
+        generator = self.numpy(purpose, sweep, group)
+        return torch.from_numpy(generator.choice(size, count, replace=size < count, shuffle=False))
