@@ -1,0 +1,58 @@
+"""README.md: our part of it between markers, the rest for whoever owns the data set.
+
+A Hub card begins with YAML between two lines of three dashes. Of it, the top-level keys that the new card
+brings are replaced and all others kept. Below it only what stands between the markers is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+
+BEGIN = "<!-- condensed-data: begin. This part is written anew when the set is saved. -->"
+END = "<!-- condensed-data: end -->"
+
+_FRONT = re.compile(r"\A---\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_KEYS = re.compile(r"^(?=[^\s#\-][^\n:]*:)", re.MULTILINE)
+
+
+def merge(card: str, existing: str | None = None) -> str:
+    """The text of README.md.
+
+    Args:
+        card: the new card; may begin with YAML between lines of three dashes.
+        existing: what README.md holds now, or None. Merging the same card twice changes nothing.
+    """
+    front, body = _split(card)
+    part = f"{BEGIN}\n{body.strip()}\n{END}"
+    if existing is None:
+        return _join(front, f"\n{part}\n" if front else f"{part}\n")
+    old_front, old_body = _split(existing)
+    begin, end = old_body.find(BEGIN), old_body.rfind(END)
+    if 0 <= begin < end:
+        text = old_body[:begin] + part + old_body[end + len(END) :]
+    else:
+        text = f"{old_body.rstrip()}\n\n{part}\n"
+    return _join(_merge_front(front, old_front), text)
+
+
+def _split(text: str) -> tuple[str, str]:
+    found = _FRONT.match(text)
+    return (found[1], text[found.end() :]) if found else ("", text)
+
+
+def _join(front: str, body: str) -> str:
+    return f"---\n{front}---\n{body}" if front else body
+
+
+def _merge_front(new: str, old: str) -> str:
+    known = {_key(block) for block in _blocks(new)}
+    return "".join([*_blocks(new), *(block for block in _blocks(old) if _key(block) not in known)])
+
+
+def _blocks(front: str) -> list[str]:
+    """Each top-level key with the lines that belong to it."""
+    return [block for block in _KEYS.split(front) if block.strip()]
+
+
+def _key(block: str) -> str:
+    return block.partition(":")[0].strip().strip("\"'")
