@@ -1,0 +1,38 @@
+"""Networks: any callable `(num_classes, sample_shape) -> nn.Module`, those of the papers by name.
+
+    spec = network("convnet")                       # or any callable
+    module = build(spec, num_classes=7, sample_shape=(3, 48, 48), seed=0)
+    module(x); module.embed(x); module.maps(x)      # logits (B, K), features (B, D), one map per block
+
+The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `maps`
+and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial weights
+are torch's defaults, as in the reference code. `embed_of` and `maps_of` find the same in any other module.
+"""
+
+from condensed_data.networks.layers import Chain
+from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.probing import Probe, couples_samples, embed_of, maps_of, probe
+from condensed_data.networks.registry import NetworkFunction, Timm, build, default_network, names, network
+from condensed_data.networks.resnet import ResNet18
+
+__all__ = [
+    "MLP",
+    "VGG11",
+    "AlexNet",
+    "Chain",
+    "ConvNet",
+    "ConvNet1d",
+    "LeNet",
+    "NetworkFunction",
+    "Probe",
+    "ResNet18",
+    "Timm",
+    "build",
+    "couples_samples",
+    "default_network",
+    "embed_of",
+    "maps_of",
+    "names",
+    "network",
+    "probe",
+]

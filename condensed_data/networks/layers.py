@@ -1,0 +1,223 @@
+"""What the networks are made of: a chain of blocks, layer factories, and the arithmetic of map sizes.
+
+Sizes are computed before anything is built, so that a sample that is too small for a network's pooling is
+refused with the smallest size that fits, and so that the classifier fits samples of any size.
+
+Letters: B batch, K classes, C channels, H, W height and width, L length, D features.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from torch import Tensor, nn
+
+Size = tuple[int, ...]
+
+NORMS = ("none", "batch", "layer", "instance", "group")
+POOLINGS = ("none", "max", "avg")
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "leakyrelu": nn.LeakyReLU,
+    "swish": nn.SiLU,
+}
+GROUPS = 4
+# The reference pads its one-channel inputs, which all are 28x28 there, to the 32x32 of its other data.
+PADDED = (28, 28)
+
+_CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
+_BATCH: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
+_POOL: dict[tuple[str, int], type[nn.Module]] = {
+    ("max", 1): nn.MaxPool1d,
+    ("max", 2): nn.MaxPool2d,
+    ("avg", 1): nn.AvgPool1d,
+    ("avg", 2): nn.AvgPool2d,
+}
+
+
+class Chain(nn.Module):
+    """Blocks one after another, each followed by its pooling, then one linear classifier.
+
+    Args:
+        blocks: modules whose outputs are the maps.
+        pools: as many poolings; `nn.Identity` where a block does not pool.
+        classifier: (B, D) -> (B, K).
+    """
+
+    classifier: nn.Linear
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], pools: Sequence[nn.Module], classifier: nn.Linear
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.pools = nn.ModuleList(pools)
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *sample) -> logits (B, K)."""
+        return self.classifier(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, *sample) -> (B, D), the flattened input of the classifier."""
+        for block, pool in zip(self.blocks, self.pools, strict=True):
+            x = pool(block(x))
+        return x.flatten(1)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, *sample) -> the output of every block before its pooling, then the last pooled map if it pools.
+
+        For a ConvNet these are the features f1, f2, ... of CAFE (Wang et al., CVPR 2022), except the
+        flattened last one.
+        """
+        outputs = []
+        for block, pool in zip(self.blocks, self.pools, strict=True):
+            outputs.append(block(x))
+            x = pool(outputs[-1])
+        return tuple(outputs) if isinstance(self.pools[-1], nn.Identity) else (*outputs, x)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolutional block: a stride-1 convolution, normalisation, activation, and a pooling that halves.
+
+    Attributes:
+        channels: output channels.
+        kernel, pad: of the convolution, the same along every dimension.
+        pooling: one of `POOLINGS`.
+    """
+
+    channels: int
+    kernel: int = 3
+    pad: int = 1
+    pooling: str = "none"
+
+
+def map_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
+    """Size of each block's map before and after its pooling; numbers below 1 mean that nothing is left."""
+    sizes = []
+    for conv in convs:
+        before = tuple(length + 2 * conv.pad - conv.kernel + 1 for length in size)
+        size = before if conv.pooling == "none" else tuple(length // 2 for length in before)
+        sizes.append((before, size))
+    return sizes
+
+
+def fits(convs: Sequence[Conv], norm: str, size: Size) -> bool:
+    """Whether every map of the blocks keeps something to pool and to normalise."""
+    return all(min(after) > 0 and can_normalise(norm, before) for before, after in map_sizes(convs, size))
+
+
+def can_normalise(norm: str, size: Size) -> bool:
+    """Whether `norm` leaves anything of such a map: a single value, normalised by itself, is always 0."""
+    return min(size) > 0 and (norm != "instance" or prod(size) > 1)
+
+
+def padded(convs: tuple[Conv, ...], pad: int) -> tuple[Conv, ...]:
+    """The same blocks with another padding of the first convolution."""
+    return (replace(convs[0], pad=pad), *convs[1:])
+
+
+def assemble(
+    convs: Sequence[Conv],
+    hidden: Sequence[int],
+    num_classes: int,
+    sample_shape: Size,
+    norm: str = "none",
+    activation: str = "relu",
+) -> Chain:
+    """Convolutional blocks, then hidden linear blocks of these widths, then the classifier.
+
+    The caller has checked that the sample fits. Initial weights are torch's defaults, as in the reference.
+    """
+    channels, size = sample_shape[0], sample_shape[1:]
+    blocks: list[nn.Module] = []
+    pools: list[nn.Module] = []
+    for conv, (before, after) in zip(convs, map_sizes(convs, size), strict=True):
+        blocks.append(_conv_block(channels, conv, before, norm, activation))
+        pools.append(pool_layer(conv.pooling, len(size)))
+        channels, size = conv.channels, after
+    features = channels * prod(size)
+    for width in hidden:
+        blocks.append(nn.Sequential(nn.Flatten(), nn.Linear(features, width), ACTIVATIONS[activation]()))
+        pools.append(nn.Identity())
+        features = width
+    return Chain(blocks, pools, nn.Linear(features, num_classes))
+
+
+def _conv_block(channels: int, conv: Conv, size: Size, norm: str, activation: str) -> nn.Module:
+    layer = _CONV[len(size)](channels, conv.channels, conv.kernel, padding=conv.pad)
+    return nn.Sequential(layer, norm_layer(norm, conv.channels, size), ACTIVATIONS[activation]())
+
+
+def norm_layer(norm: str, channels: int, size: Size) -> nn.Module:
+    """The normalisation of a map (B, channels, *size), one of `NORMS`.
+
+    In this literature "instance" is an affine group normalisation with one channel a group, without running
+    statistics; "group" has 4 groups; "layer" normalises over (channels, *size).
+    """
+    if norm == "batch":
+        return _BATCH[len(size)](channels)
+    if norm == "layer":
+        return nn.LayerNorm([channels, *size])
+    if norm == "instance":
+        return nn.GroupNorm(channels, channels)
+    return nn.GroupNorm(GROUPS, channels) if norm == "group" else nn.Identity()
+
+
+def pool_layer(pooling: str, dimensions: int) -> nn.Module:
+    """The pooling that halves every dimension, rounding down; one of `POOLINGS`."""
+    return nn.Identity() if pooling == "none" else _POOL[pooling, dimensions](2)
+
+
+def smallest(accepts: Callable[[Size], bool], dimensions: int) -> int:
+    """The smallest side of a square (or length) that `accepts`, which must be monotone and true somewhere."""
+    high = 1
+    while not accepts((high,) * dimensions):
+        high *= 2
+    return bisect_left(range(high), True, key=lambda side: side > 0 and accepts((side,) * dimensions))
+
+
+def too_small(name: str, least: int, size: Size, remedy: str, exception: str = "") -> ValueError:
+    """The error for samples that vanish in a network's pooling, with the smallest size that does not."""
+    if len(size) == 1:
+        needs, got, larger = f"signals of length at least {least}", str(size[0]), "a longer signal"
+    else:
+        needs, got, larger = f"images of at least {least}x{least}", "x".join(map(str, size)), "a larger image"
+    return ValueError(f"{name} needs {needs}{exception}; got {got}. Use {remedy} or {larger}.")
+
+
+def check_choice(name: str, argument: str, value: object, known: Sequence[object]) -> None:
+    """Refuse a value that is not one of `known`."""
+    if value not in known:
+        raise ValueError(f"{name}: {argument} must be one of {', '.join(map(str, known))}; got {value!r}.")
+
+
+def check_count(name: str, argument: str, value: object) -> None:
+    """Refuse what is not a positive integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: {argument} must be an integer of at least 1; got {value!r}.")
+
+
+def check_task(name: str, num_classes: int, sample_shape: Size) -> None:
+    """Refuse a number of classes or a sample shape that no network can have."""
+    check_count(name, "num_classes", num_classes)
+    if not sample_shape:
+        raise ValueError(f"{name}: sample_shape must have at least one dimension; got ().")
+    for length in sample_shape:
+        check_count(name, f"every entry of sample_shape {tuple(sample_shape)}", length)
+
+
+def check_image(name: str, num_classes: int, sample_shape: Size) -> None:
+    """Refuse samples that are not images (C, H, W)."""
+    check_task(name, num_classes, sample_shape)
+    if len(sample_shape) != 3:
+        other = {1: '"mlp"', 2: '"convnet1d" or "mlp"'}.get(len(sample_shape), '"mlp"')
+        shape = tuple(sample_shape)
+        raise ValueError(
+            f"{name} takes images (C, H, W); got samples of shape {shape}. Use the network {other}."
+        )

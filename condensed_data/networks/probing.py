@@ -1,0 +1,179 @@
+"""Looking into any network: its embedding and maps, whether it takes the samples, whether it mixes them.
+
+Networks of this package offer `embed` and `maps` as methods, and so may a user's. Any other module
+(torchvision, timm) is observed by hooks that live for one call, so that it stays picklable and can be copied.
+
+Letters: B batch, K classes, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one forward pass showed.
+
+    Attributes:
+        outputs: number of logits K.
+        features: size D of the embedding, or None where the module has none.
+    """
+
+    outputs: int
+    features: int | None
+
+
+def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The embedding (B, *sample) -> (B, D) of a network, differentiable.
+
+    It is the module's method `embed` where its class has one, else the flattened input of the `nn.Linear`
+    that is executed last.
+
+    Raises:
+        ValueError: when the module has neither; when called, if none of its linear layers is executed.
+    """
+    if _has_method(module, "embed"):
+        return module.embed  # type: ignore[return-value]
+    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise ValueError(
+            f"{type(module).__name__} has no nn.Linear to take an embedding from. "
+            "Give its class a method embed(x) that returns (B, D)."
+        )
+
+    def embed(x: Tensor) -> Tensor:
+        last: list[Tensor] = []
+
+        def record(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            last[:] = [inputs[0] if inputs else named["input"]]
+
+        with _hooks(layer.register_forward_pre_hook(record, with_kwargs=True) for layer in linear):
+            module(x)
+        if not last:
+            raise ValueError(f"{type(module).__name__} executed none of its nn.Linear layers: no embedding.")
+        return last[0].flatten(1)
+
+    return embed
+
+
+def maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The maps (B, *sample) -> (map, ...) of a network, differentiable.
+
+    Args:
+        module: any network.
+        layers: names of submodules (see `module.named_modules()`), whose outputs are returned in this order,
+            the last output of one that is executed several times. Without names, the module's method `maps`.
+
+    Raises:
+        ValueError: without names for a module that has no such method; for unknown names; when called, if a
+            named layer is not executed.
+        TypeError: when called, if a named layer does not return a tensor.
+    """
+    if not layers and _has_method(module, "maps"):
+        return module.maps  # type: ignore[return-value]
+    named = dict(module.named_modules())
+    unknown = [name for name in layers if name not in named]
+    if unknown or not layers:
+        wrong = f"has no layers {', '.join(map(repr, unknown))}" if unknown else "has no method maps(x)"
+        top = ", ".join(name for name, _ in module.named_children())
+        raise ValueError(
+            f"{type(module).__name__} {wrong}. Name layers as in named_modules(), for instance among {top}."
+        )
+
+    def maps(x: Tensor) -> tuple[Tensor, ...]:
+        outputs: dict[str, Tensor] = {}
+        with _hooks(named[name].register_forward_hook(_keep(outputs, name)) for name in layers):
+            module(x)
+        silent = [name for name in layers if name not in outputs]
+        if silent:
+            raise ValueError(f"{type(module).__name__} did not execute its layers {', '.join(silent)}.")
+        return tuple(outputs[name] for name in layers)
+
+    return maps
+
+
+def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def record(_: nn.Module, __: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"Layer {name!r} returns {type(output).__name__}, not a tensor. Name another layer."
+            )
+        # A copy, because a following in-place activation would overwrite the map.
+        outputs[name] = output.clone()
+
+    return record
+
+
+@contextmanager
+def _hooks(handles: Iterator[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
+    """Keep hooks for one call."""
+    registered = list(handles)
+    try:
+        yield
+    finally:
+        for handle in registered:
+            handle.remove()
+
+
+def _has_method(module: nn.Module, name: str) -> bool:
+    # Asked of the class, because a submodule may well be called `embed`.
+    return callable(getattr(type(module), name, None))
+
+
+def couples_samples(module: nn.Module) -> bool:
+    """Whether an output depends on the rest of the batch in training mode (any batch normalisation)."""
+    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
+    """Try a network on two zero samples, in evaluation mode and without a trace, before long work starts.
+
+    Args:
+        module: any network; it is left as it was, statistics and mode included.
+        sample_shape: shape of one sample, without the batch.
+
+    Raises:
+        ValueError: when the forward pass fails, or does not give one row of logits per sample.
+    """
+    anchor = next(module.parameters(), torch.zeros(()))
+    x = torch.zeros(2, *sample_shape, device=anchor.device, dtype=anchor.dtype)
+    devices = [anchor.device] if anchor.device.type == "cuda" else []
+    with _evaluating(module), torch.no_grad(), torch.random.fork_rng(devices):
+        logits = _try(module, module, x)
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(
+                f"{type(module).__name__} must map (B, ...) to logits (B, K); 2 samples gave {got}."
+            )
+        linear = any(isinstance(layer, nn.Linear) for layer in module.modules())
+        known = linear or _has_method(module, "embed")
+        features = _try(module, embed_of(module), x).shape[1] if known else None
+    return Probe(logits.shape[1], features)
+
+
+def _try(module: nn.Module, function: Callable[[Tensor], Any], x: Tensor) -> Any:
+    try:
+        return function(x)
+    except Exception as error:
+        name, shape = type(module).__name__, tuple(x.shape[1:])
+        raise ValueError(f"{name} cannot take samples of shape {shape}: {error}") from error
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,200 @@
+"""Networks by name, and how they are built without touching the global random state.
+
+A name is a family and settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`.
+Settings, each where the family has that field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the
+normalisation (batch, instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation,
+`avgpool`, `maxpool`, `nopool` the pooling, `ap` the pooled ResNet.
+`timm:NAME` is a model of timm, with random weights.
+
+Letters: K classes, C channels, H, W, L height, width and length, D features.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from condensed_data.networks import layers
+from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.resnet import ResNet18
+from condensed_data.spec import Spec
+
+NetworkFunction = Callable[[int, tuple[int, ...]], nn.Module]
+
+_FAMILIES: dict[str, Any] = {
+    "convnet": ConvNet(),
+    "convnet1d": ConvNet1d(),
+    "mlp": MLP(),
+    "lenet": LeNet(),
+    "alexnet": AlexNet(),
+    "vgg11": VGG11(),
+    "resnet18": ResNet18(),
+}
+_OURS = tuple(type(spec) for spec in _FAMILIES.values())
+_NAMES = (
+    *("convnet", "convnet-bn", "convnet1d", "mlp", "lenet", "alexnet", "alexnet-bn", "vgg11", "vgg11-bn"),
+    *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-bn-ap"),
+)
+_SETTINGS: dict[str, tuple[str, Any]] = {
+    **{
+        short: ("norm", norm)
+        for short, norm in zip(("nn", "bn", "ln", "in", "gn"), layers.NORMS, strict=True)
+    },
+    **{name: ("activation", name) for name in layers.ACTIVATIONS},
+    **{short: ("pooling", short.removesuffix("pool")) for short in ("maxpool", "avgpool")},
+    "nopool": ("pooling", "none"),
+    "ap": ("average_pool", True),
+}
+
+
+@dataclass(frozen=True)
+class Timm(Spec):
+    """A model of timm with random weights, for images; `embed_of` and `maps_of` look into it.
+
+    Args:
+        name: a timm model name, for instance "resnet18" or "vit_tiny_patch16_224".
+
+    Raises:
+        ImportError: when called, if timm is not installed.
+        ValueError: when called, for a name that timm does not know or samples that are no image.
+    """
+
+    name: str
+    version: ClassVar[int] = 1
+
+    def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        """A model for samples (C, H, W)."""
+        layers.check_image(f"timm:{self.name}", num_classes, sample_shape)
+        try:
+            timm = import_module("timm")
+        except ImportError as error:
+            raise ImportError(f'The network "timm:{self.name}" needs timm: pip install timm') from error
+        if not timm.is_model(self.name):
+            raise ValueError(f"timm has no model {self.name!r}. timm.list_models() lists those it has.")
+        options: dict[str, Any] = {
+            "num_classes": num_classes,
+            "in_chans": sample_shape[0],
+            "pretrained": False,
+        }
+        # Models whose weights depend on the image size (ViT, Swin, mixers) must be told; others refuse to be.
+        config = timm.models.get_pretrained_cfg(self.name)
+        if config is not None and config.fixed_input_size:
+            options["img_size"] = tuple(sample_shape[1:])
+        return timm.create_model(self.name, **options)
+
+
+def names() -> list[str]:
+    """The networks of the standard evaluation by name; further settings and `timm:NAME` are in `network`."""
+    return list(_NAMES)
+
+
+def network(which: str | NetworkFunction) -> NetworkFunction:
+    """The network of this name; a callable `(num_classes, sample_shape) -> nn.Module` is returned as it is.
+
+    Args:
+        which: one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see this module's head),
+            "timm:NAME", or a callable.
+
+    Raises:
+        ValueError: for an unknown name; the known ones are listed.
+        TypeError: for a built module or anything else that is no name and no callable.
+    """
+    if isinstance(which, str):
+        return _by_name(which)
+    if isinstance(which, nn.Module):
+        name = type(which).__name__
+        raise TypeError(
+            f"A network must be a function that builds a module; got a built {name}. "
+            f"Pass lambda num_classes, sample_shape: {name}(...)."
+        )
+    if not callable(which):
+        raise TypeError(
+            f"A network must be a name or a callable; got {which!r}. Known names: {', '.join(_NAMES)}."
+        )
+    return which
+
+
+def _by_name(name: str) -> NetworkFunction:
+    if name.startswith("timm:") and len(name) > len("timm:"):
+        return Timm(name.removeprefix("timm:"))
+    family, *settings = name.split("-")
+    spec = _FAMILIES.get(family)
+    known = {field.name for field in fields(spec)} if spec is not None else set()
+    changes = [_setting(text) for text in settings]
+    chosen = [field for field, _ in changes]
+    if spec is None or not known.issuperset(chosen) or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"Unknown network {name!r}. Known networks: {', '.join(_NAMES)}, timm:NAME. "
+            "A family takes settings of its fields once each, as in convnet-d4-w64-bn: "
+            f"dN, wN, {', '.join(_SETTINGS)}."
+        )
+    return replace(spec, **dict(changes))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    number = re.fullmatch(r"([dw])([0-9]{1,6})", text)
+    if number:
+        return {"d": "depth", "w": "width"}[number[1]], int(number[2])
+    return _SETTINGS.get(text, ("", None))
+
+
+def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
+    """The usual network for such samples: ConvNet for images, ConvNet1d for signals, MLP for vectors.
+
+    Raises:
+        ValueError: for samples of more than three dimensions, or none.
+    """
+    usual: dict[int, NetworkFunction] = {1: MLP(), 2: ConvNet1d(), 3: ConvNet()}
+    if len(sample_shape) not in usual:
+        raise ValueError(
+            f"There is no default network for samples of shape {tuple(sample_shape)}, only for vectors (D,), "
+            'signals (C, L) and images (C, H, W). Name one: "mlp", or a callable.'
+        )
+    return usual[len(sample_shape)]
+
+
+def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
+    """A new network on the CPU: the same seed gives the same weights, the global generators stay untouched.
+
+    Args:
+        spec: what `network` returns.
+        num_classes: number of logits K.
+        sample_shape: shape of one sample, without the batch.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: when the callable fails; the message holds the sample shape.
+        TypeError: when it does not return a module.
+    """
+    # Only the CPU generator is saved and seeded: torch.manual_seed would reseed every accelerator's as well.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        module = _call(spec, num_classes, tuple(sample_shape))
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"The network {_label(spec)} must return a torch.nn.Module; got {type(module).__name__}."
+        )
+    return module
+
+
+def _call(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]) -> Any:
+    try:
+        return spec(num_classes, sample_shape)
+    except Exception as error:
+        # Our own messages already say what is wrong with the sample, and a missing package is no bad value.
+        if isinstance(spec, _OURS) or isinstance(error, ImportError):
+            raise
+        raise ValueError(
+            f"The network {_label(spec)} failed for {num_classes} classes and samples of shape "
+            f"{sample_shape}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _label(spec: NetworkFunction) -> str:
+    return repr(spec) if isinstance(spec, Spec) else getattr(spec, "__qualname__", repr(spec))
