@@ -150,6 +150,7 @@ class Context:
         streams: the run's random draws.
         device: where the run computes.
         precision: "fp32" or "bf16".
+        sweeps: of the whole run; long runs pay for compiling.
     """
 
     real: Real
@@ -157,6 +158,7 @@ class Context:
     streams: Streams
     device: torch.device
     precision: str = "fp32"
+    sweeps: int = 0
 
 
 class State(ABC):

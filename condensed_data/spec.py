@@ -39,12 +39,14 @@ class Facts:
         sample_shape: shape of one sample, without the batch.
         classes: class names; `named` tells whether the source gave them or they are only its label values.
         ipc: samples stored per class.
+        samples: size of the source, or None where it is not known.
     """
 
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
     ipc: int
     named: bool = True
+    samples: int | None = None
 
 
 class Rule(Spec, ABC):
@@ -209,3 +211,14 @@ def _value(node: ast.expr, text: str) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         return text
+
+
+def check(spec: Any, sample_shape: tuple[int, ...]) -> None:
+    """Ask every part below `spec` that has a `check(sample_shape)` whether it can work on such samples."""
+    checker = getattr(spec, "check", None)
+    if isinstance(spec, Spec) and callable(checker):
+        checker(sample_shape)
+    for _, value in paths(spec):
+        checker = getattr(value, "check", None)
+        if isinstance(value, Spec) and callable(checker):
+            checker(sample_shape)

@@ -8,7 +8,9 @@ no generator state to store in a checkpoint.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,3 +50,16 @@ class Streams:
         """`count` of `range(size)`: (count,) int64, without replacement, with it where size < count."""
         generator = self.numpy(purpose, sweep, group)
         return torch.from_numpy(generator.choice(size, count, replace=size < count, shuffle=False))
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Leave the global random states of torch, NumPy and `random` as they were, whatever user code draws."""
+    states = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])

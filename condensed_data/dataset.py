@@ -1,0 +1,366 @@
+"""CondensedDataset: a plain torch Dataset, condensed from another one.
+
+    train_set = CondensedDataset(train_set, "dm", ipc=10)
+
+Letters: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from condensed_data import networks, recipes
+from condensed_data import spec as specs
+from condensed_data.callbacks import History, ProgressBar
+from condensed_data.condense import DivergedError, Recipe, Run, condense
+from condensed_data.device import choose_device, choose_precision
+from condensed_data.evaluate import Evaluation, Training, evaluate_tensors
+from condensed_data.parts import Context, Synthesis
+from condensed_data.progress import Callback
+from condensed_data.real import Real
+from condensed_data.record import Record, environment, thin
+from condensed_data.source import Source, SourceError, inspect, read
+from condensed_data.streams import Streams, untouched
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torchvision.transforms import Normalize
+
+
+class CondensedDataset(Dataset[Any]):
+    """A labelled dataset condensed to a few synthetic samples per class.
+
+    Indexing gives (sample, label) of the kind the source yields: tensor in, tensor out in the same value space and
+    dtype; PIL in, PIL out; labels in the source's own values.
+
+    Args:
+        source: any map-style torch Dataset of (sample, integer label). Samples are PIL images or float or uint8
+            tensors of one shape: images (C, H, W), signals (C, L), vectors (D,). Random transforms of torchvision
+            datasets are taken out while condensing and applied to the condensed samples instead.
+        recipe: a name (see `recipes.names()`) or a `Recipe`.
+        ipc: synthetic samples per class; 10 for a recipe given by name. A `Recipe` brings its own.
+        groups: an attribute of every sample, (n,) integers or strings; synthetic samples are then matched group
+            by group, a group being (class, attribute).
+        transform: applied to every sample on its way out.
+        target_transform: applied to every label on its way out.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        precision: "auto", "fp32" or "bf16": of the networks' forward; sums are always in fp32.
+        seed: the same seed gives the same bits on the same kind of machine.
+        num_workers: processes that read the source.
+        progress: whether to show bars.
+        callbacks: see `condensed_data.callbacks`.
+
+    Attributes:
+        images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
+        labels: (N,) int64 class index in 0..K-1.
+        targets: list of N labels in the source's own values.
+        classes: K class names.
+        recipe: the resolved `Recipe`, or its stored form where this version cannot rebuild it.
+        training: how to train on it: epochs, batch size, learning rate, augmentation.
+        record: everything else that is known about it.
+
+    Raises:
+        SourceError: for a source that cannot be condensed, before any long work.
+        ValueError: for an argument out of range or unknown, before any long work.
+        DivergedError: when the loss diverges; its `condensed` attribute is the last good state.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        recipe: str | Recipe = "dm",
+        *,
+        ipc: int | None = None,
+        groups: Any = None,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        device: str | torch.device | None = None,
+        precision: str = "auto",
+        seed: int = 0,
+        num_workers: int = 0,
+        progress: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        chosen = _recipe(recipe, ipc)
+        where = choose_device(device)
+        precise = choose_precision(precision, where)
+        with untouched():
+            checked = inspect(source)
+            specs.check(chosen, checked.kind.shape)
+            _say_random(checked, progress)
+            real = Real.read(checked, groups, num_workers, progress)
+            self._build(checked, chosen, real.to(where), where, precise, seed, progress, callbacks)
+        self.transform, self.target_transform, self._random = transform, target_transform, checked.random
+
+    def _build(
+        self,
+        source: Source,
+        recipe: Recipe,
+        real: Real,
+        device: torch.device,
+        precision: str,
+        seed: int,
+        progress: bool,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        names = real.class_names if real.named else [""] * real.num_classes
+        resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
+        run = Run(resolved, Context(real, resolved.ipc, Streams(seed), device, precision, int(resolved.sweeps)))
+        history = History()
+        bars = [ProgressBar()] if progress and resolved.sweeps else []
+        started = time.perf_counter()
+        failure = None
+        try:
+            condense(run, (*bars, history, *callbacks))
+        except DivergedError as error:
+            failure = error
+        record = Record(
+            name=source.name,
+            source_samples=len(real),
+            fingerprint=None,
+            kind=real.kind,
+            space=real.space,
+            classes=real.class_names,
+            class_values=tuple(real.class_values.tolist()),
+            recipe=_stored(resolved),
+            recipe_name=resolved.name,
+            ipc=resolved.ipc,
+            seed=seed,
+            encoding=specs.to_json(resolved.synthetic),
+            training=resolved.training,
+            sweeps=failure.sweep if failure else run.sweep,
+            seconds=time.perf_counter() - started,
+            history=thin(list(zip(history.sweeps, history.losses, strict=True))),
+            environment=environment(device, precision),
+        )
+        self._finish(run.synthesis, record, resolved)
+        if failure:
+            failure.condensed = self
+            raise failure
+
+    def _finish(self, synthesis: Synthesis, record: Record, recipe: Recipe | Mapping[str, Any] | None) -> None:
+        """Become the plain dataset that `synthesis` decodes to; nothing here stays on an accelerator."""
+        with torch.no_grad():
+            samples = synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
+        self.images = record.space.restore(samples)
+        self._adopt(synthesis.labels.cpu(), record, recipe)
+
+    def _adopt(self, labels: Tensor, record: Record, recipe: Recipe | Mapping[str, Any] | None) -> None:
+        self.labels, self.record, self.recipe = labels, record, recipe
+        self.targets: list[int] = [record.class_values[label] for label in labels.tolist()]
+        self.classes = list(record.classes)
+        self.training = record.training
+        self.transform: Callable[[Any], Any] | None = None
+        self.target_transform: Callable[[Any], Any] | None = None
+        self._random: Callable[[Any], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples.")
+        sample, label = self.record.kind.emit(self.images[index].clone()), self.targets[index]
+        for transform in (self._random, self.transform):
+            sample = sample if transform is None else transform(sample)
+        return sample, label if self.target_transform is None else self.target_transform(label)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Value space of the samples, and the mean and deviation per channel that standardise them."""
+        return self.record.to_manifest()["value_space"]  # type: ignore[no-any-return]
+
+    def normalization(self) -> Normalize:
+        """A torchvision transform that standardises tensors in the source's value space."""
+        from torchvision.transforms import Normalize
+
+        return Normalize(self.record.space.mean.tolist(), self.record.space.std.tolist())
+
+    def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
+        """A shuffling DataLoader with the batch size of the training protocol; `options` go to it."""
+        size = batch_size or min(self.training.batch_size, len(self))
+        return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
+
+    def evaluate(
+        self,
+        test_set: Any,
+        network: Any = None,
+        runs: int = 5,
+        *,
+        training: str | Training | None = None,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        precision: str = "auto",
+        num_workers: int = 0,
+        progress: bool = True,
+    ) -> Evaluation:
+        """Train new networks on this set and test them on real samples.
+
+        Args:
+            test_set: a dataset of the source's kind and value space.
+            network: a name, a specification or any callable (num_classes, sample_shape) -> Module; by default
+                "convnet", for vectors "mlp".
+            runs: networks to train.
+            training: a protocol or its name ("standard", "quick"); by default the set's own `training`.
+
+        Returns:
+            Mean and deviation of accuracy as fractions; for 8-bit outputs also those of the rounded samples.
+
+        Raises:
+            SourceError: if the test set has another shape, other labels or another value space.
+        """
+        where = choose_device(device)
+        precise = choose_precision(precision, where)
+        with untouched():
+            test, test_labels = self._test_tensors(test_set, num_workers, progress)
+            rounded = self.record.kind.eight_bit_view(self.images) if self.record.kind.eight_bit else None
+            result = evaluate_tensors(
+                self.record.space.standardise(self.images),
+                self.labels,
+                test,
+                test_labels,
+                eight_bit=None if rounded is None else self.record.space.standardise(rounded),
+                network=networks.default_network(self.record.kind.shape) if network is None else network,
+                runs=runs,
+                training=self.training if training is None else training,
+                classes=self.classes if self._named else None,
+                seed=seed,
+                num_classes=len(self.classes),
+                device=where,
+                precision=precise,
+                progress=progress,
+            )
+        self.record = replace(self.record, evaluations=(*self.record.evaluations, result))
+        return result
+
+    @property
+    def _named(self) -> bool:
+        return self.record.classes != tuple(map(str, self.record.class_values))
+
+    def _test_tensors(self, test_set: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
+        """Standardised samples (n, *sample) and class indices (n,) of a test set."""
+        source = inspect(test_set)
+        if source.kind.shape != self.record.kind.shape:
+            raise SourceError(
+                f"test_set has samples of shape {source.kind.shape}, this set {self.record.kind.shape}. "
+                "Resize the test set."
+            )
+        samples, values = read(source, num_workers, progress)
+        rows = samples.float() / 255 if source.kind.is_pil else samples
+        standardised = self.record.space.standardise(rows)
+        mean, std = float(standardised.mean()), float(standardised.std())
+        if abs(mean) > 0.75 or not 0.5 < std < 2:
+            raise SourceError(
+                f"test_set is in another value space: standardised as this set, it has mean {mean:.2f} and "
+                f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
+                f"mean is {self.record.space.mean.mean():.4g}, its deviation {self.record.space.std.mean():.4g})."
+            )
+        known = torch.tensor(self.record.class_values)
+        labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
+        if not torch.equal(known[labels], values):
+            strange = sorted(set(values.tolist()) - set(self.record.class_values))[:5]
+            raise SourceError(f"test_set has labels that the source had not: {strange}. Leave these samples out.")
+        return standardised, labels
+
+    def save(self, directory: str | Path) -> None:
+        """Write the artefact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
+
+        Raises:
+            SaveError: if the folder cannot be written; an artefact that was there before is left whole.
+        """
+        from condensed_data.storage import artefact
+        from condensed_data.storage.card import card
+
+        artefact.write(directory, {"images": self.images, "labels": self.labels}, self.record.to_manifest(), card=card(self.record))
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> CondensedDataset:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtefactError: if a file is missing, damaged, of a newer format or not what the manifest says.
+        """
+        from condensed_data.storage import artefact
+
+        stored = artefact.read(directory)
+        record = Record.from_manifest(stored.manifest)
+        self = cls.__new__(cls)
+        self.images = stored.tensors["images"].float()
+        self._adopt(stored.tensors["labels"], record, _rebuilt(record.recipe))
+        self.transform, self.target_transform = transform, target_transform
+        return self
+
+    def plot(self, path: str | Path | None = None) -> Image:
+        """A labelled grid of the samples; written to `path` where one is given."""
+        from condensed_data import plots
+
+        image = plots.grid(self.images, self.labels.tolist(), self.classes, value_range=self._value_range())
+        if path is not None:
+            plots.save(image, path)
+        return image
+
+    def _value_range(self) -> tuple[float, float] | None:
+        return (0.0, self.record.kind.top) if self.record.kind.eight_bit else None
+
+    def __repr__(self) -> str:
+        record = self.record
+        shape = "x".join(map(str, record.kind.shape))
+        lines = [
+            f"CondensedDataset: {record.name}, {record.source_samples:,} -> {len(self):,} samples "
+            f"({record.ipc} per class, {len(self.classes)} classes)",
+            f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
+            f"  samples {shape} {record.kind.name}",
+        ]
+        lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from condensed_data import plots
+
+        return plots.to_html(self.images, self.labels.tolist(), self.classes, repr(self))
+
+
+def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
+    if isinstance(recipe, Recipe):
+        if ipc is not None and ipc != recipe.ipc:
+            raise ValueError(f"ipc={ipc} is given, and the recipe has ipc={recipe.ipc}. Give one of the two.")
+        return recipe
+    if not isinstance(recipe, str):
+        raise TypeError(f"recipe={recipe!r} must be a name or a Recipe.")
+    return recipes.get(recipe) if ipc is None else recipes.get(recipe, ipc=ipc)
+
+
+def _stored(recipe: Recipe) -> dict[str, Any] | None:
+    try:
+        return recipe.to_json()
+    except specs.UnnamedCallableError:
+        return None
+
+
+def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
+    if recipe is None:
+        return None
+    try:
+        rebuilt: Recipe = specs.from_json(dict(recipe))
+    except ValueError:
+        return recipe
+    return rebuilt
+
+
+def _say_random(source: Source, progress: bool) -> None:
+    if source.random is not None and progress:
+        print(f"{source.name}: its random transforms are applied to the condensed samples, not while condensing.")

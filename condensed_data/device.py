@@ -1,0 +1,47 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+import torch
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device for "auto", None, a name or a torch device.
+
+    Raises:
+        ValueError: for an unknown or absent device; the present ones are listed.
+    """
+    present = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    if device is None or device == "auto":
+        return torch.device(next((name for name in present[1:]), "cpu"))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device!r} is unknown. Present here: auto, {', '.join(present)}.") from None
+    name = f"cuda:{chosen.index or 0}" if chosen.type == "cuda" else chosen.type
+    if name not in present:
+        raise ValueError(f"device={device!r} is not present. Present here: auto, {', '.join(present)}.")
+    return torch.device(name)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """"fp32" or "bf16": "auto" takes bf16 where the device multiplies it faster than fp32.
+
+    Raises:
+        ValueError: for an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} is unknown; known: {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type != "cpu":
+        return "fp32"
+    # AVX-512 alone emulates bf16; only these two multiply it.
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return "bf16" if any(check() for check in checks if check is not None) else "fp32"

@@ -1,0 +1,80 @@
+"""How every pool turns a module into the network that it lends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from condensed_data import networks
+from condensed_data.parts import Context, Net
+from condensed_data.spec import Facts, Rule
+
+CACHE_ROWS = 64  # rows whose maps stay in a CPU's cache: measured fastest for ConvNet-3 at 28x28
+DEVICE_ROWS = 4096
+COMPILING_PAYS = 2e13  # floating-point operations of a run; two CPU cores take minutes for them
+
+
+@dataclass(frozen=True)
+class UsualNetwork(Rule):
+    """ConvNet for images, its 1-D twin for signals, an MLP for vectors."""
+
+    def __call__(self, facts: Facts) -> Any:
+        return networks.default_network(facts.sample_shape)
+
+
+def check_network(network: Any, sample_shape: tuple[int, ...]) -> None:
+    """Build the network once for such samples and two classes, so that what it cannot do is said early."""
+    if isinstance(network, Rule):
+        network = network(Facts(sample_shape, (), 1))
+    networks.build(networks.network(network), 2, sample_shape, 0)
+
+
+class Loan:
+    """One module on the device, renewed in place, so that compiled code and addresses stay valid.
+
+    Args:
+        network: a name or a callable (num_classes, sample_shape) -> Module.
+        context: of the run.
+    """
+
+    def __init__(self, network: Any, context: Context) -> None:
+        self.network, self.context = networks.network(network), context
+        self.module = self._new(0).to(context.device).train().requires_grad_(False)
+        embedding = networks.embed_of(self.module)
+        rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
+        self.net = Net(
+            self.module,
+            torch.compile(embedding, dynamic=False) if self._compiles() else embedding,
+            lambda x: networks.maps_of(self.module)(x),  # only some objectives look at maps
+            micro_batch=None if networks.couples_samples(self.module) else rows,
+            precision=context.precision,
+        )
+
+    def renew(self, seed: int) -> None:
+        """Draw all weights anew."""
+        self.module.load_state_dict(self._new(seed).state_dict())
+
+    def _new(self, seed: int) -> nn.Module:
+        real = self.context.real
+        return networks.build(self.network, real.num_classes, real.sample_shape, seed)
+
+    def _compiles(self) -> bool:
+        """Whether compiling pays: decided by arithmetic, never by a clock, so that equal runs compute alike."""
+        context = self.context
+        if context.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            return False
+        rows = context.sweeps * context.real.num_groups * 256
+        return rows * self._flops() > COMPILING_PAYS
+
+    def _flops(self) -> float:
+        """Floating-point operations of one row's forward."""
+        row: Tensor = torch.zeros(2, *self.context.real.sample_shape, device=self.context.device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.module(row)
+        return counter.get_total_flops() / 2

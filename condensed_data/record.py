@@ -1,0 +1,136 @@
+"""Everything that a condensed set knows about itself, apart from its tensors: the content of `condensed.json`."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from condensed_data import spec as specs
+from condensed_data.evaluate import Evaluation, Training
+from condensed_data.space import Kind, Space
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a condensed set is, how it was made and how good it is.
+
+    Attributes:
+        name: of the source, for titles.
+        source_samples: how many samples were condensed.
+        fingerprint: of the source's content, or None where it was not taken.
+        kind: what the samples are on their way out.
+        space: the map between the source's value space and the standardised one.
+        classes: class names; class_values: the source's own label of each.
+        recipe: canonical form of the resolved recipe, or None for an unnamed callable.
+        recipe_name, ipc, seed: of the build.
+        encoding: canonical form of the synthetic part.
+        training: how to train on it.
+        sweeps: completed; fewer than the recipe's where the run stopped early.
+        seconds: of condensing, reading excluded. Part of no stored file: identical content gives identical bytes.
+        history: (sweep, loss) points, at most 200.
+        evaluations: accuracies that were measured.
+        environment: versions and device; informational.
+    """
+
+    name: str
+    source_samples: int
+    fingerprint: str | None
+    kind: Kind
+    space: Space
+    classes: tuple[str, ...]
+    class_values: tuple[int, ...]
+    recipe: Mapping[str, Any] | None
+    recipe_name: str
+    ipc: int
+    seed: int
+    encoding: Mapping[str, Any]
+    training: Training
+    sweeps: int = 0
+    seconds: float | None = None
+    history: tuple[tuple[int, float], ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def value_space(self) -> str:
+        """"unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
+        return "unit" if self.kind.is_pil else "uint8" if self.kind.eight_bit else "source"
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The manifest's own keys; the storage adds format, checksums and the content hash."""
+        return {
+            "name": self.name,
+            "num_classes": len(self.classes),
+            "class_names": list(self.classes),
+            "class_values": list(self.class_values),
+            "shape": list(self.kind.shape),
+            "sample_kind": self.kind.name,
+            "value_space": {
+                "kind": self.value_space,
+                "mean": self.space.mean.tolist(),
+                "std": self.space.std.tolist(),
+            },
+            "label": {"kind": "index"},
+            "encoding": dict(self.encoding),
+            "recipe": None if self.recipe is None else dict(self.recipe),
+            "recipe_name": self.recipe_name,
+            "ipc": self.ipc,
+            "seed": self.seed,
+            "sweeps": self.sweeps,
+            "source": {
+                "name": self.name,
+                "fingerprint": self.fingerprint,
+                "num_samples": self.source_samples,
+            },
+            "training": specs.to_json(self.training),
+            "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
+            "environment": dict(self.environment),
+            "history": [list(point) for point in self.history],
+        }
+
+    @staticmethod
+    def from_manifest(manifest: Mapping[str, Any]) -> Record:
+        """The record of a manifest whose schema the storage has checked."""
+        space = manifest["value_space"]
+        return Record(
+            name=manifest["name"],
+            source_samples=manifest["source"]["num_samples"],
+            fingerprint=manifest["source"]["fingerprint"],
+            kind=Kind(manifest["sample_kind"], tuple(manifest["shape"])),
+            space=Space(torch.tensor(space["mean"]), torch.tensor(space["std"])),
+            classes=tuple(manifest["class_names"]),
+            class_values=tuple(manifest["class_values"]),
+            recipe=manifest["recipe"],
+            recipe_name=manifest["recipe_name"],
+            ipc=manifest["ipc"],
+            seed=manifest["seed"],
+            encoding=manifest["encoding"],
+            training=specs.from_json(manifest["training"]),
+            sweeps=manifest["sweeps"],
+            history=tuple((int(sweep), float(loss)) for sweep, loss in manifest["history"]),
+            evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
+            environment=manifest["environment"],
+        )
+
+
+def environment(device: torch.device, precision: str) -> dict[str, str]:
+    """Where a build ran."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+        "device": name,
+        "precision": precision,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def thin(points: list[tuple[int, float]], most: int = 200) -> tuple[tuple[int, float], ...]:
+    """At most `most` points, evenly spread, the last one included."""
+    if len(points) <= most:
+        return tuple(points)
+    return tuple(points[round(i * (len(points) - 1) / (most - 1))] for i in range(most))

@@ -1,0 +1,68 @@
+"""Samplers: which real samples meet which synthetic ones, in constant shapes.
+
+Letters: G groups, N synthetic samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condensed_data.parts import Context, Draw, Drawer, Sampler, Synthesis
+from condensed_data.streams import Streams
+
+
+@dataclass(frozen=True)
+class ByGroup(Sampler):
+    """Per group (class, or class and attribute): random real samples against its synthetic samples.
+
+    Args:
+        batch: real samples a group and step, drawn without replacement; all of a smaller group, as the authors do.
+        synthetic: at most this many synthetic samples a group and step, drawn at random; None for all.
+
+    Raises:
+        ValueError: unless both are positive.
+    """
+
+    batch: int = 256
+    synthetic: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or (self.synthetic is not None and self.synthetic < 1):
+            raise ValueError(f"{self} must have a positive batch and synthetic.")
+
+    def start(self, context: Context, synthesis: Synthesis) -> Drawer:
+        counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
+        stored = torch.arange(len(synthesis.groups)).split(counts)
+        return _GroupDrawer(self, context.real.members, stored, context.streams)
+
+
+@dataclass
+class _GroupDrawer(Drawer):
+    spec: ByGroup
+    members: tuple[Tensor, ...]
+    stored: tuple[Tensor, ...]
+    streams: Streams
+
+    def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
+        real = [self._real(sweep, group) for group in groups]
+        synthetic = [self._synthetic(sweep, group) for group in groups]
+        return Draw(
+            torch.cat(real),
+            tuple(len(rows) for rows in real),
+            torch.cat(synthetic),
+            tuple(len(rows) for rows in synthetic),
+        )
+
+    def _real(self, sweep: int, group: int) -> Tensor:
+        pool = self.members[group]
+        return pool[self.streams.choose("real", sweep, group, len(pool), min(len(pool), self.spec.batch))]
+
+    def _synthetic(self, sweep: int, group: int) -> Tensor:
+        rows = self.stored[group]
+        if self.spec.synthetic is None or len(rows) <= self.spec.synthetic:
+            return rows
+        return rows[self.streams.choose("synthetic", sweep, group, len(rows), self.spec.synthetic)]

@@ -1,0 +1,196 @@
+"""The local cache: finished condensations, memos of fingerprints, and checkpoints of builds under way.
+
+    <root>/sets/<key>/         an artefact, the same files as on the Hub
+    <root>/builds/<key>/       the checkpoint of an unfinished build, and a lock while somebody builds
+    <root>/memos/<digest>      the fingerprint of a dataset that was read before
+    <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
+
+An entry appears by one rename, after every byte of it is on the disk; a build holds the lock of its key, so that
+several processes build one key once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from condensed_data.storage import artefact
+from condensed_data.storage.errors import ArtefactError
+
+KEY_VERSION = 1
+
+
+def default_root() -> Path:
+    """`CONDENSED_DATA_CACHE`, or the assets folder of the Hugging Face cache."""
+    if chosen := os.environ.get("CONDENSED_DATA_CACHE"):
+        return Path(chosen).expanduser()
+    from huggingface_hub.constants import HF_ASSETS_CACHE
+
+    return Path(HF_ASSETS_CACHE) / "condensed-data"
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of everything that decides the bits of a result."""
+    text = json.dumps({"key_version": KEY_VERSION, **content}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished condensation in the cache."""
+
+    key: str
+    path: Path
+    title: str
+    size: int
+    used: float
+
+    @property
+    def age_seconds(self) -> float:
+        """Since it was last built or loaded."""
+        return max(0.0, time.time() - self.used)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Args:
+    root: folder of the cache; made when something is stored.
+    max_bytes: after every build, the least recently used entries go until the rest fits; None for no limit.
+    """
+
+    root: Path
+    max_bytes: int | None = None
+
+    def load(self, key: str) -> artefact.Artefact | None:
+        """The entry, or None where there is none; a damaged one is put aside, said, and counts as none."""
+        path = self.root / "sets" / key
+        if not path.is_dir():
+            return None
+        try:
+            found = artefact.read(path)
+        except ArtefactError as error:
+            aside = self._aside(key)
+            warnings.warn(
+                f"A cached set is damaged and will be built again: {error} It is kept in {aside}.",
+                stacklevel=2,
+            )
+            return None
+        self._touch(path)
+        return found
+
+    def place(self, key: str) -> Path:
+        """Where the finished artefact of `key` is written (by a writer that replaces a folder as a whole)."""
+        return self.root / "sets" / key
+
+    def checkpoint(self, key: str) -> Path:
+        """Where the build of `key` keeps its checkpoint."""
+        return self.root / "builds" / key / "checkpoint.safetensors"
+
+    def finish(self, key: str) -> None:
+        """After the artefact of `key` is written: forget its checkpoint, and keep the cache within its limit."""
+        self.checkpoint(key).unlink(missing_ok=True)
+        self._touch(self.place(key))
+        self.evict(keep=key)
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[bool]:
+        """Hold the lock of `key`. Gives True where another process held it first, so that it may be built now."""
+        folder = self.root / "builds" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        waited = False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waited = True
+            print(f"Another process is building this set; waiting for it ({folder}).", flush=True)
+            lock.acquire()
+        try:
+            yield waited
+        finally:
+            lock.release()
+
+    def recall(self, digest: str) -> str | None:
+        """The fingerprint noted for a digest."""
+        try:
+            text = (self.root / "memos" / digest).read_text()
+        except OSError:
+            return None
+        return text if len(text) == 64 else None
+
+    def note(self, digest: str, fingerprint: str) -> None:
+        """Remember the fingerprint of a digest."""
+        folder = self.root / "memos"
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{digest}.{os.getpid()}"
+        partial.write_text(fingerprint)
+        os.replace(partial, folder / digest)
+
+    def entries(self) -> list[Entry]:
+        """All entries, the most recently used first."""
+        found = []
+        for path in (self.root / "sets").glob("*"):
+            if (path / artefact.MANIFEST).is_file() and not path.name.startswith("."):
+                size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+                found.append(Entry(path.name, path, _title(path), size, path.stat().st_mtime))
+        return sorted(found, key=lambda entry: -entry.used)
+
+    def clear(self, key: str | None = None) -> int:
+        """Remove one entry, or everything; the number of entries removed."""
+        gone = [entry for entry in self.entries() if key is None or entry.key.startswith(key)]
+        for entry in gone:
+            _remove(entry.path)
+        if key is None:
+            for name in ("builds", "memos", "damaged", "sets"):
+                shutil.rmtree(self.root / name, ignore_errors=True)
+        return len(gone)
+
+    def evict(self, keep: str = "") -> None:
+        """Remove the least recently used entries until the rest fits `max_bytes`."""
+        if self.max_bytes is None:
+            return
+        total = 0
+        for entry in self.entries():
+            total += entry.size
+            if total > self.max_bytes and entry.key != keep:
+                _remove(entry.path)
+                total -= entry.size
+
+    def _aside(self, key: str) -> Path:
+        folder = self.root / "damaged"
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f"{key}-{len(list(folder.glob(key + '-*')))}"
+        os.replace(self.root / "sets" / key, aside)
+        return aside
+
+    def _touch(self, path: Path) -> None:
+        try:
+            os.utime(path)
+        except OSError:
+            pass  # a read-only cache still serves; it only forgets the order of use
+
+
+def _remove(path: Path) -> None:
+    """Out of sight by one rename, then deleted."""
+    gone = path.with_name(f".gone-{path.name}-{os.getpid()}")
+    os.replace(path, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _title(path: Path) -> str:
+    try:
+        manifest = json.loads((path / artefact.MANIFEST).read_text())
+        return f"{manifest['name']} {manifest['recipe_name']} ipc {manifest['ipc']} seed {manifest['seed']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unreadable"

@@ -1,0 +1,101 @@
+"""Checkpoints of a run: one file, written whole or not at all, without pickle.
+
+A run's state is a tree of dictionaries, lists, plain values and tensors. The tensors go into a safetensors file,
+the tree into its one metadata key as JSON, with the identity of the run: a checkpoint of another recipe, source or
+version is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+FORMAT = 1
+_KEY = "condensed_data_checkpoint"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be resumed; the message says why and what to do."""
+
+
+def write(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Replace the checkpoint at `path` by `state`; the old one stays until the new one is whole.
+
+    Raises:
+        OSError: where the disk does not take it; the old checkpoint is then still there.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = _flatten(state, tensors)
+    header = json.dumps({"format": FORMAT, "identity": dict(identity), "state": tree})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(save(tensors, {_KEY: header}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The state that `write` stored for the same run.
+
+    Raises:
+        CheckpointError: if the file is damaged, of another format, or of another run.
+    """
+    remedy = f"Delete {path} to start over."
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint cannot be read ({error}). {remedy}") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"The checkpoint has format {header.get('format')!r}, this version reads {FORMAT}. {remedy}"
+        )
+    for name, value in identity.items():
+        found = header["identity"].get(name)
+        if found != value:
+            raise CheckpointError(
+                f"The checkpoint is of another run: its {name} is {found!r}, this run's is {value!r}. {remedy}"
+            )
+    state: dict[str, Any] = _restore(header["state"], tensors)
+    return state
+
+
+def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = f"t{len(tensors):06d}"
+        # A clone, because safetensors refuses tensors that share memory.
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"items": [[key, _flatten(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list" if isinstance(value, list) else "tuple": [_flatten(item, tensors) for item in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"A run's state cannot hold {value!r} of type {type(value).__name__}.")
+
+
+def _restore(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return torch.as_tensor(tensors[content])
+    if kind == "items":
+        return {key: _restore(item, tensors) for key, item in content}
+    items = [_restore(item, tensors) for item in content]
+    return items if kind == "list" else tuple(items)

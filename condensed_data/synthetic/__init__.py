@@ -1,0 +1,3 @@
+"""What is learned, and how it becomes samples."""
+
+from condensed_data.synthetic.pixels import Pixels as Pixels
