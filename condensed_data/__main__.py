@@ -1,0 +1,8 @@
+"""`python -m condensed_data`."""
+
+import sys
+
+from condensed_data.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

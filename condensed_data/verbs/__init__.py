@@ -1,0 +1,43 @@
+"""The verbs of the command line, one a file: `options` names its options, `run` does it.
+
+Only argparse is imported at the head of these files; what a verb needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from condensed_data.verbs import build, evaluate, recipes, show
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command.
+
+    Attributes:
+        options: adds its options to a parser.
+        run: does it; errors are exceptions.
+        takes_source: whether its help explains what a source is.
+    """
+
+    name: str
+    help: str
+    options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], None]
+    takes_source: bool = False
+
+
+VERBS = (
+    Verb("build", "condense a data set", build.options, build.run, takes_source=True),
+    Verb(
+        "evaluate",
+        "train networks on a condensed set and test them on real samples",
+        evaluate.options,
+        evaluate.run,
+        takes_source=True,
+    ),
+    Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),
+    Verb("recipes", "list the methods, or show the fields of one", recipes.options, recipes.run),
+)

@@ -1,0 +1,154 @@
+"""`condensed-data build`: condense, save, draw, and compare with what the result replaces."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+
+if TYPE_CHECKING:
+    from condensed_data import CondensedDataset, Recipe
+    from condensed_data.callbacks import Callback
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the options of the verb."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="what is condensed, see below")
+    add(
+        "--recipe", default="dm", metavar="NAME", help="one that `condensed-data recipes` lists (default: dm)"
+    )
+    add("--ipc", type=int, metavar="N", help="synthetic samples for each class (default: 10)")
+    add("--out", type=Path, metavar="DIR", help="folder for the result")
+    add(
+        "--sweeps",
+        type=int,
+        metavar="N",
+        help="passes over all classes (default: as published for such data)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field that `recipes NAME` shows",
+    )
+    add("--log", metavar="FILE", help="log the run to FILE.jsonl, FILE.csv, or a folder for TensorBoard")
+    add("--no-evaluate", action="store_true", help="train no networks to compare the result with")
+    add(
+        "--network",
+        metavar="NAME",
+        help="network of the comparison (default: the usual one for such samples)",
+    )
+    add("--runs", type=count, default=3, metavar="N", help="networks on each kind of set (default: 3)")
+    source_options(parser)
+    compute_options(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Do it; everything that can be found wrong beforehand is found before the work."""
+    from condensed_data import catalog, summary
+    from condensed_data.storage import check_writable
+
+    recipe = _recipe(arguments)
+    if arguments.out is not None:
+        check_writable(arguments.out)
+    callbacks = _loggers(arguments.log)
+    train = catalog.load(arguments.source, "train", **loading(arguments))
+    test, unmeasured = _test_split(arguments)
+    network = "" if test is None else summary.check(train, test, arguments.network)
+    condensed = _condense(arguments, train, recipe, callbacks)
+    print(summary.made(condensed, arguments.out, _save(condensed, arguments.out)), flush=True)
+    if test is None:
+        print(unmeasured)
+        return
+    how = {"network": network, "runs": arguments.runs, **computing(arguments)}
+    comparison = summary.compare(condensed, train, test, **how)
+    _save(condensed, arguments.out)
+    print(summary.compared(comparison))
+
+
+def _recipe(arguments: Namespace) -> Recipe:
+    """The recipe with what --ipc, --sweeps and --set say."""
+    from condensed_data import recipes
+
+    given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
+    recipe = recipes.get(arguments.recipe, **given)
+    if arguments.sweeps is not None:
+        recipe = recipe.set(sweeps=arguments.sweeps)
+    for text in arguments.set:
+        recipe = _assigned(recipe, text)
+    if not recipe.terms and recipe.sweeps != 0:
+        raise ValueError(
+            f"sweeps={recipe.sweeps}: recipe {recipe.name} learns nothing. Leave its sweeps at 0."
+        )
+    return recipe
+
+
+def _assigned(recipe: Recipe, text: str) -> Recipe:
+    from condensed_data import spec
+
+    field, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: the value is missing. Write --set FIELD=VALUE.")
+    try:
+        return spec.assign(recipe, field.strip(), spec.parse(value))
+    except TypeError as error:
+        raise ValueError(f"--set {text}: the value does not fit the field ({error}).") from error
+
+
+def _loggers(path: str | None) -> list[Callback]:
+    """The logger that the suffix of a path asks for."""
+    if path is None:
+        return []
+    from condensed_data.callbacks import CSVLogger, JSONLLogger, TensorBoardLogger
+
+    kinds: dict[str, Callable[[str], Callback]]
+    kinds = {".jsonl": JSONLLogger, ".csv": CSVLogger, "": TensorBoardLogger}
+    suffix = Path(path).suffix
+    if suffix not in kinds:
+        raise ValueError(f"--log {path}: give FILE.jsonl, FILE.csv, or a folder for TensorBoard.")
+    return [kinds[suffix](path)]
+
+
+def _test_split(arguments: Namespace) -> tuple[Any, str]:
+    """The source's test split, or None and the reason why nothing will be measured."""
+    from condensed_data import catalog
+
+    if arguments.no_evaluate:
+        return None, "Accuracy and training time were not measured (--no-evaluate)."
+    try:
+        return catalog.load(arguments.source, "test", **loading(arguments)), ""
+    except catalog.NoTestSplitError as error:
+        how = f"condensed-data evaluate {arguments.out or 'DIR'} --test SOURCE"
+        return (
+            None,
+            f"Accuracy was not measured: {error}\nMeasure it on the test split of another source: {how}",
+        )
+
+
+def _condense(
+    arguments: Namespace, train: Any, recipe: Recipe, callbacks: list[Callback]
+) -> CondensedDataset:
+    """Condense; of a run that diverges, the last good state is saved."""
+    from condensed_data import CondensedDataset, DivergedError
+
+    try:
+        return CondensedDataset(train, recipe, callbacks=callbacks, **computing(arguments))
+    except DivergedError as error:
+        if arguments.out is None or error.condensed is None:
+            raise
+        error.condensed.save(arguments.out)
+        raise ValueError(f"{error} It is saved in {arguments.out}.") from error
+
+
+def _save(condensed: CondensedDataset, out: Path | None) -> Path | None:
+    """Write the artefact and a picture of it; returns the picture's path."""
+    if out is None:
+        return None
+    condensed.save(out)
+    condensed.plot(out / "grid.png")
+    return out / "grid.png"

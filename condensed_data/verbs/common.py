@@ -1,0 +1,65 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+
+def count(text: str) -> int:
+    """A positive whole number."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def count_or_none(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+    return int(text)
+
+
+def source_options(parser: ArgumentParser) -> None:
+    """How a source is found and read."""
+    parser.add_argument("--data-root", metavar="DIR", help="folder with the files of torchvision's data sets")
+    parser.add_argument(
+        "--download", action="store_true", help="let torchvision download missing files into it"
+    )
+    parser.add_argument(
+        "--image-size", type=count, metavar="N", help="resize and crop images to N x N pixels"
+    )
+    parser.add_argument(
+        "--workers", type=count_or_none, default=0, metavar="N", help="processes that read (default: 0)"
+    )
+
+
+def loading(options: Namespace) -> dict[str, Any]:
+    """The arguments of `catalog.load` in the options."""
+    return {"data_root": options.data_root, "image_size": options.image_size, "download": options.download}
+
+
+def compute_options(parser: ArgumentParser) -> None:
+    """Where and how to compute."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16 (default: auto)")
+    parser.add_argument(
+        "--seed",
+        type=count_or_none,
+        default=0,
+        metavar="N",
+        help="the same seed gives the same bits (default: 0)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def computing(options: Namespace) -> dict[str, Any]:
+    """The arguments of everything that computes in the options."""
+    return {
+        "seed": options.seed,
+        "device": options.device,
+        "precision": options.precision,
+        "num_workers": options.workers,
+        "progress": not options.quiet,
+    }

@@ -1,0 +1,51 @@
+"""`condensed-data evaluate`: train networks on a condensed set and test them on real samples."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the options of the verb."""
+    add = parser.add_argument
+    add("where", metavar="WHERE", help="folder of a condensed set")
+    add("--test", required=True, metavar="SOURCE", help="source whose test split is used, see below")
+    add(
+        "--network",
+        action="append",
+        metavar="NAME",
+        help="network to train; repeatable, or names with commas",
+    )
+    add("--runs", type=count, default=5, metavar="N", help="networks of each kind (default: 5)")
+    add(
+        "--protocol",
+        default="stored",
+        metavar="NAME",
+        help="standard, quick, or the set's own (default: stored)",
+    )
+    add("--save", action="store_true", help="write the accuracies into the set's card and manifest")
+    source_options(parser)
+    compute_options(parser)
+
+
+def run(arguments: Namespace) -> None:
+    """Do it; one line for each network."""
+    from condensed_data import CondensedDataset, catalog, networks
+    from condensed_data.evaluate import protocol
+    from condensed_data.storage import check_writable
+
+    training = None if arguments.protocol == "stored" else protocol(arguments.protocol)
+    names = [name for text in arguments.network or [] for name in text.split(",")]
+    for name in names:
+        networks.network(name)  # an unknown one is said before the first is trained
+    condensed = CondensedDataset.load(arguments.where)
+    if arguments.save:
+        check_writable(arguments.where)
+    test = catalog.load(arguments.test, "test", **loading(arguments))
+    how = {"runs": arguments.runs, "training": training, **computing(arguments)}
+    for network in names or [None]:
+        print(condensed.evaluate(test, network, **how), flush=True)
+    if arguments.save:
+        condensed.save(arguments.where)

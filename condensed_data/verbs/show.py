@@ -1,0 +1,41 @@
+"""`condensed-data show`: draw a condensed set, and its loss by sweep."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from condensed_data import CondensedDataset
+
+
+def options(parser: ArgumentParser) -> None:
+    """Add the options of the verb."""
+    parser.add_argument("where", metavar="WHERE", help="folder of a condensed set")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="picture to write, such as grid.png"
+    )
+
+
+def run(arguments: Namespace) -> None:
+    """Do it."""
+    from condensed_data import CondensedDataset
+
+    condensed = CondensedDataset.load(arguments.where)
+    condensed.plot(arguments.out)
+    print(condensed)
+    print(f"image grid: {arguments.out}")
+    if condensed.record.history:
+        print(_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
+
+
+def _curves(condensed: CondensedDataset, path: Path) -> str:
+    from condensed_data import plots
+
+    history = [{"sweep": sweep, "loss": loss} for sweep, loss in condensed.record.history]
+    try:
+        plots.curves(history, path)
+    except ImportError as error:
+        return f"no loss curve: {error}"
+    return f"loss curve: {path}"
