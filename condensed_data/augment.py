@@ -1,13 +1,13 @@
 """Augmentations: one random draw, applied identically to the real and the synthetic side.
 
-Differentiable siamese augmentation (DSA): Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. One of
-six operations is drawn per class and step. All operations act on standardised samples and fill with zero, the
-mean of the data. The six are written as one path (colour, one resampling, one mask) whose parameters are neutral
-where an operation is not drawn, so that every step has the same shape.
+Differentiable siamese augmentation (DSA): Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. One
+of six operations is drawn per class and step. All operations act on standardised samples and fill with zero,
+the mean of the data. The six are written as one path (colour, one resampling, one mask) whose parameters are
+neutral where an operation is not drawn, so that every step has the same shape.
 
-Deviations: rotation respects the aspect ratio of non-square images; resampling uses `align_corners=False` (the
-authors' torch 1.2 had True). Signals (C, L) are images of height one: translation, scaling and cut-out act along
-the signal, `flip` and `rotate` leave it as it is.
+Deviations: rotation respects the aspect ratio of non-square images; resampling uses `align_corners=False`
+(the authors' torch 1.2 had True). Signals (C, L) are images of height one: translation, scaling and cut-out
+act along the signal, `flip` and `rotate` leave it as it is.
 
 Letters: G blocks, B rows, C channels, H, W.
 """
@@ -35,7 +35,9 @@ _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "
 class Identity(Augment):
     """No augmentation."""
 
-    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+    def draw(
+        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> Applied:
         return lambda batch: batch.x
 
 
@@ -56,7 +58,7 @@ class Siamese(Augment):
         brightness, saturation, contrast: strengths as in the authors' code.
 
     Raises:
-        ValueError: for an unknown operation.
+        ValueError: for an unknown operation or a strength out of range.
     """
 
     ops: tuple[str, ...] | Rule = OPERATIONS
@@ -72,13 +74,17 @@ class Siamese(Augment):
     contrast: float = 0.5
 
     def __post_init__(self) -> None:
-        for op in (*(self.ops if isinstance(self.ops, tuple) else ()), *self.always):
-            if op not in OPERATIONS:
-                raise ValueError(f"Siamese(ops=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
+        for name, ops in (("ops", self.ops), ("always", self.always)):
+            _check_ops(name, ops)
+        for name in ("flip", "crop", "cutout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Siamese({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
         if self.scale < 1:
             raise ValueError(f"Siamese(scale={self.scale}) must be at least 1.")
 
-    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+    def draw(
+        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> Applied:
         if not isinstance(self.ops, tuple):
             raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
@@ -89,7 +95,7 @@ class Siamese(Augment):
             rows = max(batch.sizes) if self.per_sample else 1
             u = streams.uniform("augment", sweep, blocks, rows * 10).view(len(blocks), rows, 10)
             image = batch.x.unsqueeze(2) if len(sample_shape) == 2 else batch.x
-            drawn = _Draw.make(self, u, active, tuple(image.shape[-2:]), tuple(batch.sizes))
+            drawn = _Draw.make(self, u, active, (image.shape[-2], image.shape[-1]), tuple(batch.sizes))
             return drawn.to(image.device, image.dtype)(image).view_as(batch.x)
 
         return applied
@@ -104,6 +110,16 @@ class Siamese(Augment):
             active[torch.arange(len(blocks)), chosen] = True
         active[:, [OPERATIONS.index(name) for name in self.always]] = True
         return active
+
+
+def _check_ops(name: str, ops: Any) -> None:
+    if isinstance(ops, Rule):
+        return
+    if not isinstance(ops, tuple):
+        raise ValueError(f"Siamese({name}={ops!r}) must be a tuple, for instance ({OPERATIONS[0]!r},).")
+    for op in ops:
+        if op not in OPERATIONS:
+            raise ValueError(f"Siamese({name}=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
 
 
 @dataclass(frozen=True)
@@ -196,7 +212,8 @@ def _theta(spec: Siamese, u: Tensor, on: dict[str, Tensor], size: tuple[int, int
         for i, side in enumerate((width, height))
     )
     cos, sin = angle.cos(), angle.sin()
-    rows = [sx * cos, -sin * (height / width), dx, sin * (width / height), sy * cos, dy]
+    # rotation after flip and scaling: a composition (`always`) must not become a shear
+    rows = [sx * cos, -sy * sin * (height / width), dx, sx * sin * (width / height), sy * cos, dy]
     return torch.stack(rows, -1).unflatten(-1, (2, 3))
 
 
@@ -222,8 +239,8 @@ def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor
 class PublishedOps(Rule):
     """The strategy that the authors use: all operations, without flip where samples are digits.
 
-    Digits are recognised by class names that begin with a digit or its English word. Where the source names no
-    classes, flip is left out: a wrong flip costs far more than a missing one.
+    Digits are recognised by class names that begin with a digit or its English word. Where the source names
+    no classes, flip is left out: a wrong flip costs far more than a missing one.
     """
 
     ops: tuple[str, ...] = field(default=OPERATIONS)

@@ -57,11 +57,15 @@ class Batch:
 
     def means(self, rows: Tensor) -> Tensor:
         """Mean of `rows` (B, ...) over each block, in float32 at least: (G, ...)."""
-        if rows.dtype in (torch.bfloat16, torch.float16):
-            rows = rows.float()
+        rows = _wide(rows)
         if len(set(self.sizes)) == 1:
             return rows.unflatten(0, (len(self.sizes), -1)).mean(1)
         return torch.stack([block.mean(0) for block in self.split(rows)])
+
+
+def _wide(rows: Tensor) -> Tensor:
+    """In float32 at least; a network in double precision keeps its own."""
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,11 @@ class Net:
     target: Mapping[str, Tensor] = field(default_factory=dict)
 
     def embed(self, x: Tensor) -> Tensor:
-        """(B, *sample) -> (B, D) float32."""
+        """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""
         return self._look(self.embedding, x)
 
     def logits(self, x: Tensor) -> Tensor:
-        """(B, *sample) -> (B, K) float32."""
+        """(B, *sample) -> (B, K) float32 (float64 from a network in double precision)."""
         return self._look(self.module, x)
 
     def maps(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -125,7 +129,7 @@ class Net:
     def functional(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (B, K) at other weights, differentiable in them."""
         with self.autocast(x):
-            return torch.func.functional_call(self.module, dict(weights), (x,)).float()
+            return _wide(torch.func.functional_call(self.module, dict(weights), (x,)))
 
     def autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         """The context in which this network computes."""
@@ -136,8 +140,8 @@ class Net:
     def _look(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with self.autocast(x):
             if torch.is_grad_enabled() or self.micro_batch is None or len(x) <= self.micro_batch:
-                return function(x).float()
-            return torch.cat([function(rows).float() for rows in x.split(self.micro_batch)])
+                return _wide(function(x))
+            return torch.cat([_wide(function(rows)) for rows in x.split(self.micro_batch)])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The real samples of one source: read once, held by class and by group, lent standardised on the right device.
+"""The real samples of one source: read once, held by class and by group, lent standardised on one device.
 
 Letters: n real samples, K classes, G groups.
 """
@@ -89,7 +89,8 @@ class Real:
         """Read a source whole.
 
         Args:
-            groups: an attribute of every sample that is carried to the synthetic side, (n,) integers or strings.
+            groups: an attribute of every sample that is carried to the synthetic side, (n,) integers or
+                strings.
 
         Raises:
             SourceError: for samples or labels that cannot be used, naming the index.
@@ -99,7 +100,11 @@ class Real:
 
     @staticmethod
     def of(
-        samples: Tensor, labels: Tensor, kind: Kind, class_names: Sequence[str] | None = None, groups: Any = None
+        samples: Tensor,
+        labels: Tensor,
+        kind: Kind,
+        class_names: Sequence[str] | None = None,
+        groups: Any = None,
     ) -> Real:
         """From tensors: (n, *shape) as `read` gives them, and (n,) the source's own labels."""
         class_values, classes = labels.unique(return_inverse=True)
@@ -124,17 +129,23 @@ class Real:
 
 
 def _attribute(groups: Any, count: int) -> Tensor:
+    """(n,) int64: the rank of every sample's attribute among its values; 0 without groups."""
     if groups is None:
         return torch.zeros(count, dtype=torch.int64)
     values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    values = [value.item() if getattr(value, "ndim", None) == 0 else value for value in values]
     if len(values) != count:
-        raise SourceError(f"groups has {len(values)} entries, but the source has {count} samples. Give one a sample.")
+        raise SourceError(f"groups has {len(values)} entries, the source {count} samples. Give one a sample.")
+    kind = str if isinstance(values[0], str) else int
+    strange = [value for value in values if not isinstance(value, kind)]
+    if strange:
+        raise SourceError(f"groups holds {strange[0]!r}; supported: integers or strings, not mixed.")
     known = {value: number for number, value in enumerate(sorted(set(values)))}
     return torch.tensor([known[value] for value in values])
 
 
 def _space(samples: Tensor, kind: Kind) -> Space:
-    """Per-channel statistics, summed in double precision in fixed chunks so that they do not depend on workers."""
+    """Per-channel statistics, summed in double precision in fixed chunks, whatever the workers."""
     channels = kind.shape[0]
     total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     for rows in samples.split(1024):

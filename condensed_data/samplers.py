@@ -20,24 +20,31 @@ class ByGroup(Sampler):
     """Per group (class, or class and attribute): random real samples against its synthetic samples.
 
     Args:
-        batch: real samples a group and step, drawn without replacement; all of a smaller group, as the authors do.
+        batch: real samples a group and step, drawn without replacement; all of a smaller group, as the
+            authors do.
         synthetic: at most this many synthetic samples a group and step, drawn at random; None for all.
 
     Raises:
-        ValueError: unless both are positive.
+        ValueError: unless both are positive integers.
     """
 
     batch: int = 256
     synthetic: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or (self.synthetic is not None and self.synthetic < 1):
-            raise ValueError(f"{self} must have a positive batch and synthetic.")
+        _check_count("batch", self.batch)
+        if self.synthetic is not None:
+            _check_count("synthetic", self.synthetic)
 
     def start(self, context: Context, synthesis: Synthesis) -> Drawer:
         counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
         stored = torch.arange(len(synthesis.groups)).split(counts)
         return _GroupDrawer(self, context.real.members, stored, context.streams)
+
+
+def _check_count(name: str, count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"ByGroup({name}={count!r}) must be an integer of at least 1.")
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Value spaces: from the samples of a source to the standardised tensors that are learned, and back.
 
-Learning happens in a standardised space (per-channel mean 0 and standard deviation 1 over the source), because
-the published learning rates and the zero fill of the augmentations assume it. Letters: C channels, D features.
+Learning happens in a standardised space (per-channel mean 0 and standard deviation 1 over the source),
+because the published learning rates and the zero fill of the augmentations assume it. Letters: C channels, D
+features.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Space:
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         if bool((mean.abs() < 0.1).all()) and bool(((std - 1).abs() < 0.1).all()):
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        std = torch.where(std < 1e-6, torch.ones_like(std), std)
+        # relative, so that signals in tiny units (volts, tesla) are not taken for constant channels
+        std = torch.where(std <= 1e-6 * mean.abs(), torch.ones_like(std), std)
         return Space(mean.float(), std.float())
 
     def standardise(self, samples: Tensor) -> Tensor:

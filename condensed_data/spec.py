@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 _REGISTRY: dict[str, type[Spec]] = {}
+_EXACT = 2**53  # up to here a float holds every whole number
 T = TypeVar("T")
 
 
@@ -105,6 +107,8 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise TypeError(f"A recipe cannot hold {value!r}: use None or a large finite number.")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)  # lr=1 and lr=1.0 are equal, so they have one form
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if callable(value):
@@ -126,11 +130,13 @@ def from_json(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = {key: item for key, item in value.items() if key not in ("part", "version")}
-    cls = _REGISTRY.get(value.get("part", ""))
+    cls = _REGISTRY.get(str(value.get("part")))
     if cls is None or cls is Named:
         raise ValueError(f"This version does not know the part {value.get('part')!r}.")
     if value.get("version") != cls.version:
-        raise ValueError(f"{cls.__name__}: version {value.get('version')!r} is stored, this is {cls.version}.")
+        raise ValueError(
+            f"{cls.__name__}: version {value.get('version')!r} is stored, this is {cls.version}."
+        )
     try:
         return cls(**{key: from_json(item) for key, item in fields.items()})
     except TypeError as error:
@@ -157,7 +163,8 @@ def assign(spec: T, path: str, value: Any) -> T:
     of them when they hold equal values now.
 
     Raises:
-        ValueError: for an unknown path (the known ones are listed) or an ambiguous one.
+        ValueError: for an unknown path (the known ones are listed) or an ambiguous one; for a value that the
+            field cannot hold.
     """
     known = dict(paths(spec))
     full = [known_path for known_path in known if known_path == path or known_path.endswith("." + path)]
@@ -168,8 +175,11 @@ def assign(spec: T, path: str, value: Any) -> T:
         full = [path]
     elif any(known[other] != known[full[0]] for other in full):
         raise ValueError(f"Field {path!r} is ambiguous: {', '.join(full)}. Give one of these.")
-    for one in full:
-        spec = _assign(spec, one.split("."), value)
+    try:
+        for one in full:
+            spec = _assign(spec, one.split("."), value)
+    except TypeError as error:
+        raise ValueError(f"Field {path!r} cannot be {value!r}: {error}.") from error
     return spec
 
 
@@ -184,10 +194,12 @@ def _assign(spec: Any, steps: list[str], value: Any) -> Any:
 
 
 def parse(text: str) -> Any:
-    """A field's value from the command line: a literal, a registered part such as `ConvNet(width=64)`, or text.
+    """A field's value from the command line: a literal, a part such as `ConvNet(width=64)`, or text.
+
+    Words inside a tuple or a part need no quotes: `Siamese(ops=(color, crop))`.
 
     Raises:
-        ValueError: for a call of something that is no registered part.
+        ValueError: for a call of something that is no registered part, or with fields that it does not take.
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -198,19 +210,34 @@ def parse(text: str) -> Any:
 
 def _value(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        cls = _REGISTRY.get(node.func.id)
-        if cls is None or cls is Named:
-            raise ValueError(f"Unknown part {node.func.id!r} in {text!r}. Known parts: {', '.join(sorted(_REGISTRY))}.")
-        keywords = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
-        return cls(*(_value(argument, text) for argument in node.args), **keywords)
+        keywords = {
+            str(keyword.arg): _value(keyword.value, ast.unparse(keyword.value)) for keyword in node.keywords
+        }
+        return _part(node.func.id, [_value(item, ast.unparse(item)) for item in node.args], keywords)
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_value(item, text) for item in node.elts)
-    if isinstance(node, ast.Name) and node.id in _REGISTRY and node.id != "Named":
-        return _REGISTRY[node.id]()
+        return tuple(_value(item, ast.unparse(item)) for item in node.elts)
+    if isinstance(node, ast.Name) and node.id in _parts():
+        return _part(node.id, [], {})
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         return text
+
+
+def _parts() -> dict[str, type[Spec]]:
+    """What can be written in a field: every registered class that has values."""
+    return {name: cls for name, cls in _REGISTRY.items() if cls is not Named and not inspect.isabstract(cls)}
+
+
+def _part(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Spec:
+    known = _parts()
+    if name not in known:
+        raise ValueError(f"Unknown part {name!r}. Known parts: {', '.join(sorted(known))}.")
+    try:
+        return known[name](*arguments, **keywords)
+    except TypeError as error:
+        fields = ", ".join(inspect.signature(known[name]).parameters)
+        raise ValueError(f"{name} cannot be built: {error}. Its fields: {fields or 'none'}.") from error
 
 
 def check(spec: Any, sample_shape: tuple[int, ...]) -> None:

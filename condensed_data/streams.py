@@ -24,9 +24,16 @@ class Streams:
 
     Args:
         seed: the run's only seed, a non-negative integer.
+
+    Raises:
+        ValueError: for any other seed.
     """
 
     seed: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ValueError(f"seed={self.seed!r} must be a non-negative integer.")
 
     def child(self, purpose: str, *keys: int) -> int:
         """A 63-bit seed for (purpose, keys), for instance to initialise network number `keys[0]`."""
