@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from condensed_data.streams import untouched
 
-CACHE_VALUES = 2**21  # values of a map that stay in a CPU's cache between layers
+CACHE_VALUES = 5 * 2**19  # values of a map that stay in a CPU's cache between layers
 DEVICE_ROWS = 512
 # Values of the largest map over all steps from which on compiling pays; it breaks even at about half of it.
 COMPILE_PAYS = 5e9

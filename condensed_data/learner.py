@@ -81,7 +81,7 @@ class Learner:
             work = largest * training.steps(len(images)) * min(len(images), training.batch_size) * runs
             known = isinstance(build, Spec) and where.type == "cpu" and precise == "bf16"
             compile = known and work >= COMPILE_PAYS and can_compile()  # noqa: A001
-        cut = where.type == "cpu" and not coupled and not compile
+        cut = where.type == "cpu" and not coupled
         if training.cutmix and labels.ndim == 1:
             labels = F.one_hot(labels, num_classes).to(images.dtype)
         return Learner(
@@ -121,7 +121,7 @@ class Learner:
             for index in order.split(training.batch_size)[: steps - step]:
                 last = self._step(module, optimizer, index, streams, step)
                 step += 1
-                for _ in range(drops.count(step)):
+                if step in drops:
                     optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
             on_epoch(epoch + 1)
         return last

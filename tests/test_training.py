@@ -1,0 +1,131 @@
+"""Protocols: when the learning rate drops, which values are refused, and what CutMix mixes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from condensed_data import spec as specs
+from condensed_data.augment import Identity, Siamese
+from condensed_data.streams import Streams
+from condensed_data.training import Training, mix, protocol, quick, standard
+
+
+def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:
+    """Steps and steps after which the rate drops, by walking through the reference's loop."""
+    steps, drops = 0, []
+    for epoch in range(epochs + 1):
+        steps += per_epoch
+        if epoch == epochs // 2 + 1:
+            drops.append(steps)
+    return steps, drops
+
+
+@pytest.mark.parametrize("epochs", [3, 4, 5, 300, 1000])
+@pytest.mark.parametrize(("samples", "per_epoch"), [(10, 1), (256, 1), (257, 2), (1000, 4)])
+def test_the_rate_drops_where_the_reference_drops_it(epochs: int, samples: int, per_epoch: int) -> None:
+    training, (steps, drops) = Training(epochs=epochs), reference_schedule(epochs, per_epoch)
+    assert training.steps(samples) == steps
+    assert list(training.drops(samples)) == [drop for drop in drops if drop < steps]
+    assert training.started_epochs(samples) == epochs + 1
+
+
+def test_max_steps_is_exact_and_drops_at_the_same_fraction() -> None:
+    training = Training(max_steps=100, milestones=(0.5, 0.75), batch_size=8)
+    assert training.steps(20) == 100
+    assert training.drops(20) == (50, 75)
+    assert training.started_epochs(20) == 34  # three steps an epoch, the last one cut short
+    assert Training(max_steps=1).drops(20) == ()
+
+
+def test_optimisers_carry_the_rate_of_their_drop() -> None:
+    module = torch.nn.Linear(2, 2)
+    for training in (Training(lr=0.1), Training(lr=0.1, optimizer="adamw")):
+        first = training.make_optimizer(module)
+        assert first.param_groups[0]["lr"] == 0.1
+        fresh = training.dropped(first, module, 2)
+        assert fresh is not first
+        kept = replace(training, reset_momentum=False).dropped(first, module, 2)
+        assert kept is first
+        for optimizer in (fresh, kept):
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+            assert optimizer.param_groups[0]["weight_decay"] == 5e-4
+
+
+def test_named_protocols() -> None:
+    assert protocol("standard") == standard() == Training()
+    assert (standard().epochs, standard(augment=False).epochs) == (1000, 300)
+    assert standard(augment=False).augment == Identity()
+    assert protocol("quick") == quick()
+    assert (quick().name, quick().label) == ("quick", "quick protocol")
+    assert quick().epochs < standard().epochs
+    assert replace(quick(), max_steps=7).label == "quick protocol, 7 steps"
+    own = Training(name="mine")
+    assert protocol(own) is own
+
+
+def test_rules_are_resolved_and_json_keeps_everything() -> None:
+    facts = specs.Facts((1, 8, 8), ("0", "1"), ipc=1)
+    resolved = specs.resolve(quick(), facts)
+    assert isinstance(resolved.augment, Siamese)
+    assert resolved.augment.ops == ("color", "crop", "cutout", "scale", "rotate")
+    assert resolved.augment.per_sample
+    for training in (resolved, quick(), Training(milestones=(0.4, 0.8), cutmix=0.5, max_steps=3)):
+        assert specs.from_json(specs.to_json(training)) == training
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch_size", True),
+        ("max_steps", 0),
+        ("lr", 0.0),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("milestones", (0.5, 1.0)),
+        ("decay", 0.0),
+        ("optimizer", "lion"),
+        ("cutmix", 1.1),
+        ("cutmix_beta", 0.0),
+        ("augment", "dsa"),
+    ],
+)
+def test_values_out_of_range_are_refused(argument: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"Training\({argument}=.* must be"):
+        Training(**{argument: value})
+
+
+@pytest.mark.parametrize("which", ["slow", "", None, 3])
+def test_unknown_protocols_list_the_known(which: Any) -> None:
+    with pytest.raises(ValueError, match="standard, quick"):
+        protocol(which)
+
+
+@pytest.mark.parametrize("size", [(12, 9), (30,)])
+def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]) -> None:
+    rows, classes = 6, 6
+    x = torch.arange(rows).view(rows, *[1] * (len(size) + 1)).expand(rows, 2, *size).clone().float()
+    y = torch.eye(classes)
+    pasted = []
+    for step in range(20):
+        mixed, soft = mix(Training(cutmix=1.0), x, y, Streams(0), step)
+        shares = torch.stack([(mixed == c).float().flatten(1).mean(1) for c in range(classes)], 1)
+        torch.testing.assert_close(soft, shares)
+        pasted.append(1 - float(shares.diagonal().mean()))
+    assert min(pasted) < 0.1
+    assert max(pasted) > 0.3
+    assert torch.equal(x[:, 0].flatten(1)[:, 0], torch.arange(rows).float())  # the set itself stays as it is
+
+
+def test_cutmix_comes_with_its_probability() -> None:
+    x, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.eye(4)
+    changed = [mix(Training(cutmix=0.5), x, y, Streams(1), step)[0] is not x for step in range(200)]
+    assert 70 < sum(changed) < 130
+    assert all(mix(Training(), x, y, Streams(1), step)[0] is x for step in range(5))
+    again = [mix(Training(cutmix=0.5), x, y, Streams(1), 3)[0] for _ in range(2)]
+    assert torch.equal(*again)
