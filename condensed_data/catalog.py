@@ -125,14 +125,16 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     from torchvision.datasets import ImageFolder
 
     if not path.is_dir():
-        raise SourceError(f"imagefolder:{path} is no folder. Give one with one folder of images a class.")
+        raise SourceError(
+            f"imagefolder:{path} is no folder. Give one with a folder of images for each class."
+        )
     folder = _folder_of(path, split)
     try:
         # its own loader converts to RGB
         dataset = ImageFolder(folder, transform=torchvision_sources.resize(image_size))
     except (OSError, RuntimeError) as error:
         raise SourceError(
-            f"imagefolder:{path}: {error} It must hold one folder of images a class."
+            f"imagefolder:{path}: {error} It must hold one folder of images for each class."
         ) from error
     train = _train_beside(folder)
     return dataset if train is None else _as_in(dataset, train)
