@@ -180,9 +180,10 @@ class DivergedError(ArithmeticError):
 
     Attributes:
         sweep: the last sweep whose result was good.
-        condensed: the last good result as a `CondensedDataset`, where the run was one's.
+        outcome: the last good result, where the run was a build's; condensed: the same as a `CondensedDataset`.
     """
 
+    outcome: Any = None
     condensed: Any = None
 
     def __init__(self, message: str, sweep: int) -> None:

@@ -7,9 +7,7 @@ Letters: N samples, K classes.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +17,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from condensed_data import networks, recipes
 from condensed_data import spec as specs
-from condensed_data.callbacks import History, ProgressBar
-from condensed_data.condense import DivergedError, Recipe, Run, condense
+from condensed_data.build import Build, Outcome, with_evaluation
+from condensed_data.condense import DivergedError, Recipe
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluate import Evaluation, Training, evaluate_tensors
-from condensed_data.parts import Context, Synthesis
 from condensed_data.progress import Callback
-from condensed_data.real import Real
-from condensed_data.record import Record, environment, thin
 from condensed_data.source import Source, SourceError, inspect, read
-from condensed_data.streams import Streams, untouched
+from condensed_data.storage.cache import Cache, default_root
+from condensed_data.streams import untouched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torchvision.transforms import Normalize
+
+    from condensed_data.record import Record
 
 
 class CondensedDataset(Dataset[Any]):
@@ -51,12 +49,17 @@ class CondensedDataset(Dataset[Any]):
             by group, a group being (class, attribute).
         transform: applied to every sample on its way out.
         target_transform: applied to every label on its way out.
+        cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
+            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed and
+            precision are condensed once; an interrupted build goes on from its last checkpoint.
+        force: condense even where the cache has the result.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward; sums are always in fp32.
         seed: the same seed gives the same bits on the same kind of machine.
         num_workers: processes that read the source.
         progress: whether to show bars.
         callbacks: see `condensed_data.callbacks`.
+        fingerprint: a name for the source's content, instead of the hash of all its samples.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -82,12 +85,15 @@ class CondensedDataset(Dataset[Any]):
         groups: Any = None,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
+        cache: bool | str | Path = True,
+        force: bool = False,
         device: str | torch.device | None = None,
         precision: str = "auto",
         seed: int = 0,
         num_workers: int = 0,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
+        fingerprint: str | None = None,
     ) -> None:
         chosen = _recipe(recipe, ipc)
         where = choose_device(device)
@@ -96,71 +102,52 @@ class CondensedDataset(Dataset[Any]):
             checked = inspect(source)
             specs.check(chosen, checked.kind.shape)
             _say_random(checked, progress)
-            real = Real.read(checked, groups, num_workers, progress)
-            self._build(checked, chosen, real.to(where), where, precise, seed, progress, callbacks)
-        self.transform, self.target_transform, self._random = transform, target_transform, checked.random
+            build = Build(
+                checked,
+                chosen,
+                seed=seed,
+                device=where,
+                precision=precise,
+                groups=groups,
+                fingerprint=fingerprint,
+                cache=_cache(cache),
+                force=force,
+                num_workers=num_workers,
+                progress=progress,
+                callbacks=callbacks,
+            )
+            try:
+                outcome = build.outcome()
+            except DivergedError as error:
+                error.condensed = CondensedDataset._of(error.outcome, transform, target_transform, checked.random)
+                raise
+        self._adopt(outcome, transform, target_transform, checked.random)
 
-    def _build(
+    @classmethod
+    def _of(cls, outcome: Outcome, *transforms: Callable[[Any], Any] | None) -> CondensedDataset:
+        self = cls.__new__(cls)
+        self._adopt(outcome, *transforms)
+        return self
+
+    def _adopt(
         self,
-        source: Source,
-        recipe: Recipe,
-        real: Real,
-        device: torch.device,
-        precision: str,
-        seed: int,
-        progress: bool,
-        callbacks: Sequence[Callback],
+        outcome: Outcome,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        random: Callable[[Any], Any] | None = None,
     ) -> None:
-        names = real.class_names if real.named else [""] * real.num_classes
-        resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
-        run = Run(resolved, Context(real, resolved.ipc, Streams(seed), device, precision, int(resolved.sweeps)))
-        history = History()
-        bars = [ProgressBar()] if progress and resolved.sweeps else []
-        started = time.perf_counter()
-        failure = None
-        try:
-            condense(run, (*bars, history, *callbacks))
-        except DivergedError as error:
-            failure = error
-        record = Record(
-            name=source.name,
-            source_samples=len(real),
-            fingerprint=None,
-            kind=real.kind,
-            space=real.space,
-            classes=real.class_names,
-            class_values=tuple(real.class_values.tolist()),
-            recipe=_stored(resolved),
-            recipe_name=resolved.name,
-            ipc=resolved.ipc,
-            seed=seed,
-            encoding=specs.to_json(resolved.synthetic),
-            training=resolved.training,
-            sweeps=failure.sweep if failure else run.sweep,
-            seconds=time.perf_counter() - started,
-            history=thin(list(zip(history.sweeps, history.losses, strict=True))),
-            environment=environment(device, precision),
-        )
-        self._finish(run.synthesis, record, resolved)
-        if failure:
-            failure.condensed = self
-            raise failure
+        """Become the plain dataset of this outcome."""
+        self._outcome = outcome
+        self.images, self.labels, self.recipe = outcome.images, outcome.labels, outcome.recipe
+        self.targets: list[int] = [self.record.class_values[label] for label in self.labels.tolist()]
+        self.classes = list(self.record.classes)
+        self.training = self.record.training
+        self.transform, self.target_transform, self._random = transform, target_transform, random
 
-    def _finish(self, synthesis: Synthesis, record: Record, recipe: Recipe | Mapping[str, Any] | None) -> None:
-        """Become the plain dataset that `synthesis` decodes to; nothing here stays on an accelerator."""
-        with torch.no_grad():
-            samples = synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
-        self.images = record.space.restore(samples)
-        self._adopt(synthesis.labels.cpu(), record, recipe)
-
-    def _adopt(self, labels: Tensor, record: Record, recipe: Recipe | Mapping[str, Any] | None) -> None:
-        self.labels, self.record, self.recipe = labels, record, recipe
-        self.targets: list[int] = [record.class_values[label] for label in labels.tolist()]
-        self.classes = list(record.classes)
-        self.training = record.training
-        self.transform: Callable[[Any], Any] | None = None
-        self.target_transform: Callable[[Any], Any] | None = None
-        self._random: Callable[[Any], Any] | None = None
+    @property
+    def record(self) -> Record:
+        """Everything that is known about this set apart from its tensors."""
+        return self._outcome.record
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -238,7 +225,7 @@ class CondensedDataset(Dataset[Any]):
                 precision=precise,
                 progress=progress,
             )
-        self.record = replace(self.record, evaluations=(*self.record.evaluations, result))
+        self._outcome = with_evaluation(self._outcome, result)
         return result
 
     @property
@@ -276,10 +263,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SaveError: if the folder cannot be written; an artefact that was there before is left whole.
         """
-        from condensed_data.storage import artefact
-        from condensed_data.storage.card import card
-
-        artefact.write(directory, {"images": self.images, "labels": self.labels}, self.record.to_manifest(), card=card(self.record))
+        self._outcome.write(directory)
 
     @classmethod
     def load(
@@ -294,15 +278,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ArtefactError: if a file is missing, damaged, of a newer format or not what the manifest says.
         """
-        from condensed_data.storage import artefact
-
-        stored = artefact.read(directory)
-        record = Record.from_manifest(stored.manifest)
-        self = cls.__new__(cls)
-        self.images = stored.tensors["images"].float()
-        self._adopt(stored.tensors["labels"], record, _rebuilt(record.recipe))
-        self.transform, self.target_transform = transform, target_transform
-        return self
+        return cls._of(Outcome.read(directory), transform, target_transform)
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
@@ -344,21 +320,10 @@ def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
     return recipes.get(recipe) if ipc is None else recipes.get(recipe, ipc=ipc)
 
 
-def _stored(recipe: Recipe) -> dict[str, Any] | None:
-    try:
-        return recipe.to_json()
-    except specs.UnnamedCallableError:
+def _cache(cache: bool | str | Path) -> Cache | None:
+    if cache is False:
         return None
-
-
-def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
-    if recipe is None:
-        return None
-    try:
-        rebuilt: Recipe = specs.from_json(dict(recipe))
-    except ValueError:
-        return recipe
-    return rebuilt
+    return Cache(default_root() if cache is True else Path(cache))
 
 
 def _say_random(source: Source, progress: bool) -> None:

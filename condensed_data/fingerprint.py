@@ -13,7 +13,6 @@ import enum
 import hashlib
 import os
 import types
-from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,23 +32,13 @@ def raw(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-class ContentHash:
-    """sha256 over samples and labels in order, fed batch by batch."""
-
-    def __init__(self, kind: Kind, class_names: Sequence[str] | None) -> None:
-        self._hash = hashlib.sha256(repr((FINGERPRINT_VERSION, kind.name, kind.shape, class_names)).encode())
-        self._labels = hashlib.sha256()
-
-    def update(self, samples: Tensor, labels: Tensor) -> None:
-        """Add rows (B, *shape) and their labels (B,)."""
-        self._hash.update(raw(samples))
-        self._labels.update(raw(labels))
-
-    def hexdigest(self) -> str:
-        """The fingerprint, 64 hexadecimal digits."""
-        whole = self._hash.copy()
-        whole.update(self._labels.digest())
-        return whole.hexdigest()
+def fingerprint_of(samples: Tensor, labels: Tensor, kind: Kind) -> str:
+    """The fingerprint of samples (n, *shape) and labels (n,) in order: 64 hexadecimal digits."""
+    found = hashlib.sha256(repr((FINGERPRINT_VERSION, kind.name, kind.shape, len(labels))).encode())
+    for rows in samples.split(4096):
+        found.update(raw(rows))
+    found.update(raw(labels))
+    return found.hexdigest()
 
 
 class _OpaqueError(Exception):

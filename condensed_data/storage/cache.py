@@ -1,7 +1,8 @@
 """The local cache: finished condensations, memos of fingerprints, and checkpoints of builds under way.
 
     <root>/sets/<key>/         an artefact, the same files as on the Hub
-    <root>/builds/<key>/       the checkpoint of an unfinished build, and a lock while somebody builds
+    <root>/builds/<lineage>/   the checkpoint of a run, and a lock while somebody builds; runs that differ in their
+                               number of sweeps alone share it, so that a longer one goes on where one ended
     <root>/memos/<digest>      the fingerprint of a dataset that was read before
     <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
 
@@ -93,20 +94,23 @@ class Cache:
         """Where the finished artefact of `key` is written (by a writer that replaces a folder as a whole)."""
         return self.root / "sets" / key
 
-    def checkpoint(self, key: str) -> Path:
-        """Where the build of `key` keeps its checkpoint."""
-        return self.root / "builds" / key / "checkpoint.safetensors"
+    def checkpoint(self, lineage: str) -> Path:
+        """Where the runs of `lineage` keep their checkpoint."""
+        return self.root / "builds" / lineage / "checkpoint.safetensors"
 
     def finish(self, key: str) -> None:
-        """After the artefact of `key` is written: forget its checkpoint, and keep the cache within its limit."""
-        self.checkpoint(key).unlink(missing_ok=True)
+        """After the artefact of `key` is written: keep the cache within its limit."""
         self._touch(self.place(key))
         self.evict(keep=key)
 
     @contextmanager
-    def building(self, key: str) -> Iterator[bool]:
-        """Hold the lock of `key`. Gives True where another process held it first, so that it may be built now."""
-        folder = self.root / "builds" / key
+    def building(self, lineage: str) -> Iterator[bool]:
+        """Hold the lock of `lineage`. Gives True where another process held it first and may have built by now.
+
+        Raises:
+            OSError: where the cache cannot be written.
+        """
+        folder = self.root / "builds" / lineage
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         waited = False
@@ -121,20 +125,20 @@ class Cache:
         finally:
             lock.release()
 
-    def recall(self, digest: str) -> str | None:
-        """The fingerprint noted for a digest."""
+    def recall(self, digest: str) -> dict[str, Any] | None:
+        """What was noted for a digest: the fingerprint, the classes and the number of samples."""
         try:
-            text = (self.root / "memos" / digest).read_text()
-        except OSError:
+            facts = json.loads((self.root / "memos" / digest).read_text())
+        except (OSError, ValueError):
             return None
-        return text if len(text) == 64 else None
+        return facts if isinstance(facts, dict) and "fingerprint" in facts else None
 
-    def note(self, digest: str, fingerprint: str) -> None:
-        """Remember the fingerprint of a digest."""
+    def note(self, digest: str, facts: Mapping[str, Any]) -> None:
+        """Remember the facts of a digest."""
         folder = self.root / "memos"
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{digest}.{os.getpid()}"
-        partial.write_text(fingerprint)
+        partial.write_text(json.dumps(dict(facts)))
         os.replace(partial, folder / digest)
 
     def entries(self) -> list[Entry]:

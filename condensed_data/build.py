@@ -1,0 +1,265 @@
+"""From a source to a finished condensation: find it in the cache, or condense it there.
+
+The order of things: the source is checked; its fingerprint is recalled by a digest, or taken while it is read; the
+key is looked up; a missing entry is built under the lock of its run, from a checkpoint where there is one; the
+result is written to the cache and handed back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import spec as specs
+from condensed_data.callbacks import History, ProgressBar
+from condensed_data.condense import DivergedError, Recipe, Run, condense
+from condensed_data.fingerprint import digest, fingerprint_of
+from condensed_data.keeper import Keeper
+from condensed_data.parts import Context, Synthesis
+from condensed_data.progress import Callback
+from condensed_data.real import Real
+from condensed_data.record import Record, environment, thin
+from condensed_data.source import Source
+from condensed_data.storage import artefact
+from condensed_data.storage.cache import Cache, key_of
+from condensed_data.storage.card import card
+from condensed_data.streams import Streams
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished condensation.
+
+    Attributes:
+        images: (N, *sample) float32 in the source's value space.
+        labels: (N,) class index.
+        record: what is known about it.
+        recipe: resolved, or as stored where this version cannot rebuild it.
+    """
+
+    images: Tensor
+    labels: Tensor
+    record: Record
+    recipe: Recipe | Mapping[str, Any] | None
+
+    def write(self, directory: str | Path) -> None:
+        """Write the artefact; see `storage.artefact.write`."""
+        tensors = {"images": self.images, "labels": self.labels}
+        artefact.write(directory, tensors, self.record.to_manifest(), card=card(self.record))
+
+    @staticmethod
+    def read(directory: str | Path) -> Outcome:
+        """Read an artefact; see `storage.artefact.read`."""
+        return Outcome.of(artefact.read(directory))
+
+    @staticmethod
+    def of(stored: artefact.Artefact) -> Outcome:
+        """From an artefact that was read."""
+        record = Record.from_manifest(stored.manifest)
+        return Outcome(stored.tensors["images"].float(), stored.tensors["labels"], record, _rebuilt(record.recipe))
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build: what is condensed, how, and where it is kept.
+
+    Attributes:
+        source, recipe, groups, seed: what decides the result, with `precision`.
+        fingerprint: replaces the one taken from the source's content.
+        cache: None builds without keeping anything.
+        force: build even where the cache has the result.
+        device, precision, num_workers, progress, callbacks: how to go about it.
+    """
+
+    source: Source
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    precision: str
+    groups: Any = None
+    fingerprint: str | None = None
+    cache: Cache | None = None
+    force: bool = False
+    num_workers: int = 0
+    progress: bool = True
+    callbacks: Sequence[Callback] = ()
+
+    def outcome(self) -> Outcome:
+        """Find or make it."""
+        if self.cache is None or not self._cacheable():
+            real = self._read()
+            return self._condense(real, self._resolve(_facts(real)), None, None)
+        noted = digest(self.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
+        facts = None if noted is None else self.cache.recall(noted)
+        real = None
+        if facts is None:
+            real = self._read()
+            facts = _facts(real) | {"fingerprint": self.fingerprint or _fingerprint(real)}
+            if noted is not None:
+                self._note(noted, facts)
+        return self._keep(self.cache, facts, real)
+
+    def _note(self, noted: str, facts: Mapping[str, Any]) -> None:
+        assert self.cache is not None
+        try:
+            self.cache.note(noted, facts)
+        except OSError as error:
+            _warn_cache(self.cache, error)
+
+    def _keep(self, cache: Cache, facts: dict[str, Any], real: Real | None) -> Outcome:
+        recipe = self._resolve(facts)
+        content = self._content(recipe, facts)
+        key = key_of(content)
+        found = None if self.force else cache.load(key)
+        if found is not None:
+            return Outcome.of(found)
+        # Runs that differ in their number of sweeps alone share a checkpoint: a longer one goes on from it.
+        lineage = key_of(content | {"recipe": {**content["recipe"], "sweeps": None}})
+        with ExitStack() as held:
+            try:
+                waited = held.enter_context(cache.building(lineage))
+            except OSError as error:
+                _warn_cache(cache, error)
+                return self._condense(real or self._read(), recipe, facts["fingerprint"], None)
+            found = cache.load(key) if waited and not self.force else None
+            if found is not None:
+                return Outcome.of(found)
+            keeper = Keeper(cache.checkpoint(lineage), {"lineage": lineage, "torch": torch.__version__}, self.progress)
+            if self.force:
+                keeper.forget()
+            outcome = self._condense(real or self._read(), recipe, facts["fingerprint"], keeper)
+            try:
+                outcome.write(cache.place(key))
+                cache.finish(key)
+            except OSError as error:
+                _warn_cache(cache, error)
+            return outcome
+
+    def _cacheable(self) -> bool:
+        try:
+            self.recipe.to_json()
+        except specs.UnnamedCallableError as error:
+            warnings.warn(f"The result will not be cached: {error}", stacklevel=2)
+            return False
+        return True
+
+    def _content(self, recipe: Recipe, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that decides the bits of the result."""
+        return {
+            "fingerprint": facts["fingerprint"],
+            "recipe": recipe.to_json(),
+            "seed": self.seed,
+            "groups": None if self.groups is None else _text_digest(repr(list(self.groups))),
+            "precision": self.precision,
+            "sample": [self.source.kind.name, list(self.source.kind.shape)],
+        }
+
+    def _resolve(self, facts: Mapping[str, Any]) -> Recipe:
+        names = facts["classes"] if facts["named"] else [""] * len(facts["classes"])
+        return self.recipe.resolve(self.source.kind.shape, names, samples=facts["samples"])
+
+    def _read(self) -> Real:
+        return Real.read(self.source, self.groups, self.num_workers, self.progress)
+
+    def _condense(self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None) -> Outcome:
+        run = Run(recipe, Context(real.to(self.device), recipe.ipc, Streams(self.seed), self.device, self.precision))
+        history = History()
+        listeners: list[Callback] = [history, *self.callbacks]
+        if self.progress and recipe.sweeps:
+            listeners.insert(0, ProgressBar())
+        if keeper is not None:
+            keeper.resume(run)
+            listeners.append(keeper)
+        started = time.perf_counter()
+        try:
+            with keeper or nullcontext():
+                condense(run, listeners)
+        except DivergedError as error:
+            error.outcome = self._outcome(run.synthesis, real, recipe, fingerprint, history, error.sweep, started)
+            raise
+        return self._outcome(run.synthesis, real, recipe, fingerprint, history, run.sweep, started)
+
+    def _outcome(
+        self,
+        synthesis: Synthesis,
+        real: Real,
+        recipe: Recipe,
+        fingerprint: str | None,
+        history: History,
+        sweeps: int,
+        started: float,
+    ) -> Outcome:
+        record = Record(
+            name=self.source.name,
+            source_samples=len(real),
+            fingerprint=fingerprint,
+            kind=real.kind,
+            space=real.space,
+            classes=real.class_names,
+            class_values=tuple(real.class_values.tolist()),
+            recipe=_stored(recipe),
+            recipe_name=recipe.name,
+            ipc=recipe.ipc,
+            seed=self.seed,
+            encoding=specs.to_json(recipe.synthetic),
+            training=recipe.training,
+            sweeps=sweeps,
+            seconds=time.perf_counter() - started,
+            history=thin(list(zip(history.sweeps, history.losses, strict=True))),
+            environment=environment(self.device, self.precision),
+        )
+        with torch.no_grad():
+            samples = synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
+        return Outcome(real.space.restore(samples), synthesis.labels.cpu(), record, recipe)
+
+
+def _warn_cache(cache: Cache, error: OSError) -> None:
+    warnings.warn(
+        f"The cache {cache.root} cannot be written ({error}), so this result is not kept there. Free space, set "
+        "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
+        stacklevel=3,
+    )
+
+
+def _fingerprint(real: Real) -> str:
+    return fingerprint_of(real.samples, real.class_values[real.labels], real.kind)
+
+
+def _facts(real: Real) -> dict[str, Any]:
+    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(json.dumps(["text", text]).encode()).hexdigest()
+
+
+def _stored(recipe: Recipe) -> dict[str, Any] | None:
+    try:
+        return recipe.to_json()
+    except specs.UnnamedCallableError:
+        return None
+
+
+def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
+    if recipe is None:
+        return None
+    try:
+        rebuilt: Recipe = specs.from_json(dict(recipe))
+    except ValueError:
+        return recipe
+    return rebuilt
+
+
+def with_evaluation(outcome: Outcome, evaluation: Any) -> Outcome:
+    """The same, with one more measured accuracy in its record."""
+    return replace(outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation)))
