@@ -28,6 +28,7 @@ from condensed_data.spec import Facts, Rule
 from condensed_data.streams import Streams
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+_DRAWS = 11  # uniform numbers for the parameters of all operations
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
 
 
@@ -93,7 +94,7 @@ class Siamese(Augment):
 
         def applied(batch: Batch) -> Tensor:
             rows = max(batch.sizes) if self.per_sample else 1
-            u = streams.uniform("augment", sweep, blocks, rows * 10).view(len(blocks), rows, 10)
+            u = streams.uniform("augment", sweep, blocks, rows * _DRAWS).view(len(blocks), rows, _DRAWS)
             image = batch.x.unsqueeze(2) if len(sample_shape) == 2 else batch.x
             drawn = _Draw.make(self, u, active, (image.shape[-2], image.shape[-1]), tuple(batch.sizes))
             return drawn.to(image.device, image.dtype)(image).view_as(batch.x)
@@ -227,7 +228,7 @@ def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor
     cut = []
     for i, side in enumerate(size):
         length = 1 if side == 1 else int(side * spec.cutout + 0.5)
-        centre = (u[..., 9 - i] * (side + 1 - length % 2)).floor()
+        centre = (u[..., 9 + i] * (side + 1 - length % 2)).floor()
         start = (centre - length // 2).unsqueeze(-1)
         pixels = torch.arange(side, dtype=u.dtype)
         cut.append((pixels >= start) & (pixels < start + length))
