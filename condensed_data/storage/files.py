@@ -4,7 +4,7 @@ A directory that does not exist yet appears by one rename of a finished sibling.
 own names may change, and other files must stay where they are, so it cannot be swapped as a whole: the new
 files are prepared in a subdirectory, and the rename of that to `.condensed-data.pending` is the moment at
 which they become the content. From then on every reader looks there first, so the order in which the files
-are moved to their places, and whether the mover is killed on the way, changes nothing; the next writer finishes.
+are moved to their places, and whether the mover is killed on the way, changes nothing; the next one finishes.
 """
 
 from __future__ import annotations
@@ -171,21 +171,21 @@ def _commit(staged: Path, directory: Path) -> None:
             staged.rename(directory / PENDING)
             break
         except OSError as error:  # another writer was faster
-            if error.errno not in _OCCUPIED or not _finish(directory) or attempt == _ATTEMPTS - 1:
+            if error.errno not in _OCCUPIED or attempt == _ATTEMPTS - 1:
                 raise
+            _finish(directory)
     _sync(directory)
     _finish(directory)
 
 
-def _finish(directory: Path) -> bool:
+def _finish(directory: Path) -> None:
     """Move pending files to their places. Several writers may do so at once; one of them moves each file.
 
-    Returns:
-        Whether the pending files are gone; False if something that is not ours lies among them.
+    What another writer has pending by now, or what is not ours, stays.
     """
     pending = directory / PENDING
     if not pending.exists():
-        return True
+        return
     try:
         for name in _OWNED:
             _settle(pending, directory, name)
@@ -194,13 +194,12 @@ def _finish(directory: Path) -> bool:
                 folder.rmdir()
     except OSError as error:
         if error.errno in _OCCUPIED:
-            return False
+            return
         raise SaveError(
             f"The condensed dataset is saved in {pending} and is read from there, but its files could not "
             f"move to {directory}: {error}. Remove the cause and save again."
         ) from error
     _sync(directory)
-    return True
 
 
 def _settle(pending: Path, directory: Path, name: str) -> None:

@@ -123,6 +123,7 @@ def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         ArtefactError: naming the field, what it holds and what it may hold.
     """
+    strict_json.check(dict(manifest), where)
     try:
         raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _OURS})
     except (TypeError, ValueError) as error:

@@ -57,11 +57,7 @@ def check(value: Any, where: str) -> None:
             raise ArtefactError(mismatch(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels"))
         for item in level:
             if isinstance(item, str) and not _encodable(item):
-                raise ArtefactError(
-                    mismatch(
-                        where, f"the string {shown(item)} with half a character", "text with a UTF-8 form"
-                    )
-                )
+                raise ArtefactError(mismatch(where, f"the string {shown(item)}", "text that UTF-8 can hold"))
         level = [child for item in level for child in _children(item)]
 
 
