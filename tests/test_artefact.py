@@ -174,7 +174,11 @@ def test_no_preview(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -
     if how == "no pyarrow":
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     storage.write(tmp_path, tensors(*sample), described, card=CARD, preview=how != "asked")
-    assert contents(tmp_path).keys() == {"README.md", "condensed.json", "condensed.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
+        "condensed.json",
+        "condensed.safetensors",
+    }
     found = storage.read(tmp_path).manifest
     assert found["files"].keys() == {"condensed.safetensors"}
     assert "preview_range" not in found
@@ -214,6 +218,14 @@ def test_the_owners_text_of_the_readme_survives(tmp_path: Path) -> None:
         tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New")
     )
     assert readme.read_bytes() == after
+
+
+def test_keys_that_only_our_former_card_had_go(tmp_path: Path) -> None:
+    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    readme = tmp_path / "README.md"
+    readme.write_text(readme.read_text().replace("license: mit", "language: en\nlicense: mit"))
+    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("tags:\n- condensed-data\n", ""))
+    assert readme.read_text().startswith("---\nlicense: mit\nlanguage: en\n---\n")
 
 
 def test_a_readme_without_our_part_gets_it_at_the_end(tmp_path: Path) -> None:

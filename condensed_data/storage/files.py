@@ -211,6 +211,8 @@ def _settle(pending: Path, directory: Path, name: str) -> None:
         (pending / (name + _GONE)).lstat()
         (directory / name).unlink(missing_ok=True)
         (pending / (name + _GONE)).unlink()
+        with suppress(OSError):  # a folder that is not empty, or the directory itself
+            (directory / name).parent.rmdir()
 
 
 def _sync(folder: Path) -> None:

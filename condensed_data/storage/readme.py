@@ -1,14 +1,15 @@
 """README.md: our part of it between markers, the rest for whoever owns the data set.
 
 A Hub card begins with YAML between two lines of three dashes. Of it, the top-level keys that the new card
-brings are replaced and all others kept. Below it only what stands between the markers is replaced.
+brings are replaced, those that only our former card brought go (the opening marker lists them), and all
+others are kept. Below the YAML only what stands between the markers is replaced.
 """
 
 from __future__ import annotations
 
 import re
 
-BEGIN = "<!-- condensed-data: begin. This part is written anew when the set is saved. -->"
+_BEGIN = re.compile(r"<!-- condensed-data: begin\. Written anew .* the keys \[(.*)\] above -->")
 END = "<!-- condensed-data: end -->"
 
 _FRONT = re.compile(r"\A---\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -23,16 +24,19 @@ def merge(card: str, existing: str | None = None) -> str:
         existing: what README.md holds now, or None. Merging the same card twice changes nothing.
     """
     front, body = _split(card)
-    part = f"{BEGIN}\n{body.strip()}\n{END}"
+    keys = ", ".join(map(_key, _blocks(front)))
+    begin = (
+        f"<!-- condensed-data: begin. Written anew when the set is saved, like the keys [{keys}] above -->"
+    )
+    part = f"{begin}\n{body.strip()}\n{END}"
     if existing is None:
         return _join(front, f"\n{part}\n" if front else f"{part}\n")
     old_front, old_body = _split(existing)
-    begin, end = old_body.find(BEGIN), old_body.rfind(END)
-    if 0 <= begin < end:
-        text = old_body[:begin] + part + old_body[end + len(END) :]
-    else:
-        text = f"{old_body.rstrip()}\n\n{part}\n"
-    return _join(_merge_front(front, old_front), text)
+    found, end = _BEGIN.search(old_body), old_body.rfind(END)
+    if found and found.end() < end:
+        text = old_body[: found.start()] + part + old_body[end + len(END) :]
+        return _join(_merge_front(front, old_front, found[1].split(", ")), text)
+    return _join(_merge_front(front, old_front, []), f"{old_body.rstrip()}\n\n{part}\n")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -44,8 +48,8 @@ def _join(front: str, body: str) -> str:
     return f"---\n{front}---\n{body}" if front else body
 
 
-def _merge_front(new: str, old: str) -> str:
-    known = {_key(block) for block in _blocks(new)}
+def _merge_front(new: str, old: str, former: list[str]) -> str:
+    known = {*former, *map(_key, _blocks(new))}
     return "".join([*_blocks(new), *(block for block in _blocks(old) if _key(block) not in known)])
 
 
