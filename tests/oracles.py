@@ -64,8 +64,8 @@ def flip(image: Image) -> Image:
 def affine(image: Image, matrix: Sequence[Sequence[float]]) -> Image:
     """A pixel at (x, y) from the centre comes from matrix @ (x, y), interpolated between four pixels.
 
-    Distances are in pixels; pixel centres lie at half-integers, so that the border of the image is half a pixel
-    outside its outermost centres (`align_corners=False`). Pixels outside are 0.
+    Distances are in pixels; pixel centres lie at half-integers, so that the border of the image is half a
+    pixel outside its outermost centres (`align_corners=False`). Pixels outside are 0.
     """
     _, height, width = image.shape
     (xx, xy), (yx, yy) = matrix

@@ -1,0 +1,276 @@
+"""Specifications: canonical forms, rules, and fields set by path or from text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import pytest
+
+from condensed_data import recipes
+from condensed_data import spec as specs
+from condensed_data.augment import Identity, PublishedOps, Siamese
+from condensed_data.condense import Recipe, Term
+from condensed_data.networks import ConvNet
+from condensed_data.objectives import Distribution
+from condensed_data.pools import Fresh
+from condensed_data.samplers import ByGroup
+from condensed_data.spec import Facts, Named, Rule, Spec, UnnamedCallableError
+from condensed_data.synthetic import Pixels
+
+FACTS = Facts((1, 12, 12), ("cat", "dog"), ipc=4)
+
+
+@dataclass(frozen=True)
+class TimesIpc(Rule):
+    factor: int = 10
+
+    def __call__(self, facts: Facts) -> Any:
+        return self.factor * facts.ipc
+
+
+@dataclass(frozen=True)
+class RuleOfRule(Rule):
+    def __call__(self, facts: Facts) -> Any:
+        return TimesIpc(3)
+
+
+@dataclass(frozen=True)
+class Leaf(Spec):
+    size: int | Rule = 1
+    version: ClassVar[int] = 2
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        if len(sample_shape) != 3:
+            raise ValueError(f"Leaf takes images; got {sample_shape}.")
+
+
+@dataclass(frozen=True)
+class Tree(Spec):
+    leaves: tuple[Leaf, ...] = (Leaf(1), Leaf(2))
+    depth: float = 0.5
+    call: Any = None
+    note: str = field(default="", compare=False)
+
+
+def key(value: Any) -> str:
+    return json.dumps(specs.to_json(value), sort_keys=True, allow_nan=False)
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else 0.9 * value or 0.5
+
+
+def leaves(spec: Any) -> dict[str, Any]:
+    """Fields that hold plain values."""
+    return {path: value for path, value in specs.paths(spec) if isinstance(value, bool | int | float)}
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_recipes_survive_json_before_and_after_resolving(name: str) -> None:
+    recipe = recipes.get(name)
+    for one in (recipe, recipe.resolve((1, 28, 28), ("cat", "dog"))):
+        rebuilt = specs.from_json(json.loads(json.dumps(one.to_json())))
+        assert rebuilt == one
+        assert rebuilt.to_json() == one.to_json()
+
+
+def test_the_key_changes_with_every_field() -> None:
+    recipe = recipes.dm()
+    keys = {json.dumps(recipe.to_json())}
+    for path, value in leaves(recipe).items():
+        keys.add(json.dumps(specs.assign(recipe, path, another(value)).to_json()))
+    assert len(keys) == len(leaves(recipe)) + 1
+
+
+def test_the_key_leaves_out_what_is_only_for_readers() -> None:
+    recipe = recipes.dm()
+    assert replace(recipe, paper="p", deviations="d").to_json() == recipe.to_json()
+
+
+def test_equal_specifications_have_equal_keys() -> None:
+    assert Tree(depth=1) == Tree(depth=1.0)
+    assert key(Tree(depth=1)) == key(Tree(depth=1.0))
+    assert key(Tree(depth=1)) != key(Tree(depth=1.5))
+    assert specs.from_json(specs.to_json(1e300)) == 1e300
+
+
+def test_the_form_names_class_and_version() -> None:
+    assert specs.to_json(Leaf(3)) == {"part": "Leaf", "version": 2, "size": 3}
+    assert specs.to_json((1, "a", None, True, 0.5)) == [1, "a", None, True, 0.5]
+
+
+def test_named_callables_count_by_name_only() -> None:
+    tree = Tree(call=Named("double", lambda x: 2 * x))
+    assert tree.call(4) == 8
+    assert key(tree) == key(Tree(call=Named("double", abs)))
+    assert key(tree) != key(Tree(call=Named("half", abs)))
+    assert tree == Tree(call=Named("double", abs))
+    with pytest.raises(ValueError, match="does not know the part 'Named'"):
+        specs.from_json(specs.to_json(tree))
+
+
+def test_unnamed_callables_are_refused_with_the_remedy() -> None:
+    with pytest.raises(UnnamedCallableError, match=r"leaves has no canonical form\. Wrap it as Named\("):
+        specs.to_json(Tree(call=leaves))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
+def test_values_without_a_form_are_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="A recipe cannot hold"):
+        specs.to_json(Tree(call=value))
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"part": "Unheard"}, "does not know the part 'Unheard'"),
+        ({"part": ["Leaf"]}, r"does not know the part \['Leaf'\]"),
+        ({}, "does not know the part None"),
+        ({"part": "Leaf", "version": 3, "size": 1}, "Leaf: version 3 is stored, this is 2"),
+        ({"part": "Leaf", "size": 1}, "Leaf: version None is stored"),
+        ({"part": "Leaf", "version": 2, "weight": 1}, "Leaf cannot be rebuilt: .*'weight'"),
+        ({"part": "Rule", "version": 1}, "Rule cannot be rebuilt"),
+        ({"part": "Optimizer", "version": 1, "lr": "high"}, "Optimizer cannot be rebuilt"),
+    ],
+)
+def test_unknown_forms_are_refused(stored: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        specs.from_json(stored)
+
+
+def test_rules_are_resolved_wherever_they_stand() -> None:
+    tree = Tree((Leaf(TimesIpc()), Leaf(RuleOfRule())), depth=TimesIpc(2))
+    assert specs.resolve(tree, FACTS) == Tree((Leaf(40), Leaf(12)), depth=8)
+    assert specs.resolve(Tree(call=Named("n", abs)), FACTS) == Tree(call=Named("n", abs))
+
+
+def test_a_recipe_is_resolved_with_its_own_or_another_ipc() -> None:
+    recipe = replace(recipes.dm(ipc=3), sweeps=TimesIpc())
+    assert recipe.resolve((1, 12, 12), ("a", "b")).sweeps == 30
+    other = recipe.resolve((1, 12, 12), ("a", "b"), ipc=5)
+    assert (other.sweeps, other.ipc) == (50, 5)
+    assert not any(isinstance(value, Rule) for _, value in specs.paths(other))
+    assert other.terms[0].augment == Siamese()
+
+
+def test_classes_without_names_are_not_flipped() -> None:
+    resolved = recipes.dm().resolve((1, 28, 28), ("", ""))
+    assert "flip" not in resolved.terms[0].augment.ops
+
+
+def two_terms(batch: int = 8, other: int = 8) -> Recipe:
+    terms = tuple(Term(Distribution(), Fresh("mlp"), ByGroup(rows), Identity()) for rows in (batch, other))
+    return Recipe("two", Pixels(), terms, sweeps=1)
+
+
+def test_fields_are_set_by_path_and_by_a_name_that_is_enough() -> None:
+    recipe = recipes.dm()
+    assert recipe.set(batch=32) == recipes.dm(batch=32)
+    assert recipe.set(optimizer__lr=0.1).optimizer.lr == 0.1
+    assert specs.assign(recipe, "terms.0.sampler.batch", 32) == recipes.dm(batch=32)
+    assert specs.assign(recipe, "sampler.batch", 32) == recipes.dm(batch=32)
+    assert specs.assign(recipe, "name", "mine").name == "mine"  # not training.name: the whole path is "name"
+    assert recipe == recipes.dm()
+    assert specs.assign(Tree(), "leaves.1.size", 7) == Tree((Leaf(1), Leaf(7)))
+
+
+def test_one_name_sets_equal_fields_of_all_terms() -> None:
+    assert two_terms().set(batch=32) == two_terms(32, 32)
+    with pytest.raises(
+        ValueError, match=r"'batch' is ambiguous: terms\.0\.sampler\.batch, terms\.1\.sampler"
+    ):
+        two_terms(8, 9).set(batch=32)
+
+
+def test_an_ambiguous_name_lists_its_paths() -> None:
+    with pytest.raises(ValueError, match=r"'lr' is ambiguous: optimizer\.lr, training\.lr\. Give one"):
+        recipes.dm().set(lr=1)
+
+
+def test_an_unknown_field_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="Unknown field 'learning_rate'") as error:
+        recipes.dm().set(learning_rate=1)
+    listed = str(error.value).partition("Known fields: ")[2].rstrip(".").split(", ")
+    assert {"ipc", "sweeps", "optimizer.lr", "terms.0.sampler.batch", "terms.0.augment.crop"} <= set(listed)
+    with pytest.raises(ValueError, match=r"Unknown field 'terms\.1\.weight'"):
+        recipes.dm().set(terms__1__weight=1)
+
+
+def test_values_are_checked_where_they_are_set() -> None:
+    with pytest.raises(ValueError, match=r"Field 'optimizer\.lr' cannot be 'high'"):
+        recipes.dm().set(optimizer__lr="high")
+    with pytest.raises(ValueError, match=r"Optimizer\(lr=-1\) must be positive"):
+        recipes.dm().set(optimizer__lr=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        (" -1e-3 ", -1e-3),
+        ("None", None),
+        ("True", True),
+        ("(1, 2.5)", (1, 2.5)),
+        ("[1, 'a']", (1, "a")),
+        ("adam", "adam"),
+        ("'3'", "3"),
+        ("timm:resnet18", "timm:resnet18"),
+        ("a b", "a b"),
+        ("np.zeros(3)", "np.zeros(3)"),
+        ("{[]: 1}", "{[]: 1}"),
+        ("Identity", Identity()),
+        ("ConvNet(width=64, norm=batch)", ConvNet(64, norm="batch")),
+        ("ConvNet(64, 2)", ConvNet(64, 2)),
+        ("Siamese(ops=(color, crop))", Siamese(("color", "crop"))),
+        ("Siamese(PublishedOps())", Siamese(PublishedOps())),
+    ],
+)
+def test_text_becomes_a_value(text: str, value: object) -> None:
+    parsed = specs.parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ConvNett(3)", "Unknown part 'ConvNett'.*Known parts: .*ConvNet"),
+        ("Sampler()", "Unknown part 'Sampler'"),
+        ("Named('a', 1)", "Unknown part 'Named'"),
+        ("__import__('os')", "Unknown part '__import__'"),
+        ("ConvNet(widht=3)", "ConvNet cannot be built.*'widht'.*Its fields: width, depth"),
+        ("Term", "Term cannot be built.*Its fields: objective"),
+    ],
+)
+def test_text_that_calls_something_else_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        specs.parse(text)
+
+
+def test_known_parts_can_be_written() -> None:
+    with pytest.raises(ValueError, match="Known parts") as error:
+        specs.parse("Nothing()")
+    listed = str(error.value).partition("Known parts: ")[2].rstrip(".").split(", ")
+    assert {"ByGroup", "ConvNet", "Distribution", "Fresh", "Pixels", "Siamese"} <= set(listed)
+    assert not {"Named", "Rule", "Pool", "Sampler", "Synthetic"} & set(listed)
+
+
+def test_every_part_is_asked_whether_it_takes_the_samples() -> None:
+    specs.check(Tree(), (1, 8, 8))
+    specs.check(recipes.dm(), (1, 28, 28))
+    with pytest.raises(ValueError, match=r"Leaf takes images; got \(8,\)"):
+        specs.check(Tree(), (8,))
+    with pytest.raises(ValueError, match=r"Leaf takes images; got \(8,\)"):
+        specs.check(Leaf(), (8,))
+
+
+def test_specifications_are_frozen_and_can_be_hashed() -> None:
+    recipe = recipes.dm()
+    assert hash(recipe) == hash(recipes.dm())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.ipc = 3
