@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from condensed_data.callbacks import Callback, CSVLogger, JSONLLogger, Progress, TensorBoardLogger
+from condensed_data.evaluation import Evaluation
+from condensed_data.training import Training
+
+EVALUATION = Evaluation("convnet", Training(name="quick"), (0.6, 0.8), (0.7, None))
+LOGGERS = pytest.mark.parametrize("logger", [CSVLogger, JSONLLogger])
+
+
+def progress(sweep: int, resumed_at: int = 0, loss: float | None = None) -> Progress:
+    return Progress(
+        sweep=sweep,
+        sweeps=10,
+        loss=1 / (sweep or 1) if loss is None else loss,
+        seconds=0.5 * sweep,
+        sweeps_per_second=2.0,
+        eta_seconds=5 - 0.5 * sweep,
+        recipe="dm, edited",
+        resumed_at=resumed_at,
+    )
+
+
+def run(callback: Callback, first: int, last: int, *, resumed_at: int = 0, end: bool = True) -> None:
+    for sweep in range(first, last + 1):
+        callback.on_sweep(progress(sweep, resumed_at))
+    if end:
+        callback.on_end(progress(last, resumed_at))
+
+
+def records(path: Path) -> list[dict[str, object]]:
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def sweeps(path: Path) -> list[int]:
+    return [int(record["sweep"]) for record in records(path)]  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def path(tmp_path: Path, logger: type) -> Path:
+    return tmp_path / ("log.csv" if logger is CSVLogger else "log.jsonl")
+
+
+def test_jsonl_holds_one_object_an_event(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log.jsonl"
+    log = JSONLLogger(path)
+    log.on_sweep(progress(1, loss=2.5))
+    log.on_evaluate(1, EVALUATION)
+    log.on_end(progress(10, loss=0.25))
+    first, accuracy, last = records(path)
+    assert first == {
+        "sweep": 1,
+        "recipe": "dm, edited",
+        "sweeps": 10,
+        "loss": 2.5,
+        "seconds": 0.5,
+        "sweeps_per_second": 2.0,
+    }
+    assert accuracy == {
+        "sweep": 1,
+        "network": "convnet",
+        "protocol": "quick",
+        "networks": 2,
+        "accuracy": EVALUATION.mean,
+        "accuracy_std": EVALUATION.std,
+    }
+    assert (last["sweep"], last["loss"]) == (10, 0.25)
+
+
+def test_csv_has_one_header_and_empty_fields_where_an_event_has_no_value(tmp_path: Path) -> None:
+    log = CSVLogger(tmp_path / "log.csv")
+    log.on_sweep(progress(1, loss=2.5))
+    log.on_evaluate(1, EVALUATION)
+    log.on_end(progress(1, loss=2.5))
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("sweep,recipe,sweeps,loss,")
+    first, accuracy = records(tmp_path / "log.csv")
+    assert (first["recipe"], first["loss"], first["accuracy"]) == ("dm, edited", "2.5", "")
+    assert (accuracy["loss"], accuracy["network"], accuracy["protocol"]) == ("", "convnet", "quick")
+
+
+@LOGGERS
+def test_every_event_is_in_the_file_at_once(path: Path, logger: type) -> None:
+    log = logger(path)
+    for sweep in (1, 2, 3):
+        log.on_sweep(progress(sweep))
+        assert sweeps(path) == list(range(1, sweep + 1))
+
+
+@LOGGERS
+def test_a_resumed_run_goes_on_without_doubling_sweeps(path: Path, logger: type) -> None:
+    whole = path.with_stem("whole")
+    run(logger(whole), 1, 8)
+    run(logger(path), 1, 6, end=False)  # killed after sweep 6, with a checkpoint of sweep 4
+    run(logger(path), 5, 8, resumed_at=4)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@LOGGERS
+def test_an_evaluation_repeated_after_a_resume_is_there_once(path: Path, logger: type) -> None:
+    log = logger(path)
+    run(log, 1, 4, end=False)
+    log.on_evaluate(4, EVALUATION)
+    log = logger(path)
+    log.on_evaluate(4, EVALUATION)
+    log.on_evaluate(4, replace(EVALUATION, network="mlp"))
+    run(log, 5, 5, resumed_at=4)
+    assert [record.get("network") or "" for record in records(path)] == [""] * 4 + ["convnet", "mlp", ""]
+
+
+@LOGGERS
+def test_a_new_run_replaces_the_log_of_an_older_one(path: Path, logger: type) -> None:
+    log = logger(path)
+    run(log, 1, 8)
+    run(log, 1, 3)
+    assert sweeps(path) == [1, 2, 3]
+
+
+@LOGGERS
+def test_nothing_changes_before_the_first_sweep(path: Path, logger: type) -> None:
+    run(logger(path), 1, 3)
+    before = path.read_bytes()
+    logger(path)
+    assert path.read_bytes() == before
+
+
+@LOGGERS
+def test_a_line_that_a_killed_run_left_unfinished_is_dropped(path: Path, logger: type) -> None:
+    run(logger(path), 1, 4, end=False)
+    path.write_bytes(path.read_bytes()[:-5])
+    run(logger(path), 4, 5, resumed_at=3)
+    assert sweeps(path) == [1, 2, 3, 4, 5]
+
+
+@LOGGERS
+def test_an_evaluation_before_the_first_sweep_is_not_lost(path: Path, logger: type) -> None:
+    log = logger(path)
+    log.on_evaluate(0, EVALUATION)
+    run(log, 1, 2)
+    assert sweeps(path) == [0, 1, 2]
+    log.on_evaluate(0, EVALUATION)
+    log.on_end(progress(0))
+    assert sweeps(path) == [0]
+
+
+def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
+    JSONLLogger(tmp_path / "log.jsonl").on_end(progress(1, loss=math.nan))
+    assert records(tmp_path / "log.jsonl")[0]["loss"] is None
+
+
+@LOGGERS
+@pytest.mark.parametrize("content", ["notes\n", "[1]\n", '{"loss": 1}\n', "sweep,loss\n1,2\n", "\xff\n"])
+def test_a_file_that_is_no_log_is_left_alone(path: Path, logger: type, content: str) -> None:
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"path=.* exists and is no log"):
+        logger(path)
+    assert path.read_bytes() == content.encode("latin-1")
+
+
+@LOGGERS
+def test_a_place_where_nothing_can_be_written_is_named_at_once(tmp_path: Path, logger: type) -> None:
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path, tmp_path / "file" / "log"):
+        with pytest.raises(OSError, match="Cannot write a log to path="):
+            logger(wrong)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_tensorboard_gets_loss_speed_and_accuracy(tmp_path: Path) -> None:
+    log = TensorBoardLogger(tmp_path)
+    log.on_evaluate(0, EVALUATION)
+    run(log, 1, 3)
+    assert scalars(tmp_path) == {
+        "loss": [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))],
+        "sweeps_per_second": [(1, 2.0), (2, 2.0), (3, 2.0)],
+        "accuracy/convnet/quick": [(0, pytest.approx(0.7))],
+    }
+
+
+def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install condensed-data\[tensorboard\]"):
+        TensorBoardLogger(tmp_path)
+    assert list(tmp_path.iterdir()) == []
