@@ -21,9 +21,9 @@ Point = Mapping[str, Any] | tuple[int, float]
 def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str = "") -> Path:
     """Draw loss by sweep, and accuracy by sweep where the history has any, with matplotlib.
 
-    The loss is smoothed by a running mean over a fortieth of the points, over the faint raw one; its axis is
-    logarithmic where it is positive and spans more than a factor of 10. Losses that are not
-    finite are left out.
+    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The axis
+    of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are not finite
+    are left out.
 
     Args:
         history: the events of a run: (sweep, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
@@ -59,7 +59,7 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
     if accuracies:
         _draw_accuracy(axes[-1], accuracies)
     axes[-1].set_xlabel("sweep")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     stream = io.BytesIO()
     figure.savefig(stream, format=path.suffix[1:].lower())
     return write_whole(path, stream.getvalue())
@@ -83,8 +83,8 @@ def _series(history: Iterable[Point]) -> tuple[np.ndarray, dict[str, np.ndarray]
 
 def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
     sweeps, values = losses.T
-    around = len(values) // 80
-    style: dict[str, Any] = {"color": "tab:blue", "marker": "o" if len(values) < 20 else "", "linewidth": 1}
+    around = max(2, len(values) // 80) if len(values) >= 20 else 0
+    style: dict[str, Any] = {"color": "tab:blue", "marker": "" if around else "o", "linewidth": 1}
     axes.plot(sweeps, values, alpha=0.3 if around else 1, label="loss", **style)
     if around:
         label = f"mean of {2 * around + 1} points"

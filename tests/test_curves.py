@@ -73,6 +73,11 @@ def test_long_histories_get_a_running_mean_over_the_raw_loss(monkeypatch, tmp_pa
     np.testing.assert_allclose(smooth.get_ydata()[200], np.mean(values[195:206]), rtol=1e-12)
 
 
+def test_a_short_history_shows_its_points(monkeypatch, tmp_path) -> None:
+    (axes,) = drawn(monkeypatch, losses(19), tmp_path / "curves.png")
+    assert [line.get_marker() for line in axes.lines] == ["o"]
+
+
 def test_the_running_mean_uses_what_is_there_at_the_ends() -> None:
     values = np.array([1.0, 2.0, 6.0, 3.0])
     np.testing.assert_allclose(module._running_mean(values, 1), [1.5, 3.0, 11 / 3, 4.5])
