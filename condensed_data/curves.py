@@ -21,9 +21,9 @@ Point = Mapping[str, Any] | tuple[int, float]
 def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str = "") -> Path:
     """Draw loss by sweep, and accuracy by sweep where the history has any, with matplotlib.
 
-    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The axis
-    of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are not finite
-    are left out.
+    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The
+    axis of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are
+    not finite are left out.
 
     Args:
         history: the events of a run: (sweep, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
