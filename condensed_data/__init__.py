@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from condensed_data.condense import DivergedError, Optimizer, Recipe, Term
     from condensed_data.dataset import CondensedDataset
     from condensed_data.evaluate import Evaluation, Training
-    from condensed_data.source import SourceError
+    from condensed_data.sample import SourceError
     from condensed_data.spec import Named
     from condensed_data.storage.errors import (
         ArtefactError,
@@ -76,7 +76,7 @@ _HOMES = {
     "condense": ("DivergedError", "Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
     "evaluate": ("Evaluation", "Training"),
-    "source": ("SourceError",),
+    "sample": ("SourceError",),
     "spec": ("Named",),
     "storage.errors": (
         "ArtefactError",

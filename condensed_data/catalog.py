@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensed_data import torchvision_sources
-from condensed_data.source import SourceError
+from condensed_data.sample import SourceError
 
 SPLITS = ("train", "test")
 _FORMS = ("imagefolder:PATH", "package.module:callable")

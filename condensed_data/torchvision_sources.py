@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from condensed_data.source import SourceError
+from condensed_data.sample import SourceError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
     python new_method.py
 
 Distribution matching (dm) brings the mean embedding of the synthetic samples of a class to that of its real
-samples. `Moments` also compares the standard deviation of every feature. All the rest is taken from the shelf:
-the pool of new random networks, the sampler by class, the siamese augmentation, the pixels that are learned.
+samples. `Moments` also compares the standard deviation of every feature. The rest comes from the shelf: the
+pool of new random networks, the sampler by class, the siamese augmentation, the pixels that are learned.
 
 Letters: B rows of a batch, G classes in it, D features.
 """

@@ -13,7 +13,7 @@ import torch
 from torchvision import datasets
 
 from condensed_data import catalog
-from condensed_data.source import SourceError
+from condensed_data.sample import SourceError
 from condensed_data.torchvision_sources import ENTRIES
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -44,13 +44,15 @@ def options(parser: ArgumentParser) -> None:
         help="network of the comparison (default: the usual one for such samples)",
     )
     add("--runs", type=count, default=3, metavar="N", help="networks on each kind of set (default: 3)")
+    add("--no-cache", action="store_true", help="neither look the result up in the cache nor keep it there")
+    add("--force", action="store_true", help="condense even where the cache has the result")
     source_options(parser)
     compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
     """Do it; everything that can be found wrong beforehand is found before the work."""
-    from condensed_data import catalog, summary
+    from condensed_data import catalog, comparison, summary
     from condensed_data.storage import check_writable
 
     recipe = _recipe(arguments)
@@ -59,16 +61,17 @@ def run(arguments: Namespace) -> None:
     callbacks = _loggers(arguments.log)
     train = catalog.load(arguments.source, "train", **loading(arguments))
     test, unmeasured = _test_split(arguments)
-    network = "" if test is None else summary.check(train, test, arguments.network)
+    network = "" if test is None else comparison.check(train, test, arguments.network)
     condensed = _condense(arguments, train, recipe, callbacks)
-    print(summary.made(condensed, arguments.out, _save(condensed, arguments.out)), flush=True)
+    picture = _save(condensed, arguments.out)
+    print(summary.made(condensed, arguments.out, picture, cached=not arguments.no_cache), flush=True)
     if test is None:
         print(unmeasured)
         return
     how = {"network": network, "runs": arguments.runs, **computing(arguments)}
-    comparison = summary.compare(condensed, train, test, **how)
+    compared = comparison.compare(condensed, train, test, **how)
     _save(condensed, arguments.out)
-    print(summary.compared(comparison))
+    print(summary.compared(compared))
 
 
 def _recipe(arguments: Namespace) -> Recipe:
@@ -94,10 +97,7 @@ def _assigned(recipe: Recipe, text: str) -> Recipe:
     field, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--set {text}: the value is missing. Write --set FIELD=VALUE.")
-    try:
-        return spec.assign(recipe, field.strip(), spec.parse(value))
-    except TypeError as error:
-        raise ValueError(f"--set {text}: the value does not fit the field ({error}).") from error
+    return spec.assign(recipe, field.strip(), spec.parse(value))
 
 
 def _loggers(path: str | None) -> list[Callback]:
@@ -137,7 +137,14 @@ def _condense(
     from condensed_data import CondensedDataset, DivergedError
 
     try:
-        return CondensedDataset(train, recipe, callbacks=callbacks, **computing(arguments))
+        return CondensedDataset(
+            train,
+            recipe,
+            cache=not arguments.no_cache,
+            force=arguments.force,
+            callbacks=callbacks,
+            **computing(arguments),
+        )
     except DivergedError as error:
         if arguments.out is None or error.condensed is None:
             raise

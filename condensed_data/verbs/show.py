@@ -33,9 +33,8 @@ def run(arguments: Namespace) -> None:
 def _curves(condensed: CondensedDataset, path: Path) -> str:
     from condensed_data import plots
 
-    history = [{"sweep": sweep, "loss": loss} for sweep, loss in condensed.record.history]
     try:
-        plots.curves(history, path)
+        plots.curves(condensed.record.history, path)
     except ImportError as error:
         return f"no loss curve: {error}"
     return f"loss curve: {path}"

@@ -1,0 +1,125 @@
+"""Sources that tests of the command line name as `cli_sources:FUNCTION`, good and bad ones.
+
+Letters: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+
+def tiny(split: str) -> TensorDataset:
+    """3 classes of noisy patterns, 12 samples each to train and 8 to test: (n, 1, 8, 8) in [0, 1]."""
+    per_class = {"train": 12, "test": 8}[split]
+    patterns = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(3).repeat_interleave(per_class)
+    noise = torch.randn(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(per_class))
+    return TensorDataset((patterns[labels] + 0.1 * noise).clamp(0, 1), labels)
+
+
+def only_train() -> TensorDataset:
+    """`tiny` without a test split."""
+    return tiny("train")
+
+
+def other_test_shape(split: str) -> TensorDataset:
+    """The test split has other samples."""
+    images, labels = tiny(split).tensors
+    return TensorDataset(images if split == "train" else images[..., :6], labels)
+
+
+def other_values(split: str) -> TensorDataset:
+    """`tiny` in 0 to 255."""
+    images, labels = tiny(split).tensors
+    return TensorDataset(255 * images, labels)
+
+
+def other_labels(split: str) -> TensorDataset:
+    """`tiny` with labels that start at 1."""
+    images, labels = tiny(split).tensors
+    return TensorDataset(images, labels + 1)
+
+
+def four_pixels(split: str) -> TensorDataset:
+    """`tiny`, too small for a ConvNet of three blocks."""
+    images, labels = tiny(split).tensors
+    return TensorDataset(images[..., :4, :4], labels)
+
+
+class Listed(Dataset[Any]):
+    """A dataset of these items."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+def _labelled(labels: list[Any]) -> Listed:
+    return Listed([(image, label) for (image, _), label in zip(tiny("train"), labels, strict=False)])
+
+
+def float_labels() -> Listed:
+    """Labels are floats."""
+    return _labelled([0.5, 1.0])
+
+
+def negative_labels() -> Listed:
+    """One label is negative."""
+    return _labelled([0, 1, -1])
+
+
+def text_labels() -> Listed:
+    """Labels are strings."""
+    return _labelled(["ant", "bee"])
+
+
+def vector_labels() -> Listed:
+    """Labels are one-hot."""
+    return _labelled([torch.tensor([1, 0]), torch.tensor([0, 1])])
+
+
+def empty() -> Listed:
+    """No samples."""
+    return Listed([])
+
+
+def no_pairs() -> Listed:
+    """Samples without labels."""
+    return Listed([torch.zeros(1, 8, 8)])
+
+
+def many_shapes() -> Listed:
+    """Images of different sizes."""
+    return Listed([(torch.zeros(1, 8, 8), 0), (torch.zeros(1, 8, 9), 1)])
+
+
+def with_nan() -> Listed:
+    """One pixel is no number."""
+    bad: Tensor = torch.zeros(1, 8, 8)
+    bad[0, 3, 3] = torch.nan
+    return Listed([(torch.zeros(1, 8, 8), 0), (bad, 1)])
+
+
+class Stream(IterableDataset[Any]):
+    """A dataset without indices."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(tiny("train"))
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError
+
+
+def stream() -> Stream:
+    """An iterable dataset."""
+    return Stream()

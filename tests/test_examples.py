@@ -1,0 +1,113 @@
+"""The examples run, in a tiny mode, as a user starts them."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fake_data
+import pytest
+
+from condensed_data import CondensedDataset
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+NET = "convnet-d2-w4"
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs an example in an empty folder; returns what it printed."""
+
+    def start(name: str, *words: object) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return start
+
+
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'"{path.name}"' in source for path in EXAMPLES.glob("*.py"))
+
+
+def test_examples_are_short_and_begin_with_their_installation() -> None:
+    for path in EXAMPLES.glob("*.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("# pip install")
+        assert len(lines) <= 110
+
+
+def test_drop_in_on_digits(run: Callable[..., str]) -> None:
+    text = run("drop_in.py", "--data", "digits", "--ipc", 1, "--sweeps", 1, "--epochs", 1)
+    assert "trained on 10 samples" in text
+
+
+def test_drop_in_on_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None:
+    fake_data.fashion_mnist(tmp_path)
+    text = run("drop_in.py", "--data-root", tmp_path, "--ipc", 1, "--sweeps", 1, "--epochs", 1)
+    assert "trained on 10 samples" in text
+
+
+def test_drop_in_changes_one_line() -> None:
+    text = (EXAMPLES / "drop_in.py").read_text(encoding="utf-8")
+    (changed,) = (line for line in text.splitlines() if "THE ONE CHANGED LINE" in line)
+    assert changed.strip().startswith("train_set = CondensedDataset(train_set, ")
+
+
+def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None:
+    fake_data.fashion_mnist(tmp_path)
+    words = ("--data-root", tmp_path, "--ipc", 1, "--sweeps", 2, "--runs", 1, "--epochs", 1)
+    text = run("condense_fashion_mnist.py", *words, "--network", NET, "--out", tmp_path / "out")
+    assert "example, 1 epochs protocol" in text
+    condensed = CondensedDataset.load(tmp_path / "out")
+    assert len(condensed) == 10
+    assert len(condensed.record.evaluations) == 1
+    assert all((tmp_path / "out" / name).is_file() for name in ("grid.png", "loss.png", "README.md"))
+    assert (tmp_path / "out.jsonl").read_text().count("\n") == 2
+
+
+def test_new_method(run: Callable[..., str]) -> None:
+    text = run("new_method.py", "--ipc", 2, "--sweeps", 2, "--runs", 1, "--epochs", 1)
+    assert [line.split()[0] for line in text.splitlines() if "protocol" in line] == [
+        "random",
+        "dm",
+        "moments",
+    ]
+
+
+def test_the_new_objective_is_what_it_says() -> None:
+    """Equal to a loop over classes and features in double precision, and dm where spread is 0."""
+    import torch
+
+    from condensed_data.objectives import Distribution
+    from condensed_data.parts import Batch, Net, Pair
+
+    example = runpy.run_path(str(EXAMPLES / "new_method.py"))
+    torch_generator = torch.Generator().manual_seed(0)
+    real = Batch(
+        torch.randn(12, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(6), (6, 6)
+    )
+    fake = Batch(
+        torch.randn(6, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(3), (3, 3)
+    )
+    module = torch.nn.Identity()
+    net = Net(module, module, lambda x: (x,))
+    expected = 0.0
+    for group in range(2):
+        for feature in range(5):
+            rows = real.x[6 * group : 6 * group + 6, feature], fake.x[3 * group : 3 * group + 3, feature]
+            means = [float(row.mean()) for row in rows]
+            stds = [float(row.var(correction=0) + 1e-6) ** 0.5 for row in rows]
+            expected += (means[0] - means[1]) ** 2 + 2 * (stds[0] - stds[1]) ** 2
+    assert float(example["Moments"](spread=2.0)(net, Pair(real, fake))) == pytest.approx(expected, rel=1e-5)
+    plain = example["Moments"](spread=0.0)(net, Pair(real, fake))
+    assert float(plain) == pytest.approx(float(Distribution()(net, Pair(real, fake))))
+    with pytest.raises(ValueError, match="spread=-1"):
+        example["Moments"](spread=-1)
