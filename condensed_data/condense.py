@@ -206,15 +206,18 @@ class Run:
         self.lenders: dict[Pool, Lender] = {}
         self.drawers: dict[Sampler, Drawer] = {}
         self.losses: list[Loss] = []
-        for term in recipe.terms:
-            if term.pool not in self.lenders:
-                self.lenders[term.pool] = term.pool.start(context)
-            if term.sampler not in self.drawers:
-                self.drawers[term.sampler] = term.sampler.start(context, self.synthesis)
-            self.losses.append(term.objective.start(context))
-        self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
         groups = range(context.real.num_groups)
         self.blocks = [list(groups)] if recipe.step == "sweep" else [[group] for group in groups]
+        for term in recipe.terms:
+            if term.sampler not in self.drawers:
+                self.drawers[term.sampler] = term.sampler.start(context, self.synthesis)
+            draw = self.drawers[term.sampler].draw(0, self.blocks[0])
+            term.objective.check_sizes(draw.real_sizes, draw.synthetic_sizes)
+        for term in recipe.terms:  # afterwards, because some pools train for hours when they start
+            if term.pool not in self.lenders:
+                self.lenders[term.pool] = term.pool.start(context)
+            self.losses.append(term.objective.start(context))
+        self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
 
     def step(self) -> Tensor:
         """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
@@ -250,7 +253,7 @@ class Run:
             Batch(synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes),
         )
         first, second = (replace(side, x=applied(side)) for side in sides)
-        return Pair(first, second, synthesis.step_sizes)
+        return Pair(first, second, synthesis.step_sizes, self.sweep)
 
     def _descend(self, loss: Tensor) -> None:
         assert self.optimizer is not None

@@ -76,11 +76,13 @@ class Pair:
         real, synthetic: with `ByGroup`, block i of both sides is the same group; with `Sequence`, the real side
             is one block and the blocks of the synthetic side are the training steps in order.
         step_sizes: (steps,) learned step sizes of a `Sequence`, else None.
+        sweep: of the run; it names the random draws of an objective.
     """
 
     real: Batch
     synthetic: Batch
     step_sizes: Tensor | None = None
+    sweep: int = 0
 
 
 @dataclass
@@ -99,6 +101,7 @@ class Net:
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
         accuracy: running accuracy of a trained network, a fraction in [0, 1], where the pool knows it.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
+        centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
     """
 
     module: nn.Module
@@ -108,6 +111,7 @@ class Net:
     precision: str = "fp32"
     accuracy: float | None = None
     target: Mapping[str, Tensor] = field(default_factory=dict)
+    centres: Tensor | None = None
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""
@@ -300,6 +304,9 @@ class Objective(Spec, ABC):
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""
         return self.__call__
+
+    def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
+        """Raise what a step on blocks of these sizes would raise, before networks are built and trained."""
 
     @abstractmethod
     def __call__(self, net: Net, pair: Pair) -> Tensor:
