@@ -17,7 +17,7 @@ def made(condensed: CondensedDataset, directory: Path | None, grid: Path | None,
     before, after = record.source_samples, len(condensed)
     numbers = math.prod(record.kind.shape)
     lines = {
-        "samples": f"{before:,} -> {after:,} ({before / after:.3g} times fewer)",
+        "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
         "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
         "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * after * numbers)} (as stored)",
         "condensing": f"{_condensing(record.seconds)}, {record.sweeps:,} sweeps",
@@ -39,7 +39,7 @@ def compared(comparison: Comparison) -> str:
     """Text: accuracies side by side under the name of their protocol, and the training time saved."""
     c = comparison
     head = f"Accuracy on {c.test_samples:,} test samples: {c.network}, {c.training.label} for every network"
-    kinds = ((c.condensed, "networks"), (c.random, "subsets"), (c.whole, "networks"))
+    kinds = ((c.condensed, "network"), (c.random, "subset"), (c.whole, "network"))
     rows = [(row.name, _accuracy(row, kind)) for row, kind in kinds]
     saved, step = 1 - c.condensed.seconds / c.full_seconds, 1000 * c.full_seconds / c.full_steps
     times = (
@@ -55,18 +55,24 @@ def _saving(saved: float) -> str:
 
 
 def _accuracy(row: Row, kind: str) -> str:
-    text = f"{_percent(row.accuracies)} ({len(row.accuracies)} {kind})"
+    count = len(row.accuracies)
+    text = f"{_percent(row.accuracies)} ({count} {kind}{'s' if count > 1 else ''})"
     return text + (f"; rounded to 8 bits {_percent(row.eight_bit)}" if row.eight_bit else "")
 
 
 def _percent(accuracies: Sequence[float]) -> str:
-    return f"{100 * statistics.fmean(accuracies):5.1f} % ± {100 * statistics.pstdev(accuracies):.1f}"
+    mean = f"{100 * statistics.fmean(accuracies):.1f} %"
+    return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.pstdev(accuracies):.1f}"
 
 
 def _aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
     listed = list(lines)
     width = max(len(name) for name, _ in listed)
     return [f"  {name:<{width}}  {text}" for name, text in listed]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _bytes(count: int) -> str:

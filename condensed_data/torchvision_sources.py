@@ -33,12 +33,12 @@ def _splits(cls: str, files: str, train: str = "train", test: str = "test") -> E
 
 
 def _idx(cls: str, prefix: str = "", **options: Any) -> Entry:
-    files = f"{cls}/raw/{prefix}train-images-idx3-ubyte and the three files that go with it, unpacked"
+    files = f"{cls}/raw/{prefix}train-images-idx3-ubyte and its three companions, unpacked"
     return Entry(cls, files, {"train": True, **options}, {"train": False, **options})
 
 
 ENTRIES = {
-    "cifar10": Entry("CIFAR10", "cifar-10-batches-py/data_batch_1 and the files that go with it"),
+    "cifar10": Entry("CIFAR10", "cifar-10-batches-py/data_batch_1 and its companions"),
     "cifar100": Entry("CIFAR100", "cifar-100-python/train, test and meta"),
     "dtd": _splits("DTD", "dtd/dtd/images/CLASS/*.jpg and dtd/dtd/labels/*.txt"),
     "emnist": _idx("EMNIST", "emnist-balanced-", split="balanced"),
@@ -50,7 +50,7 @@ ENTRIES = {
     "kmnist": _idx("KMNIST"),
     "mnist": _idx("MNIST"),
     "oxford-pets": _splits("OxfordIIITPet", "oxford-iiit-pet/images and annotations", train="trainval"),
-    "qmnist": Entry("QMNIST", "QMNIST/raw/qmnist-train-images-idx3-ubyte and the files that go with it"),
+    "qmnist": Entry("QMNIST", "QMNIST/raw/qmnist-train-images-idx3-ubyte and its companions"),
     "stl10": _splits("STL10", "stl10_binary/train_X.bin, train_y.bin, test_X.bin and test_y.bin"),
     "svhn": _splits("SVHN", "train_32x32.mat and test_32x32.mat"),
     "usps": Entry("USPS", "usps.bz2 and usps.t.bz2"),
@@ -68,7 +68,7 @@ def load(
     from torchvision import datasets
 
     entry = ENTRIES[name]
-    expected = f"torchvision looks for {entry.files} in it"
+    expected = f"torchvision looks there for {entry.files}"
     if data_root is None:
         raise SourceError(
             f"{name} needs a folder: give --data-root DIR; {expected}. With --download it fetches them there."

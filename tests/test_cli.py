@@ -99,7 +99,7 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     out, log = tmp_path / "out", tmp_path / "run.jsonl"
     assert main(["build", "cli_sources:tiny", *SMALL, "--out", str(out), "--log", str(log)]) == 0
     text = capsys.readouterr().out
-    assert "36 -> 6 (6 times fewer)" in text
+    assert "36 -> 6 (6.0 times fewer)" in text
     assert "2.25 KiB -> 384 bytes" in text
     assert "2 sweeps" in text
     assert f"image grid  {out / 'grid.png'}" in text

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+from condensed_data.verbs.common import compute_options, computing, count, loading, source_options, whole
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset, Recipe
@@ -21,11 +21,11 @@ def options(parser: ArgumentParser) -> None:
     add(
         "--recipe", default="dm", metavar="NAME", help="one that `condensed-data recipes` lists (default: dm)"
     )
-    add("--ipc", type=int, metavar="N", help="synthetic samples for each class (default: 10)")
+    add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
     add("--out", type=Path, metavar="DIR", help="folder for the result")
     add(
         "--sweeps",
-        type=int,
+        type=whole,
         metavar="N",
         help="passes over all classes (default: as published for such data)",
     )

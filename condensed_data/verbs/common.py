@@ -7,6 +7,14 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 
+def whole(text: str) -> int:
+    """A whole number, maybe negative: what is wrong with that is said where its meaning is known."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def count(text: str) -> int:
     """A positive whole number."""
     if not text.isdecimal() or int(text) < 1:
