@@ -19,21 +19,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from condensed_data import spec as specs
 from condensed_data.callbacks import History, ProgressBar
 from condensed_data.condense import DivergedError, Recipe, Run, condense
-from condensed_data.fingerprint import digest, fingerprint_of
+from condensed_data.device import choose_device, choose_precision
+from condensed_data.fingerprint import digest
 from condensed_data.keeper import Keeper
+from condensed_data.memory import fit
 from condensed_data.parts import Context, Synthesis
 from condensed_data.progress import Callback
 from condensed_data.real import Real
 from condensed_data.record import Record, environment, thin
-from condensed_data.source import Source
+from condensed_data.source import Source, inspect
 from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of
 from condensed_data.storage.card import card
-from condensed_data.streams import Streams
+from condensed_data.streams import Streams, untouched
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ class Outcome:
     def of(stored: artefact.Artefact) -> Outcome:
         """From an artefact that was read."""
         record = Record.from_manifest(stored.manifest)
-        return Outcome(stored.tensors["images"].float(), stored.tensors["labels"], record, _rebuilt(record.recipe))
+        return Outcome(
+            stored.tensors["images"].float(), stored.tensors["labels"], record, _rebuilt(record.recipe)
+        )
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class Build:
         fingerprint: replaces the one taken from the source's content.
         cache: None builds without keeping anything.
         force: build even where the cache has the result.
+        memory: bytes that the source's samples may take in memory; more goes to a file.
         device, precision, num_workers, progress, callbacks: how to go about it.
     """
 
@@ -90,6 +96,7 @@ class Build:
     fingerprint: str | None = None
     cache: Cache | None = None
     force: bool = False
+    memory: int | None = None
     num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
@@ -104,7 +111,7 @@ class Build:
         real = None
         if facts is None:
             real = self._read()
-            facts = _facts(real) | {"fingerprint": self.fingerprint or _fingerprint(real)}
+            facts = _facts(real) | {"fingerprint": self.fingerprint or real.fingerprint}
             if noted is not None:
                 self._note(noted, facts)
         return self._keep(self.cache, facts, real)
@@ -134,7 +141,9 @@ class Build:
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
                 return Outcome.of(found)
-            keeper = Keeper(cache.checkpoint(lineage), {"lineage": lineage, "torch": torch.__version__}, self.progress)
+            keeper = Keeper(
+                cache.checkpoint(lineage), {"lineage": lineage, "torch": torch.__version__}, self.progress
+            )
             if self.force:
                 keeper.forget()
             outcome = self._condense(real or self._read(), recipe, facts["fingerprint"], keeper)
@@ -169,14 +178,24 @@ class Build:
         return self.recipe.resolve(self.source.kind.shape, names, samples=facts["samples"])
 
     def _read(self) -> Real:
-        return Real.read(self.source, self.groups, self.num_workers, self.progress)
+        folder = None if self.cache is None else self.cache.root / "stores"
+        where = {"memory": self.memory, "folder": folder}
+        return Real.read(self.source, self.groups, self.num_workers, self.progress, **where)
 
-    def _condense(self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None) -> Outcome:
-        run = Run(recipe, Context(real.to(self.device), recipe.ipc, Streams(self.seed), self.device, self.precision))
+    def _condense(
+        self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None
+    ) -> Outcome:
+        run = Run(
+            recipe, Context(real.to(self.device), recipe.ipc, Streams(self.seed), self.device, self.precision)
+        )
         history = History()
         listeners: list[Callback] = [history, *self.callbacks]
         if self.progress and recipe.sweeps:
             listeners.insert(0, ProgressBar())
+        if recipe.terms:
+            needed = fit(run)
+            if self.progress:
+                print(needed, flush=True)
         if keeper is not None:
             keeper.resume(run)
             listeners.append(keeper)
@@ -185,7 +204,9 @@ class Build:
             with keeper or nullcontext():
                 condense(run, listeners)
         except DivergedError as error:
-            error.outcome = self._outcome(run.synthesis, real, recipe, fingerprint, history, error.sweep, started)
+            error.outcome = self._outcome(
+                run.synthesis, real, recipe, fingerprint, history, error.sweep, started
+            )
             raise
         return self._outcome(run.synthesis, real, recipe, fingerprint, history, run.sweep, started)
 
@@ -231,10 +252,6 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
     )
 
 
-def _fingerprint(real: Real) -> str:
-    return fingerprint_of(real.samples, real.class_values[real.labels], real.kind)
-
-
 def _facts(real: Real) -> dict[str, Any]:
     return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
 
@@ -262,4 +279,47 @@ def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | N
 
 def with_evaluation(outcome: Outcome, evaluation: Any) -> Outcome:
     """The same, with one more measured accuracy in its record."""
-    return replace(outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation)))
+    return replace(
+        outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation))
+    )
+
+
+def condense_tensors(
+    samples: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    groups: Any = None,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Tensors in, tensors out: no fingerprint, no cache, no progress. For replay memories and proxies.
+
+    Args:
+        samples: (n, *sample) float or uint8.
+        labels: (n,) non-negative integers.
+        recipe: what to do; its `ipc` is taken.
+        groups: see `CondensedDataset`.
+        classes: class names by label.
+
+    Returns:
+        Synthetic samples (N, *sample) float32 in the value space of `samples`, and their labels (N,) int64 in the
+        values of `labels`.
+
+    Raises:
+        SourceError: for samples or labels that cannot be condensed.
+        DivergedError: when the loss diverges.
+    """
+    where = choose_device(device)
+    with untouched():
+        source = replace(
+            inspect(TensorDataset(samples, labels)), class_names=None if classes is None else tuple(classes)
+        )
+        specs.check(recipe, source.kind.shape)
+        build = Build(
+            source, recipe, seed, where, choose_precision(precision, where), groups=groups, progress=False
+        )
+        outcome = build.outcome()
+    return outcome.images, torch.tensor(outcome.record.class_values)[outcome.labels]

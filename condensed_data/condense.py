@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from condensed_data import networks
 from condensed_data import spec as specs
 from condensed_data.evaluate import Training
 from condensed_data.parts import (
     Augment,
     Batch,
     Context,
+    Draw,
     Drawer,
     Lender,
     Loss,
@@ -206,30 +209,33 @@ class Run:
         self.lenders: dict[Pool, Lender] = {}
         self.drawers: dict[Sampler, Drawer] = {}
         self.losses: list[Loss] = []
-        groups = range(context.real.num_groups)
-        self.blocks = [list(groups)] if recipe.step == "sweep" else [[group] for group in groups]
         for term in recipe.terms:
             if term.sampler not in self.drawers:
                 self.drawers[term.sampler] = term.sampler.start(context, self.synthesis)
-            draw = self.drawers[term.sampler].draw(0, self.blocks[0])
+            draw = self.drawers[term.sampler].draw(0, self.blocks()[0])
             term.objective.check_sizes(draw.real_sizes, draw.synthetic_sizes)
         for term in recipe.terms:  # afterwards, because some pools train for hours when they start
             if term.pool not in self.lenders:
                 self.lenders[term.pool] = term.pool.start(context)
             self.losses.append(term.objective.start(context))
         self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
+        self.pieces = 1  # parts that a step's gradient is accumulated from; more where memory ends
+        self._ahead = _Ahead(self) if context.real.store.far_from(context.device) else None
 
     def step(self) -> Tensor:
         """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
         total = torch.zeros((), device=self.context.device)
-        for groups in self.blocks:
-            loss = self.loss(groups)
-            self._descend(loss)
-            total += loss.detach()
+        for groups in self.blocks():
+            total += self._descend(groups)
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
         self.sweep += 1
         return total
+
+    def blocks(self) -> list[list[int]]:
+        """The groups of every optimiser step of a sweep."""
+        groups = range(self.context.real.num_groups)
+        return [list(groups)] if self.recipe.step == "sweep" else [[group] for group in groups]
 
     def loss(self, groups: Sequence[int]) -> Tensor:
         """The differentiable loss of the coming sweep over these groups."""
@@ -244,25 +250,68 @@ class Run:
         return total
 
     def _pair(self, term: Term, groups: Sequence[int]) -> Pair:
-        draw = self.drawers[term.sampler].draw(self.sweep, groups)
         real, synthesis = self.context.real, self.synthesis
+        if self._ahead is None:
+            draw = self.drawers[term.sampler].draw(self.sweep, groups)
+            rows = real[draw.real]
+        else:
+            draw, rows = self._ahead.take(term.sampler, groups)
         applied = term.augment.draw(self.context.streams, self.sweep, groups, real.sample_shape)
         labels = real.labels[draw.real].to(self.context.device, non_blocking=True)
         sides = (
-            Batch(real[draw.real], labels, draw.real_sizes),
+            Batch(rows.to(self.context.device, non_blocking=True), labels, draw.real_sizes),
             Batch(synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes),
         )
         first, second = (replace(side, x=applied(side)) for side in sides)
         return Pair(first, second, synthesis.step_sizes, self.sweep)
 
-    def _descend(self, loss: Tensor) -> None:
+    def _descend(self, groups: Sequence[int]) -> Tensor:
+        """One optimiser step on the summed loss of these groups; its detached loss."""
         assert self.optimizer is not None
-        learned = list(self.synthesis.learned.values())
-        # Not loss.backward(): that would also fill the gradients of the networks.
-        for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-            tensor.grad = gradient
+        while True:
+            try:
+                total = self._gradients(groups)
+                break
+            except torch.OutOfMemoryError:
+                self._halve(groups)
         self.optimizer.step()
         self.synthesis.clamp()
+        return total
+
+    def _gradients(self, groups: Sequence[int]) -> Tensor:
+        """Leave the gradient in the learned tensors: the sum over groups, accumulated piece by piece."""
+        learned = list(self.synthesis.learned.values())
+        total = torch.zeros((), device=self.context.device)
+        for tensor in learned:
+            tensor.grad = None
+        for piece in _pieces(groups, self.pieces):
+            loss = self.loss(piece)
+            # Not loss.backward(): that would also fill the gradients of the networks.
+            for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
+            total += loss.detach()
+        return total
+
+    def _halve(self, groups: Sequence[int]) -> None:
+        """Go on with half as many groups at once, after the device ran out of memory.
+
+        Raises:
+            torch.OutOfMemoryError: where nothing is left to halve, or the objective needs all groups together.
+        """
+        if self.pieces >= len(groups) or not self.separable:
+            raise torch.OutOfMemoryError(
+                "The device's memory does not hold one step. Use a smaller sampler.batch, ipc or network, or "
+                "device='cpu'."
+            )
+        self.pieces *= 2
+        torch.cuda.empty_cache()
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a sum over groups, so that its gradient can be accumulated group by group."""
+        nets = (lender.lend(self.sweep) for lender in self.lenders.values())
+        coupled = any(networks.couples_samples(net.module) for net in nets)
+        return not coupled and all(term.objective.separable for term in self.recipe.terms)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run of the same recipe and source needs to go on to the same bits."""
@@ -283,6 +332,41 @@ class Run:
         for parts, stored in ((self.lenders, "lenders"), (self.drawers, "drawers")):
             for part, part_state in zip(parts.values(), state[stored], strict=True):
                 part.load_state_dict(part_state)
+
+
+def _pieces(groups: Sequence[int], count: int) -> list[Sequence[int]]:
+    """`groups` in at most `count` parts of nearly equal length."""
+    length = -(-len(groups) // count)
+    return [groups[start : start + length] for start in range(0, len(groups), length)]
+
+
+class _Ahead:
+    """Fetches the real samples of the next step while this one computes: they come from a file or another memory."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-ahead")
+        self.coming: dict[tuple[Sampler, int, tuple[int, ...]], Future[tuple[Draw, Tensor]]] = {}
+
+    def take(self, sampler: Sampler, groups: Sequence[int]) -> tuple[Draw, Tensor]:
+        """The draw of the current sweep over these groups, and its samples."""
+        run, key = self.run, (sampler, self.run.sweep, tuple(groups))
+        found = self.coming.pop(key, None)
+        now = self._fetch(*key) if found is None else found.result()
+        if run.drawers[sampler].ahead:
+            steps = [piece for block in run.blocks() for piece in _pieces(block, run.pieces)]
+            place = steps.index(list(groups)) + 1
+            later = (run.sweep, steps[place]) if place < len(steps) else (run.sweep + 1, steps[0])
+            self.coming = {
+                (sampler, later[0], tuple(later[1])): self.thread.submit(
+                    self._fetch, sampler, later[0], later[1]
+                )
+            }
+        return now
+
+    def _fetch(self, sampler: Sampler, sweep: int, groups: Sequence[int]) -> tuple[Draw, Tensor]:
+        draw = self.run.drawers[sampler].draw(sweep, groups)
+        return draw, self.run.context.real[draw.real]
 
 
 def condense(run: Run, callbacks: Sequence[Callback] = ()) -> Synthesis:
@@ -355,7 +439,11 @@ class _Watch:
     def _stop(self, what: str) -> None:
         self.run.synthesis.load_state_dict(self.good)
         lr, sweep = self.run.recipe.optimizer.lr, self.run.sweep
-        low = " Or compute in full precision with precision='fp32'." if self.run.context.precision != "fp32" else ""
+        low = (
+            " Or compute in full precision with precision='fp32'."
+            if self.run.context.precision != "fp32"
+            else ""
+        )
         raise DivergedError(
             f"The loss {what} at sweep {sweep}. The likely cause is a learning rate that is too high for these "
             f"samples: optimizer.lr={lr:g}; try {lr / 10:g}.{low} The last good state, of sweep {self.good_sweep}, "

@@ -22,7 +22,8 @@ from condensed_data.condense import DivergedError, Recipe
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.progress import Callback
-from condensed_data.source import Source, SourceError, inspect, read
+from condensed_data.real import Real
+from condensed_data.source import Source, SourceError, inspect
 from condensed_data.storage.cache import Cache, default_root
 from condensed_data.streams import untouched
 
@@ -57,6 +58,8 @@ class CondensedDataset(Dataset[Any]):
         precision: "auto", "fp32" or "bf16": of the networks' forward; sums are always in fp32.
         seed: the same seed gives the same bits on the same kind of machine.
         num_workers: processes that read the source.
+        memory: bytes that the source's samples may take in memory (half of what is available by default); a larger
+            source is kept in a nameless file under the cache while it is condensed.
         progress: whether to show bars.
         callbacks: see `condensed_data.callbacks`.
         fingerprint: a name for the source's content, instead of the hash of all its samples.
@@ -91,6 +94,7 @@ class CondensedDataset(Dataset[Any]):
         precision: str = "auto",
         seed: int = 0,
         num_workers: int = 0,
+        memory: int | None = None,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
         fingerprint: str | None = None,
@@ -113,13 +117,16 @@ class CondensedDataset(Dataset[Any]):
                 cache=_cache(cache),
                 force=force,
                 num_workers=num_workers,
+                memory=memory,
                 progress=progress,
                 callbacks=callbacks,
             )
             try:
                 outcome = build.outcome()
             except DivergedError as error:
-                error.condensed = CondensedDataset._of(error.outcome, transform, target_transform, checked.random)
+                error.condensed = CondensedDataset._of(
+                    error.outcome, transform, target_transform, checked.random
+                )
                 raise
         self._adopt(outcome, transform, target_transform, checked.random)
 
@@ -240,9 +247,9 @@ class CondensedDataset(Dataset[Any]):
                 f"test_set has samples of shape {source.kind.shape}, this set {self.record.kind.shape}. "
                 "Resize the test set."
             )
-        samples, values = read(source, num_workers, progress)
-        rows = samples.float() / 255 if source.kind.is_pil else samples
-        standardised = self.record.space.standardise(rows)
+        real = Real.read(source, None, num_workers, progress)
+        values = real.class_values[real.labels]
+        standardised = self.record.space.standardise(real.everything())
         mean, std = float(standardised.mean()), float(standardised.std())
         if abs(mean) > 0.75 or not 0.5 < std < 2:
             raise SourceError(
@@ -254,7 +261,9 @@ class CondensedDataset(Dataset[Any]):
         labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
         if not torch.equal(known[labels], values):
             strange = sorted(set(values.tolist()) - set(self.record.class_values))[:5]
-            raise SourceError(f"test_set has labels that the source had not: {strange}. Leave these samples out.")
+            raise SourceError(
+                f"test_set has labels that the source had not: {strange}. Leave these samples out."
+            )
         return standardised, labels
 
     def save(self, directory: str | Path) -> None:
@@ -307,7 +316,9 @@ class CondensedDataset(Dataset[Any]):
     def _repr_html_(self) -> str:
         from condensed_data import plots
 
-        return plots.to_html(self.images, self.labels.tolist(), self.classes, repr(self))
+        return plots.to_html(
+            self.images, self.labels.tolist(), self.classes, repr(self), value_range=self._value_range()
+        )
 
 
 def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
@@ -328,4 +339,6 @@ def _cache(cache: bool | str | Path) -> Cache | None:
 
 def _say_random(source: Source, progress: bool) -> None:
     if source.random is not None and progress:
-        print(f"{source.name}: its random transforms are applied to the condensed samples, not while condensing.")
+        print(
+            f"{source.name}: its random transforms are applied to the condensed samples, not while condensing."
+        )

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import io
+import math
 import os
 import types
 from pathlib import PurePath
@@ -21,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.space import Kind
+from condensed_data.space import Kind, Space
 
 FINGERPRINT_VERSION = "condensed-data/fingerprint/1"
 DECODED = 200  # samples that a digest decodes
@@ -32,13 +34,38 @@ def raw(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def fingerprint_of(samples: Tensor, labels: Tensor, kind: Kind) -> str:
-    """The fingerprint of samples (n, *shape) and labels (n,) in order: 64 hexadecimal digits."""
-    found = hashlib.sha256(repr((FINGERPRINT_VERSION, kind.name, kind.shape, len(labels))).encode())
-    for rows in samples.split(4096):
-        found.update(raw(rows))
-    found.update(raw(labels))
-    return found.hexdigest()
+class Content:
+    """What one pass over the samples shows: their fingerprint, and their statistics by channel.
+
+    Args:
+        kind: of the samples.
+        count: how many there are.
+    """
+
+    def __init__(self, kind: Kind, count: int) -> None:
+        self.kind, self.count = kind, count
+        self._hash = hashlib.sha256(repr((FINGERPRINT_VERSION, kind.name, kind.shape, count)).encode())
+        self._total = torch.zeros(kind.shape[0], dtype=torch.float64)
+        self._squares = torch.zeros(kind.shape[0], dtype=torch.float64)
+
+    def update(self, samples: Tensor) -> None:
+        """Add samples (B, *shape) uint8 or float32."""
+        self._hash.update(raw(samples))
+        values = samples.double().transpose(0, 1).flatten(1)
+        self._total += values.sum(1)
+        self._squares += values.square().sum(1)
+
+    def fingerprint(self, labels: Tensor) -> str:
+        """After all samples, with their labels (n,): 64 hexadecimal digits."""
+        whole = self._hash.copy()
+        whole.update(raw(labels))
+        return whole.hexdigest()
+
+    def space(self) -> Space:
+        """The map that standardises each channel of the source's value space."""
+        scale = 255.0 if self.kind.is_pil else 1.0
+        values = self.count * math.prod(self.kind.shape[1:])
+        return Space.of(self._total / scale, self._squares / scale**2, values)
 
 
 class _OpaqueError(Exception):
@@ -68,11 +95,15 @@ class _Walker:
 
     def visit(self, value: Any) -> None:
         self.say(type(value).__module__, type(value).__qualname__)
-        if value is None or isinstance(value, bool | int | float | complex | bytes | enum.Enum | range | slice):
+        if value is None or isinstance(
+            value, bool | int | float | complex | bytes | enum.Enum | range | slice
+        ):
             self.say(repr(value))
         elif isinstance(value, str | PurePath):
             self._text(str(value))
-        elif isinstance(value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype):
+        elif isinstance(
+            value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype
+        ):
             self.say(repr(value))
         elif isinstance(value, Tensor):
             self.say(str(value.dtype), str(tuple(value.shape)))
@@ -135,7 +166,7 @@ class _Walker:
             self.visit([value.__func__, value.__self__])
         elif isinstance(value, torch.Generator):
             self.visit(value.get_state())
-        elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType):
+        elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType | io.IOBase):
             self.visit({name: item for name, item in sorted(vars(value).items())})
         else:
             raise _OpaqueError

@@ -78,7 +78,9 @@ class Keeper(Callback):
             try:
                 checkpoint.write(self.path, self.run.state_dict(), self.identity)
             except OSError as error:
-                warnings.warn(f"No checkpoint of sweep {self.run.sweep}: {error}. The last one is kept.", stacklevel=2)
+                warnings.warn(
+                    f"No checkpoint of sweep {self.run.sweep}: {error}. The last one is kept.", stacklevel=2
+                )
         self.saved = time.monotonic()
 
     def __enter__(self) -> Keeper:

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from condensed_data.streams import Streams
 
 if TYPE_CHECKING:
     from condensed_data.real import Real
+    from condensed_data.trained import TrainedNetworks
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Context:
         device: where the run computes.
         precision: "fp32" or "bf16".
         sweeps: of the whole run; long runs pay for compiling.
+        trained: where networks trained on the real samples are kept; None trains them in memory.
     """
 
     real: Real
@@ -167,6 +169,7 @@ class Context:
     device: torch.device
     precision: str = "fp32"
     sweeps: int = 0
+    trained: TrainedNetworks | None = None
 
 
 class State(ABC):
@@ -235,7 +238,9 @@ class Synthetic(Spec, ABC):
         """Initialise from the real data."""
 
     @abstractmethod
-    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> Synthesis:
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
         """The finished synthesis from its stored tensors, for reading only."""
 
 
@@ -250,7 +255,13 @@ class Draw:
 
 
 class Drawer(State):
-    """Run state of a `Sampler`."""
+    """Run state of a `Sampler`.
+
+    Attributes:
+        ahead: whether the draw of a later sweep may be taken now, because it depends on nothing that changes.
+    """
+
+    ahead: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
@@ -272,7 +283,9 @@ class Augment(Spec, ABC):
     """Specification of an augmentation: one random draw, applied to any number of batches of any size."""
 
     @abstractmethod
-    def draw(self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]) -> Applied:
+    def draw(
+        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> Applied:
         """A function from a batch with these blocks to its augmented rows (B, *sample)."""
 
 
@@ -299,7 +312,13 @@ Loss = Callable[[Net, Pair], Tensor]
 
 
 class Objective(Spec, ABC):
-    """Specification of a number to make small. Most are their own run state."""
+    """Specification of a number to make small. Most are their own run state.
+
+    Attributes:
+        separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
+    """
+
+    separable: ClassVar[bool] = True
 
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""

@@ -6,14 +6,15 @@ Letters: n real samples, K classes, G groups.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from condensed_data.source import Source, SourceError, read
+from condensed_data.source import Reading, Source, SourceError, read
 from condensed_data.space import Kind, Space
+from condensed_data.store import Store
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Real:
     Attributes:
         kind: what one sample of the source is.
         space: the map to the standardised space.
-        samples: (n, *shape) uint8 or float32, in the source's value space (8-bit for PIL images).
+        store: n samples in the source's value space (8-bit for PIL images).
+        fingerprint: of the source's content.
         labels: (n,) class index.
         class_values: (K,) the source's own label of every class, increasing.
         class_names: K names; `named` tells whether the source gave them.
@@ -34,7 +36,8 @@ class Real:
 
     kind: Kind
     space: Space
-    samples: Tensor
+    store: Store
+    fingerprint: str
     labels: Tensor
     class_values: Tensor
     class_names: tuple[str, ...]
@@ -60,7 +63,7 @@ class Real:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Standardised samples (len(index), *shape) float32 on the device of the store."""
-        rows = self.samples[index.to(self.samples.device)]
+        rows = self.store[index]
         return self.space.standardise(rows.float() / 255 if self.kind.is_pil else rows)
 
     def group_sizes(self, ipc: int) -> tuple[int, ...]:
@@ -81,34 +84,36 @@ class Real:
         return tuple(sizes)
 
     def to(self, device: torch.device) -> Real:
-        """The same with the samples on `device`."""
-        return Real(**{**self.__dict__, "samples": self.samples.to(device)})
+        """The same with the samples on `device`, where they fit."""
+        return replace(self, store=self.store.to(device))
+
+    def everything(self) -> Tensor:
+        """All samples (n, *shape) float32 in the source's value space ([0, 1] for PIL images)."""
+        rows = torch.cat(list(self.store.chunks())).float()
+        return rows / 255 if self.kind.is_pil else rows
 
     @staticmethod
-    def read(source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True) -> Real:
-        """Read a source whole.
-
-        Args:
-            groups: an attribute of every sample that is carried to the synthetic side, (n,) integers or
-                strings.
-
-        Raises:
-            SourceError: for samples or labels that cannot be used, naming the index.
-        """
-        samples, labels = read(source, num_workers, progress)
-        return Real.of(samples, labels, source.kind, source.class_names, groups)
+    def read(
+        source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **where: Any
+    ) -> Real:
+        """Read a source whole; see `source.read` for what `where` may hold, and `Real.of`."""
+        reading = read(source, num_workers, progress, **where)
+        return Real.of(reading, source.kind, source.class_names, groups)
 
     @staticmethod
     def of(
-        samples: Tensor,
-        labels: Tensor,
-        kind: Kind,
-        class_names: Sequence[str] | None = None,
-        groups: Any = None,
+        reading: Reading, kind: Kind, class_names: Sequence[str] | None = None, groups: Any = None
     ) -> Real:
-        """From tensors: (n, *shape) as `read` gives them, and (n,) the source's own labels."""
-        class_values, classes = labels.unique(return_inverse=True)
-        attribute = _attribute(groups, len(labels))
+        """From a source that was read.
+
+        Args:
+            groups: an attribute of every sample that is carried to the synthetic side, (n,) integers or strings.
+
+        Raises:
+            SourceError: for groups that do not fit the samples.
+        """
+        class_values, classes = reading.labels.unique(return_inverse=True)
+        attribute = _attribute(groups, len(classes))
         pairs, group = torch.stack([classes, attribute], 1).unique(dim=0, return_inverse=True)
         order = group.argsort(stable=True)
         members = order.split(group.bincount(minlength=len(pairs)).tolist())
@@ -116,8 +121,9 @@ class Real:
         names = [class_names[v] if named and class_names else str(v) for v in class_values.tolist()]
         return Real(
             kind,
-            _space(samples, kind),
-            samples,
+            reading.space,
+            reading.store,
+            reading.fingerprint,
             classes,
             class_values,
             tuple(names),
@@ -142,15 +148,3 @@ def _attribute(groups: Any, count: int) -> Tensor:
         raise SourceError(f"groups holds {strange[0]!r}; supported: integers or strings, not mixed.")
     known = {value: number for number, value in enumerate(sorted(set(values)))}
     return torch.tensor([known[value] for value in values])
-
-
-def _space(samples: Tensor, kind: Kind) -> Space:
-    """Per-channel statistics, summed in double precision in fixed chunks, whatever the workers."""
-    channels = kind.shape[0]
-    total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-    for rows in samples.split(1024):
-        values = rows.double().flatten(2) if rows.dim() > 2 else rows.double().unsqueeze(2)
-        total += values.sum((0, 2))
-        squares += values.square().sum((0, 2))
-    scale = 255.0 if kind.is_pil else 1.0
-    return Space.of(total / scale, squares / scale**2, samples.numel() // channels)

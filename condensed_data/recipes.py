@@ -56,7 +56,11 @@ def dm(
 def random(ipc: int = 10) -> Recipe:
     """Random real samples of each class: the baseline that every method must beat."""
     return Recipe(
-        name="random", synthetic=Pixels(coresets.Random(spread=0)), ipc=ipc, training=Training(), paper="baseline"
+        name="random",
+        synthetic=Pixels(coresets.Random(spread=0)),
+        ipc=ipc,
+        training=Training(),
+        paper="baseline",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +54,7 @@ class _GroupDrawer(Drawer):
     members: tuple[Tensor, ...]
     stored: tuple[Tensor, ...]
     streams: Streams
+    ahead: ClassVar[bool] = True
 
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
         real = [self._real(sweep, group) for group in groups]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,11 @@ from tqdm.auto import tqdm
 from condensed_data.random_transforms import check_applies, without_random_transforms
 from condensed_data.sample import SourceError as SourceError
 from condensed_data.sample import check_label, fetch, kind_of, same_kind, to_tensor
-from condensed_data.space import Kind
+from condensed_data.fingerprint import Content
+from condensed_data.space import Kind, Space
+from condensed_data.store import Store
+
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -74,37 +79,73 @@ def inspect(dataset: Any) -> Source:
     return Source(plain, kind, random, type(root).__name__, class_names)
 
 
-def read(source: Source, num_workers: int = 0, progress: bool = True) -> tuple[Tensor, Tensor]:
-    """All samples, read once: (n, *shape) uint8 (PIL and uint8 tensors) or float32, and labels (n,) int64.
+@dataclass(frozen=True)
+class Reading:
+    """A source that was read whole.
+
+    Attributes:
+        store: its samples.
+        labels: (n,) int64, the source's own.
+        space: the map to the standardised space.
+        fingerprint: of its content.
+    """
+
+    store: Store
+    labels: Tensor
+    space: Space
+    fingerprint: str
+
+
+def read(
+    source: Source,
+    num_workers: int = 0,
+    progress: bool = True,
+    memory: int | None = None,
+    folder: Path | None = None,
+) -> Reading:
+    """Read all samples, once.
+
+    Args:
+        num_workers: processes that decode samples.
+        memory, folder: see `Store`.
 
     Raises:
         SourceError: naming the index of a sample that cannot be read, has another shape or holds NaN, or of a
             label that is no non-negative integer.
+        OSError: where samples do not fit the memory and the disk does not take them.
     """
+    content = Content(source.kind, len(source))
     if type(source.dataset) is TensorDataset:
-        return _read_tensors(source)
-    loader = DataLoader(
-        _Reader(source.dataset, source.kind),
-        batch_size=256,
-        num_workers=num_workers,
-        collate_fn=_collate,
-        generator=torch.Generator(),  # without one, a loader draws from the global generator
-    )
-    count = len(source)
-    dtype = torch.uint8 if source.kind.eight_bit else torch.float32
-    samples = torch.empty((count, *source.kind.shape), dtype=dtype)
-    labels = torch.empty(count, dtype=torch.int64)
+        samples, labels = _tensors(source)
+        for rows in samples.split(BATCH):
+            content.update(rows)
+        return Reading(Store.of(samples), labels, content.space(), content.fingerprint(labels))
+    store = Store(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
+    found = []
     done = 0
-    with tqdm(total=count, desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
-        for batch in loader:
+    with tqdm(total=len(source), desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
+        for batch in _loader(source, num_workers):
             if isinstance(batch, SourceError):
                 raise batch
             rows, values = batch
             _check_finite(rows, done)
-            samples[done : done + len(rows)], labels[done : done + len(rows)] = rows, values
+            content.update(rows)
+            store.write(done, rows)
+            found.append(values)
             done += len(rows)
             bar.update(len(rows))
-    return samples, labels
+    labels = torch.cat(found)
+    return Reading(store, labels, content.space(), content.fingerprint(labels))
+
+
+def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        _Reader(source.dataset, source.kind),
+        batch_size=BATCH,
+        num_workers=num_workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # without one, a loader draws from the global generator
+    )
 
 
 def _check_repeatable(dataset: Any, kind: Kind) -> None:
@@ -165,7 +206,7 @@ def _check_finite(rows: Tensor, first: int) -> None:
         raise SourceError(f"source[{bad}] holds NaN or infinite values. Remove or repair that sample.")
 
 
-def _read_tensors(source: Source) -> tuple[Tensor, Tensor]:
+def _tensors(source: Source) -> tuple[Tensor, Tensor]:
     samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
     samples = samples.detach().cpu()
     if not source.kind.eight_bit:

@@ -1,0 +1,111 @@
+"""How much memory a build will take, before it starts.
+
+The estimate adds what is surely there: the samples, the learned tensors with their gradients and optimiser state,
+one step's real batch, and the maps that the networks keep for the gradient of the synthetic side. The maps are
+measured on two rows of a real network, not guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from condensed_data.computing import map_sizes
+from condensed_data.condense import Run
+from condensed_data.store import available_memory
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class TooLargeError(ValueError):
+    """A build that cannot fit; the message says what would."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that a build needs.
+
+    Attributes:
+        samples: of the source, where the store holds them.
+        on_disk: whether they lie in a file.
+        learned: synthetic data, gradient and optimiser state.
+        batch: the real samples of one step, twice for their augmented copy.
+        maps: of the networks, for the synthetic rows of one gradient and the real rows of one forward.
+    """
+
+    samples: int
+    on_disk: bool
+    learned: int
+    batch: int
+    maps: int
+
+    @property
+    def working(self) -> int:
+        """What comes on top of the samples."""
+        return self.learned + self.batch + self.maps
+
+    def __str__(self) -> str:
+        where = "on disk" if self.on_disk else "in memory"
+        return (
+            f"memory: {readable(self.working)} to compute ({readable(self.learned)} learned, {readable(self.batch)} "
+            f"real batch, {readable(self.maps)} maps) and {readable(self.samples)} of samples {where}"
+        )
+
+
+def estimate(run: Run) -> Estimate:
+    """What the coming sweeps of a run need; nothing is computed but two rows of each network."""
+    context, synthesis = run.context, run.synthesis
+    learned = sum(tensor.numel() * 4 for tensor in synthesis.learned.values())
+    copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
+    groups = run.blocks()[0]
+    row = 4 * prod(context.real.sample_shape)
+    rows, maps = 0, 0
+    for term in run.recipe.terms:
+        drawn = run.drawers[term.sampler].draw(run.sweep, groups)
+        rows = max(rows, len(drawn.real))
+        net = run.lenders[term.pool].lend(run.sweep)
+        width = 2 if context.precision == "bf16" else 4
+        inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
+        per_row = sum(map_sizes(net.module, inputs)[0]) // 2 * width
+        looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
+        pieces = -(-len(drawn.synthetic) // run.pieces)
+        maps += per_row * (2 * pieces + looked)
+    store = context.real.store
+    return Estimate(store.bytes, store.on_disk, copies * learned, 2 * rows * row, maps)
+
+
+def fit(run: Run) -> Estimate:
+    """The estimate, after the step was cut into as many pieces as the memory asks for.
+
+    Raises:
+        TooLargeError: where even the smallest pieces do not fit; the message says what would.
+    """
+    free = _free(run.context.device)
+    found = estimate(run)
+    groups = len(run.blocks()[0])
+    while found.working > free and run.pieces < groups and run.separable:
+        run.pieces *= 2
+        found = estimate(run)
+    if found.working > free:
+        raise TooLargeError(
+            f"This build needs {readable(found.working)} to compute, and {readable(free)} are free on "
+            f"{run.context.device} ({found}). Use a smaller ipc, sampler.batch or network."
+        )
+    return found
+
+
+def readable(size: float) -> str:
+    """Bytes for people: 1.5 GB."""
+    for unit in _UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} {_UNITS[-1]}"
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_memory()
