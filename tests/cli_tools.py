@@ -1,0 +1,43 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from condensed_data import comparison, training
+from condensed_data.cli import main
+from condensed_data.evaluate import quick
+
+NET = "convnet-d2-w4"
+FEW = ("--ipc", "2", "--sweeps", "2", "--runs", "2", "--quiet", "--no-cache")
+SMALL = (*FEW, "--set", f"network={NET}", "--network", NET)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Run a command line that must end with status 1 and one line on standard error; returns that line."""
+    assert main([str(word) for word in words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("condensed-data: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the quick protocol take 3 epochs."""
+
+    def short() -> Any:
+        return replace(quick(), epochs=3)
+
+    monkeypatch.setattr(comparison, "quick", short)
+    monkeypatch.setitem(training._PROTOCOLS, "quick", short)
+
+
+def width(path: Path) -> int:
+    """Of a picture, in pixels."""
+    with Image.open(path) as image:
+        return image.width

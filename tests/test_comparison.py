@@ -1,0 +1,50 @@
+"""The comparison of a condensed set with random subsets and the whole set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cli_sources
+import pytest
+from cli_tools import NET, shorten
+
+from condensed_data import CondensedDataset, comparison, recipes, summary
+from condensed_data.evaluate import quick
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+
+
+def test_all_sets_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "quick", lambda: replace(quick(), epochs=60, lr=0.05))
+    train, test = cli_sources.tiny("train"), cli_sources.tiny("test")
+    condensed = CondensedDataset(train, recipes.random(ipc=2), cache=False, progress=False)
+    found = comparison.compare(condensed, train, test, network="convnet-d2-w8", runs=2, progress=False)
+    assert found.whole.name == "whole set"
+    assert found.training.max_steps == 61
+    assert found.epochs == 61
+    assert found.full_steps == 61
+    assert found.test_samples == 24
+    for row in (found.condensed, found.random, found.whole):
+        assert len(row.accuracies) == 2
+        assert row.seconds > 0
+        assert min(row.accuracies) > 0.6  # chance is a third
+    assert found.condensed.accuracies == condensed.record.evaluations[0].accuracies
+    # the same samples, drawn with the same seed and trained with the same seed
+    assert found.random.accuracies[0] == found.condensed.accuracies[0]
+
+
+def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "MOST_BYTES", 20 * 4 * 64)
+    train, test = cli_sources.tiny("train"), cli_sources.tiny("test")
+    condensed = CondensedDataset(train, recipes.random(ipc=1), cache=False, progress=False)
+    found = comparison.compare(condensed, train, test, network=NET, runs=1, progress=False)
+    assert found.whole.name == "20 of the whole set"
+    assert "20 of the whole set" in summary.compared(found)
+    monkeypatch.undo()
+    seen, title = comparison._seen(train, 10, condensed.record, seed=0)
+    assert (len(seen), title) == (10, "whole set")
+    assert len(set(seen.indices)) == 10
+    assert comparison._seen(train, 36, condensed.record, seed=0)[0] is train
