@@ -1,0 +1,252 @@
+"""Networks trained on the real samples, and the folder that keeps them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pool_data import NETWORK, SIZES, context, samples, small_real
+from sources import real as real_of
+from torch import Tensor, nn
+
+from condensed_data import networks, pretraining, trained
+from condensed_data.descent import Descent
+from condensed_data.networks import MLP
+from condensed_data.parts import Context
+from condensed_data.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
+from condensed_data.spec import from_json, to_json
+from condensed_data.streams import Streams
+from condensed_data.trained import TrainedNetworks, trained_networks
+
+QUICK = Pretraining(epochs=2, networks=2, descent=Descent(0.05, 0.9, 1e-3, batch_size=16))
+
+
+def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
+    weights = all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    return (
+        weights
+        and torch.equal(first.centres, second.centres)
+        and torch.equal(first.forgotten, second.forgotten)
+    )
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs that are trained from here on."""
+    jobs: list[Job] = []
+
+    def noted(job: Job) -> TrainedNetwork:
+        jobs.append(job)
+        return train(job)
+
+    monkeypatch.setattr(trained, "train", noted)
+    return jobs
+
+
+def reference(where: Context, network: Any, asked: Pretraining, index: int) -> tuple[nn.Module, Tensor]:
+    """Training and forgetting written from their definitions, sample by sample."""
+    real, steps = where.real, asked.descent
+    seed = where.streams.child("trained network", index)
+    module = networks.build(network, real.num_classes, real.sample_shape, Streams(seed).child("network"))
+    optimizer = torch.optim.SGD(
+        module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay
+    )
+    was, forgotten = [False] * len(real), [0] * len(real)
+    for epoch in range(asked.epochs):
+        draws = Streams(Streams(seed).child("epoch", epoch))
+        order = torch.randperm(len(real), generator=draws.torch("shuffle"))
+        for start in range(0, len(real), steps.batch_size):
+            rows = order[start : start + steps.batch_size]
+            logits = module(real[rows])
+            for row, predicted in zip(rows.tolist(), logits.argmax(1).tolist(), strict=True):
+                right = predicted == int(real.labels[row])
+                forgotten[row] += was[row] and not right
+                was[row] = right
+            optimizer.zero_grad()
+            F.cross_entropy(logits, real.labels[rows]).backward()
+            optimizer.step()
+    return module, torch.tensor(forgotten)
+
+
+def test_training_equals_its_definition() -> None:
+    noise = real_of(samples()[0], torch.arange(sum(SIZES)) % 3)  # hard to learn, so that some is forgotten
+    where, asked = context(noise), replace(QUICK, epochs=6)
+    found = trained_networks(where, NETWORK, asked)
+    assert len(found) == 2
+    for index in range(2):
+        module, forgotten = reference(where, NETWORK, asked, index)
+        for name, weight in module.state_dict().items():
+            torch.testing.assert_close(found[index].weights[name], weight, rtol=1e-4, atol=1e-5)
+        assert found[index].forgotten.tolist() == forgotten.tolist()
+    assert int(found[0].forgotten.sum()) > 0
+    assert not same(found[0], found[1])
+
+
+def test_networks_learn_and_their_centres_are_class_means() -> None:
+    where = context()
+    (found,) = trained_networks(where, NETWORK, replace(QUICK, epochs=8, networks=1))
+    module = networks.build(NETWORK, 3, (1, 8, 8), 0)
+    module.load_state_dict(found.weights)
+    module.eval()
+    rows = where.real[torch.arange(len(where.real))]
+    with torch.no_grad():
+        accuracy = (module(rows).argmax(1) == where.real.labels).float().mean()
+        for label in range(3):
+            mean = torch.stack([module.embed(row[None])[0] for row in rows[where.real.labels == label]]).mean(
+                0
+            )
+            torch.testing.assert_close(found.centres[label], mean, rtol=1e-4, atol=1e-5)
+    assert float(accuracy) > 0.9
+
+
+def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = counting(monkeypatch)
+    first = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
+    again = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
+    assert len(jobs) == 2
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    more = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, replace(QUICK, networks=3))
+    assert len(jobs) == 3  # only the missing one
+    assert same(more[0], first[0])
+    assert same(more[-1], trained_networks(context(), NETWORK, replace(QUICK, networks=3))[2])
+    with pytest.raises(IndexError):
+        more[3]
+
+
+def test_everything_that_decides_the_bits_has_its_own_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, one = TrainedNetworks(tmp_path), replace(QUICK, networks=1, epochs=1)
+    x, y = samples()
+    moved = x.clone()
+    moved[3, 0, 1, 1] += 1
+    swapped = y.clone()
+    swapped[:2] = swapped[:2].flip(0) if y[0] != y[1] else (y[:2] + 1) % 3
+    requests = [
+        (context(trained=kept), NETWORK, one),
+        (context(seed=1, trained=kept), NETWORK, one),
+        (context(real_of(moved, y), trained=kept), NETWORK, one),
+        (context(real_of(x, swapped), trained=kept), NETWORK, one),
+        (context(trained=replace(kept, fingerprint="another")), NETWORK, one),
+        (context(precision="bf16", trained=kept), NETWORK, one),
+        (context(trained=kept), MLP(8), one),
+        (context(trained=kept), NETWORK, replace(one, epochs=2)),
+        (context(trained=kept), NETWORK, replace(one, descent=replace(one.descent, lr=0.01))),
+    ]
+    jobs = counting(monkeypatch)
+    for _ in range(2):
+        for request in requests:
+            trained_networks(*request)
+    assert len(jobs) == len(requests) == len([path for path in tmp_path.iterdir() if path.is_dir()])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
+    where = context(trained=TrainedNetworks(tmp_path))
+    first = trained_networks(where, NETWORK, QUICK)[1]
+    (path,) = tmp_path.glob("*/1.safetensors")
+    whole = path.read_bytes()
+    flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+    path.write_bytes({"cut": whole[:-100], "flip": flipped, "empty": b""}[damage])
+    with pytest.warns(UserWarning, match=r"1\.safetensors is damaged .* trained again"):
+        again = trained_networks(where, NETWORK, QUICK)[1]
+    assert same(first, again)
+    assert path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_keeping(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    where = context(trained=TrainedNetworks(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot be kept in .*, so they stay in memory"):
+        found = trained_networks(where, NETWORK, QUICK)
+    assert same(found[0], trained_networks(context(), NETWORK, QUICK)[0])
+
+
+def test_a_callable_without_a_name_is_trained_but_not_kept(tmp_path: Path) -> None:
+    def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        return MLP(4)(num_classes, sample_shape)
+
+    found = trained_networks(context(trained=TrainedNetworks(tmp_path)), network, QUICK)
+    assert len(found) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
+    alone = trained_networks(context(), NETWORK, QUICK)
+    seen: list[tuple[int, int]] = []
+    pool = (
+        ThreadPoolExecutor(2)
+        if kind == "threads"
+        else ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+    )
+    with pool:
+        kept = TrainedNetworks(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
+        found = trained_networks(context(trained=kept), NETWORK, QUICK)
+        assert all(same(a, b) for a, b in zip(alone, found, strict=True))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_global_random_states_stay(untouched_rng: None) -> None:
+    class Dropped(nn.Module):
+        def __init__(self, num_classes: int, sample_shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, num_classes))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x)
+
+    where = context()
+    first, again = (train(job_of(where, Dropped, QUICK, 0)) for _ in range(2))
+    assert same(first, again)
+
+
+def test_divergence_names_the_remedy() -> None:
+    with pytest.raises(FloatingPointError, match=r"diverged .* lower Descent\(lr=1e\+20\)"):
+        train(job_of(context(), MLP(8), Pretraining(2, 1, Descent(lr=1e20, weight_decay=1.0)), 0))
+
+
+def test_any_shape_and_large_batches_in_pieces() -> None:
+    for shape in ((5,), (2, 9), (3, 9, 11)):
+        found = trained_networks(context(small_real(shape)), networks.default_network(shape), QUICK)
+        assert found[0].centres.shape[0] == 3
+        assert bool(torch.isfinite(found[0].centres).all())
+
+
+def test_initial_weights_are_those_before_training() -> None:
+    where, still = context(), Pretraining(1, 1, Descent(lr=1e-30))
+    (found,) = trained_networks(where, NETWORK, still)
+    before = pretraining.initial(where, NETWORK, 0).state_dict()
+    for name, weight in found.weights.items():
+        torch.testing.assert_close(weight, before[name])
+
+
+@pytest.mark.parametrize(("fields", "name"), [({"epochs": 0}, "epochs"), ({"networks": 1.5}, "networks")])
+def test_counts_are_checked(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Pretraining\({name}=.*\) must be an integer of at least 1"):
+        Pretraining(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"lr": 0}, "lr"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"weight_decay": -1}, "weight_decay"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"cutmix": 2}, "cutmix"),
+    ],
+)
+def test_descents_are_checked(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Descent\({name}="):
+        Descent(**fields)
+
+
+def test_specifications_survive_json() -> None:
+    assert from_json(json.loads(json.dumps(to_json(QUICK)))) == QUICK
