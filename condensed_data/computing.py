@@ -76,14 +76,19 @@ def batch_loss(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tenso
     return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), y, reduction="sum")
 
 
-def compiled_loss() -> LossFunction:
-    """`batch_loss`, compiled for every shape that it meets.
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A module-level function, compiled for every shape that it meets.
 
     torch keeps compiled code by code object and falls back to eager, with other bits, once it holds eight
     versions. A code object of its own makes the result independent of what the process compiled before.
     """
-    own = types.FunctionType(batch_loss.__code__.replace(), batch_loss.__globals__, batch_loss.__name__)
+    own = types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
     return torch.compile(own, dynamic=False)
+
+
+def embed(module: Any, x: Tensor) -> Tensor:
+    """The embedding of a network that offers it as a method; a function, so that it can be `compiled`."""
+    return module.embed(x)
 
 
 @functools.cache

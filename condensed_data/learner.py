@@ -19,7 +19,7 @@ from condensed_data.computing import (
     batch_loss,
     cache_rows,
     can_compile,
-    compiled_loss,
+    compiled,
     map_sizes,
     split_evenly,
 )
@@ -92,7 +92,7 @@ class Learner:
             training,
             precise,
             cache_rows(largest) if cut else None,
-            compiled_loss() if compile else batch_loss,
+            compiled(batch_loss) if compile else batch_loss,
         )
 
     def fit(self, streams: Streams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:

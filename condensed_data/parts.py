@@ -159,7 +159,6 @@ class Context:
         streams: the run's random draws.
         device: where the run computes.
         precision: "fp32" or "bf16".
-        sweeps: of the whole run; long runs pay for compiling.
         trained: where networks trained on the real samples are kept; None trains them in memory.
     """
 
@@ -168,7 +167,6 @@ class Context:
     streams: Streams
     device: torch.device
     precision: str = "fp32"
-    sweeps: int = 0
     trained: TrainedNetworks | None = None
 
 

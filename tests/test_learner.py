@@ -234,7 +234,7 @@ def test_when_training_is_compiled(
     def stand_in(*arguments: Any) -> Tensor:
         return batch_loss(*arguments)
 
-    monkeypatch.setattr(learners, "compiled_loss", lambda: stand_in)
+    monkeypatch.setattr(learners, "compiled", lambda _: stand_in)
     monkeypatch.setattr(learners, "can_compile", lambda: True)
     learner = Learner.prepare(
         toy[0].float(),

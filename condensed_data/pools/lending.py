@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import networks
+from condensed_data.computing import can_compile, compiled, embed
 from condensed_data.parts import Context, Net
 from condensed_data.spec import Facts, Rule
 
 CACHE_ROWS = 64  # rows whose maps stay in a CPU's cache: measured fastest for ConvNet-3 at 28x28
 DEVICE_ROWS = 4096
-COMPILING_PAYS = 2e13  # floating-point operations of a run; two CPU cores take minutes for them
+COMPILING_PAYS = 3e10  # floating-point operations of a sweep; a CPU core takes a second for them
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,19 @@ class Loan:
     def __init__(self, network: Any, context: Context) -> None:
         self.network, self.context = networks.network(network), context
         self.module = self._new(0).to(context.device).train().requires_grad_(False)
-        embedding = networks.embed_of(self.module)
         rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
         self.net = Net(
             self.module,
-            torch.compile(embedding, dynamic=False) if self._compiles() else embedding,
+            self._embedding(),
             lambda x: networks.maps_of(self.module)(x),  # only some objectives look at maps
             micro_batch=None if networks.couples_samples(self.module) else rows,
             precision=context.precision,
         )
+
+    def _embedding(self) -> Callable[[Tensor], Tensor]:
+        if self._compiles():
+            return partial(compiled(embed), self.module)
+        return lambda x: networks.embed_of(self.module)(x)  # only some objectives need a linear layer
 
     def renew(self, seed: int) -> None:
         """Draw all weights anew."""
@@ -65,12 +70,13 @@ class Loan:
         return networks.build(self.network, real.num_classes, real.sample_shape, seed)
 
     def _compiles(self) -> bool:
-        """Whether compiling pays: decided by arithmetic, never by a clock, so that equal runs compute alike."""
-        context = self.context
-        if context.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        """Whether compiling pays: decided by arithmetic, never by a clock, so that equal runs compute alike.
+
+        It does not depend on the number of sweeps either, so that a longer run can go on from a shorter one.
+        """
+        if self.context.device.type != "cpu" or not hasattr(type(self.module), "embed") or not can_compile():
             return False
-        rows = context.sweeps * context.real.num_groups * 256
-        return rows * self._flops() > COMPILING_PAYS
+        return self.context.real.num_groups * 256 * self._flops() > COMPILING_PAYS
 
     def _flops(self) -> float:
         """Floating-point operations of one row's forward."""
