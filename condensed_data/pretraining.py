@@ -55,13 +55,14 @@ class TrainedNetwork:
 
     Attributes:
         weights: its state dictionary.
-        centres: (K, D) class means of the embeddings of all real samples, in evaluation mode.
+        centres: (K, D) class means of the embeddings of all real samples, in evaluation mode; None for a network
+            without an embedding (no method `embed` and no linear layer).
         forgotten: (n,) int32: how often each sample was classified correctly in one epoch and wrongly in the next
             (the forgetting events of Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159).
     """
 
     weights: dict[str, Tensor]
-    centres: Tensor
+    centres: Tensor | None
     forgotten: Tensor
 
 
@@ -145,8 +146,12 @@ def _epoch(job: Job, descender: Descender, epoch: int) -> Tensor:
     return correct
 
 
-def class_means(module: nn.Module, real: Real, device: torch.device, precision: str = "fp32") -> Tensor:
-    """(K, D) float32 means of the embeddings of all real samples of every class, on the CPU."""
+def class_means(
+    module: nn.Module, real: Real, device: torch.device, precision: str = "fp32"
+) -> Tensor | None:
+    """(K, D) float32 means of the embeddings of all real samples of every class, on the CPU; None without any."""
+    if networks.probe(module, real.sample_shape).features is None:
+        return None
     embed, total = networks.embed_of(module), None
     with torch.no_grad(), untouched():
         for rows in torch.arange(len(real)).split(256):

@@ -194,7 +194,9 @@ def _warn(folder: Path, error: OSError) -> None:
 
 def _write(path: Path, network: TrainedNetwork) -> None:
     tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in network.weights.items()}
-    tensors |= {"centres": network.centres, "forgotten": network.forgotten}
+    tensors["forgotten"] = network.forgotten
+    if network.centres is not None:
+        tensors["centres"] = network.centres
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(partial, "wb") as file:
@@ -216,7 +218,7 @@ def _read(path: Path) -> TrainedNetwork:
     if _digest(tensors) != stated:
         raise ValueError("its checksum does not fit")
     weights = {name.removeprefix(_WEIGHT): tensors[name] for name in tensors if name.startswith(_WEIGHT)}
-    return TrainedNetwork(weights, tensors["centres"], tensors["forgotten"])
+    return TrainedNetwork(weights, tensors.get("centres"), tensors["forgotten"])
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

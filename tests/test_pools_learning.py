@@ -1,0 +1,365 @@
+"""Pools whose networks learn between the sweeps, each against a loop written from its definition."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pool_data import NETWORK, Stored, context, small_real, through_a_file, weights_of
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.augment import Identity, Siamese
+from condensed_data.descent import Descender, Descent, SpatialCutMix
+from condensed_data.networks import MLP, ConvNet
+from condensed_data.parts import Context, Lender, Pool
+from condensed_data.pools import Bilevel, InnerEpochs, OuterLoops, Queue, Retrained, RetrainedOnReal
+from condensed_data.spec import Facts, check, from_json, resolve, to_json
+from condensed_data.streams import Streams
+
+PLAIN = Descent(0.1, batch_size=5)
+MOVING = Descent(0.1, 0.9, 5e-4, batch_size=5)
+POOLS: dict[str, Pool] = {
+    "retrained": Retrained(NETWORK, period=4, epochs=2, descent=MOVING),
+    "on real": RetrainedOnReal(
+        NETWORK, period=4, samples=13, descent=Descent(0.05, 0.9, 5e-4, 6, Siamese(per_sample=True), 0.5)
+    ),
+    "queue": Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=2, descent=MOVING),
+    "bilevel": Bilevel(
+        NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, descent=MOVING
+    ),
+}
+
+
+def fresh(where: Context, number: int, spec: Any = NETWORK) -> nn.Module:
+    real = where.real
+    return networks.build(spec, real.num_classes, real.sample_shape, where.streams.child("network", number))
+
+
+def descend(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """One plain step; which rows were right before it."""
+    logits = module(x)
+    optimizer.zero_grad()
+    F.cross_entropy(logits, y).backward()
+    optimizer.step()
+    return logits.argmax(1) == y
+
+
+def walk(lender: Lender, where: Context, sweeps: range) -> list[Tensor]:
+    """The weights lent in every sweep; the synthetic samples move a little after each."""
+    stored, lent = Stored(where), []
+    for sweep in sweeps:
+        lent.append(weights_of(lender.lend(sweep).module))
+        with torch.no_grad():
+            stored.images.fill_(0).add_(Stored(where).images * (1 + sweep / 10))
+        lender.learn(sweep, stored)
+    return lent
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_resumed_runs_lend_the_same_bits(name: str, tmp_path: Path) -> None:
+    where = context()
+    straight = walk(POOLS[name].start(where), where, range(9))
+    for stop in (3, 4, 6):
+        first = POOLS[name].start(where)
+        walk(first, where, range(stop))
+        second = POOLS[name].start(context())
+        second.load_state_dict(through_a_file(first.state_dict(), tmp_path))
+        rest = walk(second, where, range(stop, 9))
+        assert all(torch.equal(a, b) for a, b in zip(straight[stop:], rest, strict=True))
+    assert sum(not torch.equal(a, b) for a, b in pairwise(straight)) >= 4
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_lent_networks_are_frozen_and_random_states_stay(name: str, untouched_rng: None) -> None:
+    def dropped(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, num_classes))
+
+    pool = POOLS[name].__class__(**{**POOLS[name].__dict__, "network": dropped})
+    where = context()
+    first, again = (pool.start(where) for _ in range(2))
+    lent = walk(first, where, range(5))
+    assert all(torch.equal(a, b) for a, b in zip(lent, walk(again, where, range(5)), strict=True))
+    net = first.lend(5)
+    assert not any(weight.requires_grad for weight in net.module.parameters())
+    assert all(weight.grad is None for weight in net.module.parameters())
+    assert torch.equal(weights_of(first.lend(5).module), weights_of(net.module))  # class by class
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_specifications_survive_json(name: str) -> None:
+    assert from_json(json.loads(json.dumps(to_json(POOLS[name])))) == POOLS[name]
+
+
+def test_retrained_equals_its_definition() -> None:
+    where, spec = context(), Retrained(NETWORK, period=3, epochs=2, descent=PLAIN)
+    lender, stored = spec.start(where), Stored(where)
+    for sweep in range(7):
+        net = lender.lend(sweep)
+        before = weights_of(net.module)
+        if sweep % 3 == 0:
+            module = fresh(where, sweep // 3)
+            optimizer = torch.optim.SGD(module.parameters(), 0.1)
+        torch.testing.assert_close(before, weights_of(module), rtol=1e-4, atol=1e-5)
+        lender.learn(sweep, stored)
+        draws = Streams(where.streams.child("learn", sweep))
+        for epoch in range(2):
+            order = torch.randperm(12, generator=draws.torch("shuffle", epoch))
+            for rows in (order[:5], order[5:10], order[10:]):
+                descend(module, optimizer, stored.images.detach()[rows], stored.labels[rows])
+        if sweep % 3 == 2:  # nothing is learned after the last sweep of a network
+            assert torch.equal(weights_of(net.module), before)
+    assert stored.images.grad is None
+
+
+def test_a_network_of_one_sweep_never_learns() -> None:
+    where = context()
+    lent = walk(Retrained(NETWORK, period=1, epochs=1).start(where), where, range(3))
+    for number, weights in enumerate(lent):
+        assert torch.equal(weights, weights_of(fresh(where, number)))
+
+
+@pytest.mark.parametrize(
+    ("ipc", "loops"),
+    [
+        (1, (1, 1)),
+        (10, (10, 50)),
+        (20, (20, 25)),
+        (30, (30, 20)),
+        (40, (40, 15)),
+        (50, (50, 10)),
+        (200, (50, 10)),
+    ],
+)
+def test_published_loops(ipc: int, loops: tuple[int, int]) -> None:
+    facts = Facts((1, 28, 28), ("a", "b"), ipc)
+    spec = resolve(Retrained(), facts)
+    assert (spec.period, spec.epochs) == loops
+    assert (OuterLoops()(facts), InnerEpochs()(facts)) == loops
+
+
+def test_loops_between_the_published_points() -> None:
+    found = [resolve(Retrained(), Facts((1, 28, 28), (), ipc)) for ipc in range(1, 60)]
+    assert [spec.period for spec in found] == [min(ipc, 50) for ipc in range(1, 60)]
+    assert all(10 <= spec.epochs <= 50 for spec in found[2:])
+
+
+def test_retrained_on_real_equals_its_definition() -> None:
+    where, spec = context(), RetrainedOnReal(NETWORK, period=3, samples=8, descent=PLAIN)
+    lender, seen = spec.start(where), set()
+    for sweep in range(5):
+        if sweep % 3 == 0:
+            module = fresh(where, sweep // 3)
+            optimizer = torch.optim.SGD(module.parameters(), 0.1)
+        torch.testing.assert_close(
+            weights_of(lender.lend(sweep).module), weights_of(module), rtol=1e-4, atol=1e-5
+        )
+        lender.learn(sweep, Stored(where))
+        order = torch.randperm(57, generator=Streams(where.streams.child("learn", sweep)).torch("real"))[:8]
+        seen.update(order.tolist())
+        for rows in (order[:5], order[5:]):
+            descend(module, optimizer, where.real[rows], where.real.labels[rows])
+    assert len(seen) > 20
+
+
+def test_more_samples_than_there_are_means_all_of_them() -> None:
+    where = context()
+    lent = walk(RetrainedOnReal(NETWORK, samples=10_000, descent=PLAIN).start(where), where, range(2))
+    assert not torch.equal(lent[0], lent[1])
+
+
+def test_cutmix_only_where_there_is_extent() -> None:
+    spec = RetrainedOnReal()
+    assert resolve(spec, Facts((1, 8, 8), ("a",), 1)).descent.cutmix == 0.5
+    vectors = resolve(spec, Facts((9,), ("a",), 1))
+    assert vectors.descent.cutmix == 0.0
+    where = context(small_real((9,)))
+    assert len(walk(vectors.start(where), where, range(2))) == 2
+    with pytest.raises(ValueError, match=r"Descent\(cutmix=0.5\) needs images or signals, not vectors"):
+        check(RetrainedOnReal(MLP(4), descent=Descent(cutmix=0.5)), (9,))
+    assert SpatialCutMix(0.3)(Facts((2, 9), (), 1)) == 0.3
+
+
+def test_cutmix_and_augmentation_change_what_is_learned() -> None:
+    where = context()
+    bare, mixed, augmented = (
+        walk(RetrainedOnReal(NETWORK, samples=20, descent=descent).start(where), where, range(2))[1]
+        for descent in (
+            PLAIN,
+            Descent(0.1, batch_size=5, cutmix=1.0),
+            Descent(0.1, batch_size=5, augment=Siamese()),
+        )
+    )
+    assert not torch.equal(bare, mixed)
+    assert not torch.equal(bare, augmented)
+    assert isinstance(PLAIN.augment, Identity)
+
+
+def test_batch_normalisation_looks_with_one_mixed_real_batch() -> None:
+    where, spec = context(), ConvNet(8, 2, norm="batch")
+    lender = Retrained(spec, period=3, epochs=1, descent=PLAIN).start(where)
+    for sweep in range(4):
+        module = lender.lend(sweep).module
+        norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+        assert not any(layer.training for layer in norms)
+        rows = [
+            members[where.streams.choose("normalise", sweep, group, len(members), 16)]
+            for group, members in enumerate(where.real.members)
+        ]
+        first = module.blocks[0][0](where.real[torch.cat(rows)])
+        torch.testing.assert_close(norms[0].running_mean, first.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            norms[0].running_var, first.transpose(0, 1).flatten(1).var(1), rtol=1e-4, atol=1e-5
+        )
+        alone, together = module(where.real[torch.arange(3)])[:1], module(where.real[torch.arange(1)])
+        torch.testing.assert_close(alone, together)  # rows do not see each other
+        lender.learn(sweep, Stored(where))
+
+
+def test_queue_equals_its_definition() -> None:
+    where = context()
+    spec = Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=3, descent=MOVING)
+    lender, draws = spec.start(where), where.streams
+
+    def member(number: int) -> list[Any]:
+        module = fresh(where, number)
+        return [number, module, torch.optim.SGD(module.parameters(), 0.1, 0.9, weight_decay=5e-4), 0, 0]
+
+    queue = [member(0), member(1)]
+    sizes = []
+    for sweep in range(8):
+        net = lender.lend(sweep)
+        number, module, _, hits, seen = queue[int(draws.choose("queue look", sweep, 0, len(queue), 1))]
+        torch.testing.assert_close(weights_of(net.module), weights_of(module), rtol=1e-3, atol=1e-4)
+        assert net.accuracy == (hits / seen if seen else 0.0)
+        assert not net.module.training
+        for index in draws.choose("queue learn", sweep, 0, len(queue), 2).tolist():
+            number, module, optimizer, *_ = queue[index]
+            for step in range(3):
+                own = Streams(draws.child("queue", sweep, number))
+                rows = own.choose("real", step, 0, 57, 5)
+                right = descend(module, optimizer, where.real[rows], where.real.labels[rows])
+                queue[index][3] += int(right.sum())
+                queue[index][4] += 5
+        lender.learn(sweep, Stored(where))
+        if sweep % 2:
+            queue = [*queue, member(2 + sweep // 2)][-3:]
+        sizes.append(len(queue))
+    assert sizes == [2, 3, 3, 3, 3, 3, 3, 3]
+    assert queue[0][0] == 3  # first in, first out
+
+
+def test_networks_of_the_queue_get_better() -> None:
+    where = context()
+    lender = Queue(NETWORK, start_with=1, fetched=1, descent=Descent(0.05, 0.9, batch_size=16)).start(where)
+    before = lender.lend(0).accuracy
+    for sweep in range(6):
+        lender.lend(sweep)
+        lender.learn(sweep, Stored(where))
+    after = lender.lend(6).accuracy
+    assert before == 0.0
+    assert after is not None
+    assert 0.6 < after <= 1.0
+
+
+def test_bilevel_equals_its_definition() -> None:
+    where, stored = context(), Stored(context())
+    spec = Bilevel(NETWORK, outer=0.06, inner=0.02, window=2, queries=9, period=4, epochs=3, descent=PLAIN)
+    lender, number, lived, outer, renewed = spec.start(where), 0, 0, [], []
+    module = fresh(where, 0)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+
+    def measure(draws: Streams, times: int) -> float:
+        right, count = 0, 0
+        for label in range(3):
+            members = (where.real.labels == label).nonzero()[:, 0]
+            size = min(9, len(members))
+            for row in members[draws.choose("query", times, label, len(members), size)].tolist():
+                right += int(module(where.real[torch.tensor([row])]).argmax()) == label
+                count += 1
+        return right / count
+
+    trained = []
+    for sweep in range(14):
+        torch.testing.assert_close(
+            weights_of(lender.lend(sweep).module), weights_of(module), rtol=1e-4, atol=1e-5
+        )
+        lender.learn(sweep, stored)
+        draws = Streams(where.streams.child("bilevel", sweep))
+        lived, outer = lived + 1, [*outer, measure(draws, 0)][-2:]
+        if lived == 4 or (len(outer) == 2 and max(outer) - min(outer) < 0.06):
+            number, lived, outer = number + 1, 0, []
+            module = fresh(where, number)
+            optimizer = torch.optim.SGD(module.parameters(), 0.1)
+            renewed.append(sweep)
+            continue
+        inner: list[float] = []
+        for epoch in range(3):
+            order = torch.randperm(12, generator=Streams(draws.child("epoch", epoch)).torch("shuffle", 0))
+            for rows in (order[:5], order[5:10], order[10:]):
+                descend(module, optimizer, stored.images.detach()[rows], stored.labels[rows])
+            inner = [*inner, measure(draws, epoch + 1)][-2:]
+            if len(inner) == 2 and max(inner) - min(inner) > 0.02:
+                break
+        trained.append(epoch + 1)
+    lives = [b - a for a, b in zip([-1, *renewed], renewed, strict=False)]
+    assert len(set(lives)) > 1  # replaced by what it could do, not by a fixed period
+    assert max(lives) <= 4
+    assert len(set(trained)) > 1
+
+
+def test_bilevel_is_bounded_where_nothing_changes() -> None:
+    where = context()
+    still = Bilevel(
+        NETWORK, outer=0.0, inner=1.0, window=2, queries=2, period=2, epochs=1, descent=Descent(1e-30)
+    )
+    lent = walk(still.start(where), where, range(5))
+    assert torch.equal(lent[0], weights_of(fresh(where, 0)))
+    assert torch.equal(lent[2], weights_of(fresh(where, 1)))
+    assert torch.equal(lent[4], weights_of(fresh(where, 2)))
+
+
+def test_steps_in_pieces_are_steps_of_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = context()
+    x, y = where.real[torch.arange(20)], where.real.labels[:20]
+    found = []
+    for rows in (None, 3):
+        module = fresh(where, 0).requires_grad_(False)
+        descender = Descender(module, MOVING, 3, (1, 8, 8))
+        descender.rows = rows
+        losses = [float(descender.step(x, y, Streams(0), number)[0]) for number in range(3)]
+        found.append((losses, weights_of(module)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
+
+
+def test_soft_labels_are_learned_from() -> None:
+    where = context()
+    stored = Stored(where)
+    stored.targets = lambda index: F.one_hot(stored.labels[index], 3) * 0.8 + 0.2 / 3  # type: ignore[method-assign]
+    lender = Retrained(NETWORK, period=2, epochs=1, descent=PLAIN).start(where)
+    before = weights_of(lender.lend(0).module)
+    lender.learn(0, stored)
+    assert not torch.equal(before, weights_of(lender.lend(1).module))
+
+
+@pytest.mark.parametrize(
+    ("build", "fields", "message"),
+    [
+        (Retrained, {"period": 0}, r"Retrained\(period=0\) must be an integer of at least 1"),
+        (Retrained, {"epochs": 1.5}, r"Retrained\(epochs=1.5\)"),
+        (RetrainedOnReal, {"samples": 0}, r"RetrainedOnReal\(samples=0\)"),
+        (Queue, {"steps": 0}, r"Queue\(steps=0\)"),
+        (Queue, {"start_with": 5, "capacity": 4}, r"Queue\(start_with=5\) is more than its capacity=4"),
+        (Bilevel, {"window": 1}, r"Bilevel\(window=1\) must be an integer of at least 2"),
+        (Bilevel, {"outer": 4}, r"Bilevel\(outer=4\) must be a fraction"),
+    ],
+)
+def test_fields_are_checked(build: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**fields)
