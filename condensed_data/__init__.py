@@ -22,9 +22,10 @@ if TYPE_CHECKING:
         ProgressBar,
         TensorBoardLogger,
     )
-    from condensed_data.condense import DivergedError, Optimizer, Recipe, Term
+    from condensed_data.condense import DivergedError
     from condensed_data.dataset import CondensedDataset
     from condensed_data.evaluate import Evaluation, Training
+    from condensed_data.recipe import Optimizer, Recipe, Term
     from condensed_data.sample import SourceError
     from condensed_data.spec import Named
     from condensed_data.storage.errors import (
@@ -73,7 +74,8 @@ _HOMES = {
         "ProgressBar",
         "TensorBoardLogger",
     ),
-    "condense": ("DivergedError", "Optimizer", "Recipe", "Term"),
+    "condense": ("DivergedError",),
+    "recipe": ("Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
     "evaluate": ("Evaluation", "Training"),
     "sample": ("SourceError",),

@@ -23,7 +23,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import spec as specs
 from condensed_data.callbacks import History, ProgressBar
-from condensed_data.condense import DivergedError, Recipe, Run, condense
+from condensed_data.condense import DivergedError, condense
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.fingerprint import digest
 from condensed_data.keeper import Keeper
@@ -31,7 +31,9 @@ from condensed_data.memory import fit
 from condensed_data.parts import Context, Synthesis
 from condensed_data.progress import Callback
 from condensed_data.real import Real
+from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
+from condensed_data.run import Run
 from condensed_data.source import Source, inspect
 from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of

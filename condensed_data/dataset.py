@@ -18,11 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 from condensed_data import networks, recipes
 from condensed_data import spec as specs
 from condensed_data.build import Build, Outcome, with_evaluation
-from condensed_data.condense import DivergedError, Recipe
+from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.progress import Callback
 from condensed_data.real import Real
+from condensed_data.recipe import Recipe
 from condensed_data.source import Source, SourceError, inspect
 from condensed_data.storage.cache import Cache, default_root
 from condensed_data.streams import untouched

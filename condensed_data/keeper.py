@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from condensed_data.condense import Run
 from condensed_data.progress import Callback, Progress
+from condensed_data.run import Run
 from condensed_data.storage import checkpoint
 
 INTERVAL = "CONDENSED_DATA_CHECKPOINT_SECONDS"
@@ -64,7 +64,8 @@ class Keeper(Callback):
         if self.asked_to_stop:
             self.save()
             raise KeyboardInterrupt(
-                f"Stopped after sweep {progress.sweep:,} of {progress.sweeps:,}. Run the same again to go on from there."
+                f"Stopped after sweep {progress.sweep:,} of {progress.sweeps:,}. "
+                "Run the same again to go on from there."
             )
         if time.monotonic() - self.saved >= self.every:
             self.save()

@@ -13,7 +13,7 @@ from math import prod
 import torch
 
 from condensed_data.computing import map_sizes
-from condensed_data.condense import Run
+from condensed_data.run import Run
 from condensed_data.store import available_memory
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -10,10 +10,10 @@ from typing import Any
 
 from condensed_data import coresets
 from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.condense import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.evaluate import Training
 from condensed_data.objectives import Distribution
 from condensed_data.pools import Fresh, UsualNetwork
+from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.synthetic import Pixels
 
@@ -24,7 +24,7 @@ def dm(
     batch: int = 256,
     lr: float = 1.0,
     init: coresets.Init | None = None,
-    network: Any = UsualNetwork(),
+    network: Any = None,
 ) -> Recipe:
     """Distribution matching: class means of embeddings by new random networks.
 
@@ -44,7 +44,7 @@ def dm(
     return Recipe(
         name="dm",
         synthetic=Pixels(init or coresets.Random()),
-        terms=(Term(Distribution(), Fresh(network), ByGroup(batch), Siamese(PublishedOps())),),
+        terms=(Term(Distribution(), Fresh(network or UsualNetwork()), ByGroup(batch), Siamese(PublishedOps())),),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         sweeps=PublishedSweeps() if sweeps is None else sweeps,
         ipc=ipc,

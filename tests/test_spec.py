@@ -12,10 +12,10 @@ import pytest
 from condensed_data import recipes
 from condensed_data import spec as specs
 from condensed_data.augment import Identity, PublishedOps, Siamese
-from condensed_data.condense import Recipe, Term
 from condensed_data.networks import ConvNet
 from condensed_data.objectives import Distribution
 from condensed_data.pools import Fresh
+from condensed_data.recipe import Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.spec import Facts, Named, Rule, Spec, UnnamedCallableError
 from condensed_data.synthetic import Pixels

@@ -1,0 +1,159 @@
+"""What a method is: terms, an optimiser and a synthetic part, put together under a name.
+
+A recipe is frozen: at once configuration, documentation and cache key. What changes while it runs is in `run.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import spec as specs
+from condensed_data.evaluate import Training
+from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
+from condensed_data.spec import Facts, Rule, Spec
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Optimizer(Spec):
+    """How the learned tensors step down their gradient.
+
+    Args:
+        kind: "sgd", "adam" or "adamw".
+        lr: learning rate, positive.
+        momentum: of SGD.
+        betas: of Adam.
+        rates: other learning rates by name of the learned tensor, as ((name, lr), ...).
+
+    Raises:
+        ValueError: for an unknown kind or a learning rate that is not positive.
+    """
+
+    kind: str = "sgd"
+    lr: float | Rule = 1.0
+    momentum: float = 0.5
+    betas: tuple[float, float] = (0.9, 0.999)
+    rates: tuple[tuple[str, float | Rule], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(f"Optimizer(kind={self.kind!r}) is unknown; known: {', '.join(OPTIMIZERS)}.")
+        for lr in (self.lr, *(lr for _, lr in self.rates)):
+            if not isinstance(lr, Rule) and not 0 < lr < math.inf:
+                raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
+
+    def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+        """A torch optimiser over the learned tensors."""
+        rates = dict(self.rates)
+        groups = [{"params": [tensor], "lr": rates.get(name, self.lr)} for name, tensor in learned.items()]
+        if self.kind == "sgd":
+            return torch.optim.SGD(groups, momentum=self.momentum)
+        cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
+        return cls(groups, betas=self.betas)
+
+
+@dataclass(frozen=True)
+class Term(Spec):
+    """One summand of a loss: an objective, seen through the networks of a pool on the pairs of a sampler.
+
+    Terms with equal pools, samplers and augmentations share their networks and pairs.
+    """
+
+    objective: Objective
+    pool: Pool
+    sampler: Sampler
+    augment: Augment
+    weight: float | Rule = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe(Spec):
+    """A method: a named composition of parts.
+
+    Args:
+        name: for titles, file names and tags.
+        synthetic: what is learned.
+        terms: the loss; none for a coreset, which learns nothing.
+        optimizer: how the synthetic data steps.
+        sweeps: passes of synthetic steps over all classes.
+        ipc: samples stored per class (for factorised sets: the budget, in samples).
+        step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        training: how to train on the result.
+        paper, deviations: what it follows and where it departs from it. No part of a cache key.
+
+    Raises:
+        ValueError: for `ipc`, `sweeps` or `step` out of range.
+    """
+
+    name: str
+    synthetic: Synthetic
+    terms: tuple[Term, ...] = ()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    sweeps: int | Rule = 0
+    ipc: int = 10
+    step: str = "sweep"
+    training: Training = field(default_factory=Training)
+    paper: str = field(default="", compare=False)
+    deviations: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ipc, bool) or not isinstance(self.ipc, int) or self.ipc < 1:
+            raise ValueError(f"ipc={self.ipc!r} must be a positive whole number: samples per class.")
+        if not isinstance(self.sweeps, Rule) and (not isinstance(self.sweeps, int) or self.sweeps < 0):
+            raise ValueError(f"sweeps={self.sweeps!r} must be a whole number of at least 0.")
+        if self.step not in ("sweep", "class"):
+            raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
+
+    def resolve(
+        self,
+        sample_shape: Sequence[int],
+        classes: Sequence[str],
+        ipc: int | None = None,
+        samples: int | None = None,
+    ) -> Recipe:
+        """The recipe with every rule made concrete for this data; this is what is run, shown, stored and hashed.
+
+        Args:
+            sample_shape: of one sample.
+            classes: class names, or an empty name for classes that the source does not name.
+            ipc: replaces the recipe's own.
+            samples: size of the source; None for the size of the published ones.
+        """
+        recipe = self if ipc is None else replace(self, ipc=ipc)
+        facts = Facts(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
+        return specs.resolve(recipe, facts)
+
+    def set(self, **fields: Any) -> Recipe:
+        """A copy with other fields, by dotted path with `__` for the dot, or by a name that occurs once."""
+        recipe = self
+        for path, value in fields.items():
+            recipe = specs.assign(recipe, path.replace("__", "."), value)
+        return recipe
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form; see `condensed_data.spec`."""
+        tree: dict[str, Any] = specs.to_json(self)
+        return {key: value for key, value in tree.items() if key not in ("paper", "deviations")}
+
+
+@dataclass(frozen=True)
+class PublishedSweeps(Rule):
+    """The published number of sweeps, and proportionally fewer for sources smaller than the published ones.
+
+    The published sets have 50,000 samples and more; a set of 1,400 does not need the same number of passes.
+    """
+
+    published: int = 20_000
+    samples: int = 50_000
+
+    def __call__(self, facts: Facts) -> int:
+        if facts.samples is None:
+            return self.published
+        return max(1, round(self.published * min(1.0, facts.samples / self.samples)))
