@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.clusters import Chooser, Within
 from condensed_data.parts import Context, Draw, Drawer, Sampler, Synthesis
 from condensed_data.streams import Streams
 
@@ -24,23 +25,28 @@ class ByGroup(Sampler):
         batch: real samples a group and step, drawn without replacement; all of a smaller group, as the
             authors do.
         synthetic: at most this many synthetic samples a group and step, drawn at random; None for all.
+        within: a finer choice of the real samples of a group, such as `Clusters(k=20)`; None for any of them.
 
     Raises:
-        ValueError: unless both are positive integers.
+        ValueError: unless both numbers are positive integers.
     """
 
     batch: int = 256
     synthetic: int | None = None
+    within: Within | None = None
 
     def __post_init__(self) -> None:
         _check_count("batch", self.batch)
         if self.synthetic is not None:
             _check_count("synthetic", self.synthetic)
+        if self.within is not None and not isinstance(self.within, Within):
+            raise ValueError(f"ByGroup(within={self.within!r}) must be None, Clusters(...) or Nearest(...).")
 
     def start(self, context: Context, synthesis: Synthesis) -> Drawer:
         counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
         stored = torch.arange(len(synthesis.groups)).split(counts)
-        return _GroupDrawer(self, context.real.members, stored, context.streams)
+        chooser = None if self.within is None else self.within.start(context)
+        return _GroupDrawer(self, context.real.members, stored, context.streams, chooser)
 
 
 def _check_count(name: str, count: object) -> None:
@@ -54,6 +60,7 @@ class _GroupDrawer(Drawer):
     members: tuple[Tensor, ...]
     stored: tuple[Tensor, ...]
     streams: Streams
+    chooser: Chooser | None
     ahead: ClassVar[bool] = True
 
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
@@ -67,6 +74,8 @@ class _GroupDrawer(Drawer):
         )
 
     def _real(self, sweep: int, group: int) -> Tensor:
+        if self.chooser is not None:
+            return self.chooser.choose(sweep, group, self.spec.batch)
         pool = self.members[group]
         return pool[self.streams.choose("real", sweep, group, len(pool), min(len(pool), self.spec.batch))]
 

@@ -1,0 +1,228 @@
+"""What samples look like to coresets and clusterings: their values, a network trained on them, or ImageNet's.
+
+Letters: B rows of a batch, n real samples, C channels, H, W, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.computing import autocast
+from condensed_data.parts import Context
+from condensed_data.pools.lending import UsualNetwork, check_network
+from condensed_data.pretraining import Pretraining, initial
+from condensed_data.spec import Rule, Spec
+from condensed_data.streams import untouched
+from condensed_data.trained import trained_networks
+
+Extract = Callable[[Tensor], Tensor]
+
+
+class Extractor(Spec, ABC):
+    """Specification of the features of a sample."""
+
+    @abstractmethod
+    def start(self, context: Context) -> Extract:
+        """Standardised samples (B, *sample) on the run's device -> features (B, D) or (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Raw(Extractor):
+    """The standardised values themselves."""
+
+    def start(self, context: Context) -> Extract:
+        return lambda x: x
+
+
+@dataclass(frozen=True)
+class Trained(Extractor):
+    """A network trained on the real samples, from the store that is shared with pools.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        pretrain: its training; one network is trained whatever `pretrain.networks` says.
+        layer: None for the embedding; a number from 1 for the map of that block; the name of any submodule.
+        pooled: average a map over its extent; False keeps every value.
+
+    Raises:
+        ValueError: for a layer number below 1; when started, for a layer that the network does not have.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    pretrain: Pretraining = field(default_factory=Pretraining)
+    layer: int | str | None = None
+    pooled: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, int) and self.layer < 1:
+            raise ValueError(f"Trained(layer={self.layer!r}) must be at least 1, a name or None.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Extract:
+        module = initial(context, self.network, 0)
+        layer = self._layer(module, context.real.sample_shape)  # before anything is trained
+        (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
+        module.load_state_dict(found.weights)
+        module.to(context.device).eval()
+        return lambda x: layer(x)
+
+    def _layer(self, module: nn.Module, shape: tuple[int, ...]) -> Extract:
+        if self.layer is None:
+            return networks.embed_of(module)
+        if isinstance(self.layer, str):
+            maps, index = networks.maps_of(module, (self.layer,)), 0
+        else:
+            maps, index = networks.maps_of(module), self.layer - 1
+            with torch.no_grad(), untouched():
+                count = len(maps(torch.zeros(2, *shape)))
+            if index >= count:
+                raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} maps.")
+        return lambda x: pool(maps(x)[index], self.pooled)
+
+
+@dataclass(frozen=True)
+class ImageNet(Extractor):
+    """A stage of torchvision's ResNet18 trained on ImageNet, for grey and colour images.
+
+    Standardised samples stand in for ImageNet's own normalisation, so that images of any value range work. Grey
+    images are repeated to three channels; images with a side below `side` are enlarged.
+
+    Args:
+        layer: stage 1 to 4 (`layer1` to `layer4` of the network).
+        pooled: average the map over its extent; False keeps every value.
+        side: the shorter side that images are enlarged to.
+
+    Raises:
+        ValueError: for a stage that does not exist; by `check`, for samples that are no grey or colour image, or
+            where the weights are neither on this computer nor to be had.
+    """
+
+    layer: int = 1
+    pooled: bool = True
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or self.layer not in (1, 2, 3, 4):
+            raise ValueError(f"ImageNet(layer={self.layer!r}) must be 1, 2, 3 or 4.")
+        if self.side < 32:
+            raise ValueError(f"ImageNet(side={self.side!r}) must be at least 32.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Whether there are weights, and such samples can be looked at."""
+        if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
+            raise ValueError(
+                f"features='imagenet' needs images with 1 or 3 channels; samples are {tuple(sample_shape)}. Use "
+                "features='trained' or 'raw'."
+            )
+        _imagenet_weights()
+
+    def start(self, context: Context) -> Extract:
+        from torchvision.models import resnet18
+
+        self.check(context.real.sample_shape)
+        with untouched():
+            module = resnet18(weights=None)
+        module.load_state_dict(_imagenet_weights())
+        module.to(context.device).eval()
+        maps = networks.maps_of(module, (f"layer{self.layer}",))
+        return lambda x: pool(maps(enlarged(x, self.side))[0], self.pooled)
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    from torchvision.models import ResNet18_Weights
+
+    url = str(ResNet18_Weights.IMAGENET1K_V1.url)
+    place = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    try:
+        return torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(
+            f"features='imagenet' needs the ImageNet weights of torchvision's ResNet18, which cannot be had "
+            f"({error}). Download {url} to {place}, or use features='trained' for a network trained on the data."
+        ) from error
+
+
+def enlarged(x: Tensor, side: int) -> Tensor:
+    """Images (B, 1 or 3, H, W) with three channels and a shorter side of at least `side`."""
+    x = x.expand(-1, 3, -1, -1)
+    shorter = min(x.shape[-2:])
+    if shorter >= side:
+        return x
+    size = [round(length * side / shorter) for length in x.shape[-2:]]
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def pool(maps: Tensor, pooled: bool) -> Tensor:
+    """Maps (B, C, ...) averaged over their extent, or flattened: (B, D)."""
+    maps = maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(-1)
+    return maps.mean(2) if pooled else maps.flatten(1)
+
+
+NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
+
+
+def extractor(which: Any, trained: Trained | None = None) -> Extractor | Extract:
+    """Features by name; a specification or any callable (B, *sample) -> (B, D) is returned as it is.
+
+    Args:
+        which: "trained", "raw", "imagenet", an `Extractor`, a module or a function.
+        trained: what "trained" means here.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if which == "trained" and trained is not None:
+        return trained
+    if isinstance(which, str) and which in NAMES:
+        return NAMES[which]
+    if isinstance(which, Extractor) or (callable(which) and not isinstance(which, type)):
+        return which
+    known = ", ".join(map(repr, NAMES))
+    raise ValueError(f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function.")
+
+
+class Looker:
+    """Started features.
+
+    Args:
+        features: what `extractor` returns.
+        context: of the run.
+    """
+
+    def __init__(self, features: Any, context: Context) -> None:
+        self.context = context
+        self.extract: Extract = (
+            features.start(context) if isinstance(features, Extractor) else _given(features, context)
+        )
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
+        real, device, found = self.context.real, self.context.device, []
+        with torch.no_grad(), untouched():
+            for rows in index.split(256):
+                with autocast(device, self.context.precision):
+                    found.append(self.extract(real[rows].to(device)).flatten(1).float().cpu())
+        return torch.cat(found)
+
+
+def _given(function: Extract, context: Context) -> Extract:
+    """A user's function; of a module a frozen copy, so that theirs stays as it is."""
+    if isinstance(function, nn.Module):
+        return deepcopy(function).to(context.device).eval().requires_grad_(False)
+    return function

@@ -1,0 +1,259 @@
+"""Batches from one cluster, or spread over all; and what features clusters are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from pool_data import NETWORK, context, small_real
+from sources import real as real_of
+from torch import Tensor, nn
+
+from condensed_data import features, networks
+from condensed_data.clusters import Clusters, Nearest, kmeans, representatives
+from condensed_data.coresets import Noise
+from condensed_data.descent import Descent
+from condensed_data.features import ImageNet, Looker, Raw, Trained, enlarged, pool
+from condensed_data.parts import Context, Drawer
+from condensed_data.pretraining import Pretraining
+from condensed_data.samplers import ByGroup
+from condensed_data.spec import Facts, assign, from_json, parse, resolve, to_json
+from condensed_data.synthetic import Pixels
+from condensed_data.trained import trained_networks
+
+ASKED = Pretraining(1, 1, Descent(0.05, 0.9, batch_size=16))
+SIZES = (12, 6, 3)  # of the clumps of every class
+
+
+def clumped(seed: int = 0) -> Context:
+    """Two classes of three far clumps each, of 12, 6 and 3 vectors; clump = i // 21 * 3 + 0, 1 or 2."""
+    clump = torch.arange(3).repeat_interleave(torch.tensor(SIZES)).repeat(2)
+    rows = torch.eye(3)[clump] * 30 + torch.randn(42, 3, generator=torch.Generator().manual_seed(1))
+    return context(real_of(rows, torch.arange(42) // 21), seed=seed)
+
+
+def clump_of(index: int) -> int:
+    place = index % 21
+    return 0 if place < 12 else 1 if place < 18 else 2
+
+
+def drawer(sampler: ByGroup, where: Context) -> Drawer:
+    return sampler.start(where, Pixels(Noise()).start(where))
+
+
+def test_clusters_part_every_group() -> None:
+    where = clumped()
+    parts = Clusters(3, "raw").partition(where)
+    assert len(parts) == 2
+    for group, clusters in enumerate(parts):
+        assert sorted(len(cluster) for cluster in clusters) == sorted(SIZES)
+        assert sorted(torch.cat(clusters).tolist()) == where.real.members[group].tolist()
+        for cluster in clusters:
+            assert len({clump_of(index) for index in cluster.tolist()}) == 1
+
+
+@pytest.mark.parametrize("rule", ["uniform", "proportional"])
+def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
+    where = clumped()
+    drawn = drawer(ByGroup(8, within=Clusters(3, "raw", rule)), where)
+    counts = torch.zeros(3)
+    for sweep in range(600):
+        draw = drawn.draw(sweep, [0, 1])
+        assert draw.real_sizes == (8, 8)
+        for group, rows in enumerate(draw.real.split(8)):
+            clumps = {clump_of(index) for index in rows.tolist()}
+            assert len(clumps) == 1
+            assert set(where.real.groups[rows].tolist()) == {group}
+            (clump,) = clumps
+            counts[clump] += 1
+            repeats = rows.bincount()[rows.unique()]
+            assert set(repeats.tolist()) <= {8 // SIZES[clump], 8 // SIZES[clump] + 1}  # as even as it can be
+    expected = torch.ones(3) / 3 if rule == "uniform" else torch.tensor(SIZES) / 21
+    assert float((counts / 1200 - expected).abs().max()) < 0.05
+
+
+def test_a_proportional_batch_keeps_the_expectation_of_the_group() -> None:
+    where = clumped()
+    drawn = drawer(ByGroup(8, within=Clusters(3, "raw", "proportional")), where)
+    rows = torch.cat([drawn.draw(sweep, [0]).real for sweep in range(800)])
+    shares = rows.bincount(minlength=42)[:21] / len(rows)
+    assert float((shares - 1 / 21).abs().max()) < 0.015
+
+
+def test_draws_depend_on_seed_sweep_and_group_alone() -> None:
+    sampler = ByGroup(5, within=Clusters(3, "raw"))
+    first, again, other = (drawer(sampler, clumped(seed)) for seed in (0, 0, 1))
+    together = first.draw(7, [0, 1]).real
+    assert torch.equal(together, again.draw(7, [0, 1]).real)
+    assert torch.equal(together[5:], again.draw(7, [1]).real)
+    assert any(not torch.equal(first.draw(s, [0]).real, other.draw(s, [0]).real) for s in range(5))
+    assert first.state_dict() == {}
+
+
+def test_small_groups_and_equal_samples_have_fewer_clusters() -> None:
+    equal = real_of(
+        torch.cat([torch.ones(9, 2), torch.eye(2), torch.eye(2)]), torch.tensor([0] * 9 + [1] * 4)
+    )
+    where = context(equal)
+    assert [len(clusters) for clusters in Clusters(20, "raw").partition(where)] == [1, 2]
+    drawn = drawer(ByGroup(6, within=Clusters(20, "raw")), where).draw(0, [0, 1])
+    assert drawn.real_sizes == (6, 4)
+
+
+def test_nearest_takes_one_of_every_clump_anew_each_period() -> None:
+    where = clumped()
+    drawn = drawer(ByGroup(3, within=Nearest("raw", period=4)), where)
+    draws = [drawn.draw(sweep, [0, 1]) for sweep in range(8)]
+    for draw in draws:
+        assert {clump_of(index) for index in draw.real[:3].tolist()} == {0, 1, 2}
+        assert draw.real_sizes == (3, 3)
+    assert all(torch.equal(draws[0].real, draw.real) for draw in draws[1:4])
+    wide = drawer(ByGroup(7, within=Nearest("raw", period=1)), where)
+    batches = [wide.draw(sweep, [0]).real for sweep in range(6)]
+    assert all(len(batch.unique()) == 7 for batch in batches)
+    assert len({tuple(sorted(batch.tolist())) for batch in batches}) > 1
+    assert drawer(ByGroup(99, within=Nearest("raw")), where).draw(0, [0]).real_sizes == (21,)
+    again = drawer(ByGroup(7, within=Nearest("raw", period=1)), clumped())
+    assert torch.equal(again.draw(5, [0]).real, batches[5])  # a resumed run has not seen the sweeps before
+
+
+def test_k_means_equals_lloyd_on_its_own_result() -> None:
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    labels, centroids = kmeans(rows, 4, seed=2**62)
+    assert torch.equal(torch.cdist(rows, centroids).argmin(1), labels)
+    for label in range(4):
+        torch.testing.assert_close(rows[labels == label].mean(0), centroids[label], rtol=1e-3, atol=1e-3)
+    chosen = representatives(rows, 4, seed=2**62)
+    for label, index in enumerate(chosen.tolist()):
+        distances = (rows - centroids[label]).square().sum(1)
+        assert distances[labels == label].min() == distances[index]
+    assert representatives(torch.ones(5, 2), 3, 0).tolist() == [0, 1, 2]
+
+
+def test_features_of_a_trained_network_by_layer() -> None:
+    where = context()
+    (network,) = trained_networks(where, NETWORK, ASKED)
+    module = networks.build(NETWORK, 3, (1, 8, 8), 0)
+    module.load_state_dict(network.weights)
+    index = torch.tensor([4, 9, 30])
+    with torch.no_grad():
+        maps, embedding = module.eval().maps(where.real[index]), module.embed(where.real[index])
+    found = {
+        layer: Looker(Trained(NETWORK, ASKED, layer), where)(index) for layer in (None, 1, 2, "blocks.0.0")
+    }
+    torch.testing.assert_close(found[None], embedding)
+    torch.testing.assert_close(found[1], maps[0].mean((2, 3)))
+    torch.testing.assert_close(found[2], maps[1].mean((2, 3)))
+    assert found["blocks.0.0"].shape == (3, 8)
+    flat = Looker(Trained(NETWORK, ASKED, 2, pooled=False), where)(index)
+    torch.testing.assert_close(flat, maps[1].flatten(1))
+    assert torch.equal(Looker(Raw(), where)(index), where.real[index].flatten(1))
+
+
+def test_layers_that_do_not_exist_are_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "trained_networks", None)
+    with pytest.raises(ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 maps"):
+        Trained(NETWORK, ASKED, layer=9).start(context())
+    with pytest.raises(ValueError, match="no layers 'head'"):
+        Trained(NETWORK, ASKED, layer="head").start(context())
+    with pytest.raises(ValueError, match=r"Trained\(layer=0\) must be at least 1"):
+        Trained(layer=0)
+
+
+def saved_weights(root: Path) -> nn.Module:
+    """A ResNet18 with random weights where torchvision looks for ImageNet's."""
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = resnet18(weights=None)
+    place = root / "hub" / "checkpoints" / ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
+    place.parent.mkdir(parents=True)
+    torch.save(module.state_dict(), place)
+    return module.eval()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_imagenet_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, untouched_rng: None
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    module = saved_weights(tmp_path)
+    where, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
+    found = Looker(ImageNet(layer=2, side=32), where)(index)
+    with torch.no_grad():
+        x = enlarged(where.real[index], 32)
+        assert x.shape == (2, 3, 32, 48)
+        x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
+        expected = module.layer2(module.layer1(x)).mean((2, 3))
+    torch.testing.assert_close(found, expected)
+    assert len(Clusters(2).partition(where)) == 3
+
+
+def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    with pytest.raises(
+        ValueError, match=r"no network.*Download https://.*resnet18.* to .*features='trained'"
+    ):
+        ImageNet().check((3, 32, 32))
+    with pytest.raises(ValueError, match=r"needs images with 1 or 3 channels; samples are \(2, 9\)"):
+        ImageNet().check((2, 9))
+
+
+def test_images_are_enlarged_only_where_small() -> None:
+    x = torch.randn(2, 1, 40, 70)
+    assert torch.equal(enlarged(x, 32), x.repeat(1, 3, 1, 1))
+    assert enlarged(torch.randn(1, 3, 8, 9), 64).shape == (1, 3, 64, 72)
+    assert pool(torch.ones(2, 3), pooled=True).shape == (2, 3)
+    assert pool(torch.ones(2, 3, 4), pooled=True).tolist() == [[1.0] * 3] * 2
+
+
+def test_names_and_defaults() -> None:
+    assert Clusters().features == ImageNet(layer=1)
+    assert Clusters(features="trained").features == Trained("resnet18", layer=1)
+    assert Clusters(features="raw").features == Raw()
+    nearest = resolve(Nearest(), Facts((9,), ("a",), 1))
+    assert isinstance(nearest.features, Trained)
+    looked: list[int] = []
+
+    def function(x: Tensor) -> Tensor:
+        looked.append(len(x))
+        return x
+
+    Clusters(2, function).partition(clumped())
+    assert looked == [21, 21]
+
+
+def test_fields_by_text_and_json() -> None:
+    sampler = assign(ByGroup(), "within", parse("Clusters(k=5, features=raw)"))
+    assert sampler == ByGroup(within=Clusters(5, Raw()))
+    assert assign(ByGroup(within=Clusters()), "layer", 3).within == Clusters(features=ImageNet(3))
+    for spec in (sampler, ByGroup(within=Nearest(period=3))):
+        assert from_json(json.loads(json.dumps(to_json(spec)))) == spec
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Clusters(0), r"Clusters\(k=0\) must be an integer of at least 1"),
+        (
+            lambda: Clusters(rule="sizes"),
+            r"Clusters\(rule='sizes'\) is unknown; known: uniform, proportional",
+        ),
+        (lambda: Clusters(features="pixels"), r"features='pixels' is unknown"),
+        (lambda: Nearest(period=0), r"Nearest\(period=0\)"),
+        (lambda: ImageNet(layer=5), r"ImageNet\(layer=5\) must be 1, 2, 3 or 4"),
+        (lambda: ImageNet(side=8), r"ImageNet\(side=8\) must be at least 32"),
+        (lambda: ByGroup(within=20), r"ByGroup\(within=20\) must be None, Clusters"),
+    ],
+)
+def test_fields_are_checked(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
