@@ -25,7 +25,7 @@ from condensed_data.progress import Callback
 from condensed_data.real import Real
 from condensed_data.recipe import Recipe
 from condensed_data.source import Source, SourceError, inspect
-from condensed_data.storage.cache import Cache, default_root
+from condensed_data.storage.cache import Cache, default_limit, default_root
 from condensed_data.streams import untouched
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
 def _cache(cache: bool | str | Path) -> Cache | None:
     if cache is False:
         return None
-    return Cache(default_root() if cache is True else Path(cache))
+    return Cache(default_root() if cache is True else Path(cache), default_limit())
 
 
 def _say_random(source: Source, progress: bool) -> None:

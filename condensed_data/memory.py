@@ -15,8 +15,7 @@ import torch
 from condensed_data.computing import map_sizes
 from condensed_data.run import Run
 from condensed_data.store import available_memory
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+from condensed_data.units import readable
 
 
 class TooLargeError(ValueError):
@@ -94,15 +93,6 @@ def fit(run: Run) -> Estimate:
             f"{run.context.device} ({found}). Use a smaller ipc, sampler.batch or network."
         )
     return found
-
-
-def readable(size: float) -> str:
-    """Bytes for people: 1.5 GB."""
-    for unit in _UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} {_UNITS[-1]}"
 
 
 def _free(device: torch.device) -> int:

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from condensed_data.storage import artefact
 from condensed_data.storage.errors import ArtefactError
+from condensed_data.units import parse_bytes
 
 KEY_VERSION = 1
 
@@ -39,6 +40,16 @@ def default_root() -> Path:
     from huggingface_hub.constants import HF_ASSETS_CACHE
 
     return Path(HF_ASSETS_CACHE) / "condensed-data"
+
+
+def default_limit() -> int | None:
+    """`CONDENSED_DATA_CACHE_LIMIT` (such as "10GB"), or None for no limit.
+
+    Raises:
+        ValueError: where it is no number of bytes.
+    """
+    text = os.environ.get("CONDENSED_DATA_CACHE_LIMIT")
+    return parse_bytes(text) if text else None
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -149,6 +160,12 @@ class Cache:
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 found.append(Entry(path.name, path, _title(path), size, path.stat().st_mtime))
         return sorted(found, key=lambda entry: -entry.used)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What checkpoints, memos and damaged entries take."""
+        folders = (self.root / name for name in ("builds", "memos", "damaged"))
+        return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
     def clear(self, key: str | None = None) -> int:
         """Remove one entry, or everything; the number of entries removed."""

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from condensed_data.verbs import build, evaluate, recipes, show
+from condensed_data.verbs import build, cache, evaluate, recipes, show
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,6 @@ VERBS = (
         takes_source=True,
     ),
     Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),
+    Verb("cache", "list, show or remove what the local cache holds", cache.options, cache.run),
     Verb("recipes", "list the methods, or show the fields of one", recipes.options, recipes.run),
 )

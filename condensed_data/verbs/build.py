@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.verbs.common import compute_options, computing, count, loading, source_options, whole
+from condensed_data.verbs.common import compute_options, computing, count, loading, size, source_options, whole
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset, Recipe
@@ -45,6 +46,12 @@ def options(parser: ArgumentParser) -> None:
     )
     add("--runs", type=count, default=3, metavar="N", help="networks on each kind of set (default: 3)")
     add("--no-cache", action="store_true", help="neither look the result up in the cache nor keep it there")
+    add(
+        "--memory",
+        type=size,
+        metavar="SIZE",
+        help="what the source may take in memory, such as 3GB; more goes to a file (default: half of what is free)",
+    )
     add("--force", action="store_true", help="condense even where the cache has the result")
     source_options(parser)
     compute_options(parser)
@@ -140,8 +147,9 @@ def _condense(
         return CondensedDataset(
             train,
             recipe,
-            cache=not arguments.no_cache,
+            cache=_cache(arguments),
             force=arguments.force,
+            memory=arguments.memory,
             callbacks=callbacks,
             **computing(arguments),
         )
@@ -152,10 +160,22 @@ def _condense(
         raise ValueError(f"{error} It is saved in {arguments.out}.") from error
 
 
+def _cache(arguments: Namespace) -> bool | Path:
+    """Without the cache, checkpoints lie beside the result until it is saved; with neither, there are none."""
+    if not arguments.no_cache:
+        return True
+    return False if arguments.out is None else _scratch(arguments.out)
+
+
+def _scratch(out: Path) -> Path:
+    return out / ".build"
+
+
 def _save(condensed: CondensedDataset, out: Path | None) -> Path | None:
     """Write the artefact and a picture of it; returns the picture's path."""
     if out is None:
         return None
     condensed.save(out)
     condensed.plot(out / "grid.png")
+    shutil.rmtree(_scratch(out), ignore_errors=True)
     return out / "grid.png"

@@ -29,6 +29,16 @@ def count_or_none(text: str) -> int:
     return int(text)
 
 
+def size(text: str) -> int:
+    """A number of bytes, such as 3GB."""
+    from condensed_data.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def source_options(parser: ArgumentParser) -> None:
     """How a source is found and read."""
     parser.add_argument("--data-root", metavar="DIR", help="folder with the files of torchvision's data sets")
