@@ -39,6 +39,7 @@ from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of
 from condensed_data.storage.card import card
 from condensed_data.streams import Streams, untouched
+from condensed_data.trained import TrainedNetworks
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Build:
         if found is not None:
             return Outcome.of(found)
         # Runs that differ in their number of sweeps alone share a checkpoint: a longer one goes on from it.
-        lineage = key_of(content | {"recipe": {**content["recipe"], "sweeps": None}})
+        lineage = key_of(content | {"recipe": {**content["recipe"], "sweeps": None}, "long": _is_long(recipe)})
         with ExitStack() as held:
             try:
                 waited = held.enter_context(cache.building(lineage))
@@ -188,7 +189,16 @@ class Build:
         self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None
     ) -> Outcome:
         run = Run(
-            recipe, Context(real.to(self.device), recipe.ipc, Streams(self.seed), self.device, self.precision)
+            recipe,
+            Context(
+                real.to(self.device),
+                recipe.ipc,
+                Streams(self.seed),
+                self.device,
+                self.precision,
+                compiles=_is_long(recipe),
+                trained=None if self.cache is None else TrainedNetworks(self.cache.root / "networks", fingerprint),
+            ),
         )
         history = History()
         listeners: list[Callback] = [history, *self.callbacks]
@@ -252,6 +262,11 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
         "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
         stacklevel=3,
     )
+
+
+def _is_long(recipe: Recipe) -> bool:
+    """Whether a run may compile its networks. Compiled code rounds differently, so long and short runs differ."""
+    return int(recipe.sweeps) >= 50
 
 
 def _facts(real: Real) -> dict[str, Any]:

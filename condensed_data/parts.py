@@ -159,6 +159,7 @@ class Context:
         streams: the run's random draws.
         device: where the run computes.
         precision: "fp32" or "bf16".
+        compiles: whether the run is long enough to compile networks.
         trained: where networks trained on the real samples are kept; None trains them in memory.
     """
 
@@ -167,6 +168,7 @@ class Context:
     streams: Streams
     device: torch.device
     precision: str = "fp32"
+    compiles: bool = True
     trained: TrainedNetworks | None = None
 
 

@@ -72,11 +72,13 @@ class Loan:
     def _compiles(self) -> bool:
         """Whether compiling pays: decided by arithmetic, never by a clock, so that equal runs compute alike.
 
-        It does not depend on the number of sweeps either, so that a longer run can go on from a shorter one.
+        Measured on a CPU alone: compiled bf16 embeds 1.6 times faster than eager bf16 there (ConvNet-3, 28x28).
         """
-        if self.context.device.type != "cpu" or not hasattr(type(self.module), "embed") or not can_compile():
+        context = self.context
+        able = context.compiles and context.device.type == "cpu" and can_compile()
+        if not able or not hasattr(type(self.module), "embed"):
             return False
-        return self.context.real.num_groups * 256 * self._flops() > COMPILING_PAYS
+        return context.real.num_groups * 256 * self._flops() > COMPILING_PAYS
 
     def _flops(self) -> float:
         """Floating-point operations of one row's forward."""
