@@ -159,8 +159,8 @@ def kmeans(features: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    rows: Any = features.double().numpy()
-    count = min(k, len(np.unique(rows, axis=0)))
+    rows: Any = features.float().numpy() + 0.0  # one sign of zero, so that equal rows have equal bytes
+    count = min(k, len({row.tobytes() for row in rows}))
     maker = KMeans if len(rows) < MINI_BATCHES_FROM else MiniBatchKMeans
     found = maker(count, n_init=1, random_state=seed % 2**32).fit(rows)
     return torch.from_numpy(found.labels_).long(), torch.from_numpy(found.cluster_centers_).float()

@@ -137,9 +137,10 @@ class ImageNet(Extractor):
         with untouched():
             module = resnet18(weights=None)
         module.load_state_dict(_imagenet_weights())
-        module.to(context.device).eval()
-        maps = networks.maps_of(module, (f"layer{self.layer}",))
-        return lambda x: pool(maps(enlarged(x, self.side))[0], self.pooled)
+        stem = (module.conv1, module.bn1, module.relu, module.maxpool)
+        stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
+        looks = nn.Sequential(*stem, *stages).to(context.device).eval()
+        return lambda x: pool(looks(enlarged(x, self.side)), self.pooled)
 
 
 def _imagenet_weights() -> dict[str, Tensor]:

@@ -107,8 +107,12 @@ def job_of(context: Context, network: Any, pretraining: Pretraining, index: int)
     return Job(context.real, network, pretraining, seed, str(context.device), context.precision)
 
 
-def train(job: Job) -> TrainedNetwork:
+def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
+
+    Args:
+        job: what is trained.
+        on_epoch: called after every epoch.
 
     Raises:
         FloatingPointError: if the loss ends as NaN or infinite.
@@ -123,6 +127,8 @@ def train(job: Job) -> TrainedNetwork:
             now = _epoch(job, descender, epoch)
             forgotten += correct & ~now
             correct = now
+            if on_epoch is not None:
+                on_epoch()
         centres = class_means(module.eval(), real, device, job.precision)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     return TrainedNetwork(weights, centres, forgotten)
@@ -156,7 +162,7 @@ def class_means(
     with torch.no_grad(), untouched():
         for rows in torch.arange(len(real)).split(256):
             with autocast(device, precision):
-                features = embed(real[rows].to(device)).double().cpu()
+                features = embed(real[rows].to(device)).cpu().double()
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)

@@ -48,7 +48,8 @@ class TrainedNetworks:
         folder: where they are kept; None keeps them in memory for whoever asked.
         fingerprint: of the source; by default that of its samples.
         executor: any `concurrent.futures.Executor` trains them; None trains one after another in this process.
-        report: called with (trained, to train) as training goes on.
+        report: called with (epochs done, epochs in all) as training goes on: after every epoch, or after every
+            network of an executor.
     """
 
     folder: Path | None = None
@@ -71,10 +72,19 @@ class TrainedNetworks:
         return shelf
 
     def _train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainedNetwork]]:
-        results: Any = map(train, jobs) if self.executor is None else self.executor.map(train, jobs)
-        for index, result in enumerate(results):
+        done, total = 0, sum(job.pretraining.epochs for job in jobs)
+
+        def count(epochs: int = 1) -> None:
+            nonlocal done
+            done += epochs
             if self.report is not None:
-                self.report(index + 1, len(jobs))
+                self.report(done, total)
+
+        if self.executor is None:
+            yield from ((index, train(job, count)) for index, job in enumerate(jobs))
+            return
+        for index, result in enumerate(self.executor.map(train, jobs)):
+            count(jobs[index].pretraining.epochs)
             yield index, result
 
     def _key(self, context: Context, network: Any, pretraining: Pretraining) -> str | None:
@@ -134,6 +144,8 @@ class _Shelf(Sequence[TrainedNetwork]):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _held(FileLock(self.folder / "lock"), self.folder):
+                for partial in self.folder.glob(".*"):
+                    partial.unlink()  # of a process that was killed while it wrote
                 self._fill()
         except OSError as error:
             _warn(self.folder, error)

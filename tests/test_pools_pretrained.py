@@ -93,7 +93,7 @@ def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     kept = context(trained=TrainedNetworks(tmp_path))
     first = lent(SPEC.start(kept))
 
-    def never(job: object) -> None:
+    def never(*_: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(trained, "train", never)

@@ -41,9 +41,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs that are trained from here on."""
     jobs: list[Job] = []
 
-    def noted(job: Job) -> TrainedNetwork:
+    def noted(job: Job, *listeners: Any) -> TrainedNetwork:
         jobs.append(job)
-        return train(job)
+        return train(job, *listeners)
 
     monkeypatch.setattr(trained, "train", noted)
     return jobs
@@ -190,7 +190,44 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         kept = TrainedNetworks(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(trained=kept), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(2, 4), (4, 4)]
+
+
+def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = counting(monkeypatch)
+    where = context(trained=TrainedNetworks(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: trained_networks(where, NETWORK, QUICK)[1], range(4)))
+    assert len(jobs) == 2
+    assert all(same(found[0], other) for other in found)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    where = context(trained=TrainedNetworks(tmp_path))
+    trained_networks(where, NETWORK, QUICK)
+    (folder,) = tmp_path.iterdir()
+    (folder / ".1.safetensors.123").write_bytes((folder / "1.safetensors").read_bytes()[:50])
+    (folder / "1.safetensors").unlink()
+    trained_networks(where, NETWORK, QUICK)
+    assert sorted(path.name for path in folder.glob("*")) == ["0.safetensors", "1.safetensors", "lock"]
+
+
+def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trained.os, "fsync", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        found = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
+    assert same(found[1], trained_networks(context(), NETWORK, QUICK)[1])
+    assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
+
+
+def test_progress_is_reported_by_epochs() -> None:
+    seen: list[tuple[int, int]] = []
+    kept = TrainedNetworks(report=lambda done, of: seen.append((done, of)))
+    trained_networks(context(trained=kept), NETWORK, QUICK)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_global_random_states_stay(untouched_rng: None) -> None:
