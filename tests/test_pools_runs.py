@@ -1,0 +1,74 @@
+"""Every pool inside the loop: a resumed run ends at the bits of an uninterrupted one, by sweep and by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pool_data import NETWORK, context, through_a_file
+from torch import Tensor
+
+from condensed_data.augment import PublishedOps, Siamese
+from condensed_data.clusters import Clusters, Nearest
+from condensed_data.descent import Descent
+from condensed_data.objectives import Distribution
+from condensed_data.parts import Pool
+from condensed_data.pools import Bilevel, Pretrained, Queue, Retrained, RetrainedOnReal
+from condensed_data.pretraining import Pretraining
+from condensed_data.recipe import Optimizer, Recipe, Term
+from condensed_data.run import Run
+from condensed_data.samplers import ByGroup
+from condensed_data.synthetic import Pixels
+
+AUGMENTED = Descent(0.05, 0.9, augment=Siamese(PublishedOps(), per_sample=True))
+POOLS: dict[str, Pool] = {
+    "retrained": Retrained(NETWORK, 4, 2, AUGMENTED),
+    "retrained, published loops": Retrained(NETWORK),
+    "batch normalisation": Retrained("convnet-w8-d2-bn", 4, 1),
+    "on real": RetrainedOnReal(NETWORK, 4, 20),
+    "queue": Queue(NETWORK, interval=2, steps=2, capacity=4),
+    "bilevel": Bilevel(NETWORK, window=2, period=4, epochs=2, queries=5),
+    "pretrained": Pretrained(NETWORK, Pretraining(1, 2)),
+    "dance": Pretrained(NETWORK, Pretraining(1, 2), "dance"),
+}
+
+
+def recipe(pool: Pool, step: str, within: Any = None) -> Recipe:
+    term = Term(Distribution(), pool, ByGroup(8, within=within), Siamese(PublishedOps()))
+    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), sweeps=6, ipc=2, step=step)
+    return made.resolve((1, 8, 8), ["a", "b", "c"], samples=57)
+
+
+def run(made: Recipe, sweeps: int, state: dict[str, Any] | None = None) -> Run:
+    under_way = Run(made, context())
+    if state is not None:
+        under_way.load_state_dict(state)
+    while under_way.sweep < sweeps:
+        under_way.step()
+    return under_way
+
+
+def images(under_way: Run) -> Tensor:
+    return under_way.synthesis.tensors()["images"]
+
+
+@pytest.mark.parametrize("step", ["sweep", "class"])
+@pytest.mark.parametrize("name", POOLS)
+def test_resumed_runs_end_at_the_same_bits(name: str, step: str, tmp_path: Path, untouched_rng: None) -> None:
+    made = recipe(POOLS[name], step)
+    start, whole = images(run(made, 0)), images(run(made, 6))
+    state = through_a_file(run(made, 3).state_dict(), tmp_path)
+    assert torch.equal(images(run(made, 6, state)), whole)
+    assert bool(torch.isfinite(whole).all())
+    moved = (whole != start).flatten(1).any(1)
+    assert bool(moved.all())
+
+
+@pytest.mark.parametrize("within", [Clusters(3, "raw"), Nearest("raw", period=2)])
+def test_batches_within_clusters_resume_too(within: Any, tmp_path: Path) -> None:
+    made = recipe(POOLS["retrained"], "class", within)
+    state = through_a_file(run(made, 3).state_dict(), tmp_path)
+    assert torch.equal(images(run(made, 6, state)), images(run(made, 6)))
+    assert not torch.equal(images(run(made, 6)), images(run(recipe(POOLS["retrained"], "class"), 6)))
