@@ -29,7 +29,6 @@ from condensed_data.source import inspect, read
 from condensed_data.streams import Streams
 
 MOST_BYTES = 1 << 30  # of the samples of the whole set that are held to train on
-_USUAL = {1: "mlp", 2: "convnet1d", 3: "convnet"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def check(train: Any, test: Any, network: str | None) -> str:
             f"The train split has samples of shape {shape}, the test split {tested}. Bring both to one shape "
             "(--image-size N for images), or leave the comparison out with --no-evaluate."
         )
-    name = network or _USUAL[len(shape)]
+    name = network or networks.default_name(shape)
     networks.build(networks.network(name), 2, shape, 0)
     return name
 

@@ -223,7 +223,7 @@ class CondensedDataset(Dataset[Any]):
                 test,
                 test_labels,
                 eight_bit=None if rounded is None else self.record.space.standardise(rounded),
-                network=networks.default_network(self.record.kind.shape) if network is None else network,
+                network=networks.default_name(self.record.kind.shape) if network is None else network,
                 runs=runs,
                 training=self.training if training is None else training,
                 classes=self.classes if self._named else None,

@@ -144,19 +144,24 @@ def _setting(text: str) -> tuple[str, Any]:
     return _SETTINGS.get(text, ("", None))
 
 
-def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
-    """The usual network for such samples: ConvNet for images, ConvNet1d for signals, MLP for vectors.
+def default_name(sample_shape: tuple[int, ...]) -> str:
+    """The usual network for samples of this shape: "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
 
     Raises:
         ValueError: for samples of more than three dimensions, or none.
     """
-    usual: dict[int, NetworkFunction] = {1: MLP(), 2: ConvNet1d(), 3: ConvNet()}
+    usual = {1: "mlp", 2: "convnet1d", 3: "convnet"}
     if len(sample_shape) not in usual:
         raise ValueError(
             f"There is no default network for samples of shape {tuple(sample_shape)}, only for vectors (D,), "
             'signals (C, L) and images (C, H, W). Name one: "mlp", or a callable.'
         )
     return usual[len(sample_shape)]
+
+
+def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
+    """The specification of `default_name`."""
+    return network(default_name(sample_shape))
 
 
 def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...], seed: int) -> nn.Module:

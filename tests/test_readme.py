@@ -1,0 +1,87 @@
+"""Every command and every line of Python in the README does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_data import fashion_mnist
+
+from condensed_data import recipes
+from condensed_data.cli import _parser, main
+from condensed_data.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of this language, with the indentation of their list item removed."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", TEXT, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("condensed-data ")
+]
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(COMMANDS) >= 6
+    assert len(blocks("python")) >= 2
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_has_only_known_options(words: list[str]) -> None:
+    assert callable(_parser().parse_args(words).run)
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = recipes.dm
+
+    def short(ipc: int = 10, **options: Any) -> Recipe:
+        small: dict[str, Any] = {"network": "convnet-w8-d2", "batch": 4, "sweeps": 2}
+        recipe = whole(ipc=ipc, **small | options)
+        return recipe.set(training__epochs=1)
+
+    fashion_mnist(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes._RECIPES, "dm", short)
+    names: dict[str, Any] = {}
+    for block in blocks("python")[:1]:
+        exec(compile(block, "README.md", "exec"), names)
+    assert (tmp_path / "grid.png").exists()
+    assert "convnet: " in capsys.readouterr().out
+    monkeypatch.setattr(recipes, "dm", short)
+    exec(compile(blocks("python")[1].replace("2000", "2"), "README.md", "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_digits_job(tmp_path: Path) -> None:
+    """Under two minutes on two free cores, and well above random subsets."""
+    command = re.search(r"\.venv/bin/condensed-data (build digits .*)", TEXT)
+    assert command is not None
+    started = time.perf_counter()
+    words = [sys.executable, "-m", "condensed_data", *shlex.split(command[1])]
+    output = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    print(output, f"{time.perf_counter() - started:.0f} s")
+    scores = {name: float(value) for name, value in re.findall(r"^ *(dm|random|whole set)\D+([\d.]+) %", output, re.M)}
+    assert scores["dm"] > scores["random"] + 5
+    assert (tmp_path / "condensed" / "digits" / "grid.png").exists()
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for words in COMMANDS:
+        assert words[0] in shown
