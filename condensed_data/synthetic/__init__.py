@@ -1,3 +1,4 @@
 """What is learned, and how it becomes samples."""
 
+from condensed_data.synthetic.multi_formation import MultiFormation as MultiFormation
 from condensed_data.synthetic.pixels import Pixels as Pixels

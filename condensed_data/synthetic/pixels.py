@@ -1,4 +1,7 @@
-"""Synthetic samples stored value by value."""
+"""Synthetic samples stored value by value.
+
+Letters: N samples, C channels.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor
 
 from condensed_data.coresets import Init, Random
 from condensed_data.parts import Context, Synthesis, Synthetic
+from condensed_data.real import Real
 
 
 @dataclass(frozen=True)
@@ -18,27 +22,61 @@ class Pixels(Synthetic):
 
     Args:
         init: where the samples begin.
+        clamp: keep values in the range of the source's (see `value_range`) after every step, as IDC does
+            (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959); the other methods don't.
     """
 
     init: Init = field(default_factory=Random)
+    clamp: bool = False
 
     def start(self, context: Context) -> Synthesis:
         sizes = torch.tensor(context.real.group_sizes(context.ipc))
         groups = torch.arange(len(sizes)).repeat_interleave(sizes)
         images = self.init.samples(context, sizes.tolist()).detach().clone().requires_grad_()
-        return _Stored(images, context.real.group_class[groups], groups)
+        bounds = value_range(context.real) if self.clamp else None
+        return _Stored(images, context.real.group_class[groups], groups, bounds)
 
-    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> Synthesis:
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
         return _Stored(tensors["images"], labels, labels)
 
 
 class _Stored(Synthesis):
-    def __init__(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
+    def __init__(
+        self, images: Tensor, labels: Tensor, groups: Tensor, bounds: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         self.images, self.labels, self.groups = images, labels, groups
         self.learned = {"images": images}
+        self.bounds = None if bounds is None else [_per_channel(bound, images) for bound in bounds]
 
     def decode(self, index: Tensor) -> Tensor:
         return self.images[index.to(self.images.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": self.images.detach().cpu()}
+
+    def clamp(self) -> None:
+        if self.bounds is not None:
+            with torch.no_grad():
+                self.images.clamp_(*self.bounds)
+
+
+def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
+    """(C,) as a factor of samples (N, C, ...)."""
+    return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
+
+
+def value_range(real: Real) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value of every channel in the standardised space, (C,) each.
+
+    What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.
+    """
+    space, kind = real.space, real.kind
+    if kind.eight_bit:
+        low, high = torch.zeros_like(space.mean), torch.full_like(space.mean, kind.top)
+    else:
+        edges = [rows.float().cpu().transpose(0, 1).flatten(1).aminmax(dim=1) for rows in real.store.chunks()]
+        low = torch.stack([edge.min for edge in edges]).amin(0)
+        high = torch.stack([edge.max for edge in edges]).amax(0)
+    return (low - space.mean) / space.std, (high - space.mean) / space.std

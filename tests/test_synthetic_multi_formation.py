@@ -1,0 +1,206 @@
+"""Multi-formation against loops over pixels, and the clamp of stored pixels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sources import real, real_of
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data.coresets import Noise, Random
+from condensed_data.parts import Context, Synthesis
+from condensed_data.streams import Streams
+from condensed_data.synthetic import MultiFormation, Pixels
+
+SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11), (2, 12))
+
+
+def context(shape: tuple[int, ...], ipc: int = 2, seed: int = 0) -> Context:
+    samples = torch.rand(40, *shape, generator=torch.Generator().manual_seed(1))
+    return Context(real(samples), ipc, Streams(seed), torch.device("cpu"))
+
+
+def start(shape: tuple[int, ...], factor: int = 2, init: str = "mix", ipc: int = 2) -> Synthesis:
+    return MultiFormation(Pixels(), factor, init).start(context(shape, ipc))
+
+
+def everything(synthesis: Synthesis) -> Tensor:
+    return synthesis.decode(torch.arange(len(synthesis.labels)))
+
+
+def position(out: int, cell: int, side: int) -> tuple[int, int, float]:
+    """Two neighbours of an output pixel in a cell and the share of the second; centres at half-integers."""
+    at = max((out + 0.5) * cell / side - 0.5, 0.0)
+    low = min(math.floor(at), cell - 1)
+    return low, min(low + 1, cell - 1), at - low
+
+
+def oracle(stored: Tensor, factor: int, pad: Tensor) -> Tensor:
+    """(C, H, W) -> (f * f, C, H, W), pixel by pixel."""
+    channels, height, width = stored.shape
+    h, w = math.ceil(height / factor), math.ceil(width / factor)
+
+    def pixel(c: int, i: int, j: int) -> float:
+        return float(stored[c, i, j] if i < height and j < width else pad[c])
+
+    out = torch.zeros(factor * factor, channels, height, width, dtype=torch.float64)
+    for cell in range(factor * factor):
+        top, left = cell // factor * h, cell % factor * w
+        for c in range(channels):
+            for y in range(height):
+                for x in range(width):
+                    i0, i1, u = position(y, h, height)
+                    j0, j1, v = position(x, w, width)
+                    value = 0.0
+                    for i, a in ((i0, 1 - u), (i1, u)):
+                        for j, b in ((j0, 1 - v), (j1, v)):
+                            value += a * b * pixel(c, top + i, left + j)
+                    out[cell, c, y, x] = value
+    return out
+
+
+@pytest.mark.parametrize(("shape", "factor"), [((1, 8, 8), 2), ((3, 9, 7), 2), ((2, 8, 9), 3)])
+def test_decoding_equals_a_loop_over_pixels(shape: tuple[int, ...], factor: int) -> None:
+    synthesis = start(shape, factor)
+    stored = synthesis.learned["images"].detach()
+    pad = synthesis.tensors().get("pad", torch.zeros(shape[0]))
+    decoded = everything(synthesis).detach()
+    assert decoded.shape == (len(stored) * factor**2, *shape)
+    expected = torch.cat([oracle(image, factor, pad) for image in stored])
+    torch.testing.assert_close(decoded.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_signals_are_cut_along_their_length() -> None:
+    synthesis = start((2, 11), 3)
+    stored, pad = synthesis.learned["images"].detach(), synthesis.tensors()["pad"]
+    decoded = everything(synthesis).detach()
+    assert decoded.shape == (4 * 3, 2, 11)
+    images = oracle(torch.cat([stored[1], pad[:, None]], 1)[:, None].expand(2, 12, 12), 3, pad)
+    assert images.shape[0] == 9
+    low, high, share = position(5, 4, 11)
+    last = torch.cat([stored[1], pad[:, None]], 1)[:, 8:]
+    torch.testing.assert_close(decoded[5, :, 5], (1 - share) * last[:, low] + share * last[:, high])
+
+
+def test_it_begins_with_grids_of_reduced_real_samples() -> None:
+    where = context((1, 8, 6))
+    stored = MultiFormation(Pixels(Random()), 2).start(where).learned["images"].detach()
+    drawn = Random().samples(where, [8, 8])
+    for number, original in enumerate(drawn):
+        image, cell = divmod(number, 4)
+        for i in range(4):
+            for j in range(3):
+                mean = original[0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean()
+                found = stored[image, 0, cell // 2 * 4 + i, cell % 2 * 3 + j]
+                assert float(found) == pytest.approx(float(mean), abs=1e-6)
+
+
+def test_signals_begin_with_reduced_real_ones_cut_at_the_end() -> None:
+    where = context((2, 11))
+    stored = MultiFormation(Pixels(Random()), 2).start(where).learned["images"].detach()
+    drawn = Random().samples(where, [4, 4])
+    assert stored.shape == (4, 2, 11)
+    reduced = torch.nn.functional.adaptive_avg_pool1d(drawn, 6)
+    assert torch.equal(stored[:, :, :6], reduced[0::2])
+    assert torch.equal(stored[:, :, 6:], reduced[1::2, :, :5])
+
+
+def test_labels_groups_and_budget() -> None:
+    synthesis = start((3, 9, 7), ipc=3)
+    assert synthesis.labels.tolist() == [0] * 12 + [1] * 12
+    assert synthesis.groups.tolist() == [0] * 12 + [1] * 12
+    assert synthesis.targets(torch.tensor([11, 12])).tolist() == [0, 1]
+    assert synthesis.stored_floats == 6 * 3 * 9 * 7 + 3  # the padding's colour is stored too
+    assert start((1, 8, 8), ipc=3).stored_floats == 6 * 64
+
+
+def test_any_rows_in_any_order_and_repeated() -> None:
+    synthesis = start((3, 9, 7))
+    index = torch.tensor([7, 0, 7, 13, 2])
+    torch.testing.assert_close(synthesis.decode(index), everything(synthesis)[index], rtol=0, atol=0)
+
+
+def test_the_gradient_reaches_every_stored_pixel() -> None:
+    synthesis = start((2, 6, 5), ipc=1)
+    images = synthesis.learned["images"]
+    weight = torch.randn(8, 2, 6, 5, generator=torch.Generator().manual_seed(3))
+    (gradient,) = torch.autograd.grad((everything(synthesis) * weight).sum(), images)
+    assert bool((gradient != 0).all())
+    moved, step = images.detach().clone(), 1e-2
+    with torch.no_grad():
+        before = float((everything(synthesis) * weight).sum())
+        images[1, 1, 5, 4] += step
+        after = float((everything(synthesis) * weight).sum())
+        images.copy_(moved)
+    assert (after - before) / step == pytest.approx(float(gradient[1, 1, 5, 4]), rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_stored_decodes_to_the_same_samples(shape: tuple[int, ...]) -> None:
+    spec = MultiFormation(Pixels(), 2)
+    synthesis = spec.start(context(shape))
+    restored = spec.restore(synthesis.tensors(), synthesis.labels, shape)
+    assert torch.equal(everything(restored), everything(synthesis))
+    assert torch.equal(restored.labels, synthesis.labels)
+
+
+def test_the_padding_is_the_middle_of_the_value_range() -> None:
+    samples = torch.randint(
+        0, 256, (40, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    found = real_of(TensorDataset(samples, torch.arange(40) % 2))
+    where = Context(found, 1, Streams(0), torch.device("cpu"))
+    pad = MultiFormation(Pixels()).start(where).tensors()["pad"]
+    restored = found.space.restore(pad.view(1, 1, 1, 1))
+    assert float(restored) == pytest.approx(127.5, abs=1e-3)
+
+
+def test_without_mixing_the_inner_samples_are_whole() -> None:
+    where = context((1, 8, 8))
+    stored = MultiFormation(Pixels(Noise()), 2, "inner").start(where).learned["images"]
+    assert torch.equal(stored, Noise().samples(where, [2, 2]))
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not vectors of shape \(5,\)"):
+        MultiFormation().check((5,))
+    with pytest.raises(ValueError, match="last cells would be empty"):
+        MultiFormation(factor=4).check((1, 5, 5))
+    with pytest.raises(ValueError, match="factor=0"):
+        MultiFormation(factor=0)
+    with pytest.raises(ValueError, match="'mix', 'inner'"):
+        MultiFormation(init="grid")
+    with pytest.raises(ValueError, match="no init to mix"):
+        MultiFormation(MultiFormation())
+
+
+def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
+    where = context((2, 6, 6))
+    low, high = where.real.everything().amin((0, 2, 3)), where.real.everything().amax((0, 2, 3))
+    for spec, clamped in (
+        (Pixels(clamp=True), True),
+        (MultiFormation(Pixels(clamp=True)), True),
+        (Pixels(), False),
+    ):
+        synthesis = spec.start(where)
+        with torch.no_grad():
+            synthesis.learned["images"].mul_(50)
+        synthesis.clamp()
+        values = where.real.space.restore(synthesis.learned["images"].detach())
+        inside = (values >= low.view(2, 1, 1) - 1e-5) & (values <= high.view(2, 1, 1) + 1e-5)
+        assert bool(inside.all()) == clamped
+    samples = torch.randint(
+        9, 90, (40, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    found = real_of(TensorDataset(samples, torch.arange(40) % 2))
+    synthesis = Pixels(clamp=True).start(Context(found, 1, Streams(0), torch.device("cpu")))
+    with torch.no_grad():
+        synthesis.learned["images"].mul_(50)
+    synthesis.clamp()
+    values = found.space.restore(synthesis.learned["images"].detach())
+    torch.testing.assert_close(
+        values.aminmax(), torch.return_types.aminmax((torch.tensor(0.0), torch.tensor(255.0)))
+    )
