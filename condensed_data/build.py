@@ -107,11 +107,11 @@ class Build:
     def outcome(self) -> Outcome:
         """Find or make it."""
         if self.cache is None or not self._cacheable():
-            real = self._read()
-            return self._condense(real, self._resolve(_facts(real)), None, None)
+            whole = self._read()
+            return self._condense(whole, self._resolve(_facts(whole)), None, None)
         noted = digest(self.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
         facts = None if noted is None else self.cache.recall(noted)
-        real = None
+        real: Real | None = None
         if facts is None:
             real = self._read()
             facts = _facts(real) | {"fingerprint": self.fingerprint or real.fingerprint}
@@ -266,7 +266,7 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
 
 def _is_long(recipe: Recipe) -> bool:
     """Whether a run may compile its networks. Compiled code rounds differently, so long and short runs differ."""
-    return int(recipe.sweeps) >= 50
+    return specs.concrete(recipe.sweeps) >= 50
 
 
 def _facts(real: Real) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from condensed_data.parts import Synthesis
 from condensed_data.progress import Callback, Callbacks, Progress
 from condensed_data.run import Run
+from condensed_data.spec import concrete
 
 
 class DivergedError(ArithmeticError):
@@ -51,10 +52,10 @@ def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
     """Run the sweeps, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
     started, first = time.perf_counter(), run.sweep
     read = -math.inf
-    while run.sweep < run.recipe.sweeps:
+    while run.sweep < run.sweeps:
         loss = run.step()
         now = time.perf_counter()
-        last = run.sweep == run.recipe.sweeps
+        last = run.sweep == run.sweeps
         # Reading the loss waits for an accelerator; ten times a second keeps it busy.
         if loss.device.type == "cpu" or last or now - read > 0.1:
             read = now
@@ -64,11 +65,11 @@ def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
             rate = (run.sweep - first) / seconds
             yield Progress(
                 sweep=run.sweep,
-                sweeps=int(run.recipe.sweeps),
+                sweeps=run.sweeps,
                 loss=value,
                 seconds=seconds,
                 sweeps_per_second=rate,
-                eta_seconds=(int(run.recipe.sweeps) - run.sweep) / rate,
+                eta_seconds=(run.sweeps - run.sweep) / rate,
                 recipe=run.recipe.name,
                 resumed_at=first,
             )
@@ -99,7 +100,7 @@ class _Watch:
 
     def _stop(self, what: str) -> None:
         self.run.synthesis.load_state_dict(self.good)
-        lr, sweep = self.run.recipe.optimizer.lr, self.run.sweep
+        lr, sweep = concrete(self.run.recipe.optimizer.lr), self.run.sweep
         low = (
             " Or compute in full precision with precision='fp32'."
             if self.run.context.precision != "fp32"

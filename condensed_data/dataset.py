@@ -171,7 +171,7 @@ class CondensedDataset(Dataset[Any]):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Value space of the samples, and the mean and deviation per channel that standardise them."""
-        return self.record.to_manifest()["value_space"]  # type: ignore[no-any-return]
+        return self.record.to_manifest()["value_space"]
 
     def normalization(self) -> Normalize:
         """A torchvision transform that standardises tensors in the source's value space."""

@@ -51,10 +51,10 @@ class Keeper(Callback):
             os.replace(self.path, aside)
             warnings.warn(f"{error} It is now {aside.name}, and the run starts over.", stacklevel=2)
             return
-        if state["sweep"] <= int(run.recipe.sweeps):
+        if state["sweep"] <= run.sweeps:
             run.load_state_dict(state)
             if self.progress:
-                print(f"Resumed at sweep {run.sweep:,} of {run.recipe.sweeps:,}.", flush=True)
+                print(f"Resumed at sweep {run.sweep:,} of {run.sweeps:,}.", flush=True)
 
     def forget(self) -> None:
         """Remove the checkpoint."""

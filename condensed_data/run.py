@@ -29,6 +29,7 @@ from condensed_data.parts import (
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
+from condensed_data.spec import concrete
 
 
 class Run:
@@ -37,11 +38,12 @@ class Run:
     Attributes:
         recipe: resolved.
         synthesis: what is learned.
-        sweep: completed sweeps.
+        sweep: completed sweeps, of `sweeps`.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
         self.recipe, self.context, self.sweep = recipe, context, 0
+        self.sweeps = concrete(recipe.sweeps)
         self.synthesis: Synthesis = recipe.synthetic.start(context)
         self.lenders: dict[Pool, Lender] = {}
         self.drawers: dict[Sampler, Drawer] = {}
@@ -83,7 +85,7 @@ class Run:
             key = (term.sampler, term.augment)
             if key not in pairs:
                 pairs[key] = self._pair(term, groups)
-            total = total + term.weight * loss(nets[term.pool], pairs[key])
+            total = total + concrete(term.weight) * loss(nets[term.pool], pairs[key])
         return total
 
     def _pair(self, term: Term, groups: Sequence[int]) -> Pair:

@@ -91,6 +91,17 @@ def resolve(spec: T, facts: Facts) -> T:
     return spec
 
 
+def concrete(value: T | Rule) -> T:
+    """A value that is no rule any more.
+
+    Raises:
+        TypeError: for a rule: the recipe was not resolved.
+    """
+    if isinstance(value, Rule):
+        raise TypeError(f"{value} is a rule: resolve the recipe first.")
+    return value
+
+
 def to_json(value: Any) -> Any:
     """The canonical JSON form of a specification (dictionaries, lists, strings, numbers, booleans, None).
 

@@ -5,6 +5,7 @@
                                number of sweeps alone share it, so that a longer one goes on where one ended
     <root>/memos/<digest>      the fingerprint of a dataset that was read before
     <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
+    <root>/networks/           networks trained on real samples, see `trained.py`
 
 An entry appears by one rename, after every byte of it is on the disk; a build holds the lock of its key, so that
 several processes build one key once.
@@ -163,8 +164,8 @@ class Cache:
 
     @property
     def scratch_bytes(self) -> int:
-        """What checkpoints, memos and damaged entries take."""
-        folders = (self.root / name for name in ("builds", "memos", "damaged"))
+        """What checkpoints, memos, trained networks and damaged entries take."""
+        folders = (self.root / name for name in ("builds", "memos", "damaged", "networks"))
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
     def clear(self, key: str | None = None) -> int:
@@ -173,7 +174,7 @@ class Cache:
         for entry in gone:
             _remove(entry.path)
         if key is None:
-            for name in ("builds", "memos", "damaged", "sets"):
+            for name in ("builds", "memos", "damaged", "networks", "sets"):
                 shutil.rmtree(self.root / name, ignore_errors=True)
         return len(gone)
 

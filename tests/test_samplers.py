@@ -1,0 +1,109 @@
+"""Which real samples meet which synthetic ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sources import real
+
+from condensed_data.coresets import Noise
+from condensed_data.parts import Context, Drawer
+from condensed_data.samplers import ByGroup
+from condensed_data.streams import Streams
+from condensed_data.synthetic import Pixels
+
+SIZES = (40, 12, 3)
+
+
+def context(seed: int = 0, ipc: int = 5, groups: object = None) -> Context:
+    labels = torch.cat([torch.full((size,), label) for label, size in enumerate(SIZES)])
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+    samples = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(1))
+    return Context(real(samples, labels, groups), ipc, Streams(seed), torch.device("cpu"))
+
+
+def drawer(spec: ByGroup, where: Context) -> Drawer:
+    return spec.start(where, Pixels(Noise()).start(where))
+
+
+def test_real_samples_are_of_their_group_and_without_replacement() -> None:
+    where = context()
+    draw = drawer(ByGroup(batch=8), where).draw(0, [0, 1, 2])
+    assert draw.real_sizes == (8, 8, 3)  # all of a group that is smaller
+    for group, rows in enumerate(draw.real.split(list(draw.real_sizes))):
+        assert set(where.real.groups[rows].tolist()) == {group}
+        assert len(rows.unique()) == len(rows)
+    assert sorted(draw.real[-3:].tolist()) == where.real.members[2].tolist()
+
+
+def test_shapes_are_the_same_in_every_sweep() -> None:
+    drawn = drawer(ByGroup(batch=13, synthetic=4), context())
+    sizes = {
+        (draw.real_sizes, draw.synthetic_sizes)
+        for draw in (drawn.draw(sweep, [0, 1, 2]) for sweep in range(9))
+    }
+    assert sizes == {((13, 12, 3), (4, 4, 4))}
+
+
+def test_all_synthetic_samples_of_a_group_or_some_at_random() -> None:
+    where = context()
+    whole = drawer(ByGroup(8), where).draw(0, [2, 0])
+    assert whole.synthetic.tolist() == [10, 11, 12, 13, 14, 0, 1, 2, 3, 4]
+    assert whole.synthetic_sizes == (5, 5)
+    some = drawer(ByGroup(8, synthetic=2), where)
+    pairs = {tuple(sorted(some.draw(sweep, [1]).synthetic.tolist())) for sweep in range(200)}
+    assert pairs == {(a, b) for a in range(5, 10) for b in range(a + 1, 10)}
+    assert drawer(ByGroup(8, synthetic=7), where).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:
+    drawn = drawer(ByGroup(batch=6, synthetic=3), context())
+    together = drawn.draw(4, [0, 1, 2])
+    for group in range(3):
+        alone = drawn.draw(4, [group])
+        assert torch.equal(alone.real, together.real.split(list(together.real_sizes))[group])
+        assert torch.equal(alone.synthetic, together.synthetic.split(3)[group])
+
+
+def test_draws_change_with_sweep_and_seed_only() -> None:
+    first, again, other = (drawer(ByGroup(8), context(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first.draw(3, [0]).real, again.draw(3, [0]).real)
+    assert not torch.equal(first.draw(3, [0]).real.sort().values, first.draw(4, [0]).real.sort().values)
+    assert not torch.equal(first.draw(3, [0]).real.sort().values, other.draw(3, [0]).real.sort().values)
+
+
+def test_every_real_sample_is_drawn_equally_often() -> None:
+    where, sweeps = context(), 1500
+    drawn = drawer(ByGroup(batch=10), where)
+    counts = (
+        torch.cat([drawn.draw(sweep, [0]).real for sweep in range(sweeps)]).bincount(minlength=55).double()
+    )
+    members = where.real.members[0]
+    assert int(counts.sum()) == int(counts[members].sum()) == 10 * sweeps
+    share = 10 / 40
+    deviation = (sweeps * share * (1 - share)) ** 0.5
+    assert float((counts[members] - sweeps * share).abs().max()) < 4 * deviation
+
+
+def test_groups_inside_classes() -> None:
+    attribute = ["left", "right"] * 27 + ["left"]
+    where = context(groups=attribute, ipc=5)
+    draw = drawer(ByGroup(batch=2), where).draw(0, range(where.real.num_groups))
+    sizes = where.real.group_sizes(5)
+    assert draw.synthetic_sizes == sizes
+    assert sum(sizes) == 15
+    for group, rows in enumerate(draw.real.split(list(draw.real_sizes))):
+        assert {attribute[row] for row in rows.tolist()} == {attribute[int(where.real.members[group][0])]}
+        assert set(where.real.labels[rows].tolist()) == {int(where.real.group_class[group])}
+
+
+def test_the_run_state_is_empty_and_random_states_are_left_alone(untouched_rng: None) -> None:
+    drawn = drawer(ByGroup(8), context())
+    drawn.draw(0, [0, 1])
+    assert drawn.state_dict() == {}
+
+
+@pytest.mark.parametrize("fields", [{"batch": 0}, {"batch": 2.5}, {"batch": True}, {"synthetic": 0}])
+def test_counts_are_positive_integers(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"ByGroup\((batch|synthetic)=.*\) must be an integer of at least 1"):
+        ByGroup(**fields)

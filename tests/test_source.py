@@ -1,0 +1,298 @@
+"""What can be condensed, what is refused before any long work, and reading it once."""
+
+from __future__ import annotations
+
+import random
+from collections import namedtuple
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sources import Listed, contents
+from torch import Tensor
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+
+from condensed_data.source import SourceError, inspect, read
+
+Pair = namedtuple("Pair", "sample label")
+LABELS = [3, torch.tensor(0), np.int32(7), np.array(3), True, torch.tensor(7, dtype=torch.uint8)]
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (6, 5), seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def floats(count: int = 8, shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def listed(samples: Any, labels: Any = None) -> Listed:
+    return Listed(list(zip(samples, [0] * len(samples) if labels is None else labels, strict=True)))
+
+
+def message(dataset: Any) -> str:
+    """What is said about a dataset that cannot be read, with and without workers."""
+    said = []
+    for workers in (0, 2):
+        with pytest.raises(SourceError) as error:
+            read(inspect(dataset), num_workers=workers, progress=False)
+        said.append(str(error.value))
+    assert said[0] == said[1]
+    return said[0]
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_pil_images(mode: str, channels: int) -> None:
+    images = [picture(mode, seed=seed) for seed in range(3)]
+    source = inspect(listed(images, [2, 0, 2]))
+    assert source.kind.name == f"pil:{mode}"
+    assert source.kind.shape == (channels, 5, 6)
+    samples, labels = contents(source)
+    assert samples.dtype == torch.uint8
+    assert labels.tolist() == [2, 0, 2]
+    for image, sample in zip(images, samples, strict=True):
+        assert np.array_equal(np.array(image).reshape(5, 6, channels), sample.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 7), (2, 9), (6,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8])
+def test_tensors_of_any_shape_and_dtype(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    stored = (floats(5, shape) * 200).to(dtype)
+    for dataset in (TensorDataset(stored, torch.arange(5)), listed(stored, range(5))):
+        source = inspect(dataset)
+        assert source.kind.name == f"tensor:{str(dtype).removeprefix('torch.')}"
+        assert source.kind.shape == shape
+        samples, labels = contents(source)
+        assert samples.dtype == (torch.uint8 if dtype == torch.uint8 else torch.float32)
+        assert torch.equal(samples, stored.to(samples.dtype))
+        assert labels.tolist() == list(range(5))
+
+
+def test_labels_of_every_integer_kind() -> None:
+    assert contents(inspect(listed(floats(6), LABELS)))[1].tolist() == [3, 0, 7, 3, 1, 7]
+    for dtype in (torch.int64, torch.int32, torch.uint8, torch.bool):
+        labels = torch.tensor([1, 0, 1], dtype=dtype)
+        assert contents(inspect(TensorDataset(floats(3), labels)))[1].tolist() == [1, 0, 1]
+
+
+def test_items_are_any_pair() -> None:
+    for items in ([[sample, 1] for sample in floats(3)], [Pair(sample, 1) for sample in floats(3)]):
+        assert contents(inspect(items))[1].tolist() == [1, 1, 1]
+
+
+def test_what_pytorch_scripts_build_is_a_source() -> None:
+    base = TensorDataset(floats(8), torch.arange(8))
+    first, second = random_split(base, [5, 3], torch.Generator().manual_seed(0))
+    for dataset in (first, second, Subset(first, [1, 1, 0]), ConcatDataset([first, base])):
+        samples, labels = contents(inspect(dataset))
+        assert len(samples) == len(dataset)
+        assert torch.equal(samples, base.tensors[0][labels])
+
+
+def test_name_and_classes_are_those_of_the_dataset_inside() -> None:
+    base = listed(floats(4), [0, 1, 0, 1])
+    base.classes = ["cat", "dog"]
+    for dataset in (base, Subset(base, [0, 1]), Subset(Subset(base, [0, 1]), [1])):
+        source = inspect(dataset)
+        assert source.name == "Listed"
+        assert source.class_names == ("cat", "dog")
+    base.classes = {"cat": 0}
+    assert inspect(base).class_names is None
+
+
+def test_samples_that_require_gradients_are_read_without_them() -> None:
+    samples = contents(inspect(listed(floats(3).requires_grad_())))[0]
+    assert not samples.requires_grad
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_happens_once_and_in_order(workers: int) -> None:
+    class Counting(Listed):
+        reads = 0
+
+        def __getitem__(self, index: int) -> Any:
+            self.reads += 1
+            return super().__getitem__(index)
+
+    dataset = Counting(list(zip(floats(600), range(600), strict=True)))
+    samples, labels = contents(inspect(dataset), workers)
+    assert labels.tolist() == list(range(600))
+    assert torch.equal(samples, floats(600))
+    assert dataset.reads < 20 + (600 if workers == 0 else 0)
+
+
+def test_reading_shows_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    source = inspect(listed(floats(3)))
+    read(source, progress=True)
+    assert "reading Listed: 100%" in capfd.readouterr().err
+    read(source, progress=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_reading_leaves_random_states_alone(untouched_rng: None) -> None:
+    for workers in (0, 2):
+        contents(inspect(listed(floats(5))), workers)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class Endless(Dataset[Any]):
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(1), 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (Stream(), r"source is a Stream, which has no samples by index\. Collect it"),
+        (iter([(torch.zeros(1), 0)]), "which has no samples by index"),
+        (DataLoader(TensorDataset(torch.zeros(2, 3))), r"pass its dataset, loader\.dataset"),
+        (Endless(), "source is a Endless without a length"),
+        (Listed([]), "source is empty"),
+        (Listed([torch.zeros(3)]), r"source\[0\] is a Tensor of 3, not a pair \(sample, label\)\. Wrap"),
+        (Listed([5]), r"source\[0\] is a int, not a pair"),
+        (TensorDataset(torch.zeros(2, 3)), r"source\[0\] is a tuple of 1, not a pair"),
+        (Listed([{"image": 1, "label": 2}]), r"source\[0\] is a dict of 2, not a pair"),
+        (Listed([(torch.zeros(3), 0, 1)]), r"source\[0\] is a tuple of 3, not a pair"),
+        (Listed([KeyError("lost")]), r"source\[0\] cannot be read: KeyError: 'lost'"),
+    ],
+)
+def test_other_objects_are_refused(dataset: Any, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        inspect(dataset)
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (picture("P"), r"mode 'P'; supported: L, RGB, RGBA\. Add transforms\.Lambda\(.*convert\('RGB'\)"),
+        (picture("1"), "mode '1'"),
+        (picture("CMYK"), "mode 'CMYK'"),
+        (np.zeros((3, 4, 4)), r"of type ndarray; supported: .*ToTensor\(\) or torch\.from_numpy"),
+        ("a.png", "of type str"),
+        (torch.zeros(2, 2, dtype=torch.int64), r"torch\.int64 tensor; supported: floating point and uint8"),
+        (torch.zeros(2, 2, dtype=torch.complex64), r"torch\.complex64 tensor"),
+        (torch.zeros(2, 2, dtype=torch.bool), r"torch\.bool tensor"),
+        (torch.zeros(()), r"the shape \(\); supported"),
+        (torch.zeros(1, 2, 3, 4), r"the shape \(1, 2, 3, 4\)"),
+        (torch.zeros(3, 0), r"the shape \(3, 0\).*not empty"),
+    ],
+)
+def test_unsupported_samples_are_refused(sample: Any, said: str) -> None:
+    with pytest.raises(SourceError, match=rf"source\[0\] .*{said}"):
+        inspect(Listed([(sample, 0)]))
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (1.0, r"the label 1\.0 \(float\)"),
+        (torch.tensor(1.0), r"the label 1\.0 \(Tensor\)"),
+        (np.float32(1), r"the label 1\.0 \(float32\)"),
+        (-1, "the label -1"),
+        (torch.tensor(-2), "the label -2"),
+        ("cat", r"the label 'cat' \(str\)"),
+        (None, "the label None"),
+        ([0, 1], r"the label \[0, 1\] \(list\)"),
+        (torch.tensor([0, 1, 0]), r"a label of shape \(3,\)"),
+        (torch.tensor([1]), r"a label of shape \(1,\)"),
+        (np.array([0.2, 0.8]), r"a label of shape \(2,\)"),
+        (2**63, "the label 9223372036854775808"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(label: Any, said: str) -> None:
+    remedy = r"Supported labels are single non-negative integers.*target_transform"
+    with pytest.raises(SourceError, match=rf"source\[0\] has {said}.*{remedy}"):
+        inspect(Listed([(torch.zeros(3), label)]))
+    # a later one is found while reading, by its index
+    late = listed(floats(9), [0, 1, 2, 3, label, 1, 2, 3, 0])
+    assert "source[4] has" in message(late)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.tensor([0, 1, -5, 2]), r"source\[2\] has the label -5"),
+        (torch.rand(4), r"source\[0\] has the label 0\.\d+"),
+        (torch.zeros(4, 3, dtype=torch.int64), r"source\[0\] has a label of shape \(3,\)"),
+    ],
+)
+def test_labels_of_tensor_datasets_are_checked_too(labels: Tensor, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        contents(inspect(TensorDataset(floats(4), labels)))
+
+
+def test_samples_of_another_shape_or_kind_are_named() -> None:
+    ragged = [torch.zeros(3, 4, 4)] * 7 + [torch.zeros(3, 5, 4)] + [torch.zeros(3, 4, 4)]
+    said = message(listed(ragged))
+    assert said.startswith(
+        "source[7] is tensor:float32 (3, 5, 4), but source[0] is tensor:float32 (3, 4, 4)."
+    )
+    assert "transforms.Resize((H, W)), or --image-size N" in said
+    modes = [picture("RGB")] * 5 + [picture("L")] + [picture("RGB")]
+    said = message(listed(modes))
+    assert said.startswith("source[5] is pil:L (1, 5, 6), but source[0] is pil:RGB (3, 5, 6).")
+    assert "convert('RGB')" in said
+
+
+def test_a_last_sample_of_another_shape_is_found_at_once() -> None:
+    with pytest.raises(SourceError, match=r"source\[2\] is pil:RGB \(3, 5, 8\)"):
+        inspect(listed([picture(), picture(), picture(size=(8, 5))]))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_named(bad: float) -> None:
+    samples = floats(300)
+    samples[270, 0, 1, 2] = bad
+    for dataset in (TensorDataset(samples, torch.zeros(300, dtype=torch.int64)), listed(samples)):
+        assert message(dataset).startswith("source[270] holds NaN or infinite values. Remove or repair")
+    samples[0] = bad
+    assert message(listed(samples)).startswith("source[0] holds NaN")
+
+
+def test_a_sample_that_cannot_be_read_is_named() -> None:
+    items = [(sample, 0) for sample in floats(7)]
+    items[5] = OSError("broken file")  # type: ignore[call-overload]
+    assert message(Listed(items)) == "source[5] cannot be read: OSError: broken file"
+
+
+def test_items_that_are_no_pair_later_are_named() -> None:
+    items = [(sample, 0) for sample in floats(7)]
+    items[5] = floats(1)  # type: ignore[call-overload]
+    assert message(Listed(items)).startswith("source[5] is a Tensor of 1, not a pair")
+
+
+class Noisy(Listed):
+    """Adds noise of a global generator to some samples, as a random transform does."""
+
+    def __init__(self, items: list[Any], library: str) -> None:
+        super().__init__(items)
+        self.library = library
+
+    def __getitem__(self, index: int) -> Any:
+        sample, label = super().__getitem__(index)
+        draw = {"torch": lambda: float(torch.rand(())), "numpy": np.random.rand, "random": random.random}
+        return sample + draw[self.library](), label
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "random"])
+def test_sources_that_differ_at_every_read_are_refused_with_both_remedies(library: str) -> None:
+    with pytest.raises(SourceError, match="another sample 0 at every read") as error:
+        inspect(Noisy([(sample, 0) for sample in floats(4)], library))
+    assert "CondensedDataset(..., transform=...)" in str(error.value)
+    assert "TensorDataset" in str(error.value)
