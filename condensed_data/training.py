@@ -135,12 +135,22 @@ def _check(training: Training, argument: str, fine: bool, rule: str) -> None:
 
 
 def standard(augment: bool = True) -> Training:
-    """The evaluation that everyone cites: 1000 epochs with DSA augmentation, or 300 without any."""
+    """The evaluation that everyone cites: 1000 epochs with DSA augmentation, or 300 without any.
+
+    DC on Fashion-MNIST is published without augmentation; DSA, DM and later methods with it. The choice matters
+    for a baseline: 10 random Fashion-MNIST samples per class gave 73.7 % without (6 subsets; published: 73.8 %)
+    and about 76.7 % with augmentation (2 subsets, 4000 test images).
+    """
     return Training() if augment else Training(epochs=300, augment=Identity())
 
 
 def quick() -> Training:
-    """For small machines: the standard protocol with fewer epochs at a higher learning rate."""
+    """For small machines: the standard protocol with 300 epochs instead of 1000.
+
+    Measured with random Fashion-MNIST samples, a ConvNet in bf16 and 4000 test images: 0.1 points above
+    standard at 1 sample per class (4 networks each) and 0.7 points below at 10 (2 networks each), which is within
+    the noise of so few networks at 1, in a third of the time at 10. A learning rate of 0.02 did not do better.
+    """
     return replace(standard(), name="quick", epochs=300)
 
 
