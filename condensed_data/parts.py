@@ -246,12 +246,19 @@ class Synthetic(Spec, ABC):
 
 @dataclass(frozen=True)
 class Draw:
-    """Which real samples meet which synthetic ones in one step; see `Batch` for the blocks."""
+    """Which real samples meet which synthetic ones in one step; see `Batch` for the blocks.
+
+    Attributes:
+        real, synthetic: indices; real_sizes, synthetic_sizes: of their blocks.
+        steps: numbers of the synthetic blocks where these are training steps, to name their augmentations; the
+            real side is then not augmented. None where the blocks are groups.
+    """
 
     real: Tensor
     real_sizes: tuple[int, ...]
     synthetic: Tensor
     synthetic_sizes: tuple[int, ...]
+    steps: tuple[int, ...] | None = None
 
 
 class Drawer(State):

@@ -95,14 +95,16 @@ class Run:
             rows = real[draw.real]
         else:
             draw, rows = self._ahead.take(term.sampler, groups)
-        applied = term.augment.draw(self.context.streams, self.sweep, groups, real.sample_shape)
+        blocks = groups if draw.steps is None else draw.steps
+        applied = term.augment.draw(self.context.streams, self.sweep, blocks, real.sample_shape)
         labels = real.labels[draw.real].to(self.context.device, non_blocking=True)
-        sides = (
-            Batch(rows.to(self.context.device, non_blocking=True), labels, draw.real_sizes),
-            Batch(synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes),
+        first = Batch(rows.to(self.context.device, non_blocking=True), labels, draw.real_sizes)
+        second = Batch(
+            synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes
         )
-        first, second = (replace(side, x=applied(side)) for side in sides)
-        return Pair(first, second, synthesis.step_sizes, self.sweep)
+        if draw.steps is None:
+            first = replace(first, x=applied(first))
+        return Pair(first, replace(second, x=applied(second)), synthesis.step_sizes, self.sweep)
 
     def _descend(self, groups: Sequence[int]) -> Tensor:
         """One optimiser step on the summed loss of these groups; its detached loss."""
