@@ -53,10 +53,14 @@ def test_a_standardised_source_keeps_its_values(shape: tuple[int, ...]) -> None:
     assert torch.equal(source[torch.arange(3000)], samples)
 
 
-def test_one_channel_that_is_not_standardised_changes_all() -> None:
+@pytest.mark.parametrize(("factor", "shift"), [(0.5, 0.0), (1.0, 0.3)])
+def test_one_channel_that_is_not_standardised_changes_all(factor: float, shift: float) -> None:
     samples = drawn(3000, (2, 4, 4))
-    samples[:, 1] = samples[:, 1] * 0.5 + 0.3
-    assert float(real(samples).space.std[1]) == pytest.approx(0.5, abs=0.02)
+    samples[:, 1] = samples[:, 1] * factor + shift
+    space = real(samples).space
+    assert float(space.std[1]) == pytest.approx(factor, rel=0.02)
+    assert float(space.mean[1]) == pytest.approx(shift, abs=0.02)
+    assert float(space.std[0]) != 1
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e5])
