@@ -1,3 +1,13 @@
 """What is made small: one family of losses a file."""
 
+from condensed_data.objectives.classification import CrossEntropy as CrossEntropy
 from condensed_data.objectives.distribution import Distribution as Distribution
+from condensed_data.objectives.gradient import Gradient as Gradient
+from condensed_data.objectives.layers import Discrimination as Discrimination
+from condensed_data.objectives.layers import LayerAlignment as LayerAlignment
+from condensed_data.objectives.relations import Centralisation as Centralisation
+from condensed_data.objectives.relations import CharacteristicFunction as CharacteristicFunction
+from condensed_data.objectives.relations import Covariance as Covariance
+from condensed_data.objectives.relations import KernelMMD as KernelMMD
+from condensed_data.objectives.trajectory import Trajectory as Trajectory
+from condensed_data.objectives.unrolled import Unrolled as Unrolled

@@ -1,0 +1,163 @@
+"""Cross-entropy of the synthetic side equals loops; every objective works inside a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import oracles_objectives as oracles
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles_objectives import lent, pair
+from sources import real
+from torch import Tensor
+
+from condensed_data.augment import Identity
+from condensed_data.networks import ConvNet
+from condensed_data.objectives import (
+    Centralisation,
+    CharacteristicFunction,
+    Covariance,
+    CrossEntropy,
+    Discrimination,
+    Gradient,
+    KernelMMD,
+    LayerAlignment,
+)
+from condensed_data.parts import Context, Lender, Objective, Pool
+from condensed_data.pools import Fresh
+from condensed_data.recipe import Optimizer, Recipe, Term
+from condensed_data.run import Run
+from condensed_data.samplers import ByGroup
+from condensed_data.spec import from_json, to_json
+from condensed_data.storage import checkpoint
+from condensed_data.streams import Streams
+from condensed_data.synthetic import Pixels
+
+NET = ConvNet(width=4, depth=1)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_equals_the_loops(soft: bool) -> None:
+    net, both = lent(NET), pair()
+    labels = F.one_hot(both.synthetic.y, 3).double()
+    if soft:
+        labels = labels * 0.7 + 0.1
+        both = replace(both, synthetic=replace(both.synthetic, y=labels.float()))
+    logits, start, total = net.logits(both.synthetic.x), 0, 0.0
+    for size in both.synthetic.sizes:
+        rows = range(start, start + size)
+        total += sum(float(oracles.log_loss(logits[i], labels[i])) for i in rows) / size
+        start += size
+    assert float(CrossEntropy()(net, both)) == pytest.approx(total, rel=1e-6 if soft else 1e-10)
+
+
+def test_the_accuracy_scales_in_percent() -> None:
+    net, both = lent(NET), pair()
+    plain = CrossEntropy()(net, both)
+    torch.testing.assert_close(CrossEntropy(True)(replace(net, accuracy=0.62), both), 62 * plain)
+    assert float(CrossEntropy(True)(replace(net, accuracy=0.0), both)) == 0
+    with pytest.raises(
+        ValueError, match=r"scale_by_accuracy=True\) with this pool.*or scale_by_accuracy=False"
+    ):
+        CrossEntropy(True)(net, both)
+
+
+def test_differentiable_in_samples_and_labels() -> None:
+    net, both = lent(ConvNet(width=3, depth=1, activation="sigmoid"), (1, 4, 4)), pair((1, 4, 4))
+    scores = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def loss(x: Tensor, labels: Tensor) -> Tensor:
+        return CrossEntropy()(net, replace(both, synthetic=replace(both.synthetic, x=x, y=labels.softmax(1))))
+
+    assert torch.autograd.gradcheck(
+        loss, (both.synthetic.x.clone().requires_grad_(), scores.requires_grad_())
+    )
+
+
+OBJECTIVES: list[Objective] = [
+    CrossEntropy(),
+    Gradient(),
+    Gradient("l1", "conv"),
+    Gradient("cosine", "all"),
+    LayerAlignment(),
+    Discrimination(),
+    Covariance(),
+    Centralisation(),
+    KernelMMD(),
+    CharacteristicFunction(32),
+]
+
+
+def run(objective: Objective, step: str = "sweep", shape: tuple[int, ...] = (1, 8, 8), ipc: int = 2) -> Run:
+    """A run over three classes of ten samples."""
+    labels = torch.arange(30) % 3
+    samples = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1)) + labels.view(
+        -1, *[1] * len(shape)
+    )
+    recipe = Recipe(
+        name="test",
+        synthetic=Pixels(),
+        terms=(Term(objective, Fresh(ConvNet(8, 1)), ByGroup(6), Identity()),),
+        optimizer=Optimizer(lr=0.1),
+        sweeps=4,
+        ipc=ipc,
+        step=step,
+    )
+    return Run(recipe, Context(real(samples, labels), ipc, Streams(0), torch.device("cpu")))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(
+    objective: Objective, tmp_path: Path
+) -> None:
+    for step in ("sweep", "class") if objective.separable else ("sweep",):
+        whole = run(objective, step)
+        before = whole.synthesis.decode(torch.arange(6)).detach().clone()
+        losses = [whole.step() for _ in range(2)]
+        checkpoint.write(tmp_path / step, whole.state_dict(), {})
+        resumed = run(objective, step)
+        resumed.load_state_dict(checkpoint.read(tmp_path / step, {}))
+        losses += [whole.step() for _ in range(2)]
+        assert torch.equal(losses[2], resumed.step())
+        assert torch.equal(losses[3], resumed.step())
+        images = whole.synthesis.decode(torch.arange(6)).detach()
+        assert torch.equal(images, resumed.synthesis.decode(torch.arange(6)))
+        assert bool(torch.isfinite(torch.stack(losses)).all())
+        assert bool(((images - before).flatten(1).abs().sum(1) > 0).all())
+
+
+def test_signals_too() -> None:
+    for objective in OBJECTIVES:
+        assert bool(torch.isfinite(run(objective, shape=(2, 12)).step()))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_a_stored_objective_is_rebuilt(objective: Objective) -> None:
+    assert from_json(to_json(objective)) == objective
+
+
+@dataclass(frozen=True)
+class _Slow(Pool):
+    """Must not be started."""
+
+    def start(self, context: Context) -> Lender:
+        raise AssertionError("networks were trained before the sizes were checked")
+
+
+@pytest.mark.parametrize(
+    ("objective", "step", "ipc", "message"),
+    [
+        (Covariance(), "sweep", 1, "Covariance needs at least two synthetic samples"),
+        (Centralisation(), "class", 1, "Centralisation.* needs at least two synthetic samples"),
+        (Discrimination(), "class", 2, "Discrimination tells classes apart"),
+    ],
+)
+def test_what_cannot_work_is_said_before_networks_train(
+    objective: Objective, step: str, ipc: int, message: str
+) -> None:
+    good = run(Gradient(), step, ipc=ipc)
+    slow = Term(objective, _Slow(), ByGroup(6), Identity())
+    with pytest.raises(ValueError, match=message):
+        Run(replace(good.recipe, terms=(replace(slow, objective=Gradient()), slow)), good.context)
