@@ -19,8 +19,11 @@ def make(which, shape, classes=10, seed=0):
 
 
 def test_default_networks():
-    assert networks.default_network((3, 9, 9)) == ConvNet()
-    assert networks.default_network((3, 9)) == ConvNet1d()
+    sides = {3: 1, 8: 2, 15: 2, 16: 3, 28: 3, 32: 3, 64: 4, 128: 5}
+    for side, depth in sides.items():
+        assert networks.default_network((3, side, 2 * side)) == ConvNet(depth=depth)
+    assert networks.default_network((3, 9)) == ConvNet1d(depth=2)
+    assert networks.default_network((3, 900)) == ConvNet1d()
     assert networks.default_network((9,)) == MLP()
     with pytest.raises(ValueError, match=r"no default network for samples of shape \(1, 2, 3, 4\).*mlp"):
         networks.default_network((1, 2, 3, 4))

@@ -11,6 +11,7 @@ Letters: K classes, C channels, H, W, L height, width and length, D features.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -145,18 +146,26 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def default_name(sample_shape: tuple[int, ...]) -> str:
-    """The usual network for samples of this shape: "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
+    """The usual network for samples of this shape: a "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
+
+    A ConvNet has three blocks up to 32 pixels and one more with each doubling, as published (four at 64, five at
+    128), and fewer where the last map would be smaller than 2x2: normalising a single pixel leaves nothing of it.
 
     Raises:
         ValueError: for samples of more than three dimensions, or none.
     """
-    usual = {1: "mlp", 2: "convnet1d", 3: "convnet"}
-    if len(sample_shape) not in usual:
+    if len(sample_shape) == 1:
+        return "mlp"
+    if len(sample_shape) not in (2, 3):
         raise ValueError(
             f"There is no default network for samples of shape {tuple(sample_shape)}, only for vectors (D,), "
             'signals (C, L) and images (C, H, W). Name one: "mlp", or a callable.'
         )
-    return usual[len(sample_shape)]
+    family, side = "convnet" if len(sample_shape) == 3 else "convnet1d", min(sample_shape[1:])
+    deepest = max(1, int(math.log2(max(side, 2) / 2)))
+    published = max(3, round(math.log2(side / 4))) if family == "convnet" else 3
+    depth = min(deepest, published)
+    return family if depth == 3 else f"{family}-d{depth}"
 
 
 def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
