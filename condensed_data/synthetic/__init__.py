@@ -2,3 +2,4 @@
 
 from condensed_data.synthetic.multi_formation import MultiFormation as MultiFormation
 from condensed_data.synthetic.pixels import Pixels as Pixels
+from condensed_data.synthetic.step_sizes import WithSteps as WithSteps
