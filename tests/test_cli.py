@@ -140,7 +140,6 @@ def test_bad_options_are_told_before_the_work(
         ("cli_sources:many_shapes", "--image-size N"),
         ("cli_sources:with_nan", "source[1] holds NaN"),
         ("cli_sources:stream", "has no samples by index"),
-        ("cli_sources:four_pixels", "4"),
         ("cli_sources:other_test_shape", "the test split (1, 8, 6)"),
     ],
 )
@@ -167,3 +166,11 @@ def test_an_unwritable_log_is_told_before_the_work(
     assert "Cannot write a log" in fails(
         capsys, "build", "cli_sources:tiny", *SMALL, "--log", tmp_path / "file" / "log.csv"
     )
+
+
+def test_an_image_too_small_for_the_network_is_told_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = ("--set", "network=convnet", *FEW)
+    message = fails(capsys, "build", "cli_sources:four_pixels", *few, "--out", tmp_path / "out")
+    assert "needs images of at least 8x8; got 4x4" in message
