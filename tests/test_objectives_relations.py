@@ -32,6 +32,7 @@ Rows = list[list[float]]
 OBJECTIVES: list[Objective] = [
     Covariance(),
     Centralisation(),
+    Centralisation(alpha=20.0),  # steep: here the gradient through the centre matters
     Centralisation(form="simplified"),
     KernelMMD(),
     KernelMMD("polynomial"),
