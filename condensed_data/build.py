@@ -134,7 +134,9 @@ class Build:
         if found is not None:
             return Outcome.of(found)
         # Runs that differ in their number of sweeps alone share a checkpoint: a longer one goes on from it.
-        lineage = key_of(content | {"recipe": {**content["recipe"], "sweeps": None}, "long": _is_long(recipe)})
+        lineage = key_of(
+            content | {"recipe": {**content["recipe"], "sweeps": None}, "long": _is_long(recipe)}
+        )
         with ExitStack() as held:
             try:
                 waited = held.enter_context(cache.building(lineage))
@@ -197,7 +199,9 @@ class Build:
                 self.device,
                 self.precision,
                 compiles=_is_long(recipe),
-                trained=None if self.cache is None else TrainedNetworks(self.cache.root / "networks", fingerprint),
+                trained=None
+                if self.cache is None
+                else TrainedNetworks(self.cache.root / "networks", fingerprint),
             ),
         )
         history = History()

@@ -29,7 +29,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """ "fp32" or "bf16": "auto" takes bf16 where the device multiplies it faster than fp32.
+    """Choose "fp32" or "bf16": "auto" takes bf16 where the device multiplies it faster than fp32.
 
     Raises:
         ValueError: for an unknown precision.

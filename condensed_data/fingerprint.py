@@ -167,6 +167,6 @@ class _Walker:
         elif isinstance(value, torch.Generator):
             self.visit(value.get_state())
         elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType | io.IOBase):
-            self.visit({name: item for name, item in sorted(vars(value).items())})
+            self.visit(dict(sorted(vars(value).items())))
         else:
             raise _OpaqueError

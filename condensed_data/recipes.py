@@ -44,7 +44,9 @@ def dm(
     return Recipe(
         name="dm",
         synthetic=Pixels(init or coresets.Random()),
-        terms=(Term(Distribution(), Fresh(network or UsualNetwork()), ByGroup(batch), Siamese(PublishedOps())),),
+        terms=(
+            Term(Distribution(), Fresh(network or UsualNetwork()), ByGroup(batch), Siamese(PublishedOps())),
+        ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         sweeps=PublishedSweeps() if sweeps is None else sweeps,
         ipc=ipc,

@@ -57,7 +57,7 @@ class Record:
 
     @property
     def value_space(self) -> str:
-        """ "unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
+        """It is "unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
         return "unit" if self.kind.is_pil else "uint8" if self.kind.eight_bit else "source"
 
     def to_manifest(self) -> dict[str, Any]:

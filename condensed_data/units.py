@@ -17,7 +17,7 @@ def readable(size: float) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """ "1.5 GB" -> 1500000000; a bare number is bytes.
+    """From "1.5 GB" to 1500000000; a bare number is bytes.
 
     Raises:
         ValueError: for anything else.

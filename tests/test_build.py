@@ -46,7 +46,12 @@ class Counter(Callback):
 @pytest.fixture
 def make(tiny_images: TensorDataset, tmp_path: Path) -> Make:
     def build(recipe: Any = None, source: Any = tiny_images, **options: Any) -> CondensedDataset:
-        chosen = {"cache": tmp_path / "cache", "progress": False, "device": "cpu", "precision": "fp32"} | options
+        chosen = {
+            "cache": tmp_path / "cache",
+            "progress": False,
+            "device": "cpu",
+            "precision": "fp32",
+        } | options
         return CondensedDataset(source, small() if recipe is None else recipe, **chosen)
 
     return build

@@ -27,7 +27,9 @@ PIXELS = torch.randint(0, 256, (90, 3, 5, 4), generator=torch.Generator().manual
 NORMALISED = (PIXELS / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.3
 
 
-@pytest.mark.parametrize("samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALISED, draw(90, 7), draw(90, 2, 30)])
+@pytest.mark.parametrize(
+    "samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALISED, draw(90, 7), draw(90, 2, 30)]
+)
 @pytest.mark.parametrize("limit", [None, 10])
 def test_gives_back_the_bits(samples: Tensor, limit: int | None, tmp_path: Path) -> None:
     store = filled(samples, 13, limit=limit, folder=tmp_path)

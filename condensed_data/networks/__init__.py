@@ -12,7 +12,15 @@ are torch's defaults, as in the reference code. `embed_of` and `maps_of` find th
 from condensed_data.networks.layers import Chain
 from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.probing import Probe, couples_samples, embed_of, maps_of, probe
-from condensed_data.networks.registry import NetworkFunction, Timm, build, default_name, default_network, names, network
+from condensed_data.networks.registry import (
+    NetworkFunction,
+    Timm,
+    build,
+    default_name,
+    default_network,
+    names,
+    network,
+)
 from condensed_data.networks.resnet import ResNet18
 
 __all__ = [

@@ -20,7 +20,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cache:
-    """Args:
-    root: folder of the cache; made when something is stored.
-    max_bytes: after every build, the least recently used entries go until the rest fits; None for no limit.
+    """A cache in a folder.
+
+    Args:
+        root: folder of the cache; made when something is stored.
+        max_bytes: after every build, the least recently used entries go until the rest fits; None for no limit.
     """
 
     root: Path
@@ -197,10 +199,8 @@ class Cache:
         return aside
 
     def _touch(self, path: Path) -> None:
-        try:
+        with suppress(OSError):  # a read-only cache still serves; it only forgets the order of use
             os.utime(path)
-        except OSError:
-            pass  # a read-only cache still serves; it only forgets the order of use
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.verbs.common import compute_options, computing, count, loading, size, source_options, whole
+from condensed_data.verbs.common import (
+    compute_options,
+    computing,
+    count,
+    loading,
+    size,
+    source_options,
+    whole,
+)
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset, Recipe

@@ -32,7 +32,9 @@ def _list(cache: Cache, key: str | None) -> None:
     for entry in entries:
         print(f"{entry.key[:12]}  {readable(entry.size):>8}  {_age(entry):>8}  {entry.title}")
     total = readable(sum(entry.size for entry in entries))
-    print(f"{len(entries)} sets, {total}, in {cache.root}; {readable(cache.scratch_bytes)} of checkpoints and memos")
+    print(
+        f"{len(entries)} sets, {total}, in {cache.root}; {readable(cache.scratch_bytes)} of checkpoints and memos"
+    )
 
 
 def _show(cache: Cache, key: str | None) -> None:
@@ -51,7 +53,9 @@ def _clear(cache: Cache, key: str | None) -> None:
 def _found(cache: Cache, key: str | None) -> list[Entry]:
     found = [entry for entry in cache.entries() if key and entry.key.startswith(key)]
     if not found:
-        raise ValueError(f"KEY {key!r} is in no set of {cache.root}. `condensed-data cache list` shows the keys.")
+        raise ValueError(
+            f"KEY {key!r} is in no set of {cache.root}. `condensed-data cache list` shows the keys."
+        )
     return found
 
 

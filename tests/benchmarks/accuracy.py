@@ -23,7 +23,9 @@ from condensed_data import CondensedDataset, recipes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", required=True, metavar="RECIPE:IPC:SEEDS[:SWEEPS]")
@@ -32,12 +34,23 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    train, test = (FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False))
+    train, test = (
+        FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False)
+    )
     for text in arguments.set:
         recipe, ipc, seeds, *sweeps = text.split(":")
         for seed in range(int(seeds)):
-            row = {"recipe": recipe, "ipc": int(ipc), "seed": seed, "sweeps": int(sweeps[0]) if sweeps else None}
-            row |= {"networks": arguments.networks, "protocol": arguments.protocol, "precision": arguments.precision}
+            row = {
+                "recipe": recipe,
+                "ipc": int(ipc),
+                "seed": seed,
+                "sweeps": int(sweeps[0]) if sweeps else None,
+            }
+            row |= {
+                "networks": arguments.networks,
+                "protocol": arguments.protocol,
+                "precision": arguments.precision,
+            }
             if not _known(arguments.out, row):
                 _append(arguments.out, row | _measure(train, test, row, arguments.device))
     _print_table(arguments.out)
@@ -49,7 +62,9 @@ def _measure(train: Any, test: Any, row: dict[str, Any], device: str) -> dict[st
     computing = {"device": device, "precision": row["precision"], "progress": False}
     condensed = CondensedDataset(train, recipes.get(row["recipe"], **options), seed=row["seed"], **computing)
     built = time.perf_counter()
-    result = condensed.evaluate(test, runs=row["networks"], training=row["protocol"], seed=row["seed"], **computing)
+    result = condensed.evaluate(
+        test, runs=row["networks"], training=row["protocol"], seed=row["seed"], **computing
+    )
     return {
         "mean": result.mean,
         "std": result.std,

@@ -37,7 +37,9 @@ BATCH, IPC = 256, 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=10)
@@ -92,7 +94,9 @@ def _naive_sweep(run: Run) -> Callable[[], None]:
         loss = torch.zeros(())
         for label in range(real.num_classes):
             members = real.members[label]
-            chosen = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(number))[:BATCH]]
+            chosen = members[
+                torch.randperm(len(members), generator=torch.Generator().manual_seed(number))[:BATCH]
+            ]
             with torch.no_grad():
                 target = network.embed(augmented(real[chosen], label, number)).mean(0)
             mine = network.embed(augmented(images[run.synthesis.labels == label], label, number)).mean(0)
@@ -118,7 +122,9 @@ def _times(ours: Callable[[], object], repeats: int, naive: Callable[[], object]
 
 def _flops(run: Run) -> float:
     """Floating-point operations of a sweep: forward of the real side, forward and input gradient of the other."""
-    network = build(run.recipe.terms[0].pool.network, run.context.real.num_classes, run.context.real.sample_shape, 0)
+    network = build(
+        run.recipe.terms[0].pool.network, run.context.real.num_classes, run.context.real.sample_shape, 0
+    )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(run.context.real[torch.tensor([0])])
     rows = run.context.real.num_classes
