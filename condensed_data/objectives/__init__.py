@@ -9,3 +9,5 @@ from condensed_data.objectives.relations import Centralisation as Centralisation
 from condensed_data.objectives.relations import CharacteristicFunction as CharacteristicFunction
 from condensed_data.objectives.relations import Covariance as Covariance
 from condensed_data.objectives.relations import KernelMMD as KernelMMD
+from condensed_data.objectives.trajectory import Trajectory as Trajectory
+from condensed_data.objectives.unrolled import Unrolled as Unrolled
