@@ -39,7 +39,10 @@ from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of
 from condensed_data.storage.card import card
 from condensed_data.streams import Streams, untouched
+from condensed_data.synthetic import Pixels
 from condensed_data.trained import TrainedNetworks
+
+_PREFIX = "synthetic."  # of the tensors that are decoded
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,25 @@ class Outcome:
         labels: (N,) class index.
         record: what is known about it.
         recipe: resolved, or as stored where this version cannot rebuild it.
+        stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
+            so that the budget stays honest.
     """
 
     images: Tensor
     labels: Tensor
     record: Record
     recipe: Recipe | Mapping[str, Any] | None
+    stored: Mapping[str, Tensor] | None = None
 
     def write(self, directory: str | Path) -> None:
         """Write the artefact; see `storage.artefact.write`."""
-        tensors = {"images": self.images, "labels": self.labels}
-        artefact.write(directory, tensors, self.record.to_manifest(), card=card(self.record))
+        if self.stored is None:
+            tensors = {"images": self.images}
+        else:
+            tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
+        tensors["labels"] = self.labels
+        manifest = self.record.to_manifest()
+        artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
 
     @staticmethod
     def read(directory: str | Path) -> Outcome:
@@ -71,10 +82,15 @@ class Outcome:
     @staticmethod
     def of(stored: artefact.Artefact) -> Outcome:
         """From an artefact that was read."""
-        record = Record.from_manifest(stored.manifest)
-        return Outcome(
-            stored.tensors["images"].float(), stored.tensors["labels"], record, _rebuilt(record.recipe)
-        )
+        record, tensors = Record.from_manifest(stored.manifest), stored.tensors
+        labels, recipe = tensors["labels"], _rebuilt(record.recipe)
+        if "images" in tensors:
+            return Outcome(tensors["images"].float(), labels, record, recipe)
+        parts = {
+            name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
+        }
+        synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
+        return Outcome(record.space.restore(_decoded(synthesis)), labels, record, recipe, parts)
 
 
 @dataclass(frozen=True)
@@ -255,9 +271,15 @@ class Build:
             history=thin(list(zip(history.sweeps, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
-        with torch.no_grad():
-            samples = synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
-        return Outcome(real.space.restore(samples), synthesis.labels.cpu(), record, recipe)
+        images = real.space.restore(_decoded(synthesis))
+        stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
+        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored)
+
+
+def _decoded(synthesis: Synthesis) -> Tensor:
+    """All samples on the CPU, in the standardised space."""
+    with torch.no_grad():
+        return synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
 
 
 def _warn_cache(cache: Cache, error: OSError) -> None:

@@ -154,6 +154,5 @@ class PublishedSweeps(Rule):
     samples: int = 50_000
 
     def __call__(self, facts: Facts) -> int:
-        if facts.samples is None:
-            return self.published
-        return max(1, round(self.published * min(1.0, facts.samples / self.samples)))
+        share = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
+        return max(1, round(self.published * share))

@@ -95,7 +95,7 @@ def test_fields_show_what_set_reaches(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Known recipes: dm" in fails(capsys, "recipes", "magic")
+    assert "Known recipes: dc, dm" in fails(capsys, "recipes", "magic")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--ipc", "0"], "ipc=0 must be a positive whole number"),
         (["--ipc", "-1"], "ipc=-1 must be a positive whole number"),
         (["--sweeps", "-1"], "sweeps=-1 must be a whole number"),
-        (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: dm"),
+        (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: dc, dm"),
         (["--recipe", "random"], "sweeps=2: recipe random learns nothing"),
         (["--set", "lrr=1"], "Unknown field 'lrr'. Known fields: "),
         (["--set", "augment=Nothing()"], "Unknown part 'Nothing'"),

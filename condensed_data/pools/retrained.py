@@ -46,6 +46,21 @@ class OuterLoops(Rule):
 
 
 @dataclass(frozen=True)
+class NetworksOfSweeps(Rule):
+    """Sweeps of DC and DSA: 1,000 networks that live `OuterLoops` sweeps each; fewer networks for small sources.
+
+    The published sets have 50,000 samples and more; a smaller source gets proportionally fewer networks.
+    """
+
+    networks: int = 1000
+    samples: int = 50_000
+
+    def __call__(self, facts: Facts) -> int:
+        share = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
+        return max(1, round(self.networks * share)) * OuterLoops()(facts)
+
+
+@dataclass(frozen=True)
 class InnerEpochs(Rule):
     """Epochs on the synthetic samples between two sweeps in DC and DSA.
 

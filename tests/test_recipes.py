@@ -1,0 +1,218 @@
+"""The entry exam that every recipe passes: it runs, learns, repeats, resumes and survives saving.
+
+A new recipe adds one line to `EXAM`, a combination worth having as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.clusters import Clusters
+from condensed_data.networks import MLP, ConvNet, ConvNet1d
+from condensed_data.objectives import CrossEntropy, Distribution
+from condensed_data.parts import Context
+from condensed_data.pools import Queue, RetrainedOnReal
+from condensed_data.pretraining import Pretraining
+from condensed_data.real import Real
+from condensed_data.recipe import Recipe
+from condensed_data.run import Run
+from condensed_data.samplers import ByGroup
+from condensed_data.source import inspect
+from condensed_data.storage import checkpoint
+from condensed_data.streams import Streams
+from condensed_data.synthetic import MultiFormation, Pixels
+
+SWEEPS = 4
+NET = ConvNet(width=8, depth=2)
+
+
+def learned(name: str, **options: Any) -> Recipe:
+    return recipes.get(name, ipc=2, sweeps=SWEEPS, batch=8, network=NET, **options)
+
+
+def quickly(name: str) -> Recipe:
+    recipe = recipes.get(name, ipc=2)
+    if "features" in dict(_fields(recipe)):
+        return recipe.set(synthetic__init__features="raw")
+    return recipe.set(pretrain=Pretraining(epochs=1))
+
+
+def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
+    init = recipe.synthetic.init  # type: ignore[attr-defined]
+    return list(vars(init).items())
+
+
+def idc_like() -> Recipe:
+    """DSA's parts in IDC's arrangement: a network trained on real data, several formations, steps by class."""
+    base = learned("dsa")
+    term = replace(base.terms[0], pool=RetrainedOnReal(NET, period=2, samples=16))
+    return replace(base, terms=(term,), synthetic=MultiFormation(Pixels(clamp=True)), step="class")
+
+
+def idm_like() -> Recipe:
+    """Two terms that share a pool: distribution matching and accuracy-weighted cross-entropy."""
+    base = learned("dm")
+    term = replace(base.terms[0], pool=Queue(NET, interval=2, steps=1))
+    second = replace(term, objective=CrossEntropy(scale_by_accuracy=True), weight=0.5)
+    return replace(base, terms=(term, second), synthetic=MultiFormation())
+
+
+LEARNING = {
+    "dm": lambda: learned("dm"),
+    "dc": lambda: learned("dc").set(pool__epochs=2, pool__period=2),
+    "dsa": lambda: learned("dsa").set(pool__epochs=2, pool__period=2),
+    "dm with clusters": lambda: learned("dm", within=Clusters(3, features="raw")),
+    "dsa with clusters": lambda: learned("dsa", within=Clusters(3, features="raw")).set(
+        pool__epochs=2, pool__period=2
+    ),
+    "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
+    "idc-like": idc_like,
+    "idm-like": idm_like,
+}
+CHOOSING = {
+    name: lambda name=name: quickly(name) for name in ("herding", "k_center", "k_means", "forgetting")
+}
+CHOOSING["random"] = lambda: recipes.random(ipc=2)
+EXAM = LEARNING | CHOOSING
+
+
+@pytest.fixture(params=EXAM)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return EXAM[request.param]()
+
+
+@pytest.fixture(params=LEARNING)
+def learning(request: pytest.FixtureRequest) -> Recipe:
+    return LEARNING[request.param]()
+
+
+def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
+    chosen = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"} | options
+    return CondensedDataset(source, recipe, **chosen)
+
+
+def start(source: Any, recipe: Recipe, groups: Any = None) -> Run:
+    real = Real.read(inspect(source), groups, progress=False)
+    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
+    return Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu")))
+
+
+def everything(run: Run) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in run.synthesis.learned.items()}
+
+
+def test_every_recipe_is_examined() -> None:
+    assert set(recipes.names()) <= {make().name for make in EXAM.values()}
+
+
+def test_it_runs_and_repeats(recipe: Recipe, tiny_images: TensorDataset) -> None:
+    first, second = build(tiny_images, recipe), build(tiny_images, recipe)
+    assert torch.isfinite(first.images).all()
+    assert torch.equal(first.images, second.images)
+    assert set(first.targets) == {0, 1, 2}
+
+
+def test_another_seed_gives_another_set(learning: Recipe, tiny_images: TensorDataset) -> None:
+    assert not torch.equal(build(tiny_images, learning).images, build(tiny_images, learning, seed=1).images)
+
+
+def test_every_learned_tensor_moves(learning: Recipe, tiny_images: TensorDataset) -> None:
+    run = start(tiny_images, learning)
+    before = everything(run)
+    for _ in range(2):
+        run.step()
+    for name, tensor in everything(run).items():
+        assert not torch.equal(tensor, before[name]), name
+
+
+def test_it_resumes_to_the_same_bits(learning: Recipe, tiny_images: TensorDataset, tmp_path: Path) -> None:
+    whole = start(tiny_images, learning)
+    for _ in range(SWEEPS):
+        whole.step()
+    first, second = start(tiny_images, learning), start(tiny_images, learning)
+    for _ in range(SWEEPS // 2 + 1):
+        first.step()
+    checkpoint.write(tmp_path / "state", first.state_dict(), {})
+    second.load_state_dict(checkpoint.read(tmp_path / "state", {}))
+    while second.sweep < SWEEPS:
+        second.step()
+    for name, tensor in everything(whole).items():
+        assert torch.equal(tensor, everything(second)[name]), name
+
+
+def test_it_survives_saving(recipe: Recipe, tiny_images: TensorDataset, tmp_path: Path) -> None:
+    made = build(tiny_images, recipe)
+    made.save(tmp_path / "set")
+    loaded = CondensedDataset.load(tmp_path / "set")
+    assert torch.equal(made.images, loaded.images)
+    assert made.targets == loaded.targets
+    assert made.recipe == loaded.recipe
+
+
+def test_pieces_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: TensorDataset) -> None:
+    whole, cut = start(tiny_images, learning), start(tiny_images, learning)
+    cut.pieces = 3
+    whole.step()
+    cut.step()
+    for name, tensor in everything(whole).items():
+        torch.testing.assert_close(everything(cut)[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_groups(learning: Recipe, tiny_images: TensorDataset) -> None:
+    made = build(tiny_images, learning, groups=[index % 2 for index in range(len(tiny_images))])
+    assert torch.isfinite(made.images).all()
+
+
+SHAPES = {
+    "grey 28": ((1, 28, 28), NET),
+    "RGB 32": ((3, 32, 32), NET),
+    "odd RGB": ((3, 17, 13), NET),
+    "signals": ((2, 40), ConvNet1d(width=8, depth=2)),
+    "vectors": ((20,), MLP(width=16)),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["dm", "dc", "dsa"])
+def test_samples_of_any_shape(name: str, shape: str) -> None:
+    size, network = SHAPES[shape]
+    draw = torch.Generator().manual_seed(0)
+    source = TensorDataset(torch.randn(24, *size, generator=draw), torch.arange(24) % 3 * 5)
+    recipe = recipes.get(name, ipc=1, sweeps=2, batch=4, network=network)
+    made = build(source, recipe)
+    assert made.images.shape == (3, *size)
+    assert made.targets == [0, 5, 10]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dm", "dsa"])
+def test_it_beats_random_samples_on_digits(name: str) -> None:
+    from condensed_data.catalog import load
+
+    train, test = load("digits", "train"), load("digits", "test")
+    made = CondensedDataset(train, recipes.get(name, ipc=1, sweeps=100), progress=False)
+    chosen = [CondensedDataset(train, recipes.random(ipc=1), seed=seed, progress=False) for seed in range(3)]
+    scores = [one.evaluate(test, runs=1, training="quick", progress=False).mean for one in (made, *chosen)]
+    assert scores[0] > sum(scores[1:]) / 3 + 0.03
+
+
+def test_a_mean_needs_no_order(tiny_images: TensorDataset) -> None:
+    """Terms that share pool, sampler and augmentation see one network and one pair: weights simply add."""
+    base = learned("dm")
+    term = base.terms[0]
+    halves = tuple(replace(term, objective=Distribution(), weight=0.5) for _ in range(2))
+    assert term.sampler == ByGroup(8)
+    torch.testing.assert_close(
+        build(tiny_images, replace(base, terms=halves)).images,
+        build(tiny_images, base).images,
+        rtol=1e-4,
+        atol=1e-5,
+    )
