@@ -64,7 +64,7 @@ class TrainedNetworks:
             FloatingPointError: where training diverges.
         """
         jobs = [job_of(context, network, pretraining, index) for index in range(pretraining.networks)]
-        key = self._key(context, network, pretraining)
+        key = self.key(context, network, pretraining)
         if key is None or self.folder is None:
             return [found for _, found in self._train(jobs)]
         shelf = _Shelf(self.folder / key, jobs, self)
@@ -87,7 +87,7 @@ class TrainedNetworks:
             count(jobs[index].pretraining.epochs)
             yield index, result
 
-    def _key(self, context: Context, network: Any, pretraining: Pretraining) -> str | None:
+    def key(self, context: Context, network: Any, pretraining: Pretraining) -> str | None:
         """Names the networks of one family; None where the network has no canonical form."""
         try:
             forms = [specs.to_json(networks.network(network)), specs.to_json(pretraining.descent)]
@@ -143,7 +143,7 @@ class _Shelf(Sequence[TrainedNetwork]):
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _held(FileLock(self.folder / "lock"), self.folder):
+            with held(FileLock(self.folder / "lock"), self.folder):
                 for partial in self.folder.glob(".*"):
                     partial.unlink()  # of a process that was killed while it wrote
                 self._fill()
@@ -184,7 +184,8 @@ class _Shelf(Sequence[TrainedNetwork]):
 
 
 @contextmanager
-def _held(lock: FileLock, folder: Path) -> Iterator[None]:
+def held(lock: FileLock, folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of trained networks; whoever waits for another process is told so."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
