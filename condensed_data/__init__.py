@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     )
     from condensed_data.condense import DivergedError
     from condensed_data.dataset import CondensedDataset
-    from condensed_data.evaluate import Evaluation, Training
+    from condensed_data.evaluation.evaluate import Evaluation, Training
     from condensed_data.recipe import Optimizer, Recipe, Term
-    from condensed_data.sample import SourceError
+    from condensed_data.sources.sample import SourceError
     from condensed_data.spec import Named
     from condensed_data.storage.errors import (
         ArtefactError,
@@ -77,8 +77,8 @@ _HOMES = {
     "condense": ("DivergedError",),
     "recipe": ("Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
-    "evaluate": ("Evaluation", "Training"),
-    "sample": ("SourceError",),
+    "evaluation.evaluate": ("Evaluation", "Training"),
+    "sources.sample": ("SourceError",),
     "spec": ("Named",),
     "storage.errors": (
         "ArtefactError",

@@ -23,24 +23,24 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import spec as specs
 from condensed_data.callbacks import History, ProgressBar
+from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError, condense
 from condensed_data.device import choose_device, choose_precision
-from condensed_data.fingerprint import digest
 from condensed_data.keeper import Keeper
+from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
 from condensed_data.parts import Context, Synthesis
-from condensed_data.progress import Callback
-from condensed_data.real import Real
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
-from condensed_data.source import Source, inspect
+from condensed_data.sources.fingerprint import digest
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import Source, inspect
 from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of
 from condensed_data.storage.card import card
 from condensed_data.streams import Streams, untouched
 from condensed_data.synthetic import Pixels
-from condensed_data.trained import TrainedNetworks
 
 _PREFIX = "synthetic."  # of the tensors that are decoded
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensed_data.descent import check_count
-from condensed_data.features import Extractor, Looker, Trained, extractor
+from condensed_data.learning.descent import check_count
+from condensed_data.learning.features import Extractor, Looker, Trained, extractor
 from condensed_data.parts import Context
 from condensed_data.spec import Spec
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from condensed_data.callbacks.progress import Callback, Callbacks, Progress
 from condensed_data.parts import Synthesis
-from condensed_data.progress import Callback, Callbacks, Progress
 from condensed_data.run import Run
 from condensed_data.spec import concrete
 

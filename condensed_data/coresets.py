@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.clusters import representatives
-from condensed_data.features import Extractor, Looker, extractor
+from condensed_data.learning.features import Extractor, Looker, extractor
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context
 from condensed_data.pools.lending import UsualNetwork, check_network
-from condensed_data.pretraining import Pretraining
 from condensed_data.spec import Rule, Spec
-from condensed_data.trained import trained_networks
 
 Features = str | Extractor | Callable[[Tensor], Tensor]
 TIE = 1e-9  # relative difference below which two candidates are equal: sums round differently by position

@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 from condensed_data import networks, recipes
 from condensed_data import spec as specs
 from condensed_data.build import Build, Outcome, with_evaluation
+from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluate import Evaluation, Training, evaluate_tensors
-from condensed_data.progress import Callback
-from condensed_data.real import Real
+from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.recipe import Recipe
-from condensed_data.source import Source, SourceError, inspect
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import Source, SourceError, inspect
 from condensed_data.storage.cache import Cache, default_limit, default_root
 from condensed_data.streams import untouched
 
@@ -292,7 +292,7 @@ class CondensedDataset(Dataset[Any]):
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
-        from condensed_data import plots
+        from condensed_data.pictures import plots
 
         image = plots.grid(self.images, self.labels.tolist(), self.classes, value_range=self._value_range())
         if path is not None:
@@ -315,7 +315,7 @@ class CondensedDataset(Dataset[Any]):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from condensed_data import plots
+        from condensed_data.pictures import plots
 
         return plots.to_html(
             self.images, self.labels.tolist(), self.classes, repr(self), value_range=self._value_range()

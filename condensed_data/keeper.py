@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from condensed_data.progress import Callback, Progress
+from condensed_data.callbacks.progress import Callback, Progress
 from condensed_data.run import Run
 from condensed_data.storage import checkpoint
 

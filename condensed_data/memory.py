@@ -12,9 +12,9 @@ from math import prod
 
 import torch
 
-from condensed_data.computing import map_sizes
+from condensed_data.evaluation.computing import map_sizes
 from condensed_data.run import Run
-from condensed_data.store import available_memory
+from condensed_data.sources.store import available_memory
 from condensed_data.units import readable
 
 

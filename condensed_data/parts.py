@@ -33,8 +33,8 @@ from condensed_data.spec import Spec
 from condensed_data.streams import Streams
 
 if TYPE_CHECKING:
-    from condensed_data.real import Real
-    from condensed_data.trained import TrainedNetworks
+    from condensed_data.learning.trained import TrainedNetworks
+    from condensed_data.sources.real import Real
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from condensed_data import spec as specs
-from condensed_data.evaluate import Training
+from condensed_data.evaluation.evaluate import Training
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
 from condensed_data.spec import Facts, Rule, Spec
 

@@ -11,12 +11,12 @@ from typing import Any
 from condensed_data import coresets
 from condensed_data.augment import Identity, PublishedOps, Siamese
 from condensed_data.clusters import Within
-from condensed_data.descent import Descent
-from condensed_data.evaluate import standard
+from condensed_data.evaluation.evaluate import standard
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.pretraining import Pretraining
 from condensed_data.objectives import Distribution, Gradient
 from condensed_data.pools import Fresh, Retrained, UsualNetwork
 from condensed_data.pools.retrained import NetworksOfSweeps
-from condensed_data.pretraining import Pretraining
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.synthetic import Pixels

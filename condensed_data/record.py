@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from condensed_data import spec as specs
-from condensed_data.evaluate import Evaluation, Training
-from condensed_data.space import Kind, Space
+from condensed_data.evaluation.evaluate import Evaluation, Training
+from condensed_data.sources.space import Kind, Space
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from torchvision.datasets import FashionMNIST
 
-from condensed_data import CondensedDataset, JSONLLogger, plots, recipes
-from condensed_data.evaluate import quick
+from condensed_data import CondensedDataset, JSONLLogger, recipes
+from condensed_data.evaluation.evaluate import quick
+from condensed_data.pictures import plots
 
 
 def main() -> None:

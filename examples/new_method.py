@@ -17,11 +17,11 @@ import torch
 
 from condensed_data import CondensedDataset, Recipe, Term, recipes
 from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.catalog import Digits
-from condensed_data.evaluate import quick
+from condensed_data.evaluation.evaluate import quick
 from condensed_data.parts import Batch, Net, Objective, Pair
 from condensed_data.pools import Fresh
 from condensed_data.samplers import ByGroup
+from condensed_data.sources.catalog import Digits
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condensed_data.networks import ConvNet
 from condensed_data.parts import Context, Synthesis
-from condensed_data.real import Real
+from condensed_data.sources.real import Real
 from condensed_data.storage import checkpoint
 from condensed_data.streams import Streams
 

@@ -14,11 +14,11 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import recipes
 from condensed_data.build import condense_tensors
+from condensed_data.callbacks.progress import Callback, Progress
 from condensed_data.condense import DivergedError
 from condensed_data.dataset import CondensedDataset
 from condensed_data.networks import ConvNet
 from condensed_data.parts import Net, Objective, Pair
-from condensed_data.progress import Callback, Progress
 from condensed_data.recipe import Recipe, Term
 from condensed_data.spec import Named
 from condensed_data.storage import checkpoint

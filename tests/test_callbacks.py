@@ -8,8 +8,8 @@ import pytest
 from tqdm.auto import tqdm
 
 from condensed_data.callbacks import Callback, Callbacks, History, Progress, ProgressBar
-from condensed_data.evaluation import Evaluation
-from condensed_data.training import Training
+from condensed_data.evaluation.result import Evaluation
+from condensed_data.evaluation.training import Training
 
 SWEEP = Progress(
     sweep=1,

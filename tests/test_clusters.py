@@ -13,17 +13,18 @@ from pool_data import NETWORK, context, small_real
 from sources import real as real_of
 from torch import Tensor, nn
 
-from condensed_data import features, networks
+from condensed_data import networks
 from condensed_data.clusters import Clusters, Nearest, kmeans, representatives
 from condensed_data.coresets import Noise
-from condensed_data.descent import Descent
-from condensed_data.features import ImageNet, Looker, Raw, Trained, enlarged, pool
+from condensed_data.learning import features
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.features import ImageNet, Looker, Raw, Trained, enlarged, pool
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context, Drawer
-from condensed_data.pretraining import Pretraining
 from condensed_data.samplers import ByGroup
 from condensed_data.spec import Facts, assign, from_json, parse, resolve, to_json
 from condensed_data.synthetic import Pixels
-from condensed_data.trained import trained_networks
 
 ASKED = Pretraining(1, 1, Descent(0.05, 0.9, batch_size=16))
 SIZES = (12, 6, 3)  # of the clumps of every class

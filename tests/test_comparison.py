@@ -8,8 +8,10 @@ import cli_sources
 import pytest
 from cli_tools import NET, shorten
 
-from condensed_data import CondensedDataset, comparison, recipes, summary
-from condensed_data.evaluate import quick
+from condensed_data import CondensedDataset, recipes
+from condensed_data.evaluation import comparison
+from condensed_data.evaluation.evaluate import quick
+from condensed_data.verbs import summary
 
 
 @pytest.fixture(autouse=True)

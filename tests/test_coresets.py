@@ -23,13 +23,13 @@ from condensed_data.coresets import (
     herd,
     spread_out,
 )
-from condensed_data.descent import Descent
-from condensed_data.features import Trained
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.features import Trained
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.learning.trained import TrainedNetworks, trained_networks
 from condensed_data.networks import MLP
 from condensed_data.parts import Context
-from condensed_data.pretraining import Pretraining
 from condensed_data.spec import Facts, from_json, resolve, to_json
-from condensed_data.trained import TrainedNetworks, trained_networks
 
 ASKED = Pretraining(2, 1, Descent(0.05, 0.9, batch_size=16))
 FEATURES = Trained(NETWORK, ASKED)
@@ -196,7 +196,7 @@ def test_most_forgotten_samples() -> None:
 def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     where = context(trained=TrainedNetworks(tmp_path))
     Herding(FEATURES).samples(where, [1, 1, 1])
-    monkeypatch.setattr("condensed_data.trained.train", None)
+    monkeypatch.setattr("condensed_data.learning.trained.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])
     Forgetting(NETWORK, ASKED).samples(where, [1, 1, 1])
     assert len(list(tmp_path.iterdir())) == 1

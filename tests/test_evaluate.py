@@ -19,7 +19,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import networks
 from condensed_data.augment import Identity, Siamese
-from condensed_data.evaluate import (
+from condensed_data.evaluation.evaluate import (
     Evaluation,
     Training,
     accuracy,

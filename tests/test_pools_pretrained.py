@@ -11,14 +11,15 @@ import torch
 from pool_data import NETWORK, Stored, context, weights_of
 from torch import Tensor, nn
 
-from condensed_data import networks, trained
-from condensed_data.descent import Descent
+from condensed_data import networks
+from condensed_data.learning import trained
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.pretraining import Pretraining, initial
+from condensed_data.learning.trained import TrainedNetworks, trained_networks
 from condensed_data.networks import ConvNet
 from condensed_data.parts import Context, Lender
 from condensed_data.pools import Pretrained
-from condensed_data.pretraining import Pretraining, initial
 from condensed_data.spec import assign, from_json, to_json
-from condensed_data.trained import TrainedNetworks, trained_networks
 
 ASKED = Pretraining(epochs=2, networks=3, descent=Descent(0.05, 0.9, batch_size=16))
 SPEC = Pretrained(NETWORK, ASKED)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from condensed_data.augment import PublishedOps, Siamese
 from condensed_data.clusters import Clusters, Nearest
-from condensed_data.descent import Descent
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.pretraining import Pretraining
 from condensed_data.objectives import Distribution
 from condensed_data.parts import Pool
 from condensed_data.pools import Bilevel, Pretrained, Queue, Retrained, RetrainedOnReal
-from condensed_data.pretraining import Pretraining
 from condensed_data.recipe import Optimizer, Recipe, Term
 from condensed_data.run import Run
 from condensed_data.samplers import ByGroup

@@ -16,16 +16,16 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.clusters import Clusters
+from condensed_data.learning.pretraining import Pretraining
 from condensed_data.networks import MLP, ConvNet, ConvNet1d
 from condensed_data.objectives import CrossEntropy, Distribution
 from condensed_data.parts import Context
 from condensed_data.pools import Queue, RetrainedOnReal
-from condensed_data.pretraining import Pretraining
-from condensed_data.real import Real
 from condensed_data.recipe import Recipe
 from condensed_data.run import Run
 from condensed_data.samplers import ByGroup
-from condensed_data.source import inspect
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
 from condensed_data.storage import checkpoint
 from condensed_data.streams import Streams
 from condensed_data.synthetic import MultiFormation, Pixels
@@ -195,7 +195,7 @@ def test_samples_of_any_shape(name: str, shape: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dm", "dsa"])
 def test_it_beats_random_samples_on_digits(name: str) -> None:
-    from condensed_data.catalog import load
+    from condensed_data.sources.catalog import load
 
     train, test = load("digits", "train"), load("digits", "test")
     made = CondensedDataset(train, recipes.get(name, ipc=1, sweeps=100), progress=False)

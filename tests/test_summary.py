@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, Training, recipes, summary
-from condensed_data.comparison import Comparison, Row
+from condensed_data import CondensedDataset, Training, recipes
+from condensed_data.evaluation.comparison import Comparison, Row
+from condensed_data.verbs import summary
 
 COMPARISON = Comparison(
     condensed=Row("dm", (0.8, 0.9), 2.0, (0.7, 0.8)),

@@ -10,8 +10,8 @@ import torch
 
 from condensed_data import spec as specs
 from condensed_data.augment import Identity, Siamese
+from condensed_data.evaluation.training import Training, mix, protocol, quick, standard
 from condensed_data.streams import Streams
-from condensed_data.training import Training, mix, protocol, quick, standard
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import networks
-from condensed_data.computing import can_compile, compiled, embed
+from condensed_data.evaluation.computing import can_compile, compiled, embed
 from condensed_data.parts import Context, Net
 from condensed_data.spec import Facts, Rule
 

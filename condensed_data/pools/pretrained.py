@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from condensed_data.learning.pretraining import Pretraining, initial
+from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context, Lender, Net, Pool
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
-from condensed_data.pretraining import Pretraining, initial
 from condensed_data.spec import Rule
-from condensed_data.trained import trained_networks
 
 INTERPOLATIONS = (None, "dance")
 

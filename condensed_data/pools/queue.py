@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from condensed_data.descent import Descender, Descent, check_count, run_steps
+from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.pools.retrained import real_batches

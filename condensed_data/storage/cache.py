@@ -5,7 +5,7 @@
                                number of sweeps alone share it, so that a longer one goes on where one ended
     <root>/memos/<digest>      the fingerprint of a dataset that was read before
     <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
-    <root>/networks/           networks trained on real samples, see `trained.py`
+    <root>/networks/           networks trained on real samples, see `learning.trained`
 
 An entry appears by one rename, after every byte of it is on the disk; a build holds the lock of its key, so that
 several processes build one key once.

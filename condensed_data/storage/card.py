@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from condensed_data import spec as specs
-from condensed_data.evaluate import Evaluation
+from condensed_data.evaluation.evaluate import Evaluation
 from condensed_data.record import Record
 from condensed_data.storage import parquet
 

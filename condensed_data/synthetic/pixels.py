@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condensed_data.coresets import Init, Random
 from condensed_data.parts import Context, Synthesis, Synthetic
-from condensed_data.real import Real
+from condensed_data.sources.real import Real
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it; everything that can be found wrong beforehand is found before the work."""
-    from condensed_data import catalog, comparison, summary
+    from condensed_data.evaluation import comparison
+    from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
+    from condensed_data.verbs import summary
 
     recipe = _recipe(arguments)
     if arguments.out is not None:
@@ -131,7 +133,7 @@ def _loggers(path: str | None) -> list[Callback]:
 
 def _test_split(arguments: Namespace) -> tuple[Any, str]:
     """The source's test split, or None and the reason why nothing will be measured."""
-    from condensed_data import catalog
+    from condensed_data.sources import catalog
 
     if arguments.no_evaluate:
         return None, "Accuracy and training time were not measured (--no-evaluate)."

@@ -32,8 +32,9 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it; one line for each network."""
-    from condensed_data import CondensedDataset, catalog, networks
-    from condensed_data.evaluate import protocol
+    from condensed_data import CondensedDataset, networks
+    from condensed_data.evaluation.evaluate import protocol
+    from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
 
     training = None if arguments.protocol == "stored" else protocol(arguments.protocol)

@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _curves(condensed: CondensedDataset, path: Path) -> str:
-    from condensed_data import plots
+    from condensed_data.pictures import plots
 
     try:
         plots.curves(condensed.record.history, path)

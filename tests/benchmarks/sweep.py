@@ -28,9 +28,9 @@ from condensed_data import recipes
 from condensed_data.device import choose_precision
 from condensed_data.networks import build
 from condensed_data.parts import Batch, Context
-from condensed_data.real import Real
 from condensed_data.run import Run
-from condensed_data.source import inspect
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
 from condensed_data.streams import Streams
 
 BATCH, IPC = 256, 10

@@ -1,7 +1,7 @@
 """How networks learn between the steps of a condensation: SGD on mini-batches, one step at a time.
 
 `Descent` says how, `Descender` does it. The standard evaluation trains whole networks by its own protocol
-(`condensed_data.training`); here a network takes a few steps, is looked through, and goes on.
+(`condensed_data.evaluation.training`); here a network takes a few steps, is looked through, and goes on.
 
 Letters: B rows of a batch, K classes, n real samples.
 """
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.augment import Identity
-from condensed_data.computing import autocast, cache_rows, map_sizes, split_evenly
+from condensed_data.evaluation.computing import autocast, cache_rows, map_sizes, split_evenly
+from condensed_data.evaluation.training import Training, mix
 from condensed_data.parts import Augment, Batch
 from condensed_data.spec import Facts, Rule, Spec
 from condensed_data.streams import Streams, untouched
-from condensed_data.training import Training, mix
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.computing import autocast
+from condensed_data.evaluation.computing import autocast
+from condensed_data.learning.pretraining import Pretraining, initial
+from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context
 from condensed_data.pools.lending import UsualNetwork, check_network
-from condensed_data.pretraining import Pretraining, initial
 from condensed_data.spec import Rule, Spec
 from condensed_data.streams import untouched
-from condensed_data.trained import trained_networks
 
 Extract = Callable[[Tensor], Tensor]
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.space import PIL_CHANNELS, Kind
+from condensed_data.sources.space import PIL_CHANNELS, Kind
 
 _LABELS = (
     "Supported labels are single non-negative integers (int, NumPy integer or 0-d tensor). Map others "

@@ -22,10 +22,10 @@ from torch.utils.data import Subset, TensorDataset
 from condensed_data import networks, recipes
 from condensed_data.dataset import CondensedDataset
 from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
+from condensed_data.evaluation.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
 from condensed_data.record import Record
-from condensed_data.sample import SourceError
-from condensed_data.source import inspect, read
+from condensed_data.sources.sample import SourceError
+from condensed_data.sources.source import inspect, read
 from condensed_data.streams import Streams
 
 MOST_BYTES = 1 << 30  # of the samples of the whole set that are held to train on

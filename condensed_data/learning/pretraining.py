@@ -1,6 +1,6 @@
 """Training networks on the real samples before a run: what is asked for, the job, and what comes of it.
 
-`condensed_data.trained` keeps the results. Letters: n real samples, K classes, D features.
+`condensed_data.learning.trained` keeps the results. Letters: n real samples, K classes, D features.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.computing import autocast
-from condensed_data.descent import Descender, Descent, check_count, run_steps
+from condensed_data.evaluation.computing import autocast
+from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context
-from condensed_data.real import Real
+from condensed_data.sources.real import Real
 from condensed_data.spec import Spec
 from condensed_data.streams import Streams, untouched
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.computing import (
+from condensed_data.device import choose_device, choose_precision
+from condensed_data.evaluation.computing import (
     COMPILE_PAYS,
     LossFunction,
     batch_loss,
@@ -23,11 +24,10 @@ from condensed_data.computing import (
     map_sizes,
     split_evenly,
 )
-from condensed_data.device import choose_device, choose_precision
+from condensed_data.evaluation.training import Training, mix
 from condensed_data.parts import Batch
 from condensed_data.spec import Rule, Spec, paths
 from condensed_data.streams import Streams, untouched
-from condensed_data.training import Training, mix
 
 
 @dataclass(frozen=True)

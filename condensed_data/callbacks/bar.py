@@ -1,7 +1,4 @@
-"""Callbacks that show, collect or log a run: a bar, a history in memory, JSONL, CSV and TensorBoard.
-
-Own callbacks derive from `Callback`; `condensed_data.progress` says when its methods are called.
-"""
+"""Callbacks that show a run as a bar, and collect it in memory."""
 
 from __future__ import annotations
 
@@ -9,22 +6,10 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.loggers import CSVLogger, JSONLLogger, TensorBoardLogger
-from condensed_data.progress import Callback, Callbacks, Progress, Record, evaluation_record, sweep_record
+from condensed_data.callbacks.progress import Callback, Progress, Record, evaluation_record, sweep_record
 
 if TYPE_CHECKING:
-    from condensed_data.evaluate import Evaluation
-
-__all__ = [
-    "CSVLogger",
-    "Callback",
-    "Callbacks",
-    "History",
-    "JSONLLogger",
-    "Progress",
-    "ProgressBar",
-    "TensorBoardLogger",
-]
+    from condensed_data.evaluation.evaluate import Evaluation
 
 
 class ProgressBar(Callback):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from condensed_data.evaluate import Evaluation
+    from condensed_data.evaluation.evaluate import Evaluation
 
 Record = dict[str, Any]
 _OF_SWEEP = ("sweep", "recipe", "sweeps", "loss", "seconds", "sweeps_per_second")

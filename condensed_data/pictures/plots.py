@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from condensed_data.curves import curves
-from condensed_data.files import write_whole
-from condensed_data.tiles import painter
+from condensed_data.pictures.curves import curves
+from condensed_data.pictures.files import write_whole
+from condensed_data.pictures.tiles import painter
 
 __all__ = ["curves", "grid", "save", "to_html"]
 

@@ -16,11 +16,18 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.files import write_whole
-from condensed_data.progress import COLUMNS, Callback, Progress, Record, evaluation_record, sweep_record
+from condensed_data.callbacks.progress import (
+    COLUMNS,
+    Callback,
+    Progress,
+    Record,
+    evaluation_record,
+    sweep_record,
+)
+from condensed_data.pictures.files import write_whole
 
 if TYPE_CHECKING:
-    from condensed_data.evaluate import Evaluation
+    from condensed_data.evaluation.evaluate import Evaluation
 
 
 class _FileLogger(Callback, ABC):

@@ -31,9 +31,9 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data import spec as specs
-from condensed_data.fingerprint import raw
+from condensed_data.learning.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
 from condensed_data.parts import Context
-from condensed_data.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
+from condensed_data.sources.fingerprint import raw
 
 FORMAT = 1
 _WEIGHT = "weight."

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.space import Kind, Space
+from condensed_data.sources.space import Kind, Space
 
 FINGERPRINT_VERSION = "condensed-data/fingerprint/1"
 DECODED = 200  # samples that a digest decodes

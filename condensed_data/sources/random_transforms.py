@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
-from condensed_data.sample import SourceError
+from condensed_data.sources.sample import SourceError
 from condensed_data.streams import untouched
 
 # They move or mix pixels of one channel, whatever their values stand for.

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 from tqdm.auto import tqdm
 
-from condensed_data.fingerprint import Content
-from condensed_data.random_transforms import check_applies, without_random_transforms
-from condensed_data.sample import SourceError as SourceError
-from condensed_data.sample import check_label, fetch, kind_of, same_kind, to_tensor
-from condensed_data.space import Kind, Space
-from condensed_data.store import Store
+from condensed_data.sources.fingerprint import Content
+from condensed_data.sources.random_transforms import check_applies, without_random_transforms
+from condensed_data.sources.sample import SourceError as SourceError
+from condensed_data.sources.sample import check_label, fetch, kind_of, same_kind, to_tensor
+from condensed_data.sources.space import Kind, Space
+from condensed_data.sources.store import Store
 
 BATCH = 256
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data.source import Reading, Source, SourceError, read
-from condensed_data.space import Kind, Space
-from condensed_data.store import Store
+from condensed_data.sources.source import Reading, Source, SourceError, read
+from condensed_data.sources.space import Kind, Space
+from condensed_data.sources.store import Store
 
 
 @dataclass(frozen=True)

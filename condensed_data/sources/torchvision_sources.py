@@ -1,4 +1,4 @@
-"""torchvision's classification data sets by name, for `condensed_data.catalog`."""
+"""torchvision's classification data sets by name, for `condensed_data.sources.catalog`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from condensed_data.sample import SourceError
+from condensed_data.sources.sample import SourceError
 
 
 @dataclass(frozen=True)

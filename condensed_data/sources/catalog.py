@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condensed_data import torchvision_sources
-from condensed_data.sample import SourceError
+from condensed_data.sources import torchvision_sources
+from condensed_data.sources.sample import SourceError
 
 SPLITS = ("train", "test")
 _FORMS = ("imagefolder:PATH", "package.module:callable")

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import spec as specs
-from condensed_data.computing import accuracy, predict
-from condensed_data.evaluation import Evaluation
-from condensed_data.learner import Learner, check_samples, train
+from condensed_data.evaluation.computing import accuracy, predict
+from condensed_data.evaluation.learner import Learner, check_samples, train
+from condensed_data.evaluation.result import Evaluation
+from condensed_data.evaluation.training import Training, protocol, quick, standard
 from condensed_data.spec import Facts, Named, Spec
 from condensed_data.streams import Streams
-from condensed_data.training import Training, protocol, quick, standard
 
 __all__ = [
     "Evaluation",

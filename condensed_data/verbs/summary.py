@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from condensed_data.comparison import Comparison, Row
 from condensed_data.dataset import CondensedDataset
+from condensed_data.evaluation.comparison import Comparison, Row
 
 
 def made(condensed: CondensedDataset, directory: Path | None, grid: Path | None, cached: bool = False) -> str:

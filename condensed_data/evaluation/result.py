@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condensed_data import spec as specs
-from condensed_data.training import Training
+from condensed_data.evaluation.training import Training
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How good a set is: protocols, the training of networks, and what was measured."""

@@ -1,0 +1,1 @@
+"""Networks that learn from real samples: a few steps between sweeps, or whole trainings that are kept."""

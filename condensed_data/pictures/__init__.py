@@ -1,0 +1,1 @@
+"""Grids, plots and curves, drawn with pillow; curves with matplotlib."""
