@@ -16,19 +16,19 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.augment import Identity, Siamese
-from condensed_data.descent import Descent
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.pretraining import Job, Pretraining, job_of
+from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.objectives import Trajectory
 from condensed_data.parts import Context
 from condensed_data.pools import Experts, trajectories
 from condensed_data.pools.trajectories import Trajectories, train_expert
-from condensed_data.pretraining import Job, Pretraining, job_of
 from condensed_data.recipe import Optimizer, Recipe, Term
 from condensed_data.run import Run
 from condensed_data.sequences import Sequence
 from condensed_data.spec import from_json, to_json
 from condensed_data.streams import Streams
 from condensed_data.synthetic import Pixels, WithSteps
-from condensed_data.trained import TrainedNetworks
 
 QUICK = Pretraining(epochs=4, networks=2, descent=Descent(0.05, batch_size=16))
 POOL = Experts(NETWORK, QUICK, ahead=2)

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.descent import Descent, check_count
+from condensed_data.learning.descent import Descent, check_count
+from condensed_data.learning.pretraining import Pretraining
 from condensed_data.parts import Context, Lender, Net, Pool
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.pools.trajectories import PRECISIONS, Trajectories
-from condensed_data.pretraining import Pretraining
 from condensed_data.spec import Rule
 
 _PUBLISHED = Pretraining(

@@ -4,7 +4,7 @@
     <folder>/<key>/<i>.safetensors    expert number i: for every parameter its values at the start and after each
                                       epoch, (E + 1, *shape)
 
-The key names everything that decides the bits, as in `condensed_data.trained`. A file appears by one rename and
+The key names everything that decides the bits, as in `learning.trained`. A file appears by one rename and
 carries the sha256 of its tensors. It is mapped, not read: a sweep takes two epochs of one expert.
 
 Letters: E epochs, P parameters of a network.
@@ -29,12 +29,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from condensed_data import networks
-from condensed_data.descent import Descender, run_steps
-from condensed_data.fingerprint import raw
+from condensed_data.learning.descent import Descender, run_steps
+from condensed_data.learning.pretraining import Job, Pretraining, job_of
+from condensed_data.learning.trained import TrainedNetworks, held
 from condensed_data.parts import Context
-from condensed_data.pretraining import Job, Pretraining, job_of
+from condensed_data.sources.fingerprint import raw
 from condensed_data.streams import Streams
-from condensed_data.trained import TrainedNetworks, held
 from condensed_data.units import readable
 
 # Training draws what layers draw (dropout) from torch's global state, which threads would share.

@@ -1,0 +1,197 @@
+"""Codes and decoders: what is decoded, what it costs, how it begins."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import pytest
+import torch
+from pool_data import context, small_real, through_a_file
+from torch import Tensor
+
+from condensed_data.augment import Identity
+from condensed_data.coresets import Random
+from condensed_data.networks import ConvNet, ConvNet1d
+from condensed_data.objectives import Distribution
+from condensed_data.parts import Synthesis
+from condensed_data.pools import Fresh
+from condensed_data.recipe import Optimizer, Recipe, Term
+from condensed_data.run import Run
+from condensed_data.samplers import ByGroup
+from condensed_data.spec import from_json, to_json
+from condensed_data.synthetic import Factorised, Hallucinator, LatentDecoder, MultiFormation
+from condensed_data.synthetic.decoders import Decoder
+
+SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11))
+SPECS = (
+    Factorised(Hallucinator(), decoders=2),
+    Factorised(LatentDecoder(channels=1, width=2), decoders=3, fit=3),
+)
+
+
+def everything(synthesis: Synthesis) -> Tensor:
+    return synthesis.decode(torch.arange(len(synthesis.labels)))
+
+
+def hallucinated(weights: Tensor, basis: Tensor, k: int) -> Tensor:
+    """(P,), (C, H, W) -> (C, H, W), pixel by pixel."""
+    channels, height, width = basis.shape
+    h, w, kernel = height - k + 1, width - k + 1, channels * channels * k * k
+    sizes = [channels * h * w, channels * h * w, kernel, channels, kernel, channels]
+    scale, shift, conv, conv_bias, back, back_bias = weights.double().split(sizes)
+    scale, shift = scale.view(channels, h, w), shift.view(channels, h, w)
+    conv, back = conv.view(channels, channels, k, k), back.view(channels, channels, k, k)
+    out = back_bias.view(-1, 1, 1).expand(channels, height, width).clone()
+    for i in range(h):
+        for j in range(w):
+            patch = basis[:, i : i + k, j : j + k].double()
+            for c in range(channels):
+                value = (conv[c] * patch).sum() + conv_bias[c]
+                out[:, i : i + k, j : j + k] += (value * scale[c, i, j] + shift[c, i, j]) * back[c]
+    return out
+
+
+@pytest.mark.parametrize(("shape", "kernel"), [((1, 5, 5), 3), ((3, 6, 4), 2)])
+def test_every_basis_goes_through_every_hallucinator(shape: tuple[int, ...], kernel: int) -> None:
+    spec = Factorised(Hallucinator(kernel), decoders=2, codes=1)
+    synthesis = spec.start(context(small_real(shape), ipc=9))
+    with torch.no_grad():
+        for tensor in synthesis.learned.values():
+            tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) / 3)
+    codes, decoders = (tensor.detach() for tensor in synthesis.learned.values())
+    decoded = everything(synthesis).detach()
+    assert decoded.shape == (6, *shape)
+    for n, sample in enumerate(decoded):
+        expected = hallucinated(decoders[n % 2], codes[n // 2], kernel)
+        torch.testing.assert_close(sample.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def size(decoder: Decoder, shape: tuple[int, ...]) -> int:
+    return sum(weight.numel() for weight in decoder.module(shape).parameters())
+
+
+def test_parameters_are_those_of_the_paper() -> None:
+    assert size(Hallucinator(), (1, 28, 28)) == 1372
+    assert size(Hallucinator(), (3, 32, 32)) == 5568
+    assert LatentDecoder(2, 16).code_shape((1, 28, 28)) == (2, 7, 7)
+    assert size(LatentDecoder(2, 16), (1, 28, 28)) == 2 * 16 * 16 + 16 + 16 * 16 + 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
+def test_the_budget_is_used_and_never_exceeded(spec: Factorised, shape: tuple[int, ...]) -> None:
+    for ipc in (5, 9):
+        synthesis = spec.start(context(small_real(shape), ipc=ipc))
+        code = prod(spec.decoder.code_shape(shape))
+        budget = ipc * 3 * prod(shape)
+        assert budget - 3 * code < synthesis.stored_floats <= budget
+        assert synthesis.stored_floats == sum(tensor.numel() for tensor in synthesis.learned.values())
+        assert len(synthesis.labels) == len(synthesis.learned["codes"]) * spec.decoders
+        assert synthesis.labels.tolist() == sorted(synthesis.labels.tolist())
+        assert len(everything(synthesis)) == len(synthesis.labels)
+
+
+def test_one_basis_beside_two_samples_a_class() -> None:
+    where = context(small_real((1, 28, 28), sizes=(3,) * 10), ipc=2)
+    synthesis = Factorised(Hallucinator(), decoders=5).start(where)
+    assert synthesis.stored_floats == 14_700
+    assert len(synthesis.labels) == 50
+
+
+def test_a_budget_that_is_too_small_says_what_is_not() -> None:
+    where = context(small_real((1, 8, 8)), ipc=1)
+    with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*Use ipc=4 or more"):
+        Factorised(Hallucinator(), decoders=5).start(where)
+    Factorised(Hallucinator(), decoders=5).start(context(ipc=4))
+    with pytest.raises(ValueError, match="4 codes a class"):
+        Factorised(Hallucinator(), decoders=2, codes=4).start(context(ipc=4))
+
+
+def test_groups_have_codes_of_their_own() -> None:
+    groups = [i % 2 for i in range(57)]
+    where = context(small_real(groups=groups), ipc=9)
+    synthesis = Factorised(Hallucinator(), decoders=2, codes=4).start(where)
+    assert synthesis.groups.bincount().tolist() == [4] * 6
+    assert synthesis.labels.bincount().tolist() == [8] * 3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
+def test_rows_in_any_order_and_restored_ones(spec: Factorised, shape: tuple[int, ...]) -> None:
+    synthesis = spec.start(context(small_real(shape), ipc=5))
+    whole = everything(synthesis)
+    index = torch.tensor([4, 1, 1, len(whole) - 1, 0])
+    torch.testing.assert_close(synthesis.decode(index), whole[index], rtol=1e-6, atol=1e-6)
+    rebuilt = from_json(to_json(spec)).restore(synthesis.tensors(), synthesis.labels, shape)
+    assert torch.equal(everything(rebuilt), whole)
+
+
+def test_samples_may_begin_like_their_bases() -> None:
+    where = context(small_real((2, 9, 8)), ipc=9)
+    synthesis = Factorised(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
+    bases = Random().samples(where, [2, 2, 2]).repeat_interleave(2, 0)
+    assert torch.equal(synthesis.learned["codes"].detach(), bases[::2])
+    samples = everything(synthesis).detach()[..., 1:-1, 1:-1]
+    inner = bases[..., 1:-1, 1:-1]
+    assert float((samples - inner).square().mean() / inner.square().mean()) < 0.3
+    assert not torch.equal(samples[0], samples[1])
+
+
+def test_fitted_codes_reproduce_real_samples() -> None:
+    where = context(small_real((1, 8, 8)), ipc=9)
+    errors = []
+    for steps in (1, 200):
+        synthesis = Factorised(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
+        samples = Random().samples(where, [4, 4, 4])
+        errors.append(float((everything(synthesis).detach() - samples).square().mean()))
+        assert all(tensor.grad is None for tensor in synthesis.learned.values())
+    assert errors[1] < 0.5 * errors[0]
+
+
+def dm(spec: Factorised, network: ConvNet | ConvNet1d) -> Recipe:
+    term = Term(Distribution(), Fresh(network), ByGroup(16), Identity())
+    return Recipe("dm", spec, (term,), Optimizer("adam", lr=0.02), sweeps=6, ipc=5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
+def test_everything_learns_and_resumes_to_the_same_bits(
+    spec: Factorised, shape: tuple[int, ...], tmp_path: Path, untouched_rng: None
+) -> None:
+    network = ConvNet1d(width=4, depth=1) if len(shape) == 2 else ConvNet(width=4, depth=1)
+    runs = [Run(dm(spec, network), context(small_real(shape), ipc=5)) for _ in range(3)]
+    before = {name: tensor.detach().clone() for name, tensor in runs[0].synthesis.learned.items()}
+    for run, steps in zip(runs, (6, 3, 0), strict=True):
+        for _ in range(steps):
+            run.step()
+    runs[2].load_state_dict(through_a_file(runs[1].state_dict(), tmp_path))
+    for _ in range(3):
+        runs[2].step()
+    for name, tensor in runs[0].synthesis.learned.items():
+        assert torch.equal(tensor, runs[2].synthesis.learned[name])
+        assert bool((tensor.detach() != before[name]).all())
+
+
+def test_a_grid_of_hallucinated_samples() -> None:
+    spec = MultiFormation(Factorised(Hallucinator(), decoders=2))
+    synthesis = spec.start(context(ipc=5))
+    restored = spec.restore(synthesis.tensors(), synthesis.labels, (1, 8, 8))
+    assert torch.equal(everything(restored), everything(synthesis))
+    assert len(synthesis.labels) == 4 * 2 * len(synthesis.learned["codes"])
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not samples of shape \(5,\). Use Pixels"):
+        Factorised().check((5,))
+    with pytest.raises(ValueError, match=r"Use kernel=2 or less"):
+        Factorised(Hallucinator(3)).check((1, 2, 9))
+    for values, message in (
+        ({"decoders": 0}, "decoders=0"),
+        ({"fit": -1}, "fit=-1"),
+        ({"codes": 0}, "codes=0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Factorised(**values)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="random, identity"):
+        Hallucinator(start="zero")
