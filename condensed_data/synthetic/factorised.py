@@ -30,8 +30,8 @@ class Factorised(Synthetic):
     """Codes and decoders within the budget of `ipc` stored samples a class.
 
     The budget counts everything that must be kept: K * n codes and M decoders take at most as many numbers as
-    `ipc` samples of every class. With Hallucinators one basis more than the budget's whole samples would fit is
-    never used, which is the convention of HaBa: 1 basis and 5 hallucinators stand beside 2 samples a class.
+    `ipc` samples of every class. This agrees with the comparisons in HaBa's paper, where 1 basis a class and 5
+    hallucinators stand beside 2 samples a class.
 
     Args:
         decoder: what makes a sample of a code.
