@@ -214,6 +214,11 @@ class Synthesis(State):
         return None
 
     @property
+    def siblings(self) -> int:
+        """Decodable samples that share what they are made of; they follow each other. 1 where none do."""
+        return 1
+
+    @property
     def stored_floats(self) -> int:
         """The storage budget in use: numbers that must be kept to decode every sample."""
         return sum(tensor.numel() for tensor in self.tensors().values())

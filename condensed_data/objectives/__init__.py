@@ -2,6 +2,7 @@
 
 from condensed_data.objectives.classification import CrossEntropy as CrossEntropy
 from condensed_data.objectives.distribution import Distribution as Distribution
+from condensed_data.objectives.diversity import Diversity as Diversity
 from condensed_data.objectives.gradient import Gradient as Gradient
 from condensed_data.objectives.layers import Discrimination as Discrimination
 from condensed_data.objectives.layers import LayerAlignment as LayerAlignment

@@ -1,6 +1,7 @@
 """Which network looks, and how it learns between steps."""
 
 from condensed_data.pools.bilevel import Bilevel as Bilevel
+from condensed_data.pools.critic import Critic as Critic
 from condensed_data.pools.experts import Experts as Experts
 from condensed_data.pools.fresh import Fresh as Fresh
 from condensed_data.pools.lending import UsualNetwork as UsualNetwork

@@ -128,7 +128,6 @@ class _Factorised(Synthesis):
 
     @property
     def siblings(self) -> int:
-        """Samples that share a code: they follow each other."""
         return len(self.decoders)
 
     def decode(self, index: Tensor) -> Tensor:

@@ -81,6 +81,10 @@ class _Stepped(Synthesis):
     def step_sizes(self) -> Tensor:
         return F.softplus(self.raw) if self.spec.form == "softplus" else self.raw
 
+    @property
+    def siblings(self) -> int:
+        return self.inner.siblings
+
     def decode(self, index: Tensor) -> Tensor:
         return self.inner.decode(index)
 

@@ -1,0 +1,164 @@
+"""Siblings, the critic that finds them alike, and the objective that sets them apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pool_data import NETWORK, context, small_real, through_a_file, weights_of
+from torch import Tensor, nn
+
+from condensed_data.augment import Identity, Siamese
+from condensed_data.objectives import Distribution, Diversity
+from condensed_data.objectives.diversity import supervised_contrast
+from condensed_data.parts import Batch, Net, Pair
+from condensed_data.pools import Critic, Fresh
+from condensed_data.recipe import Optimizer, Recipe, Term
+from condensed_data.run import Run
+from condensed_data.samplers import ByGroup
+from condensed_data.siblings import Siblings
+from condensed_data.synthetic import Factorised, Hallucinator, Pixels, WithSteps
+
+SYNTHETIC = Factorised(Hallucinator(), decoders=3, codes=4)
+
+
+def cosine(a: list[float], b: list[float]) -> float:
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def contrast_by_hand(features: list[list[float]], y: list[int], temperature: float) -> float:
+    losses = []
+    for i, anchor in enumerate(features):
+        others = [j for j in range(len(features)) if j != i]
+        scores = {j: math.exp(cosine(anchor, features[j]) / temperature) for j in others}
+        positives = [j for j in others if y[j] == y[i]]
+        losses.append(-sum(math.log(scores[p] / sum(scores.values())) for p in positives) / len(positives))
+    return sum(losses) / len(losses)
+
+
+def rows(count: int, features: int = 3) -> Tensor:
+    return torch.randn(count, features, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def test_diversity_is_the_mean_over_pairs_of_one_plus_cosine_halved() -> None:
+    x = rows(10).requires_grad_()
+    net = Net(nn.Identity(), lambda x: 2 * x, lambda x: (x,))
+    none = Batch(x[:0], x[:0], (0, 0))
+    loss = Diversity()(net, Pair(none, Batch(x, x, (4, 6))))
+    listed = x.tolist()
+    couples = [(0, 2), (1, 3), (4, 7), (5, 8), (6, 9)]
+    expected = sum((1 + cosine(listed[a], listed[b])) / 2 for a, b in couples) / 5
+    assert loss.item() == pytest.approx(expected, abs=1e-12)
+    assert bool((torch.autograd.grad(loss, x)[0] != 0).all())
+    same = torch.cat([x[:2], x[:2]])
+    assert Diversity()(net, Pair(none, Batch(same, same, (4,)))).item() == pytest.approx(1)
+    with pytest.raises(ValueError, match="are no pairs"):
+        Diversity()(net, Pair(none, Batch(x, x, (4, 5))))
+
+
+def test_the_critic_minimises_its_equation() -> None:
+    features, logits, y = rows(8).requires_grad_(), rows(8), [0, 1, 2, 2, 0, 1, 2, 2]
+    spec = Critic(alike=0.3, contrast=0.2, temperature=0.5)
+    labels, listed = torch.tensor(y), features.tolist()
+    contrast = supervised_contrast(features, labels, 0.5)
+    assert contrast.item() == pytest.approx(contrast_by_hand(listed, y, 0.5), abs=1e-12)
+    entropy = sum(-row.log_softmax(0)[label] for row, label in zip(logits, y, strict=True)) / 8
+    alike = sum((1 - cosine(listed[i], listed[4 + i])) / 2 for i in range(4)) / 4
+    expected = float(entropy) + 0.3 * alike + 0.2 * contrast.item()
+    assert spec.loss(features, logits, labels).item() == pytest.approx(expected, abs=1e-12)
+    assert torch.autograd.gradcheck(lambda f: spec.loss(f, logits, labels), features)
+
+
+def test_blocks_are_codes_by_two_decoders() -> None:
+    where = context(ipc=9)
+    synthesis = SYNTHETIC.start(where)
+    drawer = Siblings().start(where, synthesis)
+    seen = set()
+    for sweep in range(60):
+        draw = drawer.draw(sweep, [0, 1, 2])
+        assert draw.synthetic_sizes == (8, 8, 8)
+        assert draw.steps == (0, 1, 2)
+        assert len(draw.real) == 0
+        for group, block in enumerate(draw.synthetic.split([8, 8, 8])):
+            first, second = block.chunk(2)
+            assert torch.equal(first // 3, second // 3)
+            assert (first // 3).tolist() == list(range(4 * group, 4 * group + 4))
+            seen.add((int(first[0] % 3), int(second[0] % 3)))
+        assert torch.equal(drawer.draw(sweep, [1]).synthetic, draw.synthetic[8:16])
+    assert seen == {(a, b) for a in range(3) for b in range(3) if a != b}
+    some = Siblings(codes=2).start(where, synthesis).draw(0, [0, 2])
+    assert some.synthetic_sizes == (4, 4)
+
+
+def test_samples_without_siblings_are_refused() -> None:
+    where = context(ipc=9)
+    with pytest.raises(ValueError, match=r"Cannot use Siblings.*Use Factorised\(decoders=2\)"):
+        Siblings().start(where, Pixels().start(where))
+    with pytest.raises(ValueError, match="Cannot use Critic"):
+        Critic(NETWORK).start(where).learn(0, replace(SYNTHETIC, decoders=1).start(where))
+    assert WithSteps(SYNTHETIC).start(where).siblings == 3
+    for values, message in (({"alike": -1.0}, "alike"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):
+        with pytest.raises(ValueError, match=message):
+            Critic(NETWORK, **values)  # type: ignore[arg-type]
+
+
+def haba(weight: float = 0.1, **fields: Any) -> Recipe:
+    critic = replace(Critic(NETWORK, lr=0.01), **fields)
+    terms = (
+        Term(Distribution(), Fresh(NETWORK), ByGroup(16), Siamese(("crop",))),
+        Term(Diversity(), critic, Siblings(), Identity(), weight),
+    )
+    return Recipe("haba", SYNTHETIC, terms, Optimizer("adam", lr=0.01), sweeps=8, ipc=9)
+
+
+def likeness(run: Run) -> float:
+    """Mean cosine of siblings' embeddings under the critic."""
+    term = run.recipe.terms[1]
+    draw = run.drawers[term.sampler].draw(0, [0, 1, 2])
+    with torch.no_grad():
+        x = run.synthesis.decode(draw.synthetic)
+        net = run.lenders[term.pool].lend(0)
+        batch = Batch(x, x, draw.synthetic_sizes)
+        return 2 * float(Diversity()(net, Pair(Batch(x[:0], x[:0], (0, 0, 0)), batch))) - 1
+
+
+def test_the_critic_learns_to_find_siblings_alike() -> None:
+    run = Run(haba(alike=30.0, contrast=0.0), context(ipc=9))
+    critic = run.lenders[run.recipe.terms[1].pool]
+    before = likeness(run)
+    for sweep in range(30):
+        critic.learn(sweep, run.synthesis)
+    after = likeness(run)
+    assert 1 - after < 0.7 * (1 - before)
+    assert all(
+        not weight.requires_grad and weight.grad is None for weight in critic.lend(0).module.parameters()
+    )
+
+
+def test_the_term_sets_siblings_apart() -> None:
+    apart, free = Run(haba(weight=300.0), context(ipc=9)), Run(haba(weight=0.0), context(ipc=9))
+    for _ in range(30):
+        apart.step()
+        free.step()
+    assert likeness(apart) < likeness(free) - 0.05
+
+
+@pytest.mark.parametrize("step", ["sweep", "class"])
+def test_a_resumed_run_has_the_same_bits(step: str, tmp_path: Path, untouched_rng: None) -> None:
+    runs = [Run(replace(haba(), step=step), context(small_real((2, 9, 8)), ipc=9)) for _ in range(3)]
+    for run, steps in zip(runs, (6, 3, 0), strict=True):
+        for _ in range(steps):
+            run.step()
+    runs[2].load_state_dict(through_a_file(runs[1].state_dict(), tmp_path))
+    for _ in range(3):
+        runs[2].step()
+    for name, tensor in runs[0].synthesis.learned.items():
+        assert torch.equal(tensor, runs[2].synthesis.learned[name])
+    critics = [run.lenders[run.recipe.terms[1].pool].lend(0).module for run in runs]
+    assert torch.equal(weights_of(critics[0]), weights_of(critics[2]))
+    assert not torch.equal(weights_of(critics[0]), weights_of(critics[1]))
