@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from condensed_data.device import choose_device, choose_precision
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
+from condensed_data.outcome import Outcome, decoded
 from condensed_data.parts import Context, Synthesis
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
@@ -36,61 +36,9 @@ from condensed_data.run import Run
 from condensed_data.sources.fingerprint import digest
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source, inspect
-from condensed_data.storage import artefact
 from condensed_data.storage.cache import Cache, key_of
-from condensed_data.storage.card import card
 from condensed_data.streams import Streams, untouched
 from condensed_data.synthetic import Pixels
-
-_PREFIX = "synthetic."  # of the tensors that are decoded
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished condensation.
-
-    Attributes:
-        images: (N, *sample) float32 in the source's value space.
-        labels: (N,) class index.
-        record: what is known about it.
-        recipe: resolved, or as stored where this version cannot rebuild it.
-        stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
-            so that the budget stays honest.
-    """
-
-    images: Tensor
-    labels: Tensor
-    record: Record
-    recipe: Recipe | Mapping[str, Any] | None
-    stored: Mapping[str, Tensor] | None = None
-
-    def write(self, directory: str | Path) -> None:
-        """Write the artefact; see `storage.artefact.write`."""
-        if self.stored is None:
-            tensors = {"images": self.images}
-        else:
-            tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
-        tensors["labels"] = self.labels
-        manifest = self.record.to_manifest()
-        artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
-
-    @staticmethod
-    def read(directory: str | Path) -> Outcome:
-        """Read an artefact; see `storage.artefact.read`."""
-        return Outcome.of(artefact.read(directory))
-
-    @staticmethod
-    def of(stored: artefact.Artefact) -> Outcome:
-        """From an artefact that was read."""
-        record, tensors = Record.from_manifest(stored.manifest), stored.tensors
-        labels, recipe = tensors["labels"], _rebuilt(record.recipe)
-        if "images" in tensors:
-            return Outcome(tensors["images"].float(), labels, record, recipe)
-        parts = {
-            name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
-        }
-        synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
-        return Outcome(record.space.restore(_decoded(synthesis)), labels, record, recipe, parts)
 
 
 @dataclass(frozen=True)
@@ -271,15 +219,9 @@ class Build:
             history=thin(list(zip(history.sweeps, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
-        images = real.space.restore(_decoded(synthesis))
+        images = real.space.restore(decoded(synthesis))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
         return Outcome(images, synthesis.labels.cpu(), record, recipe, stored)
-
-
-def _decoded(synthesis: Synthesis) -> Tensor:
-    """All samples on the CPU, in the standardised space."""
-    with torch.no_grad():
-        return synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
 
 
 def _warn_cache(cache: Cache, error: OSError) -> None:
@@ -308,23 +250,6 @@ def _stored(recipe: Recipe) -> dict[str, Any] | None:
         return recipe.to_json()
     except specs.UnnamedCallableError:
         return None
-
-
-def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
-    if recipe is None:
-        return None
-    try:
-        rebuilt: Recipe = specs.from_json(dict(recipe))
-    except ValueError:
-        return recipe
-    return rebuilt
-
-
-def with_evaluation(outcome: Outcome, evaluation: Any) -> Outcome:
-    """The same, with one more measured accuracy in its record."""
-    return replace(
-        outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation))
-    )
 
 
 def condense_tensors(

@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from condensed_data import networks, recipes
 from condensed_data import spec as specs
-from condensed_data.build import Build, Outcome, with_evaluation
+from condensed_data.build import Build
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
+from condensed_data.outcome import Outcome, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source, SourceError, inspect

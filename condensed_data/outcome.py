@@ -1,0 +1,92 @@
+"""A finished condensation, in memory and as an artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import spec as specs
+from condensed_data.evaluation.result import Evaluation
+from condensed_data.parts import Synthesis
+from condensed_data.recipe import Recipe
+from condensed_data.record import Record
+from condensed_data.storage import artefact
+from condensed_data.storage.card import card
+
+_PREFIX = "synthetic."  # of the tensors that are decoded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished condensation.
+
+    Attributes:
+        images: (N, *sample) float32 in the source's value space.
+        labels: (N,) class index.
+        record: what is known about it.
+        recipe: resolved, or as stored where this version cannot rebuild it.
+        stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
+            so that the budget stays honest.
+    """
+
+    images: Tensor
+    labels: Tensor
+    record: Record
+    recipe: Recipe | Mapping[str, Any] | None
+    stored: Mapping[str, Tensor] | None = None
+
+    def write(self, directory: str | Path) -> None:
+        """Write the artefact; see `storage.artefact.write`."""
+        if self.stored is None:
+            tensors = {"images": self.images}
+        else:
+            tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
+        tensors["labels"] = self.labels
+        manifest = self.record.to_manifest()
+        artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
+
+    @staticmethod
+    def read(directory: str | Path) -> Outcome:
+        """Read an artefact; see `storage.artefact.read`."""
+        return Outcome.of(artefact.read(directory))
+
+    @staticmethod
+    def of(stored: artefact.Artefact) -> Outcome:
+        """From an artefact that was read."""
+        record, tensors = Record.from_manifest(stored.manifest), stored.tensors
+        labels, recipe = tensors["labels"], _rebuilt(record.recipe)
+        if "images" in tensors:
+            return Outcome(tensors["images"].float(), labels, record, recipe)
+        parts = {
+            name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
+        }
+        synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
+        return Outcome(record.space.restore(decoded(synthesis)), labels, record, recipe, parts)
+
+
+def with_evaluation(outcome: Outcome, evaluation: Evaluation) -> Outcome:
+    """The same, with one more measured accuracy in its record."""
+    return replace(
+        outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation))
+    )
+
+
+def decoded(synthesis: Synthesis) -> Tensor:
+    """All samples on the CPU, in the standardised space."""
+    with torch.no_grad():
+        return synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
+
+
+def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
+    if recipe is None:
+        return None
+    try:
+        rebuilt: Recipe = specs.from_json(dict(recipe))
+    except ValueError:
+        return recipe
+    return rebuilt
