@@ -104,6 +104,7 @@ def test_killed_three_times_in_a_row(tmp_path: Path, whole: tuple[str, float]) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_killed_at_thirty_random_moments(tmp_path: Path, whole: tuple[str, float]) -> None:
     draw = random.Random(0)
     for number in range(30):

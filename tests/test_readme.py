@@ -68,6 +68,7 @@ def test_the_python_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_digits_job(tmp_path: Path) -> None:
     """Under two minutes on two free cores, and well above random subsets."""
     command = re.search(r"\.venv/bin/condensed-data (build digits .*)", TEXT)

@@ -193,6 +193,7 @@ def test_samples_of_any_shape(name: str, shape: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["dm", "dsa"])
 def test_it_beats_random_samples_on_digits(name: str) -> None:
     from condensed_data.sources.catalog import load
