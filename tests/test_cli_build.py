@@ -81,6 +81,16 @@ def test_a_second_build_comes_from_the_cache(
     assert all("saved in    the cache" in text for text in texts)
 
 
+def test_a_longer_build_tells_what_its_time_is_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
+    words = ["build", "cli_sources:tiny", *(word for word in SMALL if word != "--no-cache"), "--no-evaluate"]
+    for sweeps, expected in (("2", "s, 2 sweeps"), ("5", "s for the last 3 of 5 sweeps")):
+        assert main([*words, "--sweeps", sweeps]) == 0
+        assert expected in capsys.readouterr().out
+
+
 def test_build_without_a_test_split_says_how_to_measure(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "cli_sources:only_train", *SMALL]) == 0
     text = capsys.readouterr().out

@@ -79,9 +79,11 @@ def run(arguments: Namespace) -> None:
     train = catalog.load(arguments.source, "train", **loading(arguments))
     test, unmeasured = _test_split(arguments)
     network = "" if test is None else comparison.check(train, test, arguments.network)
-    condensed = _condense(arguments, train, recipe, callbacks)
+    resumed = summary.Resumed()
+    condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
     picture = _save(condensed, arguments.out)
-    print(summary.made(condensed, arguments.out, picture, cached=not arguments.no_cache), flush=True)
+    made = summary.made(condensed, arguments.out, picture, not arguments.no_cache, resumed.sweeps)
+    print(made, flush=True)
     if test is None:
         print(unmeasured)
         return

@@ -7,11 +7,28 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from condensed_data.callbacks import Callback, Progress
 from condensed_data.dataset import CondensedDataset
 from condensed_data.evaluation.comparison import Comparison, Row
 
 
-def made(condensed: CondensedDataset, directory: Path | None, grid: Path | None, cached: bool = False) -> str:
+class Resumed(Callback):
+    """Remembers how many sweeps an earlier process had done; the seconds of a run are those of this one."""
+
+    def __init__(self) -> None:
+        self.sweeps = 0
+
+    def on_sweep(self, progress: Progress) -> None:
+        self.sweeps = progress.resumed_at
+
+
+def made(
+    condensed: CondensedDataset,
+    directory: Path | None,
+    grid: Path | None,
+    cached: bool = False,
+    resumed_at: int = 0,
+) -> str:
     """Text: what was condensed, its size before and after, the time it took, and where the result is."""
     record = condensed.record
     before, after = record.source_samples, len(condensed)
@@ -20,7 +37,7 @@ def made(condensed: CondensedDataset, directory: Path | None, grid: Path | None,
         "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
         "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
         "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * after * numbers)} (as stored)",
-        "condensing": f"{_condensing(record.seconds)}, {record.sweeps:,} sweeps",
+        "condensing": _condensing(record.seconds, record.sweeps, resumed_at),
         "saved in": str(
             directory or f"{'the cache' if cached else 'nowhere'}; --out DIR writes it to a folder"
         ),
@@ -84,8 +101,11 @@ def _bytes(count: int) -> str:
     return f"{size:.4g} {unit}"
 
 
-def _condensing(seconds: float | None) -> str:
-    return "no time: the cache had it" if seconds is None else _duration(seconds)
+def _condensing(seconds: float | None, sweeps: int, resumed_at: int) -> str:
+    time = "no time: the cache had it" if seconds is None else _duration(seconds)
+    if resumed_at:
+        return f"{time} for the last {sweeps - resumed_at:,} of {sweeps:,} sweeps"
+    return f"{time}, {sweeps:,} sweeps"
 
 
 def _duration(seconds: float) -> str:
