@@ -51,9 +51,10 @@ class Content:
     def update(self, samples: Tensor) -> None:
         """Add samples (B, *shape) uint8 or float32."""
         self._hash.update(raw(samples))
-        values = samples.double().transpose(0, 1).flatten(1)
-        self._total += values.sum(1)
-        self._squares += values.square().sum(1)
+        for rows in samples.split(16):  # small pieces: large short-lived tensors fragment the heap
+            values = rows.double().transpose(0, 1).flatten(1)
+            self._total += values.sum(1)
+            self._squares += values.square().sum(1)
 
     def fingerprint(self, labels: Tensor) -> str:
         """After all samples, with their labels (n,): 64 hexadecimal digits."""

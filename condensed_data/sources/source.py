@@ -121,7 +121,7 @@ def read(
             content.update(rows)
         return Reading(Store.of(samples), labels, content.space(), content.fingerprint(labels))
     store = Store(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
-    found = []
+    labels = torch.empty(len(source), dtype=torch.int64)
     done = 0
     with tqdm(total=len(source), desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
         for batch in _loader(source, num_workers):
@@ -131,10 +131,9 @@ def read(
             _check_finite(rows, done)
             content.update(rows)
             store.write(done, rows)
-            found.append(values)
+            labels[done : done + len(rows)] = values
             done += len(rows)
             bar.update(len(rows))
-    labels = torch.cat(found)
     return Reading(store, labels, content.space(), content.fingerprint(labels))
 
 
