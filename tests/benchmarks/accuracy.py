@@ -20,6 +20,7 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.evaluation.training import Training, protocol, standard
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", required=True, metavar="RECIPE:IPC:SEEDS[:SWEEPS]")
     parser.add_argument("--networks", type=int, default=3)
-    parser.add_argument("--protocol", default="standard")
+    parser.add_argument("--protocol", default="standard", choices=("standard", "unaugmented", "quick"))
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -63,7 +64,7 @@ def _measure(train: Any, test: Any, row: dict[str, Any], device: str) -> dict[st
     condensed = CondensedDataset(train, recipes.get(row["recipe"], **options), seed=row["seed"], **computing)
     built = time.perf_counter()
     result = condensed.evaluate(
-        test, runs=row["networks"], training=row["protocol"], seed=row["seed"], **computing
+        test, runs=row["networks"], training=_training(row["protocol"]), seed=row["seed"], **computing
     )
     return {
         "mean": result.mean,
@@ -74,6 +75,11 @@ def _measure(train: Any, test: Any, row: dict[str, Any], device: str) -> dict[st
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def _training(name: str) -> Training:
+    """A protocol; "unaugmented" is the standard one of the published coreset rows: 300 epochs as they are."""
+    return standard(augment=False) if name == "unaugmented" else protocol(name)
 
 
 def _known(path: Path, row: dict[str, Any]) -> bool:
