@@ -311,6 +311,10 @@ class Lender(State):
     def learn(self, sweep: int, synthesis: Synthesis) -> None:
         """What the networks learn after the synthetic step of `sweep`."""
 
+    def only(self) -> Mapping[str, Tensor] | None:
+        """The state dictionary of the one network that every sweep sees; None for a pool that lends several."""
+        return None
+
 
 class Pool(Spec, ABC):
     """Specification of which network looks, and how it learns between steps."""

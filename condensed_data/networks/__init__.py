@@ -6,9 +6,10 @@
 
 The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `maps`
 and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial weights
-are torch's defaults, as in the reference code. `embed_of` and `maps_of` find the same in any other module.
+are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `maps_of` find the same in any other module.
 """
 
+from condensed_data.networks.initialised import Xavier
 from condensed_data.networks.layers import Chain
 from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.probing import Probe, couples_samples, embed_of, maps_of, probe
@@ -35,6 +36,7 @@ __all__ = [
     "Probe",
     "ResNet18",
     "Timm",
+    "Xavier",
     "build",
     "couples_samples",
     "default_name",

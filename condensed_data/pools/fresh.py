@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from condensed_data.learning.descent import check_count
 from condensed_data.parts import Context, Lender, Net, Pool
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.spec import Rule
@@ -15,22 +16,25 @@ from condensed_data.spec import Rule
 
 @dataclass(frozen=True)
 class Fresh(Pool):
-    """A new random network every `period` sweeps, as in DM (every sweep).
+    """A new random network every `period` sweeps, as in DM (every sweep), or one for the whole run.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        period: sweeps a network lives.
+        period: sweeps a network lives; None for the whole run, as in DD's fixed initialisation.
+        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
 
     Raises:
-        ValueError: unless `period` is positive.
+        ValueError: unless `period` is positive and `member` at least 0.
     """
 
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
-    period: int = 1
+    period: int | None = 1
+    member: int = 0
 
     def __post_init__(self) -> None:
-        if self.period < 1:
-            raise ValueError(f"Fresh(period={self.period}) must be at least 1.")
+        if self.period is not None:
+            check_count("Fresh", "period", self.period)
+        check_count("Fresh", "member", self.member, 0)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise what building the network for such samples would raise."""
@@ -47,11 +51,15 @@ class _Fresh(Lender):
         self.loan = Loan(spec.network, context)
 
     def lend(self, sweep: int) -> Net:
-        number = sweep // self.spec.period
+        number = sweep // self.spec.period if self.spec.period else 0
         if number != self.number:
             self.number = number
-            self.loan.renew(self.context.streams.child("network", number))
+            member = [self.spec.member] if self.spec.member else []
+            self.loan.renew(self.context.streams.child("network", number, *member))
         return self.loan.net
+
+    def only(self) -> Mapping[str, Tensor] | None:
+        return None if self.spec.period else self.lend(0).module.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         return {}  # the network follows from the sweep alone

@@ -18,9 +18,10 @@ from condensed_data.recipes.subsets import herding as herding
 from condensed_data.recipes.subsets import k_center as k_center
 from condensed_data.recipes.subsets import k_means as k_means
 from condensed_data.recipes.subsets import random as random
+from condensed_data.recipes.unrolled import dd as dd
 
 _RECIPES: dict[str, Callable[..., Recipe]] = {
-    function.__name__: function for function in (dc, dm, dsa, forgetting, herding, k_center, k_means, random)
+    function.__name__: function for function in (dc, dd, dm, dsa, forgetting, herding, k_center, k_means, random)
 }
 
 
