@@ -34,6 +34,7 @@ from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
 from condensed_data.sources.fingerprint import digest
+from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source, inspect
 from condensed_data.storage.cache import Cache, key_of
@@ -59,7 +60,7 @@ class Build:
     seed: int
     device: torch.device
     precision: str
-    groups: Any = None
+    groups: Groups | None = None
     fingerprint: str | None = None
     cache: Cache | None = None
     force: bool = False
@@ -81,7 +82,21 @@ class Build:
             facts = _facts(real) | {"fingerprint": self.fingerprint or real.fingerprint}
             if noted is not None:
                 self._note(noted, facts)
-        return self._keep(self.cache, facts, real)
+        return self._keep(self.cache, facts | {"groups": self._grouped(noted)}, real)
+
+    def _grouped(self, noted: str | None) -> str | None:
+        """The digest of all groups; what a function said about the same dataset before is recalled."""
+        if self.groups is None:
+            return None
+        memo = None if self.groups.ask is None or noted is None else self.groups.memo(noted)
+        assert self.cache is not None
+        known = None if memo is None else self.cache.recall(memo)
+        if known is not None:
+            return str(known["fingerprint"])
+        found = self.groups.digest(self.num_workers, self.progress)
+        if memo is not None:
+            self._note(memo, {"fingerprint": found})
+        return found
 
     def _note(self, noted: str, facts: Mapping[str, Any]) -> None:
         assert self.cache is not None
@@ -137,7 +152,7 @@ class Build:
             "fingerprint": facts["fingerprint"],
             "recipe": recipe.to_json(),
             "seed": self.seed,
-            "groups": None if self.groups is None else _text_digest(repr(list(self.groups))),
+            "groups": facts["groups"],
             "precision": self.precision,
             "sample": [self.source.kind.name, list(self.source.kind.shape)],
         }
@@ -149,7 +164,8 @@ class Build:
     def _read(self) -> Real:
         folder = None if self.cache is None else self.cache.root / "stores"
         where = {"memory": self.memory, "folder": folder}
-        return Real.read(self.source, self.groups, self.num_workers, self.progress, **where)
+        groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
+        return Real.read(self.source, groups, self.num_workers, self.progress, **where)
 
     def _condense(
         self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None
@@ -287,7 +303,13 @@ def condense_tensors(
         )
         specs.check(recipe, source.kind.shape)
         build = Build(
-            source, recipe, seed, where, choose_precision(precision, where), groups=groups, progress=False
+            source,
+            recipe,
+            seed,
+            where,
+            choose_precision(precision, where),
+            groups=None if groups is None else Groups(groups, source),
+            progress=False,
         )
         outcome = build.outcome()
     return outcome.images, torch.tensor(outcome.record.class_values)[outcome.labels]

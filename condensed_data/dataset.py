@@ -24,6 +24,7 @@ from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.outcome import Outcome, with_evaluation
 from condensed_data.recipe import Recipe
+from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source, SourceError, inspect
 from condensed_data.storage.cache import Cache, default_limit, default_root
@@ -48,8 +49,10 @@ class CondensedDataset(Dataset[Any]):
             datasets are taken out while condensing and applied to the condensed samples instead.
         recipe: a name (see `recipes.names()`) or a `Recipe`.
         ipc: synthetic samples per class; 10 for a recipe given by name. A `Recipe` brings its own.
-        groups: an attribute of every sample, (n,) integers or strings; synthetic samples are then matched group
-            by group, a group being (class, attribute).
+        groups: an attribute of every sample, by which `ipc` is split evenly inside each class; synthetic samples
+            are then matched group by group, a group being (class, attribute). Either (n,) integers or strings; or
+            the name of an attribute of the source that holds them, also of the dataset below a `Subset`; or a
+            function (sample, label) -> integer or string, called once for every sample of the source.
         transform: applied to every sample on its way out.
         target_transform: applied to every label on its way out.
         cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
@@ -114,7 +117,7 @@ class CondensedDataset(Dataset[Any]):
                 seed=seed,
                 device=where,
                 precision=precise,
-                groups=groups,
+                groups=None if groups is None else Groups(groups, checked),
                 fingerprint=fingerprint,
                 cache=_cache(cache),
                 force=force,

@@ -2,9 +2,9 @@
 
 The **fingerprint** is the sha256 of every sample and label in order; it takes one pass over the source, the same
 pass that reads it. The **digest** is a memo's key: it covers what the dataset object holds in memory, the paths,
-sizes and times of the files that it names, and a few hundred decoded samples. A digest that was seen before stands
-for the fingerprint that was found then; a dataset that holds something opaque (an open file, a socket) has none and
-is read whole every time.
+sizes and times of the files that it names, and a few hundred decoded samples. An object with a method
+`content_key()` is taken for what that gives. A digest that was seen before stands for the fingerprint that was found
+then; a dataset that holds something opaque (an open file, a socket) has none and is read whole every time.
 """
 
 from __future__ import annotations
@@ -67,6 +67,17 @@ class Content:
         scale = 255.0 if self.kind.is_pil else 1.0
         values = self.count * math.prod(self.kind.shape[1:])
         return Space.of(self._total / scale, self._squares / scale**2, values)
+
+
+def digest_of(*values: Any) -> str | None:
+    """A key for these values and everything that they hold, functions included; None where that is opaque."""
+    walker = _Walker()
+    try:
+        for value in values:
+            walker.visit(value)
+    except (_OpaqueError, OSError, RecursionError):
+        return None
+    return walker.hash.hexdigest()
 
 
 class _OpaqueError(Exception):
@@ -167,6 +178,8 @@ class _Walker:
             self.visit([value.__func__, value.__self__])
         elif isinstance(value, torch.Generator):
             self.visit(value.get_state())
+        elif hasattr(value, "content_key"):
+            self.visit(value.content_key())
         elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType | io.IOBase):
             self.visit(dict(sorted(vars(value).items())))
         else:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data.sources.source import Reading, Source, SourceError, read
+from condensed_data.sources.groups import listed
+from condensed_data.sources.source import Reading, Source, read
 from condensed_data.sources.space import Kind, Space
 from condensed_data.sources.store import Store
 
@@ -138,13 +139,6 @@ def _attribute(groups: Any, count: int) -> Tensor:
     """(n,) int64: the rank of every sample's attribute among its values; 0 without groups."""
     if groups is None:
         return torch.zeros(count, dtype=torch.int64)
-    values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
-    values = [value.item() if getattr(value, "ndim", None) == 0 else value for value in values]
-    if len(values) != count:
-        raise SourceError(f"groups has {len(values)} entries, the source {count} samples. Give one a sample.")
-    kind = str if isinstance(values[0], str) else int
-    strange = [value for value in values if not isinstance(value, kind)]
-    if strange:
-        raise SourceError(f"groups holds {strange[0]!r}; supported: integers or strings, not mixed.")
+    values = listed(groups, count)
     known = {value: number for number, value in enumerate(sorted(set(values)))}
     return torch.tensor([known[value] for value in values])

@@ -31,6 +31,11 @@ def options(parser: ArgumentParser) -> None:
         "--recipe", default="dm", metavar="NAME", help="one that `condensed-data recipes` lists (default: dm)"
     )
     add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
+    add(
+        "--groups",
+        metavar="NAME",
+        help="attribute of the source that holds a group for every sample, see README",
+    )
     add("--out", type=Path, metavar="DIR", help="folder for the result")
     add(
         "--sweeps",
@@ -159,6 +164,7 @@ def _condense(
         return CondensedDataset(
             train,
             recipe,
+            groups=arguments.groups,
             cache=_cache(arguments),
             force=arguments.force,
             memory=arguments.memory,
