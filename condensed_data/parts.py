@@ -215,7 +215,12 @@ class Synthesis(State):
 
     @property
     def siblings(self) -> int:
-        """Decodable samples that share what they are made of; they follow each other. 1 where none do."""
+        """Samples that different decoders make of one code; they follow each other. 1 where there are no decoders."""
+        return 1
+
+    @property
+    def sibling_rows(self) -> int:
+        """Rows of one sibling, which follow each other: more than 1 where a decoded sample is cut into several."""
         return 1
 
     @property

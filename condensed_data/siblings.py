@@ -46,8 +46,7 @@ def check_siblings(part: str, synthesis: Synthesis) -> None:
     """Refuse samples of which no two share a code."""
     if synthesis.siblings < 2:
         raise ValueError(
-            f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorised(decoders=2) or "
-            "more, and no other part around it than WithSteps."
+            f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorised(decoders=2) or more."
         )
 
 
@@ -56,11 +55,12 @@ def pairs(
 ) -> tuple[Tensor, Tensor]:
     """Indices (B,) of a group's samples by one decoder, and of the same codes by another."""
     count = synthesis.siblings
-    first = (synthesis.groups == group).nonzero()[:, 0][::count]  # the first sample of every code
-    if codes is not None and codes < len(first):
-        first = first[streams.choose("codes of a pair", sweep, group, len(first), codes)]
-    one, other = torch.from_numpy(streams.numpy("decoders of a pair", sweep).permutation(count)[:2]).tolist()
-    return first + one, first + other
+    members = (synthesis.groups == group).nonzero()[:, 0]
+    made = members.view(-1, count, synthesis.sibling_rows)  # of every code, by every decoder
+    if codes is not None and codes < len(made):
+        made = made[streams.choose("codes of a pair", sweep, group, len(made), codes)]
+    one, other = streams.numpy("decoders of a pair", sweep).permutation(count)[:2].tolist()
+    return made[:, one].flatten(), made[:, other].flatten()
 
 
 @dataclass

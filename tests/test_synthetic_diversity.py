@@ -21,7 +21,7 @@ from condensed_data.recipe import Optimizer, Recipe, Term
 from condensed_data.run import Run
 from condensed_data.samplers import ByGroup
 from condensed_data.siblings import Siblings
-from condensed_data.synthetic import Factorised, Hallucinator, Pixels, WithSteps
+from condensed_data.synthetic import Factorised, Hallucinator, MultiFormation, Pixels, WithSteps
 
 SYNTHETIC = Factorised(Hallucinator(), decoders=3, codes=4)
 
@@ -93,6 +93,19 @@ def test_blocks_are_codes_by_two_decoders() -> None:
     assert seen == {(a, b) for a in range(3) for b in range(3) if a != b}
     some = Siblings(codes=2).start(where, synthesis).draw(0, [0, 2])
     assert some.synthetic_sizes == (4, 4)
+
+
+def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
+    where = context(ipc=9)
+    synthesis = WithSteps(MultiFormation(SYNTHETIC)).start(where)
+    draw = Siblings().start(where, synthesis).draw(0, [0, 1, 2])
+    assert draw.synthetic_sizes == (32, 32, 32)  # 4 codes in 4 pieces by 2 of the 3 decoders
+    for block in draw.synthetic.split([32] * 3):
+        first, second = block.chunk(2)
+        assert torch.equal(first % 4, second % 4)  # the piece
+        assert torch.equal(first // 12, second // 12)  # the code
+        assert bool((first // 4 % 3 != second // 4 % 3).all())  # the decoder
+        assert len(block.unique()) == 32
 
 
 def test_samples_without_siblings_are_refused() -> None:

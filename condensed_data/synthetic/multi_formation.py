@@ -135,6 +135,14 @@ class _Formed(Synthesis):
     def step_sizes(self) -> Tensor | None:
         return self.inner.step_sizes
 
+    @property
+    def siblings(self) -> int:
+        return self.inner.siblings
+
+    @property
+    def sibling_rows(self) -> int:
+        return self.cells * self.inner.sibling_rows
+
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | ({} if self.pad is None else {"pad": self.pad.cpu()})
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.parts import Context, Synthesis, Synthetic
+from condensed_data.spec import Rule, concrete
 from condensed_data.synthetic.pixels import Pixels
 
 FORMS = ("softplus", "plain")
@@ -43,7 +44,7 @@ class WithSteps(Synthetic):
 
     inner: Synthetic = field(default_factory=Pixels)
     steps: int = 1
-    lr: float = 0.01
+    lr: float | Rule = 0.01
     form: str = "softplus"
     smallest: float = 1e-6
 
@@ -51,15 +52,17 @@ class WithSteps(Synthetic):
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"WithSteps(steps={self.steps!r}) must be an integer of at least 1.")
         for name in ("lr", "smallest"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"WithSteps({name}={getattr(self, name)!r}) must be positive and finite.")
+            value = getattr(self, name)
+            if not isinstance(value, Rule) and not 0 < value < math.inf:
+                raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
         if self.form not in FORMS:
             raise ValueError(
                 f"WithSteps(form={self.form!r}) is unknown; known: {', '.join(map(repr, FORMS))}."
             )
 
     def start(self, context: Context) -> Synthesis:
-        raw = self.lr if self.form == "plain" else math.log(math.expm1(self.lr))
+        lr = concrete(self.lr)
+        raw = lr if self.form == "plain" else math.log(math.expm1(lr))
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
         return _Stepped(self, self.inner.start(context), learned)
 
@@ -84,6 +87,10 @@ class _Stepped(Synthesis):
     @property
     def siblings(self) -> int:
         return self.inner.siblings
+
+    @property
+    def sibling_rows(self) -> int:
+        return self.inner.sibling_rows
 
     def decode(self, index: Tensor) -> Tensor:
         return self.inner.decode(index)

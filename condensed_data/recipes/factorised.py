@@ -1,0 +1,216 @@
+"""Methods that learn what samples are made of: codes and decoders, or frequencies, in the place of values.
+
+`haba` and `fred` take any base recipe and exchange what it learns, inside whatever stands around that: the step sizes
+of `mtt`, the several formations of `idc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from condensed_data import coresets
+from condensed_data.augment import Identity, PublishedOps, Siamese
+from condensed_data.objectives import Distribution, Diversity
+from condensed_data.parts import Synthetic
+from condensed_data.pools import Critic, RetrainedOnReal, UsualNetwork
+from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.samplers import ByGroup
+from condensed_data.siblings import Siblings
+from condensed_data.spec import Spec
+from condensed_data.synthetic import Factorised, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
+
+STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in a sweep
+BASES = "dm, dc, dsa, idc or mtt"
+
+
+def haba(
+    ipc: int | None = None,
+    base: str | Recipe = "dm",
+    bases: int | None = None,
+    hallucinators: int = 5,
+    contrast: float = 0.1,
+    start: str = "random",
+    lr: float = 0.01,
+    **options: Any,
+) -> Recipe:
+    """Dataset factorisation: bases of each class, and hallucinators shared by all classes that make samples of them.
+
+    Args:
+        ipc: the storage budget, in samples per class; bases and the numbers of all hallucinators fit into it. 10, or
+            that of a base given as a `Recipe`.
+        base: whose loss is made small, a name or a recipe.
+        bases: bases of a class; None for as many as the budget holds.
+        hallucinators: each makes a sample of every basis.
+        contrast: weight of the constraint that samples of one basis differ; 0 leaves it out.
+        start: "random" hallucinators, or those near "identity".
+        lr: of Adam, for bases and hallucinators.
+        options: of the base given by name, such as `sweeps`, `batch` and `network`.
+
+    Raises:
+        ValueError: for a base whose samples are not stored value by value.
+
+    References:
+        Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
+        equations 2 to 6.
+    """
+    recipe = _base("haba", base, ipc, options)
+
+    def factorised(pixels: Pixels) -> Synthetic:
+        return Factorised(Hallucinator(start=start), hallucinators, bases, pixels.init)
+
+    network = getattr(recipe.terms[0].pool, "network", UsualNetwork())
+    apart = Term(Diversity(), Critic(network), Siblings(), Identity(), contrast)
+    return _made_of_less(
+        recipe,
+        "haba",
+        factorised,
+        lr,
+        terms=(*recipe.terms, apart) if contrast else recipe.terms,
+        paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
+        deviations="Adam in the place of SGD, whose published rate of 100 belongs to one base; every step looks at all "
+        "samples of a class instead of those of one hallucinator.",
+    )
+
+
+def fred(
+    ipc: int | None = None,
+    base: str | Recipe = "dm",
+    share: float = 1 / 16,
+    lr: float = 0.01,
+    **options: Any,
+) -> Recipe:
+    """Frequency parametrisation: samples by the few coefficients of their cosine transform that vary most in the class.
+
+    Args:
+        ipc: the storage budget, in samples per class; 1 / `share` times as many samples are learned. 10, or that of a
+            base given as a `Recipe`.
+        base: whose loss is made small, a name or a recipe.
+        share: of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
+        lr: of Adam, for the coefficients.
+        options: of the base given by name, such as `sweeps`, `batch` and `network`.
+
+    Raises:
+        ValueError: for a base whose samples are not stored value by value.
+
+    References:
+        Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, https://arxiv.org/abs/2311.08819.
+    """
+    recipe = _base("fred", base, ipc, options)
+    return _made_of_less(
+        recipe,
+        "fred",
+        lambda pixels: Frequency(share, pixels.init),
+        lr,
+        terms=recipe.terms,
+        paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
+        deviations="An orthonormal transform, and Adam in the place of SGD, whose published rate of 1e8 belongs to one "
+        "base and another scale of the transform.",
+    )
+
+
+def kfs(
+    ipc: int = 10,
+    sweeps: int | None = None,
+    batch: int = 256,
+    decoders: int = 2,
+    codes: int | None = None,
+    channels: int = 2,
+    width: int = 16,
+    fit: int = 500,
+    lr: float = 0.01,
+    network: Any = None,
+    init: coresets.Init | None = None,
+) -> Recipe:
+    """Latent codes of each class and small decoders shared by all: every pair is a sample, matched as in DM.
+
+    Args:
+        ipc: the storage budget, in samples per class; codes and the numbers of all decoders fit into it.
+        sweeps: optimisation steps; as in `dm`.
+        batch: real samples per class and step.
+        decoders: each makes a sample of every code.
+        codes: of a class; None for as many as the budget holds.
+        channels, width: of a code and inside a decoder, see `LatentDecoder`.
+        fit: steps in which the decoded samples learn to reproduce those of `init` beforehand.
+        lr: of Adam, for codes and decoders.
+        network: matching network; by default a ConvNet for images, its 1-D twin for signals.
+        init: what `fit` imitates; random real samples.
+
+    References:
+        Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022,
+        https://arxiv.org/abs/2208.10494.
+    """
+    return Recipe(
+        name="kfs",
+        synthetic=Factorised(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),
+        terms=(
+            Term(
+                Distribution(),
+                RetrainedOnReal(network or UsualNetwork()),
+                ByGroup(batch),
+                Siamese(PublishedOps()),
+            ),
+        ),
+        optimizer=Optimizer("adam", lr=lr),
+        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        ipc=ipc,
+        paper="Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022, "
+        "arXiv:2208.10494",
+        deviations="No code was published: the sizes of codes and decoders, the schedule of the network that is "
+        "trained on real samples, Adam and its rate, and the imitation of real samples beforehand are ours.",
+    )
+
+
+def _base(method: str, base: str | Recipe, ipc: int | None, options: dict[str, Any]) -> Recipe:
+    """The base recipe with this budget."""
+    from condensed_data import recipes  # it imports this file
+
+    if isinstance(base, Recipe):
+        if options:
+            raise ValueError(
+                f"{method}({', '.join(options)}) belongs to a base given by name. Set it in the recipe: "
+                "base.set(...)."
+            )
+        recipe = base if ipc is None else replace(base, ipc=ipc)
+    else:
+        recipe = recipes.get(base, ipc=10 if ipc is None else ipc, **options)
+    if not recipe.terms:
+        raise ValueError(f"Cannot use {method} with base {recipe.name!r}: it learns nothing. Use {BASES}.")
+    return recipe
+
+
+def _made_of_less(
+    base: Recipe, name: str, make: Callable[[Pixels], Synthetic], lr: float, **fields: Any
+) -> Recipe:
+    """The base with other samples, learned by Adam, whose steps do not depend on the scale of the base's loss."""
+    synthetic = _exchanged(base.synthetic, make, name, base.name)
+    optimizer = replace(base.optimizer, kind="adam", lr=lr, betas=(0.9, 0.999), rates=_step_rates(synthetic))
+    return replace(base, name=name, synthetic=synthetic, optimizer=optimizer, **fields)
+
+
+def _exchanged(part: Synthetic, make: Callable[[Pixels], Synthetic], name: str, base: str) -> Synthetic:
+    """`part` with the pixels at its core exchanged."""
+    if isinstance(part, Pixels):
+        return make(part)
+    inner = getattr(part, "inner", None)
+    if not isinstance(inner, Synthetic):
+        raise ValueError(
+            f"Cannot use {name} with base {base!r}: its samples are already made of less by {type(part).__name__}. "
+            f"Use a base that stores them value by value, such as {BASES}."
+        )
+    around: Any = part
+    exchanged: Synthetic = replace(around, inner=_exchanged(inner, make, name, base))
+    return exchanged
+
+
+def _step_rates(part: Spec) -> tuple[tuple[str, float], ...]:
+    """A learning rate of their own for learned step sizes.
+
+    Adam moves a tensor by about its rate in a sweep: this is the share `STEP_SHARE` of a plain step size, and nearly
+    that of the softplus of a number far below zero.
+    """
+    if isinstance(part, WithSteps):
+        return (("step_sizes", STEP_SHARE * (part.lr if part.form == "plain" else 1.0)),)
+    inner = getattr(part, "inner", None)
+    return _step_rates(inner) if isinstance(inner, Spec) else ()
