@@ -6,7 +6,8 @@
 
 The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `maps`
 and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial weights
-are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `maps_of` find the same in any other module.
+are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `maps_of` find the same in any
+other module.
 """
 
 from condensed_data.networks.initialised import Xavier

@@ -10,9 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from condensed_data.recipe import Recipe
+from condensed_data.recipes.distribution import cafe as cafe
 from condensed_data.recipes.distribution import dm as dm
+from condensed_data.recipes.distribution import idm as idm
 from condensed_data.recipes.gradient import dc as dc
 from condensed_data.recipes.gradient import dsa as dsa
+from condensed_data.recipes.gradient import idc as idc
+from condensed_data.recipes.gradient import idc_i as idc_i
+from condensed_data.recipes.partitioned import bdm as bdm
+from condensed_data.recipes.partitioned import bdm_published as bdm_published
+from condensed_data.recipes.partitioned import debiased as debiased
+from condensed_data.recipes.pretrained import dance as dance
+from condensed_data.recipes.pretrained import iid as iid
+from condensed_data.recipes.pretrained import m3d as m3d
+from condensed_data.recipes.pretrained import ncfm as ncfm
 from condensed_data.recipes.subsets import forgetting as forgetting
 from condensed_data.recipes.subsets import herding as herding
 from condensed_data.recipes.subsets import k_center as k_center
@@ -20,9 +31,29 @@ from condensed_data.recipes.subsets import k_means as k_means
 from condensed_data.recipes.subsets import random as random
 from condensed_data.recipes.unrolled import dd as dd
 
-_RECIPES: dict[str, Callable[..., Recipe]] = {
-    function.__name__: function for function in (dc, dd, dm, dsa, forgetting, herding, k_center, k_means, random)
-}
+_PUBLIC: tuple[Callable[..., Recipe], ...] = (
+    bdm,
+    bdm_published,
+    cafe,
+    dance,
+    dc,
+    dd,
+    debiased,
+    dm,
+    dsa,
+    forgetting,
+    herding,
+    idc,
+    idc_i,
+    idm,
+    iid,
+    k_center,
+    k_means,
+    m3d,
+    ncfm,
+    random,
+)
+_RECIPES = {function.__name__: function for function in _PUBLIC}
 
 
 def names() -> list[str]:

@@ -105,7 +105,9 @@ def dd(
     if isinstance(n_nets, bool) or not isinstance(n_nets, int) or n_nets < 1:
         raise ValueError(f"dd(n_nets={n_nets!r}) must be an integer of at least 1.")
     if fixed and n_nets > 1:
-        raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialisation is one network. Use n_nets=1.")
+        raise ValueError(
+            f"dd(fixed=True, n_nets={n_nets}): a fixed initialisation is one network. Use n_nets=1."
+        )
     blocks = ipc if steps is None else steps
     first = pool or Fresh(network or DigitNetwork(), period=None if fixed else 1)
     sampler = Sequence(steps=blocks, epochs=epochs, batch=batch)
