@@ -52,10 +52,10 @@ def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
     """Run the sweeps, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
     started, first = time.perf_counter(), run.sweep
     read = -math.inf
-    while run.sweep < run.sweeps:
+    while not run.finished:
         loss = run.step()
         now = time.perf_counter()
-        last = run.sweep == run.sweeps
+        last = run.finished
         # Reading the loss waits for an accelerator; ten times a second keeps it busy.
         if loss.device.type == "cpu" or last or now - read > 0.1:
             read = now

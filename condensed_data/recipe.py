@@ -17,6 +17,7 @@ from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Training
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
 from condensed_data.spec import Facts, Rule, Spec
+from condensed_data.stopping import Plateau
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
@@ -31,9 +32,11 @@ class Optimizer(Spec):
         momentum: of SGD.
         betas: of Adam.
         rates: other learning rates by name of the learned tensor, as ((name, lr), ...).
+        milestones: sweeps after which all learning rates are multiplied by `decay`.
+        decay: positive.
 
     Raises:
-        ValueError: for an unknown kind or a learning rate that is not positive.
+        ValueError: for an unknown kind, or a learning rate, milestone or decay that is not positive.
     """
 
     kind: str = "sgd"
@@ -41,6 +44,8 @@ class Optimizer(Spec):
     momentum: float = 0.5
     betas: tuple[float, float] = (0.9, 0.999)
     rates: tuple[tuple[str, float | Rule], ...] = ()
+    milestones: tuple[int, ...] | Rule = ()
+    decay: float = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIMIZERS:
@@ -48,15 +53,29 @@ class Optimizer(Spec):
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, Rule) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
+        if not isinstance(self.milestones, Rule) and not all(at > 0 for at in self.milestones):
+            raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of sweeps.")
+        if not 0 < self.decay < math.inf:
+            raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
 
     def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
         """A torch optimiser over the learned tensors."""
         rates = dict(self.rates)
-        groups = [{"params": [tensor], "lr": rates.get(name, self.lr)} for name, tensor in learned.items()]
+        chosen = {name: specs.concrete(rates.get(name, self.lr)) for name in learned}
+        groups = [
+            {"params": [tensor], "lr": chosen[name], "initial_lr": chosen[name]}
+            for name, tensor in learned.items()
+        ]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
         cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
         return cls(groups, betas=self.betas)
+
+    def tune(self, optimizer: torch.optim.Optimizer, sweep: int) -> None:
+        """Set the learning rates for the sweep after `sweep` completed ones."""
+        factor = self.decay ** sum(at <= sweep for at in specs.concrete(self.milestones))
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,7 @@ class Recipe(Spec):
         sweeps: passes of synthetic steps over all classes.
         ipc: samples stored per class (for factorised sets: the budget, in samples).
         step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        stop: when to end before the last sweep; None for never.
         training: how to train on the result.
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
@@ -99,6 +119,7 @@ class Recipe(Spec):
     sweeps: int | Rule = 0
     ipc: int = 10
     step: str = "sweep"
+    stop: Plateau | None = None
     training: Training = field(default_factory=Training)
     paper: str = field(default="", compare=False)
     deviations: str = field(default="", compare=False)

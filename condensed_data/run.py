@@ -26,6 +26,7 @@ from condensed_data.parts import (
     Pair,
     Pool,
     Sampler,
+    State,
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
@@ -58,18 +59,28 @@ class Run:
                 self.lenders[term.pool] = term.pool.start(context)
             self.losses.append(term.objective.start(context))
         self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
+        self.plateau = recipe.stop.start() if recipe.stop else None
         self.pieces = 1  # parts that a step's gradient is accumulated from; more where memory ends
         self._ahead = _Ahead(self) if context.real.store.far_from(context.device) else None
 
     def step(self) -> Tensor:
         """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
         total = torch.zeros((), device=self.context.device)
+        if self.optimizer is not None:
+            self.recipe.optimizer.tune(self.optimizer, self.sweep)
         for groups in self.blocks():
             total += self._descend(groups)
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
         self.sweep += 1
+        if self.plateau is not None:
+            self.plateau.add(total)
         return total
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last sweep is done, or the loss has come to rest where the recipe looks for that."""
+        return self.sweep >= self.sweeps or (self.plateau is not None and self.plateau.reached)
 
     def blocks(self) -> list[list[int]]:
         """The groups of every optimiser step of a sweep."""
@@ -162,7 +173,14 @@ class Run:
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "lenders": [lender.state_dict() for lender in self.lenders.values()],
             "drawers": [drawer.state_dict() for drawer in self.drawers.values()],
+            "losses": [loss.state_dict() for loss in self._learning_losses()],
+            "plateau": self.plateau.state_dict() if self.plateau else {},
         }
+
+    def _learning_losses(self) -> list[State]:
+        """The losses that have a state of their own."""
+        losses: list[object] = [*self.losses]
+        return [loss for loss in losses if isinstance(loss, State)]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
@@ -173,6 +191,10 @@ class Run:
         for parts, stored in ((self.lenders, "lenders"), (self.drawers, "drawers")):
             for part, part_state in zip(parts.values(), state[stored], strict=True):
                 part.load_state_dict(part_state)
+        for loss, loss_state in zip(self._learning_losses(), state["losses"], strict=True):
+            loss.load_state_dict(loss_state)
+        if self.plateau:
+            self.plateau.load_state_dict(state["plateau"])
 
 
 def _pieces(groups: Sequence[int], count: int) -> list[Sequence[int]]:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from condensed_data.clusters import Chooser, Within
+from condensed_data.learning.descent import check_count
 from condensed_data.parts import Context, Draw, Drawer, Sampler, Synthesis
+from condensed_data.spec import Rule, concrete
 from condensed_data.streams import Streams
 
 
@@ -26,37 +28,42 @@ class ByGroup(Sampler):
             authors do.
         synthetic: at most this many synthetic samples a group and step, drawn at random; None for all.
         within: a finer choice of the real samples of a group, such as `Clusters(k=20)`; None for any of them.
+        grouped: refuse a source whose classes have no groups.
 
     Raises:
-        ValueError: unless both numbers are positive integers.
+        ValueError: unless both numbers are positive integers; when the run starts, for a source without groups where
+            they are asked for.
     """
 
-    batch: int = 256
+    batch: int | Rule = 256
     synthetic: int | None = None
     within: Within | None = None
+    grouped: bool = False
 
     def __post_init__(self) -> None:
-        _check_count("batch", self.batch)
+        check_count("ByGroup", "batch", self.batch)
         if self.synthetic is not None:
-            _check_count("synthetic", self.synthetic)
+            check_count("ByGroup", "synthetic", self.synthetic)
         if self.within is not None and not isinstance(self.within, Within):
             raise ValueError(f"ByGroup(within={self.within!r}) must be None, Clusters(...) or Nearest(...).")
 
     def start(self, context: Context, synthesis: Synthesis) -> Drawer:
+        if self.grouped and context.real.num_groups == context.real.num_classes:
+            raise ValueError(
+                "This recipe is debiased by groups, and no class has more than one. Give groups=..., an attribute of "
+                "every sample (its colour, say), or use the base recipe by itself."
+            )
         counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
         stored = torch.arange(len(synthesis.groups)).split(counts)
         chooser = None if self.within is None else self.within.start(context)
-        return _GroupDrawer(self, context.real.members, stored, context.streams, chooser)
-
-
-def _check_count(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"ByGroup({name}={count!r}) must be an integer of at least 1.")
+        batch, real = concrete(self.batch), context.real.members
+        return _GroupDrawer(batch, self.synthetic, real, stored, context.streams, chooser)
 
 
 @dataclass
 class _GroupDrawer(Drawer):
-    spec: ByGroup
+    batch: int
+    at_most: int | None
     members: tuple[Tensor, ...]
     stored: tuple[Tensor, ...]
     streams: Streams
@@ -75,12 +82,12 @@ class _GroupDrawer(Drawer):
 
     def _real(self, sweep: int, group: int) -> Tensor:
         if self.chooser is not None:
-            return self.chooser.choose(sweep, group, self.spec.batch)
+            return self.chooser.choose(sweep, group, self.batch)
         pool = self.members[group]
-        return pool[self.streams.choose("real", sweep, group, len(pool), min(len(pool), self.spec.batch))]
+        return pool[self.streams.choose("real", sweep, group, len(pool), min(len(pool), self.batch))]
 
     def _synthetic(self, sweep: int, group: int) -> Tensor:
         rows = self.stored[group]
-        if self.spec.synthetic is None or len(rows) <= self.spec.synthetic:
+        if self.at_most is None or len(rows) <= self.at_most:
             return rows
-        return rows[self.streams.choose("synthetic", sweep, group, len(rows), self.spec.synthetic)]
+        return rows[self.streams.choose("synthetic", sweep, group, len(rows), self.at_most)]

@@ -21,22 +21,8 @@ from condensed_data.augment import Identity
 from condensed_data.evaluation.computing import autocast, cache_rows, map_sizes, split_evenly
 from condensed_data.evaluation.training import Training, mix
 from condensed_data.parts import Augment, Batch
-from condensed_data.spec import Facts, Rule, Spec
+from condensed_data.spec import Rule, Spec
 from condensed_data.streams import Streams, untouched
-
-
-@dataclass(frozen=True)
-class SpatialCutMix(Rule):
-    """This probability of CutMix for images and signals, 0 for vectors, where there is no box to paste.
-
-    Args:
-        probability: of a step that mixes.
-    """
-
-    probability: float = 0.5
-
-    def __call__(self, facts: Facts) -> float:
-        return self.probability if len(facts.sample_shape) > 1 else 0.0
 
 
 @dataclass(frozen=True)

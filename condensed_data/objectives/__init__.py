@@ -1,5 +1,6 @@
 """What is made small: one family of losses a file."""
 
+from condensed_data.objectives.characteristic import CharacteristicFunction as CharacteristicFunction
 from condensed_data.objectives.classification import CrossEntropy as CrossEntropy
 from condensed_data.objectives.distribution import Distribution as Distribution
 from condensed_data.objectives.diversity import Diversity as Diversity
@@ -7,7 +8,6 @@ from condensed_data.objectives.gradient import Gradient as Gradient
 from condensed_data.objectives.layers import Discrimination as Discrimination
 from condensed_data.objectives.layers import LayerAlignment as LayerAlignment
 from condensed_data.objectives.relations import Centralisation as Centralisation
-from condensed_data.objectives.relations import CharacteristicFunction as CharacteristicFunction
 from condensed_data.objectives.relations import Covariance as Covariance
 from condensed_data.objectives.relations import KernelMMD as KernelMMD
 from condensed_data.objectives.trajectory import Trajectory as Trajectory

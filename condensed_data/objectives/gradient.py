@@ -25,6 +25,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from condensed_data.objectives.classification import cross_entropy
 from condensed_data.parts import Net, Objective, Pair
+from condensed_data.spec import Rule, concrete
 
 EPS = 1e-6  # added to the product of norms, as in DC's code
 Weights = dict[str, Tensor]
@@ -86,19 +87,20 @@ class Gradient(Objective):
         layers.
     """
 
-    distance: str = "rows_cosine"
+    distance: str | Rule = "rows_cosine"
     layers: str = "weights"
 
     def __post_init__(self) -> None:
         for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if not isinstance(value, Rule) and value not in known:
                 raise ValueError(
                     f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
                 )
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
-        distance = _DISTANCES[self.distance]
+        distance = _DISTANCES[concrete(self.distance)]
         losses = []
         sides = (pair.real.x, pair.real.y, pair.synthetic.x, pair.synthetic.y)
         batches = (pair.real, pair.real, pair.synthetic, pair.synthetic)

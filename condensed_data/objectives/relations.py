@@ -2,10 +2,8 @@
 
 * `Covariance` and `Centralisation`: IID, Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 * `KernelMMD`: M3D, Zhang et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
-* `CharacteristicFunction`: NCFM, Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
 
-Letters: B rows of a group, K classes, G groups, D features, d channels of a map, l its locations, F
-frequencies.
+Letters: B rows of a group, K classes, G groups, D features, d channels of a map, l its locations.
 """
 
 from __future__ import annotations
@@ -15,12 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.objectives.layers import block_maps
-from condensed_data.parts import Context, Loss, Net, Objective, Pair
-from condensed_data.streams import Streams
+from condensed_data.parts import Net, Objective, Pair
 
 
 @dataclass(frozen=True)
@@ -206,58 +202,3 @@ class KernelMMD(Objective):
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """||x_i - y_j||^2 of rows (n, D) and (m, D): (n, m), not below 0."""
     return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
-
-
-@dataclass(frozen=True)
-class CharacteristicFunction(Objective):
-    """Distance between the characteristic functions of L2-normalised embeddings, summed over groups.
-
-    With phi(t) the mean of exp(i <t, embedding>) over a group, the loss of the group is the mean over
-    random frequencies t ~ N(0, I) of sqrt(alpha a + (1 - alpha) p), where a = (|phi_real| -
-    |phi_synthetic|)^2 compares amplitudes and p = 2 (|phi_real| |phi_synthetic| - Re(phi_real
-    conj(phi_synthetic))) compares phases. The authors multiply it by 300. Deviations: the frequencies of a
-    sweep are shared by its groups; where the root's argument is below 1e-12, as for equal samples, the root
-    and its gradient are 0.
-
-    Args:
-        frequencies: drawn anew every sweep, from the run's streams (by seed 0 where called without a run).
-        alpha: share of the amplitudes, in [0, 1].
-
-    Raises:
-        ValueError: unless `frequencies` is a positive integer and `alpha` in [0, 1].
-    """
-
-    frequencies: int = 4096
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        count = self.frequencies
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"CharacteristicFunction(frequencies={count!r}) must be a positive integer.")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"CharacteristicFunction(alpha={self.alpha}) must be between 0 and 1.")
-
-    def start(self, context: Context) -> Loss:
-        return lambda net, pair: self._loss(net, pair, context.streams)
-
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
-        return self._loss(net, pair, Streams(0))
-
-    def _loss(self, net: Net, pair: Pair, streams: Streams) -> Tensor:
-        with torch.no_grad():
-            real = F.normalize(net.embed(pair.real.x), dim=1)
-        synthetic = F.normalize(net.embed(pair.synthetic.x), dim=1)
-        generator = streams.torch("frequencies", pair.sweep)
-        t = torch.randn(self.frequencies, real.shape[1], generator=generator).to(real)
-        sides = ((pair.real, real @ t.T), (pair.synthetic, synthetic @ t.T))
-        (x, y), (u, v) = ((batch.means(angle.cos()), batch.means(angle.sin())) for batch, angle in sides)
-        amplitude = (_root(x.square() + y.square()) - _root(u.square() + v.square())).square()  # (G, F)
-        # a + p = |phi_real - phi_synthetic|^2, which keeps its digits where p would lose them
-        both = (x - u).square() + (y - v).square()
-        return _root((1 - self.alpha) * both + (2 * self.alpha - 1) * amplitude).mean(1).sum()
-
-
-def _root(squares: Tensor) -> Tensor:
-    """The square root, 0 and with gradient 0 where the true gradient grows without bound."""
-    positive = squares > 1e-12
-    return torch.where(positive, squares, 1).sqrt() * positive

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from condensed_data.augment import Siamese
-from condensed_data.learning.descent import Descender, Descent, SpatialCutMix, check_count, run_steps, seeded
+from condensed_data.evaluation.training import SpatialCutMix
+from condensed_data.learning.descent import Descender, Descent, check_count, run_steps, seeded
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.spec import Facts, Rule

@@ -22,8 +22,10 @@ class Pixels(Synthetic):
 
     Args:
         init: where the samples begin.
-        clamp: keep values in the range of the source's (see `value_range`) after every step, as IDC does
-            (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959); the other methods don't.
+        clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and keep
+            them there after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
+            learning rates are then those of that unit range. The other methods learn standardised values without
+            bounds.
     """
 
     init: Init = field(default_factory=Random)
@@ -33,8 +35,13 @@ class Pixels(Synthetic):
         sizes = torch.tensor(context.real.group_sizes(context.ipc))
         groups = torch.arange(len(sizes)).repeat_interleave(sizes)
         images = self.init.samples(context, sizes.tolist()).detach().clone().requires_grad_()
-        bounds = value_range(context.real) if self.clamp else None
-        return _Stored(images, context.real.group_class[groups], groups, bounds)
+        labels = context.real.group_class[groups]
+        if not self.clamp:
+            return _Stored(images, labels, groups)
+        low, high = (_per_channel(edge, images.detach()) for edge in value_range(context.real))
+        return _Unit(
+            images.detach(), low, (high - low).clamp_min(torch.finfo(low.dtype).tiny), labels, groups
+        )
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
@@ -43,12 +50,9 @@ class Pixels(Synthetic):
 
 
 class _Stored(Synthesis):
-    def __init__(
-        self, images: Tensor, labels: Tensor, groups: Tensor, bounds: tuple[Tensor, Tensor] | None = None
-    ) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         self.images, self.labels, self.groups = images, labels, groups
         self.learned = {"images": images}
-        self.bounds = None if bounds is None else [_per_channel(bound, images) for bound in bounds]
 
     def decode(self, index: Tensor) -> Tensor:
         return self.images[index.to(self.images.device)]
@@ -56,10 +60,24 @@ class _Stored(Synthesis):
     def tensors(self) -> dict[str, Tensor]:
         return {"images": self.images.detach().cpu()}
 
+
+class _Unit(Synthesis):
+    """Values in [0, 1] of the range that begins at `low` and is `width` wide, per channel."""
+
+    def __init__(self, images: Tensor, low: Tensor, width: Tensor, labels: Tensor, groups: Tensor) -> None:
+        self.low, self.width, self.labels, self.groups = low, width, labels, groups
+        self.units = ((images - low) / width).clamp_(0, 1).requires_grad_()
+        self.learned = {"images": self.units}
+
+    def decode(self, index: Tensor) -> Tensor:
+        return self.low + self.width * self.units[index.to(self.units.device)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"images": (self.low + self.width * self.units).detach().cpu()}
+
     def clamp(self) -> None:
-        if self.bounds is not None:
-            with torch.no_grad():
-                self.images.clamp_(*self.bounds)
+        with torch.no_grad():
+            self.units.clamp_(0, 1)
 
 
 def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
