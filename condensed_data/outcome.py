@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Outcome:
         """From an artefact that was read."""
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
+        record = replace(record, samples=len(labels))
         if "images" in tensors:
             return Outcome(tensors["images"].float(), labels, record, recipe)
         parts = {
@@ -74,6 +75,17 @@ def with_evaluation(outcome: Outcome, evaluation: Evaluation) -> Outcome:
     return replace(
         outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation))
     )
+
+
+def with_baselines(outcome: Outcome, baselines: Sequence[tuple[str, Evaluation]]) -> Outcome:
+    """The same, with accuracies to compare with; of one set, network and protocol the last stays."""
+
+    def measured(item: tuple[str, Evaluation]) -> tuple[object, ...]:
+        return item[0], item[1].network, item[1].training
+
+    new = set(map(measured, baselines))
+    kept = [item for item in outcome.record.baselines if measured(item) not in new]
+    return replace(outcome, record=replace(outcome.record, baselines=(*kept, *baselines)))
 
 
 def decoded(synthesis: Synthesis) -> Tensor:

@@ -33,7 +33,11 @@ class Record:
         seconds: of condensing, reading excluded. Part of no stored file: identical content gives identical bytes.
         history: (sweep, loss) points, at most 200.
         evaluations: accuracies that were measured.
+        baselines: accuracies of what this set is compared with, (name, evaluation): "random" for random real
+            samples of the same number, "whole set" for all of them.
         environment: versions and device; informational.
+        samples: how many there are, decoded; None where an older version did not write it.
+        key: of the build in the cache (see `storage.cache.key_of`), or None where it was not taken.
     """
 
     name: str
@@ -53,7 +57,10 @@ class Record:
     seconds: float | None = None
     history: tuple[tuple[int, float], ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    baselines: tuple[tuple[str, Evaluation], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    samples: int | None = None
+    key: str | None = None
 
     @property
     def value_space(self) -> str:
@@ -88,8 +95,11 @@ class Record:
             },
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
+            "baselines": [{"set": name, **evaluation.to_json()} for name, evaluation in self.baselines],
             "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
+            "num_samples": self.samples,
+            "cache_key": self.key,
         }
 
     @staticmethod
@@ -113,7 +123,12 @@ class Record:
             sweeps=manifest["sweeps"],
             history=tuple((int(sweep), float(loss)) for sweep, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
+            baselines=tuple(
+                (item["set"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())
+            ),
             environment=manifest["environment"],
+            samples=manifest.get("num_samples"),
+            key=manifest.get("cache_key"),
         )
 
 

@@ -14,7 +14,7 @@ _LIMIT = 1 << 63
 
 
 def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
-    """Check that every field is there and holds what it may.
+    """Check that every field is there and holds what it may, and so do those of `OPTIONAL` that are there.
 
     Raises:
         ArtefactError: naming the field, what it holds and what it may hold.
@@ -23,6 +23,9 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
         if name not in manifest:
             raise ArtefactError(mismatch(where, f"no field {name!r}", expected))
         if not right(manifest[name]):
+            raise ArtefactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
+    for name, (right, expected) in OPTIONAL.items():
+        if name in manifest and not right(manifest[name]):
             raise ArtefactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
 
 
@@ -127,6 +130,17 @@ DESCRIBED: dict[str, Field] = {
     "history": (
         lambda v: list_of(v, lambda point: list_of(point, _number) and len(point) == 2),
         "a list of [sweep, loss]",
+    ),
+}
+OPTIONAL: dict[str, Field] = {
+    "baselines": (
+        lambda v: list_of(v, lambda item: _object(item, set=is_text)),
+        "a list of objects with the name of a set",
+    ),
+    "num_samples": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
+    "cache_key": (
+        lambda v: v is None or _matches("[0-9a-f]{64}")(v),
+        "64 hexadecimal digits or null",
     ),
 }
 COMPUTED: dict[str, Field] = {

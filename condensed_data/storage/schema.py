@@ -18,6 +18,8 @@
 | `source` | {"name": ..., "fingerprint": text or null, "num_samples": ...} |
 | `training` | canonical JSON of the protocol to train with |
 | `evaluation` | a list of objects, one a measured accuracy |
+| `baselines` | optional: the same of what the set is compared with, each with "set": its name |
+| `num_samples`, `cache_key` | optional: N as decoded; the key of the build that gives this set; or null |
 | `environment` | {name: text}: versions and device, informational |
 | `history` | a list of [sweep, loss] |
 | `preview_range` | only where there is a preview: [low, high], the values behind its bytes 0 and 255 |
