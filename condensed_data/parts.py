@@ -306,6 +306,22 @@ class Augment(Spec, ABC):
         """A function from a batch with these blocks to its augmented rows (B, *sample)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Initial:
+    """Where networks begin that are trained on a finished set.
+
+    Attributes:
+        kind: "new", at random weights; "stored", all at `weights`; "given", at weights from elsewhere, which are not
+            kept and which whoever trains has to bring.
+        weights: the state dictionary of "stored".
+        digest: sha256 of the only weights that fit where "given" ones are always the same (`storage.tensorfile.content_hash`).
+    """
+
+    kind: str = "new"
+    weights: Mapping[str, Tensor] | None = None
+    digest: str | None = None
+
+
 class Lender(State):
     """Run state of a `Pool`."""
 
@@ -316,9 +332,9 @@ class Lender(State):
     def learn(self, sweep: int, synthesis: Synthesis) -> None:
         """What the networks learn after the synthetic step of `sweep`."""
 
-    def only(self) -> Mapping[str, Tensor] | None:
-        """The state dictionary of the one network that every sweep sees; None for a pool that lends several."""
-        return None
+    def initial(self) -> Initial:
+        """Where networks begin that are trained on the result, as these do that the pool lends."""
+        return Initial()
 
 
 class Pool(Spec, ABC):
@@ -330,6 +346,18 @@ class Pool(Spec, ABC):
 
 
 Loss = Callable[[Net, Pair], Tensor]
+
+
+class LearningLoss(State):
+    """Run state of an `Objective` that itself learns between the steps."""
+
+    @abstractmethod
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        """The loss of one step."""
+
+    @abstractmethod
+    def learn(self, sweep: int) -> None:
+        """What it learns after the synthetic step of `sweep`."""
 
 
 class Objective(Spec, ABC):

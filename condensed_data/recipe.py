@@ -15,6 +15,7 @@ from torch import Tensor
 
 from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Training
+from condensed_data.evaluation.ordered import Ordered
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
 from condensed_data.spec import Facts, Rule, Spec
 from condensed_data.stopping import Plateau
@@ -120,7 +121,7 @@ class Recipe(Spec):
     ipc: int = 10
     step: str = "sweep"
     stop: Plateau | None = None
-    training: Training = field(default_factory=Training)
+    training: Training | Ordered = field(default_factory=Training)
     paper: str = field(default="", compare=False)
     deviations: str = field(default="", compare=False)
 

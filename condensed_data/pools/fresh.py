@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from condensed_data.learning.descent import check_count
-from condensed_data.parts import Context, Lender, Net, Pool
-from condensed_data.pools.lending import Loan, UsualNetwork, check_network
+from condensed_data.parts import Context, Initial, Lender, Net, Pool
+from condensed_data.pools.lending import Loan, UsualNetwork, check_network, copied
 from condensed_data.spec import Rule
 
 
@@ -58,8 +58,8 @@ class _Fresh(Lender):
             self.loan.renew(self.context.streams.child("network", number, *member))
         return self.loan.net
 
-    def only(self) -> Mapping[str, Tensor] | None:
-        return None if self.spec.period else self.lend(0).module.state_dict()
+    def initial(self) -> Initial:
+        return Initial() if self.spec.period else Initial("stored", copied(self.lend(0).module))
 
     def state_dict(self) -> dict[str, Any]:
         return {}  # the network follows from the sweep alone

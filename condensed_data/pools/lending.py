@@ -36,6 +36,11 @@ def check_network(network: Any, sample_shape: tuple[int, ...]) -> None:
     networks.build(networks.network(network), 2, sample_shape, 0)
 
 
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """Its state dictionary, on the CPU and its own."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
 class Loan:
     """One module on the device, renewed in place, so that compiled code and addresses stay valid.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from condensed_data.learning.descent import check_count
 from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
-from condensed_data.parts import Context, Lender, Net, Pool
+from condensed_data.parts import Context, Initial, Lender, Net, Pool
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.spec import Rule
 
@@ -32,16 +33,19 @@ class Pretrained(Pool):
             NCFM: 60 epochs, 20 networks.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with lam ~ U(0, 1) anew each
             sweep (Zhang et al., DANCE, IJCAI 2024); such a network has no `centres`.
+        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
 
     Raises:
-        ValueError: for an unknown interpolation.
+        ValueError: for an unknown interpolation, or a member below 0.
     """
 
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     interpolate: str | None = None
+    member: int = 0
 
     def __post_init__(self) -> None:
+        check_count("Pretrained", "member", self.member, 0)
         if self.interpolate not in INTERPOLATIONS:
             known = ", ".join(map(repr, INTERPOLATIONS))
             raise ValueError(f"Pretrained(interpolate={self.interpolate!r}) is unknown; known: {known}.")
@@ -65,13 +69,19 @@ class _Pretrained(Lender):
         self.loan.module.eval()
 
     def lend(self, sweep: int) -> Net:
-        streams = self.context.streams
-        index = int(streams.choose("pretrained", sweep, 0, len(self.networks), 1))
-        lam = float(streams.uniform("interpolate", sweep, [0], 1)) if self.spec.interpolate else 0.0
+        streams, member = self.context.streams, self.spec.member
+        index = int(streams.choose("pretrained", sweep, member, len(self.networks), 1))
+        lam = float(streams.uniform("interpolate", sweep, [member], 1)) if self.spec.interpolate else 0.0
         if (index, lam) != self.lent:
             self.lent = (index, lam)
             self._load(index, lam)
         return self.loan.net
+
+    def initial(self) -> Initial:
+        """The only trained network; several are a distribution, of which whoever trains takes others."""
+        if len(self.networks) > 1 or self.spec.interpolate:
+            return Initial("given")
+        return Initial("stored", self.networks[0].weights)
 
     def _load(self, index: int, lam: float) -> None:
         found = self.networks[index]

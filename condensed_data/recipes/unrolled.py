@@ -7,6 +7,7 @@ from typing import Any
 
 from condensed_data import coresets, networks
 from condensed_data.augment import Identity
+from condensed_data.evaluation.ordered import Ordered
 from condensed_data.objectives import Unrolled
 from condensed_data.parts import Pool
 from condensed_data.pools import Fresh
@@ -119,6 +120,7 @@ def dd(
         optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=HalvedTenTimes(sweeps, batch)),
         sweeps=PassesOverReal(batch=batch) if sweeps is None else sweeps,
         ipc=ipc,
+        training=Ordered(),
         paper="Wang, Zhu, Torralba and Efros, Dataset Distillation, 2018, arXiv:1811.10959",
         deviations="Every real batch is drawn anew from all samples, so a pass over them is one in number; no "
         "random crops and flips of real images; LeNet also stands for the paper's larger network for CIFAR-10.",
