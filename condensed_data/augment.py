@@ -251,6 +251,11 @@ class PublishedOps(Rule):
             return ()
         if len(facts.sample_shape) == 2:
             return tuple(op for op in self.ops if op not in ("flip", "rotate"))
-        words = [name.replace("-", " ").split() for name in facts.classes]
-        digits = all(word and (word[0].isdigit() or word[0].lower() in _DIGIT_WORDS) for word in words)
+        digits = names_digits(facts.classes)
         return tuple(op for op in self.ops if op != "flip" or (facts.named and not digits))
+
+
+def names_digits(classes: Sequence[str]) -> bool:
+    """Whether every class name begins with a digit or its English word."""
+    words = [name.replace("-", " ").split() for name in classes]
+    return all(word and (word[0].isdigit() or word[0].lower() in _DIGIT_WORDS) for word in words)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.parts import Context, Draw, Drawer, Sampler, Synthesis
+from condensed_data.spec import Rule, concrete
 from condensed_data.streams import Streams
 
 ORDERS = ("stored", "shuffled")
@@ -45,7 +46,7 @@ class Sequence(Sampler):
             divide.
     """
 
-    steps: int
+    steps: int | Rule
     epochs: int = 1
     order: str = "stored"
     batch: int = 1024
@@ -72,17 +73,20 @@ class Sequence(Sampler):
     def _blocks(self, groups: Tensor) -> tuple[Tensor, ...]:
         """Indices of every block: an equal share of every group, group by group."""
         sizes = groups.bincount().tolist()
-        odd = [size for size in sizes if size % self.steps]
+        steps = concrete(self.steps)
+        odd = [size for size in sizes if size % steps]
         if odd:
             raise ValueError(
-                f"Sequence(steps={self.steps}) must divide the samples of every class, and one has {odd[0]}. "
-                f"Use an ipc that is a multiple of {self.steps}, or fewer steps."
+                f"Sequence(steps={steps}) must divide the samples of every class, and one has {odd[0]}. "
+                f"Use an ipc that is a multiple of {steps}, or fewer steps."
             )
-        parts = [rows.chunk(self.steps) for rows in torch.arange(len(groups)).split(sizes)]
+        parts = [rows.chunk(steps) for rows in torch.arange(len(groups)).split(sizes)]
         return tuple(torch.cat(block) for block in zip(*parts, strict=True))
 
 
 def _check_count(name: str, count: object, least: int) -> None:
+    if isinstance(count, Rule):
+        return  # checked when it is resolved
     if isinstance(count, bool) or not isinstance(count, int) or count < least:
         raise ValueError(f"Sequence({name}={count!r}) must be an integer of at least {least}.")
 
@@ -112,7 +116,7 @@ class _SequenceDrawer(Drawer):
     def _steps(self, sweep: int) -> list[Tensor]:
         if self.spec.order == "stored":
             return [*self.blocks] * self.spec.epochs
-        size, steps = self.spec.synthetic or self.count, self.spec.steps * self.spec.epochs
+        size, steps = self.spec.synthetic or self.count, concrete(self.spec.steps) * self.spec.epochs
         rounds = -(-steps // -(-self.count // size))
         orders = (
             torch.from_numpy(self.streams.numpy("order", sweep, i).permutation(self.count))

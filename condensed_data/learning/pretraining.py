@@ -19,7 +19,7 @@ from condensed_data.evaluation.computing import autocast
 from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context
 from condensed_data.sources.real import Real
-from condensed_data.spec import Spec
+from condensed_data.spec import Rule, Spec, concrete
 from condensed_data.streams import Streams, untouched
 
 # Training draws what layers draw (dropout) from torch's global state, which threads would share.
@@ -40,7 +40,7 @@ class Pretraining(Spec):
         ValueError: unless both numbers are positive.
     """
 
-    epochs: int = 20
+    epochs: int | Rule = 20
     networks: int = 1
     descent: Descent = field(default=Descent(0.01, 0.9, 5e-4))
 
@@ -123,7 +123,7 @@ def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwor
         descender = Descender(module, job.pretraining.descent, real.num_classes, shape, job.precision)
         correct = torch.zeros(len(real), dtype=torch.bool)
         forgotten = torch.zeros(len(real), dtype=torch.int32)
-        for epoch in range(job.pretraining.epochs):
+        for epoch in range(concrete(job.pretraining.epochs)):
             now = _epoch(job, descender, epoch)
             forgotten += correct & ~now
             correct = now

@@ -34,6 +34,7 @@ from condensed_data import spec as specs
 from condensed_data.learning.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
 from condensed_data.parts import Context
 from condensed_data.sources.fingerprint import raw
+from condensed_data.spec import concrete
 
 FORMAT = 1
 _WEIGHT = "weight."
@@ -72,7 +73,7 @@ class TrainedNetworks:
         return shelf
 
     def _train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainedNetwork]]:
-        done, total = 0, sum(job.pretraining.epochs for job in jobs)
+        done, total = 0, sum(concrete(job.pretraining.epochs) for job in jobs)
 
         def count(epochs: int = 1) -> None:
             nonlocal done
@@ -84,7 +85,7 @@ class TrainedNetworks:
             yield from ((index, train(job, count)) for index, job in enumerate(jobs))
             return
         for index, result in enumerate(self.executor.map(train, jobs)):
-            count(jobs[index].pretraining.epochs)
+            count(concrete(jobs[index].pretraining.epochs))
             yield index, result
 
     def key(self, context: Context, network: Any, pretraining: Pretraining) -> str | None:

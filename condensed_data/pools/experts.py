@@ -14,7 +14,7 @@ from condensed_data.learning.pretraining import Pretraining
 from condensed_data.parts import Context, Lender, Net, Pool
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.pools.trajectories import PRECISIONS, Trajectories
-from condensed_data.spec import Rule
+from condensed_data.spec import Rule, concrete
 
 _PUBLISHED = Pretraining(
     epochs=21, networks=100, descent=Descent(0.01, augment=Siamese(PublishedOps(), per_sample=True))
@@ -43,7 +43,7 @@ class Experts(Pool):
 
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
     pretrain: Pretraining = field(default=_PUBLISHED)
-    ahead: int = 2
+    ahead: int | Rule = 2
     precision: str = "fp16"
 
     def __post_init__(self) -> None:
@@ -52,7 +52,8 @@ class Experts(Pool):
             raise ValueError(
                 f"Experts(precision={self.precision!r}) is unknown; known: {', '.join(PRECISIONS)}."
             )
-        if self.ahead > self.pretrain.epochs:
+        rules = isinstance(self.ahead, Rule) or isinstance(self.pretrain.epochs, Rule)
+        if not rules and self.ahead > self.pretrain.epochs:  # type: ignore[operator]
             raise ValueError(
                 f"Experts(ahead={self.ahead}) is more than pretrain.epochs={self.pretrain.epochs}: no expert gets "
                 f"so far. Use ahead={self.pretrain.epochs}, or more epochs."
@@ -77,7 +78,7 @@ class _Experts(Lender):
 
     def lend(self, sweep: int) -> Net:
         choose = self.context.streams.choose
-        starts = self.spec.pretrain.epochs - self.spec.ahead + 1
+        starts = concrete(self.spec.pretrain.epochs) - concrete(self.spec.ahead) + 1
         chosen = (
             int(choose("expert", sweep, 0, len(self.trajectories), 1)),
             int(choose("expert epoch", sweep, 0, starts, 1)),
@@ -89,7 +90,7 @@ class _Experts(Lender):
 
     def _load(self, index: int, epoch: int) -> None:
         begun = self.trajectories.at(index, epoch)
-        later = self.trajectories.at(index, epoch + self.spec.ahead)
+        later = self.trajectories.at(index, epoch + concrete(self.spec.ahead))
         with torch.no_grad():
             for name, weight in self.loan.module.named_parameters():
                 weight.copy_(begun[name])

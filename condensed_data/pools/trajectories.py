@@ -34,6 +34,7 @@ from condensed_data.learning.pretraining import Job, Pretraining, job_of
 from condensed_data.learning.trained import TrainedNetworks, held
 from condensed_data.parts import Context
 from condensed_data.sources.fingerprint import raw
+from condensed_data.spec import concrete
 from condensed_data.streams import Streams
 from condensed_data.units import readable
 
@@ -68,7 +69,7 @@ def _weights_by_epoch(job: Job) -> dict[str, list[Tensor]]:
         module.requires_grad_(False), asked.descent, real.num_classes, real.sample_shape, job.precision
     )
     seen = {name: [weight.detach().cpu().clone()] for name, weight in module.named_parameters()}
-    for epoch in range(asked.epochs):
+    for epoch in range(concrete(asked.epochs)):
         draws = Streams(streams.child("epoch", epoch))
         index = asked.descent.batches(len(real), draws.torch("shuffle"))
         run_steps(descender, ((real[rows].to(device), real.labels[rows].to(device)) for rows in index), draws)
@@ -151,7 +152,7 @@ class Trajectories:
     def _train(self, missing: list[int]) -> Iterator[tuple[int, Weights]]:
         if not missing:
             return
-        epochs = self.jobs[0].pretraining.epochs
+        epochs = concrete(self.jobs[0].pretraining.epochs)
         if self.store.report is not None:
             print(
                 f"experts: {len(missing)} to train, {readable(self._size() * len(missing))} to keep",
@@ -170,7 +171,7 @@ class Trajectories:
         job = self.jobs[0]
         module = networks.build(networks.network(job.network), job.real.num_classes, job.real.sample_shape, 0)
         values = sum(math.prod(weight.shape) for weight in module.parameters())
-        return values * (job.pretraining.epochs + 1) * PRECISIONS[self.precision].itemsize
+        return values * (concrete(job.pretraining.epochs) + 1) * PRECISIONS[self.precision].itemsize
 
     def _whole(self, index: int) -> bool:
         """Whether the file is there and undamaged."""

@@ -29,6 +29,7 @@ from condensed_data.recipes.subsets import herding as herding
 from condensed_data.recipes.subsets import k_center as k_center
 from condensed_data.recipes.subsets import k_means as k_means
 from condensed_data.recipes.subsets import random as random
+from condensed_data.recipes.trajectory import mtt as mtt
 from condensed_data.recipes.unrolled import dd as dd
 
 _PUBLIC: tuple[Callable[..., Recipe], ...] = (
@@ -50,6 +51,7 @@ _PUBLIC: tuple[Callable[..., Recipe], ...] = (
     k_center,
     k_means,
     m3d,
+    mtt,
     ncfm,
     random,
 )

@@ -7,7 +7,7 @@ of `mtt`, the several formations of `idc`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from condensed_data import coresets
@@ -18,7 +18,7 @@ from condensed_data.pools import Critic, RetrainedOnReal, UsualNetwork
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.siblings import Siblings
-from condensed_data.spec import Spec
+from condensed_data.spec import Facts, Rule, Spec, resolve
 from condensed_data.synthetic import Factorised, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
 
 STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in a sweep
@@ -204,13 +204,23 @@ def _exchanged(part: Synthetic, make: Callable[[Pixels], Synthetic], name: str, 
     return exchanged
 
 
-def _step_rates(part: Spec) -> tuple[tuple[str, float], ...]:
+@dataclass(frozen=True)
+class ShareOfStep(Rule):
+    """`STEP_SHARE` of a step size that may itself be a rule."""
+
+    step_size: float | Rule
+
+    def __call__(self, facts: Facts) -> float:
+        return STEP_SHARE * float(resolve(self.step_size, facts))  # type: ignore[arg-type]
+
+
+def _step_rates(part: Spec) -> tuple[tuple[str, float | Rule], ...]:
     """A learning rate of their own for learned step sizes.
 
     Adam moves a tensor by about its rate in a sweep: this is the share `STEP_SHARE` of a plain step size, and nearly
     that of the softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):
-        return (("step_sizes", STEP_SHARE * (part.lr if part.form == "plain" else 1.0)),)
+        return (("step_sizes", ShareOfStep(part.lr) if part.form == "plain" else STEP_SHARE),)
     inner = getattr(part, "inner", None)
     return _step_rates(inner) if isinstance(inner, Spec) else ()

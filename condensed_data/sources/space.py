@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+MOST_WHITENED = 5_000  # values of a sample: whitening takes the cube of it in time, the square in memory
 PIL_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
