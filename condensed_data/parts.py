@@ -314,7 +314,8 @@ class Initial:
         kind: "new", at random weights; "stored", all at `weights`; "given", at weights from elsewhere, which are not
             kept and which whoever trains has to bring.
         weights: the state dictionary of "stored".
-        digest: sha256 of the only weights that fit where "given" ones are always the same (`storage.tensorfile.content_hash`).
+        digest: identity of the only weights that fit, where "given" ones are always the same; see
+            `condensed_data.storage.tensorfile.content_hash`.
     """
 
     kind: str = "new"

@@ -21,12 +21,12 @@ from condensed_data.parts import (
     Context,
     Draw,
     Drawer,
+    LearningLoss,
     Lender,
     Loss,
     Pair,
     Pool,
     Sampler,
-    State,
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
@@ -72,6 +72,8 @@ class Run:
             total += self._descend(groups)
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
+        for loss in self._learning_losses():
+            loss.learn(self.sweep)
         self.sweep += 1
         if self.plateau is not None:
             self.plateau.add(total)
@@ -177,10 +179,9 @@ class Run:
             "plateau": self.plateau.state_dict() if self.plateau else {},
         }
 
-    def _learning_losses(self) -> list[State]:
-        """The losses that have a state of their own."""
+    def _learning_losses(self) -> list[LearningLoss]:
         losses: list[object] = [*self.losses]
-        return [loss for loss in losses if isinstance(loss, State)]
+        return [loss for loss in losses if isinstance(loss, LearningLoss)]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""

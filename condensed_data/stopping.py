@@ -56,7 +56,7 @@ class PlateauState(State):
         if self.count == self.spec.window:
             mean = float(self.sum) / self.count
             if self.before is not None:
-                self.reached = mean > self.before - self.spec.tolerance * abs(self.before)
+                self.reached = mean >= self.before - self.spec.tolerance * abs(self.before)
             self.before, self.sum, self.count = mean, 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -289,7 +289,7 @@ def test_real_centres_need_a_pool_that_knows_them() -> None:
         (KernelMMD, {"scales": ()}, r"KernelMMD\(scales=\(\)\) must hold positive"),
         (KernelMMD, {"scales": (1, -2)}, r"KernelMMD\(scales=\(1, -2\)\) must hold positive"),
         (KernelMMD, {"degree": 1.5}, r"KernelMMD\(degree=1.5\) must be an integer"),
-        (CharacteristicFunction, {"frequencies": 0}, r"frequencies=0\) must be a positive integer"),
+        (CharacteristicFunction, {"frequencies": 0}, r"frequencies=0\) must be an integer of at least 1"),
         (CharacteristicFunction, {"alpha": 1.1}, r"alpha=1.1\) must be between 0 and 1"),
     ],
 )

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.clusters import Clusters
+from condensed_data import spec as specs
+from condensed_data.clusters import Nearest
 from condensed_data.learning.pretraining import Pretraining
 from condensed_data.networks import MLP, ConvNet, ConvNet1d
-from condensed_data.objectives import CrossEntropy, Distribution
+from condensed_data.objectives import Distribution
 from condensed_data.parts import Context
-from condensed_data.pools import Queue, RetrainedOnReal
 from condensed_data.recipe import Recipe
 from condensed_data.run import Run
 from condensed_data.samplers import ByGroup
@@ -28,10 +28,11 @@ from condensed_data.sources.real import Real
 from condensed_data.sources.source import inspect
 from condensed_data.storage import checkpoint
 from condensed_data.streams import Streams
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.synthetic import MultiFormation
 
 SWEEPS = 4
 NET = ConvNet(width=8, depth=2)
+BATCH_NET = ConvNet(width=8, depth=2, norm="batch")
 
 
 def learned(name: str, **options: Any) -> Recipe:
@@ -50,32 +51,57 @@ def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
     return list(vars(init).items())
 
 
-def idc_like() -> Recipe:
-    """DSA's parts in IDC's arrangement: a network trained on real data, several formations, steps by class."""
-    base = learned("dsa")
-    term = replace(base.terms[0], pool=RetrainedOnReal(NET, period=2, samples=16))
-    return replace(base, terms=(term,), synthetic=MultiFormation(Pixels(clamp=True)), step="class")
+def briefly(recipe: Recipe) -> Recipe:
+    """Networks that live two sweeps and are trained for one epoch."""
+    short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
+    terms = []
+    for term in recipe.terms:
+        known = {f"pool.{field}" for field, _ in specs.paths(term.pool)}
+        for path in short.keys() & known:
+            term = specs.assign(term, path, short[path])
+        if "pool.pretrain" in known:
+            term = specs.assign(term, "pool.pretrain", Pretraining(epochs=1, networks=1))
+        terms.append(term)
+    return replace(recipe, terms=tuple(terms))
 
 
-def idm_like() -> Recipe:
-    """Two terms that share a pool: distribution matching and accuracy-weighted cross-entropy."""
-    base = learned("dm")
-    term = replace(base.terms[0], pool=Queue(NET, interval=2, steps=1))
-    second = replace(term, objective=CrossEntropy(scale_by_accuracy=True), weight=0.5)
-    return replace(base, terms=(term, second), synthetic=MultiFormation())
+def quick(name: str, **options: Any) -> Recipe:
+    return briefly(learned(name, **options))
+
+
+def iid(base: str) -> Recipe:
+    return briefly(learned("iid", base=base, extractor=NET))
 
 
 LEARNING = {
     "dm": lambda: learned("dm"),
-    "dc": lambda: learned("dc").set(pool__epochs=2, pool__period=2),
-    "dsa": lambda: learned("dsa").set(pool__epochs=2, pool__period=2),
-    "dm with clusters": lambda: learned("dm", within=Clusters(3, features="raw")),
-    "dsa with clusters": lambda: learned("dsa", within=Clusters(3, features="raw")).set(
-        pool__epochs=2, pool__period=2
+    "dc": lambda: quick("dc"),
+    "dsa": lambda: quick("dsa"),
+    "idc_i": lambda: quick("idc_i", lr=0.01),
+    "idc": lambda: quick("idc", lr=0.01),
+    "idc of nine cells": lambda: quick("idc", lr=0.01, factor=3),
+    "idm": lambda: quick("idm"),
+    "cafe": lambda: quick("cafe"),
+    "cafe with augmentation": lambda: quick("cafe", augment=True),
+    "iid on dm": lambda: iid("dm"),
+    "iid on idm": lambda: iid("idm"),
+    "m3d": lambda: quick("m3d"),
+    "dance": lambda: quick("dance", lr=0.1),
+    "ncfm": lambda: quick("ncfm").set(objective__frequencies=8),
+    "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
+    "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
+    "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
+    "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, sweeps=SWEEPS)).set(
+        network=BATCH_NET
     ),
+    "dsa with the nearest to centroids": lambda: quick("dsa", within=Nearest("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
-    "idc-like": idc_like,
-    "idm-like": idm_like,
+    "dm class by class": lambda: replace(learned("dm"), step="class"),
+}
+GROUPED = {
+    "debiased on dc": lambda: quick("debiased"),
+    "debiased on idc": lambda: quick("debiased", base="idc", lr=0.01),
+    "debiased on dm": lambda: quick("debiased", base="dm"),
 }
 CHOOSING = {
     name: lambda name=name: quickly(name) for name in ("herding", "k_center", "k_means", "forgetting")
@@ -110,7 +136,7 @@ def everything(run: Run) -> dict[str, Tensor]:
 
 
 def test_every_recipe_is_examined() -> None:
-    assert set(recipes.names()) <= {make().name for make in EXAM.values()}
+    assert set(recipes.names()) == {key.split()[0] for key in EXAM | GROUPED}
 
 
 def test_it_runs_and_repeats(recipe: Recipe, tiny_images: TensorDataset) -> None:
@@ -159,6 +185,10 @@ def test_it_survives_saving(recipe: Recipe, tiny_images: TensorDataset, tmp_path
 
 def test_pieces_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: TensorDataset) -> None:
     whole, cut = start(tiny_images, learning), start(tiny_images, learning)
+    if not cut.separable:
+        with pytest.raises(torch.OutOfMemoryError, match=r"sampler\.batch"):
+            cut._halve([0, 1, 2])
+        return
     cut.pieces = 3
     whole.step()
     cut.step()
@@ -167,7 +197,9 @@ def test_pieces_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: Te
 
 
 def test_groups(learning: Recipe, tiny_images: TensorDataset) -> None:
-    made = build(tiny_images, learning, groups=[index % 2 for index in range(len(tiny_images))])
+    made = build(
+        tiny_images, replace(learning, ipc=4), groups=[index % 2 for index in range(len(tiny_images))]
+    )
     assert torch.isfinite(made.images).all()
 
 
@@ -217,3 +249,42 @@ def test_a_mean_needs_no_order(tiny_images: TensorDataset) -> None:
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_debiasing_needs_groups(name: str, tiny_images: TensorDataset) -> None:
+    groups = [index % 2 for index in range(len(tiny_images))]
+    made = build(tiny_images, GROUPED[name](), groups=groups)
+    base = GROUPED[name]()
+    ungated = replace(base, terms=tuple(specs.assign(term, "sampler.grouped", False) for term in base.terms))
+    assert torch.equal(made.images, build(tiny_images, ungated, groups=groups).images)
+    with pytest.raises(ValueError, match="Give groups="):
+        build(tiny_images, base)
+
+
+@pytest.mark.parametrize("name", ["bdm", "debiased"])
+def test_a_base_without_batches_by_group_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="Use a base that does"):
+        recipes.get(name, base="random")
+
+
+def test_one_sample_a_class_is_refused_where_it_teaches_nothing() -> None:
+    with pytest.raises(ValueError, match="ipc=2"):
+        recipes.iid("dm", ipc=1)
+
+
+def test_published_numbers() -> None:
+    """Learning rates, batches and loops at the published points, from the authors' code."""
+    facts = ((1, 28, 28), [f"class {index}" for index in range(10)])
+
+    def at(name: str, ipc: int, shape: Any = facts[0]) -> Recipe:
+        return recipes.get(name, ipc=ipc).resolve(shape, facts[1], samples=60_000)
+
+    assert [dict(specs.paths(at("dc", ipc)))["terms.0.pool.period"] for ipc in (1, 10, 50)] == [1, 10, 50]
+    assert [dict(specs.paths(at("dc", ipc)))["terms.0.pool.epochs"] for ipc in (1, 10, 50)] == [1, 50, 10]
+    assert at("idc", 10).optimizer.lr == pytest.approx(1e-4 * 28 * 28 / 32**2)
+    assert at("idc", 1, (3, 32, 32)).optimizer.lr == pytest.approx(5e-4)
+    assert [at("idm", ipc).terms[1].weight for ipc in (1, 10, 50)] == [0.5, 0.5, 0.1]
+    assert [dict(specs.paths(at("idm", ipc)))["terms.0.sampler.batch"] for ipc in (1, 10)] == [5000, 256]
+    assert at("cafe", 1).optimizer.milestones == (12_000, 16_000, 18_000)
+    assert at("dance", 10).optimizer.lr == pytest.approx(0.1)

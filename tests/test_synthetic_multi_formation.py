@@ -186,10 +186,7 @@ def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
         (Pixels(), False),
     ):
         synthesis = spec.start(where)
-        with torch.no_grad():
-            synthesis.learned["images"].mul_(50)
-        synthesis.clamp()
-        values = where.real.space.restore(synthesis.learned["images"].detach())
+        values = where.real.space.restore(moved_far(synthesis))
         inside = (values >= low.view(2, 1, 1) - 1e-5) & (values <= high.view(2, 1, 1) + 1e-5)
         assert bool(inside.all()) == clamped
     samples = torch.randint(
@@ -197,10 +194,29 @@ def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
     )
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
     synthesis = Pixels(clamp=True).start(Context(found, 1, Streams(0), torch.device("cpu")))
+    values = found.space.restore(moved_far(synthesis))
+    torch.testing.assert_close(values.aminmax().min, torch.tensor(0.0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(values.aminmax().max, torch.tensor(255.0))
+
+
+def moved_far(synthesis: Synthesis) -> Tensor:
+    """The stored samples after a step that leaves every range."""
     with torch.no_grad():
-        synthesis.learned["images"].mul_(50)
+        images = synthesis.learned["images"]
+        images.sub_(images.mean()).mul_(500)
     synthesis.clamp()
-    values = found.space.restore(synthesis.learned["images"].detach())
-    torch.testing.assert_close(
-        values.aminmax(), torch.return_types.aminmax((torch.tensor(0.0), torch.tensor(255.0)))
-    )
+    return synthesis.tensors()["images"]
+
+
+def test_clamped_pixels_begin_where_others_do_and_learn_in_the_unit_range() -> None:
+    where = context((2, 6, 6))
+    free, unit = Pixels().start(where), Pixels(clamp=True).start(where)
+    index = torch.arange(len(free.labels))
+    torch.testing.assert_close(unit.decode(index), free.decode(index))
+    low, high = where.real.everything().amin((0, 2, 3)), where.real.everything().amax((0, 2, 3))
+    before = where.real.space.restore(unit.decode(index).detach())
+    with torch.no_grad():
+        unit.learned["images"].mul_(0.5)
+    after = where.real.space.restore(unit.decode(index).detach())
+    halved = (before - low.view(2, 1, 1)) / (high - low).view(2, 1, 1) / 2
+    torch.testing.assert_close((after - low.view(2, 1, 1)) / (high - low).view(2, 1, 1), halved)

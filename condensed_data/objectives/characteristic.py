@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.learning.descent import check_count
-from condensed_data.parts import Batch, Context, Loss, Net, Objective, Pair, State
+from condensed_data.parts import Batch, Context, LearningLoss, Loss, Net, Objective, Pair
 from condensed_data.streams import Streams
 
 SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' code
@@ -87,8 +87,8 @@ class CharacteristicFunction(Objective):
         return _root((1 - self.alpha) * both + (2 * self.alpha - 1) * amplitude).mean(1).sum()
 
 
-class _Sampled(State):
-    """The loss with its sampling network, which climbs a step each time that the loss is taken."""
+class _Sampled(LearningLoss):
+    """The loss with its sampling network, which climbs a step a sweep."""
 
     def __init__(self, spec: CharacteristicFunction, streams: Streams) -> None:
         self.spec, self.streams = spec, streams
@@ -108,8 +108,13 @@ class _Sampled(State):
             return drawn[1]
 
         loss = self.spec.compare(net, pair, frequencies)
-        self._climb(loss, *drawn)
+        self._slope(loss, *drawn)
         return loss
+
+    def learn(self, sweep: int) -> None:
+        if self.optimizer is not None:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
 
     def _network(self, features: Tensor) -> nn.Module:
         if self.module is None:
@@ -121,15 +126,13 @@ class _Sampled(State):
                 self.optimizer.load_state_dict(self.waiting["optimizer"])
         return self.module
 
-    def _climb(self, loss: Tensor, made: Tensor, used: Tensor) -> None:
-        """One step of the sampling network towards a larger loss."""
+    def _slope(self, loss: Tensor, made: Tensor, used: Tensor) -> None:
+        """Add to the gradient by which the sampling network climbs."""
         assert self.module is not None
-        assert self.optimizer is not None
         (slope,) = torch.autograd.grad(loss, used, retain_graph=True)
         weights = list(self.module.parameters())
         for weight, gradient in zip(weights, torch.autograd.grad(made, weights, -slope), strict=True):
-            weight.grad = gradient
-        self.optimizer.step()
+            weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
     def state_dict(self) -> dict[str, Any]:
         if self.module is None or self.optimizer is None:
