@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from condensed_data.hub import layout
+from condensed_data.hub.errors import HubNotFoundError, HubUnavailableError, speaking
+from condensed_data.hub.remote import Remote, named
 from condensed_data.outcome import Outcome
+from condensed_data.storage import artefact
 from condensed_data.storage.artefact import MAX_BYTES
+from condensed_data.storage.errors import IntegrityError, mismatch
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ def pull(
 
     Args:
         repo_id: "user/name" of a dataset repository.
-        revision: branch, tag, pull request ("refs/pr/1") or commit; the default branch if None. A commit that
-            was loaded before needs no request.
+        revision: branch, tag, pull request ("refs/pr/1") or commit; the default branch if None. A set that was
+            loaded before at a commit given here needs no request.
         config_name: which of the repository's sets; None takes the default one, or the only one.
         token: None uses the stored one, False none.
         cache_dir: the Hub's cache; by default that of `huggingface_hub`.
@@ -56,5 +62,102 @@ def pull(
         NotACondensedDatasetError: where the repository holds no condensed set that can be read.
         IntegrityError, UnsupportedFormatError, ArtefactError: for files that are damaged, newer or hostile.
         SaveError: where the cache cannot be written.
+        ValueError: for an argument that cannot be used.
     """
-    raise NotImplementedError
+    _check(config_name, local_files_only, force_download, max_bytes)
+    with speaking(repo_id, revision, folder=_cache(cache_dir)):
+        remote = Remote.at(
+            repo_id,
+            revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        found = _found(remote, config_name)
+        if found is None:
+            return Pulled(_foreign(remote, config_name, max_bytes), repo_id, config_name or "", remote.commit)
+        return load(remote, *found, max_bytes)
+
+
+def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> Pulled:
+    """Download and read the set of a manifest; raises as `pull` does."""
+    folder = remote.artefact(config, manifest, max_bytes)
+    try:
+        outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes))
+    except IntegrityError as error:
+        remedy = "Load it again with force_download=True; if it stays so, tell the owner of the repository."
+        raise IntegrityError(f"{remote.repo_id} at {remote.commit}: {error} {remedy}") from error
+    return Pulled(outcome, remote.repo_id, config, remote.commit)
+
+
+def _check(config_name: str | None, local_files_only: bool, force_download: bool, max_bytes: int) -> None:
+    if config_name is not None:
+        layout.check_config(config_name)
+    if local_files_only and force_download:
+        raise ValueError("force_download=True needs the network, local_files_only=True forbids it.")
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes} must be at least 1.")
+
+
+def _cache(cache_dir: str | Path | None) -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(cache_dir or HF_HUB_CACHE)
+
+
+def _found(remote: Remote, config_name: str | None) -> tuple[str, dict[str, Any]] | None:
+    """The config to load and its manifest; None where the repository has no set of ours at all.
+
+    Raises:
+        HubNotFoundError: where it has others.
+    """
+    wanted = config_name or layout.DEFAULT
+    manifest = remote.manifest(wanted)
+    if manifest is not None:
+        return wanted, manifest
+    configs = _configs(remote)
+    if config_name is None and len(configs) == 1:
+        manifest = remote.manifest(configs[0])
+        return None if manifest is None else (configs[0], manifest)
+    if configs:
+        what = f"no config {config_name!r}" if config_name else "several configs, and none is the default one"
+        raise HubNotFoundError(f"{remote.repo_id} has {what}. Give config_name= one of: {named(configs)}.")
+    if remote.local_files_only:
+        raise HubUnavailableError(
+            f"{remote.repo_id} at {remote.commit} is not in the cache of this machine, and local_files_only=True "
+            "forbids to load it. Leave that out."
+        )
+    return None
+
+
+def _configs(remote: Remote) -> list[str]:
+    """The names of its sets; of a commit whose repository is out of reach, those that were loaded before."""
+    try:
+        with speaking(remote.repo_id, remote.commit):
+            return remote.configs()
+    except HubUnavailableError as error:
+        known = remote.cached_configs()
+        if not known:
+            raise
+        del error
+        return known
+
+
+def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> Outcome:
+    """The set of a repository that this library did not make.
+
+    Raises:
+        NotACondensedDatasetError: naming what is missing.
+    """
+    from condensed_data.hub import foreign
+
+    def fetch(path: str) -> Path:
+        found = remote.fetch(path, max_bytes)
+        if found is None:
+            raise IntegrityError(
+                mismatch(f"{remote.repo_id}/{path}", "no such file", "the file that is listed")
+            )
+        return found
+
+    return foreign.read(remote.repo_id, remote.listing(), fetch, config_name=config_name, max_bytes=max_bytes)
