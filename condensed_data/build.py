@@ -25,11 +25,12 @@ from condensed_data.callbacks import History, ProgressBar
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError, condense
 from condensed_data.device import choose_device, choose_precision
+from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
 from condensed_data.outcome import Outcome, decoded
-from condensed_data.parts import Context, Synthesis
+from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
@@ -192,6 +193,7 @@ class Build:
             needed = fit(run)
             if self.progress:
                 print(needed, flush=True)
+        _replay(run)  # what cannot be repeated is said now
         if keeper is not None:
             keeper.resume(run)
             listeners.append(keeper)
@@ -200,22 +202,20 @@ class Build:
             with keeper or nullcontext():
                 condense(run, listeners)
         except DivergedError as error:
-            error.outcome = self._outcome(
-                run.synthesis, real, recipe, fingerprint, history, error.sweep, started
-            )
+            error.outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
             raise
-        return self._outcome(run.synthesis, real, recipe, fingerprint, history, run.sweep, started)
+        return self._outcome(run, real, fingerprint, history, run.sweep, started)
 
     def _outcome(
         self,
-        synthesis: Synthesis,
+        run: Run,
         real: Real,
-        recipe: Recipe,
         fingerprint: str | None,
         history: History,
         sweeps: int,
         started: float,
     ) -> Outcome:
+        recipe, synthesis = run.recipe, run.synthesis
         record = Record(
             name=self.source.name,
             source_samples=len(real),
@@ -237,7 +237,7 @@ class Build:
         )
         images = real.space.restore(decoded(synthesis))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
-        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored)
+        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
 
 
 def _warn_cache(cache: Cache, error: OSError) -> None:
@@ -246,6 +246,11 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
         "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
         stacklevel=3,
     )
+
+
+def _replay(run: Run) -> Replay | None:
+    """The training steps that belong to the result, where its recipe says so."""
+    return Replay.of(run) if isinstance(run.recipe.training, Ordered) else None
 
 
 def _is_long(recipe: Recipe) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condensed_data import replay as replays
 from condensed_data import spec as specs
+from condensed_data.evaluation.ordered import Replay
 from condensed_data.evaluation.result import Evaluation
 from condensed_data.parts import Synthesis
 from condensed_data.recipe import Recipe
@@ -32,6 +34,7 @@ class Outcome:
         recipe: resolved, or as stored where this version cannot rebuild it.
         stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
             so that the budget stays honest.
+        replay: the training steps of a set that depends on their order, else None.
     """
 
     images: Tensor
@@ -39,6 +42,7 @@ class Outcome:
     record: Record
     recipe: Recipe | Mapping[str, Any] | None
     stored: Mapping[str, Tensor] | None = None
+    replay: Replay | None = None
 
     def write(self, directory: str | Path) -> None:
         """Write the artefact; see `storage.artefact.write`."""
@@ -48,6 +52,9 @@ class Outcome:
             tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
         tensors["labels"] = self.labels
         manifest = self.record.to_manifest()
+        if self.replay is not None:
+            tensors |= replays.tensors_of(self.replay)
+            manifest |= {"replay": replays.to_manifest(self.replay), "required_features": [replays.FEATURE]}
         artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
 
     @staticmethod
@@ -61,13 +68,15 @@ class Outcome:
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
         record = replace(record, samples=len(labels))
+        field = stored.manifest.get(replays.FEATURE)
+        replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         if "images" in tensors:
-            return Outcome(tensors["images"].float(), labels, record, recipe)
+            return Outcome(tensors["images"].float(), labels, record, recipe, replay=replay)
         parts = {
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
         synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
-        return Outcome(record.space.restore(decoded(synthesis)), labels, record, recipe, parts)
+        return Outcome(record.space.restore(decoded(synthesis)), labels, record, recipe, parts, replay)
 
 
 def with_evaluation(outcome: Outcome, evaluation: Evaluation) -> Outcome:

@@ -35,6 +35,11 @@ def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
     Raises:
         ArtefactError: naming the two.
     """
+    check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
+    if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
+        raise ArtefactError(
+            mismatch(where, "one of them", "a field and a required feature 'replay', or none")
+        )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
@@ -117,7 +122,7 @@ DESCRIBED: dict[str, Field] = {
             v,
             name=is_text,
             fingerprint=lambda text: text is None or is_text(text),
-            num_samples=lambda count: _integer(count, 0),
+            num_samples=lambda count: count is None or _integer(count, 0),
         ),
         "an object with name, fingerprint and num_samples",
     ),
@@ -141,6 +146,21 @@ OPTIONAL: dict[str, Field] = {
     "cache_key": (
         lambda v: v is None or _matches("[0-9a-f]{64}")(v),
         "64 hexadecimal digits or null",
+    ),
+}
+OPTIONAL: dict[str, Field] = {
+    "replay": (
+        lambda v: (
+            _object(
+                v,
+                network=lambda form: form is None or isinstance(form, str | dict),
+                initial=lambda kind: kind in ("new", "stored", "given"),
+                digest=lambda text: text is None or is_text(text, 100),
+                weights=lambda names: list_of(names, is_text) and len(set(names)) == len(names),
+            )
+            and bool(v["weights"]) == (v["initial"] == "stored")
+        ),
+        'an object with network, initial ("new", "stored" or "given"), digest, and the names of stored weights',
     ),
 }
 COMPUTED: dict[str, Field] = {

@@ -3,7 +3,7 @@
 | field | holds |
 |---|---|
 | `format`, `format_version` | "condensed-data", "1.0" |
-| `required_features` | names of what a reader must know to make sense of the rest; none are defined yet |
+| `required_features` | names of what a reader must know to make sense of the rest: "replay" |
 | `name` | of the data set that was condensed |
 | `num_classes`, `class_names`, `class_values` | K, K strings, and the source's own K label values |
 | `shape` | of one sample: [C, H, W], [C, L] or [D] |
@@ -15,8 +15,9 @@
 |   | (N, *shape), else the tensors `synthetic.*` hold what it decodes |
 | `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null where it has none; its name |
 | `ipc`, `seed`, `sweeps` | samples stored per class, the seed, sweeps completed |
-| `source` | {"name": ..., "fingerprint": text or null, "num_samples": ...} |
+| `source` | {"name": ..., "fingerprint": text or null, "num_samples": ... or null} |
 | `training` | canonical JSON of the protocol to train with |
+| `replay` | only where the set requires it: its own training steps, see `condensed_data.replay` |
 | `evaluation` | a list of objects, one a measured accuracy |
 | `baselines` | optional: the same of what the set is compared with, each with "set": its name |
 | `num_samples`, `cache_key` | optional: N as decoded; the key of the build that gives this set; or null |
@@ -53,7 +54,7 @@ from condensed_data.storage.errors import (
 FORMAT = "condensed-data"
 VERSION = (1, 0)
 TEXT_VERSION = f"{VERSION[0]}.{VERSION[1]}"
-FEATURES: frozenset[str] = frozenset()
+FEATURES = frozenset({"replay"})
 MAX_BYTES = 1 << 20
 
 _UPGRADE = (
@@ -158,7 +159,7 @@ def _check_features(features: Any, where: str) -> None:
         raise ArtefactError(mismatch(where, f"required_features {shown(features)}", "a list of names"))
     unknown = sorted(set(features) - FEATURES)
     if unknown:
-        expected = f"only {', '.join(sorted(FEATURES))}" if FEATURES else "none, as version 1.0 defines none"
+        expected = f"only {', '.join(sorted(FEATURES))}"
         raise UnsupportedFormatError(
             mismatch(where, f"required features {shown(unknown)}", expected, _UPGRADE)
         )
