@@ -11,6 +11,7 @@ import torch
 
 from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Evaluation, Training
+from condensed_data.evaluation.ordered import Ordered
 from condensed_data.sources.space import Kind, Space
 
 
@@ -52,7 +53,7 @@ class Record:
     ipc: int
     seed: int
     encoding: Mapping[str, Any]
-    training: Training
+    training: Training | Ordered
     sweeps: int = 0
     seconds: float | None = None
     history: tuple[tuple[int, float], ...] = ()
