@@ -309,8 +309,9 @@ class CondensedDataset(Dataset[Any]):
     def __repr__(self) -> str:
         record = self.record
         shape = "x".join(map(str, record.kind.shape))
+        before = "" if record.source_samples is None else f"{record.source_samples:,} -> "
         lines = [
-            f"CondensedDataset: {record.name}, {record.source_samples:,} -> {len(self):,} samples "
+            f"CondensedDataset: {record.name}, {before}{len(self):,} samples "
             f"({record.ipc} per class, {len(self.classes)} classes)",
             f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
             f"  samples {shape} {record.kind.name}",

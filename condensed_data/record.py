@@ -21,7 +21,7 @@ class Record:
 
     Attributes:
         name: of the source, for titles.
-        source_samples: how many samples were condensed.
+        source_samples: how many samples were condensed; None for a set that was made elsewhere and does not say.
         fingerprint: of the source's content, or None where it was not taken.
         kind: what the samples are on their way out.
         space: the map between the source's value space and the standardised one.
@@ -42,7 +42,7 @@ class Record:
     """
 
     name: str
-    source_samples: int
+    source_samples: int | None
     fingerprint: str | None
     kind: Kind
     space: Space

@@ -3,6 +3,7 @@
     digits                     scikit-learn's 8x8 digits, nothing to download
     fashion-mnist, cifar10...  torchvision's, below a data root
     imagefolder:PATH           one folder of images a class
+    hf:USER/NAME               of the Hugging Face Hub, see `hub_sources`
     package.module:callable    what the callable returns
 
 Letters: C channels, H, W.
@@ -23,16 +24,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condensed_data.sources import torchvision_sources
+from condensed_data.sources import hub_sources, torchvision_sources
+from condensed_data.sources.sample import NoTestSplitError as NoTestSplitError
 from condensed_data.sources.sample import SourceError
 
 SPLITS = ("train", "test")
-_FORMS = ("imagefolder:PATH", "package.module:callable")
+_FORMS = ("imagefolder:PATH", hub_sources.FORM, "package.module:callable")
 _DIGITS_TRAIN = 1400  # of 1,797; the rest is the test split
-
-
-class NoTestSplitError(SourceError):
-    """A source that has no test split of its own."""
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
@@ -79,6 +77,8 @@ def load(
     data_root: str | Path | None = None,
     image_size: int | None = None,
     download: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> Dataset[Any]:
     """A split of a source.
 
@@ -88,9 +88,10 @@ def load(
         data_root: folder with the files of torchvision's datasets.
         image_size: images are resized and cropped to this many pixels in height and width.
         download: let torchvision download what is missing.
+        image_column, label_column: of a data set of the Hub, where its columns leave a choice.
 
     Returns:
-        A map-style dataset of (sample, label): tensors for digits, PIL images for torchvision and folders.
+        A map-style dataset of (sample, label): tensors for digits, PIL images for torchvision, folders and the Hub.
 
     Raises:
         SourceError: for an unknown source, missing files, or code that fails; `NoTestSplitError` where the
@@ -99,13 +100,20 @@ def load(
     _split(split)
     if image_size is not None and image_size < 1:
         raise SourceError(f"image_size={image_size} must be a positive number of pixels.")
+    if source.startswith(hub_sources.PREFIX):
+        return hub_sources.load(source, split, image_size, image_column, label_column)
+    if image_column is not None or label_column is not None:
+        raise SourceError(
+            f"image_column={image_column!r}, label_column={label_column!r} name columns of {hub_sources.FORM}, "
+            f"not of {source}."
+        )
     if source in torchvision_sources.ENTRIES:
         return torchvision_sources.load(source, split, data_root, image_size, download)
     if source.startswith("imagefolder:"):
         return _image_folder(Path(source.partition(":")[2]).expanduser(), split, image_size)
     if image_size is not None:
         raise SourceError(
-            f"image_size={image_size} resizes images of torchvision and imagefolder:PATH, not {source}."
+            f"image_size={image_size} resizes images of torchvision, {_FORMS[0]} and {_FORMS[1]}, not {source}."
         )
     if source == "digits":
         return Digits(split)

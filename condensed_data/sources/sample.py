@@ -25,6 +25,10 @@ class SourceError(ValueError):
     """A source, or one of its samples, that cannot be condensed; the message says why and what to do."""
 
 
+class NoTestSplitError(SourceError):
+    """A source that has no test split of its own."""
+
+
 def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
     """Sample and label of `dataset[index]`.
 

@@ -34,7 +34,7 @@ class Source:
         dataset: without its random transforms.
         kind: what its samples are.
         random: the random transforms that were taken out, applied to the condensed samples instead, or None.
-        name: the dataset's class name, looking through subsets.
+        name: the dataset's `source_name`, or its class name, looking through subsets.
         class_names: from the dataset's `classes`, or None.
     """
 
@@ -76,7 +76,7 @@ def inspect(dataset: Any) -> Source:
     root = _root(dataset)
     names = getattr(root, "classes", None)
     class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return Source(plain, kind, random, type(root).__name__, class_names)
+    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names)
 
 
 @dataclass(frozen=True)

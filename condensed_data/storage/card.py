@@ -117,11 +117,12 @@ def size_category(number: int) -> str:
 
 def _title(record: Record) -> str:
     shape, number, classes = " x ".join(map(str, record.kind.shape)), count(record), len(record.classes)
+    real = "" if record.source_samples is None else f"{record.source_samples:,} "
     share = "" if number == record.ipc * classes else "decoded from the room of "
     return (
         f"# {plain(record.name)}, condensed\n\n"
         f"{number:,} synthetic samples, {share}{record.ipc} for each of {classes} classes, that "
-        f"stand for the {record.source_samples:,} training samples of {plain(record.name)}. A sample has "
+        f"stand for the {real}training samples of {plain(record.name)}. A sample has "
         f"the shape {shape} and comes out as `{record.kind.name}`.\n\n"
         f"Classes: {', '.join(map(plain, _shortened(record.classes)))}."
     )
@@ -132,6 +133,8 @@ def _shortened(names: tuple[str, ...], most: int = 100) -> list[str]:
 
 
 def _recipe(record: Record) -> str:
+    if record.source_samples is None:
+        return "## Recipe\n\nNot known: the set was made elsewhere and read from files that do not say."
     lines = [f"## Recipe\n\n{record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}."]
     if record.recipe is None:
         lines.append("It holds a function without a name, so its fields are not stored.")

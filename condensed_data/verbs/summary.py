@@ -32,6 +32,7 @@ def made(
     """Text: what was condensed, its size before and after, the time it took, and where the result is."""
     record = condensed.record
     before, after = record.source_samples, len(condensed)
+    assert before is not None  # a build counts them
     numbers = math.prod(record.kind.shape)
     lines = {
         "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
