@@ -1,0 +1,74 @@
+"""The sampling network of NCFM: it finds frequencies where real and synthetic samples differ most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import oracles_objectives as oracles
+import pytest
+import torch
+from sources import real
+from test_objectives_relations import NET, blocks, lent, pair
+
+from condensed_data.objectives import CharacteristicFunction
+from condensed_data.parts import Context, LearningLoss
+from condensed_data.streams import Streams
+
+
+def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> LearningLoss:
+    context = Context(real(torch.zeros(4, 1, 2, 2)), 1, Streams(seed), torch.device("cpu"))
+    loss: Any = CharacteristicFunction(frequencies, sampling_lr=lr).start(context)
+    return loss
+
+
+def test_it_learns_to_make_the_loss_large() -> None:
+    net, both, loss = lent(NET), pair(), started()
+    values = []
+    for sweep in range(40):
+        values.append(float(loss(net, both).detach()))
+        loss.learn(sweep)
+    assert sum(values[-5:]) > 1.05 * sum(values[:5])
+
+
+def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
+    net, both, loss = lent(NET), replace(pair(), sweep=2), started(12)
+    value = float(loss(net, both).detach())
+    size = net.embed(both.real.x).shape[1]
+    noise = torch.randn(12, size, generator=Streams(0).torch("frequencies", 2)).to(both.real.x)
+    t = loss.module(noise).tolist()  # type: ignore[attr-defined]
+    assert -1 < min(map(min, t)) < 0 < max(map(max, t)) < 1
+    total = sum(oracles.characteristic_distance(*block, t, 0.5) for block in blocks(net, both))
+    assert value == pytest.approx(total, rel=1e-8)
+
+
+def test_it_goes_on_from_its_state() -> None:
+    net, both = lent(NET), pair()
+    whole, first, second = started(), started(), started()
+    for sweep in range(3):
+        whole(net, both)
+        whole.learn(sweep)
+    first(net, both)
+    first.learn(0)
+    second.load_state_dict(first.state_dict())
+    for sweep in (1, 2):
+        second(net, both)
+        second.learn(sweep)
+    assert torch.equal(whole(net, both), second(net, both))
+
+
+def test_samples_step_against_it_and_it_against_them() -> None:
+    """The gradient of the samples is that at fixed frequencies: nothing of the sampling network leaks into it."""
+    net, both, loss = lent(NET), pair(), started(16)
+    x = both.synthetic.x.clone().requires_grad_()
+    value = loss(net, replace(both, synthetic=replace(both.synthetic, x=x)))
+    (gradient,) = torch.autograd.grad(value, x)
+    assert float(gradient.abs().max()) > 0
+    assert all(weight.grad is not None for weight in loss.module.parameters())  # type: ignore[attr-defined]
+
+
+def test_values_out_of_range_are_said() -> None:
+    with pytest.raises(ValueError, match="sampling_lr=-1"):
+        CharacteristicFunction(sampling_lr=-1)
+    with pytest.raises(ValueError, match=r"frequencies=1\) must be an integer of at least 2"):
+        CharacteristicFunction(1, sampling_lr=0.1)
