@@ -16,18 +16,32 @@ from condensed_data.objectives import Distribution, Diversity
 from condensed_data.parts import Synthetic
 from condensed_data.pools import Critic, RetrainedOnReal, UsualNetwork
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.recipes.bases import base_of
 from condensed_data.samplers import ByGroup
 from condensed_data.siblings import Siblings
 from condensed_data.spec import Facts, Rule, Spec, resolve
 from condensed_data.synthetic import Factorised, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
+from condensed_data.synthetic.step_sizes import NAME
 
 STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in a sweep
 BASES = "dm, dc, dsa, idc or mtt"
 
 
+@dataclass(frozen=True)
+class ShareOf(Rule):
+    """A share of another value, by default that of a step size which it may move in a sweep."""
+
+    value: float | Rule
+    share: float = STEP_SHARE
+
+    def __call__(self, facts: Facts) -> float:
+        value = self.value(facts) if isinstance(self.value, Rule) else self.value
+        return self.share * value
+
+
 def haba(
-    ipc: int | None = None,
     base: str | Recipe = "dm",
+    ipc: int | None = None,
     bases: int | None = None,
     hallucinators: int = 5,
     contrast: float = 0.1,
@@ -38,9 +52,9 @@ def haba(
     """Dataset factorisation: bases of each class, and hallucinators shared by all classes that make samples of them.
 
     Args:
-        ipc: the storage budget, in samples per class; bases and the numbers of all hallucinators fit into it. 10, or
-            that of a base given as a `Recipe`.
         base: whose loss is made small, a name or a recipe.
+        ipc: the storage budget, in samples per class, that holds bases and the numbers of all hallucinators; see the
+            base; 10.
         bases: bases of a class; None for as many as the budget holds.
         hallucinators: each makes a sample of every basis.
         contrast: weight of the constraint that samples of one basis differ; 0 leaves it out.
@@ -55,19 +69,17 @@ def haba(
         Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
         equations 2 to 6.
     """
-    recipe = _base("haba", base, ipc, options)
+    recipe = base_of("haba", base, ipc, options)
 
     def factorised(pixels: Pixels) -> Synthetic:
         return Factorised(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
+    made = _made_of_less(recipe, "haba", factorised, lr)
     network = getattr(recipe.terms[0].pool, "network", UsualNetwork())
     apart = Term(Diversity(), Critic(network), Siblings(), Identity(), contrast)
-    return _made_of_less(
-        recipe,
-        "haba",
-        factorised,
-        lr,
-        terms=(*recipe.terms, apart) if contrast else recipe.terms,
+    return replace(
+        made,
+        terms=(*made.terms, apart) if contrast else made.terms,
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
         deviations="Adam in the place of SGD, whose published rate of 100 belongs to one base; every step looks at all "
         "samples of a class instead of those of one hallucinator.",
@@ -75,8 +87,8 @@ def haba(
 
 
 def fred(
-    ipc: int | None = None,
     base: str | Recipe = "dm",
+    ipc: int | None = None,
     share: float = 1 / 16,
     lr: float = 0.01,
     **options: Any,
@@ -84,9 +96,8 @@ def fred(
     """Frequency parametrisation: samples by the few coefficients of their cosine transform that vary most in the class.
 
     Args:
-        ipc: the storage budget, in samples per class; 1 / `share` times as many samples are learned. 10, or that of a
-            base given as a `Recipe`.
         base: whose loss is made small, a name or a recipe.
+        ipc: the storage budget, in samples per class, which holds 1 / `share` times as many samples; see the base; 10.
         share: of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
         lr: of Adam, for the coefficients.
         options: of the base given by name, such as `sweeps`, `batch` and `network`.
@@ -97,13 +108,9 @@ def fred(
     References:
         Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, https://arxiv.org/abs/2311.08819.
     """
-    recipe = _base("fred", base, ipc, options)
-    return _made_of_less(
-        recipe,
-        "fred",
-        lambda pixels: Frequency(share, pixels.init),
-        lr,
-        terms=recipe.terms,
+    recipe = base_of("fred", base, ipc, options)
+    return replace(
+        _made_of_less(recipe, "fred", lambda pixels: Frequency(share, pixels.init), lr),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
         deviations="An orthonormal transform, and Adam in the place of SGD, whose published rate of 1e8 belongs to one "
         "base and another scale of the transform.",
@@ -162,31 +169,13 @@ def kfs(
     )
 
 
-def _base(method: str, base: str | Recipe, ipc: int | None, options: dict[str, Any]) -> Recipe:
-    """The base recipe with this budget."""
-    from condensed_data import recipes  # it imports this file
-
-    if isinstance(base, Recipe):
-        if options:
-            raise ValueError(
-                f"{method}({', '.join(options)}) belongs to a base given by name. Set it in the recipe: "
-                "base.set(...)."
-            )
-        recipe = base if ipc is None else replace(base, ipc=ipc)
-    else:
-        recipe = recipes.get(base, ipc=10 if ipc is None else ipc, **options)
-    if not recipe.terms:
-        raise ValueError(f"Cannot use {method} with base {recipe.name!r}: it learns nothing. Use {BASES}.")
-    return recipe
-
-
-def _made_of_less(
-    base: Recipe, name: str, make: Callable[[Pixels], Synthetic], lr: float, **fields: Any
-) -> Recipe:
+def _made_of_less(base: Recipe, name: str, make: Callable[[Pixels], Synthetic], lr: float) -> Recipe:
     """The base with other samples, learned by Adam, whose steps do not depend on the scale of the base's loss."""
+    if not base.terms:
+        raise ValueError(f"Cannot use {name} with base {base.name!r}: it learns nothing. Use {BASES}.")
     synthetic = _exchanged(base.synthetic, make, name, base.name)
     optimizer = replace(base.optimizer, kind="adam", lr=lr, betas=(0.9, 0.999), rates=_step_rates(synthetic))
-    return replace(base, name=name, synthetic=synthetic, optimizer=optimizer, **fields)
+    return replace(base, name=f"{name}_{base.name}", synthetic=synthetic, optimizer=optimizer)
 
 
 def _exchanged(part: Synthetic, make: Callable[[Pixels], Synthetic], name: str, base: str) -> Synthetic:
@@ -217,10 +206,10 @@ class ShareOfStep(Rule):
 def _step_rates(part: Spec) -> tuple[tuple[str, float | Rule], ...]:
     """A learning rate of their own for learned step sizes.
 
-    Adam moves a tensor by about its rate in a sweep: this is the share `STEP_SHARE` of a plain step size, and nearly
-    that of the softplus of a number far below zero.
+    Adam moves a tensor by about its rate in a sweep: this is `STEP_SHARE` of a plain step size, and nearly that of the
+    softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):
-        return (("step_sizes", ShareOfStep(part.lr) if part.form == "plain" else STEP_SHARE),)
+        return ((NAME, ShareOf(part.lr) if part.form == "plain" else STEP_SHARE),)
     inner = getattr(part, "inner", None)
     return _step_rates(inner) if isinstance(inner, Spec) else ()

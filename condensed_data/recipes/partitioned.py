@@ -9,6 +9,7 @@ from condensed_data.clusters import Clusters, Within
 from condensed_data.learning.features import ImageNet, Trained
 from condensed_data.networks import ConvNet
 from condensed_data.recipe import Recipe, Term
+from condensed_data.recipes.bases import base_of
 from condensed_data.samplers import ByGroup
 
 
@@ -38,7 +39,7 @@ def bdm(
         The founding paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
-    recipe = _base("bdm", base, ipc, options)
+    recipe = base_of("bdm", base, ipc, options)
     chosen = {"imagenet": ImageNet(layer), "trained": Trained("resnet18", layer=layer)}.get(
         features, features
     )
@@ -84,19 +85,7 @@ def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) 
         The founding paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
         https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
     """
-    return _with(_base("debiased", base, ipc, options), "debiased", grouped=True)
-
-
-def _base(name: str, base: str | Recipe, ipc: int | None, options: dict[str, Any]) -> Recipe:
-    from condensed_data.recipes import get
-
-    if isinstance(base, Recipe):
-        if ipc is not None or options:
-            raise ValueError(
-                f"{name}(base=Recipe(...)) takes no other fields of the base: edit the recipe itself."
-            )
-        return base
-    return get(base, **({} if ipc is None else {"ipc": ipc}), **options)
+    return _with(base_of("debiased", base, ipc, options), "debiased", grouped=True)
 
 
 def _with(recipe: Recipe, name: str, *, within: Within | None = None, grouped: bool = False) -> Recipe:
