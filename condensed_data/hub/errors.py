@@ -19,7 +19,13 @@ class HubError(OSError):
 
 
 class HubNotFoundError(HubError):
-    """There is no such repository, revision or config, or it is not visible to this user."""
+    """There is no such repository, revision or config, or it is not visible to this user.
+
+    Attributes:
+        kind: "model" or "space" where the name is that of such a repository.
+    """
+
+    kind: str | None = None
 
 
 class HubAccessError(HubError):
@@ -63,7 +69,7 @@ def explained(
 ) -> Exception | None:
     """The error of ours for one of the client, or None for one that has nothing to do with the Hub."""
     from huggingface_hub import errors as theirs
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx2 from version 2 on
 
     at = f"{repo_id} at revision {shown(revision)}" if revision else repo_id
     if isinstance(error, theirs.HFValidationError):
@@ -137,10 +143,12 @@ def _refused(error: Any, repo_id: str, revision: str | None) -> HubError:
 def missing_repository(repo_id: str, kind: str | None = None) -> HubNotFoundError:
     """For a data set repository that is not there; `kind` is what there is of this name instead."""
     if kind is not None:
-        return HubNotFoundError(
+        error = HubNotFoundError(
             f"{repo_id} is a {kind} repository, and condensed sets are in dataset repositories. "
             "Give the name of one."
         )
+        error.kind = kind
+        return error
     return HubNotFoundError(
         f"{repo_id}: there is no such dataset repository, or it is private and the token does not open it. "
         f"Check the name. {_LOG_IN}"

@@ -65,7 +65,7 @@ def pull(
         ValueError: for an argument that cannot be used.
     """
     _check(config_name, local_files_only, force_download, max_bytes)
-    with speaking(repo_id, revision, folder=_cache(cache_dir)):
+    with speaking(repo_id, revision, folder=folder_of(cache_dir)):
         remote = Remote.at(
             repo_id,
             revision,
@@ -75,20 +75,28 @@ def pull(
             force_download=force_download,
         )
         found = _found(remote, config_name)
-        if found is None:
-            return Pulled(_foreign(remote, config_name, max_bytes), repo_id, config_name or "", remote.commit)
-        return load(remote, *found, max_bytes)
+    if found is None:
+        return Pulled(_foreign(remote, config_name, max_bytes), repo_id, config_name or "", remote.commit)
+    return load(remote, *found, max_bytes)
 
 
 def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> Pulled:
     """Download and read the set of a manifest; raises as `pull` does."""
-    folder = remote.artefact(config, manifest, max_bytes)
+    with speaking(remote.repo_id, remote.commit, folder=folder_of(remote.cache_dir)):
+        folder = remote.artefact(config, manifest, max_bytes)
     try:
         outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes))
     except IntegrityError as error:
         remedy = "Load it again with force_download=True; if it stays so, tell the owner of the repository."
         raise IntegrityError(f"{remote.repo_id} at {remote.commit}: {error} {remedy}") from error
     return Pulled(outcome, remote.repo_id, config, remote.commit)
+
+
+def folder_of(cache_dir: str | Path | None) -> Path:
+    """The Hub's cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(cache_dir or HF_HUB_CACHE)
 
 
 def _check(config_name: str | None, local_files_only: bool, force_download: bool, max_bytes: int) -> None:
@@ -98,12 +106,6 @@ def _check(config_name: str | None, local_files_only: bool, force_download: bool
         raise ValueError("force_download=True needs the network, local_files_only=True forbids it.")
     if max_bytes < 1:
         raise ValueError(f"max_bytes={max_bytes} must be at least 1.")
-
-
-def _cache(cache_dir: str | Path | None) -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(cache_dir or HF_HUB_CACHE)
 
 
 def _found(remote: Remote, config_name: str | None) -> tuple[str, dict[str, Any]] | None:

@@ -24,10 +24,14 @@ _ROWS = 100  # a group, so that a viewer reads a page and not the whole file
 
 
 def is_possible(manifest: Mapping[str, Any]) -> bool:
-    """Whether samples are (C, H, W) with channels that an image file can hold, and pyarrow is installed."""
+    """Whether samples are pictures, and pyarrow is installed."""
+    return is_picture(manifest) and importlib.util.find_spec("pyarrow") is not None
+
+
+def is_picture(manifest: Mapping[str, Any]) -> bool:
+    """Whether samples are (C, H, W) with channels that an image file can hold."""
     channels = (1, 3, 4) if manifest["sample_kind"].startswith("pil:") else (1, 3)
-    is_picture = len(manifest["shape"]) == 3 and manifest["shape"][0] in channels
-    return is_picture and importlib.util.find_spec("pyarrow") is not None
+    return len(manifest["shape"]) == 3 and manifest["shape"][0] in channels
 
 
 def value_range(samples: Tensor, kind: str) -> tuple[float, float]:
@@ -68,7 +72,7 @@ def encode(
     if labels.dim() == 2:
         kind = pyarrow.list_(pyarrow.float32(), labels.shape[1])
         columns["soft_label"] = pyarrow.array(labels.float().tolist(), kind)
-    features = _features(_distinct(manifest["class_names"], manifest["class_values"]), soft=labels.dim() == 2)
+    features = _features(distinct(manifest["class_names"], manifest["class_values"]), soft=labels.dim() == 2)
     metadata = {"huggingface": strict_json.compact({"info": {"features": features}})}
     sink = io.BytesIO()
     parquet.write_table(
@@ -101,7 +105,8 @@ def _png(picture: Tensor) -> bytes:
     return sink.getvalue()
 
 
-def _distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
+def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
+    """Class names as `datasets` wants them: those that repeat get their value behind them."""
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)
