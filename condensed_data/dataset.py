@@ -294,6 +294,33 @@ class CondensedDataset(Dataset[Any]):
         """
         return cls._of(Outcome.read(directory), transform, target_transform)
 
+    @classmethod
+    def from_pt(
+        cls,
+        path: str | Path,
+        labels: str | Path | None = None,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        normalised: bool = True,
+        factor: int = 1,
+        run: int = 0,
+        classes: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> CondensedDataset:
+        """Read the `.pt` file in which the authors of a method published their set; see `hub.authors.read`.
+
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalised=False, factor=2`) are known. Nothing in
+        them is executed.
+
+        Raises:
+            ArtefactError: for a file that holds anything but tensors and numbers, or not what is known.
+        """
+        from condensed_data.hub import authors
+
+        facts = {"normalised": normalised, "factor": factor, "run": run, "classes": classes, "name": name}
+        return cls._of(authors.read(path, labels, mean=mean, std=std, **facts))
+
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
         from condensed_data.pictures import plots
