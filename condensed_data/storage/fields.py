@@ -14,7 +14,7 @@ _LIMIT = 1 << 63
 
 
 def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
-    """Check that every field is there and holds what it may, and so do those of `OPTIONAL` that are there.
+    """Check that every field is there and holds what it may.
 
     Raises:
         ArtefactError: naming the field, what it holds and what it may hold.
@@ -23,9 +23,6 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
         if name not in manifest:
             raise ArtefactError(mismatch(where, f"no field {name!r}", expected))
         if not right(manifest[name]):
-            raise ArtefactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
-    for name, (right, expected) in OPTIONAL.items():
-        if name in manifest and not right(manifest[name]):
             raise ArtefactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
 
 
@@ -147,8 +144,6 @@ OPTIONAL: dict[str, Field] = {
         lambda v: v is None or _matches("[0-9a-f]{64}")(v),
         "64 hexadecimal digits or null",
     ),
-}
-OPTIONAL: dict[str, Field] = {
     "replay": (
         lambda v: (
             _object(
@@ -156,11 +151,12 @@ OPTIONAL: dict[str, Field] = {
                 network=lambda form: form is None or isinstance(form, str | dict),
                 initial=lambda kind: kind in ("new", "stored", "given"),
                 digest=lambda text: text is None or is_text(text, 100),
+                head=lambda head: head in ("loaded", "zeroed"),
                 weights=lambda names: list_of(names, is_text) and len(set(names)) == len(names),
             )
             and bool(v["weights"]) == (v["initial"] == "stored")
         ),
-        'an object with network, initial ("new", "stored" or "given"), digest, and the names of stored weights',
+        'an object with network, initial ("new", "stored" or "given"), digest, head, and the names of stored weights',
     ),
 }
 COMPUTED: dict[str, Field] = {
