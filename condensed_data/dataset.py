@@ -318,8 +318,18 @@ class CondensedDataset(Dataset[Any]):
         """
         from condensed_data.hub import authors
 
-        facts = {"normalised": normalised, "factor": factor, "run": run, "classes": classes, "name": name}
-        return cls._of(authors.read(path, labels, mean=mean, std=std, **facts))
+        outcome = authors.read(
+            path,
+            labels,
+            mean=mean,
+            std=std,
+            normalised=normalised,
+            factor=factor,
+            run=run,
+            classes=classes,
+            name=name,
+        )
+        return cls._of(outcome)
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
