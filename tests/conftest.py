@@ -5,9 +5,11 @@ Dimension letters: N samples, K classes, C channels, H, W.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +18,16 @@ import pytest
 
 # libraries read these once, when they are imported, so they are set before anything else is
 _HOME = Path(tempfile.mkdtemp(prefix="condensed-data-tests-"))
+# nothing listens there until a test asks for `hub`: no test reaches the public Hub by accident. Bound all the time,
+# so that nobody else takes it; a second socket may bind it too, as long as this one does not listen
+_HUB = socket.socket()
+_HUB.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+_HUB.bind(("127.0.0.1", 0))
+_HUB_PORT: int = _HUB.getsockname()[1]
 _ENVIRONMENT = {
     "CONDENSED_DATA_CACHE": str(_HOME / "cache"),
     "HF_HOME": str(_HOME / "hf"),
-    # nothing listens there: no test reaches the public Hub by accident; Hub tests bring their own server
-    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_ENDPOINT": f"http://127.0.0.1:{_HUB_PORT}",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -34,6 +41,7 @@ for _secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
 # on tensors this small a second thread makes steps three times slower, and bits depend on the threads' number
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import hub_server  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.data import TensorDataset  # noqa: E402
@@ -43,7 +51,34 @@ torch.set_num_threads(1)
 
 def pytest_unconfigure() -> None:
     """Remove the caches of this session."""
+    _HUB.close()
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def hub_for_all() -> Iterator[hub_server.HubServer]:
+    """The server behind HF_ENDPOINT, for this session."""
+    with hub_server.HubServer(_HUB_PORT) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(hub_for_all: hub_server.HubServer) -> Iterator[hub_server.HubServer]:
+    """The same without memory of other tests, apart from their repositories; see `repo_id`."""
+    hub_for_all.forget()
+    yield hub_for_all
+    hub_for_all.faults.clear()
+    assert hub_for_all.broken == []
+    assert hub_for_all.leaks == []
+
+
+@pytest.fixture
+def repo_id() -> str:
+    """A name of alice's that no other test has; the client's cache goes by names."""
+    return f"alice/set-{next(_NUMBERS)}"
+
+
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture

@@ -89,6 +89,14 @@ class HubServer:
         self._front.stop()
         self._network.stop()
 
+    def forget(self) -> None:
+        """No faults, no noted requests, files in one piece and long pages, as at the start; repositories stay."""
+        self.faults.clear()
+        for noted in (self.requests, self.leaks, self.broken):
+            noted.clear()
+        self.hub.multipart, self.hub.page = None, 1000
+        self.hub.revoked.clear()
+
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
         """Inside, nothing listens at the Hub's address."""
