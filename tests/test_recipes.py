@@ -73,6 +73,11 @@ def iid(base: str) -> Recipe:
     return briefly(learned("iid", base=base, extractor=NET))
 
 
+def haba(base: str, **options: Any) -> Recipe:
+    """A budget that holds two bases a class."""
+    return quick("haba", base=base, hallucinators=2, **options).set(ipc=4)
+
+
 LEARNING = {
     "dm": lambda: learned("dm"),
     "dc": lambda: quick("dc"),
@@ -97,6 +102,11 @@ LEARNING = {
     "dsa with the nearest to centroids": lambda: quick("dsa", within=Nearest("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
     "dm class by class": lambda: replace(learned("dm"), step="class"),
+    "haba on dm": lambda: haba("dm"),
+    "haba on idc": lambda: haba("idc"),
+    "haba on mtt": lambda: haba("mtt", experts=1, epochs=2, ahead=1, steps=2),
+    "kfs": lambda: quick("kfs", channels=1, width=4, codes=3, fit=3),
+    "fred on dsa": lambda: quick("fred", base="dsa", share=0.25),
 }
 GROUPED = {
     "debiased on dc": lambda: quick("debiased"),

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from condensed_data import spec as specs
 from condensed_data.recipe import Recipe
 from condensed_data.recipes.distribution import cafe as cafe
 from condensed_data.recipes.distribution import dm as dm
 from condensed_data.recipes.distribution import idm as idm
+from condensed_data.recipes.factorised import fred as fred
+from condensed_data.recipes.factorised import haba as haba
+from condensed_data.recipes.factorised import kfs as kfs
 from condensed_data.recipes.gradient import dc as dc
 from condensed_data.recipes.gradient import dsa as dsa
 from condensed_data.recipes.gradient import idc as idc
@@ -43,6 +47,8 @@ _PUBLIC: tuple[Callable[..., Recipe], ...] = (
     dm,
     dsa,
     forgetting,
+    fred,
+    haba,
     herding,
     idc,
     idc_i,
@@ -50,6 +56,7 @@ _PUBLIC: tuple[Callable[..., Recipe], ...] = (
     iid,
     k_center,
     k_means,
+    kfs,
     m3d,
     mtt,
     ncfm,
@@ -72,3 +79,23 @@ def get(name: str, **arguments: Any) -> Recipe:
     if name not in _RECIPES:
         raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(names())}.")
     return _RECIPES[name](**arguments)
+
+
+def parse(text: str, **arguments: Any) -> Recipe:
+    """A recipe from text: its name, or a call such as `bdm(base=dm, k=10)` with literals and parts as values.
+
+    Args:
+        text: what the command line was given.
+        arguments: more of the recipe's arguments.
+
+    Raises:
+        ValueError: for text that cannot be read, an unknown recipe, or arguments that it does not take.
+    """
+    name, given = specs.parse_call(text)
+    twice = given.keys() & arguments.keys()
+    if twice:
+        raise ValueError(f"{text}: {', '.join(sorted(twice))} is given twice. Give it once.")
+    try:
+        return get(name, **given, **arguments)
+    except TypeError as error:
+        raise ValueError(f"{text}: {error}.") from error
