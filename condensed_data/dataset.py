@@ -7,6 +7,7 @@ Letters: N samples, K classes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data import networks, recipes
+from condensed_data import replay as replays
 from condensed_data import spec as specs
 from condensed_data.build import Build
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
+from condensed_data.evaluation.ordered import Ordered, Replay
+from condensed_data.evaluation.replayed import evaluate_replay
 from condensed_data.outcome import Outcome, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
@@ -154,6 +158,7 @@ class CondensedDataset(Dataset[Any]):
         self.targets: list[int] = [self.record.class_values[label] for label in self.labels.tolist()]
         self.classes = list(self.record.classes)
         self.training = self.record.training
+        self._order_told = False
         self.transform, self.target_transform, self._random = transform, target_transform, random
 
     @property
@@ -164,7 +169,19 @@ class CondensedDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def replay(self) -> Replay | None:
+        """The training steps that belong to this set (blocks, step sizes, initial weights), or None for most sets."""
+        return self._outcome.replay
+
     def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if self.replay is not None and not self._order_told:
+            self._order_told = True
+            warnings.warn(replays.IN_ORDER, stacklevel=2)
+        return self.sample(index)
+
+    def sample(self, index: int) -> tuple[Any, Any]:
+        """What indexing gives, without a word about sets that depend on their order."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
         sample, label = self.record.kind.emit(self.images[index].clone()), self.targets[index]
@@ -184,7 +201,12 @@ class CondensedDataset(Dataset[Any]):
         return Normalize(self.record.space.mean.tolist(), self.record.space.std.tolist())
 
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
-        """A shuffling DataLoader with the batch size of the training protocol; `options` go to it."""
+        """A shuffling DataLoader with the batch size of the training protocol; `options` go to it.
+
+        Of a set that depends on its order, the batches are its training steps, see `replay`.
+        """
+        if isinstance(self.training, Ordered):
+            return replays.loader(self, {**({"batch_size": batch_size} if batch_size else {}), **options})
         size = batch_size or min(self.training.batch_size, len(self))
         return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
 
@@ -195,6 +217,7 @@ class CondensedDataset(Dataset[Any]):
         runs: int = 5,
         *,
         training: str | Training | None = None,
+        initial: Any = None,
         seed: int = 0,
         device: str | torch.device | None = None,
         precision: str = "auto",
@@ -206,37 +229,45 @@ class CondensedDataset(Dataset[Any]):
         Args:
             test_set: a dataset of the source's kind and value space.
             network: a name, a specification or any callable (num_classes, sample_shape) -> Module; by default
-                "convnet", for vectors "mlp".
-            runs: networks to train.
+                "convnet", for vectors "mlp"; for a set that depends on its order, the one that it was learned for.
+            runs: networks to train; one, where all would begin at the same weights.
             training: a protocol or its name ("standard", "quick"); by default the set's own `training`.
+            initial: for a set that depends on its order: weights to begin with, a state dictionary or a list of them.
 
         Returns:
             Mean and deviation of accuracy as fractions; for 8-bit outputs also those of the rounded samples.
 
         Raises:
             SourceError: if the test set has another shape, other labels or another value space.
+            ValueError: for arguments that do not fit each other or the set.
         """
-        where = choose_device(device)
+        where, replay = choose_device(device), replays.chosen(self, training, initial)
         precise = choose_precision(precision, where)
+        if replay is not None and precision == "auto":
+            precise = self.record.environment.get("precision", precise)  # that its steps were learned in
         with untouched():
             test, test_labels = self._test_tensors(test_set, num_workers, progress)
             rounded = self.record.kind.eight_bit_view(self.images) if self.record.kind.eight_bit else None
-            result = evaluate_tensors(
-                self.record.space.standardise(self.images),
-                self.labels,
-                test,
-                test_labels,
-                eight_bit=None if rounded is None else self.record.space.standardise(rounded),
-                network=networks.default_name(self.record.kind.shape) if network is None else network,
-                runs=runs,
-                training=self.training if training is None else training,
-                classes=self.classes if self._named else None,
-                seed=seed,
-                num_classes=len(self.classes),
-                device=where,
-                precision=precise,
-                progress=progress,
-            )
+            sets = (self.record.space.standardise(self.images), self.labels, test, test_labels)
+            how: dict[str, Any] = {
+                "eight_bit": None if rounded is None else self.record.space.standardise(rounded),
+                "runs": runs,
+                "seed": seed,
+                "num_classes": len(self.classes),
+                "device": where,
+                "precision": precise,
+                "progress": progress,
+            }
+            if replay is not None:
+                result = evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
+            else:
+                result = evaluate_tensors(
+                    *sets,
+                    network=networks.default_name(self.record.kind.shape) if network is None else network,
+                    training=self.training if training is None else training,
+                    classes=self.classes if self._named else None,
+                    **how,
+                )
         self._outcome = with_evaluation(self._outcome, result)
         return result
 

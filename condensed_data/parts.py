@@ -316,11 +316,13 @@ class Initial:
         weights: the state dictionary of "stored".
         digest: identity of the only weights that fit, where "given" ones are always the same; see
             `condensed_data.storage.tensorfile.content_hash`.
+        head: what becomes of the last layer of "given" ones, see `condensed_data.networks.states`.
     """
 
     kind: str = "new"
     weights: Mapping[str, Tensor] | None = None
     digest: str | None = None
+    head: str = "loaded"
 
 
 class Lender(State):

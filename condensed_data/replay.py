@@ -1,8 +1,9 @@
 """How the training run of an order-dependent set is stored and handed out; `evaluation.ordered` is what it is.
 
 In an artefact it is the manifest's field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
-"given", "digest": text or null, "weights": names}, and the tensors `replay.order`, `replay.sizes`,
-`replay.step_sizes` and `replay.weight.0`, ... in the order of those names. Such a set requires the feature "replay".
+"given", "digest": text or null, "head": "loaded" or "zeroed", "weights": names}, and the tensors `replay.order`,
+`replay.sizes`, `replay.step_sizes` and `replay.weight.0`, ... in the order of those names. Such a set requires the
+feature "replay".
 
 Letters: T steps.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data import spec as specs
-from condensed_data.evaluation.ordered import Replay
+from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.parts import Initial
 from condensed_data.storage.errors import ArtefactError, mismatch
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
 
 FEATURE = "replay"
+IN_ORDER = (
+    "This set was learned for one training run: its own steps in their order, with their step sizes. In any other "
+    "order it is worth little. Use .evaluate(...), or .loader() with .replay.step_sizes and .replay.initial."
+)
 _WEIGHT = "replay.weight."
 
 
@@ -51,6 +56,7 @@ def to_manifest(replay: Replay) -> dict[str, Any]:
         "network": network,
         "initial": initial.kind,
         "digest": initial.digest,
+        "head": initial.head,
         "weights": list(initial.weights or ()),
     }
 
@@ -83,7 +89,7 @@ def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, 
             mismatch(where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step")
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
-    initial = Initial(field["initial"], weights, field["digest"])
+    initial = Initial(field["initial"], weights, field["digest"], field["head"])
     return Replay(order, tuple(sizes.tolist()), steps, _network(field["network"]), initial)
 
 
@@ -94,19 +100,39 @@ def _network(form: Any) -> Any:
         return None
 
 
-def loader(dataset: CondensedDataset, replay: Replay, options: Mapping[str, Any]) -> DataLoader[Any]:
+def chosen(dataset: CondensedDataset, training: object, initial: object) -> Replay | None:
+    """The training run that an evaluation repeats, or None for one by a protocol of its own.
+
+    Raises:
+        ValueError: for initial weights where none are used.
+    """
+    replay = dataset.replay if training is None or isinstance(training, Ordered) else None
+    if replay is None and isinstance(training, Ordered):
+        raise ValueError(
+            "training=Ordered() repeats the steps of a set, and this set has none. Use a Training."
+        )
+    if replay is None and initial is not None:
+        raise ValueError(
+            "initial= is for a set that is trained on by its own steps. Leave it or training= out."
+        )
+    return replay
+
+
+def loader(dataset: CondensedDataset, options: Mapping[str, Any]) -> DataLoader[Any]:
     """A DataLoader of T batches, the training steps in their order.
 
     Raises:
         ValueError: for options that would change the steps.
     """
+    assert dataset.replay is not None
     changing = sorted({"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"} & options.keys())
     if changing:
         raise ValueError(
             f"loader({changing[0]}={options[changing[0]]!r}) would change the training steps of this set, which are "
             "only good as they are. Leave it out; torch.utils.data.DataLoader(...) makes any other loader."
         )
-    return DataLoader(_Silent(dataset), batch_sampler=[block.tolist() for block in replay.blocks], **options)
+    steps = [block.tolist() for block in dataset.replay.blocks]
+    return DataLoader(_Silent(dataset), batch_sampler=steps, **options)
 
 
 class _Silent(Dataset[Any]):
