@@ -246,7 +246,7 @@ class CondensedDataset(Dataset[Any]):
         if replay is not None and precision == "auto":
             precise = self.record.environment.get("precision", precise)  # that its steps were learned in
         with untouched():
-            test, test_labels = self._test_tensors(test_set, num_workers, progress)
+            test, test_labels = self.standardised("test_set", test_set, num_workers, progress)
             rounded = self.record.kind.eight_bit_view(self.images) if self.record.kind.eight_bit else None
             sets = (self.record.space.standardise(self.images), self.labels, test, test_labels)
             how: dict[str, Any] = {
@@ -271,17 +271,42 @@ class CondensedDataset(Dataset[Any]):
         self._outcome = with_evaluation(self._outcome, result)
         return result
 
+    def to_ddranking(self) -> tuple[Tensor, Tensor]:
+        """Plain tensors for the package `ddranking`, which takes RGB images.
+
+        Returns:
+            Images (N, 3, H, W) float32, standardised as networks see them, class after class, because the package
+            numbers them itself; and their class indices (N,) int64. The package standardises its own test images by
+            constants, so a set whose source was standardised otherwise is judged in a slightly other space.
+
+        Raises:
+            ValueError: for other samples, or for classes of different sizes; `evaluation.ranking` has the scores.
+        """
+        from condensed_data.evaluation.ranking import to_ddranking
+
+        return to_ddranking(self)
+
     @property
     def _named(self) -> bool:
         return self.record.classes != tuple(map(str, self.record.class_values))
 
-    def _test_tensors(self, test_set: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
-        """Standardised samples (n, *sample) and class indices (n,) of a test set."""
-        source = inspect(test_set)
+    def standardised(
+        self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Real samples as networks meet them beside this set: standardised (n, *sample), class indices (n,).
+
+        Args:
+            name: of `dataset` in error messages.
+            dataset: of the source's kind and value space.
+
+        Raises:
+            SourceError: for samples of another shape, with other labels or in another value space.
+        """
+        source = inspect(dataset)
         if source.kind.shape != self.record.kind.shape:
             raise SourceError(
-                f"test_set has samples of shape {source.kind.shape}, this set {self.record.kind.shape}. "
-                "Resize the test set."
+                f"{name} has samples of shape {source.kind.shape}, this set {self.record.kind.shape}. "
+                f"Resize those of {name}."
             )
         real = Real.read(source, None, num_workers, progress)
         values = real.class_values[real.labels]
@@ -289,7 +314,7 @@ class CondensedDataset(Dataset[Any]):
         mean, std = float(standardised.mean()), float(standardised.std())
         if abs(mean) > 0.75 or not 0.5 < std < 2:
             raise SourceError(
-                f"test_set is in another value space: standardised as this set, it has mean {mean:.2f} and "
+                f"{name} is in another value space: standardised as this set, it has mean {mean:.2f} and "
                 f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
                 f"mean is {self.record.space.mean.mean():.4g}, its deviation {self.record.space.std.mean():.4g})."
             )
@@ -298,7 +323,7 @@ class CondensedDataset(Dataset[Any]):
         if not torch.equal(known[labels], values):
             strange = sorted(set(values.tolist()) - set(self.record.class_values))[:5]
             raise SourceError(
-                f"test_set has labels that the source had not: {strange}. Leave these samples out."
+                f"{name} has labels that the source had not: {strange}. Leave these samples out."
             )
         return standardised, labels
 

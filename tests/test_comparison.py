@@ -46,7 +46,7 @@ def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPat
     assert found.whole.name == "20 of the whole set"
     assert "20 of the whole set" in summary.compared(found)
     monkeypatch.undo()
-    seen, title = comparison._seen(train, 10, condensed.record, seed=0)
+    seen, title = comparison.seen(train, 10, condensed.record, seed=0)
     assert (len(seen), title) == (10, "whole set")
     assert len(set(seen.indices)) == 10
-    assert comparison._seen(train, 36, condensed.record, seed=0)[0] is train
+    assert comparison.seen(train, 36, condensed.record, seed=0)[0] is train

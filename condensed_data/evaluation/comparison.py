@@ -115,16 +115,16 @@ def compare(
     how["precision"] = choose_precision(precision, where)
     record, protocol = condensed.record, quick()
     steps = protocol.steps(len(condensed))
-    tested = _values(test, num_workers, progress)
+    tested = values(test, num_workers, progress)
     first = condensed.evaluate(
         TensorDataset(*tested), runs=runs, training=replace(protocol, max_steps=steps), seed=seed, **how
     )
     how |= {"training": first.training, "num_classes": len(record.classes)}
-    held = _standardised(*tested, record)
-    seen, title = _seen(train, steps * protocol.batch_size, record, seed)
-    whole = _standardised(*_values(seen, num_workers, progress), record)
+    held = standardised(*tested, record)
+    part, title = seen(train, steps * protocol.batch_size, record, seed)
+    whole = standardised(*values(part, num_workers, progress), record)
     random = [
-        evaluate_tensors(*_random_subset(*whole, record.ipc, number), *held, runs=1, seed=number, **how)
+        evaluate_tensors(*random_subset(*whole, record.ipc, number), *held, runs=1, seed=number, **how)
         for number in range(seed, seed + runs)
     ]
     full = evaluate_tensors(*whole, *held, runs=runs, seed=seed, **how)
@@ -141,7 +141,7 @@ def compare(
     )
 
 
-def _seen(train: Any, most: int, record: Record, seed: int) -> tuple[Any, str]:
+def seen(train: Any, most: int, record: Record, seed: int) -> tuple[Any, str]:
     """What so many draws see of the whole set, within `MOST_BYTES`, and what to call it."""
     fit = MOST_BYTES // (4 * math.prod(record.kind.shape))
     if len(train) <= min(most, fit):
@@ -151,7 +151,7 @@ def _seen(train: Any, most: int, record: Record, seed: int) -> tuple[Any, str]:
     return chosen, "whole set" if most <= fit else f"{fit:,} of the whole set"
 
 
-def _values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
+def values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
     source = inspect(dataset)
     reading = read(source, num_workers, progress)
@@ -159,12 +159,13 @@ def _values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Ten
     return rows / 255 if source.kind.is_pil else rows, reading.labels
 
 
-def _standardised(values: Tensor, labels: Tensor, record: Record) -> tuple[Tensor, Tensor]:
+def standardised(values: Tensor, labels: Tensor, record: Record) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) standardised, and labels (n,) numbered, as in the record."""
     return record.space.standardise(values), torch.searchsorted(torch.tensor(record.class_values), labels)
 
 
-def _random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:
+def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`ipc` random samples of each class, as the recipe `random` draws them."""
     dataset, recipe = TensorDataset(images, labels), recipes.random(ipc=ipc)
     subset = CondensedDataset(dataset, recipe, cache=False, seed=seed, device="cpu", progress=False)
     return subset.images, torch.tensor(subset.targets)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+
+if TYPE_CHECKING:
+    from condensed_data import CondensedDataset
 
 
 def options(parser: ArgumentParser) -> None:
@@ -25,6 +31,18 @@ def options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="standard, quick, or the set's own (default: stored)",
     )
+    add(
+        "--ranking",
+        action="store_true",
+        help="DD-Ranking's scores: also train on random samples and the whole set (the train split of --test), "
+        "with and without augmentation",
+    )
+    add(
+        "--whole-accuracy",
+        type=float,
+        metavar="FRACTION",
+        help="accuracy of the whole set for --ranking, where it is known, such as 0.935",
+    )
     add("--save", action="store_true", help="write the accuracies into the set's card and manifest")
     source_options(parser)
     compute_options(parser)
@@ -37,6 +55,8 @@ def run(arguments: Namespace) -> None:
     from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
 
+    if arguments.whole_accuracy is not None and not arguments.ranking:
+        raise ValueError("--whole-accuracy belongs to --ranking. Give both, or leave it out.")
     training = None if arguments.protocol == "stored" else protocol(arguments.protocol)
     names = [name for text in arguments.network or [] for name in text.split(",")]
     for name in names:
@@ -46,7 +66,19 @@ def run(arguments: Namespace) -> None:
         check_writable(arguments.where)
     test = catalog.load(arguments.test, "test", **loading(arguments))
     how = {"runs": arguments.runs, "training": training, **computing(arguments)}
+    judge = _judge(arguments, condensed, test)
     for network in names or [None]:
-        print(condensed.evaluate(test, network, **how), flush=True)
+        print(judge(network=network, **how), flush=True)
     if arguments.save:
         condensed.save(arguments.where)
+
+
+def _judge(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
+    """What is done with each network."""
+    if not arguments.ranking:
+        return functools.partial(condensed.evaluate, test)
+    from condensed_data.evaluation.ranking import rank
+    from condensed_data.sources import catalog
+
+    train = catalog.load(arguments.test, "train", **loading(arguments))
+    return functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)

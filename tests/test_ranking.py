@@ -1,0 +1,170 @@
+"""DD-Ranking's scores, against numbers computed by hand, and the sets that its package takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import cli_sources
+import pytest
+import torch
+from cli_tools import NET, SMALL, fails, shorten
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.cli import main
+from condensed_data.evaluation.evaluate import quick, standard
+from condensed_data.evaluation.ordered import Ordered
+from condensed_data.evaluation.ranking import Ranking, augmentation_robust, label_robust, rank, variants
+from condensed_data.sources.source import SourceError
+
+
+def test_label_robust_by_hand() -> None:
+    # HLR = 0.85 - 0.45 = 0.40 and IOR = 0.60 - 0.45 = 0.15: alpha = -0.125
+    given = {"whole": 0.85, "condensed": 0.45, "random": 0.45, "condensed_any": 0.60}
+    assert label_robust(**given) == pytest.approx((0.882497 - 0.367879) / 2.350402, abs=1e-5)
+    assert label_robust(**given, weight=1) == pytest.approx((1.161834 - 0.367879) / 2.350402, abs=1e-5)
+    assert label_robust(**given, weight=0) == pytest.approx((0.670320 - 0.367879) / 2.350402, abs=1e-5)
+
+
+def test_augmentation_robust_by_hand() -> None:
+    # 0.5 (0.70 - 0.50) + 0.5 (0.50 - 0.46) = 0.12
+    found = augmentation_robust(condensed=0.70, random=0.50, condensed_plain=0.50, random_plain=0.46)
+    assert found == pytest.approx((1.127497 - 0.367879) / 2.350402, abs=1e-5)
+
+
+def test_the_ends_of_the_scale() -> None:
+    assert label_robust(whole=1, condensed=0, random=1) == pytest.approx(0, abs=1e-12)
+    assert label_robust(whole=0, condensed=1, random=0) == pytest.approx(1)
+    nothing = (1 - math.exp(-1)) / (math.e - math.exp(-1))
+    assert label_robust(whole=0.7, condensed=0.7, random=0.7) == pytest.approx(nothing)
+    assert augmentation_robust(
+        condensed=0.7, random=0.7, condensed_plain=0.2, random_plain=0.2
+    ) == pytest.approx(nothing)
+
+
+def test_percentages_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"whole=93.5 must be a fraction in \[0, 1\]: 0.5 for 50 %"):
+        label_robust(whole=93.5, condensed=0.8, random=0.5)
+    with pytest.raises(ValueError, match=r"random_plain=50"):
+        augmentation_robust(condensed=0.8, random=0.5, condensed_plain=0.6, random_plain=50)
+    with pytest.raises(ValueError, match=r"weight=2"):
+        label_robust(whole=0.9, condensed=0.8, random=0.5, weight=2)
+
+
+def test_variants_of_protocols() -> None:
+    augmented, plain = variants(standard())
+    assert augmented == standard()
+    assert plain == replace(standard(), name="standard-unaugmented", augment=standard(False).augment)
+    mixed = replace(standard(False), cutmix=0.5)
+    assert variants(mixed) == (mixed, replace(mixed, name="standard-unaugmented", cutmix=0.0))
+    augmented, plain = variants(standard(False))
+    assert plain == standard(False)
+    assert augmented == replace(plain, name="standard-augmented", augment=standard().augment)
+
+
+@pytest.fixture
+def condensed() -> CondensedDataset:
+    return CondensedDataset(cli_sources.tiny("train"), recipes.random(ipc=2), cache=False, progress=False)
+
+
+def _rank(condensed: CondensedDataset, **options: object) -> Ranking:
+    given = {"network": NET, "runs": 2, "training": replace(quick(), epochs=9, lr=0.05), "progress": False}
+    return rank(condensed, cli_sources.tiny("train"), cli_sources.tiny("test"), **(given | options))  # type: ignore[arg-type]
+
+
+def test_rank_measures_what_the_scores_need(condensed: CondensedDataset, untouched_rng: None) -> None:
+    found = _rank(condensed)
+    for one in (found.condensed, found.condensed_plain):
+        assert one.training.max_steps == 10
+        assert one.runs == 2
+    # the same samples, drawn with the same seed and trained with the same seed
+    assert found.random[0] == found.condensed.accuracies[0]
+    assert found.random_plain[0] == found.condensed_plain.accuracies[0]
+    mean = sum(found.whole) / 2
+    assert found.label_robust == label_robust(
+        whole=mean, condensed=found.condensed.mean, random=sum(found.random) / 2
+    )
+    assert found.augmentation_robust == augmentation_robust(
+        condensed=found.condensed.mean,
+        random=sum(found.random) / 2,
+        condensed_plain=found.condensed_plain.mean,
+        random_plain=sum(found.random_plain) / 2,
+    )
+    assert condensed.record.evaluations == (found.condensed, found.condensed_plain)
+
+
+def test_the_own_protocol_decides_what_the_label_robust_score_is_of(condensed: CondensedDataset) -> None:
+    plain = replace(standard(False), name="own", epochs=9, lr=0.05)
+    found = _rank(condensed, training=plain, whole=0.9)
+    assert found.own_plain
+    assert found.whole == (0.9,)
+    assert found.label_robust == label_robust(
+        whole=0.9, condensed=found.condensed_plain.mean, random=sum(found.random_plain) / 2
+    )
+    assert "whole set: 90.0 % (as given)" in str(found)
+
+
+def test_what_cannot_be_ranked_is_said(condensed: CondensedDataset) -> None:
+    with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
+        _rank(condensed, whole=93)
+    condensed.training = Ordered()
+    with pytest.raises(ValueError, match=r"brings its own training steps.*training=\"standard\""):
+        _rank(condensed, training=None)
+    other = TensorDataset(torch.rand(12, 1, 9, 9), torch.arange(12) % 3)
+    with pytest.raises(SourceError, match=r"train has samples of shape \(1, 9, 9\)"):
+        rank(condensed, other, cli_sources.tiny("test"), training="quick", progress=False)
+
+
+def test_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorten(monkeypatch)
+    out = tmp_path / "built"
+    assert main(["build", "cli_sources:tiny", *SMALL, "--out", str(out), "--no-evaluate"]) == 0
+    capsys.readouterr()
+    words = ["evaluate", str(out), "--test", "cli_sources:tiny", "--runs", "1", "--quiet"]
+    words += ["--network", NET, "--protocol", "quick"]
+    assert main([*words, "--ranking", "--whole-accuracy", "0.8", "--save"]) == 0
+    shown = capsys.readouterr().out
+    assert "label-robust score 0." in shown
+    assert "augmentation-robust score 0." in shown
+    assert "whole set: 80.0 % (as given)" in shown
+    stored = [evaluation.protocol for evaluation in CondensedDataset.load(out).record.evaluations]
+    assert stored == ["quick", "quick-unaugmented"]
+    assert "--whole-accuracy belongs to --ranking" in fails(capsys, *words, "--whole-accuracy", "0.8")
+    assert "whole=80.0 must be a fraction" in fails(capsys, *words, "--ranking", "--whole-accuracy", "80")
+
+
+def _coloured(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDataset:
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    samples = torch.rand(len(labels), *shape, generator=torch.Generator().manual_seed(0))
+    source = TensorDataset(samples, labels * 3)
+    return CondensedDataset(source, recipes.random(ipc=2), cache=False, progress=False)
+
+
+def test_to_ddranking() -> None:
+    condensed = _coloured((3, 8, 8), (4, 5, 6))
+    order = torch.tensor([3, 0, 5, 2, 1, 4])
+    condensed.images, condensed.labels = condensed.images[order], condensed.labels[order]
+    images, labels = condensed.to_ddranking()
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert (images.shape, images.dtype) == ((6, 3, 8, 8), torch.float32)
+    # sorted stably: the order in which each class's samples stood
+    back = images * condensed.record.space.std.view(3, 1, 1) + condensed.record.space.mean.view(3, 1, 1)
+    assert torch.allclose(back, condensed.images[labels_order(condensed.labels)])
+
+
+def labels_order(labels: torch.Tensor) -> list[int]:
+    """Positions by class, each class in its own order."""
+    return [i for label in range(3) for i in range(len(labels)) if labels[i] == label]
+
+
+def test_to_ddranking_takes_rgb_alone() -> None:
+    with pytest.raises(ValueError, match=r"RGB images \(3, H, W\).*shape \(1, 8, 8\)"):
+        _coloured((1, 8, 8), (4, 4)).to_ddranking()
+    condensed = _coloured((3, 8, 8), (4, 4))
+    condensed.images, condensed.labels = condensed.images[1:], condensed.labels[1:]
+    with pytest.raises(ValueError, match=r"equally many samples of each class.*\[1, 2\]"):
+        condensed.to_ddranking()
