@@ -219,11 +219,30 @@ def parse(text: str) -> Any:
     return _value(node, text)
 
 
+def parse_call(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments in text such as `bdm(base=dm, k=10)`; a bare name has no arguments.
+
+    Raises:
+        ValueError: for text that is neither, and for arguments without a name.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        node = None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        return node.func.id, _keywords(node)
+    if "(" in text:
+        raise ValueError(f"{text!r} cannot be read. Write NAME or NAME(FIELD=VALUE, ...).")
+    return text.strip(), {}
+
+
+def _keywords(node: ast.Call) -> dict[str, Any]:
+    return {str(keyword.arg): _value(keyword.value, ast.unparse(keyword.value)) for keyword in node.keywords}
+
+
 def _value(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        keywords = {
-            str(keyword.arg): _value(keyword.value, ast.unparse(keyword.value)) for keyword in node.keywords
-        }
+        keywords = _keywords(node)
         return _part(node.func.id, [_value(item, ast.unparse(item)) for item in node.args], keywords)
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_value(item, ast.unparse(item)) for item in node.elts)

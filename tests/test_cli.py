@@ -95,7 +95,7 @@ def test_fields_show_what_set_reaches(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Known recipes: dc, dm" in fails(capsys, "recipes", "magic")
+    assert "Known recipes: bdm, " in fails(capsys, "recipes", "magic")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--ipc", "0"], "ipc=0 must be a positive whole number"),
         (["--ipc", "-1"], "ipc=-1 must be a positive whole number"),
         (["--sweeps", "-1"], "sweeps=-1 must be a whole number"),
-        (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: dc, dm"),
+        (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: bdm, "),
         (["--recipe", "random"], "sweeps=2: recipe random learns nothing"),
         (["--set", "lrr=1"], "Unknown field 'lrr'. Known fields: "),
         (["--set", "augment=Nothing()"], "Unknown part 'Nothing'"),
@@ -174,3 +174,17 @@ def test_an_image_too_small_for_the_network_is_told_before_the_work(
     few = ("--set", "network=convnet", *FEW)
     message = fails(capsys, "build", "cli_sources:four_pixels", *few, "--out", tmp_path / "out")
     assert "needs images of at least 8x8; got 4x4" in message
+
+
+def test_a_recipe_may_be_given_with_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "bdm(base=dm, k=3, features=raw)"]) == 0
+    shown = capsys.readouterr().out
+    assert "within.k" in shown
+    for wrong, said in (
+        ("bdm(dm)", "Write NAME or NAME(FIELD=VALUE"),
+        ("bdm(base=dm", "Write NAME or NAME(FIELD=VALUE"),
+        ("dm(colour=1)", "unexpected keyword argument 'colour'"),
+        ("nothing(k=1)", "Unknown recipe 'nothing'"),
+    ):
+        assert main(["recipes", wrong]) == 1
+        assert said in capsys.readouterr().err

@@ -28,7 +28,10 @@ def options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="what is condensed, see below")
     add(
-        "--recipe", default="dm", metavar="NAME", help="one that `condensed-data recipes` lists (default: dm)"
+        "--recipe",
+        default="dm",
+        metavar="NAME",
+        help="one that `condensed-data recipes` lists, or with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
     )
     add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
     add(
@@ -103,7 +106,7 @@ def _recipe(arguments: Namespace) -> Recipe:
     from condensed_data import recipes
 
     given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
-    recipe = recipes.get(arguments.recipe, **given)
+    recipe = recipes.parse(arguments.recipe, **given)
     if arguments.sweeps is not None:
         recipe = recipe.set(sweeps=arguments.sweeps)
     for text in arguments.set:

@@ -11,7 +11,10 @@ from typing import Any
 def options(parser: ArgumentParser) -> None:
     """Add the options of the verb."""
     parser.add_argument(
-        "recipe", nargs="?", metavar="NAME", help="show this recipe's fields, which build --set reaches"
+        "recipe",
+        nargs="?",
+        metavar="NAME",
+        help="show this recipe's fields, which build --set reaches; also with arguments: 'bdm(base=dm)'",
     )
 
 
@@ -33,8 +36,8 @@ def _all() -> Iterator[str]:
 def _one(name: str) -> Iterator[str]:
     from condensed_data import recipes
 
-    recipe = recipes.get(name)
-    yield f"{name}: {_headline(name)}"
+    recipe = recipes.parse(name)
+    yield f"{name}: {_headline(name.partition('(')[0].strip())}"
     for title, text in (("paper", recipe.paper), ("deviations", recipe.deviations)):
         if text:
             yield f"{title}: {text}"
