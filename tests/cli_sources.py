@@ -123,3 +123,16 @@ class Stream(IterableDataset[Any]):
 def stream() -> Stream:
     """An iterable dataset."""
     return Stream()
+
+
+class Colored(TensorDataset):
+    """`tiny` with a colour for every sample."""
+
+    def __init__(self, split: str) -> None:
+        super().__init__(*tiny(split).tensors)
+        self.color = ["red" if index % 6 else "blue" for index in range(len(self))]
+
+
+def colored(split: str) -> Colored:
+    """A source with an attribute for `--groups`."""
+    return Colored(split)
