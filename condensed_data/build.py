@@ -1,4 +1,4 @@
-"""From a source to a finished condensation: find it in the cache, or condense it there.
+"""From a source to a finished condensation: find it in the cache or on the Hub, or condense it.
 
 The order of things: the source is checked; its fingerprint is recalled by a digest, or taken while it is read; the
 key is looked up; a missing entry is built under the lock of its run, from a checkpoint where there is one; the
@@ -26,6 +26,7 @@ from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError, condense
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.ordered import Ordered, Replay
+from condensed_data.hub.shelf import Shelf
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
@@ -51,7 +52,8 @@ class Build:
         source, recipe, groups, seed: what decides the result, with `precision`.
         fingerprint: replaces the one taken from the source's content.
         cache: None builds without keeping anything.
-        force: build even where the cache has the result.
+        force: build even where the cache or the shelf has the result.
+        shelf: a repository of the Hub that is looked into before anything is condensed.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         device, precision, num_workers, progress, callbacks: how to go about it.
     """
@@ -69,29 +71,38 @@ class Build:
     num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
+    shelf: Shelf | None = None
 
     def outcome(self) -> Outcome:
         """Find or make it."""
-        if self.cache is None or not self._cacheable():
+        if (self.cache is None and self.shelf is None) or not self._cacheable():
             whole = self._read()
             return self._condense(whole, self._resolve(_facts(whole)), None, None)
         noted = digest(self.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
-        facts = None if noted is None else self.cache.recall(noted)
+        facts = None if noted is None or self.cache is None else self.cache.recall(noted)
         real: Real | None = None
         if facts is None:
             real = self._read()
             facts = _facts(real) | {"fingerprint": self.fingerprint or real.fingerprint}
             if noted is not None:
                 self._note(noted, facts)
-        return self._keep(self.cache, facts | {"groups": self._grouped(noted)}, real)
+        facts |= {"groups": self._grouped(noted)}
+        recipe = self._resolve(facts)
+        content = self._content(recipe, facts)
+        key = key_of(content)
+        found = self._found(key, content)
+        if found is not None:
+            return found
+        if self.cache is None:
+            return _keyed(self._condense(real or self._read(), recipe, facts["fingerprint"], None), key)
+        return self._make(self.cache, key, content, recipe, real)
 
     def _grouped(self, noted: str | None) -> str | None:
         """The digest of all groups; what a function said about the same dataset before is recalled."""
         if self.groups is None:
             return None
         memo = None if self.groups.ask is None or noted is None else self.groups.memo(noted)
-        assert self.cache is not None
-        known = None if memo is None else self.cache.recall(memo)
+        known = None if memo is None or self.cache is None else self.cache.recall(memo)
         if known is not None:
             return str(known["fingerprint"])
         found = self.groups.digest(self.num_workers, self.progress)
@@ -100,19 +111,30 @@ class Build:
         return found
 
     def _note(self, noted: str, facts: Mapping[str, Any]) -> None:
-        assert self.cache is not None
+        if self.cache is None:
+            return
         try:
             self.cache.note(noted, facts)
         except OSError as error:
             _warn_cache(self.cache, error)
 
-    def _keep(self, cache: Cache, facts: dict[str, Any], real: Real | None) -> Outcome:
-        recipe = self._resolve(facts)
-        content = self._content(recipe, facts)
-        key = key_of(content)
-        found = None if self.force else cache.load(key)
-        if found is not None:
-            return Outcome.of(found)
+    def _found(self, key: str, content: Mapping[str, Any]) -> Outcome | None:
+        """In the cache, else on the Hub; what is found there is kept in the cache."""
+        if self.force:
+            return None
+        kept = None if self.cache is None else self.cache.load(key)
+        if kept is not None:
+            return _keyed(Outcome.of(kept), key)
+        found = None if self.shelf is None else self.shelf.take(key, content)
+        if found is not None and self.cache is not None:
+            _store(self.cache, key, found)
+        return found
+
+    def _make(
+        self, cache: Cache, key: str, content: dict[str, Any], recipe: Recipe, real: Real | None
+    ) -> Outcome:
+        """Condense under the lock of the run, from its checkpoint where there is one, and keep the result."""
+        fingerprint = content["fingerprint"]
         # Runs that differ in their number of sweeps alone share a checkpoint: a longer one goes on from it.
         lineage = key_of(
             content | {"recipe": {**content["recipe"], "sweeps": None}, "long": _is_long(recipe)}
@@ -122,21 +144,17 @@ class Build:
                 waited = held.enter_context(cache.building(lineage))
             except OSError as error:
                 _warn_cache(cache, error)
-                return self._condense(real or self._read(), recipe, facts["fingerprint"], None)
+                return _keyed(self._condense(real or self._read(), recipe, fingerprint, None), key)
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
-                return Outcome.of(found)
+                return _keyed(Outcome.of(found), key)
             keeper = Keeper(
                 cache.checkpoint(lineage), {"lineage": lineage, "torch": torch.__version__}, self.progress
             )
             if self.force:
                 keeper.forget()
-            outcome = self._condense(real or self._read(), recipe, facts["fingerprint"], keeper)
-            try:
-                outcome.write(cache.place(key))
-                cache.finish(key)
-            except OSError as error:
-                _warn_cache(cache, error)
+            outcome = _keyed(self._condense(real or self._read(), recipe, fingerprint, keeper), key)
+            _store(cache, key, outcome)
             return outcome
 
     def _cacheable(self) -> bool:
@@ -171,6 +189,10 @@ class Build:
     def _condense(
         self, real: Real, recipe: Recipe, fingerprint: str | None, keeper: Keeper | None
     ) -> Outcome:
+        if recipe.whitening == "zca":
+            if self.progress:
+                print("whitening: the covariance of all samples and its eigenvectors", flush=True)
+            real = real.whitened()
         run = Run(
             recipe,
             Context(
@@ -222,6 +244,7 @@ class Build:
             fingerprint=fingerprint,
             kind=real.kind,
             space=real.space,
+            whitening=specs.concrete(recipe.whitening),
             classes=real.class_names,
             class_values=tuple(real.class_values.tolist()),
             recipe=_stored(recipe),
@@ -234,10 +257,24 @@ class Build:
             seconds=time.perf_counter() - started,
             history=thin(list(zip(history.sweeps, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
+            samples=len(synthesis.labels),
         )
         images = real.space.restore(decoded(synthesis))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
         return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+
+
+def _keyed(outcome: Outcome, key: str) -> Outcome:
+    """With the key of its build, by which others find it."""
+    return replace(outcome, record=replace(outcome.record, key=key))
+
+
+def _store(cache: Cache, key: str, outcome: Outcome) -> None:
+    try:
+        outcome.write(cache.place(key))
+        cache.finish(key)
+    except OSError as error:
+        _warn_cache(cache, error)
 
 
 def _warn_cache(cache: Cache, error: OSError) -> None:

@@ -26,17 +26,20 @@ from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.evaluation.replayed import evaluate_replay
+from condensed_data.hub.shelf import Shelf
 from condensed_data.outcome import Outcome, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source, SourceError, inspect
+from condensed_data.storage.artefact import MAX_BYTES
 from condensed_data.storage.cache import Cache, default_limit, default_root
 from condensed_data.streams import untouched
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
     from PIL.Image import Image
-    from torchvision.transforms import Normalize
+    from torchvision.transforms import LinearTransformation, Normalize
 
     from condensed_data.record import Record
 
@@ -72,6 +75,9 @@ class CondensedDataset(Dataset[Any]):
         progress: whether to show bars.
         callbacks: see `condensed_data.callbacks`.
         fingerprint: a name for the source's content, instead of the hash of all its samples.
+        hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
+            condensed. Without network there is a warning.
+        push: publish the result to `hub`, unless it has it; a repository that is made is private.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -81,6 +87,7 @@ class CondensedDataset(Dataset[Any]):
         recipe: the resolved `Recipe`, or its stored form where this version cannot rebuild it.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         record: everything else that is known about it.
+        hub_revision: the commit that it was loaded from by `from_hub` or `hub=`, else None.
 
     Raises:
         SourceError: for a source that cannot be condensed, before any long work.
@@ -107,8 +114,11 @@ class CondensedDataset(Dataset[Any]):
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
         fingerprint: str | None = None,
+        hub: str | None = None,
+        push: bool = False,
     ) -> None:
         chosen = _recipe(recipe, ipc)
+        shelf = Shelf.of(hub, push)
         where = choose_device(device)
         precise = choose_precision(precision, where)
         with untouched():
@@ -129,6 +139,7 @@ class CondensedDataset(Dataset[Any]):
                 memory=memory,
                 progress=progress,
                 callbacks=callbacks,
+                shelf=shelf,
             )
             try:
                 outcome = build.outcome()
@@ -138,6 +149,9 @@ class CondensedDataset(Dataset[Any]):
                 )
                 raise
         self._adopt(outcome, transform, target_transform, checked.random)
+        if shelf is not None:
+            self.hub_revision = shelf.commit
+            shelf.offer(outcome)
 
     @classmethod
     def _of(cls, outcome: Outcome, *transforms: Callable[[Any], Any] | None) -> CondensedDataset:
@@ -154,6 +168,7 @@ class CondensedDataset(Dataset[Any]):
     ) -> None:
         """Become the plain dataset of this outcome."""
         self._outcome = outcome
+        self.hub_revision: str | None = None
         self.images, self.labels, self.recipe = outcome.images, outcome.labels, outcome.recipe
         self.targets: list[int] = [self.record.class_values[label] for label in self.labels.tolist()]
         self.classes = list(self.record.classes)
@@ -194,11 +209,25 @@ class CondensedDataset(Dataset[Any]):
         """Value space of the samples, and the mean and deviation per channel that standardise them."""
         return self.record.to_manifest()["value_space"]
 
-    def normalization(self) -> Normalize:
-        """A torchvision transform that standardises tensors in the source's value space."""
-        from torchvision.transforms import Normalize
+    def normalization(self) -> Normalize | LinearTransformation:
+        """A torchvision transform that standardises tensors in the source's value space.
 
-        return Normalize(self.record.space.mean.tolist(), self.record.space.std.tolist())
+        `Normalize`; for a whitened set a `LinearTransformation` that also whitens, of images.
+
+        Raises:
+            ValueError: for whitened samples that are no images: torchvision has no transform for them.
+        """
+        from torchvision.transforms import LinearTransformation, Normalize
+
+        space, shape = self.record.space, self.record.kind.shape
+        if space.whitening is None:
+            return Normalize(space.mean.tolist(), space.std.tolist())
+        if len(shape) != 3:
+            raise ValueError(
+                f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
+                "record.space.standardise(samples)."
+            )
+        return LinearTransformation(*space.linear(shape))
 
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to it.
@@ -310,8 +339,8 @@ class CondensedDataset(Dataset[Any]):
             )
         real = Real.read(source, None, num_workers, progress)
         values = real.class_values[real.labels]
-        standardised = self.record.space.standardise(real.everything())
-        mean, std = float(standardised.mean()), float(standardised.std())
+        scaled = self.record.space.scale(real.everything())
+        mean, std = float(scaled.mean()), float(scaled.std())
         if abs(mean) > 0.75 or not 0.5 < std < 2:
             raise SourceError(
                 f"{name} is in another value space: standardised as this set, it has mean {mean:.2f} and "
@@ -325,7 +354,7 @@ class CondensedDataset(Dataset[Any]):
             raise SourceError(
                 f"{name} has labels that the source had not: {strange}. Leave these samples out."
             )
-        return standardised, labels
+        return self.record.space.standardise(real.everything()), labels
 
     def save(self, directory: str | Path) -> None:
         """Write the artefact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
@@ -386,6 +415,92 @@ class CondensedDataset(Dataset[Any]):
             name=name,
         )
         return cls._of(outcome)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        config_name: str = "default",
+        license: str | None = None,  # noqa: A002 (the Hub calls it so)
+    ) -> CommitInfo:
+        """Publish this set to a dataset repository of the Hub, in one commit; see `hub.push.push`.
+
+        Args:
+            repo_id: "user/name"; made, and private, if it is not there.
+            private: False makes a new repository public; for one that is there it is checked, not changed.
+            revision: branch to commit to; made if it is not there.
+            create_pr: open a pull request instead.
+            config_name: several sets share a repository under such names.
+            license: identifier of the source's licence, for the card.
+
+        Returns:
+            The commit; the present one where nothing has changed.
+
+        Raises:
+            HubError: or a subclass that says why; nothing is published, and the same call again goes on.
+        """
+        from condensed_data.hub.push import push
+
+        return push(
+            self._outcome,
+            repo_id,
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            config_name=config_name,
+            license=license,
+        )
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        config_name: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        max_bytes: int = MAX_BYTES,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> CondensedDataset:
+        """Load a set from a dataset repository of the Hub; see `hub.pull.pull`.
+
+        Args:
+            repo_id: "user/name".
+            revision: branch, tag, pull request ("refs/pr/1") or commit.
+            config_name: which of its sets; None takes the default one, or the only one.
+            cache_dir: the Hub's cache. local_files_only: make no request. force_download: load it again.
+            max_bytes: refuse more, before it is downloaded.
+
+        Raises:
+            HubError: or a subclass: for what is not there, not allowed, or out of reach.
+            ArtefactError: or a subclass: for files that are no condensed set, damaged, newer or hostile.
+        """
+        from condensed_data.hub.pull import pull
+
+        pulled = pull(
+            repo_id,
+            revision=revision,
+            config_name=config_name,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            max_bytes=max_bytes,
+        )
+        self = cls._of(pulled.outcome, transform, target_transform)
+        self.hub_revision = pulled.commit
+        return self
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
