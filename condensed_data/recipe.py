@@ -162,7 +162,7 @@ class Recipe(Spec):
     def to_json(self) -> dict[str, Any]:
         """The canonical form; see `condensed_data.spec`."""
         tree: dict[str, Any] = specs.to_json(self)
-        return {key: value for key, value in tree.items() if key not in ("paper", "deviations")}
+        return tree
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,8 @@ def concrete(value: T | Rule) -> T:
 def to_json(value: Any) -> Any:
     """The canonical JSON form of a specification (dictionaries, lists, strings, numbers, booleans, None).
 
+    Fields that are not compared are no part of it, as they are no part of equality.
+
     Raises:
         UnnamedCallableError: for a callable that is neither a `Spec` nor `Named`.
         TypeError: for any other value that is no plain data.
@@ -112,7 +114,7 @@ def to_json(value: Any) -> Any:
     if isinstance(value, Named):
         return {"part": "Named", "name": value.name}
     if isinstance(value, Spec) and dataclasses.is_dataclass(value):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
         return {"part": type(value).__name__, "version": type(value).version, **fields}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]

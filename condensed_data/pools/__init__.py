@@ -5,6 +5,7 @@ from condensed_data.pools.critic import Critic as Critic
 from condensed_data.pools.experts import Experts as Experts
 from condensed_data.pools.fresh import Fresh as Fresh
 from condensed_data.pools.lending import UsualNetwork as UsualNetwork
+from condensed_data.pools.loaded import Loaded as Loaded
 from condensed_data.pools.pretrained import Pretrained as Pretrained
 from condensed_data.pools.queue import Queue as Queue
 from condensed_data.pools.retrained import InnerEpochs as InnerEpochs
