@@ -66,7 +66,7 @@ def test_signals_get_no_pictures(record: Record) -> None:
     ("classes", "expected"), [(500, "1K<n<10K"), (60_000, "100K<n<1M"), (500_000, "n>1M")]
 )
 def test_sizes(record: Record, classes: int, expected: str) -> None:
-    many = replace(record, classes=("x",) * classes)
+    many = replace(record, samples=2 * classes)
     assert front(card(many))["size_categories"] == [expected]
 
 
