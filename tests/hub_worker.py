@@ -1,0 +1,165 @@
+"""Processes that push and pull, to be watched, crowded and killed; this file is also their program.
+
+One fresh interpreter without threads imports everything once and forks a process for each task.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset
+
+
+def source(seed: int = 0, classes: int = 2) -> TensorDataset:
+    """10 samples of each class: (10 * classes, 3, 8, 8) float32 in [0, 1], and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat(10)
+    dataset = TensorDataset(torch.rand(len(labels), 3, 8, 8, generator=generator), labels)
+    dataset.classes = [f"class {label}" for label in range(classes)]
+    return dataset
+
+
+def small(seed: int = 0, ipc: int = 2) -> CondensedDataset:
+    """A condensed set that follows from its seed."""
+    return CondensedDataset(source(seed), "random", ipc=ipc, cache=False, progress=False)
+
+
+def seed_of(dataset: CondensedDataset) -> int:
+    """Which set it is; it must be whole."""
+    found = next(seed for seed in range(100) if torch.equal(small(seed, 1).images[:1], dataset.images[:1]))
+    assert torch.equal(small(found, dataset.record.ipc).images, dataset.images)
+    return found
+
+
+def push(repo_id: str, seed: int, **options: Any) -> dict[str, Any]:
+    done = small(seed).push_to_hub(repo_id, **options)
+    return {"oid": done.oid}
+
+
+def pull(repo_id: str, **options: Any) -> dict[str, Any]:
+    found = CondensedDataset.from_hub(repo_id, **options)
+    return {"seed": seed_of(found), "commit": found.hub_revision}
+
+
+def build(seed: int, **options: Any) -> dict[str, Any]:
+    found = CondensedDataset(source(seed), "random", ipc=2, progress=False, **options)
+    return {"seed": seed_of(found), "commit": found.hub_revision}
+
+
+def load_pictures(repo_id: str, cache_dir: str, streaming: bool) -> dict[str, Any]:
+    """With `datasets` alone."""
+    import datasets
+
+    loaded = datasets.load_dataset(repo_id, split="train", cache_dir=cache_dir, streaming=streaming)
+    rows = list(loaded)
+    return {
+        "names": loaded.features["label"].names,
+        "labels": [row["label"] for row in rows],
+        "kinds": [f"{type(row['image']).__module__} {row['image'].size}" for row in rows],
+    }
+
+
+TASKS = (push, pull, build, load_pictures)
+
+
+@dataclass
+class Job:
+    """A process that does a task."""
+
+    number: int
+    path: Path
+
+    def kill(self) -> None:
+        os.kill(self.number, signal.SIGKILL)
+
+    def result(self, timeout: float = 120) -> dict[str, Any]:
+        """What it gave, {"error": ..., "told": ...} for an error, {} if it was killed."""
+        ends = time.monotonic() + timeout
+        while _lives(self.number):
+            assert time.monotonic() < ends, f"process {self.number} takes too long"
+            time.sleep(0.01)
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Workers:
+    """The interpreter that forks; `environment` is set before it imports anything."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._folder, self._numbers = folder, itertools.count()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def start(self, task: str, /, *arguments: Any, **options: Any) -> Job:
+        """Begin a task in a process of its own."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        path = self._folder / f"result-{next(self._numbers)}.json"
+        line = {"task": task, "arguments": arguments, "options": options, "path": str(path)}
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+        return Job(int(self._process.stdout.readline()), path)
+
+    def do(self, task: str, /, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """A task and its result."""
+        return self.start(task, *arguments, **options).result()
+
+
+def _serve() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was forked
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _work(**wanted)
+        print(child, flush=True)
+
+
+def _work(task: str, arguments: list[Any], options: dict[str, Any], path: str) -> None:
+    try:
+        try:
+            (function,) = (function for function in TASKS if function.__name__ == task)
+            found = function(*arguments, **options)
+        except Exception as error:
+            traceback.print_exc()
+            found = {"error": type(error).__name__, "told": str(error)}
+        Path(f"{path}.part").write_text(json.dumps(found))
+        os.replace(f"{path}.part", path)
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve()
