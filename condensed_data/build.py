@@ -30,7 +30,7 @@ from condensed_data.hub.shelf import Shelf
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
-from condensed_data.outcome import Outcome, decoded
+from condensed_data.outcome import Outcome, counted, decoded
 from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
@@ -257,11 +257,11 @@ class Build:
             seconds=time.perf_counter() - started,
             history=thin(list(zip(history.sweeps, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
-            samples=len(synthesis.labels),
         )
         images = real.space.restore(decoded(synthesis))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
-        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+        outcome = Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+        return counted(outcome, synthesis.stored_floats)
 
 
 def _keyed(outcome: Outcome, key: str) -> Outcome:

@@ -185,6 +185,11 @@ class CondensedDataset(Dataset[Any]):
         return len(self.labels)
 
     @property
+    def stored_floats(self) -> int:
+        """The storage budget in use: numbers that are kept to decode every sample, those of decoders included."""
+        return self.record.stored_floats or self.images.numel()
+
+    @property
     def replay(self) -> Replay | None:
         """The training steps that belong to this set (blocks, step sizes, initial weights), or None for most sets."""
         return self._outcome.replay
@@ -522,7 +527,7 @@ class CondensedDataset(Dataset[Any]):
             f"CondensedDataset: {record.name}, {before}{len(self):,} samples "
             f"({record.ipc} per class, {len(self.classes)} classes)",
             f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
-            f"  samples {shape} {record.kind.name}",
+            f"  samples {shape} {record.kind.name}, stored as {self.stored_floats:,} numbers",
         ]
         lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
         return "\n".join(lines)

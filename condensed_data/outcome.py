@@ -17,6 +17,7 @@ from condensed_data.evaluation.result import Evaluation
 from condensed_data.parts import Synthesis
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record
+from condensed_data.sources.whitening import Whitening
 from condensed_data.storage import artefact
 from condensed_data.storage.card import card
 
@@ -52,9 +53,15 @@ class Outcome:
             tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
         tensors["labels"] = self.labels
         manifest = self.record.to_manifest()
+        needed: list[str] = []
+        if self.record.space.whitening is not None:
+            tensors |= self.record.space.whitening.tensors()
+            needed.append(self.record.whitening)
         if self.replay is not None:
             tensors |= replays.tensors_of(self.replay)
-            manifest |= {"replay": replays.to_manifest(self.replay), "required_features": [replays.FEATURE]}
+            manifest |= {"replay": replays.to_manifest(self.replay)}
+            needed.append(replays.FEATURE)
+        manifest["required_features"] = needed
         artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
 
     @staticmethod
@@ -67,16 +74,25 @@ class Outcome:
         """From an artefact that was read."""
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
-        record = replace(record, samples=len(labels))
+        if record.whitening == "zca":
+            record = replace(record, space=replace(record.space, whitening=Whitening.restore(tensors)))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         if "images" in tensors:
-            return Outcome(tensors["images"].float(), labels, record, recipe, replay=replay)
+            images = tensors["images"].float()
+            return counted(Outcome(images, labels, record, recipe, replay=replay), images.numel())
         parts = {
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
         synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
-        return Outcome(record.space.restore(decoded(synthesis)), labels, record, recipe, parts, replay)
+        images = record.space.restore(decoded(synthesis))
+        return counted(Outcome(images, labels, record, recipe, parts, replay), synthesis.stored_floats)
+
+
+def counted(outcome: Outcome, stored_floats: int) -> Outcome:
+    """The same, with its size in the record: samples, and numbers that are kept, those of its training run included."""
+    floats = stored_floats + (outcome.replay.stored_floats if outcome.replay else 0)
+    return replace(outcome, record=replace(outcome.record, samples=len(outcome.labels), stored_floats=floats))
 
 
 def with_evaluation(outcome: Outcome, evaluation: Evaluation) -> Outcome:

@@ -38,6 +38,9 @@ class Record:
             samples of the same number, "whole set" for all of them.
         environment: versions and device; informational.
         samples: how many there are, decoded; None where an older version did not write it.
+        stored_floats: numbers that are kept to decode them, see `Synthesis.stored_floats`, and to train on them in
+            order; None where an older version did not write it.
+        whitening: "zca" where `space` has one, else "none"; a manifest alone does not hold its tensors.
         key: of the build in the cache (see `storage.cache.key_of`), or None where it was not taken.
     """
 
@@ -61,7 +64,9 @@ class Record:
     baselines: tuple[tuple[str, Evaluation], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     samples: int | None = None
+    stored_floats: int | None = None
     key: str | None = None
+    whitening: str = "none"
 
     @property
     def value_space(self) -> str:
@@ -81,6 +86,7 @@ class Record:
                 "kind": self.value_space,
                 "mean": self.space.mean.tolist(),
                 "std": self.space.std.tolist(),
+                **({} if self.whitening == "none" else {"whitening": self.whitening}),
             },
             "label": {"kind": "index"},
             "encoding": dict(self.encoding),
@@ -100,6 +106,7 @@ class Record:
             "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
             "num_samples": self.samples,
+            "stored_floats": self.stored_floats,
             "cache_key": self.key,
         }
 
@@ -129,7 +136,9 @@ class Record:
             ),
             environment=manifest["environment"],
             samples=manifest.get("num_samples"),
+            stored_floats=manifest.get("stored_floats"),
             key=manifest.get("cache_key"),
+            whitening=space.get("whitening", "none"),
         )
 
 

@@ -63,12 +63,17 @@ def haba(
         options: of the base given by name, such as `sweeps`, `batch` and `network`.
 
     Raises:
-        ValueError: for a base whose samples are not stored value by value.
+        ValueError: for a base whose samples are not stored value by value; for one hallucinator that should differ.
 
     References:
         Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
         equations 2 to 6.
     """
+    if contrast and hallucinators < 2:
+        raise ValueError(
+            f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) has no two samples of one basis to set "
+            "apart. Use 2 hallucinators or more, or contrast=0."
+        )
     recipe = base_of("haba", base, ipc, options)
 
     def factorised(pixels: Pixels) -> Synthetic:

@@ -119,11 +119,12 @@ def _title(record: Record) -> str:
     shape, number, classes = " x ".join(map(str, record.kind.shape)), count(record), len(record.classes)
     real = "" if record.source_samples is None else f"{record.source_samples:,} "
     share = "" if number == record.ipc * classes else "decoded from the room of "
+    floats = "" if record.stored_floats is None else f" They are stored as {record.stored_floats:,} numbers."
     return (
         f"# {plain(record.name)}, condensed\n\n"
         f"{number:,} synthetic samples, {share}{record.ipc} for each of {classes} classes, that "
         f"stand for the {real}training samples of {plain(record.name)}. A sample has "
-        f"the shape {shape} and comes out as `{record.kind.name}`.\n\n"
+        f"the shape {shape} and comes out as `{record.kind.name}`.{floats}\n\n"
         f"Classes: {', '.join(map(plain, _shortened(record.classes)))}."
     )
 
@@ -178,10 +179,14 @@ def _normalisation(record: Record) -> str:
     kept = list(rows)[:16]
     more = "" if len(kept) == len(space.mean) else f"\n\nThe first 16 of {len(space.mean)} are shown."
     numbered = [(str(channel), *row) for channel, row in enumerate(kept)]
+    zca = (
+        "\n\nNetworks are then trained on values that are whitened by ZCA; the tensors `zca.*` hold the map."
+    )
+    whitened = "" if record.whitening == "none" else zca
     return (
         f"## Normalisation\n\nStored values are {_SPACES[record.value_space]}. For training, subtract the "
         f"mean and divide by the deviation; `train_set.normalization()` does it.\n\n"
-        f"{table(('channel', 'mean', 'deviation'), numbered)}{more}"
+        f"{table(('channel', 'mean', 'deviation'), numbered)}{more}{whitened}"
     )
 
 

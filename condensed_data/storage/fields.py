@@ -43,6 +43,9 @@ def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
             raise ArtefactError(mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
     if len(set(manifest["class_values"])) != classes:
         raise ArtefactError(mismatch(where, "class_values that repeat", "one value a class"))
+    if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
+        expected = "'whitening': 'zca' and a required feature 'zca', or none"
+        raise ArtefactError(mismatch(where, "one of them", expected))
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
             expected = f"1 or {manifest['shape'][0]} numbers, as the shape {manifest['shape']} has channels"
@@ -140,6 +143,7 @@ OPTIONAL: dict[str, Field] = {
         "a list of objects with the name of a set",
     ),
     "num_samples": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
+    "stored_floats": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
     "cache_key": (
         lambda v: v is None or _matches("[0-9a-f]{64}")(v),
         "64 hexadecimal digits or null",

@@ -3,13 +3,14 @@
 | field | holds |
 |---|---|
 | `format`, `format_version` | "condensed-data", "1.0" |
-| `required_features` | names of what a reader must know to make sense of the rest: "replay" |
+| `required_features` | names of what a reader must know to make sense of the rest: "replay", "zca" |
 | `name` | of the data set that was condensed |
 | `num_classes`, `class_names`, `class_values` | K, K strings, and the source's own K label values |
 | `shape` | of one sample: [C, H, W], [C, L] or [D] |
 | `sample_kind` | what the source yields: "pil:L", "pil:RGB", "tensor:float32", "tensor:uint8", ... |
 | `value_space` | {"kind": "unit", "uint8", "source" or "standardised", "mean": [...], "std": [...]}, of the |
-|   | stored samples; mean and std (per channel, or one for all) standardise them |
+|   | stored samples; mean and std (per channel, or one for all) standardise them. With "whitening": "zca" |
+|   | the tensors `zca.*` whiten what is standardised, see `condensed_data.sources.whitening` |
 | `label` | {"kind": "index" or "probs"}: labels (N,) int64 in 0..K-1, or (N, K) of a float type |
 | `encoding` | canonical JSON of the synthetic part; where its "part" is "Pixels" there is a tensor `images` |
 |   | (N, *shape), else the tensors `synthetic.*` hold what it decodes |
@@ -21,6 +22,7 @@
 | `evaluation` | a list of objects, one a measured accuracy |
 | `baselines` | optional: the same of what the set is compared with, each with "set": its name |
 | `num_samples`, `cache_key` | optional: N as decoded; the key of the build that gives this set; or null |
+| `stored_floats` | optional: the numbers that are kept to decode the samples; or null |
 | `environment` | {name: text}: versions and device, informational |
 | `history` | a list of [sweep, loss] |
 | `preview_range` | only where there is a preview: [low, high], the values behind its bytes 0 and 255 |
@@ -54,7 +56,7 @@ from condensed_data.storage.errors import (
 FORMAT = "condensed-data"
 VERSION = (1, 0)
 TEXT_VERSION = f"{VERSION[0]}.{VERSION[1]}"
-FEATURES = frozenset({"replay"})
+FEATURES = frozenset({"replay", "zca"})
 MAX_BYTES = 1 << 20
 
 _UPGRADE = (

@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.coresets import Init
+from condensed_data.learning.descent import check_count
 from condensed_data.parts import Context, Synthesis, Synthetic
+from condensed_data.spec import Facts, Rule, concrete
 from condensed_data.synthetic.pixels import Pixels, value_range
 
 INITS = ("mix", "inner")
@@ -57,7 +59,7 @@ class MultiFormation(Synthetic):
 
     Args:
         inner: what is stored.
-        factor: f, at least 1; IDC and IDM use 2, and IDC 3 for images of 224 pixels.
+        factor: f, at least 1; IDC and IDM use 2, and IDC 3 for images of 224 pixels. 1 leaves the stored samples whole.
         init: "mix" begins with grids of reduced samples from the `init` of `inner`; "inner" leaves it as it is.
 
     Raises:
@@ -65,12 +67,11 @@ class MultiFormation(Synthetic):
     """
 
     inner: Synthetic = field(default_factory=Pixels)
-    factor: int = 2
+    factor: int | Rule = 2
     init: str = "mix"
 
     def __post_init__(self) -> None:
-        if isinstance(self.factor, bool) or not isinstance(self.factor, int) or self.factor < 1:
-            raise ValueError(f"MultiFormation(factor={self.factor!r}) must be an integer of at least 1.")
+        check_count("MultiFormation", "factor", self.factor)
         if self.init not in INITS:
             raise ValueError(
                 f"MultiFormation(init={self.init!r}) is unknown; known: {', '.join(map(repr, INITS))}."
@@ -83,24 +84,43 @@ class MultiFormation(Synthetic):
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse samples that cannot be cut into such a grid."""
-        _check_shape(self.factor, sample_shape)
+        factor = self.factor(Facts(sample_shape, (), 1)) if isinstance(self.factor, Rule) else self.factor
+        _check_shape(factor, sample_shape)
 
     def start(self, context: Context) -> Synthesis:
-        shape = context.real.sample_shape
+        shape, factor = context.real.sample_shape, concrete(self.factor)
         self.check(shape)
+        if factor == 1:
+            return self.inner.start(context)
         inner: Any = self.inner
         if self.init == "mix":
-            inner = replace(inner, init=Mix(inner.init, self.factor))
-        low, high = value_range(context.real)
-        pad = None if _divides(self.factor, shape) else ((low + high) / 2).to(context.device)
-        return _Formed(inner.start(context), self.factor, shape, pad)
+            inner = replace(inner, init=Mix(inner.init, factor))
+        pad = None
+        if not _divides(factor, shape):
+            low, high = value_range(context.real)
+            pad = ((low + high) / 2).to(context.device)
+        return _Formed(inner.start(context), factor, shape, pad)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> Synthesis:
-        cells = self.factor ** (len(sample_shape) - 1)
-        inner = self.inner.restore(tensors, labels[::cells], sample_shape)
-        return _Formed(inner, self.factor, sample_shape, tensors.get("pad"))
+        factor = concrete(self.factor)
+        inner = self.inner.restore(tensors, labels[:: factor ** (len(sample_shape) - 1)], sample_shape)
+        return inner if factor == 1 else _Formed(inner, factor, sample_shape, tensors.get("pad"))
+
+
+@dataclass(frozen=True)
+class Cells(Rule):
+    """This factor for images and signals; 1 for vectors, which have no sides to cut.
+
+    Args:
+        factor: of `MultiFormation`.
+    """
+
+    factor: int = 2
+
+    def __call__(self, facts: Facts) -> int:
+        return self.factor if len(facts.sample_shape) > 1 else 1
 
 
 class _Formed(Synthesis):
@@ -136,6 +156,10 @@ class _Formed(Synthesis):
         return self.inner.step_sizes
 
     @property
+    def stored_floats(self) -> int:
+        return self.inner.stored_floats + (0 if self.pad is None else self.pad.numel())
+
+    @property
     def siblings(self) -> int:
         return self.inner.siblings
 
@@ -160,10 +184,12 @@ def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
 
 
 def _check_shape(factor: int, sample_shape: tuple[int, ...]) -> None:
+    if factor == 1:
+        return
     if len(sample_shape) < 2:
         raise ValueError(
-            f"MultiFormation cuts images (C, H, W) and signals (C, L), not vectors of shape {sample_shape}. "
-            "Use its inner part alone."
+            f"MultiFormation(factor={factor}) cuts images (C, H, W) and signals (C, L), not vectors of shape "
+            f"{sample_shape}. Use factor=1."
         )
     cells = zip(sample_shape[1:], _cell(factor, sample_shape), strict=True)
     if any((factor - 1) * cell >= side for side, cell in cells):

@@ -85,6 +85,10 @@ class _Stepped(Synthesis):
         return F.softplus(self.raw) if self.spec.form == "softplus" else self.raw
 
     @property
+    def stored_floats(self) -> int:
+        return self.inner.stored_floats + self.raw.numel()
+
+    @property
     def siblings(self) -> int:
         return self.inner.siblings
 

@@ -37,8 +37,8 @@ def made(
     lines = {
         "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
         "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
-        "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * after * numbers)} (as stored)",
-        "condensing": _condensing(record.seconds, record.sweeps, resumed_at),
+        "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * condensed.stored_floats)} (as stored)",
+        "condensing": _condensing(record.seconds, record.sweeps, resumed_at, condensed.hub_revision),
         "saved in": str(
             directory or f"{'the cache' if cached else 'nowhere'}; --out DIR writes it to a folder"
         ),
@@ -102,8 +102,9 @@ def _bytes(count: int) -> str:
     return f"{size:.4g} {unit}"
 
 
-def _condensing(seconds: float | None, sweeps: int, resumed_at: int) -> str:
-    time = "no time: the cache had it" if seconds is None else _duration(seconds)
+def _condensing(seconds: float | None, sweeps: int, resumed_at: int, commit: str | None) -> str:
+    had = "the cache had it" if commit is None else f"the Hub had it, commit {commit[:12]}"
+    time = f"no time: {had}" if seconds is None else _duration(seconds)
     if resumed_at:
         return f"{time} for the last {sweeps - resumed_at:,} of {sweeps:,} sweeps"
     return f"{time}, {sweeps:,} sweeps"

@@ -1,0 +1,48 @@
+"""What a set costs: counted as it is stored, and the same everywhere it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.networks import ConvNet
+from condensed_data.storage import artefact
+from condensed_data.storage.card import card
+from condensed_data.verbs import summary
+
+NET = ConvNet(width=4, depth=1)
+PIXELS = 3 * 2 * 144  # classes, samples of a class, values of a sample
+MADE: dict[str, tuple[dict[str, Any], int, int]] = {  # recipe and arguments, samples, numbers
+    "dm": ({}, 6, PIXELS),
+    "idm": ({}, 24, PIXELS),
+    "haba": ({"hallucinators": 1, "contrast": 0}, 3, 3 * 144 + 220),
+    "kfs": ({"channels": 1, "width": 4, "codes": 3, "fit": 2}, 18, 3 * 3 * 9 + 2 * (4 * 16 + 4 + 4 * 16 + 1)),
+    "fred": ({"share": 0.25}, 24, PIXELS + -(-3 * 144 // 32)),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_numbers_that_are_kept_are_told_everywhere(
+    name: str, tiny_images: TensorDataset, tmp_path: Path
+) -> None:
+    arguments, samples, floats = MADE[name]
+    recipe = recipes.get(name, ipc=2, sweeps=1, batch=4, network=NET, **arguments)
+    made = CondensedDataset(tiny_images, recipe, cache=False, progress=False)
+    assert len(made) == samples
+    assert made.stored_floats == floats
+    assert f"stored as {floats:,} numbers" in repr(made)
+    assert f"stored as {floats:,} numbers" in card(made.record)
+    assert f"-> {summary._bytes(4 * floats)} (as stored)" in summary.made(made, None, None)
+    made.save(tmp_path)
+    assert artefact.read_manifest(tmp_path)["stored_floats"] == floats
+    kept = artefact.read(tmp_path).tensors
+    assert ("images" in kept) == (name == "dm")
+    loaded = CondensedDataset.load(tmp_path)
+    assert loaded.stored_floats == floats
+    assert torch.equal(loaded.images, made.images)
+    assert len(loaded) == samples
