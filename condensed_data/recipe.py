@@ -17,9 +17,11 @@ from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Training
 from condensed_data.evaluation.ordered import Ordered
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
+from condensed_data.sources.whitening import Whitening
 from condensed_data.spec import Facts, Rule, Spec
 from condensed_data.stopping import Plateau
 
+WHITENINGS = ("none", "zca")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
@@ -105,12 +107,14 @@ class Recipe(Spec):
         sweeps: passes of synthetic steps over all classes.
         ipc: samples stored per class (for factorised sets: the budget, in samples).
         step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
+            see `condensed_data.sources.whitening`; stored samples are mapped back. "none" standardises channels.
         stop: when to end before the last sweep; None for never.
         training: how to train on the result.
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `sweeps` or `step` out of range.
+        ValueError: for `ipc`, `sweeps`, `step` or `whitening` out of range.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Recipe(Spec):
     sweeps: int | Rule = 0
     ipc: int = 10
     step: str = "sweep"
+    whitening: str | Rule = "none"
     stop: Plateau | None = None
     training: Training | Ordered = field(default_factory=Training)
     paper: str = field(default="", compare=False)
@@ -132,6 +137,13 @@ class Recipe(Spec):
             raise ValueError(f"sweeps={self.sweeps!r} must be a whole number of at least 0.")
         if self.step not in ("sweep", "class"):
             raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
+        if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
+            raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse to whiten samples that are too large."""
+        if self.whitening == "zca":
+            Whitening.check(sample_shape)
 
     def resolve(
         self,

@@ -106,6 +106,8 @@ class TrainedNetworks:
             "seed": int(context.streams.seed),
             "precision": context.precision,
         }
+        if real.space.whitening is not None:
+            content["whitening"] = "zca"
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

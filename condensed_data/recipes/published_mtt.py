@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from condensed_data.augment import names_digits
-from condensed_data.sources.space import MOST_WHITENED
+from condensed_data.sources.whitening import MOST_VALUES
 from condensed_data.spec import Facts, Rule
 
 
@@ -132,5 +132,5 @@ class PublishedWhitening(Rule):
     """ZCA for colour images where it is published for CIFAR, and where their size allows it."""
 
     def __call__(self, facts: Facts) -> str:
-        small = math.prod(facts.sample_shape) <= MOST_WHITENED
+        small = math.prod(facts.sample_shape) <= MOST_VALUES
         return setting(facts).whitening if small else "none"

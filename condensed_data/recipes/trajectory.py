@@ -11,7 +11,7 @@ from condensed_data.learning.pretraining import Pretraining
 from condensed_data.objectives import Trajectory
 from condensed_data.pools import Experts, UsualNetwork
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
-from condensed_data.recipes.published_mtt import PublishedMTT, UsedEpochs
+from condensed_data.recipes.published_mtt import PublishedMTT, PublishedWhitening, UsedEpochs
 from condensed_data.sequences import Sequence
 from condensed_data.spec import Rule
 from condensed_data.synthetic import Pixels, WithSteps
@@ -29,6 +29,7 @@ def mtt(
     lr: float | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
+    whitening: str | None = None,
 ) -> Recipe:
     """Trajectory matching: a student's weights after steps on the synthetic samples against those of real training.
 
@@ -48,6 +49,7 @@ def mtt(
         lr: of the samples, by SGD with momentum 0.5.
         init: where the samples begin; random real ones.
         network: of experts and students; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
+        whitening: "zca" or "none"; "zca" where the authors use it, for small colour images of few samples per class.
 
     References:
         Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022,
@@ -71,7 +73,8 @@ def mtt(
         optimizer=Optimizer("sgd", lr=PublishedMTT("lr") if lr is None else lr, rates=rates),
         sweeps=PublishedSweeps(5_000) if sweeps is None else sweeps,
         ipc=ipc,
+        whitening=PublishedWhitening() if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
-        deviations="Experts are kept in half precision; settings between the published samples per class are "
-        "interpolated, learning rates of grey images are ours.",
+        deviations="Experts are kept in half precision; ZCA follows standardised channels; settings between the "
+        "published samples per class are interpolated, learning rates of grey images are ours.",
     )

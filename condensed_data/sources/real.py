@@ -15,7 +15,8 @@ from torch import Tensor
 from condensed_data.sources.groups import listed
 from condensed_data.sources.source import Reading, Source, read
 from condensed_data.sources.space import Kind, Space
-from condensed_data.sources.store import Store
+from condensed_data.sources.store import CHUNK, Store
+from condensed_data.sources.whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Real:
     def to(self, device: torch.device) -> Real:
         """The same with the samples on `device`, where they fit."""
         return replace(self, store=self.store.to(device))
+
+    def whitened(self) -> Real:
+        """The same in the space of ZCA whitening."""
+        chunks = (self[rows] for rows in torch.arange(len(self)).split(CHUNK))
+        return replace(self, space=replace(self.space, whitening=Whitening.of(chunks)))
 
     def everything(self) -> Tensor:
         """All samples (n, *shape) float32 in the source's value space ([0, 1] for PIL images)."""

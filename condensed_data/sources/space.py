@@ -7,6 +7,7 @@ features.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-MOST_WHITENED = 5_000  # values of a sample: whitening takes the cube of it in time, the square in memory
+from condensed_data.sources.whitening import Whitening
+
 PIL_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
@@ -68,10 +70,12 @@ class Space:
 
     Attributes:
         mean, std: (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors.
+        whitening: applied after them, where the recipe asks for it; the standardised space is then the whitened one.
     """
 
     mean: Tensor
     std: Tensor
+    whitening: Whitening | None = None
 
     @staticmethod
     def of(total: Tensor, squares: Tensor, count: int) -> Space:
@@ -89,11 +93,24 @@ class Space:
 
     def standardise(self, samples: Tensor) -> Tensor:
         """(N, *shape) in the source's value space -> (N, *shape) float32 standardised."""
+        scaled = self.scale(samples)
+        return scaled if self.whitening is None else self.whitening.apply(scaled)
+
+    def scale(self, samples: Tensor) -> Tensor:
+        """The first half of `standardise`, channel by channel."""
         return (samples.float() - self._like(self.mean, samples)) / self._like(self.std, samples)
 
     def restore(self, samples: Tensor) -> Tensor:
         """(N, *shape) standardised -> (N, *shape) float32 in the source's value space."""
-        return samples.float() * self._like(self.std, samples) + self._like(self.mean, samples)
+        samples = samples.float() if self.whitening is None else self.whitening.invert(samples.float())
+        return samples * self._like(self.std, samples) + self._like(self.mean, samples)
+
+    def linear(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The whole map of a whitened space as a matrix (D, D) and a mean (D,): (flat sample - mean) @ matrix."""
+        assert self.whitening is not None
+        channels = math.prod(shape) // len(self.mean)
+        std, mean = (values.repeat_interleave(channels) for values in (self.std, self.mean))
+        return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
         return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))

@@ -105,6 +105,15 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
     if manifest["encoding"]["part"] == "Pixels":
         images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
         _expect(images.shape == shape, images, f"{shape}, one sample a label", "images", where)
+    if manifest["value_space"].get("whitening") == "zca":
+        values = math.prod(manifest["shape"])
+        for name, form in (("mean", (values,)), ("vectors", (values, values)), ("scales", (values,))):
+            tensor = _required(tensors, f"zca.{name}", where)
+            right = tensor.shape == form and tensor.dtype == torch.float32
+            _expect(right, tensor, f"{form} of float32", f"zca.{name}", where)
+        _expect(
+            bool((tensors["zca.scales"] > 0).all()), tensors["zca.scales"], "positive", "zca.scales", where
+        )
 
 
 def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> None:

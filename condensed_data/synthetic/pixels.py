@@ -86,11 +86,16 @@ def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
 
 
 def value_range(real: Real) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of every channel in the standardised space, (C,) each.
+    """Smallest and largest value of every channel in the standardised space, (C,) each; none in a whitened one.
 
     What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.
     """
     space, kind = real.space, real.kind
+    if space.whitening is not None:
+        raise ValueError(
+            "whitening='zca' mixes values, so that single ones have no range to stay in. Use whitening='none', or "
+            "Pixels(clamp=False) and a MultiFormation factor that divides the sides of the samples."
+        )
     if kind.eight_bit:
         low, high = torch.zeros_like(space.mean), torch.full_like(space.mean, kind.top)
     else:
