@@ -114,8 +114,10 @@ def _info(name: str, record: Record, manifest: Mapping[str, Any]) -> dict[str, A
     features: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}, {"name": "label", "dtype": label}]
     if manifest["label"]["kind"] == "probs":
         features.append({"name": "soft_label", "list": "float32", "length": len(names)})
-    splits = [{"name": "train", "num_examples": one.count(record)}]
-    return {"config_name": name, "features": features, "splits": splits}
+    size = manifest["files"][files.PREVIEW]["size"]  # of the table, which is not compressed
+    splits = [{"name": "train", "num_bytes": size, "num_examples": one.count(record)}]
+    sizes = {"download_size": size, "dataset_size": size}
+    return {"config_name": name, "features": features, "splits": splits, **sizes}
 
 
 def _others(old: Mapping[str, Any], key: str, ours: Mapping[str, Any]) -> list[Any]:

@@ -137,6 +137,8 @@ def _configs(remote: Remote) -> list[str]:
     """The names of its sets; of a commit whose repository is out of reach, those that were loaded before."""
     try:
         with speaking(remote.repo_id, remote.commit):
+            if not remote.local_files_only:
+                remote.reach()
             return remote.configs()
     except HubUnavailableError as error:
         known = remote.cached_configs()

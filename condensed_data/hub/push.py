@@ -144,7 +144,7 @@ def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | Non
         try:
             with speaking(target.repo_id, target.revision, folder=folder):
                 return _Push(target, client(target.token), Path(folder), written, choose).run()
-        except HubError as error:
+        except (HubUnavailableError, ConcurrentPushError) as error:
             raise type(error)(f"{error} {_AGAIN}") from error
 
 

@@ -75,8 +75,12 @@ class Remote:
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
+        fresh: bool = False,
     ) -> Remote:
         """Find the commit that a revision stands for; a commit stands for itself, without a request.
+
+        Args:
+            fresh: never take the commit that a branch stood for when the Hub was reached the last time.
 
         Raises:
             HubNotFoundError: if what is there is no dataset repository.
@@ -86,22 +90,20 @@ class Remote:
 
         api = client(token)
         try:
-            found = api.resolve_revision(
-                check_name(repo_id),
-                repo_type="dataset",
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-            )
+            found = _resolved(api, check_name(repo_id), revision, cache_dir, local_files_only, fresh)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
             raise no_dataset(api, repo_id) from error
-        return Remote(api, repo_id, found.resolved, cache_dir, local_files_only, force_download)
+        return Remote(api, repo_id, found, cache_dir, local_files_only, force_download)
 
     @property
     def _there(self) -> dict[str, Any]:
         return {"repo_id": self.repo_id, "repo_type": "dataset", "revision": self.commit}
+
+    def reach(self) -> None:
+        """Ask for the commit itself: without network this fails at once, and a listing after a minute."""
+        self.api.dataset_info(self.repo_id, revision=self.commit)
 
     def size(self, *paths: str) -> list[int | None]:
         """Bytes of each file, None for one that is not there; asked for once."""
@@ -235,6 +237,26 @@ class Remote:
         if found is None:
             raise IntegrityError(mismatch(where, "no such file", "the file that the manifest lists"))
         return found.parent
+
+
+def _resolved(
+    api: HfApi,
+    repo_id: str,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    fresh: bool,
+) -> str:
+    if fresh:
+        return str(api.dataset_info(repo_id, revision=revision).sha)
+    found = api.resolve_revision(
+        repo_id,
+        repo_type="dataset",
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+    )
+    return found.resolved
 
 
 def no_dataset(api: HfApi, repo_id: str) -> HubNotFoundError:

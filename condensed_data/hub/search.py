@@ -107,7 +107,7 @@ def lookup(
     """
     with speaking(repo_id):
         try:
-            remote = Remote.at(repo_id, None, token=token)
+            remote = Remote.at(repo_id, None, token=token, fresh=True)
         except HubNotFoundError:
             return None
         found = _with_key(remote, key)

@@ -48,7 +48,7 @@ class Shelf:
             try:
                 check_access(hub)
             except HubUnavailableError as error:
-                warnings.warn(f"The result may not be published: {error}", stacklevel=4)
+                warnings.warn(f"The result may not be published: {error}", stacklevel=3)
         return shelf
 
     def take(self, key: str, content: Mapping[str, Any]) -> Outcome | None:
@@ -62,7 +62,7 @@ class Shelf:
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtefactError, OSError) as error:
-            warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=4)
+            warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=5)
             return None
         if found is None:
             return None
@@ -80,5 +80,5 @@ class Shelf:
         except (HubError, ArtefactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
                 f"The set is finished, and not published: {error} push_to_hub({self.repo_id!r}) tries it again.",
-                stacklevel=4,
+                stacklevel=3,
             )

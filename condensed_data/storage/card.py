@@ -140,7 +140,8 @@ def _recipe(record: Record) -> str:
     if record.recipe is None:
         lines.append("It holds a function without a name, so its fields are not stored.")
     else:
-        lines.append(f"```json\n{json.dumps(record.recipe, indent=1, sort_keys=True)}\n```")
+        fields = json.dumps(record.recipe, indent=1, sort_keys=True)
+        lines.append(_folded("All fields", f"```json\n{fields}\n```"))
     if record.environment:
         made = ", ".join(f"{name} {value}" for name, value in sorted(record.environment.items()))
         lines.append(f"Made with {plain(made)}.")
@@ -195,6 +196,11 @@ def _training(record: Record) -> str:
     rows = [(path, repr(value)) for path, value in leaves]
     note = f"How to train on it, the {record.training.label}:"
     return f"## Training\n\n{note}\n\n{table(('field', 'value'), rows)}"
+
+
+def _folded(summary: str, text: str) -> str:
+    """Markdown that a reader opens to see."""
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
