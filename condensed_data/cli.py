@@ -21,6 +21,8 @@ sources (SOURCE):
   fashion-mnist, cifar10...  torchvision's data sets, with --data-root DIR
   imagefolder:PATH           a folder of images for each class, with --image-size N; PATH/train and
                              PATH/test (or PATH/val) where they are there
+  hf:USER/NAME               an image data set of the Hugging Face Hub; hf:USER/NAME@REVISION:CONFIG takes one
+                             revision and configuration, --label-column one of several columns of labels
   package.module:callable    what your callable returns; it is called with split="train" or "test" if it
                              takes that
 Sets are made of the train split; accuracy is measured on the test split.

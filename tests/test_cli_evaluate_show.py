@@ -133,7 +133,10 @@ def test_show_without_matplotlib_says_what_to_install(
 
 
 def test_show_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "condensed.json" in fails(capsys, "show", tmp_path / "absent", "--out", tmp_path / "grid.png")
+    assert "is no folder, and no repository" in fails(
+        capsys, "show", tmp_path / "absent", "--out", tmp_path / "grid.png"
+    )
+    assert "condensed.json" in fails(capsys, "show", tmp_path, "--out", tmp_path / "grid.png")
 
 
 def test_show_to_an_impossible_file(built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

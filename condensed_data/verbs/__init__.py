@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from condensed_data.verbs import build, cache, evaluate, recipes, show
+from condensed_data.verbs import build, cache, clusters, evaluate, pull, push, recipes, search, show
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,17 @@ VERBS = (
         evaluate.run,
         takes_source=True,
     ),
+    Verb(
+        "clusters",
+        "draw the clusters of a class, a row of samples each",
+        clusters.options,
+        clusters.run,
+        takes_source=True,
+    ),
     Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),
+    Verb("push", "publish a condensed set on the Hub", push.options, push.run),
+    Verb("pull", "load a condensed set from the Hub into a folder", pull.options, pull.run),
+    Verb("search", "find condensed sets on the Hub", search.options, search.run),
     Verb("cache", "list, show or remove what the local cache holds", cache.options, cache.run),
     Verb("recipes", "list the methods, or show the fields of one", recipes.options, recipes.run),
 )

@@ -17,6 +17,7 @@ from condensed_data.verbs.common import (
     source_options,
     whole,
 )
+from condensed_data.verbs.where import repository
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset, Recipe
@@ -68,7 +69,18 @@ def options(parser: ArgumentParser) -> None:
         metavar="SIZE",
         help="what the source may take in memory, such as 3GB; more goes to a file (default: half of what is free)",
     )
-    add("--force", action="store_true", help="condense even where the cache has the result")
+    add("--force", action="store_true", help="condense even where the cache or the Hub has the result")
+    add(
+        "--hub",
+        type=repository,
+        metavar="USER/REPO",
+        help="take the result from this repository of the Hub where it has it",
+    )
+    add(
+        "--push",
+        action="store_true",
+        help="publish the result in --hub, which is made, and private, if it is not there (token: HF_TOKEN)",
+    )
     source_options(parser)
     compute_options(parser)
 
@@ -76,6 +88,7 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Do it; everything that can be found wrong beforehand is found before the work."""
     from condensed_data.evaluation import comparison
+    from condensed_data.hub.shelf import Shelf
     from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
     from condensed_data.verbs import summary
@@ -84,6 +97,7 @@ def run(arguments: Namespace) -> None:
     if arguments.out is not None:
         check_writable(arguments.out)
     callbacks = _loggers(arguments.log)
+    Shelf.of(arguments.hub, arguments.push)  # whether the Hub takes the token
     train = catalog.load(arguments.source, "train", **loading(arguments))
     test, unmeasured = _test_split(arguments)
     network = "" if test is None else comparison.check(train, test, arguments.network)
@@ -93,12 +107,26 @@ def run(arguments: Namespace) -> None:
     made = summary.made(condensed, arguments.out, picture, not arguments.no_cache, resumed.sweeps)
     print(made, flush=True)
     if test is None:
-        print(unmeasured)
-        return
-    how = {"network": network, "runs": arguments.runs, **computing(arguments)}
-    compared = comparison.compare(condensed, train, test, **how)
-    _save(condensed, arguments.out)
-    print(summary.compared(compared))
+        print(unmeasured, flush=True)
+    else:
+        how = {"network": network, "runs": arguments.runs, **computing(arguments)}
+        compared = comparison.compare(condensed, train, test, **how)
+        _save(condensed, arguments.out)
+        print(summary.compared(compared), flush=True)
+    if arguments.push:  # last, so that the card tells what was measured
+        print(_published(condensed, arguments.hub))
+
+
+def _published(condensed: CondensedDataset, repo: str) -> str:
+    """Publish the set; text that says where it is."""
+    from condensed_data.hub.errors import HubError
+    from condensed_data.hub.push import publish_build
+
+    try:
+        commit = publish_build(condensed._outcome, repo)
+    except HubError as error:
+        raise type(error)(f"The set is finished, and not published: {error}") from error
+    return f"{repo} has this set." if commit is None else f"published: {commit.commit_url}"
 
 
 def _recipe(arguments: Namespace) -> Recipe:
@@ -172,6 +200,7 @@ def _condense(
             force=arguments.force,
             memory=arguments.memory,
             callbacks=callbacks,
+            hub=arguments.hub,
             **computing(arguments),
         )
     except DivergedError as error:

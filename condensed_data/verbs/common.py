@@ -49,13 +49,20 @@ def source_options(parser: ArgumentParser) -> None:
         "--image-size", type=count, metavar="N", help="resize and crop images to N x N pixels"
     )
     parser.add_argument(
+        "--image-column", metavar="NAME", help="column of a data set of the Hub that holds the images"
+    )
+    parser.add_argument(
+        "--label-column", metavar="NAME", help="column of a data set of the Hub that holds the labels"
+    )
+    parser.add_argument(
         "--workers", type=count_or_none, default=0, metavar="N", help="processes that read (default: 0)"
     )
 
 
 def loading(options: Namespace) -> dict[str, Any]:
     """The arguments of `catalog.load` in the options."""
-    return {"data_root": options.data_root, "image_size": options.image_size, "download": options.download}
+    names = ("data_root", "image_size", "download", "image_column", "label_column")
+    return {name: getattr(options, name) for name in names}
 
 
 def compute_options(parser: ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+from condensed_data.verbs.where import is_local, opened, where_option
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def options(parser: ArgumentParser) -> None:
     """Add the options of the verb."""
     add = parser.add_argument
-    add("where", metavar="WHERE", help="folder of a condensed set")
+    where_option(parser)
     add("--test", required=True, metavar="SOURCE", help="source whose test split is used, see below")
     add(
         "--network",
@@ -50,7 +51,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it; one line for each network."""
-    from condensed_data import CondensedDataset, networks
+    from condensed_data import networks
     from condensed_data.evaluation.evaluate import protocol
     from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
@@ -61,7 +62,12 @@ def run(arguments: Namespace) -> None:
     names = [name for text in arguments.network or [] for name in text.split(",")]
     for name in names:
         networks.network(name)  # an unknown one is said before the first is trained
-    condensed = CondensedDataset.load(arguments.where)
+    if arguments.save and not is_local(arguments.where):
+        raise ValueError(
+            f"--save writes into a folder, and {arguments.where} is a repository of the Hub. Load it with "
+            "`condensed-data pull`, evaluate that folder, and publish it with `condensed-data push`."
+        )
+    condensed = opened(arguments)
     if arguments.save:
         check_writable(arguments.where)
     test = catalog.load(arguments.test, "test", **loading(arguments))

@@ -6,13 +6,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from condensed_data.verbs.where import opened, where_option
+
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset
 
 
 def options(parser: ArgumentParser) -> None:
     """Add the options of the verb."""
-    parser.add_argument("where", metavar="WHERE", help="folder of a condensed set")
+    where_option(parser)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="picture to write, such as grid.png"
     )
@@ -20,9 +22,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it."""
-    from condensed_data import CondensedDataset
-
-    condensed = CondensedDataset.load(arguments.where)
+    condensed = opened(arguments)
     condensed.plot(arguments.out)
     print(condensed)
     print(f"image grid: {arguments.out}")
