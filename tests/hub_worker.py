@@ -11,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -139,12 +141,27 @@ class Workers:
 def _serve() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was forked
     torch.set_num_threads(1)
+    _warm_up()
     for line in sys.stdin:
         wanted = json.loads(line)
         child = os.fork()
         if child == 0:
             _work(**wanted)
         print(child, flush=True)
+    os._exit(0)
+
+
+def _warm_up() -> None:
+    """Import what tasks need, so that each need not; a thread would not survive the fork."""
+    from huggingface_hub import CommitOperationAdd, HfApi  # noqa: F401
+    from huggingface_hub.utils import httpx  # noqa: F401
+
+    from condensed_data.hub import pull, push, search  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        small().save(folder)
+        small().plot()
+    assert threading.active_count() == 1
 
 
 def _work(task: str, arguments: list[Any], options: dict[str, Any], path: str) -> None:
