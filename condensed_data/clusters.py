@@ -12,7 +12,7 @@ Letters: n samples, k clusters, D features, G groups.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.learning.descent import check_count
-from condensed_data.learning.features import Extractor, Looker, Trained, extractor
+from condensed_data.learning.features import Extractor, Looker, extractor, staged
 from condensed_data.parts import Context
 from condensed_data.spec import Spec
 
@@ -55,7 +55,8 @@ class Clusters(Within):
     Args:
         k: clusters of every group.
         features: "imagenet" (stage 1 of ResNet18, as the founding paper), "trained" (stage 1 of a ResNet18 trained
-            on the data), "raw", an extractor such as `ImageNet(layer=2)`, or any module.
+            on the data, or of the usual network where samples are no images), "raw", an extractor such as
+            `ImageNet(layer=2)`, or any module.
         rule: "uniform" draws every cluster equally often; "proportional" as often as its size says, which keeps
             the expected batch that of the group.
 
@@ -71,16 +72,21 @@ class Clusters(Within):
         check_count("Clusters", "k", self.k)
         if self.rule not in RULES:
             raise ValueError(f"Clusters(rule={self.rule!r}) is unknown; known: {', '.join(RULES)}.")
-        stage = Trained("resnet18", layer=1)
-        object.__setattr__(self, "features", extractor(self.features, stage))
+        object.__setattr__(self, "features", staged(self.features))
 
     def start(self, context: Context) -> Chooser:
         return _ClusterChooser(self.rule, context, self.partition(context))
 
-    def partition(self, context: Context) -> tuple[tuple[Tensor, ...], ...]:
-        """The clusters of every group: G tuples of tensors of sample indices, which together are the group's."""
+    def partition(
+        self, context: Context, groups: Sequence[int] | None = None
+    ) -> tuple[tuple[Tensor, ...], ...]:
+        """The clusters of every group, or of some: a tuple for each of tensors of sample indices.
+
+        The clusters of a group do not depend on which others are asked for; together they are the group's samples.
+        """
         look, found = Looker(self.features, context), []
-        for group, members in enumerate(context.real.members):
+        for group in range(context.real.num_groups) if groups is None else groups:
+            members = context.real.members[group]
             labels, _ = kmeans(look(members), self.k, context.streams.child("clusters", group))
             found.append(tuple(members[labels == label] for label in labels.unique()))
         return tuple(found)

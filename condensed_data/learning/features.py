@@ -23,7 +23,7 @@ from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context
 from condensed_data.pools.lending import UsualNetwork, check_network
-from condensed_data.spec import Rule, Spec
+from condensed_data.spec import Facts, Rule, Spec
 from condensed_data.streams import untouched
 
 Extract = Callable[[Tensor], Tensor]
@@ -178,18 +178,38 @@ def pool(maps: Tensor, pooled: bool) -> Tensor:
 NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
 
 
-def extractor(which: Any, trained: Trained | None = None) -> Extractor | Extract:
+@dataclass(frozen=True)
+class StageNetwork(Rule):
+    """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples."""
+
+    def __call__(self, facts: Facts) -> Any:
+        return "resnet18" if len(facts.sample_shape) == 3 else UsualNetwork()(facts)
+
+
+def staged(which: Any, layer: int = 1) -> Extractor | Extract:
+    """`extractor`, where "imagenet" and "trained" mean the map of this stage.
+
+    Args:
+        which: "imagenet", "trained", "raw", an `Extractor`, a module or a function.
+        layer: from 1.
+
+    Raises:
+        ValueError: for anything else, or a stage that does not exist.
+    """
+    if which == "imagenet":
+        return ImageNet(layer)
+    return Trained(StageNetwork(), layer=layer) if which == "trained" else extractor(which)
+
+
+def extractor(which: Any) -> Extractor | Extract:
     """Features by name; a specification or any callable (B, *sample) -> (B, D) is returned as it is.
 
     Args:
         which: "trained", "raw", "imagenet", an `Extractor`, a module or a function.
-        trained: what "trained" means here.
 
     Raises:
         ValueError: for anything else.
     """
-    if which == "trained" and trained is not None:
-        return trained
     if isinstance(which, str) and which in NAMES:
         return NAMES[which]
     if isinstance(which, Extractor) or (callable(which) and not isinstance(which, type)):
@@ -214,11 +234,15 @@ class Looker:
 
     def __call__(self, index: Tensor) -> Tensor:
         """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
-        real, device, found = self.context.real, self.context.device, []
+        return torch.cat([self.look(self.context.real[rows]) for rows in index.split(256)])
+
+    def look(self, x: Tensor) -> Tensor:
+        """Features of standardised samples (B, *sample): (B, D) float32 on the CPU."""
+        device, found = self.context.device, []
         with torch.no_grad(), untouched():
-            for rows in index.split(256):
+            for rows in x.split(256):
                 with autocast(device, self.context.precision):
-                    found.append(self.extract(real[rows].to(device)).flatten(1).float().cpu())
+                    found.append(self.extract(rows.to(device)).flatten(1).float().cpu())
         return torch.cat(found)
 
 

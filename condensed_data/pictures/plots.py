@@ -22,7 +22,7 @@ from condensed_data.pictures.curves import curves
 from condensed_data.pictures.files import write_whole
 from condensed_data.pictures.tiles import painter
 
-__all__ = ["curves", "grid", "save", "to_html"]
+__all__ = ["check_suffix", "curves", "grid", "save", "to_html"]
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
 _LABEL_WIDTH = 190  # pixels: longer names end in ...
@@ -180,11 +180,19 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> Path:
         ValueError: if the suffix names no format that pillow writes.
         OSError: if `path` cannot be written; nothing is left there then.
     """
-    path = Path(path)
+    return write_whole(Path(path), _encode(image, check_suffix(path)))
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The format that the suffix of `path` names, for work that ends in a picture.
+
+    Raises:
+        ValueError: if it names none that pillow writes.
+    """
     Image.init()
-    kind = Image.registered_extensions().get(path.suffix.lower())
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
     if kind is None or kind not in Image.SAVE:
         raise ValueError(
             f"path={str(path)!r} has no known picture suffix. Use .png, .jpg, .webp, .gif or .tif."
         )
-    return write_whole(path, _encode(image, kind))
+    return kind

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from condensed_data.clusters import Clusters, Within
-from condensed_data.learning.features import ImageNet, Trained
+from condensed_data.learning.features import staged
 from condensed_data.networks import ConvNet
 from condensed_data.recipe import Recipe, Term
 from condensed_data.recipes.bases import base_of
@@ -40,10 +40,7 @@ def bdm(
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
     recipe = base_of("bdm", base, ipc, options)
-    chosen = {"imagenet": ImageNet(layer), "trained": Trained("resnet18", layer=layer)}.get(
-        features, features
-    )
-    within = Clusters(k, chosen, rule)
+    within = Clusters(k, staged(features, layer), rule)
     return replace(
         _with(recipe, "bdm", within=within),
         deviations=f"{recipe.deviations} Batches of a whole cluster repeat its samples up to the batch size.",
