@@ -8,7 +8,8 @@ Letters: N samples, K classes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_te
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.evaluation.replayed import evaluate_replay
 from condensed_data.hub.shelf import Shelf
-from condensed_data.outcome import Outcome, with_evaluation
+from condensed_data.outcome import Outcome, with_baselines, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
@@ -74,6 +75,8 @@ class CondensedDataset(Dataset[Any]):
             source is kept in a nameless file under the cache while it is condensed.
         progress: whether to show bars.
         callbacks: see `condensed_data.callbacks`.
+        executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe has trained on
+            the real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
         fingerprint: a name for the source's content, instead of the hash of all its samples.
         hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
             condensed. Without network there is a warning.
@@ -95,6 +98,8 @@ class CondensedDataset(Dataset[Any]):
         DivergedError: when the loss diverges; its `condensed` attribute is the last good state.
     """
 
+    hub_revision: str | None = None
+
     def __init__(
         self,
         source: Any,
@@ -113,6 +118,7 @@ class CondensedDataset(Dataset[Any]):
         memory: int | None = None,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
+        executor: Executor | None = None,
         fingerprint: str | None = None,
         hub: str | None = None,
         push: bool = False,
@@ -139,6 +145,7 @@ class CondensedDataset(Dataset[Any]):
                 memory=memory,
                 progress=progress,
                 callbacks=callbacks,
+                executor=executor,
                 shelf=shelf,
             )
             try:
@@ -168,7 +175,6 @@ class CondensedDataset(Dataset[Any]):
     ) -> None:
         """Become the plain dataset of this outcome."""
         self._outcome = outcome
-        self.hub_revision: str | None = None
         self.images, self.labels, self.recipe = outcome.images, outcome.labels, outcome.recipe
         self.targets: list[int] = [self.record.class_values[label] for label in self.labels.tolist()]
         self.classes = list(self.record.classes)
@@ -304,6 +310,10 @@ class CondensedDataset(Dataset[Any]):
                 )
         self._outcome = with_evaluation(self._outcome, result)
         return result
+
+    def compare_with(self, baselines: Mapping[str, Evaluation]) -> None:
+        """Keep accuracies of "random" samples, the "whole set" and the like, by name; the card shows them."""
+        self._outcome = with_baselines(self._outcome, list(baselines.items()))
 
     def to_ddranking(self) -> tuple[Tensor, Tensor]:
         """Plain tensors for the package `ddranking`, which takes RGB images.

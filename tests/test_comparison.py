@@ -34,6 +34,13 @@ def test_all_sets_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         assert row.seconds > 0
         assert min(row.accuracies) > 0.6  # chance is a third
     assert found.condensed.accuracies == condensed.record.evaluations[0].accuracies
+    kept = dict(condensed.record.baselines)
+    assert list(kept) == ["random", "whole set"]
+    for name, row in (("random", found.random), ("whole set", found.whole)):
+        assert kept[name].accuracies == row.accuracies
+        assert kept[name].training == found.training
+        # two classes of one size each: their mean is that of all
+        assert sum(filter(None, kept[name].per_class)) / 3 == pytest.approx(kept[name].mean)
     # the same samples, drawn with the same seed and trained with the same seed
     assert found.random.accuracies[0] == found.condensed.accuracies[0]
 
@@ -44,6 +51,10 @@ def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPat
     condensed = CondensedDataset(train, recipes.random(ipc=1), cache=False, progress=False)
     found = comparison.compare(condensed, train, test, network=NET, runs=1, progress=False)
     assert found.whole.name == "20 of the whole set"
+    again = comparison.compare(condensed, train, test, network=NET, runs=1, seed=1, progress=False)
+    kept = condensed.record.baselines  # measured again, kept once
+    assert [name for name, _ in kept] == ["random", "20 of the whole set"]
+    assert kept[0][1].accuracies == again.random.accuracies
     assert "20 of the whole set" in summary.compared(found)
     monkeypatch.undo()
     seen, title = comparison.seen(train, 10, condensed.record, seed=0)

@@ -10,6 +10,7 @@ Letters: N samples of a set, n of the whole source.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ def compare(
     """Train networks on the condensed set, on random subsets of the same size and on the whole set.
 
     Args:
-        condensed: made from `train`; its record gains the evaluation.
+        condensed: made from `train`; its record gains the evaluation, and those of what it is compared with.
         train, test: datasets of (sample, label) in one value space.
         network: a name.
         runs: networks on the condensed and on the whole set, and random subsets with one network each.
@@ -128,6 +129,7 @@ def compare(
         for number in range(seed, seed + runs)
     ]
     full = evaluate_tensors(*whole, *held, runs=runs, seed=seed, **how)
+    condensed.compare_with({"random": _together(random), title: full})
     test_seconds = _seconds_of_test(*held, how)
     return Comparison(
         _row(record.recipe_name, [first], test_seconds),
@@ -178,6 +180,24 @@ def _seconds_of_test(images: Tensor, labels: Tensor, how: Mapping[str, Any]) -> 
     started = time.perf_counter()
     accuracy(module, images, labels, precision=how["precision"])
     return time.perf_counter() - started
+
+
+def _together(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of all the networks, which were trained by one protocol."""
+
+    def all_of(field: str) -> tuple[float, ...]:
+        return tuple(value for evaluation in evaluations for value in getattr(evaluation, field))
+
+    per_class = (
+        None if None in values else statistics.fmean(values)
+        for values in zip(*(evaluation.per_class for evaluation in evaluations), strict=True)
+    )
+    return replace(
+        evaluations[0],
+        accuracies=all_of("accuracies"),
+        per_class=tuple(per_class),
+        eight_bit=all_of("eight_bit"),
+    )
 
 
 def _row(name: str, evaluations: Sequence[Evaluation], test_seconds: float) -> Row:
