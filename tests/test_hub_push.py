@@ -76,7 +76,8 @@ def test_the_card_says_what_search_and_datasets_need(hub: HubServer, repo_id: st
     (config,) = head["configs"]
     assert (config["config_name"], config["default"]) == ("default", True)
     (info,) = head["dataset_info"]
-    assert info["splits"] == [{"name": "train", "num_examples": 6}]
+    (split,) = info["splits"]
+    assert (split["name"], split["num_examples"]) == ("train", 6)
     text = files(hub, repo_id)["README.md"].decode()
     assert f'CondensedDataset.from_hub("{repo_id}")' in text
     assert "![" in text
