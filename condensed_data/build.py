@@ -12,6 +12,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,10 +23,12 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import spec as specs
 from condensed_data.callbacks import History, ProgressBar
+from condensed_data.callbacks.bar import TrainingBar
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError, condense
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.ordered import Ordered, Replay
+from condensed_data.evaluation.training import Training
 from condensed_data.hub.shelf import Shelf
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
@@ -56,6 +59,7 @@ class Build:
         shelf: a repository of the Hub that is looked into before anything is condensed.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         device, precision, num_workers, progress, callbacks: how to go about it.
+        executor: trains the networks that learn from real samples beforehand; None for this process.
     """
 
     source: Source
@@ -71,6 +75,7 @@ class Build:
     num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
+    executor: Executor | None = None
     shelf: Shelf | None = None
 
     def outcome(self) -> Outcome:
@@ -202,9 +207,12 @@ class Build:
                 self.device,
                 self.precision,
                 compiles=_is_long(recipe),
-                trained=None
-                if self.cache is None
-                else TrainedNetworks(self.cache.root / "networks", fingerprint),
+                trained=TrainedNetworks(
+                    None if self.cache is None else self.cache.root / "networks",
+                    fingerprint,
+                    self.executor,
+                    TrainingBar() if self.progress else None,
+                ),
             ),
         )
         history = History()
@@ -252,7 +260,7 @@ class Build:
             ipc=recipe.ipc,
             seed=self.seed,
             encoding=specs.to_json(recipe.synthetic),
-            training=recipe.training,
+            training=_training(run),
             sweeps=sweeps,
             seconds=time.perf_counter() - started,
             history=thin(list(zip(history.sweeps, history.losses, strict=True))),
@@ -288,6 +296,14 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
 def _replay(run: Run) -> Replay | None:
     """The training steps that belong to the result, where its recipe says so."""
     return Replay.of(run) if isinstance(run.recipe.training, Ordered) else None
+
+
+def _training(run: Run) -> Training | Ordered:
+    """How to train on the result: at the learned step size, where one serves all steps."""
+    training, sizes = run.recipe.training, run.synthesis.step_sizes
+    if sizes is None or len(sizes) > 1 or not isinstance(training, Training):
+        return training
+    return replace(training, name=f"{training.name}, learned rate", lr=float(sizes.detach()[0]))
 
 
 def _is_long(recipe: Recipe) -> bool:

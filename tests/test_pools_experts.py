@@ -59,9 +59,9 @@ def flat(weights: dict[str, Tensor], like: Any) -> Tensor:
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     jobs: list[Job] = []
 
-    def noted(job: Job, precision: str) -> dict[str, Tensor]:
+    def noted(job: Job, *arguments: Any) -> dict[str, Tensor]:
         jobs.append(job)
-        return train_expert(job, precision)
+        return train_expert(job, *arguments)
 
     monkeypatch.setattr(trajectories, "train_expert", noted)
     return jobs
@@ -117,6 +117,17 @@ def test_experts_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(jobs) == 7
 
 
+def test_progress_is_told_by_epoch_and_what_is_kept_is_not_trained_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[int, int]] = []
+    Trajectories(context(trained=TrainedNetworks(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16")
+    store = TrainedNetworks(tmp_path, report=lambda *done: told.append(done))
+    Trajectories(context(trained=store), NETWORK, replace(QUICK, networks=3), "fp16")
+    assert told == [(done, 8) for done in range(1, 9)]
+    assert "experts: 2 of 3 to train for 4 epochs each" in capsys.readouterr().out
+
+
 def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
     where = context(trained=TrainedNetworks(tmp_path))
     before = Trajectories(where, NETWORK, QUICK, "fp16").at(1, 3)
@@ -153,7 +164,7 @@ def test_any_executor_trains_the_same_experts(kind: str, capsys: pytest.CaptureF
         for name, weight in alone.at(index, 4).items():
             assert torch.equal(weight, found.at(index, 4)[name])
     assert told == [(4, 8), (8, 8)]
-    assert "experts: 2 to train" in capsys.readouterr().out
+    assert "experts: 2 of 2 to train for 4 epochs each, " in capsys.readouterr().out
 
 
 def mtt(**fields: Any) -> Recipe:

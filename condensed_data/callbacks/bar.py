@@ -39,6 +39,24 @@ class ProgressBar(Callback):
             self._bar = None
 
 
+class TrainingBar:
+    """A tqdm bar of the epochs that networks are trained on real samples beforehand."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show `done` of `total` epochs; at the end the bar goes."""
+        from tqdm.auto import tqdm
+
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc="training networks on real samples", unit="epoch", leave=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._bar = None
+
+
 def _open_bar(progress: Progress) -> Any:
     from tqdm.auto import tqdm
 

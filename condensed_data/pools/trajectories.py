@@ -17,7 +17,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,16 @@ PRECISIONS = {"fp16": torch.float16, "fp32": torch.float32}
 Weights = dict[str, Tensor]
 
 
-def train_expert(job: Job, precision: str = "fp16") -> Weights:
+def train_expert(job: Job, precision: str = "fp16", on_epoch: Callable[[], None] = lambda: None) -> Weights:
     """Train one network and keep its parameters at the start and after each epoch: {name: (E + 1, *shape)}.
+
+    `on_epoch` is called after every epoch.
 
     Raises:
         FloatingPointError: if the loss ends as NaN or infinite, or weights outgrow the precision.
     """
     with _ONE_AT_A_TIME:
-        seen = _weights_by_epoch(job)
+        seen = _weights_by_epoch(job, on_epoch)
     kept = {name: torch.stack(weights).to(PRECISIONS[precision]) for name, weights in seen.items()}
     if not all(bool(torch.isfinite(weights).all()) for weights in kept.values()):
         raise FloatingPointError(
@@ -61,7 +63,7 @@ def train_expert(job: Job, precision: str = "fp16") -> Weights:
     return kept
 
 
-def _weights_by_epoch(job: Job) -> dict[str, list[Tensor]]:
+def _weights_by_epoch(job: Job, on_epoch: Callable[[], None]) -> dict[str, list[Tensor]]:
     real, asked, device = job.real, job.pretraining, torch.device(job.device)
     build, streams = networks.network(job.network), Streams(job.seed)
     module = networks.build(build, real.num_classes, real.sample_shape, streams.child("network")).to(device)
@@ -75,6 +77,7 @@ def _weights_by_epoch(job: Job) -> dict[str, list[Tensor]]:
         run_steps(descender, ((real[rows].to(device), real.labels[rows].to(device)) for rows in index), draws)
         for name, weight in module.named_parameters():
             seen[name].append(weight.detach().cpu().clone())
+        on_epoch()
     return seen
 
 
@@ -155,15 +158,25 @@ class Trajectories:
         epochs = concrete(self.jobs[0].pretraining.epochs)
         if self.store.report is not None:
             print(
-                f"experts: {len(missing)} to train, {readable(self._size() * len(missing))} to keep",
+                f"experts: {len(missing)} of {len(self)} to train for {epochs} epochs each, "
+                f"{readable(self._size() * len(self))} to keep",
                 flush=True,
             )
-        jobs = [self.jobs[index] for index in missing]
-        train = _Train(self.precision)
-        results = map(train, jobs) if self.store.executor is None else self.store.executor.map(train, jobs)
-        for done, (index, weights) in enumerate(zip(missing, results, strict=True), start=1):
+        done, jobs = 0, [self.jobs[index] for index in missing]
+
+        def count(more: int = 1) -> None:
+            nonlocal done
+            done += more
             if self.store.report is not None:
-                self.store.report(done * epochs, len(jobs) * epochs)
+                self.store.report(done, len(jobs) * epochs)
+
+        if self.store.executor is None:
+            for index, job in zip(missing, jobs, strict=True):
+                yield index, train_expert(job, self.precision, count)
+            return
+        results = self.store.executor.map(_Train(self.precision), jobs)
+        for index, weights in zip(missing, results, strict=True):
+            count(epochs)
             yield index, weights
 
     def _size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from condensed_data.verbs.common import (
 from condensed_data.verbs.where import repository
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from condensed_data import CondensedDataset, Recipe
     from condensed_data.callbacks import Callback
 
@@ -68,6 +71,13 @@ def options(parser: ArgumentParser) -> None:
         type=size,
         metavar="SIZE",
         help="what the source may take in memory, such as 3GB; more goes to a file (default: half of what is free)",
+    )
+    add(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="processes that train networks on real samples beforehand, such as the experts of mtt (default: 1)",
     )
     add("--force", action="store_true", help="condense even where the cache or the Hub has the result")
     add(
@@ -192,22 +202,38 @@ def _condense(
     from condensed_data import CondensedDataset, DivergedError
 
     try:
-        return CondensedDataset(
-            train,
-            recipe,
-            groups=arguments.groups,
-            cache=_cache(arguments),
-            force=arguments.force,
-            memory=arguments.memory,
-            callbacks=callbacks,
-            hub=arguments.hub,
-            **computing(arguments),
-        )
+        with _workers(arguments.jobs) as executor:
+            return CondensedDataset(
+                train,
+                recipe,
+                groups=arguments.groups,
+                cache=_cache(arguments),
+                force=arguments.force,
+                memory=arguments.memory,
+                callbacks=callbacks,
+                executor=executor,
+                hub=arguments.hub,
+                **computing(arguments),
+            )
     except DivergedError as error:
         if arguments.out is None or error.condensed is None:
             raise
         error.condensed.save(arguments.out)
         raise ValueError(f"{error} It is saved in {arguments.out}.") from error
+
+
+def _workers(jobs: int) -> AbstractContextManager[Executor | None]:
+    """That many processes, which share this one's threads; none for one."""
+    if jobs == 1:
+        return nullcontext()
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(threads,))
 
 
 def _cache(arguments: Namespace) -> bool | Path:

@@ -1,0 +1,230 @@
+"""MTT at a small budget: accuracy against minutes, experts included; memory and time of its ways to unroll.
+
+    python tests/benchmarks/mtt.py --data-root DATA --folder FOLDER
+    python tests/benchmarks/mtt.py --folder FOLDER --only unroll
+
+10,000 training images of Fashion-MNIST, 10 experts of 10 epochs, a ConvNet of width 64, one sample per class, beside
+random samples. Every line of FOLDER/rows.jsonl is one measurement; what is there is not measured again, and a run that
+was stopped goes on. FOLDER gets the pictures curves.png and unroll.png. Time is that of the processor, so that other
+work on the machine does not count. The last iterate is what is evaluated; test data never chooses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Subset
+from torchvision.datasets import FashionMNIST
+from torchvision.transforms import ToTensor
+
+from condensed_data import CondensedDataset, networks, recipes
+from condensed_data.callbacks.progress import Callback, Progress
+from condensed_data.evaluation.training import quick, standard
+from condensed_data.networks import ConvNet
+from condensed_data.objectives.unrolled import trained_weights
+from condensed_data.parts import Batch, Net, Pair
+from condensed_data.recipe import Recipe
+
+NETWORK = ConvNet(width=64)
+IMAGES, EXPERTS, EPOCHS, IPC = 10_000, 10, 10, 1
+STEPS = (5, 10, 20, 30, 40, 50, 60)
+COLOURS = {"full": "tab:blue", "constant": "tab:orange", "checkpointed": "tab:green"}
+Row = dict[str, Any]
+
+
+class Rows:
+    """The measurements of a folder, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.all: list[Row] = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
+
+    def find(self, **key: Any) -> list[Row]:
+        return [row for row in self.all if key.items() <= row.items()]
+
+    def add(self, row: Row) -> None:
+        print(json.dumps(row), flush=True)
+        self.all.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Clock(Callback):
+    """Processor seconds until the first sweep was done, and until the last one."""
+
+    def __init__(self) -> None:
+        self.started = time.process_time()
+        self.times: list[float] = []
+
+    def on_sweep(self, progress: Progress) -> None:
+        self.times.append(time.process_time() - self.started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-root")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--only", choices=("curves", "unroll"))
+    parser.add_argument("--sweeps", type=int, nargs="+", default=[50, 100, 200, 300])
+    parser.add_argument("--unroll", nargs="+", default=["full", "constant"])
+    parser.add_argument("--lr", type=float, help="of the samples (default: the recipe's)")
+    parser.add_argument("--networks", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    rows = Rows(arguments.folder / "rows.jsonl")
+    if arguments.only != "unroll":
+        measure_curves(arguments, rows)
+        draw_curves(rows, arguments.folder / "curves.png")
+    if arguments.only != "curves":
+        measure_unrolls(rows)
+        draw_unrolls(rows, arguments.folder / "unroll.png")
+
+
+def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
+    train, test = (
+        FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False)
+    )
+    train = Subset(train, range(IMAGES))
+    for unroll in arguments.unroll:
+        for sweeps in sorted(arguments.sweeps):
+            options = {} if arguments.lr is None else {"lr": arguments.lr}
+            recipe = recipes.mtt(
+                IPC, sweeps, unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK, **options
+            )
+            key = {"what": "mtt", "unroll": unroll, "sweeps": sweeps, "lr": arguments.lr}
+            if not rows.find(**key):
+                rows.add(key | _built(train, test, recipe, arguments.folder, rows, key))
+    last = {"what": "final", "sweeps": max(arguments.sweeps), "lr": arguments.lr}
+    for unroll in arguments.unroll:
+        if not rows.find(unroll=unroll, **last):
+            recipe = recipes.mtt(
+                IPC, last["sweeps"], unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK, **options
+            )
+            made = CondensedDataset(train, recipe, cache=arguments.folder / "cache", progress=False)
+            found = made.evaluate(test, NETWORK, arguments.networks, progress=False)
+            rows.add(
+                last
+                | {"unroll": unroll, "accuracies": list(found.accuracies), "lr_learned": made.training.lr}
+            )
+    for seed in range(arguments.networks):
+        if not rows.find(what="random", seed=seed):
+            made = CondensedDataset(train, recipes.random(IPC), seed=seed, cache=False, progress=False)
+            found = made.evaluate(test, NETWORK, 1, training=standard(), seed=seed, progress=False)
+            rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
+    for row in rows.all:
+        if row["what"] in ("final", "random"):
+            values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
+            print(row["what"], row.get("unroll", row.get("seed")), row.get("sweeps", ""), values)
+
+
+def _built(train: Any, test: Any, recipe: Recipe, folder: Path, rows: Rows, key: Row) -> Row:
+    """Condense on from the last measured sweeps, and one accuracy by the quick protocol at the learned rate."""
+    clock = Clock()
+    made = CondensedDataset(train, recipe, cache=folder / "cache", callbacks=(clock,))
+    seconds = time.process_time() - clock.started
+    before = max(
+        (row for row in rows.find(what="mtt", unroll=key["unroll"], lr=key["lr"])), key=_sweeps, default=None
+    )
+    experts = clock.times[0] if not rows.find(what="mtt") else rows.find(what="mtt")[0]["expert_seconds"]
+    own = seconds - (clock.times[0] if before or rows.find(what="mtt") else 0)
+    begun = before["seconds"] if before else (experts if rows.find(what="mtt") else 0.0)
+    training = quick().__class__(**{**vars(quick()), "lr": made.training.lr})
+    found = made.evaluate(test, NETWORK, 1, training=training, progress=False)
+    losses = [loss for _, loss in made.record.history]
+    return {
+        "seconds": begun + own,
+        "expert_seconds": experts,
+        "accuracy": found.mean,
+        "loss": sum(losses[-20:]) / len(losses[-20:]),
+        "lr_learned": made.training.lr,
+        "torch": torch.__version__,
+    }
+
+
+def _sweeps(row: Row) -> int:
+    return int(row["sweeps"])
+
+
+def measure_unrolls(rows: Rows) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    for unroll in COLOURS:
+        for steps in STEPS:
+            key = {"what": "unroll", "unroll": unroll, "steps": steps}
+            if not rows.find(**key):
+                with ProcessPoolExecutor(1, spawn) as alone:  # peak memory is that of a process
+                    rows.add(key | alone.submit(unrolled, unroll, steps).result())
+    print("steps", *(f"{unroll:>24}" for unroll in COLOURS))
+    for steps in STEPS:
+        found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0] for unroll in COLOURS]
+        print(f"{steps:5}", *(f"{row['megabytes']:12.0f} MB {row['seconds']:6.2f} s" for row in found))
+
+
+def unrolled(unroll: str, steps: int) -> Row:
+    """Peak memory beyond what was there before, and processor seconds, of a loss and its gradient."""
+    torch.set_num_threads(1)
+    module = networks.build(NETWORK, 10, (1, 28, 28), 0).requires_grad_(False)
+    net = Net(module, networks.embed_of(module), networks.maps_of(module))
+    measured = (0.0, 0.0)
+    for count in (1, steps):  # the first fills caches of the libraries
+        x = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        y, size = torch.arange(10), torch.full((1,), 0.01, requires_grad=True)
+        blocks = Batch(x.repeat(count, 1, 1, 1), y.repeat(count), (10,) * count)
+        before, started = _peak(), time.process_time()
+        weights = trained_weights(net, Pair(Batch(x[:0], y[:0], (0,)), blocks, size), unroll)
+        loss = torch.stack([weight.square().sum() for weight in weights.values()]).sum()
+        torch.autograd.grad(loss, (x, size))
+        measured = (_peak() - before, time.process_time() - started)
+    return {"megabytes": measured[0], "seconds": measured[1]}
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def draw_curves(rows: Rows, path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for unroll, colour in COLOURS.items():
+        found = sorted(rows.find(what="mtt", unroll=unroll), key=_sweeps)
+        if found:
+            minutes = [row["seconds"] / 60 for row in found]
+            axes.plot(
+                minutes, [100 * row["accuracy"] for row in found], "o-", color=colour, label=f"mtt, {unroll}"
+            )
+            axes.axvline(found[0]["expert_seconds"] / 60, color="grey", linestyle=":")
+    random = [value for row in rows.find(what="random") for value in row["accuracies"]]
+    axes.axhline(100 * sum(random) / len(random), color="black", linestyle="--", label="random samples")
+    axes.set(xlabel="minutes of one processor, experts (to the dotted line) included", ylabel="accuracy, %")
+    axes.legend()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def draw_unrolls(rows: Rows, path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 4))
+    for axes, value, label in zip(panels, ("megabytes", "seconds"), ("memory, MB", "time, s"), strict=True):
+        for unroll, colour in COLOURS.items():
+            found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0][value] for steps in STEPS]
+            axes.plot(STEPS, found, "o-", color=colour, label=unroll)
+        axes.set(xlabel="training steps", ylabel=label)
+        axes.legend()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
