@@ -126,10 +126,7 @@ def _found(remote: Remote, config_name: str | None) -> tuple[str, dict[str, Any]
         what = f"no config {config_name!r}" if config_name else "several configs, and none is the default one"
         raise HubNotFoundError(f"{remote.repo_id} has {what}. Give config_name= one of: {named(configs)}.")
     if remote.local_files_only:
-        raise HubUnavailableError(
-            f"{remote.repo_id} at {remote.commit} is not in the cache of this machine, and local_files_only=True "
-            "forbids to load it. Leave that out."
-        )
+        raise remote.not_here()
     return None
 
 

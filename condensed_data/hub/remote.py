@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.hub import layout
-from condensed_data.hub.errors import HubNotFoundError, missing_repository
+from condensed_data.hub.errors import HubNotFoundError, HubUnavailableError, missing_repository
 from condensed_data.storage import files, schema
 from condensed_data.storage.errors import ArtefactError, IntegrityError, mismatch, shown
 
@@ -226,6 +226,7 @@ class Remote:
         Raises:
             ArtefactError: where they are more than `max_bytes`.
             IntegrityError: where the repository lacks one, or it is not as large as the manifest says.
+        HubUnavailableError: where only the cache may be asked, and lacks one.
         """
         listed = manifest["files"][files.TENSORS]["size"]
         path = layout.place(config, files.TENSORS)
@@ -234,9 +235,18 @@ class Remote:
             remedy = "If you trust the source, raise max_bytes."
             raise ArtefactError(mismatch(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
         found = self.fetch(path, listed)
+        if found is None and self.local_files_only:
+            raise self.not_here()
         if found is None:
             raise IntegrityError(mismatch(where, "no such file", "the file that the manifest lists"))
         return found.parent
+
+    def not_here(self) -> HubUnavailableError:
+        """The error for a set of which the cache lacks a file."""
+        return HubUnavailableError(
+            f"{self.repo_id} at {self.commit} is not in the cache of this machine, and local_files_only=True "
+            "forbids to load it. Leave that out."
+        )
 
 
 def _resolved(

@@ -1,0 +1,285 @@
+"""`condensed-data push`, `pull`, `search`, `build --hub`, and sets of the Hub as WHERE, against the loopback server."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from cli_tools import NET, SMALL, fails, shorten
+from hub_server import HubServer
+from hub_worker import small
+
+from condensed_data import CondensedDataset
+from condensed_data.cli import _parser, main
+from condensed_data.verbs import where
+
+BUILD = ("build", "cli_sources:tiny", *SMALL, "--no-evaluate")
+
+
+@pytest.fixture(autouse=True)
+def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A condensed set in a folder."""
+    small().save(tmp_path / "set")
+    return tmp_path / "set"
+
+
+def says(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """What a command line that succeeds prints."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_push_then_pull(
+    folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--license", "mit", "--message", "My set")
+    told = says(capsys, "push", folder, repo_id, *words)
+    repository = hub.hub.repositories["dataset", repo_id]
+    newest = repository.history("main")[0]
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in told
+    assert f"condensed-data pull {repo_id} --out DIR" in told
+    assert newest.title == "My set"
+    assert repository.private
+    told = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
+    assert newest.oid in told
+    for name in ("condensed.json", "condensed.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_options_of_a_push(
+    folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
+    assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in told
+    repository = hub.hub.repositories["dataset", repo_id]
+    assert not repository.private
+    assert "ipc2/condensed.json" in hub.content(repository)
+    says(capsys, "push", folder, repo_id, "--revision", "trial")
+    assert "condensed.json" in hub.content(repository, "trial")
+    assert "condensed.json" not in hub.content(repository)
+    assert "/discussions/1" in says(capsys, "push", folder, repo_id, "--create-pr")
+    for words in (
+        ["--config", "ipc2"],
+        ["--revision", "refs/pr/1"],
+        ["--revision", "trial", "--config", "ipc2"],
+    ):
+        says(capsys, "pull", repo_id, "--out", tmp_path / "-".join(words).replace("/", "-"), *words)
+
+
+def test_a_push_to_public_and_private_is_a_usage_error(folder: Path, repo_id: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["push", str(folder), repo_id, "--public", "--private"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("words", "private"), [([], None), (["--private"], True), (["--public"], False)])
+def test_visibility(words: list[str], private: bool | None) -> None:
+    assert _parser().parse_args(["push", "set", "user/repo", *words]).private is private
+
+
+@pytest.mark.parametrize("verb", [("push", "set"), ("pull", "--out", "set"), ("build", "digits", "--hub")])
+@pytest.mark.parametrize("name", ["repo", "a/b/c", "https://huggingface.co/datasets/a/b", "a b/c"])
+def test_what_is_no_repository_is_a_usage_error(
+    verb: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, name])
+    assert ended.value.code == 2
+    assert "write USER/REPO" in capsys.readouterr().err
+
+
+def test_a_token_is_used_and_never_printed(
+    folder: Path,
+    repo_id: str,
+    hub: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    token = hub.token("alice")
+    told = [
+        says(capsys, "push", folder, repo_id, "--token", token),
+        says(capsys, "pull", repo_id, "--out", tmp_path / "again", "--token", token),
+        says(capsys, "search", "--author", "alice", "--token", token),
+        fails(capsys, "pull", repo_id, "--out", tmp_path / "bad", "--token", "hf-secret"),
+        fails(capsys, "push", folder, "bob/set", "--token", token),
+        fails(capsys, "pull", repo_id, "--out", tmp_path / "none"),
+    ]
+    assert not any(token in text or "hf-secret" in text for text in told)
+
+
+def test_errors_are_sentences(
+    folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "there is no such dataset repository" in fails(capsys, "pull", "alice/nothing", *out)
+    assert "condensed.json" in fails(capsys, "push", tmp_path, repo_id)
+    says(capsys, "push", folder, repo_id)
+    assert "no config 'ipc9'" in fails(capsys, "pull", repo_id, *out, "--config", "ipc9")
+    assert "no revision 'v9'" in fails(capsys, "pull", repo_id, *out, "--revision", "v9")
+    assert "max_bytes" in fails(capsys, "pull", repo_id, *out, "--max-bytes", "100")
+    for name in (repo_id, "alice/new"):  # of the first, the manifest is in the cache
+        assert "not in the cache" in fails(capsys, "pull", name, *out, "--local-files-only")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").write_text("in the way")
+    asked = len(hub.requests)
+    assert "Cannot save a condensed dataset to" in fails(capsys, "pull", repo_id, *out)
+    assert len(hub.requests) == asked  # before anything is loaded
+    with hub.away():
+        assert "the Hub cannot be reached" in fails(capsys, "push", folder, repo_id, "--message", "later")
+
+
+def test_a_pulled_set_is_at_hand_without_network(
+    folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says(capsys, "push", folder, repo_id)
+    says(capsys, "pull", repo_id, "--out", tmp_path / "first")
+    with hub.away():
+        says(capsys, "pull", repo_id, "--out", tmp_path / "second", "--local-files-only")
+    first, second = (tmp_path / name / "condensed.json" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_show_and_evaluate_a_set_of_the_hub(
+    repo_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert main([*BUILD, "--out", "built"]) == 0
+    says(capsys, "push", "built", repo_id, "--config", "two")
+    assert "recipe dm, 2 sweeps" in says(capsys, "show", repo_id, "--config", "two", "--out", "grid.png")
+    assert (tmp_path / "grid.png").is_file()
+    test = ("--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet", "--protocol", "quick")
+    assert "1 network, quick protocol" in says(capsys, "evaluate", repo_id, *test)
+    message = fails(capsys, "evaluate", repo_id, *test, "--save")
+    assert f"--save writes into a folder, and {repo_id} is a repository" in message
+
+
+def test_a_folder_that_exists_wins(
+    folder: Path,
+    hub: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alice").mkdir()
+    folder.rename(tmp_path / "alice" / "here")
+    assert "recipe random" in says(capsys, "show", "alice/here", "--out", "grid.png")
+    assert hub.requests == []
+    for words in (["--config", "ipc2"], ["--revision", "v1"], ["--max-bytes", "1GB"], ["--local-files-only"]):
+        message = fails(capsys, "show", "alice/here", "--out", "grid.png", *words)
+        assert f"{words[0]} is for repositories of the Hub, and alice/here is a folder" in message
+
+
+def test_where_nothing_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = fails(capsys, "show", "condensed/fashoin", "--out", "grid.png")
+    assert "condensed/fashoin is no folder here, and as a repository of the Hub: " in message
+    assert "there is no such dataset repository" in message
+    for name in ("fashoin", "./condensed/fashoin", "a/b/c", "https://huggingface.co/datasets/a/b"):
+        assert f"{name!r} is no folder, and no repository" in fails(capsys, "show", name, "--out", "grid.png")
+
+
+def test_options_reach_from_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(
+        CondensedDataset, "from_hub", lambda repo, **options: given.update(repo=repo, **options)
+    )
+    words = "pull a/b --out d --config c --revision r --max-bytes 2KB --local-files-only --token t"
+    where.from_hub("a/b", _parser().parse_args(words.split()))
+    assert given == {
+        "repo": "a/b",
+        "config_name": "c",
+        "revision": "r",
+        "max_bytes": 2000,
+        "local_files_only": True,
+        "token": "t",
+    }
+    given.clear()
+    where.from_hub("a/b", _parser().parse_args(["pull", "a/b", "--out", "d"]))
+    assert "max_bytes" not in given  # it has a default
+
+
+def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    user = f"seeker{repo_id.rpartition('-')[2]}"
+    assert (
+        says(capsys, "search", "--author", user)
+        == f"No condensed set on the Hub says that it has author {user}.\n"
+    )
+    small(ipc=3).push_to_hub(repo_id, private=False)
+    rows = says(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
+    assert rows[0].split() == ["REPOSITORY", "SOURCE", "RECIPE", "IPC", "DOWNLOADS", "LIKES"]
+    (row,) = (row.split() for row in rows[1:] if row.split()[0] == repo_id)
+    assert row[1:4] == ["tensordataset", "random", "3"]
+    assert repo_id in says(capsys, "search", "--source", "Tensor-Dataset", "--limit", 100)
+    assert repo_id not in says(capsys, "search", "--recipe", "dm", "--author", "alice")
+    assert "The first 1; --limit shows more." in says(capsys, "search", "--author", "alice", "--limit", 1)
+
+
+def test_search_without_network(
+    hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # of the client, between its attempts
+    with hub.away():
+        assert main(["search"]) == 1
+    assert "the Hub cannot be reached" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
+    repo_id: str,
+    hub: HubServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorten(monkeypatch)
+    build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push")
+    told = says(capsys, *build, "--out", tmp_path / "out")
+    repository = hub.hub.repositories["dataset", repo_id]
+    head = repository.head.oid
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in told
+    manifest = json.loads(hub.content(repository)["dm-ipc2/condensed.json"])
+    assert [row["network"] for row in manifest["evaluation"]] == [NET]
+    assert len(manifest["baselines"]) >= 1
+    told = says(capsys, *build)
+    assert f"the Hub had it, commit {head[:12]}" in told
+    assert f"{repo_id} has this set." in told
+    assert repository.head.oid == head
+    says(capsys, *build, "--seed", 1)
+    assert len([path for path in hub.content(repository) if path.endswith("condensed.json")]) == 2
+
+
+def test_build_without_network_is_finished_and_says_so(
+    repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hub.away():
+        with pytest.warns(UserWarning, match="not taken from the Hub"):
+            assert main([*BUILD, "--hub", repo_id, "--out", str(tmp_path / "taken")]) == 0
+        with pytest.warns(UserWarning, match="may not be published|not taken from the Hub") as warned:
+            message = fails(capsys, *BUILD, "--hub", repo_id, "--push", "--out", tmp_path / "pushed")
+    assert "may not be published" in str(warned[0].message)
+    assert "The set is finished, and not published: " in message
+    for name in ("taken", "pushed"):
+        assert len(CondensedDataset.load(tmp_path / name)) == 6
+
+
+def test_a_push_that_cannot_be_is_told_before_the_work(
+    repo_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = (*BUILD, "--push", "--out", tmp_path / "out")
+    assert "hub=" in fails(capsys, *words)
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    assert "token" in fails(capsys, *words, "--hub", repo_id)
+    assert not (tmp_path / "out").exists()
