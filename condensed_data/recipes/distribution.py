@@ -16,7 +16,7 @@ from condensed_data.pools import Bilevel, Fresh, Queue, UsualNetwork
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.spec import Facts, Rule
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.synthetic import Cells, MultiFormation, Pixels
 
 
 def dm(
@@ -68,7 +68,7 @@ def idm(
     sweeps: int | None = None,
     batch: int | None = None,
     lr: float = 0.2,
-    factor: int = 2,
+    factor: int | None = None,
     calibration: float | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
@@ -81,7 +81,7 @@ def idm(
         sweeps: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step; 256, and 5,000 at one sample per class.
         lr: of SGD with momentum 0.5.
-        factor: of partition and expansion.
+        factor: of partition and expansion; 2, and 1 for vectors.
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
         init: what the samples are made of at the start; random real ones, made small.
         network: matching network; by default a ConvNet, or its 1-D twin for signals.
@@ -97,7 +97,7 @@ def idm(
     weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
     return Recipe(
         name="idm",
-        synthetic=MultiFormation(Pixels(init or coresets.Random()), factor),
+        synthetic=MultiFormation(Pixels(init or coresets.Random()), Cells() if factor is None else factor),
         terms=(
             Term(Distribution(), pool, sampler, augment),
             Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),

@@ -18,7 +18,7 @@ from condensed_data.pools.retrained import NetworksOfSweeps
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.spec import Facts, Rule
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.synthetic import Cells, MultiFormation, Pixels
 
 
 def dc(
@@ -145,7 +145,7 @@ def idc(
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
-    factor: int = 2,
+    factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
     within: Within | None = None,
@@ -154,14 +154,16 @@ def idc(
 
     Args:
         ipc, sweeps, batch, lr, distance, network, within: see `idc_i`.
-        factor: the grid is factor x factor; 2 as published, 3 for images of 224 pixels.
+        factor: the grid is factor x factor; 2 as published (3 for images of 224 pixels), 1 for vectors.
         init: what the grids are made of at the start; random real samples, made small.
 
     References:
         Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022,
         https://arxiv.org/abs/2205.14959, section 4.
     """
-    synthetic = MultiFormation(Pixels(init or coresets.Random(), clamp=True), factor)
+    synthetic = MultiFormation(
+        Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+    )
     return _idc("idc", synthetic, ipc, sweeps, batch, lr, distance, network, within)
 
 

@@ -23,7 +23,7 @@ from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
 from condensed_data.samplers import ByGroup
 from condensed_data.spec import Facts, Rule
 from condensed_data.stopping import Plateau
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.synthetic import Cells, MultiFormation, Pixels
 
 # Published for the two bases: weights of centralisation and of covariance matching.
 _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
@@ -99,7 +99,7 @@ def m3d(
     batch: int = 256,
     lr: float = 1.0,
     kernel: str = "gaussian",
-    factor: int = 2,
+    factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
     within: Within | None = None,
@@ -112,7 +112,7 @@ def m3d(
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5.
         kernel: "gaussian", "polynomial" or "linear".
-        factor: of the grids; 1 for none.
+        factor: of the grids; 2, and 1, for none, with vectors.
         init: what the samples are made of at the start; random real ones, made small.
         network: matching network; by default a ConvNet, or its 1-D twin for signals.
         within: draws real batches from clusters, see `condensed_data.clusters`.
@@ -123,7 +123,7 @@ def m3d(
     """
     return Recipe(
         name="m3d",
-        synthetic=MultiFormation(Pixels(init or coresets.Random()), factor),
+        synthetic=MultiFormation(Pixels(init or coresets.Random()), Cells() if factor is None else factor),
         terms=(
             Term(
                 KernelMMD(kernel),
@@ -153,7 +153,7 @@ def dance(
     sweeps: int | None = None,
     batch: int = 128,
     lr: float | None = None,
-    factor: int = 2,
+    factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
     pretrain: Pretraining | None = None,
@@ -166,7 +166,7 @@ def dance(
         sweeps: 10,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5, for values in [0, 1]; 0.01 times the samples per class.
-        factor: of the grids; 1 for none.
+        factor: of the grids; 2, and 1, for none, with vectors.
         init: what the samples are made of at the start; random real ones, made small.
         network: matching network; by default a ConvNet, or its 1-D twin for signals.
         pretrain: 20 networks for 60 epochs.
@@ -178,7 +178,9 @@ def dance(
     """
     return Recipe(
         name="dance",
-        synthetic=MultiFormation(Pixels(init or coresets.Random(), clamp=True), factor),
+        synthetic=MultiFormation(
+            Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+        ),
         terms=_calibrated(Term(Distribution(), *_middle(network, pretrain, batch, within))),
         optimizer=Optimizer("sgd", lr=PerIpc(0.01) if lr is None else lr, momentum=0.5),
         sweeps=PublishedSweeps(10_000) if sweeps is None else sweeps,
@@ -197,7 +199,7 @@ def ncfm(
     batch: int = 1024,
     lr: float = 1e-3,
     sampling_lr: float = 1e-3,
-    factor: int = 2,
+    factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
     pretrain: Pretraining | None = None,
@@ -220,7 +222,9 @@ def ncfm(
     matched = CharacteristicFunction(sampling_lr=sampling_lr)
     return Recipe(
         name="ncfm",
-        synthetic=MultiFormation(Pixels(init or coresets.Random(), clamp=True), factor),
+        synthetic=MultiFormation(
+            Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+        ),
         terms=_calibrated(Term(matched, *_middle(network, pretrain, batch, within), 300.0)),
         optimizer=Optimizer("adamw", lr=lr),
         sweeps=PublishedSweeps() if sweeps is None else sweeps,
