@@ -1,8 +1,8 @@
 """How much memory a build will take, before it starts.
 
 The estimate adds what is surely there: the samples, the learned tensors with their gradients and optimiser state,
-one step's real batch, and the maps that the networks keep for the gradient of the synthetic side. The maps are
-measured on two rows of a real network, not guessed.
+one step's real batch, and the maps and weights that objectives say they keep for a gradient. The maps are measured
+on two rows of a real network, not guessed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Estimate:
         learned: synthetic data, gradient and optimiser state.
         batch: the real samples of one step, twice for their augmented copy.
         maps: of the networks, for the synthetic rows of one gradient and the real rows of one forward.
+        weights: of networks on their way through unrolled training.
+        remedies: what would make these smaller.
     """
 
     samples: int
@@ -39,17 +41,20 @@ class Estimate:
     learned: int
     batch: int
     maps: int
+    weights: int = 0
+    remedies: tuple[str, ...] = ()
 
     @property
     def working(self) -> int:
         """What comes on top of the samples."""
-        return self.learned + self.batch + self.maps
+        return self.learned + self.batch + self.maps + self.weights
 
     def __str__(self) -> str:
         where = "on disk" if self.on_disk else "in memory"
+        unrolled = f", {readable(self.weights)} weights" if self.weights else ""
         return (
             f"memory: {readable(self.working)} to compute ({readable(self.learned)} learned, {readable(self.batch)} "
-            f"real batch, {readable(self.maps)} maps) and {readable(self.samples)} of samples {where}"
+            f"real batch, {readable(self.maps)} maps{unrolled}) and {readable(self.samples)} of samples {where}"
         )
 
 
@@ -60,7 +65,7 @@ def estimate(run: Run) -> Estimate:
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
     groups = run.blocks()[0]
     row = 4 * prod(context.real.sample_shape)
-    rows, maps = 0, 0
+    rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
     for term in run.recipe.terms:
         drawn = run.drawers[term.sampler].draw(run.sweep, groups)
         rows = max(rows, len(drawn.real))
@@ -68,11 +73,17 @@ def estimate(run: Run) -> Estimate:
         width = 2 if context.precision == "bf16" else 4
         inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
         per_row = sum(map_sizes(net.module, inputs)[0]) // 2 * width
-        looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
-        pieces = -(-len(drawn.synthetic) // run.pieces)
-        maps += per_row * (2 * pieces + looked)
+        held = term.objective.held(drawn.real_sizes, drawn.synthetic_sizes)
+        looked = held.real
+        if looked is None:
+            looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
+        maps += per_row * (-(-held.synthetic // run.pieces) + looked)
+        weights += held.weights * sum(weight.numel() * 4 for weight in net.module.parameters())
+        remedies |= dict.fromkeys(filter(None, (held.remedy,)))
+    remedies |= dict.fromkeys(("a smaller sampler.batch or network",))
     store = context.real.store
-    return Estimate(store.bytes, store.on_disk, copies * learned, 2 * rows * row, maps)
+    used = copies * learned, 2 * rows * row, maps, weights
+    return Estimate(store.bytes, store.on_disk, *used, tuple(remedies))
 
 
 def fit(run: Run) -> Estimate:
@@ -90,7 +101,7 @@ def fit(run: Run) -> Estimate:
     if found.working > free:
         raise TooLargeError(
             f"This build needs {readable(found.working)} to compute, and {readable(free)} are free on "
-            f"{run.context.device} ({found}). Use a smaller ipc, sampler.batch or network."
+            f"{run.context.device} ({found}). Use {', '.join(found.remedies[:-1])}, or {found.remedies[-1]}."
         )
     return found
 

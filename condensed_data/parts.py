@@ -348,6 +348,24 @@ class Pool(Spec, ABC):
         """Build or load the first networks."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the gradient of one step keeps at once.
+
+    Attributes:
+        synthetic: rows of the synthetic side whose maps are kept, times the copies of these (a first derivative
+            keeps two: the maps and their gradients).
+        real: rows of the real side whose maps are kept; None where no gradient goes through them.
+        weights: copies of the network's weights.
+        remedy: how to keep less, for the message of a step that does not fit.
+    """
+
+    synthetic: int
+    real: int | None = None
+    weights: int = 0
+    remedy: str = ""
+
+
 Loss = Callable[[Net, Pair], Tensor]
 
 
@@ -375,6 +393,10 @@ class Objective(Spec, ABC):
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""
         return self.__call__
+
+    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+        """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
+        return Held(2 * sum(synthetic))
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         """Raise what a step on blocks of these sizes would raise, before networks are built and trained."""

@@ -42,8 +42,8 @@ class Sequence(Sampler):
             what is left.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, for groups of samples that the steps don't
-            divide.
+        ValueError: for a value out of range; when the run starts, for classes whose samples the steps
+            don't divide.
     """
 
     steps: int | Rule
@@ -66,13 +66,13 @@ class Sequence(Sampler):
                 )
 
     def start(self, context: Context, synthesis: Synthesis) -> Drawer:
-        blocks = self._blocks(synthesis.groups) if self.order == "stored" else ()
+        blocks = self._blocks(synthesis.labels) if self.order == "stored" else ()
         samples, count = len(context.real), len(synthesis.groups)
         return _SequenceDrawer(self, samples, count, context.real.num_groups, blocks, context.streams)
 
-    def _blocks(self, groups: Tensor) -> tuple[Tensor, ...]:
-        """Indices of every block: an equal share of every group, group by group."""
-        sizes = groups.bincount().tolist()
+    def _blocks(self, labels: Tensor) -> tuple[Tensor, ...]:
+        """Indices of every block: an equal share of every class, class by class. Classes follow each other."""
+        sizes = labels.bincount().tolist()
         steps = concrete(self.steps)
         odd = [size for size in sizes if size % steps]
         if odd:
@@ -80,7 +80,7 @@ class Sequence(Sampler):
                 f"Sequence(steps={steps}) must divide the samples of every class, and one has {odd[0]}. "
                 f"Use an ipc that is a multiple of {steps}, or fewer steps."
             )
-        parts = [rows.chunk(steps) for rows in torch.arange(len(groups)).split(sizes)]
+        parts = [rows.chunk(steps) for rows in torch.arange(len(labels)).split(sizes)]
         return tuple(torch.cat(block) for block in zip(*parts, strict=True))
 
 

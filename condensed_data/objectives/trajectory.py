@@ -5,15 +5,15 @@ Letters: T steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from condensed_data.objectives.unrolled import check_unroll, trained_weights
-from condensed_data.parts import Net, Objective, Pair
+from condensed_data.objectives.unrolled import check_unroll, held, trained_weights
+from condensed_data.parts import Held, Net, Objective, Pair
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Trajectory(Objective):
 
     def __post_init__(self) -> None:
         check_unroll("Trajectory", self.unroll)
+
+    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+        return held(self.unroll, synthetic)
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         if not net.target:

