@@ -64,7 +64,7 @@ def hub_for_all() -> Iterator[hub_server.HubServer]:
 
 @pytest.fixture
 def hub(hub_for_all: hub_server.HubServer) -> Iterator[hub_server.HubServer]:
-    """The same without memory of other tests, apart from their repositories; see `repo_id`."""
+    """The same, with nothing of other tests; the client's cache has more memory, so see `repo_id`."""
     hub_for_all.forget()
     yield hub_for_all
     hub_for_all.faults.clear()

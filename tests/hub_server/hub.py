@@ -17,16 +17,20 @@ TIME = "%Y-%m-%dT%H:%M:%S.000Z"
 
 
 class Hub:
-    """What a server holds. Users need no account: a token names its user, `hf_alice`, or `hf_alice_read`."""
+    """What a server holds. Users need no account: a token names its user, `hf_alice`, or `hf_alice_read`.
 
-    def __init__(self) -> None:
+    Args:
+        network: the content delivery network's origin.
+    """
+
+    def __init__(self, network: str) -> None:
+        self.network = network
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.organisations: dict[str, set[str]] = {}
         self.revoked: set[str] = set()  # tokens that are refused
         self.large: dict[str, bytes] = {}  # by sha256
         self.parts: dict[str, dict[int, bytes]] = {}  # of uploads that are not complete, by sha256
         self.multipart: int | None = None  # bytes a part; None: in one piece
-        self.network = ""  # the content delivery network's origin
         self.xet: Path | None = None  # Xet's store, where there is one; hashes and sizes by sha256
         self.xet_hashes: dict[str, str] = {}
         self.xet_sizes: dict[str, int] = {}

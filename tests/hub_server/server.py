@@ -70,13 +70,13 @@ class HubServer:
     """
 
     def __init__(self, port: int = 0) -> None:
-        self.hub, self.faults = Hub(), Faults()
+        self.faults = Faults()
         self.requests: list[str] = []
         self.leaks: list[str] = []
         self.broken: list[str] = []
         self._network = Origin(self, 0, is_network=True)
         self._front = Origin(self, port, is_network=False)
-        self.url, self.hub.network = self._front.url, self._network.url
+        self.url, self.hub = self._front.url, Hub(self._network.url)
 
     def __enter__(self) -> HubServer:
         return self
@@ -90,12 +90,11 @@ class HubServer:
         self._network.stop()
 
     def forget(self) -> None:
-        """No faults, no noted requests, files in one piece and long pages, as at the start; repositories stay."""
+        """Begin anew at the same address: no repositories, no faults, no noted requests."""
         self.faults.clear()
         for noted in (self.requests, self.leaks, self.broken):
             noted.clear()
-        self.hub.multipart, self.hub.page = None, 1000
-        self.hub.revoked.clear()
+        self.hub = Hub(self._network.url)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

@@ -1,0 +1,305 @@
+"""What goes wrong with the Hub: a sentence that names the repository and the remedy, and nothing half done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import HubServer
+from hub_server.history import Repository
+from hub_worker import seed_of, small, source
+
+from condensed_data import CondensedDataset, storage
+from condensed_data.hub import errors
+
+GOES_ON = "Nothing partial is on the Hub, and the set here is unchanged: the same push again goes on."
+
+
+@pytest.fixture(autouse=True)
+def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+
+
+@pytest.fixture
+def repository(hub: HubServer, repo_id: str) -> Repository:
+    """A repository with the set of seed 0."""
+    small(0).push_to_hub(repo_id)
+    hub.requests.clear()
+    return hub.hub.repositories["dataset", repo_id]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def refused(kind: type[Exception], expected: str, call: Callable[..., object], **options: Any) -> str:
+    """The message of the error; one paragraph that names what and the remedy."""
+    with pytest.raises(kind, match=expected) as caught:
+        call(**options)
+    assert type(caught.value) is kind
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 900
+    assert message.endswith((".", ")"))
+    assert re.search("Check|Give|Log in|Use|Wait|Try|Connect|Ask|Only|Unset|Free|again|Change", message)
+    return message
+
+
+def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
+    name = repository if isinstance(repository, str) else repository.name
+    return CondensedDataset.from_hub(name, **options)
+
+
+def test_what_is_not_there(hub: HubServer, repository: Repository, cache: Path) -> None:
+    missing = f"{repository.name}-missing"
+    told = refused(
+        errors.HubNotFoundError, "no such dataset repository, or it is private", pull, repository=missing
+    )
+    assert missing in told
+    refused(errors.HubNotFoundError, "has no revision 'v9'", pull, repository=repository, revision="v9")
+    refused(
+        errors.HubNotFoundError,
+        f"has no revision '{'0' * 40}'",
+        pull,
+        repository=repository,
+        revision="0" * 40,
+    )
+    refused(
+        errors.HubNotFoundError,
+        r"no config 'b'\. Give config_name=",
+        pull,
+        repository=repository,
+        config_name="b",
+    )
+    hub.add_repo(f"{missing}-model", {"README.md": b"#"}, kind="model")
+    refused(errors.HubNotFoundError, "is a model repository", pull, repository=f"{missing}-model")
+    refused(errors.HubNotFoundError, "is a model repository", small().push_to_hub, repo_id=f"{missing}-model")
+    assert ("dataset", f"{missing}-model") not in hub.hub.repositories
+
+
+@pytest.mark.parametrize("name", ["", "a", "a/b/c", "../b", "a/b c", "a\n/b", None])
+def test_names_that_are_none(hub: HubServer, name: Any) -> None:
+    for call in (CondensedDataset.from_hub, small().push_to_hub):
+        with pytest.raises(ValueError, match=r"repo_id=.* give USER/NAME"):
+            call(name)
+    assert hub.requests == []
+
+
+def test_who_may_not_see_it(hub: HubServer, repository: Repository, cache: Path) -> None:
+    def look(token: str | bool) -> Callable[..., object]:
+        return lambda: pull(repository, token=token, cache_dir=cache)
+
+    bob = hub.token("bob")
+    refused(errors.HubNotFoundError, "or it is private and the token does not open it", look(bob))
+    refused(errors.HubAccessError, "does not accept the token, or wants one.*Log in", look(False))
+    hub.hub.revoked.add(hub.token("carol"))
+    refused(errors.HubAccessError, "does not accept the token", look(hub.token("carol")))
+    repository.private, repository.gated = False, True
+    for token in (bob, False):
+        refused(errors.HubAccessError, "is gated: its owner grants access.*Ask for it", look(token))
+    repository.guests.add("bob")
+    assert seed_of(pull(repository, token=bob, cache_dir=cache)) == 0
+
+
+def test_who_may_not_write_it(hub: HubServer, repository: Repository) -> None:
+    repository.private = False
+    for token in (hub.token("bob"), hub.token("alice", "read")):
+        refused(
+            errors.HubAccessError,
+            "the token may not do this.*Use a token with write access",
+            small(1).push_to_hub,
+            repo_id=repository.name,
+            token=token,
+        )
+    refused(errors.HubAccessError, "may not do this", small().push_to_hub, repo_id="bob/set")
+    repository.disabled = True
+    refused(errors.HubAccessError, "is disabled on the Hub", small(1).push_to_hub, repo_id=repository.name)
+    refused(errors.HubAccessError, "is disabled on the Hub", pull, repository=repository)
+
+
+def test_a_push_with_a_bad_token_is_told_before_the_work(hub: HubServer, repo_id: str, cache: Path) -> None:
+    hub.hub.revoked.add(hub.token("alice"))
+    with pytest.raises(errors.HubAccessError, match="does not accept the token"):
+        CondensedDataset(source(), "dm", ipc=1, hub=repo_id, push=True, cache=cache)
+    assert not cache.exists()
+
+
+def test_limits_of_rate(hub: HubServer, repository: Repository, cache: Path) -> None:
+    hub.fault("GET /api/datasets/", status=429, headers={"ratelimit": '"api";r=0;t=7'}, times=2)
+    refused(
+        errors.HubRateLimitError,
+        r"too many requests; its limit ends in 7 s\. Wait",
+        pull,
+        repository=repository,
+    )
+    told = refused(
+        errors.HubRateLimitError, "too many requests", small(1).push_to_hub, repo_id=repository.name
+    )
+    assert GOES_ON in told
+    hub.fault("GET /api/datasets/", status=429, headers={"Retry-After": "9"})
+    refused(errors.HubRateLimitError, "ends in 9 s", pull, repository=repository)
+
+
+def test_a_server_that_fails_for_a_while(hub: HubServer, repository: Repository, cache: Path) -> None:
+    for match in ("GET /api/datasets/", "POST .*/preupload/", "PUT /uploads/", "POST .*/commit/"):
+        hub.fault(match, status=503)
+    done = small(1).push_to_hub(repository.name)
+    assert repository.head.oid == done.oid
+    assert len(repository.history("main")) == 3
+    for match in (
+        "GET /api/datasets/.*/revision/",
+        "POST .*/paths-info/",
+        "HEAD .*/resolve/",
+        "GET /objects/",
+    ):
+        hub.fault(match, status=502)
+    assert seed_of(pull(repository, cache_dir=cache)) == 1
+
+
+def test_a_server_that_goes_on_failing(hub: HubServer, repository: Repository, cache: Path) -> None:
+    before = repository.head.oid
+    hub.fault("POST .*/commit/", status=500, times=100)
+    told = refused(
+        errors.HubUnavailableError,
+        r"the Hub failed after several attempts \(status 500\)",
+        small(1).push_to_hub,
+        repo_id=repository.name,
+    )
+    assert GOES_ON in told
+    assert repository.head.oid == before
+    hub.faults.clear()
+    assert small(1).push_to_hub(repository.name).oid == repository.head.oid
+    hub.fault("GET /api/datasets/", status=503, times=100)
+    refused(
+        errors.HubUnavailableError,
+        r"was not reached|failed after",
+        pull,
+        repository=repository,
+        cache_dir=cache,
+    )
+
+
+def test_no_network(hub: HubServer, repository: Repository, cache: Path) -> None:
+    with hub.away():
+        told = refused(
+            errors.HubUnavailableError,
+            r"the Hub cannot be reached \(ConnectError.*Check the network and HF_ENDPOINT",
+            small(1).push_to_hub,
+            repo_id=repository.name,
+        )
+        assert GOES_ON in told
+        refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
+
+
+def test_without_network_a_build_is_condensed_here(hub: HubServer, repo_id: str, cache: Path) -> None:
+    def build(cache: Path, **options: Any) -> CondensedDataset:
+        return CondensedDataset(
+            source(), "random", ipc=2, hub=repo_id, cache=cache, progress=False, **options
+        )
+
+    not_taken = r"condensed here, and not taken from the Hub: .* reached"
+    not_published = rf"is finished, and not published: .* reached.* push_to_hub\({repo_id!r}\) tries it again"
+    with hub.away():
+        with pytest.warns(UserWarning, match=not_taken):
+            assert seed_of(build(cache / "one")) == 0
+        with (
+            pytest.warns(UserWarning, match="The result may not be published: .* reached"),
+            pytest.warns(UserWarning, match=not_taken),
+            pytest.warns(UserWarning, match=not_published),
+        ):
+            assert seed_of(build(cache / "two", push=True)) == 0
+    build(cache / "two", push=True)  # from the local cache, and published now
+    assert seed_of(pull(repo_id)) == 0
+
+
+def test_an_answer_that_is_lost_is_found_out(hub: HubServer, repository: Repository) -> None:
+    hub.fault("POST .*/commit/", drop=True, after=True)
+    done = small(1).push_to_hub(repository.name)
+    assert done.oid == repository.head.oid
+    assert len(repository.history("main")) == 3
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "PUT /uploads/",
+        "POST .*/commit/",
+        "POST .*/preupload/",
+        "GET .*/revision/|GET /api/datasets/[^/]*/[^/]*$",
+    ],
+)
+def test_connections_that_break_during_a_push(hub: HubServer, repository: Repository, step: str) -> None:
+    hub.fault(step, drop=True)
+    done = small(1).push_to_hub(repository.name)
+    assert done.oid == repository.head.oid
+    assert len(repository.history("main")) == 3
+    assert seed_of(pull(repository)) == 1
+
+
+def test_connections_that_break_during_a_pull(hub: HubServer, repository: Repository, cache: Path) -> None:
+    for number, fault in enumerate(({"cut": 300}, {"drop": True})):
+        hub.fault("GET /objects/", **fault)
+        assert seed_of(pull(repository, cache_dir=cache / str(number))) == 0
+    hub.fault("GET /api/resolve-cache/.*json", cut=100)
+    assert seed_of(pull(repository, cache_dir=cache / "manifest")) == 0
+
+
+@pytest.mark.parametrize("match", ["GET /objects/", "GET /api/resolve-cache/"])
+def test_corrupted_bytes_are_not_loaded(
+    hub: HubServer, repository: Repository, cache: Path, match: str
+) -> None:
+    hub.fault(match, corrupt=True)
+    with pytest.raises(storage.ArtefactError) as caught:
+        pull(repository, cache_dir=cache)
+    assert repository.name in str(caught.value)
+    assert seed_of(pull(repository, cache_dir=cache, force_download=True)) == 0
+
+
+def test_an_upload_that_is_refused_is_not_published(hub: HubServer, repository: Repository) -> None:
+    before = repository.head.oid
+    hub.fault("PUT /uploads/", status=400, message="The content has another checksum", times=100)
+    told = refused(
+        errors.HubUnavailableError, "a transfer failed", small(1).push_to_hub, repo_id=repository.name
+    )
+    assert GOES_ON in told
+    assert repository.head.oid == before
+
+
+def test_a_full_disk(
+    hub: HubServer, repository: Repository, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("huggingface_hub.file_download.http_get", full)
+        with pytest.raises(storage.SaveError, match=r"the disk is full.*Free some space") as caught:
+            pull(repository, cache_dir=cache)
+    assert caught.value.errno == errno.ENOSPC
+    assert str(cache) in str(caught.value)
+    assert seed_of(pull(repository, cache_dir=cache)) == 0
+
+
+def test_of_conflicts_without_end(
+    hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("condensed_data.hub.push._pause", lambda attempt: None)
+    hub.fault("POST .*/commit/", status=412, times=100)
+    told = refused(
+        errors.ConcurrentPushError, "another push was faster", small(1).push_to_hub, repo_id=repository.name
+    )
+    assert GOES_ON in told
+
+
+@pytest.mark.slow  # the client tries six times
+def test_search_says_what_is_wrong(hub: HubServer) -> None:
+    from condensed_data.hub import search
+
+    with hub.away():
+        refused(errors.HubUnavailableError, "cannot be reached", search.find)
