@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from condensed_data.hub import layout
 from condensed_data.hub.errors import HubNotFoundError, HubUnavailableError, speaking
+from condensed_data.hub.patience import patiently
 from condensed_data.hub.remote import Remote, named
 from condensed_data.outcome import Outcome
 from condensed_data.storage import artefact
@@ -65,8 +68,10 @@ def pull(
         ValueError: for an argument that cannot be used.
     """
     _check(config_name, local_files_only, force_download, max_bytes)
-    with speaking(repo_id, revision, folder=folder_of(cache_dir)):
-        remote = Remote.at(
+    cache = folder_of(cache_dir)
+
+    def at() -> Remote:
+        return Remote.at(
             repo_id,
             revision,
             token=token,
@@ -74,7 +79,10 @@ def pull(
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        found = _found(remote, config_name)
+
+    remote = patiently(at, repo_id, revision, folder=cache)
+    with _told_again(remote):
+        found = patiently(lambda: _found(remote, config_name), repo_id, revision, folder=cache)
     if found is None:
         return Pulled(_foreign(remote, config_name, max_bytes), repo_id, config_name or "", remote.commit)
     return load(remote, *found, max_bytes)
@@ -82,14 +90,25 @@ def pull(
 
 def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> Pulled:
     """Download and read the set of a manifest; raises as `pull` does."""
-    with speaking(remote.repo_id, remote.commit, folder=folder_of(remote.cache_dir)):
-        folder = remote.artefact(config, manifest, max_bytes)
-    try:
+    folder = patiently(
+        lambda: remote.artefact(config, manifest, max_bytes),
+        remote.repo_id,
+        remote.commit,
+        folder=folder_of(remote.cache_dir),
+    )
+    with _told_again(remote):
         outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes))
+    return Pulled(outcome, remote.repo_id, config, remote.commit)
+
+
+@contextmanager
+def _told_again(remote: Remote) -> Iterator[None]:
+    """What is damaged may be so in the cache alone."""
+    try:
+        yield
     except IntegrityError as error:
         remedy = "Load it again with force_download=True; if it stays so, tell the owner of the repository."
         raise IntegrityError(f"{remote.repo_id} at {remote.commit}: {error} {remedy}") from error
-    return Pulled(outcome, remote.repo_id, config, remote.commit)
 
 
 def folder_of(cache_dir: str | Path | None) -> Path:
@@ -154,11 +173,17 @@ def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> Outcome
     from condensed_data.hub import foreign
 
     def fetch(path: str) -> Path:
-        found = remote.fetch(path, max_bytes)
+        found = patiently(
+            lambda: remote.fetch(path, max_bytes),
+            remote.repo_id,
+            remote.commit,
+            folder=folder_of(remote.cache_dir),
+        )
         if found is None:
             raise IntegrityError(
                 mismatch(f"{remote.repo_id}/{path}", "no such file", "the file that is listed")
             )
         return found
 
-    return foreign.read(remote.repo_id, remote.listing(), fetch, config_name=config_name, max_bytes=max_bytes)
+    sizes = patiently(remote.listing, remote.repo_id, remote.commit)
+    return foreign.read(remote.repo_id, sizes, fetch, config_name=config_name, max_bytes=max_bytes)

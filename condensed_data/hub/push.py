@@ -7,10 +7,8 @@ so that neither loses a set. Files that have not changed are not sent, and where
 
 from __future__ import annotations
 
-import random
 import re
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,8 @@ from condensed_data.hub.errors import (
     explained,
     speaking,
 )
+from condensed_data.hub.patience import is_passing
+from condensed_data.hub.patience import pause as _pause
 from condensed_data.hub.remote import Remote, check_name, client, no_dataset
 from condensed_data.outcome import Outcome
 from condensed_data.storage import artefact, files, parquet
@@ -144,7 +144,7 @@ def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | Non
         try:
             with speaking(target.repo_id, target.revision, folder=folder):
                 return _Push(target, client(target.token), Path(folder), written, choose).run()
-        except (HubUnavailableError, ConcurrentPushError) as error:
+        except HubError as error:
             raise type(error)(f"{error} {_AGAIN}") from error
 
 
@@ -192,7 +192,7 @@ class _Push:
                         raise ConcurrentPushError(
                             f"{self.target.repo_id}: {_CONFLICTS} times another push was faster."
                         ) from error
-                elif type(told) is HubUnavailableError and _is_passing(error):
+                elif type(told) is HubUnavailableError and is_passing(error):
                     failures += 1  # the commit may be there all the same: the next attempt finds out
                     if failures == _FAILURES:
                         raise
@@ -312,15 +312,3 @@ def _readme(remote: Remote) -> str | None:
 
 def _status(error: Exception) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether trying again may help: not where the Hub is switched off."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    return not isinstance(error, OfflineModeIsEnabled)
-
-
-def _pause(attempt: int) -> None:
-    """Longer from time to time, and not the same for those who push together."""
-    time.sleep(random.SystemRandom().uniform(0, min(8.0, 0.1 * 2**attempt)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from condensed_data.hub.errors import HubNotFoundError, speaking
+from condensed_data.hub.patience import patiently
 from condensed_data.hub.pull import Pulled, load
 from condensed_data.hub.remote import Remote, client
 from condensed_data.storage import strict_json
@@ -105,12 +106,11 @@ def lookup(
         HubError: as `pull` does.
         ArtefactError: where the set that has the key cannot be read, or is not what the key says.
     """
-    with speaking(repo_id):
-        try:
-            remote = Remote.at(repo_id, None, token=token, fresh=True)
-        except HubNotFoundError:
-            return None
-        found = _with_key(remote, key)
+    try:
+        remote = patiently(lambda: Remote.at(repo_id, None, token=token, fresh=True), repo_id)
+    except HubNotFoundError:
+        return None
+    found = patiently(lambda: _with_key(remote, key), repo_id)
     if found is None:
         return None
     config, manifest = found
