@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
+from torchvision.transforms.functional import to_tensor
 
 from condensed_data import CondensedDataset
 
@@ -61,20 +62,32 @@ def build(seed: int, **options: Any) -> dict[str, Any]:
     return {"seed": seed_of(found), "commit": found.hub_revision}
 
 
-def load_pictures(repo_id: str, cache_dir: str, streaming: bool) -> dict[str, Any]:
-    """With `datasets` alone."""
+def load_pictures(repo_id: str, cache_dir: str, streaming: bool, config: str | None = None) -> dict[str, Any]:
+    """With `datasets` alone; how far its pictures are from the samples of seed 0, of which they show the range."""
     import datasets
 
-    loaded = datasets.load_dataset(repo_id, split="train", cache_dir=cache_dir, streaming=streaming)
+    loaded = datasets.load_dataset(repo_id, config, split="train", cache_dir=cache_dir, streaming=streaming)
     rows = list(loaded)
+    pictures = torch.stack([to_tensor(row["image"]) for row in rows])
+    images = small().images
+    shown = (images - images.min()) / (images.max() - images.min())
+    errors = (pictures - shown).abs().max().item() if len(rows) == len(shown) else None
     return {
         "names": loaded.features["label"].names,
         "labels": [row["label"] for row in rows],
         "kinds": [f"{type(row['image']).__module__} {row['image'].size}" for row in rows],
+        "errors": errors,
     }
 
 
-TASKS = (push, pull, build, load_pictures)
+def config_names(repo_id: str) -> dict[str, Any]:
+    import datasets
+
+    names = datasets.get_dataset_config_names(repo_id)
+    return {"names": names, "default": datasets.get_dataset_default_config_name(repo_id)}
+
+
+TASKS = (push, pull, build, load_pictures, config_names)
 
 
 @dataclass
