@@ -27,8 +27,9 @@ import torch
 from torch import Tensor
 
 from condensed_data import spec as specs
+from condensed_data.decoding import decoded
 from condensed_data.hub.foreign import made_elsewhere
-from condensed_data.outcome import Outcome, decoded
+from condensed_data.outcome import Outcome
 from condensed_data.sources.space import Kind, Space
 from condensed_data.storage.artefact import MAX_BYTES
 from condensed_data.storage.errors import ArtefactError

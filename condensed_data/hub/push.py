@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.decoding import fitting
 from condensed_data.hub import card, layout
 from condensed_data.hub.errors import (
     ConcurrentPushError,
@@ -26,6 +27,7 @@ from condensed_data.hub.patience import is_passing
 from condensed_data.hub.patience import pause as _pause
 from condensed_data.hub.remote import Remote, check_name, client, no_dataset
 from condensed_data.outcome import Outcome
+from condensed_data.record import Record
 from condensed_data.storage import artefact, files, parquet
 from condensed_data.storage.errors import ArtefactError, NotACondensedDatasetError
 
@@ -300,7 +302,14 @@ def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtefactError]]:
         except ArtefactError as error:
             damaged[name] = error
             continue
-        if manifest is not None:
+        if manifest is None:
+            continue
+        try:
+            with fitting(Path(remote.repo_id, name), "fields that make no set"):
+                Record.from_manifest(manifest)
+        except ArtefactError as error:
+            damaged[name] = error
+        else:
             found[name] = manifest
     return found, damaged
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from condensed_data.sources.whitening import Whitening
 
 PIL_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,22 @@ class Kind:
 
     name: str
     shape: tuple[int, ...]
+
+    @staticmethod
+    def known(name: str, shape: tuple[int, ...]) -> Kind:
+        """The kind of this name.
+
+        Raises:
+            ValueError: for a name that is none, or a shape that it cannot have.
+        """
+        mode, dtype = name.removeprefix("pil:"), name.removeprefix("tensor:")
+        if name.startswith("pil:"):
+            right = mode in PIL_CHANNELS and len(shape) == 3 and shape[0] == PIL_CHANNELS[mode]
+        else:
+            right = dtype in TENSOR_TYPES
+        if not right:
+            raise ValueError(f"There are no samples {name!r} of shape {shape}.")
+        return Kind(name, shape)
 
     @property
     def is_pil(self) -> bool:

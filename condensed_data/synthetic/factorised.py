@@ -87,7 +87,15 @@ class Factorised(Synthetic):
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> Synthesis:
-        return _Factorised(self._new(sample_shape, 0), tensors["codes"], tensors["decoders"], labels, labels)
+        codes, decoders = tensors["codes"], tensors["decoders"]
+        with torch.device("meta"):  # counted without memory, as the encoding may ask for any width
+            expected = sum(weight.numel() for weight in self.decoder.module(sample_shape).parameters())
+        if decoders.dim() != 2 or decoders.shape[1] != expected or len(codes) * len(decoders) != len(labels):
+            raise ValueError(
+                f"{len(codes)} codes and decoders of shape {tuple(decoders.shape)} do not fit {len(labels)} labels "
+                f"and {expected} weights a decoder"
+            )
+        return _Factorised(self._new(sample_shape, 0), codes, decoders, labels, labels)
 
     def _new(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
         return networks.build(self.decoder.build, 1, sample_shape, seed).requires_grad_(False)

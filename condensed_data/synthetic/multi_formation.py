@@ -105,7 +105,10 @@ class MultiFormation(Synthetic):
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> Synthesis:
         factor = concrete(self.factor)
-        inner = self.inner.restore(tensors, labels[:: factor ** (len(sample_shape) - 1)], sample_shape)
+        cells = factor ** (len(sample_shape) - 1)
+        if len(labels) % cells:
+            raise ValueError(f"{len(labels)} labels are no multiple of the {cells} cells of a stored sample")
+        inner = self.inner.restore(tensors, labels[::cells], sample_shape)
         return inner if factor == 1 else _Formed(inner, factor, sample_shape, tensors.get("pad"))
 
 
