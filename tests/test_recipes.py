@@ -73,6 +73,10 @@ def iid(base: str) -> Recipe:
     return briefly(learned("iid", base=base, extractor=NET))
 
 
+def unrolled(**options: Any) -> Recipe:
+    return learned("dd", step_size=0.1, **({"steps": 1, "epochs": 2} | options))
+
+
 def haba(base: str, **options: Any) -> Recipe:
     """A budget that holds two bases a class."""
     return quick("haba", base=base, hallucinators=2, **options).set(ipc=4)
@@ -102,6 +106,9 @@ LEARNING = {
     "dsa with the nearest to centroids": lambda: quick("dsa", within=Nearest("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
     "dm class by class": lambda: replace(learned("dm"), step="class"),
+    "dd": lambda: unrolled(steps=2, epochs=2),
+    "dd from fixed weights": lambda: unrolled(fixed=True, unroll="full"),
+    "dd over two networks": lambda: unrolled(n_nets=2, unroll="constant"),
     "haba on dm": lambda: haba("dm"),
     "haba on idc": lambda: haba("idc"),
     "haba on mtt": lambda: haba("mtt", experts=1, epochs=2, ahead=1, steps=2),
@@ -234,7 +241,7 @@ def of_shape(name: str, shape: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["dm", "dc", "dsa"])
+@pytest.mark.parametrize("name", ["dm", "dc", "dsa", "dd"])
 def test_samples_of_any_shape(name: str, shape: str) -> None:
     of_shape(name, shape)
 
