@@ -24,7 +24,7 @@ from condensed_data.sources.torchvision_sources import resize
 PREFIX = "hf:"
 FORM = "hf:USER/NAME"
 _TEST_SPLITS = ("test", "validation", "valid", "val", "dev")
-_ADDRESS = re.compile(r"(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[^:@]+))?(?::(?P<config>[^:@]+))?")
+_ADDRESS = re.compile(r"(?P<repo>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>[^:@]+))?(?::(?P<config>[^:@]+))?")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def load(
         if split == "test" and hub_columns.withheld(rows, label):
             continue
         texts = hub_columns.texts(train, label) if train is not None and split == "test" else None
-        return HubDataset(rows, image_column, label, resize(image_size), texts, address.repo)
+        return HubDataset(rows, image_column, label, resize(image_size), texts, source)
     raise NoTestSplitError(f"{source} withholds the labels of {' and '.join(chosen)}: they are all -1.")
 
 
@@ -170,7 +170,7 @@ def _prepared(source: str, address: Address) -> Any:
         raise SourceError(
             f'{source} needs the datasets library: pip install "condensed-data[hub]" ({error}).'
         ) from error
-    with speaking(address.repo):
+    with speaking(address.repo, address.revision):
         from huggingface_hub import HfApi
 
         commit = (

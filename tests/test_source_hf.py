@@ -1,0 +1,383 @@
+"""Data sets of the Hub as sources: columns, splits, revisions and errors, read by the unmodified `datasets` library.
+
+The repositories are on the loopback server; `datasets` keeps what it fetched in the cache of this test session.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import pickle
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from cli_tools import SMALL
+from hub_server import HubServer
+from PIL import Image
+
+from condensed_data import CondensedDataset
+from condensed_data.cli import main
+from condensed_data.hub.errors import HubAccessError, HubNotFoundError
+from condensed_data.sources import catalog
+from condensed_data.sources.fingerprint import digest
+from condensed_data.sources.hub_sources import Address, HubDataset
+from condensed_data.sources.sample import NoTestSplitError, SourceError
+from condensed_data.sources.source import inspect
+
+NAMES = ["ant", "bee", "cat"]
+
+
+def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def rows(
+    count: int = 12,
+    modes: Sequence[str] = ("RGB",),
+    sizes: Sequence[tuple[int, int]] = ((8, 8),),
+    first: int = 0,
+    **more: tuple[Any, Any],
+) -> datasets.Dataset:
+    """A data set of pictures, with labels by turns unless `more` (column=(values, feature)) brings some."""
+    pictures = [picture(first + i, modes[i % len(modes)], sizes[i % len(sizes)]) for i in range(count)]
+    columns = more or {"label": ([i % 3 for i in range(count)], datasets.ClassLabel(names=NAMES))}
+    features = {"image": datasets.Image(), **{name: feature for name, (_, feature) in columns.items()}}
+    values = {"image": pictures, **{name: value for name, (value, _) in columns.items()}}
+    return datasets.Dataset.from_dict(values, features=datasets.Features(features))
+
+
+def parquet(table: datasets.Dataset) -> bytes:
+    sink = io.BytesIO()
+    table.to_parquet(sink)
+    return sink.getvalue()
+
+
+_NUMBERS = itertools.count()
+
+
+def publish(hub: HubServer, files: Mapping[str, datasets.Dataset | bytes], **settings: Any) -> str:
+    """A repository with these files; its name."""
+    name = f"bob/pictures-{next(_NUMBERS)}"
+    contents = {path: file if isinstance(file, bytes) else parquet(file) for path, file in files.items()}
+    hub.add_repo(name, contents, **settings)
+    return name
+
+
+def both(train: datasets.Dataset | None = None, test: datasets.Dataset | None = None) -> dict[str, Any]:
+    """A train and a test file."""
+    names = ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")
+    return dict(zip(names, (train or rows(), test or rows(6, first=100)), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("hf:mnist", ("mnist", None, None)),
+        ("hf:user/name", ("user/name", None, None)),
+        ("hf:user/na.me-1:plain_text", ("user/na.me-1", None, "plain_text")),
+        ("hf:user/name@v1.0", ("user/name", "v1.0", None)),
+        ("hf:user/name@refs/pr/3:two words", ("user/name", "refs/pr/3", "two words")),
+    ],
+)
+def test_an_address(source: str, parts: tuple[str, str | None, str | None]) -> None:
+    assert Address.parse(source) == Address(*parts)
+
+
+@pytest.mark.parametrize("source", ["hf:", "hf:a/b/c", "hf:a/b:c@v1", "hf:a/b@", "hf:../a", "hf:a b"])
+def test_what_is_no_address(source: str) -> None:
+    with pytest.raises(SourceError, match=r"Write hf:USER/NAME\[@REVISION\]\[:CONFIG\]"):
+        catalog.load(source, "train")
+
+
+def test_pictures_labels_and_names(hub: HubServer) -> None:
+    source = f"hf:{publish(hub, both())}"
+    train, test = catalog.load(source, "train"), catalog.load(source, "test")
+    assert (len(train), len(test)) == (12, 6)  # type: ignore[arg-type]
+    for index in range(12):
+        image, label = train[index]
+        assert np.array_equal(image, picture(index))
+        assert label == index % 3
+    assert np.array_equal(test[0][0], picture(100))
+    checked = inspect(train)
+    assert (checked.kind.name, checked.class_names, checked.name) == ("pil:RGB", tuple(NAMES), source)
+
+
+def test_it_is_condensed_and_found_again_without_reading(
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"hf:{publish(hub, both())}"
+    first = CondensedDataset(catalog.load(source, "train"), "random", ipc=2, cache=tmp_path)
+    assert first.classes == NAMES
+    assert "reading" in capsys.readouterr().err
+    again = CondensedDataset(catalog.load(source, "train"), "random", ipc=2, cache=tmp_path)
+    assert "reading" not in capsys.readouterr().err
+    assert again.record.fingerprint == first.record.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_content(hub: HubServer, tmp_path: Path) -> None:
+    """Whichever repository, configuration or library it came from: results are found by what was condensed."""
+    one, two = (publish(hub, both()) for _ in range(2))
+    plain = [(picture(i), i % 3) for i in range(12)]
+    sources = [catalog.load(f"hf:{one}", "train"), catalog.load(f"hf:{two}", "train"), plain]
+    prints = {CondensedDataset(s, "random", ipc=1, cache=tmp_path).record.fingerprint for s in sources}
+    assert len(prints) == 1
+
+
+def test_the_memo_sees_every_change() -> None:
+    table = rows()
+    changed = [
+        HubDataset(table),
+        HubDataset(table.select(range(11))),
+        HubDataset(table.shuffle(seed=1)),
+        HubDataset(rows(first=1)),
+        HubDataset(table.cast_column("label", datasets.ClassLabel(names=["x", "y", "z"]))),
+        HubDataset(table, transform=Image.Image.copy),
+    ]
+    digests = [digest(dataset) for dataset in changed]
+    assert None not in digests
+    assert len(set(digests)) == len(digests)
+    assert digest(HubDataset(table, name="other")) == digests[0]
+
+
+def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # of the client, between its attempts
+    name = publish(hub, both())
+    repository = hub.hub.repositories["dataset", name]
+    old = repository.head.oid
+    hub.commit(repository, {"data/train-00000-of-00001.parquet": parquet(rows(9, first=50))})
+    newest, pinned = catalog.load(f"hf:{name}", "train"), catalog.load(f"hf:{name}@{old}", "train")
+    assert (len(newest), len(pinned)) == (9, 12)  # type: ignore[arg-type]
+    assert np.array_equal(pinned[0][0], picture(0))
+    assert digest(catalog.load(f"hf:{name}@{old}", "train")) == digest(pinned) != digest(newest)
+    with hub.away():  # what was fetched last is at hand, and is not taken for another commit
+        assert len(catalog.load(f"hf:{name}@{old}", "train")) == 12  # type: ignore[arg-type]
+        with pytest.raises(SourceError, match=f"cannot be fetched at commit {repository.head.oid}"):
+            catalog.load(f"hf:{name}@{repository.head.oid}", "train")
+    with pytest.raises(HubNotFoundError, match="no revision 'v9'"):
+        catalog.load(f"hf:{name}@v9", "train")
+
+
+def test_a_folder_of_that_name_is_not_taken_for_it(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = publish(hub, both())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name / "data").mkdir(parents=True)
+    (tmp_path / name / "data" / "train.parquet").write_bytes(parquet(rows(3)))
+    assert len(catalog.load(f"hf:{name}", "train")) == 12  # type: ignore[arg-type]
+
+
+def test_configurations(hub: HubServer) -> None:
+    card = b"""---
+configs:
+- config_name: small
+  data_files: [{split: train, path: small/train.parquet}]
+- config_name: large
+  data_files: [{split: train, path: large/train.parquet}]
+---
+"""
+    files = {"README.md": card, "small/train.parquet": rows(3), "large/train.parquet": rows(9)}
+    name = publish(hub, files)
+    assert len(catalog.load(f"hf:{name}:large", "train")) == 9  # type: ignore[arg-type]
+    for source in (f"hf:{name}", f"hf:{name}:huge"):
+        with pytest.raises(SourceError, match=r"small.*large.* Name a configuration as hf:USER/NAME:CONFIG"):
+            catalog.load(source, "train")
+
+
+def test_validation_stands_for_a_missing_test_split(hub: HubServer) -> None:
+    name = publish(hub, {"train.parquet": rows(), "validation.parquet": rows(3, first=7)})
+    assert len(catalog.load(f"hf:{name}", "test")) == 3  # type: ignore[arg-type]
+
+
+def test_validation_stands_for_a_test_split_without_labels(hub: HubServer) -> None:
+    withheld = rows(5, label=([-1] * 5, datasets.ClassLabel(names=NAMES)))
+    name = publish(hub, {"train.parquet": rows(), "test.parquet": withheld, "validation.parquet": rows(3)})
+    assert len(catalog.load(f"hf:{name}", "test")) == 3  # type: ignore[arg-type]
+    name = publish(hub, {"train.parquet": rows(), "test.parquet": withheld})
+    with pytest.raises(NoTestSplitError, match="withholds the labels of test"):
+        catalog.load(f"hf:{name}", "test")
+
+
+def test_splits_that_are_missing_name_those_that_are_there(hub: HubServer) -> None:
+    name = publish(hub, {"train.parquet": rows()})
+    with pytest.raises(NoTestSplitError, match="has no test split; it has: train"):
+        catalog.load(f"hf:{name}", "test")
+    name = publish(hub, {"test.parquet": rows()})
+    with pytest.raises(SourceError, match="has no train split; it has: test"):
+        catalog.load(f"hf:{name}", "train")
+
+
+def test_several_label_columns_need_a_choice(hub: HubServer) -> None:
+    fine, coarse = datasets.ClassLabel(names=NAMES), datasets.ClassLabel(names=["wings", "none"])
+    table = rows(4, fine_label=([0, 1, 2, 0], fine), coarse_label=([1, 0, 1, 1], coarse))
+    source = f"hf:{publish(hub, both(table, table))}"
+    with pytest.raises(
+        SourceError, match=r"2 columns of labels \(fine_label, coarse_label\).*--label-column NAME"
+    ):
+        catalog.load(source, "train")
+    chosen = catalog.load(source, "train", label_column="coarse_label")
+    assert [chosen[i][1] for i in range(4)] == [1, 0, 1, 1]
+    assert chosen.classes == ["wings", "none"]  # type: ignore[attr-defined]
+    with pytest.raises(SourceError, match=r"label_column='image' is no column of labels.*image \(Image\)"):
+        catalog.load(source, "train", label_column="image")
+
+
+def test_the_usual_name_decides_among_several() -> None:
+    kinds = datasets.ClassLabel(names=NAMES)
+    table = rows(3, other=([2, 1, 0], kinds), label=([0, 1, 2], kinds))
+    assert [HubDataset(table)[i][1] for i in range(3)] == [0, 1, 2]
+
+
+def test_images_are_chosen_by_name() -> None:
+    masks = ([picture(i + 50) for i in range(3)], datasets.Image())
+    table = rows(3, mask=masks, label=([0, 1, 2], datasets.ClassLabel(names=NAMES)))
+    table = table.rename_column("image", "photo")
+    with pytest.raises(SourceError, match=r"2 columns of images \(photo, mask\).*--image-column NAME"):
+        HubDataset(table)
+    assert np.array_equal(HubDataset(table, "mask")[1][0], picture(51))
+
+
+def test_numbers_are_labels_without_names() -> None:
+    dataset = HubDataset(rows(3, label=([4, 0, 7], datasets.Value("int64"))))
+    assert [dataset[i][1] for i in range(3)] == [4, 0, 7]
+    assert dataset.classes is None
+    assert inspect(dataset).class_names is None
+
+
+def test_texts_are_labels_in_the_order_of_the_train_split(hub: HubServer) -> None:
+    text = datasets.Value("string")
+    train = rows(4, label=(["cat", "ant", "bee", "ant"], text))
+    test = rows(2, label=(["cat", "bee"], text))
+    source = f"hf:{publish(hub, both(train, test))}"
+    loaded = [catalog.load(source, split) for split in ("train", "test")]
+    assert [dataset.classes for dataset in loaded] == [NAMES, NAMES]  # type: ignore[attr-defined]
+    assert [loaded[0][i][1] for i in range(4)] == [2, 0, 1, 0]
+    assert [loaded[1][i][1] for i in range(2)] == [2, 1]
+    strange = HubDataset(rows(1, label=(["dog"], text)), label_names=NAMES)
+    with pytest.raises(SourceError, match="label 'dog'"):
+        inspect(strange)
+
+
+def test_no_images_and_no_labels_name_the_columns() -> None:
+    with pytest.raises(SourceError, match=r"no column of images.*text \(string\), label \(ClassLabel\)"):
+        HubDataset(
+            rows(2).remove_columns("image").add_column("text", ["a", "b"]).select_columns(["text", "label"])
+        )
+    with pytest.raises(SourceError, match=r"no column of labels.*image \(Image\), caption \(string\)"):
+        HubDataset(rows(2, caption=(["a", "b"], datasets.Value("string"))))
+
+
+@pytest.mark.parametrize(
+    ("modes", "mode", "kind"),
+    [
+        (("L",), "L", "pil:L"),
+        (("1", "L", "LA"), "L", "pil:L"),
+        (("RGB", "L"), "RGB", "pil:RGB"),
+        (("P", "RGBA", "CMYK"), "RGB", "pil:RGB"),
+    ],
+)
+def test_images_of_several_modes_are_brought_to_one(modes: tuple[str, ...], mode: str, kind: str) -> None:
+    if "CMYK" in modes:  # PNG has none
+        modes = ("P", "RGBA")
+    dataset = HubDataset(rows(6, modes))
+    assert dataset.mode == mode
+    assert {dataset[i][0].mode for i in range(6)} == {mode}
+    assert inspect(dataset).kind.name == kind
+
+
+def test_deep_images_are_left_alone_and_refused() -> None:
+    deep = Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16))
+    table = rows(2, photo=([deep, deep], datasets.Image()), label=([0, 1], datasets.Value("int64")))
+    dataset = HubDataset(table, "photo")
+    assert dataset.mode is None
+    with pytest.raises(SourceError, match="PIL image of mode 'I;16'"):
+        inspect(dataset)
+
+
+def test_sizes_that_differ_are_brought_to_one(hub: HubServer) -> None:
+    table = rows(4, sizes=((8, 8), (10, 12)))
+    source = f"hf:{publish(hub, both(table, table))}"
+    with pytest.raises(SourceError, match="--image-size N"):
+        CondensedDataset(catalog.load(source, "train"), "random", ipc=1, cache=False, progress=False)
+    resized = catalog.load(source, "train", image_size=6)
+    assert {resized[i][0].size for i in range(4)} == {(6, 6)}
+
+
+def test_a_row_without_an_image_is_named() -> None:
+    table = rows(3).to_dict() | {"image": [None, None, None]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    with pytest.raises(SourceError, match="row 0 of HubDataset has no image"):
+        inspect(HubDataset(datasets.Dataset.from_dict(table, features=features)))
+
+
+def test_workers_read_it(tmp_path: Path) -> None:
+    dataset = HubDataset(rows())
+    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
+    assert np.array_equal(sent[3][0], picture(3))
+    read = CondensedDataset(dataset, "random", ipc=4, cache=False, num_workers=1, progress=False)
+    assert len(read) == 12
+
+
+def test_errors_are_sentences(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("carol"))
+    with pytest.raises(HubNotFoundError, match="bob/nothing: there is no such dataset repository"):
+        catalog.load("hf:bob/nothing", "train")
+    gated = publish(hub, both(), gated=True)
+    with pytest.raises(SourceError, match="is a gated dataset on the Hub. Visit the dataset page"):
+        catalog.load(f"hf:{gated}", "train")
+    hub.hub.revoked.add(hub.token("carol"))
+    with pytest.raises(HubAccessError, match="does not accept the token"):
+        catalog.load(f"hf:{gated}", "train")
+    hub.hub.revoked.clear()
+    empty = publish(hub, {"README.md": b"# Nothing"})
+    with pytest.raises(SourceError, match=f"hf:{empty} cannot be loaded: "):
+        catalog.load(f"hf:{empty}", "train")
+    damaged = publish(hub, {"train.parquet": b"PAR1 and no more"})
+    with pytest.raises(SourceError, match=f"hf:{damaged} cannot be loaded: "):
+        catalog.load(f"hf:{damaged}", "train")
+
+
+def test_code_in_a_repository_is_not_run(hub: HubServer, tmp_path: Path) -> None:
+    name = f"bob/script-{next(_NUMBERS)}"
+    trap = f"open({str(tmp_path / 'ran')!r}, 'w')\n".encode()
+    hub.add_repo(name, {f"{name.partition('/')[2]}.py": trap})
+    with pytest.raises(SourceError, match="scripts are no longer supported"):
+        catalog.load(f"hf:{name}", "train")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_datasets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SourceError, match=r'pip install "condensed-data\[hub\]"'):
+        catalog.load("hf:bob/any", "train")
+
+
+def test_columns_are_refused_for_other_sources() -> None:
+    with pytest.raises(SourceError, match="label_column='fine' name columns of hf:USER/NAME, not of digits"):
+        catalog.load("digits", "train", label_column="fine")
+
+
+def test_on_the_command_line(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fine, coarse = datasets.ClassLabel(names=NAMES), datasets.ClassLabel(names=["wings", "none"])
+    table = rows(9, fine=([0, 1, 2] * 3, fine), coarse=([1, 0, 1] * 3, coarse))
+    source = f"hf:{publish(hub, both(table, table))}"
+    words = [
+        "build",
+        source,
+        *SMALL,
+        "--no-evaluate",
+        "--label-column",
+        "fine",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 0
+    assert f"{source} condensed by dm: 2 samples (3x8x8) for each of 3 classes" in capsys.readouterr().out
+    assert CondensedDataset.load(tmp_path / "out").classes == NAMES
