@@ -5,6 +5,7 @@ One fresh interpreter without threads imports everything once and forks a proces
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -98,7 +99,8 @@ class Job:
     path: Path
 
     def kill(self) -> None:
-        os.kill(self.number, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has come to its end
+            os.kill(self.number, signal.SIGKILL)
 
     def result(self, timeout: float = 120) -> dict[str, Any]:
         """What it gave, {"error": ..., "told": ...} for an error, {} if it was killed."""

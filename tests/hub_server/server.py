@@ -105,7 +105,8 @@ class HubServer:
         finally:
             self._front = Origin(self, int(self.url.rpartition(":")[2]), is_network=False)
 
-    def token(self, user: str, role: str = "write") -> str:
+    @staticmethod
+    def token(user: str, role: str = "write") -> str:
         return f"hf_{user}" if role == "write" else f"hf_{user}_read"
 
     def add_repo(

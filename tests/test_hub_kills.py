@@ -1,0 +1,182 @@
+"""Pushing and pulling processes are killed, at every request and at any time.
+
+What others see is the old set or the new one, whole, at every commit; the same call again ends it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import HubServer
+from hub_server.history import Repository
+from hub_worker import Workers, seed_of, small
+
+from condensed_data import CondensedDataset, storage
+from condensed_data.hub.errors import HubUnavailableError
+
+pytestmark = pytest.mark.slow
+
+PUSH = ("GET /api/datasets/", "POST .*/preupload/", "POST .*/batch", "PUT /uploads/", "POST /lfs/verify")
+PULL = ("GET /api/datasets/", "POST .*/paths-info/", "HEAD .*/resolve/.*json", "GET /api/resolve-cache/")
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HF_TOKEN", HubServer.token("alice"))
+        with Workers(tmp_path_factory.mktemp("workers")) as found:
+            yield found
+
+
+@pytest.fixture
+def repository(hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A repository with the set of seed 0, which alice may write."""
+    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+    small(0).push_to_hub(repo_id)
+    return hub.hub.repositories["dataset", repo_id]
+
+
+def seeds(hub: HubServer, repository: Repository, folder: Path) -> list[int]:
+    """The set of every commit, oldest first; each must be whole."""
+    found = []
+    for commit in reversed(repository.history("main")):
+        files = hub.content(repository, commit.oid)
+        if not files:
+            continue
+        place = folder / commit.oid
+        for path, content in files.items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_bytes(content)
+        assert {"README.md", "condensed.json", "condensed.safetensors", "grid.png"} <= set(files)
+        assert set(storage.read_manifest(place)["files"]) <= set(files)
+        found.append(seed_of(CondensedDataset.load(place)))
+    return found
+
+
+def kill_when_reached(
+    workers: Workers, server: HubServer, fault: dict[str, Any], task: str, /, *what: Any, **more: Any
+) -> None:
+    held = server.fault(hold=True, **fault)
+    job = workers.start(task, *what, **more)
+    assert held.reached.wait(60), fault
+    job.kill()
+    assert job.result() == {}
+    held.release()
+    time.sleep(0.05)  # the server goes on with what it was asked for
+    server.faults.clear()
+
+
+POINTS = [{"match": match, "after": after} for match in PUSH for after in (False, True)]
+
+
+@pytest.mark.parametrize("point", [*POINTS, {"match": "POST .*/commit/"}], ids=str)
+def test_a_push_that_is_killed(
+    hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path, point: dict[str, Any]
+) -> None:
+    kill_when_reached(workers, hub, point, "push", repository.name, 1)
+    before = seeds(hub, repository, tmp_path)
+    assert before == ([0, 1] if "commit" in point["match"] else [0])
+    assert workers.do("push", repository.name, 1)["oid"] == repository.head.oid
+    assert seeds(hub, repository, tmp_path) == [0, 1]
+    assert seed_of(CondensedDataset.from_hub(repository.name)) == 1
+
+
+def test_a_push_that_is_killed_when_all_was_done(
+    hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
+) -> None:
+    kill_when_reached(workers, hub, {"match": "POST .*/commit/", "after": True}, "push", repository.name, 1)
+    done = repository.head.oid
+    assert seeds(hub, repository, tmp_path) == [0, 1]
+    assert workers.do("push", repository.name, 1)["oid"] == done
+
+
+@pytest.mark.parametrize("match", ["POST /api/repos/create", "PUT /uploads/"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_first_push_that_is_killed(
+    hub: HubServer, repo_id: str, workers: Workers, tmp_path: Path, match: str, after: bool
+) -> None:
+    kill_when_reached(workers, hub, {"match": match, "after": after}, "push", repo_id, 1)
+    assert workers.do("pull", repo_id, cache_dir=str(tmp_path / "cache"))["error"] in (
+        "HubNotFoundError",
+        "NotACondensedDatasetError",
+    )
+    done = workers.do("push", repo_id, 1)
+    found = workers.do("pull", repo_id, cache_dir=str(tmp_path / "cache"))
+    assert found == {"seed": 1, "commit": done["oid"]}
+    assert seeds(hub, hub.hub.repositories["dataset", repo_id], tmp_path) == [1]
+
+
+def test_pushes_that_are_killed_at_any_time(
+    hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    workers.do("push", repository.name, 1)
+    took, last = time.monotonic() - started, 1
+    for attempt in range(12):
+        job = workers.start("push", repository.name, attempt + 2)
+        time.sleep(took * attempt / 12)
+        job.kill()
+        job.result()
+        time.sleep(0.05)
+        visible = seeds(hub, repository, tmp_path)
+        assert visible[-1] in (last, attempt + 2)
+        assert visible == sorted(visible)
+        last = visible[-1]
+    workers.do("push", repository.name, 50)
+    assert seeds(hub, repository, tmp_path)[-1] == 50
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        *({"match": match} for match in PULL),
+        {"match": "GET /objects/"},
+        {"match": "GET /objects/", "cut": 500},
+    ],
+    ids=str,
+)
+def test_a_pull_that_is_killed(
+    hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path, point: dict[str, Any]
+) -> None:
+    cache = tmp_path / "cache"
+    kill_when_reached(workers, hub, point, "pull", repository.name, cache_dir=str(cache))
+    for options in ({}, {"revision": repository.head.oid}):
+        with pytest.raises(HubUnavailableError):
+            CondensedDataset.from_hub(repository.name, cache_dir=cache, local_files_only=True, **options)
+    assert workers.do("pull", repository.name, cache_dir=str(cache))["seed"] == 0
+    assert seed_of(CondensedDataset.from_hub(repository.name, cache_dir=cache, local_files_only=True)) == 0
+
+
+def test_pulls_that_are_killed_at_any_time(
+    hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    workers.do("pull", repository.name, cache_dir=str(tmp_path / "first"))
+    took = time.monotonic() - started
+    for attempt in range(12):
+        cache = tmp_path / str(attempt)
+        job = workers.start("pull", repository.name, cache_dir=str(cache))
+        time.sleep(took * attempt / 12)
+        job.kill()
+        job.result()
+        try:
+            kept = CondensedDataset.from_hub(repository.name, cache_dir=cache, local_files_only=True)
+            assert seed_of(kept) == 0
+        except HubUnavailableError:
+            pass  # nothing, rather than a part
+        assert seed_of(CondensedDataset.from_hub(repository.name, cache_dir=cache)) == 0
+
+
+def test_a_build_that_is_killed_while_it_publishes(
+    hub: HubServer, repo_id: str, workers: Workers, tmp_path: Path
+) -> None:
+    options = {"hub": repo_id, "push": True, "cache": str(tmp_path / "cache")}
+    kill_when_reached(workers, hub, {"match": "PUT /uploads/"}, "build", 5, **options)
+    assert workers.do("build", 5, **options) == {"seed": 5, "commit": None}
+    other = {**options, "cache": str(tmp_path / "other")}
+    head = hub.hub.repositories["dataset", repo_id].head.oid
+    assert workers.do("build", 5, **other) == {"seed": 5, "commit": head}
