@@ -1,0 +1,150 @@
+"""Encodings that lie: what a few bytes of a manifest may ask for is bounded before it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data import spec as specs
+from condensed_data.decoding import decode, decoded
+from condensed_data.outcome import Outcome
+from condensed_data.sources.space import Kind
+from condensed_data.storage import ArtefactError, UnsupportedFormatError, artefact
+from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.synthetic.decoders import LatentDecoder
+from condensed_data.synthetic.factorised import Factorised
+
+SHAPE, LABELS = (1, 8, 8), torch.arange(3).repeat_interleave(8)
+LIMIT = 1 << 20
+PARTS = {"images": torch.zeros(6, *SHAPE)}
+FACTORISED = Factorised(LatentDecoder(channels=2, width=4), decoders=2)
+WEIGHTS = 2 * 4 * 16 + 4 + 4 * 1 * 16 + 1
+CODES = {"codes": torch.zeros(12, 2, 2, 2), "decoders": torch.zeros(2, WEIGHTS)}
+
+
+def called(encoding: dict[str, Any], parts: dict[str, torch.Tensor], **changes: Any) -> torch.Tensor:
+    given: dict[str, Any] = {"labels": LABELS, "sample_shape": SHAPE, "max_bytes": LIMIT, **changes}
+    return decode(encoding, parts, where=Path("set"), **given)[1]
+
+
+def test_what_fits_is_decoded() -> None:
+    with Largest() as largest:
+        called(specs.to_json(MultiFormation()), PARTS)
+    assert largest.numel == 24 * 64
+    assert called(specs.to_json(MultiFormation()), PARTS).shape == (24, *SHAPE)
+    assert called(specs.to_json(FACTORISED), CODES).shape == (24, *SHAPE)
+
+
+def test_rows_are_decoded_in_pieces() -> None:
+    rows = torch.rand(600, *SHAPE, generator=torch.Generator().manual_seed(0))
+    synthesis = Pixels().restore({"images": rows}, torch.zeros(600, dtype=torch.int64), SHAPE)
+    assert torch.equal(decoded(synthesis), rows)
+
+
+def test_too_many_samples() -> None:
+    with pytest.raises(ArtefactError, match=r"samples of 6144 bytes.*raise max_bytes"):
+        called(specs.to_json(MultiFormation()), PARTS, max_bytes=6143)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the size of the largest tensor that was made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        made = (leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not leaf.is_meta)
+        self.numel = max([self.numel, *(tensor.numel() for tensor in made)])
+        return result
+
+
+HOSTILE: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]] = {
+    "cells without end": ({**specs.to_json(MultiFormation()), "factor": 60_000}, PARTS),
+    "a number without end": ({**specs.to_json(MultiFormation()), "factor": 10**12}, PARTS),
+    "no factor": ({**specs.to_json(MultiFormation()), "factor": 0}, PARTS),
+    "no number": ({**specs.to_json(MultiFormation()), "factor": "2"}, PARTS),
+    "a missing tensor": (specs.to_json(MultiFormation()), {}),
+    "other tensors": (specs.to_json(MultiFormation()), {"images": torch.zeros(6, 7)}),
+    "fewer tensors": (specs.to_json(MultiFormation()), {"images": torch.zeros(5, *SHAPE)}),
+    "another part": (specs.to_json(LatentDecoder()), CODES),
+    "wide decoders": (specs.to_json(Factorised(LatentDecoder(2, 60_000), decoders=2)), CODES),
+    "many channels": (specs.to_json(Factorised(LatentDecoder(60_000, 60_000), decoders=2)), CODES),
+    "fewer codes": (specs.to_json(FACTORISED), {**CODES, "codes": torch.zeros(11, 2, 2, 2)}),
+    "flat decoders": (specs.to_json(FACTORISED), {**CODES, "decoders": torch.zeros(2 * WEIGHTS)}),
+    "endless values": (specs.to_json(FACTORISED), {**CODES, "decoders": torch.full((2, WEIGHTS), 3e38)}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_does_not_fit_is_refused_cheaply(name: str) -> None:
+    encoding, parts = HOSTILE[name]
+    with pytest.raises(ArtefactError, match=r"^set: found"), Largest() as largest:
+        called(encoding, parts)
+    assert largest.numel <= 24 * 64
+
+
+def test_a_part_of_the_future() -> None:
+    with pytest.raises(UnsupportedFormatError, match="Upgrade condensed-data"):
+        called({"part": "Hologram", "version": 1}, PARTS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "training": {
+                "part": "Pixels",
+                "version": 1,
+                "init": {"part": "Random", "version": 1},
+                "clamp": False,
+            }
+        },
+        {"training": {"part": "Training", "version": 1, "lr": "fast"}},
+        {"training": {}},
+        {"evaluation": [{"network": "convnet"}]},
+        {"evaluation": [{"accuracies": 3}]},
+        {"baselines": [{"set": "random"}]},
+        {"sample_kind": "pil:CMYK"},
+        {"sample_kind": "pil:RGB"},
+        {"sample_kind": "tensor:complex64"},
+        {"sample_kind": "tensor:load"},
+        {"cache_key": "x"},
+        {"num_samples": 0},
+    ],
+)
+def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]) -> None:
+    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._outcome
+    tensors = {"images": made.images, "labels": made.labels}
+    manifest = made.record.to_manifest() | changes
+
+    def written_and_read() -> None:
+        artefact.write(tmp_path, tensors, manifest, card="")
+        Outcome.read(tmp_path)
+
+    with pytest.raises(ArtefactError):
+        written_and_read()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"part": "Pixels"}, {"part": "Recipe", "terms": 3}, {"part": "Named", "name": "x"}, {"x": [[]]}, {}],
+)
+def test_a_recipe_that_cannot_be_rebuilt_is_kept_to_read(
+    tmp_path: Path, tiny_images: TensorDataset, recipe: dict[str, Any]
+) -> None:
+    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._outcome
+    manifest = made.record.to_manifest() | {"recipe": recipe}
+    artefact.write(tmp_path / "set", {"images": made.images, "labels": made.labels}, manifest, card="")
+    assert CondensedDataset.load(tmp_path / "set").recipe == recipe
+
+
+def test_kinds() -> None:
+    assert Kind.known("pil:RGB", (3, 4, 4)) == Kind("pil:RGB", (3, 4, 4))
+    assert Kind.known("tensor:bfloat16", (7,)) == Kind("tensor:bfloat16", (7,))

@@ -1,0 +1,214 @@
+"""README.md of a repository, its layout, and the names that are allowed; no server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+import yaml
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, Evaluation, Training, recipes
+from condensed_data.hub import card, layout
+from condensed_data.outcome import Outcome, with_baselines, with_evaluation
+from condensed_data.storage import files, read_manifest
+
+
+def outcome(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> Outcome:
+    rows = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)) if samples is None else samples
+    source = TensorDataset(rows, torch.arange(3).repeat_interleave(len(rows) // 3))
+    made = CondensedDataset(source, recipes.random(ipc=ipc), cache=False, progress=False)._outcome
+    return replace(made, record=replace(made.record, classes=classes or made.record.classes))
+
+
+def manifest(made: Outcome, folder: Path) -> dict[str, Any]:
+    made.write(folder)
+    return read_manifest(folder)
+
+
+def head(text: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(text.split("---\n", 2)[1])
+    return loaded
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> dict[str, Any]:
+    """Manifests of a default set and of one more."""
+    return {"ipc3": manifest(outcome(3), tmp_path / "b"), "default": manifest(outcome(2), tmp_path / "a")}
+
+
+def test_one_set(two: dict[str, Any]) -> None:
+    text = card.render("alice/set", {"default": two["default"]}, None, "mit")
+    fields = head(text)
+    assert fields["license"] == "mit"
+    assert fields["pretty_name"] == "TensorDataset condensed by random"
+    assert 'CondensedDataset.from_hub("alice/set")' in text
+    assert "![samples](grid.png)" in text
+    assert "# Condensed sets" not in text
+
+
+def test_several_sets_are_configs_of_one_card(two: dict[str, Any]) -> None:
+    text = card.render("alice/set", two, None, None)
+    fields = head(text)
+    assert [config["config_name"] for config in fields["configs"]] == ["default", "ipc3"]
+    assert fields["configs"][1]["data_files"] == [{"split": "train", "path": "ipc3/data/train-*.parquet"}]
+    assert [info["splits"][0]["num_examples"] for info in fields["dataset_info"]] == [6, 9]
+    assert {"ipc-2", "ipc-3", "random", "source-tensordataset"} <= set(fields["tags"])
+    assert 'CondensedDataset.from_hub("alice/set", config_name="ipc3")' in text
+    assert "![samples](ipc3/grid.png)" in text
+    assert "| ipc3 | TensorDataset | random | 3 | 9 |" in text
+    assert "\n## TensorDataset, condensed (`ipc3`)\n" in text
+
+
+def test_rendering_again_changes_nothing(two: dict[str, Any]) -> None:
+    once = card.render("alice/set", two, None, "mit")
+    assert card.render("alice/set", two, once, None) == once
+    assert card.render("alice/set", dict(reversed(two.items())), once, "mit") == once
+
+
+def test_what_others_wrote_stays(two: dict[str, Any]) -> None:
+    theirs = {"config_name": "raw", "data_files": "raw/*.parquet"}
+    text = card.render("alice/set", {"default": two["default"]}, None, "mit")
+    fields = {
+        **head(text),
+        "pretty_name": "Small clothes",
+        "tags": [*head(text)["tags"], "clothes", "ipc-77", "dm"],
+        "configs": [*head(text)["configs"], {**theirs, "default": True}],
+        "language": ["en"],
+    }
+    _, _, body = text.split("---\n", 2)
+    edited = f"---\n{yaml.safe_dump(fields)}---\nMine, above.\n{body}\nMine, below.\n"
+    found = card.render("alice/set", two, edited, None)
+    assert "Mine, above." in found
+    assert found.rstrip().endswith("Mine, below.")
+    new = head(found)
+    assert (new["pretty_name"], new["license"], new["language"]) == ("Small clothes", "mit", ["en"])
+    assert "clothes" in new["tags"]
+    assert {"ipc-77", "dm"}.isdisjoint(new["tags"])  # tags of ours, of sets that are gone
+    assert theirs in new["configs"]  # and "default" is the one that `datasets` takes
+    assert len(new["configs"]) == 3
+
+
+def test_a_set_that_is_gone_leaves_the_card(two: dict[str, Any]) -> None:
+    both = card.render("alice/set", two, None, None)
+    fields = head(card.render("alice/set", {"ipc3": two["ipc3"]}, both, None))
+    assert [config["config_name"] for config in fields["configs"]] == ["ipc3"]
+    assert [info["config_name"] for info in fields["dataset_info"]] == ["ipc3"]
+
+
+@pytest.mark.parametrize(
+    ("yaml_head", "reason"),
+    [
+        ("a: &x [1]\nb: *x\n", "alias"),
+        ("a: " + "[" * 40 + "]" * 40 + "\n", "nested too deep"),
+        ("a: [1\n", "expected"),
+        ("a: !!python/object/apply:os.system ['true']\n", "python/object"),
+    ],
+)
+def test_a_head_that_cannot_be_read_is_told(two: dict[str, Any], yaml_head: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s)README.md in alice/set.*{reason}.*Correct it"):
+        card.render("alice/set", two, f"---\n{yaml_head}---\n# Mine\n", None)
+
+
+def test_an_alias_bomb_costs_nothing(two: dict[str, Any]) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
+    )
+    with pytest.raises(ValueError, match="alias"):
+        card.render("alice/set", two, f"---\n{bomb}---\n", None)
+
+
+@pytest.mark.parametrize("name", ["MIT", "", "a b", "mit\nx: y", "x" * 99])
+def test_licences_are_identifiers(two: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match="is no identifier of the Hub"):
+        card.render("alice/set", two, None, name)
+
+
+def test_names_of_any_alphabet_survive_yaml(tmp_path: Path) -> None:
+    names = ('a"b\\', "\U0001f600 щ", "line\nend\x7f\x85\u2028:")
+    made = manifest(outcome(classes=names), tmp_path / "set")
+    fields = head(card.render("alice/set", {"default": made}, None, None))
+    label = fields["dataset_info"][0]["features"][1]["dtype"]["class_label"]["names"]
+    assert tuple(label.values()) == names
+
+
+def test_signals_have_no_configs(tmp_path: Path) -> None:
+    made = manifest(outcome(samples=torch.rand(30, 2, 16)), tmp_path / "set")
+    assert files.PREVIEW not in made["files"]
+    fields = head(card.render("alice/set", {"default": made}, None, None))
+    assert {"configs", "dataset_info", "task_categories"}.isdisjoint(fields)
+
+
+def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
+    measured = Evaluation("convnet", Training(name="quick"), (0.5, 0.7), (0.6, None, 0.6))
+    made = with_evaluation(outcome(), measured)
+    random, whole = (
+        replace(measured, accuracies=(0.25, 0.25)),
+        replace(measured, accuracies=(0.875, 0.875)),
+    )
+    made = with_baselines(made, [("random", measured)])
+    made = with_baselines(made, [("random", random), ("whole set", whole)])  # measured again
+    made.write(tmp_path)
+    assert [name for name, _ in Outcome.read(tmp_path).record.baselines] == ["random", "whole set"]
+    text = card.render("alice/set", {"default": read_manifest(tmp_path)}, None, None)
+    for row in (
+        "| this set | convnet | quick protocol | 2 | 60.0 % ± 10.0 |",
+        "| random real samples, as many | convnet | quick protocol | 2 | 25.0 % ± 0.0 |",
+        "| the whole real set | convnet | quick protocol | 2 | 87.5 % ± 0.0 |",
+    ):
+        assert row in text
+
+
+def test_datasets_reads_the_card_and_the_folders(two: dict[str, Any], tmp_path: Path) -> None:
+    home = tmp_path / "repository"
+    outcome(2).write(home)
+    outcome(3).write(home / "ipc3")
+    (home / "ipc3" / "README.md").unlink()
+    (home / "README.md").write_text(card.render("alice/set", two, None, None), encoding="utf-8")
+    assert datasets.get_dataset_config_names(str(home)) == ["default", "ipc3"]
+    for arguments, rows in (((), 6), (("ipc3",), 9)):
+        loaded = datasets.load_dataset(
+            str(home), *arguments, split="train", cache_dir=str(tmp_path / "cache")
+        )
+        assert len(loaded) == rows
+        assert loaded.features["label"].names == ["0", "1", "2"]
+        assert loaded[0]["image"].size == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["default", "ipc10", "dm-ipc10", "a.b", "_x", "A" * 96])
+def test_config_names(name: str) -> None:
+    assert layout.check_config(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "data",
+        "DATA",
+        "con",
+        "NUL.txt",
+        ".git",
+        "a.",
+        "../x",
+        "a/b",
+        "a\\b",
+        "a b",
+        "é",
+        "A" * 97,
+        3,
+        None,
+    ],
+)
+def test_names_that_are_no_folder(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"config_name=.* cannot name a set"):
+        layout.check_config(name)
+
+
+def test_places() -> None:
+    assert layout.place("default", "condensed.json") == "condensed.json"
+    assert layout.place("ipc3", "condensed.json") == "ipc3/condensed.json"
