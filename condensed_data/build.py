@@ -33,11 +33,12 @@ from condensed_data.hub.shelf import Shelf
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
-from condensed_data.outcome import Outcome, counted, decoded
+from condensed_data.outcome import Outcome, counted, decoded, with_labels
 from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
+from condensed_data.soft_labels import Labeller, labeller
 from condensed_data.sources.fingerprint import digest
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
@@ -224,6 +225,7 @@ class Build:
             if self.progress:
                 print(needed, flush=True)
         _replay(run)  # what cannot be repeated is said now
+        label = None if recipe.labels_from is None else labeller(recipe.labels_from, run.context)
         if keeper is not None:
             keeper.resume(run)
             listeners.append(keeper)
@@ -232,9 +234,10 @@ class Build:
             with keeper or nullcontext():
                 condense(run, listeners)
         except DivergedError as error:
-            error.outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
+            outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
+            error.outcome = _labelled(outcome, run, label)
             raise
-        return self._outcome(run, real, fingerprint, history, run.sweep, started)
+        return _labelled(self._outcome(run, real, fingerprint, history, run.sweep, started), run, label)
 
     def _outcome(
         self,
@@ -268,8 +271,17 @@ class Build:
         )
         images = real.space.restore(decoded(synthesis))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
-        outcome = Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
-        return counted(outcome, synthesis.stored_floats)
+        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+
+
+def _labelled(outcome: Outcome, run: Run, label: Labeller | None) -> Outcome:
+    """With the labels that were learned or that a teacher gives, and its size told."""
+    if label is not None:
+        outcome = with_labels(outcome, label(decoded(run.synthesis)))
+    elif run.recipe.soft_labels:
+        learned = run.synthesis.targets(torch.arange(len(outcome.labels)))
+        outcome = with_labels(outcome, learned.detach().cpu())
+    return counted(outcome, run.synthesis.stored_floats)
 
 
 def _keyed(outcome: Outcome, key: str) -> Outcome:
@@ -348,7 +360,7 @@ def condense_tensors(
 
     Returns:
         Synthetic samples (N, *sample) float32 in the value space of `samples`, and their labels (N,) int64 in the
-        values of `labels`.
+        values of `labels`, or where they are soft (N, K) float32 probabilities of these values in increasing order.
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.
@@ -370,4 +382,6 @@ def condense_tensors(
             progress=False,
         )
         outcome = build.outcome()
+    if outcome.labels.ndim == 2:
+        return outcome.images, outcome.labels
     return outcome.images, torch.tensor(outcome.record.class_values)[outcome.labels]

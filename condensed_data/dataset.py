@@ -77,6 +77,8 @@ class CondensedDataset(Dataset[Any]):
         callbacks: see `condensed_data.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe has trained on
             the real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
+        soft: indexing gives the class probabilities (K,) of a soft-labelled set, which `torch.nn.CrossEntropyLoss`
+            takes, instead of the most probable label.
         fingerprint: a name for the source's content, instead of the hash of all its samples.
         hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
             condensed. Without network there is a warning.
@@ -84,8 +86,9 @@ class CondensedDataset(Dataset[Any]):
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
-        labels: (N,) int64 class index in 0..K-1.
-        targets: list of N labels in the source's own values.
+        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities of a soft-labelled set.
+        targets: list of N labels in the source's own values; of soft ones the most probable.
+        soft: what indexing gives of soft labels.
         classes: K class names.
         recipe: the resolved `Recipe`, or its stored form where this version cannot rebuild it.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
@@ -119,11 +122,17 @@ class CondensedDataset(Dataset[Any]):
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
         executor: Executor | None = None,
+        soft: bool = False,
         fingerprint: str | None = None,
         hub: str | None = None,
         push: bool = False,
     ) -> None:
         chosen = _recipe(recipe, ipc)
+        if soft and not chosen.soft_labels and chosen.labels_from is None:
+            raise ValueError(
+                f"soft=True needs soft labels, and recipe {chosen.name} makes none. Use recipe.set(soft_labels=True), "
+                "where it reads labels, or recipe.set(labels_from=Teacher())."
+            )
         shelf = Shelf.of(hub, push)
         where = choose_device(device)
         precise = choose_precision(precision, where)
@@ -156,6 +165,7 @@ class CondensedDataset(Dataset[Any]):
                 )
                 raise
         self._adopt(outcome, transform, target_transform, checked.random)
+        self.soft = soft
         if shelf is not None:
             self.hub_revision = shelf.commit
             shelf.offer(outcome)
@@ -176,7 +186,8 @@ class CondensedDataset(Dataset[Any]):
         """Become the plain dataset of this outcome."""
         self._outcome = outcome
         self.images, self.labels, self.recipe = outcome.images, outcome.labels, outcome.recipe
-        self.targets: list[int] = [self.record.class_values[label] for label in self.labels.tolist()]
+        self.targets: list[int] = [self.record.class_values[label] for label in self.class_indices.tolist()]
+        self.soft = False
         self.classes = list(self.record.classes)
         self.training = self.record.training
         self._order_told = False
@@ -189,6 +200,11 @@ class CondensedDataset(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def class_indices(self) -> Tensor:
+        """(N,) int64 class index in 0..K-1 of every sample; of soft labels the most probable one."""
+        return self._outcome.class_indices
 
     @property
     def stored_floats(self) -> int:
@@ -210,7 +226,8 @@ class CondensedDataset(Dataset[Any]):
         """What indexing gives, without a word about sets that depend on their order."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
-        sample, label = self.record.kind.emit(self.images[index].clone()), self.targets[index]
+        sample = self.record.kind.emit(self.images[index].clone())
+        label: Any = self.labels[index].clone() if self.soft else self.targets[index]
         for transform in (self._random, self.transform):
             sample = sample if transform is None else transform(sample)
         return sample, label if self.target_transform is None else self.target_transform(label)
@@ -386,13 +403,22 @@ class CondensedDataset(Dataset[Any]):
         *,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
+        soft: bool = False,
     ) -> CondensedDataset:
         """Read what `save` wrote.
 
+        Args:
+            soft: indexing gives the class probabilities of a soft-labelled set.
+
         Raises:
             ArtefactError: if a file is missing, damaged, of a newer format or not what the manifest says.
+            ValueError: for `soft` of a set with hard labels.
         """
-        return cls._of(Outcome.read(directory), transform, target_transform)
+        loaded = cls._of(Outcome.read(directory), transform, target_transform)
+        if soft and loaded.labels.ndim == 1:
+            raise ValueError(f"soft=True needs soft labels, and the set in {directory} has hard ones. Leave it out.")
+        loaded.soft = soft
+        return loaded
 
     @classmethod
     def from_pt(
@@ -521,7 +547,7 @@ class CondensedDataset(Dataset[Any]):
         """A labelled grid of the samples; written to `path` where one is given."""
         from condensed_data.pictures import plots
 
-        image = plots.grid(self.images, self.labels.tolist(), self.classes, value_range=self._value_range())
+        image = plots.grid(self.images, self.class_indices.tolist(), self.classes, value_range=self._value_range())
         if path is not None:
             plots.save(image, path)
         return image
@@ -546,7 +572,7 @@ class CondensedDataset(Dataset[Any]):
         from condensed_data.pictures import plots
 
         return plots.to_html(
-            self.images, self.labels.tolist(), self.classes, repr(self), value_range=self._value_range()
+            self.images, self.class_indices.tolist(), self.classes, repr(self), value_range=self._value_range()
         )
 
 

@@ -30,12 +30,14 @@ class Outcome:
 
     Attributes:
         images: (N, *sample) float32 in the source's value space.
-        labels: (N,) class index.
+        labels: (N,) class index, or (N, K) float32 class probabilities.
         record: what is known about it.
         recipe: resolved, or as stored where this version cannot rebuild it.
         stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
             so that the budget stays honest.
         replay: the training steps of a set that depends on their order, else None.
+        made_for: (N,) class index of which soft-labelled samples were made, which decoding may ask for; None where
+            the labels say so.
     """
 
     images: Tensor
@@ -44,6 +46,12 @@ class Outcome:
     recipe: Recipe | Mapping[str, Any] | None
     stored: Mapping[str, Tensor] | None = None
     replay: Replay | None = None
+    made_for: Tensor | None = None
+
+    @property
+    def class_indices(self) -> Tensor:
+        """(N,) class index; of soft labels the most probable one."""
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
     def write(self, directory: str | Path) -> None:
         """Write the artefact; see `storage.artefact.write`."""
@@ -52,6 +60,8 @@ class Outcome:
         else:
             tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
         tensors["labels"] = self.labels
+        if self.made_for is not None:
+            tensors["made_for"] = self.made_for
         manifest = self.record.to_manifest()
         needed: list[str] = []
         if self.record.space.whitening is not None:
@@ -78,20 +88,33 @@ class Outcome:
             record = replace(record, space=replace(record.space, whitening=Whitening.restore(tensors)))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
+        made_for = tensors.get("made_for")
         if "images" in tensors:
             images = tensors["images"].float()
-            return counted(Outcome(images, labels, record, recipe, replay=replay), images.numel())
+            return counted(Outcome(images, labels, record, recipe, None, replay, made_for), images.numel())
         parts = {
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
-        synthesis = specs.from_json(dict(record.encoding)).restore(parts, labels, record.kind.shape)
+        classes = labels if made_for is None else made_for
+        synthesis = specs.from_json(dict(record.encoding)).restore(parts, classes, record.kind.shape)
         images = record.space.restore(decoded(synthesis))
-        return counted(Outcome(images, labels, record, recipe, parts, replay), synthesis.stored_floats)
+        outcome = Outcome(images, labels, record, recipe, parts, replay, made_for)
+        return counted(outcome, synthesis.stored_floats)
+
+
+def with_labels(outcome: Outcome, soft: Tensor) -> Outcome:
+    """The same, with class probabilities (N, K) in the place of class indices."""
+    record = replace(outcome.record, label_kind="probs")
+    return replace(outcome, labels=soft.float(), made_for=outcome.class_indices, record=record)
 
 
 def counted(outcome: Outcome, stored_floats: int) -> Outcome:
-    """The same, with its size in the record: samples, and numbers that are kept, those of its training run included."""
+    """The same, with its size in the record: samples, and the numbers that are kept.
+
+    Soft labels and a training run are numbers too; hard labels are not counted, as in all comparisons.
+    """
     floats = stored_floats + (outcome.replay.stored_floats if outcome.replay else 0)
+    floats += outcome.labels.numel() if outcome.labels.ndim == 2 else 0
     return replace(outcome, record=replace(outcome.record, samples=len(outcome.labels), stored_floats=floats))
 
 

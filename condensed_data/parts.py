@@ -386,9 +386,11 @@ class Objective(Spec, ABC):
 
     Attributes:
         separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
+        reads_labels: whether the labels of the synthetic samples get a derivative, so that they can be learned.
     """
 
     separable: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = False
 
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""

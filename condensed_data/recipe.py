@@ -6,7 +6,7 @@ A recipe is frozen: at once configuration, documentation and cache key. What cha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Training
 from condensed_data.evaluation.ordered import Ordered
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
+from condensed_data.soft_labels import Teacher
 from condensed_data.sources.whitening import Whitening
 from condensed_data.spec import Facts, Rule, Spec
 from condensed_data.stopping import Plateau
@@ -109,12 +110,16 @@ class Recipe(Spec):
         step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
         whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
             see `condensed_data.sources.whitening`; stored samples are mapped back. "none" standardises channels.
+        soft_labels: learn class probabilities together with the samples; an objective must read labels. Their
+            learning rate is that of "labels" in the optimizer's `rates`.
+        labels_from: what gives the finished samples their class probabilities: a `Teacher`, or a module, see
+            `condensed_data.soft_labels.labeller`.
         stop: when to end before the last sweep; None for never.
         training: how to train on the result.
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `sweeps`, `step` or `whitening` out of range.
+        ValueError: for `ipc`, `sweeps`, `step` or `whitening` out of range; for labels that cannot be learned.
     """
 
     name: str
@@ -125,6 +130,8 @@ class Recipe(Spec):
     ipc: int = 10
     step: str = "sweep"
     whitening: str | Rule = "none"
+    soft_labels: bool = False
+    labels_from: Teacher | Callable[[Tensor], Tensor] | None = None
     stop: Plateau | None = None
     training: Training | Ordered = field(default_factory=Training)
     paper: str = field(default="", compare=False)
@@ -139,6 +146,27 @@ class Recipe(Spec):
             raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
         if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
             raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if not isinstance(self.soft_labels, bool):
+            raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
+        teaches = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
+        if self.labels_from is not None and not teaches:
+            raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
+        if not self.soft_labels:
+            return
+        if self.labels_from is not None:
+            raise ValueError(
+                "soft_labels=True and labels_from= exclude each other: learn labels, or ask a teacher."
+            )
+        if not any(term.objective.reads_labels for term in self.terms):
+            names = ", ".join(type(term.objective).__name__ for term in self.terms)
+            reason = f"{names} does not look at them" if names else "it learns nothing"
+            raise ValueError(
+                f"Recipe {self.name} cannot learn labels with soft_labels=True: {reason}. Have a teacher label its "
+                "samples: labels_from=Teacher()."
+            )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse to whiten samples that are too large."""

@@ -40,6 +40,7 @@ class Record:
         samples: how many there are, decoded; None where an older version did not write it.
         stored_floats: numbers that are kept to decode them, see `Synthesis.stored_floats`, and to train on them in
             order; None where an older version did not write it.
+        label_kind: "index", or "probs" for soft labels.
         whitening: "zca" where `space` has one, else "none"; a manifest alone does not hold its tensors.
         key: of the build in the cache (see `storage.cache.key_of`), or None where it was not taken.
     """
@@ -67,6 +68,7 @@ class Record:
     stored_floats: int | None = None
     key: str | None = None
     whitening: str = "none"
+    label_kind: str = "index"
 
     @property
     def value_space(self) -> str:
@@ -88,7 +90,7 @@ class Record:
                 "std": self.space.std.tolist(),
                 **({} if self.whitening == "none" else {"whitening": self.whitening}),
             },
-            "label": {"kind": "index"},
+            "label": {"kind": self.label_kind},
             "encoding": dict(self.encoding),
             "recipe": None if self.recipe is None else dict(self.recipe),
             "recipe_name": self.recipe_name,
@@ -139,6 +141,7 @@ class Record:
             stored_floats=manifest.get("stored_floats"),
             key=manifest.get("cache_key"),
             whitening=space.get("whitening", "none"),
+            label_kind=manifest["label"]["kind"],
         )
 
 

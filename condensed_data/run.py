@@ -30,6 +30,7 @@ from condensed_data.parts import (
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
+from condensed_data.soft_labels import SoftSynthesis
 from condensed_data.spec import concrete
 
 
@@ -46,6 +47,8 @@ class Run:
         self.recipe, self.context, self.sweep = recipe, context, 0
         self.sweeps = concrete(recipe.sweeps)
         self.synthesis: Synthesis = recipe.synthetic.start(context)
+        if recipe.soft_labels:
+            self.synthesis = SoftSynthesis(self.synthesis, context.real.num_classes, context.device)
         self.lenders: dict[Pool, Lender] = {}
         self.drawers: dict[Sampler, Drawer] = {}
         self.losses: list[Loss] = []

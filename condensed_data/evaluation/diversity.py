@@ -112,9 +112,9 @@ def diversity(
                 f"source has samples of shape {read.kind.shape}, this set {condensed.record.kind.shape}. Give the "
                 "source that it was condensed from."
             )
-        within_class_distance(torch.zeros(len(condensed), 1), condensed.labels)
+        within_class_distance(torch.zeros(len(condensed), 1), condensed.class_indices)
         real = Real.read(read, None, num_workers, progress)
-        counts = condensed.labels.bincount().tolist()
+        counts = condensed.class_indices.bincount().tolist()
         if len(counts) != real.num_classes:
             raise SourceError(
                 f"source has {real.num_classes} classes, this set {len(counts)}. Give the source that it was "
@@ -131,7 +131,7 @@ def diversity(
         )
         facts = Facts(real.sample_shape, real.class_names, 1, real.named, len(real))
         look = Looker(specs.resolve(chosen, facts), context).look
-        ours = within_class_distance(look(real.space.standardise(condensed.images)), condensed.labels)
+        ours = within_class_distance(look(real.space.standardise(condensed.images)), condensed.class_indices)
         draws = (_random(context, look, counts, number) for number in range(subsets))
         theirs = sum(draws) / subsets
     return Diversity(ours, theirs, _name(features), subsets)

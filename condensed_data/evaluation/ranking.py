@@ -253,11 +253,11 @@ def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
             f"to_ddranking() needs RGB images (3, H, W), because the networks of ddranking take nothing else; these "
             f"samples have the shape {shape}. condensed_data.evaluation.ranking.rank measures its scores here."
         )
-    counts = condensed.labels.bincount(minlength=len(condensed.classes))
+    counts = condensed.class_indices.bincount(minlength=len(condensed.classes))
     if len(set(counts.tolist())) > 1:
         raise ValueError(
             f"to_ddranking() needs equally many samples of each class, because ddranking numbers them itself; these "
             f"are {counts.tolist()}. condensed_data.evaluation.ranking.rank measures its scores here."
         )
-    order = condensed.labels.argsort(stable=True)
-    return condensed.record.space.standardise(condensed.images)[order], condensed.labels[order]
+    order = condensed.class_indices.argsort(stable=True)
+    return condensed.record.space.standardise(condensed.images)[order], condensed.class_indices[order]

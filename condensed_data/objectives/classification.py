@@ -6,6 +6,7 @@ Letters: B rows of a batch, K classes, G groups.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +36,7 @@ class CrossEntropy(Objective):
     """
 
     scale_by_accuracy: bool = False
+    reads_labels: ClassVar[bool] = True
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         side = pair.synthetic

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,7 @@ class Gradient(Objective):
 
     distance: str | Rule = "rows_cosine"
     layers: str = "weights"
+    reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):

@@ -52,6 +52,7 @@ class Unrolled(Objective):
     unroll: str = "full"
     relabel: tuple[tuple[int, int], ...] = ()
     separable: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_unroll("Unrolled", self.unroll)

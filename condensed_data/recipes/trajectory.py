@@ -17,6 +17,11 @@ from condensed_data.spec import Rule
 from condensed_data.synthetic import Pixels, WithSteps
 
 
+LABEL_LR = (
+    2.0  # of soft labels, where they are learned; 2 to 10 in the settings of DATM (Guo et al., ICLR 2024)
+)
+
+
 def mtt(
     ipc: int = 10,
     sweeps: int | None = None,
@@ -65,7 +70,10 @@ def mtt(
     student = Sequence(
         PublishedMTT("steps") if steps is None else steps, order="shuffled", batch=0, synthetic=batch
     )
-    rates: tuple[tuple[str, float | Rule], ...] = (("step_sizes", PublishedMTT("step_lr")),)
+    rates: tuple[tuple[str, float | Rule], ...] = (
+        ("step_sizes", PublishedMTT("step_lr")),
+        ("labels", LABEL_LR),
+    )
     return Recipe(
         name="mtt",
         synthetic=WithSteps(Pixels(init or coresets.Random()), lr=PublishedMTT("step_size"), form="plain"),

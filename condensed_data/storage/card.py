@@ -119,12 +119,13 @@ def _title(record: Record) -> str:
     shape, number, classes = " x ".join(map(str, record.kind.shape)), count(record), len(record.classes)
     real = "" if record.source_samples is None else f"{record.source_samples:,} "
     share = "" if number == record.ipc * classes else "decoded from the room of "
+    soft = " Labels are class probabilities." if record.label_kind == "probs" else ""
     floats = "" if record.stored_floats is None else f" They are stored as {record.stored_floats:,} numbers."
     return (
         f"# {plain(record.name)}, condensed\n\n"
         f"{number:,} synthetic samples, {share}{record.ipc} for each of {classes} classes, that "
         f"stand for the {real}training samples of {plain(record.name)}. A sample has "
-        f"the shape {shape} and comes out as `{record.kind.name}`.{floats}\n\n"
+        f"the shape {shape} and comes out as `{record.kind.name}`.{floats}{soft}\n\n"
         f"Classes: {', '.join(map(plain, _shortened(record.classes)))}."
     )
 

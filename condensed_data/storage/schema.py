@@ -11,7 +11,8 @@
 | `value_space` | {"kind": "unit", "uint8", "source" or "standardised", "mean": [...], "std": [...]}, of the |
 |   | stored samples; mean and std (per channel, or one for all) standardise them. With "whitening": "zca" |
 |   | the tensors `zca.*` whiten what is standardised, see `condensed_data.sources.whitening` |
-| `label` | {"kind": "index" or "probs"}: labels (N,) int64 in 0..K-1, or (N, K) of a float type |
+| `label` | {"kind": "index" or "probs"}: labels (N,) int64 in 0..K-1, or (N, K) of a float type; |
+|   | then `made_for` (N,) int64 is the class of which a sample was made |
 | `encoding` | canonical JSON of the synthetic part; where its "part" is "Pixels" there is a tensor `images` |
 |   | (N, *shape), else the tensors `synthetic.*` hold what it decodes |
 | `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null where it has none; its name |

@@ -100,9 +100,17 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
         _check_kind(name, _CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), where)
         if not all(bool(chunk.isfinite().all()) for chunk in tensor.reshape(-1).split(_CHUNK)):
             raise ArtefactError(mismatch(where, f"NaN or infinity in {name!r}", "finite numbers"))
-    labels = _required(tensors, "labels", where)
-    _check_labels(labels, manifest["label"]["kind"], manifest["num_classes"], where)
-    if manifest["encoding"]["part"] == "Pixels":
+    labels, classes = _required(tensors, "labels", where), manifest["num_classes"]
+    _check_labels(labels, manifest["label"]["kind"], classes, where)
+    encoded = manifest["encoding"]["part"] != "Pixels"
+    if manifest["label"]["kind"] == "probs" and encoded:
+        _required(tensors, "made_for", where)
+    if "made_for" in tensors:
+        _check_indices(tensors["made_for"], "made_for", classes, where)
+        _expect(
+            len(tensors["made_for"]) == len(labels), tensors["made_for"], "one a label", "made_for", where
+        )
+    if not encoded:
         images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
         _expect(images.shape == shape, images, f"{shape}, one sample a label", "images", where)
     if manifest["value_space"].get("whitening") == "zca":
@@ -120,12 +128,17 @@ def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> No
     if kind == "probs":
         shaped = labels.ndim == 2 and labels.shape[1] == num_classes and labels.is_floating_point()
         _expect(shaped, labels, f"(N, {num_classes}) of a float type", "labels", where)
+        _expect(bool((labels >= 0).all()), labels, "probabilities of at least 0", "labels", where)
         return
-    _expect(labels.ndim == 1 and labels.dtype == torch.int64, labels, "(N,) of int64", "labels", where)
+    _check_indices(labels, "labels", num_classes, where)
+
+
+def _check_indices(labels: Tensor, name: str, num_classes: int, where: str) -> None:
+    _expect(labels.ndim == 1 and labels.dtype == torch.int64, labels, "(N,) of int64", name, where)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ArtefactError(
-            mismatch(where, f"labels from {low} to {high}", f"labels from 0 to {num_classes - 1}")
+            mismatch(where, f"{name} from {low} to {high}", f"{name} from 0 to {num_classes - 1}")
         )
 
 

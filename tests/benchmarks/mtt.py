@@ -17,6 +17,7 @@ import multiprocessing
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, networks, recipes
-from condensed_data.callbacks.progress import Callback, Progress
 from condensed_data.evaluation.training import quick, standard
 from condensed_data.networks import ConvNet
 from condensed_data.objectives.unrolled import trained_weights
@@ -59,15 +59,13 @@ class Rows:
             file.write(json.dumps(row) + "\n")
 
 
-class Clock(Callback):
-    """Processor seconds until the first sweep was done, and until the last one."""
+def recipe_of(arguments: argparse.Namespace, sweeps: int, unroll: str) -> Recipe:
+    recipe = recipes.mtt(IPC, sweeps, unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK)
+    return recipe if arguments.lr is None else recipe.set(optimizer__lr=arguments.lr)
 
-    def __init__(self) -> None:
-        self.started = time.process_time()
-        self.times: list[float] = []
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.times.append(time.process_time() - self.started)
+def condense(arguments: argparse.Namespace, train: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
+    return CondensedDataset(train, recipe, cache=arguments.folder / "cache", **options)
 
 
 def main() -> None:
@@ -81,6 +79,7 @@ def main() -> None:
     parser.add_argument("--unroll", nargs="+", default=["full", "constant"])
     parser.add_argument("--lr", type=float, help="of the samples (default: the recipe's)")
     parser.add_argument("--networks", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that train experts")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -98,60 +97,74 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
         FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False)
     )
     train = Subset(train, range(IMAGES))
+    measure_experts(arguments, train, rows)
     for unroll in arguments.unroll:
         for sweeps in sorted(arguments.sweeps):
-            options = {} if arguments.lr is None else {"lr": arguments.lr}
-            recipe = recipes.mtt(
-                IPC, sweeps, unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK, **options
-            )
-            key = {"what": "mtt", "unroll": unroll, "sweeps": sweeps, "lr": arguments.lr}
-            if not rows.find(**key):
-                rows.add(key | _built(train, test, recipe, arguments.folder, rows, key))
-    last = {"what": "final", "sweeps": max(arguments.sweeps), "lr": arguments.lr}
-    for unroll in arguments.unroll:
-        if not rows.find(unroll=unroll, **last):
-            recipe = recipes.mtt(
-                IPC, last["sweeps"], unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK, **options
-            )
-            made = CondensedDataset(train, recipe, cache=arguments.folder / "cache", progress=False)
-            found = made.evaluate(test, NETWORK, arguments.networks, progress=False)
-            rows.add(
-                last
-                | {"unroll": unroll, "accuracies": list(found.accuracies), "lr_learned": made.training.lr}
-            )
+            measure_sweeps(arguments, train, test, rows, unroll, sweeps)
+        measure_final(arguments, train, test, rows, unroll)
     for seed in range(arguments.networks):
         if not rows.find(what="random", seed=seed):
             made = CondensedDataset(train, recipes.random(IPC), seed=seed, cache=False, progress=False)
             found = made.evaluate(test, NETWORK, 1, training=standard(), seed=seed, progress=False)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
-    for row in rows.all:
-        if row["what"] in ("final", "random"):
-            values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
-            print(row["what"], row.get("unroll", row.get("seed")), row.get("sweeps", ""), values)
+    for row in rows.find(what="final") + rows.find(what="random"):
+        values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
+        print(row["what"], row.get("unroll", row.get("seed")), row.get("sweeps", ""), values)
 
 
-def _built(train: Any, test: Any, recipe: Recipe, folder: Path, rows: Rows, key: Row) -> Row:
-    """Condense on from the last measured sweeps, and one accuracy by the quick protocol at the learned rate."""
-    clock = Clock()
-    made = CondensedDataset(train, recipe, cache=folder / "cache", callbacks=(clock,))
-    seconds = time.process_time() - clock.started
-    before = max(
-        (row for row in rows.find(what="mtt", unroll=key["unroll"], lr=key["lr"])), key=_sweeps, default=None
+def measure_experts(arguments: argparse.Namespace, train: Any, rows: Rows) -> None:
+    """Processor seconds of all experts, from those that were trained now: those of a stopped run stay."""
+    if rows.find(what="experts"):
+        return
+    kept, started = experts_in(arguments.folder), processor_seconds()
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, spawn) as executor:  # its processes end here, and are counted
+        condense(arguments, train, recipe_of(arguments, 1, "full"), executor=executor)
+    trained = EXPERTS - kept
+    seconds = (processor_seconds() - started) / trained * EXPERTS
+    rows.add(
+        {"what": "experts", "trained": trained, "seconds": seconds, "megabytes": megabytes(arguments.folder)}
     )
-    experts = clock.times[0] if not rows.find(what="mtt") else rows.find(what="mtt")[0]["expert_seconds"]
-    own = seconds - (clock.times[0] if before or rows.find(what="mtt") else 0)
-    begun = before["seconds"] if before else (experts if rows.find(what="mtt") else 0.0)
-    training = quick().__class__(**{**vars(quick()), "lr": made.training.lr})
-    found = made.evaluate(test, NETWORK, 1, training=training, progress=False)
-    losses = [loss for _, loss in made.record.history]
-    return {
-        "seconds": begun + own,
-        "expert_seconds": experts,
-        "accuracy": found.mean,
-        "loss": sum(losses[-20:]) / len(losses[-20:]),
-        "lr_learned": made.training.lr,
-        "torch": torch.__version__,
-    }
+
+
+def experts_in(folder: Path) -> int:
+    return len(list(folder.glob("cache/networks/*/*.safetensors")))
+
+
+def megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.glob("cache/networks/*/*.safetensors")) / 1e6
+
+
+def processor_seconds() -> float:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def measure_sweeps(
+    arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str, sweeps: int
+) -> None:
+    """Condense on from the last measured sweeps, then one accuracy by the quick protocol at the learned rate."""
+    key = {"what": "mtt", "unroll": unroll, "sweeps": sweeps, "lr": arguments.lr}
+    if rows.find(**key):
+        return
+    earlier = rows.find(what="mtt", unroll=unroll, lr=arguments.lr)
+    begun = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
+    started = processor_seconds()
+    made = condense(arguments, train, recipe_of(arguments, sweeps, unroll))
+    seconds = begun + processor_seconds() - started
+    found = made.evaluate(test, NETWORK, 1, training=replace(quick(), lr=made.training.lr), progress=False)
+    losses = [loss for _, loss in made.record.history][-20:]
+    result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": made.training.lr}
+    rows.add(key | {"seconds": seconds, **result, "torch": torch.__version__})
+
+
+def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str) -> None:
+    """The last iterate by the standard protocol at the learned rate."""
+    key = {"what": "final", "unroll": unroll, "sweeps": max(arguments.sweeps), "lr": arguments.lr}
+    if not rows.find(**key):
+        made = condense(arguments, train, recipe_of(arguments, key["sweeps"], unroll))
+        found = made.evaluate(test, NETWORK, arguments.networks, progress=False)
+        rows.add(key | {"accuracies": list(found.accuracies), "step_size": made.training.lr})
 
 
 def _sweeps(row: Row) -> int:
@@ -205,7 +218,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
             axes.plot(
                 minutes, [100 * row["accuracy"] for row in found], "o-", color=colour, label=f"mtt, {unroll}"
             )
-            axes.axvline(found[0]["expert_seconds"] / 60, color="grey", linestyle=":")
+    axes.axvline(rows.find(what="experts")[0]["seconds"] / 60, color="grey", linestyle=":")
     random = [value for row in rows.find(what="random") for value in row["accuracies"]]
     axes.axhline(100 * sum(random) / len(random), color="black", linestyle="--", label="random samples")
     axes.set(xlabel="minutes of one processor, experts (to the dotted line) included", ylabel="accuracy, %")

@@ -1,0 +1,196 @@
+"""Soft labels: learned with the samples, given by a teacher, and kept with their kind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyarrow import parquet
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.build import condense_tensors
+from condensed_data.cli import main
+from condensed_data.evaluation.training import quick
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.networks import ConvNet
+from condensed_data.recipe import Recipe
+from condensed_data.soft_labels import CONFIDENCE, Teacher
+from condensed_data.spec import Named
+from condensed_data.storage.errors import ArtefactError
+from condensed_data.synthetic import Factorised, Frequency, MultiFormation
+
+NET = ConvNet(width=8, depth=1)
+QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
+SHORT = replace(quick(), name="short", epochs=60)
+TEACHER = Teacher(NET, Pretraining(epochs=3, networks=2))
+
+
+def dsa(**options: Any) -> Recipe:
+    return recipes.dsa(2, sweeps=3, batch=8, network=NET, **options).set(pool__period=2, pool__epochs=1)
+
+
+def mtt(**options: Any) -> Recipe:
+    return recipes.mtt(2, 3, steps=3, experts=1, epochs=2, ahead=1, network=NET, lr=10.0, **options)
+
+
+def built(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
+    return CondensedDataset(source, recipe, cache=options.pop("cache", False), **QUIET, **options)
+
+
+LEARNING = {
+    "dc": lambda: recipes.dc(2, sweeps=3, batch=8, network=NET).set(pool__period=2, pool__epochs=1),
+    "dsa": dsa,
+    "mtt": mtt,
+    "dd": lambda: recipes.dd(2, sweeps=3, batch=20, network=NET, epochs=1),
+    "several formations": lambda: replace(dsa(), synthetic=MultiFormation()),
+    "frequencies": lambda: replace(dsa(), synthetic=Frequency(1 / 4)),
+    "codes": lambda: replace(dsa(), ipc=10, synthetic=Factorised(codes=1)),
+}
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_labels_are_learned_stored_and_evaluated(
+    name: str, tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    made = built(tiny_images, LEARNING[name]().set(soft_labels=True))
+    hard = made.class_indices
+    assert made.labels.shape == (len(made), 3)
+    assert made.labels.dtype == torch.float32
+    torch.testing.assert_close(made.labels.sum(1), torch.ones(len(made)))
+    own = made.labels.gather(1, hard[:, None])
+    assert bool((own != CONFIDENCE).any())  # they moved
+    assert made.targets == hard.tolist()
+    made.save(tmp_path / "set")
+    loaded = CondensedDataset.load(tmp_path / "set", soft=True)
+    assert torch.equal(loaded.labels, made.labels)
+    assert torch.equal(loaded.images, made.images)
+    assert loaded.recipe == made.recipe
+    assert json.loads((tmp_path / "set" / "condensed.json").read_text())["label"] == {"kind": "probs"}
+    assert "class probabilities" in (tmp_path / "set" / "README.md").read_text()
+    plain = built(tiny_images, LEARNING[name]())
+    assert made.stored_floats == plain.stored_floats + 3 * len(made) == loaded.stored_floats
+    options = {} if name == "dd" else {"training": SHORT}
+    scores = [
+        one.evaluate(tiny_test_images, NET, 1, progress=False, **options).mean for one in (made, loaded)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_they_begin_at_the_samples_class(tiny_images: TensorDataset) -> None:
+    made = built(tiny_images, dsa().set(soft_labels=True, optimizer__rates=(("labels", 1e-9),)))
+    expected = torch.full((6, 3), (1 - CONFIDENCE) / 2)
+    expected[torch.arange(6), torch.arange(3).repeat_interleave(2)] = CONFIDENCE
+    torch.testing.assert_close(made.labels, expected)
+
+
+def test_indexing_is_hard_unless_soft_is_asked_for(tiny_images: TensorDataset) -> None:
+    source = TensorDataset(tiny_images.tensors[0], tiny_images.tensors[1] * 10)
+    made = built(source, dsa().set(soft_labels=True))
+    assert [made[i][1] for i in range(len(made))] == made.targets
+    assert set(made.targets) <= {0, 10, 20}
+    soft = built(source, dsa().set(soft_labels=True), soft=True, target_transform=lambda label: label * 2)
+    assert torch.equal(soft[3][1], 2 * made.labels[3])
+    batch = next(iter(DataLoader(built(source, dsa().set(soft_labels=True), soft=True), batch_size=4)))
+    assert batch[1].shape == (4, 3)
+    assert bool(nn.CrossEntropyLoss()(torch.zeros(4, 3), batch[1]) > 1)
+    how = {"device": "cpu", "precision": "fp32"}
+    images, labels = condense_tensors(*source.tensors, dsa().set(soft_labels=True), **how)
+    assert torch.equal(labels, made.labels)
+    assert torch.equal(images, made.images)
+
+
+def test_the_preview_has_both(tiny_images: TensorDataset, tmp_path: Path) -> None:
+    made = built(tiny_images, dsa().set(soft_labels=True))
+    made.save(tmp_path)
+    table = parquet.read_table(tmp_path / "data" / "train-00000-of-00001.parquet")
+    assert table["label"].to_pylist() == made.class_indices.tolist()
+    torch.testing.assert_close(torch.tensor(table["soft_label"].to_pylist()), made.labels)
+    assert made.plot().size[0] > 0
+
+
+def probabilities(modules: list[nn.Module], samples: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.stack([module(samples).softmax(1) for module in modules]).mean(0)
+
+
+def test_a_teacher_trained_on_the_data_labels_any_recipe(tiny_images: TensorDataset, tmp_path: Path) -> None:
+    recipe = recipes.dm(2, sweeps=2, batch=8, network=NET)
+    made = built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path)
+    plain = built(tiny_images, recipe)
+    assert torch.equal(made.images, plain.images)
+    assert made.labels.shape == (6, 3)
+    assert len(list((tmp_path / "networks").glob("*/*.safetensors"))) == 2
+    coreset = built(tiny_images, recipes.random(2).set(labels_from=TEACHER), cache=tmp_path)
+    assert len(list((tmp_path / "networks").glob("*/*.safetensors"))) == 2  # the same teacher
+    assert coreset.labels.shape == (6, 3)
+    softer = built(tiny_images, recipe.set(labels_from=replace(TEACHER, temperature=5.0)), cache=tmp_path)
+    assert softer.labels.max() < made.labels.max()
+    assert torch.equal(
+        built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path).labels, made.labels
+    )
+
+
+class Bright(nn.Module):
+    """Logits from the mean value of a sample; in training mode they are different ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.flatten(1).mean(1, keepdim=True)
+        assert not self.training
+        return mean * torch.tensor([1.0, 2.0, 3.0])
+
+
+def test_any_module_is_a_teacher_in_the_value_space_of_the_source(
+    tiny_images: TensorDataset, tmp_path: Path
+) -> None:
+    module = Bright()
+    made = built(tiny_images, recipes.random(2).set(labels_from=module))
+    logits = made.images.flatten(1).mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(made.labels, logits.softmax(1))
+    assert module.training
+    named = recipes.random(2).set(labels_from=Named("bright", module))
+    first, again = (built(tiny_images, named, cache=tmp_path) for _ in range(2))
+    assert torch.equal(first.labels, again.labels)
+
+
+def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:
+    for recipe in (recipes.dm(2), recipes.random(2)):
+        with pytest.raises(ValueError, match=r"cannot learn labels .*labels_from=Teacher\(\)"):
+            recipe.set(soft_labels=True)
+        with pytest.raises(ValueError, match="soft=True needs soft labels"):
+            built(tiny_images, recipe, soft=True)
+    with pytest.raises(ValueError, match="exclude each other"):
+        dsa().set(soft_labels=True).set(labels_from=TEACHER)
+    with pytest.raises(ValueError, match="soft_labels='yes' must be True or False"):
+        dsa().set(soft_labels="yes")
+    with pytest.raises(ValueError, match=r"labels_from='resnet' must be a Teacher\(\) or a module"):
+        dsa().set(labels_from="resnet")
+    with pytest.raises(ValueError, match=r"labels_from returned \(2, 7\) for 2 samples"):
+        built(tiny_images, recipes.random(2).set(labels_from=nn.Sequential(nn.Flatten(), nn.Linear(144, 7))))
+    with pytest.raises(ValueError, match="temperature=0"):
+        Teacher(temperature=0)
+    built(tiny_images, recipes.random(2)).save(tmp_path / "hard")
+    with pytest.raises(ValueError, match="has hard ones"):
+        CondensedDataset.load(tmp_path / "hard", soft=True)
+    made = built(tiny_images, dsa().set(soft_labels=True))
+    broken = replace(made._outcome, made_for=torch.tensor([0, 1]))
+    with pytest.raises(ArtefactError, match="made_for"):
+        broken.write(tmp_path / "broken")
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["build", "digits", "--ipc", "1", "--sweeps", "2", "--quiet", "--no-evaluate", "--no-cache"]
+    words += ["--out", str(tmp_path / "set"), "--device", "cpu"]
+    network = ["--set", "network=ConvNet(width=8, depth=1)"]
+    assert main([*words, *network, "--recipe", "dsa", "--set", "soft_labels=True"]) == 0
+    assert CondensedDataset.load(tmp_path / "set").labels.shape == (10, 10)
+    assert main([*words, *network, "--recipe", "dm", "--set", "soft_labels=True"]) == 1
+    assert "labels_from=Teacher()" in capsys.readouterr().err
+    teacher = "labels_from=Teacher(network=ConvNet(width=8, depth=1), pretrain=Pretraining(epochs=1))"
+    assert main([*words, "--recipe", "random", "--sweeps", "0", "--set", teacher]) == 0
+    assert CondensedDataset.load(tmp_path / "set").labels.shape == (10, 10)
