@@ -52,6 +52,7 @@ class Comparison:
         training: the protocol of all of them, `max_steps` included.
         test_samples: real samples that they were tested on.
         epochs: passes over the condensed set; full_steps: steps that as many passes over the whole set are.
+        own: how networks were trained on a condensed set that depends on its order; empty for most sets.
     """
 
     condensed: Row
@@ -62,6 +63,7 @@ class Comparison:
     test_samples: int
     epochs: int
     full_steps: int
+    own: str = ""
 
     @property
     def full_seconds(self) -> float:
@@ -102,6 +104,8 @@ def compare(
 ) -> Comparison:
     """Train networks on the condensed set, on random subsets of the same size and on the whole set.
 
+    A set that depends on its order is trained on by its own steps, with the network that it was learned for.
+
     Args:
         condensed: made from `train`; its record gains the evaluation, and those of what it is compared with.
         train, test: datasets of (sample, label) in one value space.
@@ -117,10 +121,10 @@ def compare(
     record, protocol = condensed.record, quick()
     steps = protocol.steps(len(condensed))
     tested = values(test, num_workers, progress)
-    first = condensed.evaluate(
-        TensorDataset(*tested), runs=runs, training=replace(protocol, max_steps=steps), seed=seed, **how
-    )
-    how |= {"training": first.training, "num_classes": len(record.classes)}
+    training = replace(protocol, max_steps=steps)
+    own = {"network": None} if condensed.replay is not None else {"training": training}
+    first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
+    how |= {"training": training, "num_classes": len(record.classes)}
     held = standardised(*tested, record)
     part, title = seen(train, steps * protocol.batch_size, record, seed)
     whole = standardised(*values(part, num_workers, progress), record)
@@ -136,10 +140,11 @@ def compare(
         _row("random", random, test_seconds),
         _row(title, [full], test_seconds),
         network,
-        first.training,
+        training,
         len(held[1]),
         protocol.started_epochs(len(condensed)),
         protocol.steps(len(train)),
+        "" if condensed.replay is None else f"{first.network} by its {len(condensed.replay.sizes)} own steps",
     )
 
 

@@ -34,25 +34,28 @@ class DigitNetwork(Rule):
 
 @dataclass(frozen=True)
 class PassesOverReal(Rule):
-    """Sweeps that make so many passes over the real samples; DD makes 400 in batches of 1,024."""
+    """Sweeps that make so many passes over the real samples, and at least so many; DD makes 400 of 60,000 samples.
+
+    A source of a few thousand samples has few batches, while samples and step sizes have as far to go.
+    """
 
     passes: int = 400
     batch: int = 1024
+    least: int = 2000
 
     def __call__(self, facts: Facts) -> int:
-        return self.passes * -(-(facts.samples or PUBLISHED_SAMPLES) // self.batch)
+        return max(self.least, self.passes * -(-(facts.samples or PUBLISHED_SAMPLES) // self.batch))
 
 
 @dataclass(frozen=True)
-class HalvedTenTimes(Rule):
-    """Sweeps after every tenth of a run of `sweeps`; None for those of `PassesOverReal`."""
+class Tenths(Rule):
+    """Sweeps after every tenth of what `PassesOverReal` gives, however many are run: DD's 40 of 400 epochs."""
 
-    sweeps: int | None = None
     batch: int = 1024
 
     def __call__(self, facts: Facts) -> tuple[int, ...]:
-        sweeps = PassesOverReal(batch=self.batch)(facts) if self.sweeps is None else self.sweeps
-        return tuple(sorted({sweeps * tenth // 10 for tenth in range(1, 10)} - {0}))
+        sweeps = PassesOverReal(batch=self.batch)(facts)
+        return tuple(sweeps * tenth // 10 for tenth in range(1, 10))
 
 
 def dd(
@@ -82,9 +85,9 @@ def dd(
         steps: blocks that the samples are split into; by default as many as samples per class, one a block. With
             steps=1 all samples are seen in one step.
         epochs: how often the blocks are gone through.
-        sweeps: outer steps; 400 passes over the real samples in batches of `batch`.
+        sweeps: outer steps; 400 passes over the real samples in batches of `batch`, and at least 2,000.
         batch: real samples of a sweep, from all classes.
-        lr: of the outer Adam with betas (0.5, 0.999), halved after every tenth of the sweeps.
+        lr: of the outer Adam with betas (0.5, 0.999), halved after every tenth of these sweeps.
         step_size: where the step sizes begin: 0.02 for MNIST, 0.001 for CIFAR-10.
         init: where the samples begin; noise.
         network: by default LeNet with Xavier-normal weights for images from 16 pixels on, else the usual network
@@ -117,7 +120,7 @@ def dd(
         name="dd",
         synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_size),
         terms=tuple(Term(Unrolled(unroll, relabel), one, sampler, Identity(), 1 / n_nets) for one in pools),
-        optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=HalvedTenTimes(sweeps, batch)),
+        optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=Tenths(batch)),
         sweeps=PassesOverReal(batch=batch) if sweeps is None else sweeps,
         ipc=ipc,
         training=Ordered(),

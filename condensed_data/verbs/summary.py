@@ -56,13 +56,15 @@ def made(
 def compared(comparison: Comparison) -> str:
     """Text: accuracies side by side under the name of their protocol, and the training time saved."""
     c = comparison
-    head = f"Accuracy on {c.test_samples:,} test samples: {c.network}, {c.training.label} for every network"
+    every = f"every network but the first row's ({c.own})" if c.own else "every network"
+    head = f"Accuracy on {c.test_samples:,} test samples: {c.network}, {c.training.label} for {every}"
     kinds = ((c.condensed, "network"), (c.random, "subset"), (c.whole, "network"))
     rows = [(row.name, _accuracy(row, kind)) for row, kind in kinds]
     saved, step = 1 - c.condensed.seconds / c.full_seconds, 1000 * c.full_seconds / c.full_steps
+    condensed = f"{_duration(c.condensed.seconds)} {'by the steps of' if c.own else 'on'} the condensed set"
     times = (
-        f"Training one network for {c.epochs:,} epochs: {_duration(c.condensed.seconds)} on the condensed "
-        f"set, about {_duration(c.full_seconds)} on the whole set,\n"
+        f"Training one network for {c.epochs:,} epochs: {condensed}, about {_duration(c.full_seconds)} on the whole "
+        "set,\n"
         f"estimated as {c.full_steps:,} steps of {step:.3g} ms: {_saving(saved)}"
     )
     return "\n".join([head, *_aligned(rows), times])
