@@ -212,6 +212,11 @@ class CondensedDataset(Dataset[Any]):
         return self.record.stored_floats or self.images.numel()
 
     @property
+    def stored(self) -> Mapping[str, Tensor] | None:
+        """What samples are decoded from, by name and standardised, or None where they are stored as they are."""
+        return self._outcome.stored
+
+    @property
     def replay(self) -> Replay | None:
         """The training steps that belong to this set (blocks, step sizes, initial weights), or None for most sets."""
         return self._outcome.replay

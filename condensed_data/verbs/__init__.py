@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from condensed_data.verbs import build, cache, clusters, evaluate, pull, push, recipes, search, show
+from condensed_data.verbs import build, cache, clusters, evaluate, privacy, pull, push, recipes, search, show
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ VERBS = (
         "draw the clusters of a class, a row of samples each",
         clusters.options,
         clusters.run,
+        takes_source=True,
+    ),
+    Verb(
+        "privacy",
+        "measure what a condensed set gives away about the samples it was made of",
+        privacy.options,
+        privacy.run,
         takes_source=True,
     ),
     Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),

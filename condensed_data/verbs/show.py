@@ -18,16 +18,32 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="picture to write, such as grid.png"
     )
+    parser.add_argument(
+        "--decoders",
+        action="store_true",
+        help="draw one code of each class through every decoder (sets of haba and kfs)",
+    )
 
 
 def run(arguments: Namespace) -> None:
     """Do it."""
     condensed = opened(arguments)
+    if arguments.decoders:
+        print(_decoders(condensed, arguments.out))
+        return
     condensed.plot(arguments.out)
     print(condensed)
     print(f"image grid: {arguments.out}")
     if condensed.record.history:
         print(_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
+
+
+def _decoders(condensed: CondensedDataset, path: Path) -> str:
+    from condensed_data.pictures import plots
+    from condensed_data.pictures.decoders import decoders
+
+    plots.save(decoders(condensed), path)
+    return f"{condensed}\nimage of its decoders: {path}"
 
 
 def _curves(condensed: CondensedDataset, path: Path) -> str:
