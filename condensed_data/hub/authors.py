@@ -194,16 +194,20 @@ def _load(path: Path, max_bytes: int) -> Any:
             f"{path} holds {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise that."
         )
     try:
-        with torch.serialization.safe_globals([*_Accuracy.spellings()]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, torch.serialization.safe_globals([*_Accuracy.spellings()]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of forms that are unusual; what comes of them is checked
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except (
         pickle.UnpicklingError,
+        OSError,
         RuntimeError,
         EOFError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
-        AttributeError,
     ) as error:
         reason = str(error).split("\n")[0][:300]
         raise ArtefactError(

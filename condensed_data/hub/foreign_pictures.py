@@ -100,7 +100,7 @@ class _Stack:
         try:
             with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
                 self._check(where, image)
-                pixels = np.asarray(image.convert(self.mode))
+                pixels = np.array(image.convert(self.mode))
         except ArtefactError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
