@@ -136,3 +136,14 @@ class Colored(TensorDataset):
 def colored(split: str) -> Colored:
     """A source with an attribute for `--groups`."""
     return Colored(split)
+
+
+def vectors() -> TensorDataset:
+    """Two classes of 12 vectors."""
+    return TensorDataset(torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 2)
+
+
+def signals() -> TensorDataset:
+    """Two classes of 12 signals of two channels."""
+    drawn = torch.randn(24, 2, 16, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(drawn, torch.arange(24) % 2)

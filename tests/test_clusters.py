@@ -18,7 +18,16 @@ from condensed_data.clusters import Clusters, Nearest, kmeans, representatives
 from condensed_data.coresets import Noise
 from condensed_data.learning import features
 from condensed_data.learning.descent import Descent
-from condensed_data.learning.features import ImageNet, Looker, Raw, StageNetwork, Trained, enlarged, pool
+from condensed_data.learning.features import (
+    ImageNet,
+    Looker,
+    Raw,
+    Stage,
+    StageNetwork,
+    Trained,
+    enlarged,
+    pool,
+)
 from condensed_data.learning.pretraining import Pretraining
 from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context, Drawer
@@ -218,7 +227,7 @@ def test_images_are_enlarged_only_where_small() -> None:
 
 def test_names_and_defaults() -> None:
     assert Clusters().features == ImageNet(layer=1)
-    assert Clusters(features="trained").features == Trained(StageNetwork(), layer=1)
+    assert Clusters(features="trained").features == Trained(StageNetwork(), layer=Stage(1))
     assert Clusters(features="raw").features == Raw()
     nearest = resolve(Nearest(), Facts((9,), ("a",), 1))
     assert isinstance(nearest.features, Trained)

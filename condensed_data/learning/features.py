@@ -23,7 +23,7 @@ from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context
 from condensed_data.pools.lending import UsualNetwork, check_network
-from condensed_data.spec import Facts, Rule, Spec
+from condensed_data.spec import Facts, Rule, Spec, concrete
 from condensed_data.streams import untouched
 
 Extract = Callable[[Tensor], Tensor]
@@ -61,7 +61,7 @@ class Trained(Extractor):
 
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
-    layer: int | str | None = None
+    layer: int | str | Rule | None = None
     pooled: bool = True
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Trained(Extractor):
         if isinstance(self.layer, str):
             maps, index = networks.maps_of(module, (self.layer,)), 0
         else:
-            maps, index = networks.maps_of(module), self.layer - 1
+            maps, index = networks.maps_of(module), concrete(self.layer) - 1
             with torch.no_grad(), untouched():
                 count = len(maps(torch.zeros(2, *shape)))
             if index >= count:
@@ -180,10 +180,25 @@ NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
 
 @dataclass(frozen=True)
 class StageNetwork(Rule):
-    """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples."""
+    """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples.
+
+    With batch normalisation for images of less than 9 pixels, whose last map has one value to normalise.
+    """
 
     def __call__(self, facts: Facts) -> Any:
-        return "resnet18" if len(facts.sample_shape) == 3 else UsualNetwork()(facts)
+        if len(facts.sample_shape) != 3:
+            return UsualNetwork()(facts)
+        return "resnet18" if min(facts.sample_shape[1:]) > 8 else "resnet18-bn"
+
+
+@dataclass(frozen=True)
+class Stage(Rule):
+    """The number of the map that a `StageNetwork` makes in this stage: the first map of a ResNet18 is its stem."""
+
+    stage: int = 1
+
+    def __call__(self, facts: Facts) -> int:
+        return self.stage + (len(facts.sample_shape) == 3)
 
 
 def staged(which: Any, layer: int = 1) -> Extractor | Extract:
@@ -191,14 +206,18 @@ def staged(which: Any, layer: int = 1) -> Extractor | Extract:
 
     Args:
         which: "imagenet", "trained", "raw", an `Extractor`, a module or a function.
-        layer: from 1.
+        layer: 1 to 4; samples that are no images have networks of fewer stages.
 
     Raises:
         ValueError: for anything else, or a stage that does not exist.
     """
     if which == "imagenet":
         return ImageNet(layer)
-    return Trained(StageNetwork(), layer=layer) if which == "trained" else extractor(which)
+    if which != "trained":
+        return extractor(which)
+    if isinstance(layer, bool) or layer not in (1, 2, 3, 4):
+        raise ValueError(f"layer={layer!r} must be 1, 2, 3 or 4: a stage of the network that is trained.")
+    return Trained(StageNetwork(), layer=Stage(layer))
 
 
 def extractor(which: Any) -> Extractor | Extract:

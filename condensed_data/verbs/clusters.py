@@ -52,6 +52,12 @@ def run(arguments: Namespace) -> None:
     within = _clusters(arguments)
     source = inspect(catalog.load(arguments.source, "train", **loading(arguments)))
     specs.check(within, source.kind.shape)
+    if (
+        source.class_names
+        and not (arguments.label or "0").isdecimal()
+        and arguments.label not in source.class_names
+    ):
+        raise _unknown(arguments.label, source.class_names)
     with untouched():
         real = Real.read(source, None, arguments.workers, not arguments.quiet)
         label = _class(real, arguments.label)
@@ -92,8 +98,12 @@ def _class(real: Real, text: str | None) -> int:
     for known in names:
         if text is None or text in known:
             return 0 if text is None else known.index(text)
-    some = ", ".join(names[0][:20]) + (", ..." if len(names[0]) > 20 else "")
-    raise ValueError(f"--class {text} is no class of the source. Its classes: {some}.")
+    raise _unknown(text, names[0])
+
+
+def _unknown(text: str | None, names: Sequence[str]) -> ValueError:
+    some = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return ValueError(f"--class {text} is no class of the source. Its classes: {some}.")
 
 
 def _resolved(within: Clusters, real: Real) -> Clusters:
