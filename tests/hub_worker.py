@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,7 +89,20 @@ def config_names(repo_id: str) -> dict[str, Any]:
     return {"names": names, "default": datasets.get_dataset_default_config_name(repo_id)}
 
 
-TASKS = (push, pull, build, load_pictures, config_names)
+def refusal(repo_id: str, **options: Any) -> dict[str, Any]:
+    """The error of a pull, and by how many bytes the process has grown by then."""
+    before = _peak()
+    try:
+        return pull(repo_id, **options)
+    except Exception as error:
+        return {"error": type(error).__name__, "told": str(error), "grown": _peak() - before}
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+TASKS = (push, pull, build, load_pictures, config_names, refusal)
 
 
 @dataclass

@@ -49,7 +49,7 @@ def _value(text: str | None) -> Any:
     if text[0] in '{["' or text in ("true", "false", "null"):
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if text[0] == '"':
                 raise CardError(f"bad value {text!r}") from error
     return text.strip("'")
