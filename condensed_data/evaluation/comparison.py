@@ -21,12 +21,14 @@ from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
 from condensed_data import networks, recipes
+from condensed_data import spec as specs
 from condensed_data.dataset import CondensedDataset
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
 from condensed_data.record import Record
 from condensed_data.sources.sample import SourceError
 from condensed_data.sources.source import inspect, read
+from condensed_data.spec import Facts
 from condensed_data.streams import Streams
 
 MOST_BYTES = 1 << 30  # of the samples of the whole set that are held to train on
@@ -121,7 +123,9 @@ def compare(
     record, protocol = condensed.record, quick()
     steps = protocol.steps(len(condensed))
     tested = values(test, num_workers, progress)
-    training = replace(protocol, max_steps=steps)
+    named = record.classes != tuple(map(str, record.class_values))
+    facts = Facts(record.kind.shape, record.classes, record.ipc, named)
+    training = specs.resolve(replace(protocol, max_steps=steps), facts)
     own = {"network": None} if condensed.replay is not None else {"training": training}
     first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
     how |= {"training": training, "num_classes": len(record.classes)}
