@@ -341,7 +341,13 @@ class Lender(State):
 
 
 class Pool(Spec, ABC):
-    """Specification of which network looks, and how it learns between steps."""
+    """Specification of which network looks, and how it learns between steps.
+
+    Attributes:
+        knows_targets: whether its networks come with `Net.target`.
+    """
+
+    knows_targets: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> Lender:
@@ -399,6 +405,9 @@ class Objective(Spec, ABC):
     def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
         """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
         return Held(2 * sum(synthetic))
+
+    def check_pool(self, pool: Pool) -> None:
+        """Refuse a pool whose networks do not know what this objective asks of them."""
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         """Raise what a step on blocks of these sizes would raise, before networks are built and trained."""

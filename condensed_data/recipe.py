@@ -87,6 +87,9 @@ class Term(Spec):
     """One summand of a loss: an objective, seen through the networks of a pool on the pairs of a sampler.
 
     Terms with equal pools, samplers and augmentations share their networks and pairs.
+
+    Raises:
+        ValueError: for a pool that does not know what the objective asks of its networks.
     """
 
     objective: Objective
@@ -94,6 +97,9 @@ class Term(Spec):
     sampler: Sampler
     augment: Augment
     weight: float | Rule = 1.0
+
+    def __post_init__(self) -> None:
+        self.objective.check_pool(self.pool)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
 from condensed_data.run import Run
 from condensed_data.samplers import ByGroup
+from condensed_data.soft_labels import Teacher
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import inspect
 from condensed_data.storage import checkpoint
@@ -32,6 +33,7 @@ from condensed_data.synthetic import MultiFormation
 
 SWEEPS = 4
 NET = ConvNet(width=8, depth=2)
+TEACHER = Teacher(NET, Pretraining(epochs=8))
 BATCH_NET = ConvNet(width=8, depth=2, norm="batch")
 
 
@@ -67,6 +69,10 @@ def briefly(recipe: Recipe) -> Recipe:
 
 def quick(name: str, **options: Any) -> Recipe:
     return briefly(learned(name, **options))
+
+
+def mtt(**options: Any) -> Recipe:
+    return learned("mtt", steps=3, experts=2, epochs=2, ahead=1, lr=10.0, **options)
 
 
 def iid(base: str) -> Recipe:
@@ -109,6 +115,16 @@ LEARNING = {
     "dd": lambda: unrolled(steps=2, epochs=2),
     "dd from fixed weights": lambda: unrolled(fixed=True, unroll="full"),
     "dd over two networks": lambda: unrolled(n_nets=2, unroll="constant"),
+    "mtt": lambda: mtt(),
+    "mtt in constant memory": lambda: mtt(unroll="constant"),
+    "mtt of whitened samples": lambda: mtt(whitening="zca"),
+    "mtt with soft labels": lambda: mtt().set(
+        soft_labels=True, rates=(("step_sizes", 1e-5), ("labels", 0.05))
+    ),
+    "dsa with soft labels": lambda: quick("dsa").set(soft_labels=True),
+    "dm of whitened samples, labelled by a teacher": lambda: learned("dm").set(
+        whitening="zca", labels_from=TEACHER
+    ),
     "haba on dm": lambda: haba("dm"),
     "haba on idc": lambda: haba("idc"),
     "haba on mtt": lambda: haba("mtt", experts=1, epochs=2, ahead=1, steps=2),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.objectives.unrolled import check_unroll, held, trained_weights
-from condensed_data.parts import Held, Net, Objective, Pair
+from condensed_data.parts import Held, Net, Objective, Pair, Pool
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ class Trajectory(Objective):
 
     def __post_init__(self) -> None:
         check_unroll("Trajectory", self.unroll)
+
+    def check_pool(self, pool: Pool) -> None:
+        if not pool.knows_targets:
+            raise ValueError(
+                f"Cannot use Trajectory with the {type(pool).__name__} pool: it needs an expert's later weights. Use "
+                "the Experts pool."
+            )
 
     def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
         return held(self.unroll, synthetic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -45,6 +46,7 @@ class Experts(Pool):
     pretrain: Pretraining = field(default=_PUBLISHED)
     ahead: int | Rule = 2
     precision: str = "fp16"
+    knows_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Experts", "ahead", self.ahead)
