@@ -29,7 +29,8 @@ class Origin(ThreadingHTTPServer):
     def __init__(self, owner: HubServer, port: int, *, is_network: bool) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.owner, self.is_network = owner, is_network
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        # another host as well: huggingface_hub 1.x takes addresses for one origin whatever their port
+        self.url = f"http://{'localhost' if is_network else '127.0.0.1'}:{self.server_port}"
         self._connections: set[socket.socket] = set()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
