@@ -39,7 +39,7 @@ from condensed_data.streams import Streams
 
 Digit = tuple[TensorDataset, TensorDataset]
 NETWORK = Xavier(LeNet())
-HELD_OUT = 5  # networks that are adapted, trained as the others on the source, but never seen
+HELD_OUT = 4  # networks that are adapted, trained as the others on the source, but never seen
 
 
 def mnist() -> Digit:
@@ -79,7 +79,7 @@ def rows() -> Iterator[dict[str, Any]]:
     for epochs in (1, 2, 5):
         yield {"name": "by epochs", "on": "mnist", "ipc": 10, "steps": 10, "epochs": epochs}
     for source, target in (("mnist", "digits"), ("digits", "mnist")):
-        for networks in (1, 20):
+        for networks in (1, 8):
             row = {"name": "adaptation", "of": source, "on": target, "networks": networks}
             yield row | {"ipc": 10, "steps": 10, "epochs": 3}
 
@@ -120,7 +120,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
 def pretrained(source: str, networks: int, seed: int) -> list[dict[str, Tensor]]:
     """Networks of another set: those to learn with, and where they are several, those to test."""
     count = networks + (HELD_OUT if networks > 1 else 0)
-    return trained_on(SETS[source]()[0], NETWORK, Pretraining(epochs=15, networks=count), seed=seed)
+    return trained_on(SETS[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
 
 
 def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorDataset) -> float:
@@ -130,14 +130,14 @@ def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorData
     return accuracy(module.eval(), made.record.space.standardise(test.tensors[0]), test.tensors[1])[0]
 
 
-def draw(path: Path, folder: Path) -> None:
-    """Accuracy by steps and by epochs, with the spread over networks."""
+def draw(path: Path, sweeps: int | None, folder: Path) -> None:
+    """Accuracy by steps and by epochs of runs of as many sweeps, with the spread over networks."""
     from matplotlib.figure import Figure
 
     found = [json.loads(line) for line in path.read_text().splitlines()]
     folder.mkdir(parents=True, exist_ok=True)
     for axis in ("steps", "epochs"):
-        chosen = [row for row in found if row["name"] in ("random", f"by {axis}")]
+        chosen = [r for r in found if r["name"] in ("random", f"by {axis}") and r["sweeps"] == sweeps]
         chosen.sort(key=lambda row: row[axis])
         figure = Figure(figsize=(4, 3), layout="constrained")
         axes = figure.add_subplot()
@@ -170,7 +170,7 @@ def main() -> None:
         with arguments.out.open("a") as file:
             file.write(json.dumps(measured) + "\n")
     if arguments.figures is not None:
-        draw(arguments.out, arguments.figures)
+        draw(arguments.out, arguments.sweeps, arguments.figures)
 
 
 if __name__ == "__main__":
