@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import fake_data
 import pytest
+from cli_tools import shorten
+from hub_server import HubServer
 
 from condensed_data import CondensedDataset
+from condensed_data.hub.search import keys
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NET = "convnet-d2-w4"
@@ -26,7 +30,11 @@ def run(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
-        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        except SystemExit as ended:
+            if ended.code:
+                raise
         return capsys.readouterr().out
 
     return start
@@ -71,6 +79,45 @@ def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None
     assert len(condensed.record.evaluations) == 1
     assert all((tmp_path / "out" / name).is_file() for name in ("grid.png", "loss.png", "README.md"))
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 2
+
+
+def test_publish_zoo(
+    run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is published is skipped by its key, also from another machine; what is not yet is added."""
+    shorten(monkeypatch)
+    owner = f"zoo{tmp_path.name}".replace("_", "-")
+    monkeypatch.setenv("HF_TOKEN", hub.token(owner))
+    words = (owner, "--sources", "digits", "--sweeps", 2, "--runs", 1, "--network", NET, "--license", "mit")
+    first = run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1)
+    repo = f"{owner}/condensed-digits"
+    assert f"{repo} random-ipc1: published in " in first
+    repository = hub.hub.repositories["dataset", repo]
+    head = repository.head.oid
+    shutil.rmtree(tmp_path / "cache")
+    again = run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1)
+    assert f"{repo} random-ipc1: is there" in again
+    assert repository.head.oid == head
+    run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, 2)
+    run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, "--seed", 1)
+    sets = {
+        CondensedDataset.from_hub(repo, config_name=name).record.key: name for name in keys(repo).values()
+    }
+    assert sets == keys(repo)
+    assert sorted(name[:12] for name in sets.values()) == ["random-ipc1", "random-ipc1-", "random-ipc2"]
+    card = hub.content(repository)["README.md"].decode()
+    assert 'license: "mit"' in card
+    assert NET in card
+
+
+def test_publish_zoo_goes_on_after_a_failure(
+    run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", hub.token("mallory"))  # who may not write there
+    words = ("zoo", "--sweeps", 2, "--recipes", "random", "--ipc", 1, 2, "--runs", 1, "--network", NET)
+    with pytest.raises(SystemExit, match="2 sets were not published; start the same command again"):
+        run("publish_zoo.py", *words)
 
 
 def test_new_method(run: Callable[..., str]) -> None:

@@ -194,10 +194,10 @@ def _load(path: Path, max_bytes: int) -> Any:
             f"{path} holds {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise that."
         )
     try:
-        with path.open("rb") as file, torch.serialization.safe_globals([*_Accuracy.spellings()]):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of forms that are unusual; what comes of them is checked
-                return torch.load(file, map_location="cpu", weights_only=True)
+        allowed = torch.serialization.safe_globals([*_Accuracy.spellings()])
+        with path.open("rb") as file, allowed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of forms that are unusual; what comes of them is checked
+            return torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
     except (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,15 +118,39 @@ def lookup(
     return load(remote, config, manifest)
 
 
+def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
+    """The configs of the sets in a repository, by the keys of their builds (`record.key`).
+
+    Args:
+        repo_id: repository to look in; one that is not there, or not visible, has none.
+
+    Raises:
+        HubError: as `pull` does.
+    """
+    with speaking(repo_id):
+        try:
+            remote = Remote.at(repo_id, None, token=token)
+        except HubNotFoundError:
+            return {}
+        return {key: config for config, key, _ in _keyed(remote)}
+
+
 def _with_key(remote: Remote, key: str) -> tuple[str, dict[str, Any]] | None:
+    for config, found, manifest in _keyed(remote):
+        if found == key:
+            return config, manifest
+    return None
+
+
+def _keyed(remote: Remote) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Config, key and manifest of every set that has a key."""
     for config in remote.configs():
         try:
             manifest = remote.manifest(config)
-        except ArtefactError:  # it is not the one that is looked for, or nobody could tell
+        except ArtefactError:  # nobody can tell what it is
             continue
-        if manifest is not None and manifest.get("cache_key") == key:
-            return config, manifest
-    return None
+        if manifest is not None and isinstance(manifest.get("cache_key"), str):
+            yield config, manifest["cache_key"], manifest
 
 
 def _check(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) -> None:
