@@ -24,9 +24,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.dropout import _DropoutNd
 
+from condensed_data import networks
 from condensed_data.objectives.classification import cross_entropy
 from condensed_data.parts import Held, Net, Objective, Pair
 
@@ -46,7 +48,7 @@ class Unrolled(Objective):
 
     Raises:
         ValueError: for an unknown `unroll` or a `relabel` that is not pairs; when called, without step sizes or
-            without real samples.
+            without real samples, or with a network in training mode that has batch normalisation or dropout.
     """
 
     unroll: str = "full"
@@ -70,11 +72,16 @@ class Unrolled(Objective):
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
+        _check_repeatable(net.module)
         weights = trained_weights(net, pair, self.unroll)
-        labels = pair.real.y
+        logits, labels = net.functional(weights, pair.real.x), pair.real.y
         for old, new in self.relabel:
+            if max(old, new) >= logits.shape[1]:
+                raise ValueError(
+                    f"Unrolled(relabel={self.relabel!r}) needs class indices from 0 to {logits.shape[1] - 1}."
+                )
             labels = torch.where(pair.real.y == old, new, labels)
-        return cross_entropy(net.functional(weights, pair.real.x), labels).mean()
+        return cross_entropy(logits, labels).mean()
 
 
 def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
@@ -87,6 +94,20 @@ def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
         return Held(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
     weights = len(steps) + 2 if unroll == "checkpointed" else 4
     return Held(2 * max(steps), real, weights, "fewer samples a training step, fewer training steps")
+
+
+def _check_repeatable(module: nn.Module) -> None:
+    """Refuse a network that a second pass over the same steps would find another one."""
+    if module.training and networks.couples_samples(module):
+        why = "normalises over the batch and keeps what it saw"
+    elif any(isinstance(part, _DropoutNd) and part.training and part.p > 0 for part in module.modules()):
+        why = "drops units at random"
+    else:
+        return
+    raise ValueError(
+        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps could not be repeated. Use "
+        "a network without (norm='instance'), or the Loaded or Pretrained pool, whose networks are in evaluation mode."
+    )
 
 
 def check_unroll(objective: str, unroll: str) -> None:
