@@ -1,0 +1,218 @@
+"""What the two terms of IID give: each of them off, their weights, beta, accuracy by sweep and by ipc, and a picture.
+
+    python tests/benchmarks/iid_ablation.py --source fashion-mnist --data-root DATA --out iid.jsonl \
+        --sweeps 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png
+
+One JSON row for every setting and seed; a row that the file already holds is not computed again, and a longer run goes
+on from a shorter one. The last iterate is what is evaluated; test data never chooses. The picture shows features of
+real and synthetic samples of a few classes, by a network trained on the real ones, in the two directions in which the
+real ones spread most: with both terms and with neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from iid_picture import draw
+from rows import Row, Rows
+from torch.utils.data import Subset
+
+from condensed_data import CondensedDataset, Recipe, networks, recipes
+from condensed_data.evaluation.training import protocol
+from condensed_data.learning.features import Trained
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.objectives import Centralisation
+from condensed_data.sources import catalog
+
+PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralisation and of covariance matching
+FACTORS = (0.1, 1.0, 10.0)  # of these, for the sweeps of both weights
+BETAS = (0.0, 1.0, 2.0, 5.0)
+SHOWN = ("base", "centralisation", "covariance", "form", "beta", "ipc", "sweeps")
+
+
+def main() -> None:
+    arguments = _arguments()
+    train, test = (_split(arguments, split) for split in ("train", "test"))
+    rows = Rows(arguments.out)
+    for name in arguments.parts:
+        wanted = [row | _computing(arguments) for row in _PARTS[name](arguments)]
+        for row in wanted:
+            for seed in range(arguments.seeds):
+                if not rows.find(**row, seed=seed):
+                    whole = row | {"seed": seed}
+                    rows.add(whole | _measure(train, test, whole))
+        _print_table(name, wanted, rows)
+    if arguments.figure is not None:
+        _draw(train, arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--source", default="digits", help="as on the command line")
+    add("--data-root")
+    add("--samples", type=int, help="only the first of the train split")
+    add("--out", type=Path, required=True)
+    add("--base", default="dm", choices=sorted(PUBLISHED))
+    add(
+        "--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to make (default: all)"
+    )
+    add("--ipc", type=int, nargs="+", default=[10], help="the first is that of the other tables")
+    add("--sweeps", type=int, nargs="+", default=[1000], help="the last is that of the other tables")
+    add("--seeds", type=int, default=1)
+    add("--network", default="convnet", help="matches, and is trained on the result")
+    add("--extractor", default="resnet18", help="trained on the real samples, for centralisation")
+    add("--extractors", type=int, default=20, help="how many of them")
+    add("--epochs", type=int, default=40, help="of training them")
+    add("--protocol", default="quick", choices=("standard", "quick"))
+    add("--train-epochs", type=int, help="of the protocol")
+    add("--runs", type=int, default=3, help="networks trained on each result")
+    add("--figure", type=Path, help="picture of the features, such as iid.png")
+    add("--classes", type=int, default=3, help="shown in it")
+    return parser.parse_args()
+
+
+def _components(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Neither term, each of them, both, and both in the simplified form of the authors' code."""
+    centring, relating = PUBLISHED[arguments.base]
+    for first, second in ((0.0, 0.0), (centring, 0.0), (0.0, relating), (centring, relating)):
+        yield _row(arguments, centralisation=first, covariance=second)
+    yield _row(arguments, form="simplified")
+
+
+def _weights(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Each weight at several factors of the published one, the other as published."""
+    centring, relating = PUBLISHED[arguments.base]
+    yield from (_row(arguments, centralisation=round(factor * centring, 9)) for factor in FACTORS)
+    yield from (_row(arguments, covariance=round(factor * relating, 9)) for factor in FACTORS if factor != 1)
+
+
+def _betas(arguments: argparse.Namespace) -> Iterator[Row]:
+    """What a sample may cost for free."""
+    yield from (_row(arguments, beta=beta) for beta in BETAS)
+
+
+def _by(field: str) -> Any:
+    """Both terms beside neither, over the values of an argument."""
+
+    def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+        for value in getattr(arguments, field):
+            yield _row(arguments, **{field: value}, centralisation=0.0, covariance=0.0)
+            yield _row(arguments, **{field: value})
+
+    return rows
+
+
+_PARTS = {
+    "components": _components,
+    "weights": _weights,
+    "betas": _betas,
+    "sweeps": _by("sweeps"),
+    "ipc": _by("ipc"),
+}
+
+
+def _row(arguments: argparse.Namespace, **changed: Any) -> Row:
+    """The published setting with some of it changed."""
+    centring, relating = PUBLISHED[arguments.base]
+    row = {"base": arguments.base, "centralisation": centring, "covariance": relating, "form": "exponential"}
+    return row | {"beta": 1.0, "ipc": arguments.ipc[0], "sweeps": arguments.sweeps[-1]} | changed
+
+
+def _computing(arguments: argparse.Namespace) -> Row:
+    """What else a row depends on."""
+    names = (
+        "source",
+        "samples",
+        "network",
+        "extractor",
+        "extractors",
+        "epochs",
+        "protocol",
+        "train_epochs",
+        "runs",
+    )
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _split(arguments: argparse.Namespace, split: str) -> Any:
+    dataset = catalog.load(arguments.source, split, data_root=arguments.data_root)
+    few = arguments.samples is not None and split == "train"
+    return Subset(dataset, range(arguments.samples)) if few else dataset
+
+
+def recipe_of(row: Row) -> Recipe:
+    """The recipe of a row; it runs all its sweeps, so that rows are compared at equal ones."""
+    return recipes.get(
+        "iid",
+        base=row["base"],
+        ipc=row["ipc"],
+        sweeps=row["sweeps"],
+        centralisation=Centralisation(form=row["form"], beta=row["beta"]),
+        centralisation_weight=row["centralisation"],
+        covariance_weight=row["covariance"],
+        network=row["network"],
+        extractor=row["extractor"],
+        pretrain=Pretraining(epochs=row["epochs"], networks=row["extractors"]),
+        stop=None,
+    )
+
+
+def _measure(train: Any, test: Any, row: Row) -> Row:
+    training = protocol(row["protocol"])
+    if row["train_epochs"] is not None:
+        training = replace(
+            training, name=f"{training.name}, {row['train_epochs']} epochs", epochs=row["train_epochs"]
+        )
+    started = time.perf_counter()
+    condensed = CondensedDataset(train, recipe_of(row), seed=row["seed"], progress=False)
+    built = time.perf_counter()
+    how: Row = {"runs": row["runs"], "training": training, "seed": row["seed"], "progress": False}
+    result = condensed.evaluate(test, row["network"], **how)
+    return {
+        "mean": result.mean,
+        "accuracies": list(result.accuracies),
+        "condense_seconds": built - started,
+        "evaluate_seconds": time.perf_counter() - built,
+        "torch": torch.__version__,
+    }
+
+
+def _print_table(name: str, wanted: Iterable[Row], rows: Rows) -> None:
+    """One line a setting: the mean over seeds of the mean over networks, and its deviation over seeds."""
+    print(f"{name}: accuracy in %", " ".join(f"{field:>14s}" for field in SHOWN))
+    for row in wanted:
+        means = [100 * found["mean"] for found in rows.find(**row)]
+        spread = f" ± {statistics.pstdev(means):.2f}" if len(means) > 1 else ""
+        values = " ".join(f"{row[field]:>14}" for field in SHOWN)
+        print(f"  {statistics.fmean(means):6.2f}{spread} ({len(means)} seeds)", values, flush=True)
+
+
+def _draw(train: Any, arguments: argparse.Namespace) -> None:
+    neither = _row(arguments, centralisation=0.0, covariance=0.0)
+    computing = _computing(arguments)
+    sets = {
+        f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | computing), progress=False)
+        for name, row in (("neither term", neither), ("both terms", _row(arguments)))
+    }
+    pretrain = Pretraining(epochs=arguments.epochs, networks=arguments.extractors)
+    draw(
+        train,
+        sets,
+        Trained(networks.network(arguments.extractor), pretrain),
+        arguments.classes,
+        arguments.figure,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Features of real and synthetic samples in the two directions in which the real ones spread most.
+
+Letters: n samples, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import CondensedDataset
+from condensed_data.learning.features import Looker, Trained
+from condensed_data.learning.trained import TrainedNetworks
+from condensed_data.parts import Context
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
+from condensed_data.storage.cache import default_root
+from condensed_data.streams import Streams
+
+MOST = 300  # real samples drawn of a class
+
+
+def draw(
+    source: Any, sets: Mapping[str, CondensedDataset], extractor: Trained, classes: int, path: Path
+) -> None:
+    """A panel for each condensed set of `source`, with the same real samples of the first classes behind it."""
+    from matplotlib.figure import Figure
+
+    real = Real.read(inspect(source), progress=False)
+    networks = TrainedNetworks(default_root() / "networks")
+    look = Looker(extractor, Context(real, 1, Streams(0), torch.device("cpu"), trained=networks))
+    shown = range(min(classes, real.num_classes))
+    features = [look(real.members[label][:MOST]) for label in shown]
+    centre, axes = principal(torch.cat(features))
+    figure = Figure(figsize=(5.5 * len(sets), 5), dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (title, small) in zip(panels, sets.items(), strict=True):
+        looked = look.look(real.space.standardise(small.images))
+        for label in shown:
+            behind = (features[label] - centre) @ axes
+            stars = (looked[small.class_indices == label] - centre) @ axes
+            name, color = real.class_names[label], f"C{label}"
+            panel.scatter(*behind.T, s=8, alpha=0.35, linewidths=0, color=color)
+            panel.scatter(
+                *stars.T, s=90, marker="*", linewidths=0.7, edgecolors="black", color=color, label=name
+            )
+        panel.set_title(title)
+    panels[-1].legend(title="stars: synthetic", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def principal(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and the two orthonormal directions (D, 2) of the largest variance of features (n, D)."""
+    centre = features.mean(0)
+    _, _, directions = torch.linalg.svd(features - centre, full_matrices=False)
+    return centre, directions[:2].T
