@@ -26,6 +26,7 @@ from condensed_data.callbacks import History, ProgressBar
 from condensed_data.callbacks.bar import TrainingBar
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError, condense
+from condensed_data.decoding import decoded
 from condensed_data.device import choose_device, choose_precision
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.evaluation.training import Training
@@ -33,7 +34,7 @@ from condensed_data.hub.shelf import Shelf
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
-from condensed_data.outcome import Outcome, counted, decoded, with_labels
+from condensed_data.outcome import Outcome, counted, with_labels
 from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from condensed_data import replay as replays
 from condensed_data import spec as specs
+from condensed_data.decoding import WRONG, decode, fitting
 from condensed_data.evaluation.ordered import Replay
 from condensed_data.evaluation.result import Evaluation
-from condensed_data.parts import Synthesis
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record
 from condensed_data.sources.whitening import Whitening
@@ -80,8 +79,17 @@ class Outcome:
         return Outcome.of(artefact.read(directory))
 
     @staticmethod
-    def of(stored: artefact.Artefact) -> Outcome:
-        """From an artefact that was read."""
+    def of(stored: artefact.Artefact, max_bytes: int = artefact.MAX_BYTES) -> Outcome:
+        """From an artefact that was read, whose samples take at most so many bytes.
+
+        Raises:
+            ArtefactError: where what it holds does not fit together.
+        """
+        with fitting(stored.directory, "fields that make no set"):
+            return Outcome._of(stored, max_bytes)
+
+    @staticmethod
+    def _of(stored: artefact.Artefact, max_bytes: int) -> Outcome:
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
         if record.whitening == "zca":
@@ -96,8 +104,9 @@ class Outcome:
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
         classes = labels if made_for is None else made_for
-        synthesis = specs.from_json(dict(record.encoding)).restore(parts, classes, record.kind.shape)
-        images = record.space.restore(decoded(synthesis))
+        shape, where = record.kind.shape, stored.directory
+        synthesis, samples = decode(record.encoding, parts, classes, shape, where, max_bytes)
+        images = record.space.restore(samples)
         outcome = Outcome(images, labels, record, recipe, parts, replay, made_for)
         return counted(outcome, synthesis.stored_floats)
 
@@ -136,17 +145,11 @@ def with_baselines(outcome: Outcome, baselines: Sequence[tuple[str, Evaluation]]
     return replace(outcome, record=replace(outcome.record, baselines=(*kept, *baselines)))
 
 
-def decoded(synthesis: Synthesis) -> Tensor:
-    """All samples on the CPU, in the standardised space."""
-    with torch.no_grad():
-        return synthesis.decode(torch.arange(len(synthesis.labels))).cpu()
-
-
 def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:
     if recipe is None:
         return None
     try:
         rebuilt: Recipe = specs.from_json(dict(recipe))
-    except ValueError:
+    except WRONG:
         return recipe
-    return rebuilt
+    return rebuilt if isinstance(rebuilt, Recipe) else recipe

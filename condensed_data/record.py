@@ -114,13 +114,19 @@ class Record:
 
     @staticmethod
     def from_manifest(manifest: Mapping[str, Any]) -> Record:
-        """The record of a manifest whose schema the storage has checked."""
-        space = manifest["value_space"]
+        """The record of a manifest whose schema the storage has checked.
+
+        Raises:
+            ValueError: for a kind of samples or a training protocol that is none.
+        """
+        space, training = manifest["value_space"], specs.from_json(manifest["training"])
+        if not isinstance(training, Training | Ordered):
+            raise ValueError(f"training = {type(training).__name__} is no training protocol.")
         return Record(
             name=manifest["name"],
             source_samples=manifest["source"]["num_samples"],
             fingerprint=manifest["source"]["fingerprint"],
-            kind=Kind(manifest["sample_kind"], tuple(manifest["shape"])),
+            kind=Kind.known(manifest["sample_kind"], tuple(manifest["shape"])),
             space=Space(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),
@@ -129,7 +135,7 @@ class Record:
             ipc=manifest["ipc"],
             seed=manifest["seed"],
             encoding=manifest["encoding"],
-            training=specs.from_json(manifest["training"]),
+            training=training,
             sweeps=manifest["sweeps"],
             history=tuple((int(sweep), float(loss)) for sweep, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),

@@ -97,7 +97,7 @@ def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int =
         folder=folder_of(remote.cache_dir),
     )
     with _told_again(remote):
-        outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes))
+        outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes), max_bytes)
     return Pulled(outcome, remote.repo_id, config, remote.commit)
 
 
