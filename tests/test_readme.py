@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from fake_data import fashion_mnist
+from hub_server import HubServer
 
-from condensed_data import recipes
+from condensed_data import CondensedDataset, recipes
 from condensed_data.cli import _parser, main
 from condensed_data.recipe import Recipe
+from condensed_data.sources.catalog import Digits
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -65,6 +67,17 @@ def test_the_python_runs(
     assert "convnet: " in capsys.readouterr().out
     monkeypatch.setattr(recipes, "dm", short)
     exec(compile(blocks("python")[1].replace("2000", "2"), "README.md", "exec"), names)
+
+
+def test_the_python_of_the_hub_runs(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("user"))
+    (block,) = (block for block in blocks("python") if "push_to_hub" in block)
+    names: dict[str, Any] = {"CondensedDataset": CondensedDataset, "train_set": Digits()}
+    exec(compile(block.replace('"dm"', '"random"'), "README.md", "exec"), names)
+    published = hub.content(hub.hub.repositories["dataset", "user/fashion-dm"])
+    assert "ipc10/condensed.json" in published
+    assert 'license: "mit"' in published["README.md"].decode()
+    assert len(names["small"]) == 100
 
 
 @pytest.mark.slow
