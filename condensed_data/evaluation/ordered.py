@@ -4,7 +4,8 @@ Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs
 training run: plain gradient descent, block after block, each with a step size of its own, from weights that are
 always the same, random, or trained elsewhere. In another order or with another optimiser they are worth little.
 `Ordered` names this protocol where other sets have a `Training`; `Replay` holds what it needs and does it, with the
-arithmetic of the unroll that learned the samples, so that it arrives at the same bits.
+arithmetic of the unroll that learned the samples: it arrives at the same bits as a "checkpointed" or "constant" one,
+and at those of a "full" one but for rounding.
 
 Letters: N samples, T steps, K classes.
 """

@@ -44,7 +44,7 @@ class PassesOverReal(Rule):
     least: int = 2000
 
     def __call__(self, facts: Facts) -> int:
-        return max(self.least, self.passes * -(-(facts.samples or PUBLISHED_SAMPLES) // self.batch))
+        return max(self.least, self.passes * -(-(facts.samples or PUBLISHED_SAMPLES) // max(1, self.batch)))
 
 
 @dataclass(frozen=True)

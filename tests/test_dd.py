@@ -1,0 +1,338 @@
+"""Dataset distillation: its recipe, and the training run that belongs to its sets."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sources import real
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, Named, Recipe, networks, recipes
+from condensed_data.evaluation.computing import accuracy
+from condensed_data.evaluation.evaluate import standard
+from condensed_data.evaluation.ordered import Ordered, Replay
+from condensed_data.evaluation.replayed import Beginnings
+from condensed_data.networks import ConvNet, LeNet, Xavier
+from condensed_data.objectives import Unrolled
+from condensed_data.objectives.unrolled import trained_weights
+from condensed_data.parts import Context
+from condensed_data.pools import Fresh
+from condensed_data.run import Run
+from condensed_data.spec import Facts
+from condensed_data.storage import artefact, schema
+from condensed_data.storage.errors import ArtefactError, UnsupportedFormatError
+from condensed_data.streams import Streams
+
+NET = ConvNet(width=8, depth=2)
+FIELDS: dict[str, Any] = {"sweeps": 3, "batch": 20, "network": NET, "step_size": 0.1}
+
+
+def dd(**options: Any) -> Recipe:
+    return recipes.dd(**({"ipc": 4, "steps": 2, "epochs": 2} | FIELDS | options))
+
+
+def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
+    chosen = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"} | options
+    return CondensedDataset(source, recipe, **chosen)
+
+
+def started(recipe: Recipe, source: TensorDataset) -> Run:
+    where = real(*source.tensors)
+    resolved = recipe.resolve(where.sample_shape, where.class_names, samples=len(where))
+    return Run(resolved, Context(where, resolved.ipc, Streams(0), torch.device("cpu"), compiles=False))
+
+
+def fixed(source: Any) -> CondensedDataset:
+    return build(source, dd(fixed=True))
+
+
+def initial_of(made: CondensedDataset) -> dict[str, Tensor]:
+    assert made.replay is not None
+    assert made.replay.initial.weights is not None
+    return dict(made.replay.initial.weights)
+
+
+def by_hand(made: CondensedDataset, batches: Any) -> nn.Module:
+    """Train with torch's own SGD on the batches of a loader, as a user would."""
+    assert made.replay is not None
+    module = networks.build(NET, 3, (1, 12, 12), 99)
+    module.load_state_dict(initial_of(made))
+    for (x, y), size in zip(batches, made.replay.step_sizes.tolist(), strict=True):
+        optimizer = torch.optim.SGD(module.parameters(), lr=size)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(made.record.space.standardise(x)), y).backward()
+        optimizer.step()
+    return module.eval()
+
+
+def test_the_published_defaults() -> None:
+    recipe = dd(ipc=10, steps=None, epochs=3, network=None, sweeps=None, batch=1024, step_size=0.02)
+    small = recipe.resolve((1, 28, 28), ["0"] * 10, samples=4000)
+    whole = recipe.resolve((3, 32, 32), ["0"] * 10, samples=60_000)
+    assert recipes.dd().resolve((1, 28, 28), ["0"] * 10, samples=4000) == small
+    assert (small.sweeps, whole.sweeps) == (2000, 23_600)
+    assert whole.optimizer.milestones == tuple(range(2360, 23_600, 2360))
+    assert (whole.optimizer.kind, whole.optimizer.betas) == ("adam", (0.5, 0.999))
+    assert whole.terms[0].pool == Fresh(Xavier(LeNet()))
+    assert recipe.resolve((1, 8, 8), ["0"], samples=60).terms[0].pool == Fresh(Xavier(ConvNet(depth=2)))
+    assert whole.terms[0].sampler.steps == 10  # type: ignore[attr-defined]
+    assert whole.synthetic.steps == 30  # type: ignore[attr-defined]
+
+
+def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
+    run = started(dd(n_nets=3), tiny_images)
+    nets = [lender.lend(0) for lender in run.lenders.values()]
+    weights = [torch.cat([w.flatten() for w in net.module.parameters()]) for net in nets]
+    assert len(weights) == 3
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    groups = run.blocks()[0]
+    pair = run._pair(run.recipe.terms[0], groups)
+    mean = sum(Unrolled()(net, pair) for net in nets) / 3
+    torch.testing.assert_close(run.loss(groups), mean)
+
+
+@pytest.mark.parametrize("unroll", ["full", "checkpointed", "constant"])
+def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: TensorDataset) -> None:
+    run = started(dd(unroll=unroll), tiny_images)
+    run.step()
+    net = next(iter(run.lenders.values())).lend(run.sweep)
+    reached = trained_weights(net, run._pair(run.recipe.terms[0], run.blocks()[0]), unroll)
+    module = networks.build(NET, 3, (1, 12, 12), 0)
+    module.load_state_dict(net.module.state_dict())
+    everything = run.synthesis.decode(torch.arange(12)).detach()
+    trained = Replay.of(run).train(module, everything, run.synthesis.labels)
+    for name, weight in trained.named_parameters():
+        if unroll == "full":  # gradients that are differentiated again round otherwise
+            torch.testing.assert_close(weight.detach(), reached[name].detach(), rtol=1e-5, atol=1e-6)
+        else:
+            assert torch.equal(weight, reached[name].detach()), name
+
+
+def test_a_user_who_follows_the_loader_gets_what_evaluate_measures(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset
+) -> None:
+    made = fixed(tiny_images)
+    assert made.replay is not None
+    result = made.evaluate(tiny_test_images, runs=5, progress=False)
+    assert result.runs == 1  # every other network would be the same
+    assert result.protocol == "ordered"
+    module = by_hand(made, made.loader())
+    x = made.record.space.standardise(tiny_test_images.tensors[0])
+    assert accuracy(module, x, tiny_test_images.tensors[1])[0] == pytest.approx(result.mean, abs=0.01)
+    ours = networks.build(NET, 3, (1, 12, 12), 0)
+    ours.load_state_dict(initial_of(made))
+    ours = made.replay.train(ours, made.record.space.standardise(made.images), made.labels)
+    for weight, expected in zip(ours.parameters(), module.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected.detach(), rtol=1e-4, atol=1e-5)
+    other = by_hand(made, reversed(list(made.loader())))
+    assert not torch.allclose(next(other.parameters()), next(module.parameters()), atol=1e-4)
+
+
+def test_the_steps_share_the_classes_and_come_in_order(tiny_images: TensorDataset) -> None:
+    made = build(tiny_images, dd(ipc=2))
+    assert made.replay is not None
+    assert [block.tolist() for block in made.replay.blocks] == [[0, 2, 4], [1, 3, 5]] * 2
+    labels = [y.tolist() for _, y in made.loader(num_workers=0)]
+    assert labels == [[0, 1, 2]] * 4
+    assert len(made.replay.step_sizes) == 4
+    assert made.stored_floats == 6 * 144 + 4 + 12 + 4  # samples, step sizes, order, rows of steps
+
+
+def test_random_initialisation_takes_new_networks(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset
+) -> None:
+    made = build(tiny_images, dd())
+    assert made.replay is not None
+    begin = Beginnings.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
+    expected = networks.build(
+        NET, 3, (1, 12, 12), Streams(Streams(7).child("evaluation", 1)).child("network")
+    )
+    assert torch.equal(next(begin[1].parameters()), next(expected.parameters()))
+    result = made.evaluate(tiny_test_images, runs=3, progress=False)
+    assert len(set(result.accuracies)) > 1
+    assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies
+    elsewhere = made.evaluate(tiny_test_images, "mlp", runs=1, progress=False)
+    assert elsewhere.network == "mlp"
+    usual = made.evaluate(tiny_test_images, runs=1, training=replace(standard(), epochs=1), progress=False)
+    assert usual.protocol == "standard"
+
+
+@pytest.mark.parametrize("options", [{}, {"fixed": True}])
+def test_it_is_stored_and_repeated(
+    options: dict[str, Any], tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    made = build(tiny_images, dd(**options), cache=tmp_path / "cache")
+    made.save(tmp_path / "set")
+    manifest = json.loads((tmp_path / "set/condensed.json").read_text())
+    assert manifest["required_features"] == ["replay"]
+    again = build(tiny_images, dd(**options), cache=tmp_path / "cache")
+    assert again.record.seconds is None  # from the cache
+    for other in (CondensedDataset.load(tmp_path / "set"), again):
+        assert made.replay is not None
+        assert other.replay is not None
+        assert torch.equal(other.replay.step_sizes, made.replay.step_sizes)
+        assert other.replay.network == NET
+        first, second = (one.evaluate(tiny_test_images, runs=2, progress=False) for one in (made, other))
+        assert first.accuracies == second.accuracies
+        assert first == second
+
+
+def test_older_readers_refuse_it(
+    tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed(tiny_images).save(tmp_path)
+    monkeypatch.setattr(schema, "FEATURES", frozenset())
+    with pytest.raises(UnsupportedFormatError, match="'replay'"):
+        CondensedDataset.load(tmp_path)
+
+
+def _through_a_file(stored: artefact.Artefact, folder: Path) -> None:
+    artefact.write(folder, stored.tensors, stored.manifest, card="", preview=False)
+    CondensedDataset.load(folder)
+
+
+def _cut(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Any], None]:
+    def apply(stored: artefact.Artefact) -> None:
+        stored.tensors[name] = change(stored.tensors[name])
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut("replay.order", lambda order: order + 5), "indices from 0 to 11"),
+        (_cut("replay.order", lambda order: -order), "indices from 0 to 11"),
+        (_cut("replay.sizes", lambda sizes: sizes + 1), "do not fit their order"),
+        (_cut("replay.sizes", lambda sizes: sizes.float()), "do not fit their order"),
+        (_cut("replay.step_sizes", lambda steps: steps[1:]), "one a step"),
+        (lambda stored: stored.tensors.pop("replay.weight.2"), r"replay\.weight\.2"),
+        (lambda stored: stored.manifest["replay"].update(initial="new"), "an object with network"),
+        (lambda stored: stored.manifest.pop("replay"), "required feature 'replay'"),
+        (lambda stored: stored.manifest.update(required_features=[]), "required feature 'replay'"),
+    ],
+)
+def test_what_is_no_training_run_is_refused(
+    damage: Callable[[Any], None], message: str, tiny_images: TensorDataset, tmp_path: Path
+) -> None:
+    fixed(tiny_images).save(tmp_path / "set")
+    stored = artefact.read(tmp_path / "set")
+    damage(stored)
+    with pytest.raises(ArtefactError, match=message):
+        _through_a_file(stored, tmp_path / "bad")
+
+
+def test_indexing_warns_once_and_the_loader_never(tiny_images: TensorDataset) -> None:
+    made = fixed(tiny_images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(made.loader())
+    with pytest.warns(UserWarning, match=r"order it is worth little.*\.loader\(\)"):
+        made[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made[1]
+    for option in ({"batch_size": 4}, {"shuffle": True}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))}=.*would change the training steps"):
+            made.loader(**option)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_evaluated_is_said(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    made, plain = fixed(tiny_images), build(tiny_images, recipes.random(ipc=1))
+    quiet: dict[str, Any] = {"progress": False}
+    with pytest.raises(ValueError, match=r"initial does not fit Chain: .*missing"):
+        made.evaluate(tiny_test_images, "mlp", **quiet)
+    with pytest.raises(ValueError, match=r"initial= is for a set that is trained on by its own steps"):
+        made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)
+    with pytest.raises(ValueError, match="this set has none"):
+        plain.evaluate(tiny_test_images, training=Ordered(), **quiet)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="holds no state dictionary"):
+        made.evaluate(tiny_test_images, initial=[], **quiet)
+    with pytest.raises(ValueError, match="runs=0"):
+        made.evaluate(tiny_test_images, runs=0, **quiet)
+    named = build(tiny_images, dd(network=Named("mine", NET)))
+    named.save(tmp_path)
+    with pytest.raises(ValueError, match=r"its file cannot hold\. Give network="):
+        CondensedDataset.load(tmp_path).evaluate(tiny_test_images, **quiet)
+    result = CondensedDataset.load(tmp_path).evaluate(tiny_test_images, NET, runs=2, **quiet)
+    assert result.accuracies == named.evaluate(tiny_test_images, runs=2, **quiet).accuracies
+
+
+def test_weights_that_explode_are_said(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
+    made = fixed(tiny_images)
+    huge = {name: weight * 1e20 for name, weight in initial_of(made).items()}
+    with pytest.raises(FloatingPointError, match="weights that are no numbers"):
+        made.evaluate(tiny_test_images, initial=huge, progress=False)
+
+
+class Drops(nn.Module):
+    """A network with dropout."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(144, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ipc": 3}, r"steps=2\) must divide the samples of every class, and one has 3"),
+        ({"steps": 0}, r"steps=0\) must be"),
+        ({"epochs": 0}, "must be an integer of at least 1"),
+        ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
+        ({"n_nets": 2, "fixed": True}, r"fixed initialisation is one network"),
+        ({"pool": Fresh(NET)}, r"dd\(pool=\.\.\.\) brings its own networks"),
+        ({"step_size": -1.0}, "must be positive"),
+        ({"batch": 0}, "needs real samples"),
+        ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
+        ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
+        ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalises over the batch"),
+        ({"network": Named("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
+    ],
+)
+def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_images: TensorDataset) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(tiny_images, dd(**options))
+
+
+def test_only_steps_that_are_the_same_can_be_a_sets_own(tiny_images: TensorDataset) -> None:
+    ordered = {"training": Ordered()}
+    with pytest.raises(ValueError, match=r"Ordered\(\) with this recipe: it draws its samples with ByGroup"):
+        build(tiny_images, replace(recipes.dm(ipc=1, sweeps=2, batch=4, network=NET), **ordered))
+    with pytest.raises(ValueError, match="it has no terms"):
+        build(tiny_images, replace(recipes.random(ipc=1), **ordered))
+    with pytest.raises(ValueError, match="it draws its samples with Sequence"):
+        build(tiny_images, dd(steps=1, epochs=4).set(sampler__order="shuffled", sampler__synthetic=3))
+
+
+def test_xavier_weights() -> None:
+    module = networks.build(Xavier("convnet-w64"), 10, (3, 32, 32), 0)
+    blocks = dict(module.named_parameters())
+    weight = blocks["classifier.weight"]
+    assert float(weight.detach().std()) == pytest.approx((2 / (10 + 1024)) ** 0.5, rel=0.05)
+    for name, parameter in blocks.items():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif parameter.dim() == 1:
+            assert bool((parameter == 1).all()), name
+    same = networks.build(Xavier("convnet-w64"), 10, (3, 32, 32), 0)
+    assert torch.equal(next(same.parameters()), next(module.parameters()))
+    rule = recipes.dd().terms[0].pool.network  # type: ignore[attr-defined]
+    assert rule(Facts((2, 40), (), 1)) == Xavier(networks.default_network((2, 40)))
+    with pytest.raises(ValueError, match="must be a network, not a rule"):
+        Xavier(rule)
