@@ -129,6 +129,52 @@ def test_new_method(run: Callable[..., str]) -> None:
     ]
 
 
+def test_debias_colored_digits(run: Callable[..., str], tmp_path: Path) -> None:
+    few = ("--ratios", 0.5, "--seeds", 1, "--sweeps", 2, "--runs", 1, "--epochs", 1, "--network", NET)
+    text = run("debias_colored_digits.py", *few, "--out", tmp_path / "grids")
+    rows = [line.split() for line in text.splitlines()[1:]]
+    assert [row[:3] for row in rows] == [["0.5", "0", "none"], ["0.5", "0", "color"]]
+    assert all(0 <= float(value.rstrip("%")) <= 100 for row in rows for value in row[3:])
+    assert [len(row) for row in rows] == [7, 7]
+    assert {path.name for path in (tmp_path / "grids").iterdir()} == {
+        "0.5-0-ungrouped.png",
+        "0.5-0-color.png",
+    }
+
+
+def test_the_colours_of_digits_are_as_biased_as_asked_for() -> None:
+    import torch
+
+    example = runpy.run_path(str(EXAMPLES / "debias_colored_digits.py"))
+    labels = torch.arange(40_000) % 10
+    colors = example["biased"](labels, 0.1, 0)
+    for label in range(10):
+        mine = colors[labels == label]
+        assert int((mine == label).sum()) == 3600
+        assert len(mine.unique()) == 10  # every other colour is among the 400 that conflict
+    assert not torch.equal(colors, example["biased"](labels, 0.1, 1))
+    source = example["ColoredDigits"](torch.ones(2, 1, 1, 1), torch.tensor([3, 5]), torch.tensor([0, 8]))
+    assert source.color == ["red", "white"]
+    assert (255 * source[0][0]).flatten().tolist() == pytest.approx([0xE6, 0x19, 0x19])
+
+
+def test_the_splits_of_coloured_mnist(tmp_path: Path) -> None:
+    import numpy as np
+
+    example = runpy.run_path(str(EXAMPLES / "debias_colored_digits.py"))
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", 60_000), ("t10k", 10_000)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(fake_data._idx(labels))
+        images = np.broadcast_to(labels[:, None, None], (count, 2, 2)).copy()
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(fake_data._idx(images))
+    (images, labels), (test, _) = example["grey_digits"]("mnist", tmp_path)
+    assert images.shape == (45_000, 1, 2, 2)
+    assert test.shape == (10_000, 1, 2, 2)
+    assert (255 * images[:, 0, 0, 0]).round().long().equal(labels)
+
+
 def test_the_new_objective_is_what_it_says() -> None:
     """Equal to a loop over classes and features in double precision, and dm where spread is 0."""
     import torch

