@@ -62,7 +62,7 @@ class Privacy:
 
     @property
     def nearer_to_members(self) -> float:
-        """Share of condensed samples whose nearest real sample is a member; see `chance`. Equal distances count half."""
+        """Share of condensed samples that are nearer to a member than to any held-out sample; a tie counts half."""
         nearer, equal = self.distances < self.to_heldout, self.distances == self.to_heldout
         return float((nearer.double() + equal.double() / 2).mean())
 
@@ -145,7 +145,7 @@ def measure(
     """
     if isinstance(networks_trained, bool) or not isinstance(networks_trained, int) or networks_trained < 0:
         raise ValueError(
-            f"networks_trained={networks_trained!r} must be a whole number of at least 0: networks of the second attack."
+            f"networks_trained={networks_trained!r} must be a whole number of at least 0: of the attack by loss."
         )
     where, how, streams = choose_device(device), protocol(training), Streams(seed)
     with untouched():

@@ -159,7 +159,7 @@ def kfs(
         terms=(
             Term(
                 Distribution(),
-                RetrainedOnReal(network or UsualNetwork()),
+                RetrainedOnReal(network or UsualNetwork(), samples=64),
                 ByGroup(batch),
                 Siamese(PublishedOps()),
             ),
@@ -169,8 +169,9 @@ def kfs(
         ipc=ipc,
         paper="Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022, "
         "arXiv:2208.10494",
-        deviations="No code was published: the sizes of codes and decoders, the schedule of the network that is "
-        "trained on real samples, Adam and its rate, and the imitation of real samples beforehand are ours.",
+        deviations="No code was published: the sizes of codes and decoders, the network's schedule (one step on 64 "
+        "real samples a sweep, a new one every 100 sweeps), Adam and its rate, and the imitation of real samples "
+        "beforehand are ours.",
     )
 
 

@@ -1,0 +1,164 @@
+"""Recipes whose samples are made of less: any base, any size, an honest budget, pictures of their decoders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.cli import main
+from condensed_data.networks import ConvNet, ConvNet1d
+from condensed_data.objectives import Diversity
+from condensed_data.pictures.decoders import decoders
+from condensed_data.pools import Critic
+from condensed_data.recipe import Recipe
+from condensed_data.synthetic import Factorised, Frequency, MultiFormation, Pixels, WithSteps
+
+NET = ConvNet(width=4, depth=1)
+SMALL = {"sweeps": 1, "batch": 4, "network": NET}
+FEW_STEPS = {"experts": 1, "epochs": 2, "ahead": 1, "steps": 2}
+
+
+def source(shape: tuple[int, ...]) -> TensorDataset:
+    draw = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.randn(24, *shape, generator=draw), torch.arange(24) % 3)
+
+
+def build(shape: tuple[int, ...], recipe: Recipe) -> CondensedDataset:
+    return CondensedDataset(source(shape), recipe, cache=False, progress=False, device="cpu")
+
+
+def core(part: Any) -> Any:
+    return core(part.inner) if hasattr(part, "inner") else part
+
+
+@pytest.mark.parametrize("method", ["haba", "fred"])
+def test_what_stands_around_the_samples_of_a_base_stays(method: str) -> None:
+    kinds: dict[str, list[type]] = {
+        "dm": [],
+        "idc": [MultiFormation],
+        "mtt": [WithSteps],
+    }
+    for base, around in kinds.items():
+        part: Any = recipes.get(method, base=base, ipc=3).synthetic
+        for kind in around:
+            assert isinstance(part, kind)
+            part = part.inner
+        assert isinstance(part, Factorised if method == "haba" else Frequency)
+        assert part.init == core(recipes.get(base).synthetic).init
+
+
+def test_the_constraint_is_a_term_of_its_own() -> None:
+    made = recipes.haba("dm", network=NET, contrast=0.3)
+    base = recipes.dm(network=NET)
+    assert made.terms[:-1] == base.terms
+    assert isinstance(made.terms[-1].objective, Diversity)
+    assert made.terms[-1].pool == Critic(NET)
+    assert made.terms[-1].weight == 0.3
+    assert recipes.haba("dm", network=NET, contrast=0).terms == base.terms
+    assert recipes.haba(base).terms[:-1] == base.terms
+    assert recipes.haba(base).name == "haba_dm"
+
+
+def test_learned_step_sizes_have_a_rate_of_their_own() -> None:
+    recipe = recipes.haba("mtt", ipc=10).resolve((1, 28, 28), [""] * 10)
+    (rate,) = recipe.optimizer.rates
+    assert isinstance(recipe.synthetic, WithSteps)
+    assert rate == ("step_sizes", pytest.approx(1e-3 * recipe.synthetic.lr))
+    assert recipes.fred("dm").optimizer.rates == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 9), (3, 10, 7), (2, 12)])
+@pytest.mark.parametrize("method", ["haba", "kfs", "fred"])
+def test_samples_of_any_shape_with_sides(method: str, shape: tuple[int, ...]) -> None:
+    network = NET if len(shape) == 3 else ConvNet1d(width=4, depth=1)
+    sizes = {
+        "haba": {"hallucinators": 2, "bases": 1},
+        "kfs": {"channels": 1, "width": 2, "codes": 2, "fit": 2},
+        "fred": {"share": 0.25},
+    }
+    made = build(shape, recipes.get(method, ipc=5, **{**SMALL, "network": network}, **sizes[method]))
+    assert made.images.shape[1:] == shape
+    assert torch.isfinite(made.images).all()
+    assert made.stored_floats <= 5 * 3 * made.images[0].numel() + (32 if method == "fred" else 0)
+
+
+@pytest.mark.parametrize("base", ["dc", "dsa", "mtt", "idm"])
+def test_bases_that_the_exam_leaves_out(base: str) -> None:
+    options = SMALL | (FEW_STEPS if base == "mtt" else {})
+    for method, sizes in (("haba", {"hallucinators": 2}), ("fred", {"share": 0.25})):
+        made = build((1, 8, 8), recipes.get(method, base=base, ipc=5, **options, **sizes))
+        assert torch.isfinite(made.images).all()
+        assert made.record.recipe_name == f"{method}_{base}"
+
+
+def test_a_base_that_cannot_work_says_what_can() -> None:
+    for name in ("haba", "fred"):
+        with pytest.raises(ValueError, match=r"base 'random': it learns nothing. Use dm, dc, dsa"):
+            recipes.get(name, base="random")
+        with pytest.raises(ValueError, match="already made of less by Factorised"):
+            recipes.get(name, base="kfs")
+        with pytest.raises(ValueError, match="Unknown recipe 'nothing'"):
+            recipes.get(name, base="nothing")
+        with pytest.raises(ValueError, match="edit the recipe itself"):
+            recipes.get(name, base=recipes.dm(), sweeps=3)
+        with pytest.raises(ValueError, match=r"vectors? of shape|samples of shape"):
+            build((5,), recipes.get(name, base="dm", ipc=2, sweeps=1))
+    with pytest.raises(ValueError, match=r"haba\(hallucinators=1, contrast=0.1\).*contrast=0"):
+        recipes.haba(hallucinators=1)
+
+
+def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*5 decoders.*Use ipc=4 or more"):
+        build((1, 8, 8), recipes.haba("dm", ipc=1, **SMALL))
+    with pytest.raises(ValueError, match=r"ipc=1 is a budget of.*or fewer decoders"):
+        build((1, 8, 8), recipes.kfs(ipc=1, **SMALL))
+    with pytest.raises(ValueError, match="9 codes a class"):
+        build((1, 8, 8), recipes.haba("dm", ipc=4, bases=9, **SMALL))
+
+
+def test_samples_of_one_code_grow_apart() -> None:
+    recipe = recipes.haba("dm", ipc=5, hallucinators=2, **{**SMALL, "sweeps": 30})
+    free, apart = (build((1, 8, 8), replace(recipe).set(terms__1__weight=weight)) for weight in (1e-9, 300.0))
+
+    def gap(made: CondensedDataset) -> float:
+        pairs = made.images.unflatten(0, (-1, 2)).flatten(2)
+        return float(1 - torch.cosine_similarity(pairs[:, 0], pairs[:, 1], dim=1).mean())
+
+    assert gap(apart) > gap(free)
+
+
+@pytest.mark.parametrize("name", ["haba on dm", "haba on idc", "kfs"])
+def test_one_code_through_every_decoder(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "kfs":
+        recipe = recipes.kfs(ipc=5, channels=1, width=2, codes=2, fit=2, **SMALL)
+    else:
+        recipe = recipes.haba(name.split()[-1], ipc=5, hallucinators=3, **SMALL)
+    made = build((1, 8, 8), recipe)
+    columns = 2 if name == "kfs" else 4
+    assert decoders(made).width > columns * 56
+    made.save(tmp_path / "set")
+    words = ["show", str(tmp_path / "set"), "--decoders", "--out", str(tmp_path / "decoders.png")]
+    assert main(words) == 0
+    assert "image of its decoders" in capsys.readouterr().out
+    assert (tmp_path / "decoders.png").stat().st_size > 0
+    if name == "haba on dm":  # without cutting, they are the first samples of each class
+        stored = made.stored
+        assert stored is not None
+        index = torch.tensor([0])
+        synthesis = core(recipe.synthetic).restore(stored, made.class_indices, (1, 8, 8))
+        torch.testing.assert_close(made.record.space.restore(synthesis.decode(index)), made.images[:1])
+
+
+def test_a_set_without_decoders_says_so() -> None:
+    for recipe in (recipes.random(ipc=2), recipes.fred("dm", 2, **SMALL)):
+        with pytest.raises(ValueError, match=r"not decoded from codes\. Those of haba and kfs are"):
+            decoders(build((1, 8, 8), recipe))
+    assert isinstance(recipes.random().synthetic, Pixels)
