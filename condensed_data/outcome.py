@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,7 +94,9 @@ class Outcome:
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
         if record.whitening == "zca":
-            record = replace(record, space=replace(record.space, whitening=Whitening.restore(tensors)))
+            whitening = Whitening.restore(tensors)
+            _check_whitening(whitening, math.prod(record.kind.shape))
+            record = replace(record, space=replace(record.space, whitening=whitening))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         made_for = tensors.get("made_for")
@@ -143,6 +146,14 @@ def with_baselines(outcome: Outcome, baselines: Sequence[tuple[str, Evaluation]]
     new = set(map(measured, baselines))
     kept = [item for item in outcome.record.baselines if measured(item) not in new]
     return replace(outcome, record=replace(outcome.record, baselines=(*kept, *baselines)))
+
+
+def _check_whitening(whitening: Whitening, values: int) -> None:
+    """Refuse a map that is none of samples with so many values."""
+    rows, columns = whitening.vectors.shape
+    right = rows == values and whitening.mean.shape == (values,) and whitening.scales.shape == (columns,)
+    if not right or columns > values or float(whitening.scales.min()) <= 0:
+        raise ValueError(f"zca of shape {rows} x {columns} for samples of {values} values")
 
 
 def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:

@@ -289,7 +289,7 @@ def test_a_full_disk(
 def test_of_conflicts_without_end(
     hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("condensed_data.hub.push._pause", lambda attempt: None)
+    monkeypatch.setattr("condensed_data.hub.commit.pause", lambda attempt: None)
     hub.fault("POST .*/commit/", status=412, times=100)
     told = refused(
         errors.ConcurrentPushError, "another push was faster", small(1).push_to_hub, repo_id=repository.name

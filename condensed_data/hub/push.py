@@ -1,44 +1,24 @@
-"""Publish a condensed set to a repository of the Hub, in one commit.
-
-A push reads the head of the branch, makes the files and the card that the repository has after it, and commits them
-under the condition that the head is still the same. Where another push was faster it begins anew from the new head,
-so that neither loses a set. Files that have not changed are not sent, and where none has, there is no commit.
-"""
+"""Publish a condensed set to a repository of the Hub, in one commit; `commit.py` says how."""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.decoding import fitting
-from condensed_data.hub import card, layout
-from condensed_data.hub.errors import (
-    ConcurrentPushError,
-    HubError,
-    HubUnavailableError,
-    explained,
-    speaking,
-)
-from condensed_data.hub.patience import is_passing
-from condensed_data.hub.patience import pause as _pause
-from condensed_data.hub.remote import Remote, check_name, client, no_dataset
+from condensed_data.hub import layout
+from condensed_data.hub.commit import Push, Sets, Target
+from condensed_data.hub.errors import HubError, speaking
+from condensed_data.hub.remote import check_name, client
 from condensed_data.outcome import Outcome
-from condensed_data.record import Record
-from condensed_data.storage import artefact, files, parquet
-from condensed_data.storage.errors import ArtefactError, NotACondensedDatasetError
+from condensed_data.storage import artefact, parquet
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import CommitInfo
 
-_CONFLICTS = 20  # other pushes that may be faster before we give up
-_FAILURES = 3  # of the Hub in a row, its client's own attempts not counted
 _AGAIN = "Nothing partial is on the Hub, and the set here is unchanged: the same push again goes on."
-
-Sets = dict[str, Mapping[str, Any]]  # manifests by the name of their config
 
 
 def push(
@@ -105,28 +85,6 @@ def publish_build(outcome: Outcome, repo_id: str, *, token: str | None = None) -
     return publish(outcome, Target(repo_id, token=token), name)
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where and how to publish; the fields are the arguments of `push`."""
-
-    repo_id: str
-    private: bool | None = None
-    token: str | None = None
-    revision: str | None = None
-    create_pr: bool = False
-    commit_message: str | None = None
-    license: str | None = None
-
-    def __post_init__(self) -> None:
-        check_name(self.repo_id)
-        if self.revision is not None and re.fullmatch("[0-9a-f]{40}", self.revision):
-            raise ValueError(
-                f"revision={self.revision!r} is a commit, which never changes: push to a branch."
-            )
-        if self.license is not None:
-            card.check_license(self.license)
-
-
 def check_access(repo_id: str, token: str | None = None) -> None:
     """Find out before long work whether the token on this machine is a valid one.
 
@@ -145,7 +103,7 @@ def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | Non
         written = _write(outcome, Path(folder) / "set")
         try:
             with speaking(target.repo_id, target.revision, folder=folder):
-                return _Push(target, client(target.token), Path(folder), written, choose).run()
+                return Push(target, client(target.token), Path(folder), written, choose).run()
         except HubError as error:
             raise type(error)(f"{error} {_AGAIN}") from error
 
@@ -165,159 +123,8 @@ def _write(outcome: Outcome, folder: Path) -> dict[str, Any]:
     from condensed_data.pictures import plots
 
     outcome.write(folder)
-    kind, labels = outcome.record.kind, outcome.labels
-    hard = labels if labels.dim() == 1 else labels.argmax(1)
+    kind, labels = outcome.record.kind, outcome.class_indices.tolist()
     limits = (0.0, float(kind.top)) if kind.eight_bit else None
-    picture = plots.grid(outcome.images, hard.tolist(), outcome.record.classes, value_range=limits)
+    picture = plots.grid(outcome.images, labels, outcome.record.classes, value_range=limits)
     plots.save(picture, folder / layout.GRID)
     return artefact.read_manifest(folder)
-
-
-@dataclass(frozen=True)
-class _Push:
-    target: Target
-    api: HfApi
-    folder: Path
-    manifest: dict[str, Any]
-    choose: Callable[[Sets], str | None]
-
-    def run(self) -> CommitInfo | None:
-        conflicts = failures = 0
-        while True:
-            try:
-                return self._attempt()
-            except Exception as error:
-                told = explained(error, self.target.repo_id, self.target.revision, folder=self.folder)
-                if _status(error) in (409, 412):
-                    conflicts += 1
-                    if conflicts == _CONFLICTS:
-                        raise ConcurrentPushError(
-                            f"{self.target.repo_id}: {_CONFLICTS} times another push was faster."
-                        ) from error
-                elif type(told) is HubUnavailableError and is_passing(error):
-                    failures += 1  # the commit may be there all the same: the next attempt finds out
-                    if failures == _FAILURES:
-                        raise
-                else:
-                    raise
-                _pause(conflicts + failures)
-
-    def _attempt(self) -> CommitInfo | None:
-        remote = self._head()
-        sets, damaged = _sets(remote)
-        name = self.choose(sets)
-        if name is None:
-            return None
-        damaged.pop(name, None)  # it is replaced
-        for other, error in damaged.items():
-            raise type(error)(
-                f"The set {other!r} in {remote.repo_id} cannot be read, so the card cannot tell of it: {error} "
-                f"Or delete its folder there."
-            ) from error
-        text = _readme(remote)
-        rendered = card.render(remote.repo_id, sets | {name: self.manifest}, text, self.target.license)
-        operations = self._operations(remote, name, rendered)
-        record = (
-            f"{self.manifest['name']} condensed by {self.manifest['recipe_name']}, ipc {self.manifest['ipc']}"
-        )
-        return self.api.create_commit(
-            self.target.repo_id,
-            operations,
-            commit_message=self.target.commit_message or f"Publish {name}: {record}",
-            repo_type="dataset",
-            revision=self.target.revision,
-            create_pr=self.target.create_pr,
-            parent_commit=remote.commit,
-        )
-
-    def _operations(self, remote: Remote, name: str, text: str) -> list[Any]:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-        operations: list[Any] = []
-        paths = [layout.place(name, file) for file in layout.FILES]
-        for file, path, size in zip(layout.FILES, paths, remote.size(*paths), strict=True):
-            local = self.folder / "set" / file
-            if local.exists():
-                operations.append(CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(local)))
-            elif size is not None:
-                operations.append(CommitOperationDelete(path_in_repo=path))
-        content = text.encode("utf-8", "surrogateescape")
-        return [*operations, CommitOperationAdd(path_in_repo=files.README, path_or_fileobj=content)]
-
-    def _head(self) -> Remote:
-        """The commit that the new one follows; the repository or the branch is made where it is not there.
-
-        Raises:
-            HubNotFoundError: for a repository that is not there and a pull request.
-            HubError: if it is public and the push is to be private, or the other way round.
-        """
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-        target, info = self.target, None
-        try:
-            info = self.api.dataset_info(target.repo_id)
-        except GatedRepoError:
-            raise
-        except RepositoryNotFoundError as error:
-            self._create(error)
-        if info is None:
-            info = self.api.dataset_info(target.repo_id)
-        elif target.private is not None and bool(info.private) != target.private:
-            there, wanted = ("private", "public") if info.private else ("public", "private")
-            raise HubError(
-                f"{target.repo_id} is there and {there}, and private={target.private} asks for a {wanted} one. "
-                "Change it in the settings of the repository, or leave private out."
-            )
-        if target.revision is not None:
-            try:
-                info = self.api.dataset_info(target.repo_id, revision=target.revision)
-            except RevisionNotFoundError:
-                if target.revision.startswith("refs/"):
-                    raise
-                self.api.create_branch(
-                    target.repo_id, branch=target.revision, repo_type="dataset", exist_ok=True
-                )
-                info = self.api.dataset_info(target.repo_id, revision=target.revision)
-        if info.sha is None:
-            raise HubError(f"{target.repo_id}: the Hub does not say which commit is the last one.")
-        return Remote(self.api, target.repo_id, info.sha, cache_dir=self.folder / "cache")
-
-    def _create(self, cause: Exception) -> None:
-        error = no_dataset(self.api, self.target.repo_id)
-        if self.target.create_pr or error.kind is not None:
-            raise error from cause
-        private = self.target.private is not False
-        self.api.create_repo(self.target.repo_id, private=private, repo_type="dataset", exist_ok=True)
-
-
-def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtefactError]]:
-    """The manifests of the sets that are there, and what is wrong with those that cannot be read."""
-    found: Sets = {}
-    damaged = {}
-    for name in remote.configs():
-        try:
-            manifest = remote.manifest(name)
-        except NotACondensedDatasetError:  # something else of such a name
-            continue
-        except ArtefactError as error:
-            damaged[name] = error
-            continue
-        if manifest is None:
-            continue
-        try:
-            with fitting(Path(remote.repo_id, name), "fields that make no set"):
-                Record.from_manifest(manifest)
-        except ArtefactError as error:
-            damaged[name] = error
-        else:
-            found[name] = manifest
-    return found, damaged
-
-
-def _readme(remote: Remote) -> str | None:
-    path = remote.fetch(files.README, card.MOST_BYTES)
-    return None if path is None else path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def _status(error: Exception) -> int | None:
-    return getattr(getattr(error, "response", None), "status_code", None)
