@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from condensed_data.condense import DivergedError
     from condensed_data.dataset import CondensedDataset
     from condensed_data.evaluation.evaluate import Evaluation, Training
+    from condensed_data.hub.errors import (
+        ConcurrentPushError,
+        HubAccessError,
+        HubError,
+        HubNotFoundError,
+        HubRateLimitError,
+        HubUnavailableError,
+    )
     from condensed_data.recipe import Optimizer, Recipe, Term
     from condensed_data.sources.sample import SourceError
     from condensed_data.spec import Named
@@ -42,10 +50,16 @@ __all__ = [
     "ArtefactError",
     "CSVLogger",
     "Callback",
+    "ConcurrentPushError",
     "CondensedDataset",
     "DivergedError",
     "Evaluation",
     "History",
+    "HubAccessError",
+    "HubError",
+    "HubNotFoundError",
+    "HubRateLimitError",
+    "HubUnavailableError",
     "IntegrityError",
     "JSONLLogger",
     "Named",
@@ -75,6 +89,14 @@ _HOMES = {
         "TensorBoardLogger",
     ),
     "condense": ("DivergedError",),
+    "hub.errors": (
+        "ConcurrentPushError",
+        "HubAccessError",
+        "HubError",
+        "HubNotFoundError",
+        "HubRateLimitError",
+        "HubUnavailableError",
+    ),
     "recipe": ("Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
     "evaluation.evaluate": ("Evaluation", "Training"),
