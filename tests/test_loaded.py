@@ -1,0 +1,192 @@
+"""Networks trained elsewhere: lent, adapted by DD, attacked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pool_data import NETWORK, context, weights_of
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, Named, Recipe, recipes
+from condensed_data.evaluation.attack import attack
+from condensed_data.learning.descent import Descent
+from condensed_data.learning.elsewhere import trained_on
+from condensed_data.learning.pretraining import Pretraining
+from condensed_data.networks import build
+from condensed_data.networks.states import load_state
+from condensed_data.pools import Loaded, Pretrained
+from condensed_data.spec import check, from_json, to_json
+from condensed_data.storage.tensorfile import content_hash
+
+QUIET: dict[str, Any] = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
+SOON = Pretraining(epochs=8, networks=3, descent=Descent(0.05, 0.9, batch_size=16))
+
+
+def states(count: int = 3, classes: int = 3) -> list[dict[str, Tensor]]:
+    return [build(NETWORK, classes, (1, 8, 8), seed).state_dict() for seed in range(count)]
+
+
+def flat(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+def dd(pool: Any, **options: Any) -> Recipe:
+    fields = {"ipc": 1, "steps": 1, "epochs": 2, "sweeps": 40, "batch": 60, "lr": 0.05, "step_size": 0.2}
+    return recipes.dd(pool=pool, **(fields | options))  # type: ignore[arg-type]
+
+
+def test_every_sweep_draws_one_of_the_states() -> None:
+    given = states()
+    lender = Loaded(NETWORK, given).start(context())
+    lent = [weights_of(lender.lend(sweep).module).clone() for sweep in range(12)]
+    found = {next(i for i, state in enumerate(given) if torch.equal(one, flat(state))) for one in lent}
+    assert found == {0, 1, 2}
+    assert not lender.lend(0).module.training
+    other = Loaded(NETWORK, given, member=1).start(context())
+    assert any(not torch.equal(weights_of(other.lend(sweep).module), one) for sweep, one in enumerate(lent))
+    assert (lender.initial().kind, lender.initial().digest) == ("given", None)
+
+
+def test_one_state_is_kept_or_named() -> None:
+    (state,) = states(1)
+    kept = Loaded(NETWORK, state).start(context()).initial()
+    assert kept.kind == "stored"
+    assert kept.weights is not None
+    assert torch.equal(flat(dict(kept.weights)), flat(state))
+    named = Loaded(NETWORK, state, keep=False).start(context()).initial()
+    assert (named.kind, named.weights, named.digest) == ("given", None, content_hash(state))
+
+
+def test_a_recipe_holds_the_digest_alone() -> None:
+    first, same, other = Loaded(NETWORK, states()), Loaded(NETWORK, states()), Loaded(NETWORK, states(2))
+    assert first == same
+    assert hash(first) == hash(same)
+    assert first != other
+    form = to_json(first)
+    assert "states" not in form
+    assert "tensor" not in repr(first)
+    stored = from_json(form)
+    assert stored == first
+    with pytest.raises(ValueError, match=r"has no states: a stored recipe.*Give Loaded\(states="):
+        check(stored, (1, 8, 8))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Loaded\(states\[1\]\) does not fit .*classifier.*\(4,.*\(3,"):
+        Loaded(NETWORK, [*states(1), *states(1, classes=4)]).start(context())
+    with pytest.raises(ValueError, match=r"needs the state dictionary of at least one network"):
+        Loaded(NETWORK)
+    with pytest.raises(ValueError, match=r"head='random'"):
+        Loaded(NETWORK, states(), head="random")
+    doubles = {name: tensor.double() for name, tensor in states(1)[0].items()}
+    with pytest.raises(ValueError, match=r"of states\[0\] is torch\.float64"):
+        Loaded(NETWORK, doubles)
+
+
+def test_a_zeroed_head_forgets_the_other_classes() -> None:
+    module = build(NETWORK, 3, (1, 8, 8), 9)
+    (other,) = states(1, classes=7)
+    load_state(module, other, head="zeroed")
+    assert not module.classifier.weight.any()  # type: ignore[union-attr, operator]
+    assert torch.equal(next(module.parameters()), next(iter(other.values())))
+    without = {name: tensor for name, tensor in other.items() if not name.startswith("classifier")}
+    load_state(module, without, head="zeroed")
+    with pytest.raises(ValueError, match=r'is \(7, .* in it, and \(3, .*or head="zeroed"'):
+        load_state(module, other)
+    with pytest.raises(ValueError, match="is missing in it"):
+        load_state(module, without)
+    with pytest.raises(ValueError, match=r"has no nn\.Linear"):
+        load_state(nn.Sequential(nn.Conv2d(1, 1, 1)), {}, head="zeroed")
+
+
+@pytest.mark.usefixtures("untouched_rng")
+def test_networks_of_one_set_are_adapted_to_another(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    images, labels = tiny_images.tensors
+    source = TensorDataset(images.flip(-1), labels)  # the same classes, mirrored
+    trained = trained_on(source, NETWORK, replace(SOON, networks=4), folder=tmp_path / "networks")
+    again = trained_on(source, NETWORK, SOON, folder=tmp_path / "networks")
+    assert all(torch.equal(flat(one), flat(two)) for one, two in zip(trained, again, strict=False))
+    made = CondensedDataset(tiny_images, dd(Loaded(NETWORK, trained[:3]), n_nets=2), **QUIET)
+    with pytest.raises(ValueError, match=r"trained elsewhere and are not kept with it\. Give initial="):
+        made.evaluate(tiny_test_images, progress=False)
+    made.save(tmp_path / "set")
+    loaded = CondensedDataset.load(tmp_path / "set")
+    adapted = loaded.evaluate(tiny_test_images, initial=trained[3:], progress=False)
+    assert adapted.runs == 1
+    assert (
+        adapted.accuracies == made.evaluate(tiny_test_images, initial=trained[3], progress=False).accuracies
+    )
+    module = build(NETWORK, 3, (1, 12, 12), 0)
+    module.load_state_dict(trained[3])
+    x, y = made.standardised("test", tiny_test_images)
+    before = float((module.eval()(x).argmax(1) == y).double().mean())
+    assert adapted.mean > before + 0.1
+
+
+def test_a_network_of_other_classes_is_adapted_with_one_sample_a_class(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    """As AlexNet of ImageNet in the paper: the last layer begins at zero, the weights stay with their owner."""
+    (state,) = (build(NETWORK, 9, (1, 12, 12), 3).state_dict(),)
+    make = Named("elsewhere", NETWORK)
+    made = CondensedDataset(tiny_images, dd(Loaded(make, state, head="zeroed", keep=False)), **QUIET)
+    assert made.stored_floats < 3 * 144 + 20
+    made.save(tmp_path)
+    loaded = CondensedDataset.load(tmp_path)
+    result = loaded.evaluate(tiny_test_images, make, initial=state, progress=False)
+    assert result.mean > 0.5
+    with pytest.raises(ValueError, match=r"initial= has the digest .* this set was learned for"):
+        loaded.evaluate(tiny_test_images, make, initial=states(1)[0], progress=False)
+
+
+def test_one_pretrained_network_is_stored_with_the_set(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset
+) -> None:
+    pool = Pretrained(NETWORK, replace(SOON, networks=1))
+    made = CondensedDataset(tiny_images, dd(pool, sweeps=2), **QUIET)
+    assert made.replay is not None
+    assert made.replay.initial.kind == "stored"
+    assert made.evaluate(tiny_test_images, progress=False).runs == 1
+    several = CondensedDataset(tiny_images, dd(Pretrained(NETWORK, SOON), sweeps=2), **QUIET)
+    assert several.replay is not None
+    assert several.replay.initial.kind == "given"
+
+
+def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
+    trained = trained_on(tiny_images, NETWORK, SOON)
+    recipe = dd(Loaded(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
+    made = CondensedDataset(tiny_images, recipe, **QUIET)
+    found = attack(made, tiny_test_images, initial=trained[2:])
+    assert found.pair == (0, 2)
+    assert len(found.after.switched) == 1
+    assert found.after.switched[0] > found.before.switched[0] + 0.2
+    assert found.after.others[0] > 0.5
+    assert "class 0 as 2, 1 networks: switched" in str(found)
+    module = build(NETWORK, 3, (1, 12, 12), 0)
+    module.load_state_dict(trained[2])
+    x, y = made.standardised("test", tiny_test_images)
+    predicted = module.eval()(x).argmax(1)
+    assert found.before.switched[0] == pytest.approx(float((predicted[y == 0] == 2).double().mean()))
+    assert found.before.others[0] == pytest.approx(float((predicted == y)[y != 0].double().mean()))
+
+
+def test_what_cannot_be_attacked_is_said(tiny_images: TensorDataset) -> None:
+    plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
+    with pytest.raises(ValueError, match=r"needs a set with training steps of its own"):
+        attack(plain, tiny_images)
+    recipe = dd(None, network=NETWORK, sweeps=1)
+    made = CondensedDataset(tiny_images, recipe, **QUIET)
+    with pytest.raises(ValueError, match=r"relabels nothing\. Give pair="):
+        attack(made, tiny_images)
+    with pytest.raises(ValueError, match=r"pair=\(1, 1\) must be two different class indices from 0 to 2"):
+        attack(made, tiny_images, (1, 1))
+    x, y = tiny_images.tensors
+    with pytest.raises(ValueError, match=r"test_set has classes \[1, 2\]: it needs 0"):
+        attack(made, TensorDataset(x[y > 0], y[y > 0]), (0, 1))

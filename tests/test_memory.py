@@ -1,0 +1,100 @@
+"""What a build is estimated to need, against what its steps keep."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from sources import real
+
+from condensed_data import memory, recipes
+from condensed_data.memory import TooLargeError, estimate, fit
+from condensed_data.networks import ConvNet
+from condensed_data.parts import Context
+from condensed_data.run import Run
+from condensed_data.streams import Streams
+
+NET = ConvNet(width=8, depth=2)
+
+
+def started(name: str = "dd", **options: Any) -> Run:
+    draw = torch.Generator().manual_seed(0)
+    where = real(torch.randn(60, 1, 12, 12, generator=draw), torch.arange(60) % 3)
+    fields = {"ipc": 4, "sweeps": 1, "batch": 10, "network": NET}
+    recipe = recipes.get(name, **(fields | options)).resolve((1, 12, 12), ["a", "b", "c"], samples=60)
+    return Run(recipe, Context(where, recipe.ipc, Streams(0), torch.device("cpu"), compiles=False))
+
+
+def maps(unroll: str, epochs: int) -> tuple[int, int]:
+    found = estimate(started(steps=2, epochs=epochs, unroll=unroll))
+    return found.maps, found.weights
+
+
+def test_an_unroll_is_estimated_as_it_is_computed() -> None:
+    network = sum(w.numel() * 4 for w in NET(3, (1, 12, 12)).parameters())
+    full = [maps("full", epochs) for epochs in (1, 2, 3)]
+    assert full[2][0] - full[1][0] == full[1][0] - full[0][0] > 0  # linear in T
+    assert full[2][1] == 2 * 6 * network
+    kept = [maps("checkpointed", epochs) for epochs in (1, 3)]
+    assert kept[0][0] == kept[1][0] < full[0][0]
+    assert kept[1][1] - kept[0][1] == 4 * network
+    constant = [maps("constant", epochs) for epochs in (1, 3)]
+    assert constant[0] == constant[1]
+    assert constant[0][0] == kept[0][0]
+
+
+def test_an_unroll_that_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = started(steps=2, epochs=3, unroll="full")
+    needed = estimate(run).working
+    monkeypatch.setattr(memory, "_free", lambda device: needed - 1)
+    with pytest.raises(
+        TooLargeError, match=r"Use a smaller ipc, unroll='checkpointed', fewer training steps, or"
+    ):
+        fit(run)
+    assert "weights" in str(fit(started(steps=2, epochs=3, unroll="checkpointed")))
+
+
+def test_other_objectives_are_estimated_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = started("dm")
+    assert estimate(run).weights == 0
+    monkeypatch.setattr(memory, "_free", lambda device: 1)
+    with pytest.raises(TooLargeError, match=r"Use a smaller ipc, or a smaller sampler\.batch or network\."):
+        fit(run)
+
+
+MEASURED = """
+import resource, sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from sources import real
+from condensed_data import recipes
+from condensed_data.memory import estimate
+from condensed_data.networks import ConvNet
+from condensed_data.parts import Context
+from condensed_data.run import Run
+from condensed_data.streams import Streams
+where = real(torch.randn(1200, 1, 28, 28), torch.arange(1200) % 10)
+recipe = recipes.dd(ipc=10, steps=10, epochs=3, sweeps=1, network=ConvNet(width=64))
+recipe = recipe.resolve((1, 28, 28), [str(i) for i in range(10)], samples=1200)
+run = Run(recipe, Context(where, 10, Streams(0), torch.device("cpu"), compiles=False))
+estimated = estimate(run).working
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run.step()
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+unit = 1 if sys.platform == "darwin" else 1024
+print(estimated, unit * (after - before), unit * after)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_thirty_checkpointed_steps_of_a_wide_network_fit_in_four_gigabytes() -> None:
+    code = MEASURED.format(tests=__file__.rpartition("/")[0])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    estimated, grown, peak = map(int, done.stdout.split())
+    assert peak < 4e9
+    assert grown < 1.2 * estimated
+    assert estimated < 4e9
