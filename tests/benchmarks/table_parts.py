@@ -113,7 +113,10 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(name, ast.Name):
         raise ValueError(f"Recipe {text!r} must be written as dsa or bdm(base=dsa, k=5).")
     keywords = call.keywords if call else []
-    return name.id, {str(word.arg): spec.parse(ast.unparse(word.value)) for word in keywords}
+    source = text.strip()
+    return name.id, {
+        str(word.arg): spec.parse(ast.get_source_segment(source, word.value) or "") for word in keywords
+    }
 
 
 def recipe_of(text: str, ipc: int, overrides: dict[str, str], sweeps: int | None) -> Recipe:
