@@ -150,12 +150,12 @@ def evaluate_replay(
     shape = tuple(images.shape[1:])
     beginnings = Beginnings.of(replay, network, initial, runs, seed, num_classes, shape)
     name = network_name(replay.network if network is None else network)
-    test, how = (test_images, test_labels), {"device": torch.device(device), "precision": precision}
-    scores = list(_scores(replay, beginnings, images, labels, test, name, progress, **how))
+    test, how = (test_images, test_labels), (torch.device(device), precision)
+    scores = list(_scores(replay, beginnings, images, labels, test, name, progress, *how))
     rounded = []
     if eight_bit is not None:
         rounded = list(
-            _scores(replay, beginnings, eight_bit, labels, test, f"{name}, 8 bits", progress, **how)
+            _scores(replay, beginnings, eight_bit, labels, test, f"{name}, 8 bits", progress, *how)
         )
     per_class = zip(*(found.tolist() for _, found in scores), strict=True)
     return Evaluation(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from condensed_data import coresets, networks
+from condensed_data import spec as specs
 from condensed_data.augment import Identity
 from condensed_data.evaluation.ordered import Ordered
 from condensed_data.objectives import Unrolled
@@ -115,7 +116,7 @@ def dd(
     blocks = ipc if steps is None else steps
     first = pool or Fresh(network or DigitNetwork(), period=None if fixed else 1)
     sampler = Sequence(steps=blocks, epochs=epochs, batch=batch)
-    pools = [first, *(replace(first, member=member) for member in range(1, n_nets))]  # type: ignore[call-arg]
+    pools = [first, *(specs.assign(first, "member", member) for member in range(1, n_nets))]
     return Recipe(
         name="dd",
         synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_size),
