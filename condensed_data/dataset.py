@@ -323,10 +323,12 @@ class CondensedDataset(Dataset[Any]):
             if replay is not None:
                 result = evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
             else:
+                protocol = self.training if training is None else training
+                assert not isinstance(protocol, Ordered)  # `chosen` refuses it
                 result = evaluate_tensors(
                     *sets,
                     network=networks.default_name(self.record.kind.shape) if network is None else network,
-                    training=self.training if training is None else training,
+                    training=protocol,
                     classes=self.classes if self._named else None,
                     **how,
                 )
@@ -421,7 +423,9 @@ class CondensedDataset(Dataset[Any]):
         """
         loaded = cls._of(Outcome.read(directory), transform, target_transform)
         if soft and loaded.labels.ndim == 1:
-            raise ValueError(f"soft=True needs soft labels, and the set in {directory} has hard ones. Leave it out.")
+            raise ValueError(
+                f"soft=True needs soft labels, and the set in {directory} has hard ones. Leave it out."
+            )
         loaded.soft = soft
         return loaded
 
@@ -552,7 +556,9 @@ class CondensedDataset(Dataset[Any]):
         """A labelled grid of the samples; written to `path` where one is given."""
         from condensed_data.pictures import plots
 
-        image = plots.grid(self.images, self.class_indices.tolist(), self.classes, value_range=self._value_range())
+        image = plots.grid(
+            self.images, self.class_indices.tolist(), self.classes, value_range=self._value_range()
+        )
         if path is not None:
             plots.save(image, path)
         return image
@@ -577,7 +583,11 @@ class CondensedDataset(Dataset[Any]):
         from condensed_data.pictures import plots
 
         return plots.to_html(
-            self.images, self.class_indices.tolist(), self.classes, repr(self), value_range=self._value_range()
+            self.images,
+            self.class_indices.tolist(),
+            self.classes,
+            repr(self),
+            value_range=self._value_range(),
         )
 
 
