@@ -254,6 +254,28 @@ def test_too_few_samples_for_the_groups_are_said(source: Colored) -> None:
         CondensedDataset(source, small(ipc=3), groups=rare(), cache=False, progress=False)
 
 
+def test_objectives_that_need_two_samples_of_a_group_say_so(source: Colored) -> None:
+    recipe = recipes.iid(ipc=4, sweeps=1, network=NET, centralisation_weight=0)
+    with pytest.raises(ValueError, match=r"one has 1\..*two for each group of a class"):
+        condense_tensors(*source.tensors, recipe, groups=rare())
+
+
+def test_clusters_lie_inside_groups(source: Colored) -> None:
+    recipe = recipes.bdm("dm", ipc=4, k=3, features="raw", sweeps=2, batch=8, network=NET)
+    images, labels = condense_tensors(*source.tensors, recipe, groups=rare())
+    assert labels.bincount().tolist() == [4, 4, 4]
+    assert torch.isfinite(images).all()
+
+
+def test_debiased_is_its_base_with_groups(source: Colored) -> None:
+    options: dict[str, Any] = {"ipc": 4, "sweeps": 2, "batch": 8, "network": NET}
+    first, _ = condense_tensors(*source.tensors, recipes.debiased("dm", **options), groups=rare())
+    second, _ = condense_tensors(*source.tensors, recipes.dm(**options), groups=rare())
+    assert torch.equal(first, second)
+    with pytest.raises(ValueError, match=r"no class has more than one\. Give groups="):
+        condense_tensors(*source.tensors, recipes.debiased("dm", **options))
+
+
 def test_only_a_groups_own_samples_teach_it(tiny_images: TensorDataset) -> None:
     """Changing the red samples of a class leaves what is learned for its blue ones as it was."""
     images, labels = tiny_images.tensors

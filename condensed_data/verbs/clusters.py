@@ -61,8 +61,8 @@ def run(arguments: Namespace) -> None:
     with untouched():
         real = Real.read(source, None, arguments.workers, not arguments.quiet)
         label = _class(real, arguments.label)
-        (parts,) = _resolved(within, real).partition(_context(arguments, real), [label])
-    parts = sorted(parts, key=len, reverse=True)
+        (found,) = _resolved(within, real).partition(_context(arguments, real), [label])
+    parts = sorted(found, key=len, reverse=True)
     sizes = [len(part) for part in parts]
     title = (
         f"{source.name}, class {real.class_names[label]}: {sum(sizes):,} samples in {len(parts)} clusters "
