@@ -13,6 +13,7 @@ from hub_worker import small
 
 from condensed_data import CondensedDataset
 from condensed_data.cli import _parser, main
+from condensed_data.storage.card import source_tag
 from condensed_data.verbs import where
 
 BUILD = ("build", "cli_sources:tiny", *SMALL, "--no-evaluate")
@@ -228,6 +229,12 @@ def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "The first 1; --limit shows more." in says(capsys, "search", "--author", "alice", "--limit", 1)
 
 
+def test_a_source_of_the_hub_is_found_by_its_repository() -> None:
+    assert {source_tag(name) for name in ("hf:Bob/pics@v1:small", "hf:bob/pics", "bob/pics")} == {
+        "source-bobpics"
+    }
+
+
 def test_search_without_network(
     hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,8 +252,8 @@ def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shorten(monkeypatch)
-    build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push")
-    told = says(capsys, *build, "--out", tmp_path / "out")
+    build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push", "--out", tmp_path / "out")
+    told = says(capsys, *build)
     repository = hub.hub.repositories["dataset", repo_id]
     head = repository.head.oid
     assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in told
@@ -280,6 +287,7 @@ def test_a_push_that_cannot_be_is_told_before_the_work(
 ) -> None:
     words = (*BUILD, "--push", "--out", tmp_path / "out")
     assert "hub=" in fails(capsys, *words)
+    assert "would lose the result" in fails(capsys, *BUILD, "--push", "--hub", repo_id)  # with --no-cache
     monkeypatch.setenv("HF_TOKEN", "wrong")
     assert "token" in fails(capsys, *words, "--hub", repo_id)
     assert not (tmp_path / "out").exists()

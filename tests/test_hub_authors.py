@@ -82,10 +82,26 @@ def test_a_file_of_mtt(tmp_path: Path) -> None:
     assert found.targets == LABELS.flip(0).tolist()
 
 
-def test_soft_labels_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factor", [1, 2])
+def test_probabilities_are_kept(factor: int, tmp_path: Path) -> None:
+    soft = torch.softmax(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), 1)
+    torch.save([images(), soft], tmp_path / "data.pt")
+    found = CondensedDataset.from_pt(tmp_path / "data.pt", factor=factor)
+    assert torch.allclose(found.labels, soft.repeat_interleave(factor**2, 0))
+    assert found.targets == soft.argmax(1).repeat_interleave(factor**2).tolist()
+    assert found.classes == list("01234")
+    found.save(tmp_path / "set")
+    again = CondensedDataset.load(tmp_path / "set", soft=True)
+    assert torch.allclose(again.images, found.images, atol=1e-6)
+    assert torch.equal(again[0][1], found.labels[0])
+    with pytest.raises(ValueError, match="classes= has 7 names, but the labels 5 columns"):
+        CondensedDataset.from_pt(tmp_path / "data.pt", classes=list("abcdefg"))
+
+
+def test_soft_labels_that_are_no_probabilities_are_told(tmp_path: Path) -> None:
     torch.save(images(), tmp_path / "images_best.pt")
     torch.save(torch.eye(3)[LABELS] - 0.1, tmp_path / "labels_best.pt")
-    with pytest.warns(UserWarning, match=r"soft labels \(6, 3\): the greatest of each is taken"):
+    with pytest.warns(UserWarning, match=r"soft labels \(6, 3\) that are no probabilities: the greatest"):
         assert CondensedDataset.from_pt(tmp_path / "images_best.pt").targets == LABELS.tolist()
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from condensed_data import spec as specs
 from condensed_data.decoding import decoded
 from condensed_data.hub.foreign import made_elsewhere
-from condensed_data.outcome import Outcome
+from condensed_data.outcome import Outcome, counted, with_labels
 from condensed_data.sources.space import Kind, Space
 from condensed_data.storage.artefact import MAX_BYTES
 from condensed_data.storage.errors import ArtefactError
@@ -82,10 +82,20 @@ def read(
     kind = Kind("tensor:float32", tuple(images.shape[1:]))
     stored = space.standardise(images) if not normalised else images
     title = name or path.stem
+    soft, hard = _soft(targets, path), _hard(targets)
+    if soft is not None and classes is None:
+        classes = [str(number) for number in range(soft.shape[1])]
     if factor == 1:
-        restored = space.restore(stored)
-        return made_elsewhere(title, restored, _hard(targets, path), kind, space, classes)
-    return _formed(title, stored, _hard(targets, path), kind, space, classes, factor)
+        outcome = made_elsewhere(title, space.restore(stored), hard, kind, space, classes)
+    else:
+        outcome = _formed(title, stored, hard, kind, space, classes, factor)
+    if soft is None:
+        return outcome
+    if soft.shape[1] != len(outcome.record.classes):
+        raise ValueError(
+            f"classes= has {len(outcome.record.classes)} names, but the labels {soft.shape[1]} columns."
+        )
+    return with_labels(outcome, soft.repeat_interleave(len(outcome.labels) // len(soft), 0))
 
 
 def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalised: bool) -> Space:
@@ -125,7 +135,7 @@ def _formed(
     outcome = made_elsewhere(title, space.restore(decoded(synthesis)), labels, kind, space, classes)
     ipc = outcome.record.ipc * len(stored) // len(labels)
     record = replace(outcome.record, encoding=specs.to_json(encoding), ipc=ipc)
-    return replace(outcome, record=record, stored=tensors)
+    return counted(replace(outcome, record=record, stored=tensors), sum(map(Tensor.numel, tensors.values())))
 
 
 def _pair(
@@ -171,14 +181,25 @@ def _beside(path: Path, labels: str | Path | None) -> Path:
     )
 
 
-def _hard(labels: Tensor, path: Path) -> Tensor:
+def _soft(labels: Tensor, path: Path) -> Tensor | None:
+    """Class probabilities (N, K), or None where labels are something else; logits and the like are told."""
+    if labels.dim() != 2 or not labels.is_floating_point():
+        return None
+    labels = labels.float()
+    if bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all()):
+        return labels
+    warnings.warn(
+        f"{path} has soft labels {tuple(labels.shape)} that are no probabilities: the greatest of each is taken.",
+        stacklevel=4,
+    )
+    return None
+
+
+def _hard(labels: Tensor) -> Tensor:
     """Class numbers (N,) int64; of soft labels (N, K), those of the greatest."""
-    if labels.dim() == 2 and labels.is_floating_point():
-        warnings.warn(
-            f"{path} has soft labels {tuple(labels.shape)}: the greatest of each is taken.", stacklevel=4
-        )
-        return labels.argmax(1)
-    return labels if labels.is_floating_point() else labels.long()
+    if labels.is_floating_point():
+        return labels.argmax(1) if labels.dim() == 2 else labels
+    return labels.long()
 
 
 def _load(path: Path, max_bytes: int) -> Any:

@@ -18,7 +18,7 @@ from condensed_data import spec as specs
 from condensed_data.evaluation.training import Training
 from condensed_data.hub import foreign_pictures
 from condensed_data.hub.foreign_pictures import Fetch, Pictures
-from condensed_data.outcome import Outcome
+from condensed_data.outcome import Outcome, counted
 from condensed_data.record import Record
 from condensed_data.sources.space import Kind, Space
 from condensed_data.storage.errors import ArtefactError, NotACondensedDatasetError
@@ -27,7 +27,7 @@ from condensed_data.synthetic import Pixels
 UNKNOWN = "unknown"  # name of the recipe
 _MOST_FILES = 20_000
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_TRAIN = re.compile(r"train(?![a-z])", re.IGNORECASE)
+_TRAIN = re.compile(r"(?<![a-z])train(?![a-z])", re.IGNORECASE)
 _OTHER_SPLIT = re.compile(r"(?<![a-z])(test|val|valid|validation)(?![a-z])", re.IGNORECASE)
 
 
@@ -114,7 +114,7 @@ def made_elsewhere(
         encoding=specs.to_json(Pixels()),
         training=training or Training(),
     )
-    return Outcome(images, index, record, None)
+    return counted(Outcome(images, index, record, None), images.numel())
 
 
 def _told(repo_id: str, found: Pictures) -> Outcome:

@@ -95,7 +95,11 @@ def tags(records: Sequence[Record]) -> list[str]:
 
 
 def source_tag(name: str) -> str:
-    """The tag of a source, the same for every spelling of it: "Fashion-MNIST" gives "source-fashionmnist"."""
+    """The tag of a source, the same for every spelling of it: "Fashion-MNIST" gives "source-fashionmnist".
+
+    Of a data set of the Hub ("hf:user/name@revision:config") it names the repository alone.
+    """
+    name = re.sub(r"^hf:([^@:]+).*", r"\1", name)
     return "source-" + ("".join(letter for letter in name.casefold() if letter.isalnum()) or "unnamed")[:64]
 
 

@@ -106,6 +106,10 @@ def run(arguments: Namespace) -> None:
     recipe = _recipe(arguments)
     if arguments.out is not None:
         check_writable(arguments.out)
+    elif arguments.push and arguments.no_cache:
+        raise ValueError(
+            "--push --no-cache: a push that fails would lose the result. Give --out DIR as well."
+        )
     callbacks = _loggers(arguments.log)
     Shelf.of(arguments.hub, arguments.push)  # whether the Hub takes the token
     train = catalog.load(arguments.source, "train", **loading(arguments))
