@@ -365,8 +365,14 @@ def condense_tensors(
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.
+        ValueError: for a recipe whose samples depend on their order, which tensors do not tell.
         DivergedError: when the loss diverges.
     """
+    if isinstance(recipe.training, Ordered):
+        raise ValueError(
+            f"recipe {recipe.name} makes samples for one training run, and two tensors cannot hold its order, step "
+            "sizes and initial weights. Use CondensedDataset."
+        )
     where = choose_device(device)
     with untouched():
         source = replace(

@@ -167,8 +167,13 @@ def network_name(network: Any) -> str:
     if isinstance(network, Spec):
         values = {f.name: getattr(network, f.name) for f in fields(network)}  # type: ignore[arg-type]
         changed = [f.name for f in fields(network) if values[f.name] != f.default]  # type: ignore[arg-type]
-        return f"{type(network).__name__}({', '.join(f'{name}={values[name]!r}' for name in changed)})"
+        shown = (f"{name}={_field(values[name])}" for name in changed)
+        return f"{type(network).__name__}({', '.join(shown)})"
     return str(getattr(network, "__name__", type(network).__name__))
+
+
+def _field(value: Any) -> str:
+    return network_name(value) if isinstance(value, Spec) else repr(value)
 
 
 def _check_test(

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Evaluation
+from condensed_data.evaluation.ordered import Ordered
 from condensed_data.record import Record
 from condensed_data.storage import parquet
 
@@ -197,6 +198,13 @@ def _normalisation(record: Record) -> str:
 
 
 def _training(record: Record) -> str:
+    if isinstance(record.training, Ordered):
+        return (
+            "## Training\n\nThis set was learned for one training run: its own steps in their order, plain gradient "
+            "descent with a step size for each, from the initial weights that belong to it. `train_set.evaluate(...)` "
+            "repeats it; `train_set.loader()` gives its batches, `train_set.replay` the rest. In any other order the "
+            "samples are worth little."
+        )
     leaves = [(path, value) for path, value in specs.paths(record.training) if not list(specs.paths(value))]
     rows = [(path, repr(value)) for path, value in leaves]
     note = f"How to train on it, the {record.training.label}:"
