@@ -25,12 +25,23 @@ _AT_ONCE = 100  # paths that one request asks for
 
 
 def client(token: str | bool | None) -> HfApi:
-    """The client, which takes the endpoint from HF_ENDPOINT and says who asks."""
-    from huggingface_hub import HfApi
+    """The client, which takes the endpoint from HF_ENDPOINT and says who asks.
+
+    Its first question, `dataset_info`, is given up after HF_HUB_ETAG_TIMEOUT seconds; left to itself, it would wait for
+    ever for a server that takes the connection and never answers.
+    """
+    from huggingface_hub import HfApi, constants
 
     from condensed_data import __version__
 
-    return HfApi(token=token, library_name="condensed-data", library_version=__version__)
+    api = HfApi(token=token, library_name="condensed-data", library_version=__version__)
+    ask = api.dataset_info
+
+    def dataset_info(*arguments: Any, timeout: float | None = None, **options: Any) -> Any:
+        return ask(*arguments, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT, **options)
+
+    api.dataset_info = dataset_info  # type: ignore[method-assign]  # other methods of the client call it as well
+    return api
 
 
 def check_name(repo_id: Any) -> str:
