@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
 from condensed_data.hub import card, layout
 from condensed_data.outcome import Outcome, with_baselines, with_evaluation
-from condensed_data.storage import files, read_manifest
+from condensed_data.storage import read_manifest
 
 
 def outcome(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> Outcome:
@@ -136,11 +136,18 @@ def test_names_of_any_alphabet_survive_yaml(tmp_path: Path) -> None:
     assert tuple(label.values()) == names
 
 
-def test_signals_have_no_configs(tmp_path: Path) -> None:
-    made = manifest(outcome(samples=torch.rand(30, 2, 16)), tmp_path / "set")
-    assert files.PREVIEW not in made["files"]
-    fields = head(card.render("alice/set", {"default": made}, None, None))
-    assert {"configs", "dataset_info", "task_categories"}.isdisjoint(fields)
+@pytest.mark.parametrize("shape", [(7,), (2, 16), (2, 8, 8)])
+def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    made = outcome(samples=torch.rand(30, *shape, generator=torch.Generator().manual_seed(1)))
+    home = tmp_path / "repository"
+    sealed = manifest(made, home)
+    assert "preview_range" not in sealed
+    (home / "README.md").write_text(card.render("alice/set", {"default": sealed}, None, None))
+    loaded = datasets.load_dataset(str(home), split="train", cache_dir=str(tmp_path / "cache"))
+    assert torch.equal(torch.tensor(loaded["sample"][:]), made.images)
+    assert loaded["label"][:] == made.labels.tolist()
+    (info,) = head(card.render("alice/set", {"default": sealed}, None, None))["dataset_info"]
+    assert datasets.Features._from_yaml_list(info["features"]) == loaded.features
 
 
 def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:

@@ -111,13 +111,22 @@ def _info(name: str, record: Record, manifest: Mapping[str, Any]) -> dict[str, A
     """What `datasets` shows before it has loaded anything."""
     names = parquet.distinct(record.classes, record.class_values)
     label = {"class_label": {"names": {str(index): text for index, text in enumerate(names)}}}
-    features: list[dict[str, Any]] = [{"name": "image", "dtype": "image"}, {"name": "label", "dtype": label}]
+    features: list[dict[str, Any]] = [_sample(manifest), {"name": "label", "dtype": label}]
     if manifest["label"]["kind"] == "probs":
         features.append({"name": "soft_label", "list": "float32", "length": len(names)})
     size = manifest["files"][files.PREVIEW]["size"]  # of the table, which is not compressed
     splits = [{"name": "train", "num_bytes": size, "num_examples": one.count(record)}]
     sizes = {"download_size": size, "dataset_size": size}
     return {"config_name": name, "features": features, "splits": splits, **sizes}
+
+
+def _sample(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    shape = list(manifest["shape"])
+    if parquet.is_picture(manifest):
+        return {"name": "image", "dtype": "image"}
+    if len(shape) == 1:
+        return {"name": "sample", "list": "float32", "length": shape[0]}
+    return {"name": "sample", "dtype": {f"array{len(shape)}_d": {"shape": shape, "dtype": "float32"}}}
 
 
 def _others(old: Mapping[str, Any], key: str, ours: Mapping[str, Any]) -> list[Any]:

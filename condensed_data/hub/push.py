@@ -91,9 +91,14 @@ def check_access(repo_id: str, token: str | None = None) -> None:
     Raises:
         HubError: or the subclass that says why it is not.
     """
-    check_name(repo_id)
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    api = client(token)
     with speaking(repo_id):
-        client(token).whoami()
+        # unlike the next question, this one is given up where there is no answer
+        with suppress(RepositoryNotFoundError):
+            api.dataset_info(check_name(repo_id))
+        api.whoami()
 
 
 def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | None]) -> Any:
@@ -109,11 +114,11 @@ def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | Non
 
 
 def _check_preview(outcome: Outcome) -> None:
-    """Pictures are published as such, which takes pyarrow."""
+    """What is published is a data set for `datasets` too, which takes pyarrow."""
     manifest = outcome.record.to_manifest()
-    if parquet.is_picture(manifest) and not parquet.is_possible(manifest):
+    if parquet.has_type(manifest) and not parquet.is_possible(manifest):
         raise ImportError(
-            "Publishing pictures needs pyarrow, so that the Hub and `datasets` can show them: "
+            "Publishing needs pyarrow, so that the Hub and `datasets` can show the samples: "
             'pip install "condensed-data[hub]"'
         )
 

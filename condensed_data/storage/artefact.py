@@ -3,7 +3,7 @@
     condensed.json                      the manifest; every field is in `schema.py`
     condensed.safetensors               the tensors in full precision
     README.md                           the card
-    data/train-00000-of-00001.parquet   an 8-bit view, where samples are pictures and pyarrow is installed
+    data/train-00000-of-00001.parquet   a view for `datasets`, 8-bit pictures or numbers; where pyarrow is installed
 
 The same content gives the same bytes. Nothing is unpickled, and nothing in a file names code, a path or an
 address that is followed. Memory while reading is bounded by `max_bytes` and a few MiB.
@@ -64,8 +64,8 @@ def write(
         tensors: float32, float16, bfloat16, int64 or uint8, on any device.
         manifest: the fields that `schema.py` lists, except the computed ones.
         card: Markdown, optionally with YAML in front.
-        preview: True makes it from `images`, where samples are pictures; sets that store something else give
-            their decoded samples (N, C, H, W) in the same value space; False makes none.
+        preview: True makes it from `images`; sets that store something else give their decoded samples
+            (N, *shape) in the same value space; False makes none.
 
     Raises:
         ArtefactError: if the content is not what an artefact may hold; nothing is touched.
@@ -83,7 +83,8 @@ def write(
     if samples is not None and preview is not False and parquet.is_possible(described):
         limits = parquet.value_range(samples, described["value_space"]["kind"])
         contents[files.PREVIEW] = parquet.encode(samples, stored["labels"], limits, described)
-        described["preview_range"] = list(limits)
+        if parquet.is_picture(described):
+            described["preview_range"] = list(limits)
     listed = {name: _entry(content) for name, content in contents.items() if content is not None}
     sealed = schema.seal(described, listed, tensorfile.content_hash(stored))
     contents[files.MANIFEST] = schema.encode(sealed, where)

@@ -1,6 +1,7 @@
-"""An 8-bit view of the samples, which `datasets.load_dataset` and the Hub's viewer show as labelled pictures.
+"""A table of the samples for `datasets.load_dataset` and the Hub's viewer.
 
-It is lossy and never read back; the tensors are what counts.
+It holds labelled pictures of 8 bits where samples are pictures, else float32 numbers. It is never read back; the
+tensors are what counts.
 Dimension letters: N samples, K classes, C channels, H, W.
 """
 
@@ -20,12 +21,18 @@ from condensed_data.storage import strict_json
 from condensed_data.storage.errors import ArtefactError
 
 _RANGES = {"unit": (0.0, 1.0), "uint8": (0.0, 255.0)}
+_MOST_DIMENSIONS = 5  # of an array in `datasets`
 _ROWS = 100  # a group, so that a viewer reads a page and not the whole file
 
 
 def is_possible(manifest: Mapping[str, Any]) -> bool:
-    """Whether samples are pictures, and pyarrow is installed."""
-    return is_picture(manifest) and importlib.util.find_spec("pyarrow") is not None
+    """Whether `datasets` has a type for such samples, and pyarrow is installed."""
+    return has_type(manifest) and importlib.util.find_spec("pyarrow") is not None
+
+
+def has_type(manifest: Mapping[str, Any]) -> bool:
+    """Whether `datasets` has a type for such samples."""
+    return len(manifest["shape"]) <= _MOST_DIMENSIONS
 
 
 def is_picture(manifest: Mapping[str, Any]) -> bool:
@@ -45,12 +52,12 @@ def value_range(samples: Tensor, kind: str) -> tuple[float, float]:
 def encode(
     samples: Tensor, labels: Tensor, limits: tuple[float, float], manifest: Mapping[str, Any]
 ) -> bytes:
-    """The bytes of a parquet file with columns image (PNG), label and, for soft labels, soft_label.
+    """The bytes of a parquet file with columns image (PNG) or sample, label and, for soft labels, soft_label.
 
     Args:
-        samples: (N, C, H, W) in any value space, C 1, 3 or 4.
+        samples: (N, *shape) in any value space; pictures have C 1, 3 or 4.
         labels: (N,) int64 in 0..K-1, or (N, K) of a float type.
-        limits: the values that become the bytes 0 and 255; what lies outside is clamped.
+        limits: the values that become the bytes 0 and 255 of pictures; what lies outside is clamped.
         manifest: with the names of the classes; those that repeat get their value behind them, because
             `datasets` wants them distinct.
 
@@ -65,14 +72,18 @@ def encode(
     import pyarrow
     from pyarrow import parquet
 
-    pictures = [{"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(_pngs(samples, limits))]
-    columns: dict[str, Any] = {"image": pyarrow.array(pictures)}
+    columns: dict[str, Any] = {}
+    if is_picture(manifest):
+        pictures = [{"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(_pngs(samples, limits))]
+        columns["image"] = pyarrow.array(pictures)
+    else:
+        columns["sample"] = pyarrow.array(samples.float().tolist(), _nested(manifest["shape"]))
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     columns["label"] = pyarrow.array(hard.tolist(), pyarrow.int64())
     if labels.dim() == 2:
         kind = pyarrow.list_(pyarrow.float32(), labels.shape[1])
         columns["soft_label"] = pyarrow.array(labels.float().tolist(), kind)
-    features = _features(distinct(manifest["class_names"], manifest["class_values"]), soft=labels.dim() == 2)
+    features = _features(manifest, soft=labels.dim() == 2)
     metadata = {"huggingface": strict_json.compact({"info": {"features": features}})}
     sink = io.BytesIO()
     parquet.write_table(
@@ -84,9 +95,30 @@ def encode(
     return sink.getvalue()
 
 
-def _features(names: list[str], *, soft: bool) -> dict[str, Any]:
+def _nested(shape: Sequence[int]) -> Any:
+    """The type of one sample: a list of fixed length, or lists in lists, as `datasets` stores its arrays."""
+    import pyarrow
+
+    if len(shape) == 1:
+        return pyarrow.list_(pyarrow.float32(), shape[0])
+    kind = pyarrow.float32()
+    for _ in shape:
+        kind = pyarrow.list_(kind)
+    return kind
+
+
+def _features(manifest: Mapping[str, Any], *, soft: bool) -> dict[str, Any]:
     """The description that `datasets` itself writes."""
-    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    names, shape = distinct(manifest["class_names"], manifest["class_values"]), list(manifest["shape"])
+    features: dict[str, Any] = {}
+    if is_picture(manifest):
+        features["image"] = {"_type": "Image"}
+    elif len(shape) == 1:
+        value = {"dtype": "float32", "_type": "Value"}
+        features["sample"] = {"feature": value, "length": shape[0], "_type": "List"}
+    else:
+        features["sample"] = {"shape": shape, "dtype": "float32", "_type": f"Array{len(shape)}D"}
+    features["label"] = {"names": names, "_type": "ClassLabel"}
     if soft:
         value = {"dtype": "float32", "_type": "Value"}
         features["soft_label"] = {"feature": value, "length": len(names), "_type": "List"}

@@ -26,7 +26,7 @@
 | `stored_floats` | optional: the numbers that are kept to decode the samples; or null |
 | `environment` | {name: text}: versions and device, informational |
 | `history` | a list of [sweep, loss] |
-| `preview_range` | only where there is a preview: [low, high], the values behind its bytes 0 and 255 |
+| `preview_range` | only where there is a preview of pictures: [low, high], the values behind its bytes 0 and 255 |
 | `files` | {file: {"sha256": ..., "size": ...}} of the tensors and the preview; README.md may be edited |
 | `content_hash` | identity of the tensors, see `tensorfile.content_hash` |
 | `manifest_sha256` | of all other fields as JSON with sorted keys and no spaces |
