@@ -525,6 +525,9 @@ class CondensedDataset(Dataset[Any]):
     ) -> CondensedDataset:
         """Load a set from a dataset repository of the Hub; see `hub.pull.pull`.
 
+        Sets of others (pictures in parquet files, or in one folder a class) are read as far as they go; a warning
+        says what they lack, see `hub.foreign.read`.
+
         Args:
             repo_id: "user/name".
             revision: branch, tag, pull request ("refs/pr/1") or commit.

@@ -80,7 +80,8 @@ def test_parquet_of_others(hub: HubServer, repo_id: str) -> None:
 
 
 def test_the_warning_says_what_is_missing(hub: HubServer, repo_id: str) -> None:
-    hub.add_repo(repo_id, {"train.parquet": table(range(3), names=None)})
+    soft = pyarrow.array([[0.2, 0.8]] * 3, pyarrow.list_(pyarrow.float32()))
+    hub.add_repo(repo_id, {"train.parquet": table(range(3), names=None, soft_label=soft)})
     with pytest.warns(UserWarning, match=MADE_ELSEWHERE) as caught:
         found = CondensedDataset.from_hub(repo_id)
     (warning,) = caught
@@ -89,6 +90,7 @@ def test_the_warning_says_what_is_missing(hub: HubServer, repo_id: str) -> None:
         "class names",
         "its recipe",
         "how to train on it",
+        "Its columns soft_label are not read",
     ):
         assert missing in str(warning.message)
     assert found.classes == ["0", "1", "2"]

@@ -125,8 +125,10 @@ def _told(repo_id: str, found: Pictures) -> Outcome:
         missing.append("class names")
     missing += ["its recipe", "how to train on it (the standard protocol is used)"]
     outcome = made_elsewhere(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
+    unread = f" Its columns {', '.join(found.left_out)} are not read." if found.left_out else ""
     warnings.warn(
-        f"{repo_id} was not made by condensed-data, and does not say: {', '.join(missing)}.", stacklevel=2
+        f"{repo_id} was not made by condensed-data, and does not say: {', '.join(missing)}.{unread}",
+        stacklevel=2,
     )
     return outcome
 

@@ -35,12 +35,14 @@ class Pictures:
         images: (N, C, H, W) float32 in [0, 1]; labels: (N,) int64, as stored.
         mode: of PIL, "L" or "RGB".
         names: class names by label, or None where the files have none.
+        left_out: columns that were not read, such as soft labels.
     """
 
     images: Tensor
     labels: Tensor
     mode: str
     names: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
 
 
 def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> Pictures:
@@ -57,19 +59,21 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
             f'{repo_id} holds parquet files, which need pyarrow: pip install "condensed-data[hub]".'
         ) from error
     stack, labels, names = _Stack(repo_id, max_bytes), [], None
+    others: dict[str, None] = {}
     for path in paths:
         where = f"{repo_id}/{path}"
         try:
             with parquet.ParquetFile(fetch(path)) as file:
                 image, label = _columns(where, file.schema_arrow)
                 names = names or _names(where, file.schema_arrow, label)
+                others |= dict.fromkeys(set(file.schema_arrow.names) - {image, label})
                 _check_rows(where, file.metadata, max_bytes)
                 for row, (encoded, value) in enumerate(_rows(file, image, label)):
                     stack.add(f"{where}, row {row}", encoded)
                     labels.append(_label(f"{where}, row {row}", value))
         except ArrowException as error:
             raise ArtefactError(f"{where} is no parquet file that can be read: {error}") from error
-    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names)
+    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
 
 
 def from_folders(
