@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Named, Recipe, networks, recipes
+from condensed_data.build import condense_tensors
+from condensed_data.evaluation.comparison import compare
 from condensed_data.evaluation.computing import accuracy
 from condensed_data.evaluation.evaluate import standard
 from condensed_data.evaluation.ordered import Ordered, Replay
@@ -30,6 +32,7 @@ from condensed_data.spec import Facts
 from condensed_data.storage import artefact, schema
 from condensed_data.storage.errors import ArtefactError, UnsupportedFormatError
 from condensed_data.streams import Streams
+from condensed_data.verbs.summary import compared
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"sweeps": 3, "batch": 20, "network": NET, "step_size": 0.1}
@@ -267,6 +270,39 @@ def test_what_cannot_be_evaluated_is_said(
         CondensedDataset.load(tmp_path).evaluate(tiny_test_images, **quiet)
     result = CondensedDataset.load(tmp_path).evaluate(tiny_test_images, NET, runs=2, **quiet)
     assert result.accuracies == named.evaluate(tiny_test_images, runs=2, **quiet).accuracies
+
+
+def test_what_people_read(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
+) -> None:
+    made = build(tiny_images, dd(network=Xavier(NET)))
+    result = made.evaluate(tiny_test_images, runs=2, progress=False)
+    assert str(result).startswith("Xavier(inner=ConvNet(width=8, depth=2)): ")
+    assert str(result).endswith("(2 networks, ordered protocol)")
+    made.save(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "its own steps in their order" in card
+    assert "ordered protocol" in card
+
+
+def test_tensors_alone_are_no_such_set(tiny_images: TensorDataset) -> None:
+    with pytest.raises(
+        ValueError, match=r"recipe dd makes samples for one training run.*Use CondensedDataset"
+    ):
+        condense_tensors(*tiny_images.tensors, dd())
+
+
+def test_a_comparison_trains_by_the_sets_own_steps(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset
+) -> None:
+    made = fixed(tiny_images)
+    how: dict[str, Any] = {"network": "convnet-d2-w8", "runs": 1, "progress": False}
+    found = compare(made, tiny_images, tiny_test_images, **how)
+    assert found.own == "ConvNet(width=8, depth=2) by its 4 own steps"
+    assert found.condensed.accuracies == made.evaluate(tiny_test_images, progress=False).accuracies
+    text = compared(found)
+    assert "for every network but the first row's (ConvNet(width=8, depth=2) by its 4 own steps)" in text
+    assert "by the steps of the condensed set" in text
 
 
 def test_weights_that_explode_are_said(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:

@@ -126,7 +126,9 @@ def compare(
     named = record.classes != tuple(map(str, record.class_values))
     facts = Facts(record.kind.shape, record.classes, record.ipc, named)
     training = specs.resolve(replace(protocol, max_steps=steps), facts)
-    own = {"network": None} if condensed.replay is not None else {"training": training}
+    own: dict[str, Any] = {"training": training}
+    if condensed.replay is not None:
+        own = {"network": None, "precision": precision}  # "auto" is what its steps were learned in
     first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
     how |= {"training": training, "num_classes": len(record.classes)}
     held = standardised(*tested, record)
