@@ -38,7 +38,9 @@ def pairs(
             f"{len(condensed)} condensed samples, {len(real)} real ones and {len(distances)} distances make no pairs. "
             "Give as many of each."
         )
-    rows, names, row_of = [], [], []
+    rows: list[Tensor] = []
+    names: list[str] = []
+    row_of: list[int] = []
     for start in range(0, len(condensed), IN_A_ROW):
         some = slice(start, start + IN_A_ROW)
         first, last = distances[some][0], distances[some][-1]

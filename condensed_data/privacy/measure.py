@@ -205,7 +205,7 @@ class _Networks:
         shape, classes = condensed.record.kind.shape, len(condensed.classes)
         facts = Facts(shape, tuple(condensed.classes), condensed.record.ipc)
         self.streams, self.device, self.precision = streams, device, choose_precision(precision, device)
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "network": networks.default_name(shape) if network is None else network,
             "num_classes": classes,
             "training": spec.resolve(training, facts),
