@@ -104,6 +104,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         found(condensed, samples((1, 8, 8), 30, 1), samples((1, 9, 9), 30, 1))
     with pytest.raises(ValueError, match="networks_trained=-1"):
         found(condensed, samples((1, 8, 8), 30, 1), samples((1, 8, 8), 30, 1), networks_trained=-1)
+    with pytest.raises(ValueError, match="nonsense"):
+        found(condensed, samples((1, 8, 8), 30, 1), samples((1, 8, 8), 30, 1), network="nonsense")
     with pytest.raises(ValueError, match="2 or more of each"):
         roc("score", torch.zeros(1), torch.zeros(5))
     with pytest.raises(ValueError, match="NaN or infinite"):

@@ -111,6 +111,8 @@ def test_a_base_that_cannot_work_says_what_can() -> None:
             build((5,), recipes.get(name, base="dm", ipc=2, sweeps=1))
     with pytest.raises(ValueError, match=r"haba\(hallucinators=1, contrast=0.1\).*contrast=0"):
         recipes.haba(hallucinators=1)
+    with pytest.raises(ValueError, match=r"contrast=-1.*at least 0"):
+        recipes.haba(contrast=-1)
 
 
 def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:

@@ -147,6 +147,8 @@ def measure(
         raise ValueError(
             f"networks_trained={networks_trained!r} must be a whole number of at least 0: of the attack by loss."
         )
+    if network is not None:
+        networks.network(network)  # an unknown one is said before anything is read
     where, how, streams = choose_device(device), protocol(training), Streams(seed)
     with untouched():
         sides = [

@@ -69,6 +69,8 @@ def haba(
         Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
         equations 2 to 6.
     """
+    if not contrast >= 0:
+        raise ValueError(f"haba(contrast={contrast!r}) must be at least 0: the weight of the constraint.")
     if contrast and hallucinators < 2:
         raise ValueError(
             f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) has no two samples of one basis to set "
