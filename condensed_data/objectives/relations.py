@@ -48,8 +48,8 @@ class Covariance(Objective):
             raise ValueError(
                 f"Covariance needs at least two synthetic samples in every group; one has {min(synthetic)}. "
                 "The covariance of a single sample is zero: nothing could be learned from it. Use ipc=2 or "
-                "more (two for each group of a class, where there are groups), or a synthetic part that decodes several "
-                "samples from one, such as MultiFormation."
+                "more (two for each group of a class, where there are groups), or a synthetic part that decodes "
+                "several samples from one, such as MultiFormation."
             )
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:

@@ -170,19 +170,19 @@ def _named(dataset: Any, name: str) -> Any:
             )
         return found
     if isinstance(dataset, Subset):
-        inner = listed(_named(dataset.dataset, name), len(dataset.dataset), _below(name, dataset.dataset))
+        inner = _below(dataset.dataset, name)
         return [inner[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
-        parts = [(part, _named(part, name)) for part in dataset.datasets]
-        return [v for part, found in parts for v in listed(found, len(part), _below(name, part))]
+        return [value for part in dataset.datasets for value in _below(part, name)]
     raise SourceError(
         f"groups={name!r}: {type(dataset).__name__} has no attribute of that name. {_known(dataset)}, or pass the "
         "values themselves."
     )
 
 
-def _below(name: str, dataset: Any) -> str:
-    return f"groups={name!r}: {type(dataset).__name__}.{name}"
+def _below(dataset: Any, name: str) -> list[Value]:
+    """The attribute of a dataset that another one is made of."""
+    return listed(_named(dataset, name), len(dataset), f"groups={name!r}: {type(dataset).__name__}.{name}")
 
 
 def _known(dataset: Any) -> str:
