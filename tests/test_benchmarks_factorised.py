@@ -23,7 +23,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_tiny_run_resumes(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plot = tmp_path / "rows.jsonl", tmp_path / "plot.png"
-    words = [*FIXED, *SMALL, "--out", str(out), "--cache", str(tmp_path / "cache"), "--parts", "pairs"]
+    words = [*FIXED, *SMALL, "--out", str(out), "--cache", str(tmp_path / "cache"), "--parts", "kfs", "haba"]
     benchmark.main([*words, "--plot", str(plot)])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["recipe"], row["ipc"], row["seed"]) for row in rows] == [

@@ -46,7 +46,7 @@ def haba(
     hallucinators: int = 5,
     contrast: float = 0.1,
     start: str = "random",
-    lr: float = 0.01,
+    lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
     """Dataset factorisation: bases of each class, and hallucinators shared by all classes that make samples of them.
@@ -59,7 +59,8 @@ def haba(
         hallucinators: each makes a sample of every basis.
         contrast: weight of the constraint that samples of one basis differ; 0 leaves it out.
         start: "random" hallucinators, or those near "identity".
-        lr: of Adam, for bases and hallucinators.
+        lr: of Adam, for bases and hallucinators; found on Fashion-MNIST with `dm` at ipc 2 and 60 to 200 sweeps, where
+            0.03 and 0.1 did equally well, and 0.01 worse by 3 points.
         options: of the base given by name, such as `sweeps`, `batch` and `network`.
 
     Raises:

@@ -4,7 +4,7 @@
         --cache CACHE --sweeps 300 --width 32 --batch 32 --plot factorised.png
 
 One JSON row for each set and network that is trained on it; a row that the file holds is not measured again, and a set
-is condensed once (it lies in the cache). Parts: `pairs` (KFS beside DM at ipc 1, HaBa beside DM at ipc 2, all seeds),
+is condensed once (it lies in the cache). Parts: `kfs` (beside DM at ipc 1, all seeds), `haba` (beside DM at ipc 2),
 `constraint` (HaBa with and without its second term, and how alike samples of one basis are), `storage` (accuracy by
 stored numbers, first seed) and `architectures` (the sets of ipc 2, first seed, on other networks). The network that
 condenses is a ConvNet-3 of `--width`; test data never chooses anything.
@@ -27,11 +27,11 @@ from condensed_data import CondensedDataset, networks, recipes
 from condensed_data.evaluation.training import Training, protocol
 from condensed_data.networks import ConvNet
 
-PAIRS = (("dm", 1), ("kfs", 1), ("dm", 2), ("haba", 2))
+KFS = (("dm", 1), ("kfs", 1))
+HABA = (("dm", 2), ("haba", 2))
 CONSTRAINT = (("haba", 2), ("haba(contrast=0)", 2))
-STORAGE = (*PAIRS, ("dm", 5), ("kfs", 2), ("haba", 5), ("fred", 1), ("fred", 2))
-MOVED = (("dm", 2), ("haba", 2))
-PARTS = ("pairs", "constraint", "storage", "architectures")
+STORAGE = (*KFS, *HABA, ("dm", 5), ("kfs", 2), ("haba", 5), ("fred", 1), ("fred", 2))
+PARTS = ("kfs", "haba", "constraint", "storage", "architectures")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def main(words: Sequence[str] | None = None) -> None:
 def _jobs(arguments: argparse.Namespace) -> Iterator[Job]:
     own = f"convnet-w{arguments.width}"
     lists = {
-        "pairs": [Job(*item, seed, own) for seed in range(arguments.seeds) for item in PAIRS],
+        "kfs": [Job(*item, seed, own) for seed in range(arguments.seeds) for item in KFS],
+        "haba": [Job(*item, seed, own) for seed in range(arguments.seeds) for item in HABA],
         "constraint": [Job(*item, seed, own) for seed in range(arguments.seeds) for item in CONSTRAINT],
         "storage": [Job(*item, 0, own) for item in STORAGE],
-        "architectures": [Job(*item, 0, name) for name in arguments.architectures for item in MOVED],
+        "architectures": [Job(*item, 0, name) for name in arguments.architectures for item in HABA],
     }
     yield from dict.fromkeys(job for part in arguments.parts for job in lists[part])
 
