@@ -85,6 +85,16 @@ def test_between_published_points_settings_lie_between() -> None:
     assert root[3] == pytest.approx(100 * 10 ** math.log10(3), rel=0.01)
 
 
+def test_experts_of_small_sources_go_as_many_steps_as_the_student() -> None:
+    for samples, ahead in ((60_000, 2), (6_400, 2), (6_000, 3), (1_400, 9), (60, 50)):
+        pool: Any = recipes.mtt(1).resolve((1, 28, 28), FASHION, samples=samples).terms[0].pool
+        assert (pool.ahead, pool.pretrain.epochs) == (ahead, 4 + ahead)
+    pool = recipes.mtt(1, epochs=7).resolve((1, 28, 28), FASHION, samples=60).terms[0].pool
+    assert (pool.ahead, pool.pretrain.epochs) == (7, 7)
+    pool = recipes.mtt(1, steps=12).resolve((1, 28, 28), FASHION, samples=1_400).terms[0].pool
+    assert (pool.ahead, pool.pretrain.epochs) == (2, 6)
+
+
 def test_arguments_replace_the_rules() -> None:
     recipe = recipes.mtt(10, steps=7, ahead=3, epochs=9, lr=5.0, whitening="none")
     assert settings(recipe, (3, 32, 32), ANIMALS)[:4] == (7, 3, 9, 5.0)
@@ -93,7 +103,7 @@ def test_arguments_replace_the_rules() -> None:
     with pytest.raises(ValueError, match=r"ahead=5\) is more than pretrain.epochs=2"):
         recipes.mtt(10, ahead=5, epochs=2)
     with pytest.raises(ValueError, match=r"ahead=2\) is more than pretrain.epochs=1"):
-        recipes.mtt(10, epochs=1).resolve((1, 28, 28), FASHION)
+        recipes.mtt(10, ahead=2, epochs=1)
 
 
 def test_without_experts_it_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:

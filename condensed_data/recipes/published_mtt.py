@@ -119,12 +119,44 @@ class PublishedMTT(Rule):
 
 
 @dataclass(frozen=True)
-class UsedEpochs(Rule):
-    """Epochs of an expert that are used: the last start, and those that it is ahead."""
+class EpochsAhead(Rule):
+    """M as published, and more where the source is so small that an expert takes fewer steps in them than the student.
+
+    The published sources have 50,000 samples and more, where 2 epochs are 390 steps; with a way that is shorter than
+    the student's own, the loss begins far above 1 and its gradient throws the samples apart.
+
+    Args:
+        steps: N of the student; None for the published one.
+        batch: real samples of an expert's step.
+        most: epochs of an expert, where they are given.
+    """
+
+    steps: int | None = None
+    batch: int = 256
+    most: int | None = None
 
     def __call__(self, facts: Facts) -> int:
         row = setting(facts)
-        return row.starts - 1 + row.ahead
+        ahead = row.ahead
+        if facts.samples is not None:
+            in_an_epoch = math.ceil(facts.samples / self.batch)
+            ahead = max(ahead, math.ceil((self.steps or row.steps) / in_an_epoch))
+        return ahead if self.most is None else min(ahead, self.most)
+
+
+@dataclass(frozen=True)
+class UsedEpochs(Rule):
+    """Epochs of an expert that are used: the last start, and those that it is ahead.
+
+    Args:
+        ahead: M.
+    """
+
+    ahead: int | Rule
+
+    def __call__(self, facts: Facts) -> int:
+        ahead = self.ahead(facts) if isinstance(self.ahead, Rule) else self.ahead
+        return setting(facts).starts - 1 + int(ahead)
 
 
 @dataclass(frozen=True)

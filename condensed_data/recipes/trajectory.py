@@ -11,15 +11,13 @@ from condensed_data.learning.pretraining import Pretraining
 from condensed_data.objectives import Trajectory
 from condensed_data.pools import Experts, UsualNetwork
 from condensed_data.recipe import Optimizer, PublishedSweeps, Recipe, Term
-from condensed_data.recipes.published_mtt import PublishedMTT, PublishedWhitening, UsedEpochs
+from condensed_data.recipes.published_mtt import EpochsAhead, PublishedMTT, PublishedWhitening, UsedEpochs
 from condensed_data.sequences import Sequence
 from condensed_data.spec import Rule
 from condensed_data.synthetic import Pixels, WithSteps
 
-
-LABEL_LR = (
-    2.0  # of soft labels, where they are learned; 2 to 10 in the settings of DATM (Guo et al., ICLR 2024)
-)
+# Of soft labels, where they are learned: 2 to 10 in the settings of DATM (Guo et al., ICLR 2024).
+LABEL_LR = 2.0
 
 
 def mtt(
@@ -50,7 +48,7 @@ def mtt(
             one step; it drops terms, see `condensed_data.objectives.unrolled`).
         experts: networks trained on the real samples.
         epochs: of an expert; only those that are used.
-        ahead: M, epochs of the expert that the student's steps should make up for.
+        ahead: M, epochs of the expert that the student's steps should make up for; at least as many as take N steps.
         lr: of the samples, by SGD with momentum 0.5.
         init: where the samples begin; random real ones.
         network: of experts and students; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
@@ -61,11 +59,12 @@ def mtt(
         https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
         https://arxiv.org/abs/2211.10586.
     """
+    further = EpochsAhead(steps, most=epochs) if ahead is None else ahead
     descent = Descent(0.01, augment=Siamese(PublishedOps(), per_sample=True))
     pool = Experts(
         network or UsualNetwork(),
-        Pretraining(UsedEpochs() if epochs is None else epochs, experts, descent),
-        PublishedMTT("ahead") if ahead is None else ahead,
+        Pretraining(UsedEpochs(further) if epochs is None else epochs, experts, descent),
+        further,
     )
     student = Sequence(
         PublishedMTT("steps") if steps is None else steps, order="shuffled", batch=0, synthetic=batch
