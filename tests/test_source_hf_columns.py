@@ -1,0 +1,107 @@
+"""A `datasets.Dataset` as a source: which columns are taken, and what is made of what they hold."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from hub_pictures import NAMES, picture, rows
+from PIL import Image
+
+from condensed_data import CondensedDataset
+from condensed_data.sources.fingerprint import digest
+from condensed_data.sources.hub_sources import HubDataset
+from condensed_data.sources.sample import SourceError
+from condensed_data.sources.source import inspect
+
+
+def test_the_memo_sees_every_change() -> None:
+    table = rows()
+    changed = [
+        HubDataset(table),
+        HubDataset(table.select(range(11))),
+        HubDataset(table.shuffle(seed=1)),
+        HubDataset(rows(first=1)),
+        HubDataset(table.cast_column("label", datasets.ClassLabel(names=["x", "y", "z"]))),
+        HubDataset(table, transform=Image.Image.copy),
+    ]
+    digests = [digest(dataset) for dataset in changed]
+    assert None not in digests
+    assert len(set(digests)) == len(digests)
+    assert digest(HubDataset(table, name="other")) == digests[0]
+
+
+def test_the_usual_name_decides_among_several() -> None:
+    kinds = datasets.ClassLabel(names=NAMES)
+    table = rows(3, other=([2, 1, 0], kinds), label=([0, 1, 2], kinds))
+    assert [HubDataset(table)[i][1] for i in range(3)] == [0, 1, 2]
+
+
+def test_images_are_chosen_by_name() -> None:
+    masks = ([picture(i + 50) for i in range(3)], datasets.Image())
+    table = rows(3, mask=masks, label=([0, 1, 2], datasets.ClassLabel(names=NAMES)))
+    table = table.rename_column("image", "photo")
+    with pytest.raises(SourceError, match=r"2 columns of images \(photo, mask\).*--image-column NAME"):
+        HubDataset(table)
+    assert np.array_equal(HubDataset(table, "mask")[1][0], picture(51))
+
+
+def test_numbers_are_labels_without_names() -> None:
+    dataset = HubDataset(rows(3, label=([4, 0, 7], datasets.Value("int64"))))
+    assert [dataset[i][1] for i in range(3)] == [4, 0, 7]
+    assert dataset.classes is None
+    assert inspect(dataset).class_names is None
+
+
+def test_no_images_and_no_labels_name_the_columns() -> None:
+    with pytest.raises(SourceError, match=r"no column of images.*text \(string\), label \(ClassLabel\)"):
+        HubDataset(
+            rows(2).remove_columns("image").add_column("text", ["a", "b"]).select_columns(["text", "label"])
+        )
+    with pytest.raises(SourceError, match=r"no column of labels.*image \(Image\), caption \(string\)"):
+        HubDataset(rows(2, caption=(["a", "b"], datasets.Value("string"))))
+
+
+@pytest.mark.parametrize(
+    ("modes", "mode", "kind"),
+    [
+        (("L",), "L", "pil:L"),
+        (("1", "L", "LA"), "L", "pil:L"),
+        (("RGB", "L"), "RGB", "pil:RGB"),
+        (("P", "RGBA", "CMYK"), "RGB", "pil:RGB"),
+    ],
+)
+def test_images_of_several_modes_are_brought_to_one(modes: tuple[str, ...], mode: str, kind: str) -> None:
+    if "CMYK" in modes:  # PNG has none
+        modes = ("P", "RGBA")
+    dataset = HubDataset(rows(6, modes))
+    assert dataset.mode == mode
+    assert {dataset[i][0].mode for i in range(6)} == {mode}
+    assert inspect(dataset).kind.name == kind
+
+
+def test_deep_images_are_left_alone_and_refused() -> None:
+    deep = Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16))
+    table = rows(2, photo=([deep, deep], datasets.Image()), label=([0, 1], datasets.Value("int64")))
+    dataset = HubDataset(table, "photo")
+    assert dataset.mode is None
+    with pytest.raises(SourceError, match="PIL image of mode 'I;16'"):
+        inspect(dataset)
+
+
+def test_a_row_without_an_image_is_named() -> None:
+    table = rows(3).to_dict() | {"image": [None, None, None]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    with pytest.raises(SourceError, match="row 0 of HubDataset has no image"):
+        inspect(HubDataset(datasets.Dataset.from_dict(table, features=features)))
+
+
+def test_workers_read_it(tmp_path: Path) -> None:
+    dataset = HubDataset(rows())
+    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
+    assert np.array_equal(sent[3][0], picture(3))
+    read = CondensedDataset(dataset, "random", ipc=4, cache=False, num_workers=1, progress=False)
+    assert len(read) == 12
