@@ -218,6 +218,29 @@ def test_without_network_a_build_is_condensed_here(hub: HubServer, repo_id: str,
     assert seed_of(pull(repo_id)) == 0
 
 
+def test_a_server_that_never_answers(
+    hub: HubServer, repository: Repository, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.2)
+    hub.fault("GET ", hold=True, times=100)
+    refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
+    refused(
+        errors.HubUnavailableError,
+        r"cannot be reached \(ReadTimeout",
+        small(1).push_to_hub,
+        repo_id=repository.name,
+    )
+    with pytest.warns(UserWarning, match=r"condensed here, and not taken from the Hub: .* reached"):
+        CondensedDataset(source(), "random", ipc=2, hub=repository.name, cache=cache, progress=False)
+    with (
+        pytest.warns(UserWarning, match="may not be published"),
+        pytest.warns(UserWarning, match="is finished, and not published"),
+    ):
+        CondensedDataset(
+            source(), "random", ipc=2, hub=repository.name, push=True, cache=cache, progress=False
+        )
+
+
 def test_an_answer_that_is_lost_is_found_out(hub: HubServer, repository: Repository) -> None:
     hub.fault("POST .*/commit/", drop=True, after=True)
     done = small(1).push_to_hub(repository.name)

@@ -91,12 +91,16 @@ def test_the_same_push_again_makes_no_commit_and_sends_nothing(hub: HubServer, r
     assert not hub.asked("POST .*/commit/|PUT ")
 
 
-def test_what_changed_is_sent_and_what_is_stale_goes(hub: HubServer, repo_id: str) -> None:
+def test_what_changed_is_replaced_and_the_rest_stays(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
+    small(0).push_to_hub(repo_id, config_name="other")
+    before = files(hub, repo_id)
     vectors = torch.utils.data.TensorDataset(torch.rand(20, 5), torch.arange(20) % 2)
     CondensedDataset(vectors, "random", ipc=1, cache=False, progress=False).push_to_hub(repo_id)
-    assert set(files(hub, repo_id)) == FILES - {"data/train-00000-of-00001.parquet"}
-    assert len(stored(hub, repo_id).history("main")) == 3
+    after = files(hub, repo_id)
+    assert set(after) == set(before)
+    assert {path for path in after if after[path] != before[path]} == FILES
+    assert len(stored(hub, repo_id).history("main")) == 4
 
 
 def test_the_words_of_others_survive(hub: HubServer, repo_id: str) -> None:
