@@ -14,11 +14,12 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli import main
-from condensed_data.evaluation.training import Training
+from condensed_data.evaluation.training import Training, quick
 from condensed_data.networks import ConvNet
 from condensed_data.pools import Fresh
 from condensed_data.recipe import Recipe
 from condensed_data.recipes.published_mtt import FIELDS, PublishedMTT
+from condensed_data.sources.catalog import load
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
@@ -178,3 +179,20 @@ def test_the_command_line_trains_experts_in_processes(
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     one, two = (CondensedDataset.load(tmp_path / name) for name in ("one", "two"))
     assert torch.equal(one.images, two.images)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("unroll", ["full", "constant"])
+def test_it_beats_random_samples_on_digits(unroll: str) -> None:
+    train, test = load("digits", "train"), load("digits", "test")
+    how: dict[str, Any] = {"cache": False, **QUIET}
+    recipe = recipes.mtt(1, 40, experts=4, lr=10.0, network="convnet-w16-d2", unroll=unroll)
+    made = CondensedDataset(train, recipe, **how)
+    chosen = [CondensedDataset(train, recipes.random(1), seed=seed, **how) for seed in range(2)]
+    short = replace(quick(), name="short", epochs=100)
+    scores = [
+        one.evaluate(test, "convnet-w16-d2", 1, training=short, progress=False).mean
+        for one in (made, *chosen)
+    ]
+    assert scores[0] > sum(scores[1:]) / 2 + 0.05
