@@ -53,7 +53,7 @@ def test_copies_are_found(shape: str) -> None:
 
 def test_samples_of_another_draw_give_nothing_away() -> None:
     source, heldout = samples((1, 8, 8), 600, 1), samples((1, 8, 8), 300, 2)
-    condensed = chosen(samples((1, 8, 8), 90, 3))
+    condensed = chosen(samples((1, 8, 8), 600, 3))
     report = found(condensed, source, heldout)
     (distance,) = report.attacks
     assert distance.low < 0.5 < distance.high
@@ -104,6 +104,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         found(condensed, samples((1, 8, 8), 30, 1), samples((1, 9, 9), 30, 1))
     with pytest.raises(ValueError, match="networks_trained=-1"):
         found(condensed, samples((1, 8, 8), 30, 1), samples((1, 8, 8), 30, 1), networks_trained=-1)
+    with pytest.raises(ValueError, match="source has 29 samples, and this set was made of 30"):
+        found(condensed, samples((1, 8, 8), 29, 1), samples((1, 8, 8), 30, 1))
     with pytest.raises(ValueError, match="nonsense"):
         found(condensed, samples((1, 8, 8), 30, 1), samples((1, 8, 8), 30, 1), network="nonsense")
     with pytest.raises(ValueError, match="2 or more of each"):

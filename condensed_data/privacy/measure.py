@@ -141,7 +141,8 @@ def measure(
 
     Raises:
         SourceError: for samples of another shape, with other labels or in another value space.
-        ValueError: for an argument out of range; for fewer than two members or held-out samples.
+        ValueError: for an argument out of range; for a source of another size than the set was made of; for fewer
+            than two members or held-out samples.
     """
     if isinstance(networks_trained, bool) or not isinstance(networks_trained, int) or networks_trained < 0:
         raise ValueError(
@@ -156,6 +157,7 @@ def measure(
             for name, dataset in (("source", source), ("heldout", heldout))
         ]
         (real, _), (others, _) = sides
+        _check_source(condensed, len(real))
         images = condensed.record.space.standardise(condensed.images)
         distances, members = nearest(images, real, where)
         to_heldout, _ = nearest(images, others, where)
@@ -179,6 +181,16 @@ def measure(
         condensed.record.space.restore(real[members]),
         (0.0, condensed.record.kind.top) if condensed.record.kind.eight_bit else None,
     )
+
+
+def _check_source(condensed: CondensedDataset, samples: int) -> None:
+    """Refuse another source, whose samples are no members, as far as its size shows it."""
+    made_of = condensed.record.source_samples
+    if made_of is not None and made_of != samples:
+        raise ValueError(
+            f"source has {samples:,} samples, and this set was made of {made_of:,}. Give the source that it was made "
+            "of: others are no members."
+        )
 
 
 def _some(rows: Tensor, most: int, streams: Streams, purpose: str) -> Tensor:
