@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
-from hub_worker import Workers, seed_of, small
+from hub_worker import Workers, seed_of, small, source
 
 from condensed_data import CondensedDataset
 
 NAMES, LABELS = ["class 0", "class 1"], [0, 0, 1, 1]
+AWKWARD = ["a: b # c", "yes", "- \"x\" 'y'", "é 漢", "{{", "| *a & !b", "0", "null", "<b>", "a\tb"]
 
 
 def test_load_dataset_gives_pictures_and_names(
@@ -49,6 +50,34 @@ def test_through_xet(hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: 
         assert workers.do("pull", repo_id, revision=pushed["oid"])["seed"] == 3
         assert workers.do("pull", repo_id)["seed"] == 4
     assert len(hub.hub.xet_hashes) >= 2
+
+
+@pytest.mark.slow
+def test_names_that_mean_something_to_yaml(
+    hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+    dataset = source(classes=len(AWKWARD))
+    dataset.classes = AWKWARD
+    CondensedDataset(dataset, "random", ipc=1, cache=False, progress=False).push_to_hub(repo_id)
+    assert CondensedDataset.from_hub(repo_id).classes == AWKWARD
+    with Workers(tmp_path) as workers:
+        found = workers.do("load_pictures", repo_id, str(tmp_path / "cache"), False)
+    assert found["names"] == AWKWARD, found
+
+
+@pytest.mark.slow
+def test_builds_at_once_publish_one_set(
+    hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+    with Workers(tmp_path) as workers:
+        caches = [str(tmp_path / f"cache{number}") for number in range(3)]
+        jobs = [workers.start("build", 0, hub=repo_id, push=True, cache=cache) for cache in caches]
+        assert [job.result()["seed"] for job in jobs] == [0, 0, 0]
+    repository = hub.hub.repositories["dataset", repo_id]
+    assert len([path for path in hub.content(repository) if path.endswith("condensed.json")]) == 1
+    assert len(repository.history("main")) == 2
 
 
 @pytest.mark.slow
