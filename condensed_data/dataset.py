@@ -28,6 +28,7 @@ from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_te
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.evaluation.replayed import evaluate_replay
 from condensed_data.hub.shelf import Shelf
+from condensed_data.making import Making
 from condensed_data.outcome import Outcome, with_baselines, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
@@ -140,23 +141,22 @@ class CondensedDataset(Dataset[Any]):
             checked = inspect(source)
             specs.check(chosen, checked.kind.shape)
             _say_random(checked, progress)
-            build = Build(
+            kept = _cache(cache)
+            making = Making(
                 checked,
                 chosen,
                 seed=seed,
                 device=where,
                 precision=precise,
                 groups=None if groups is None else Groups(groups, checked),
-                fingerprint=fingerprint,
-                cache=_cache(cache),
-                force=force,
-                num_workers=num_workers,
                 memory=memory,
+                folder=None if kept is None else kept.root,
+                num_workers=num_workers,
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
-                shelf=shelf,
             )
+            build = Build(making, fingerprint=fingerprint, cache=kept, force=force, shelf=shelf)
             try:
                 outcome = build.outcome()
             except DivergedError as error:
