@@ -67,7 +67,7 @@ def test_a_tiny_table(
     table(*words)  # nothing is missing
     assert _rows(tmp_path) == before
     monkeypatch.setattr(
-        "condensed_data.build.condense", None
+        "condensed_data.making.condense", None
     )  # the set is not made again for another network
     table(
         *words,
@@ -167,14 +167,6 @@ def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(
         other.stdout.close()
     with rows.claim("x", 1) as mine:
         assert mine
-
-
-def test_within_class_distance_by_hand(modules: dict[str, Any]) -> None:
-    distance = modules["table_parts"].within_class_distance
-    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0]])
-    # class 0: 5, 8 and 5 apart; class 1: 1 apart
-    assert distance(features, torch.tensor([0, 0, 0, 1, 1])) == pytest.approx((6 + 1) / 2)
-    assert distance(features, torch.arange(5)) is None
 
 
 def _row(recipe: str, mean: float, **other: Any) -> dict[str, Any]:

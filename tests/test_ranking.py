@@ -106,6 +106,22 @@ def test_the_own_protocol_decides_what_the_label_robust_score_is_of(condensed: C
     assert "whole set: 90.0 % (as given)" in str(found)
 
 
+def test_soft_labels_have_no_part_in_the_scores(condensed: CondensedDataset) -> None:
+    hard = _rank(condensed, whole=0.9)
+    soft = CondensedDataset(
+        cli_sources.tiny("train"),
+        recipes.random(ipc=2).set(labels_from=lambda x: x.flatten(1)[:, :3]),
+        cache=False,
+        progress=False,
+    )
+    assert soft.labels.ndim == 2
+    outcome = soft._outcome  # the same samples, with labels that say little, but the same classes
+    soft._adopt(replace(outcome, labels=0.4 * torch.nn.functional.one_hot(condensed.labels, 3) + 0.2))
+    found = _rank(soft, whole=0.9)
+    assert found.condensed.accuracies == hard.condensed.accuracies
+    assert found.label_robust == hard.label_robust
+
+
 def test_what_cannot_be_ranked_is_said(condensed: CondensedDataset) -> None:
     with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
         _rank(condensed, whole=93)
@@ -144,27 +160,27 @@ def _coloured(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDatas
     return CondensedDataset(source, recipes.random(ipc=2), cache=False, progress=False)
 
 
+def _rearrange(condensed: CondensedDataset, order: list[int]) -> None:
+    outcome = condensed._outcome
+    condensed._adopt(replace(outcome, images=outcome.images[order], labels=outcome.labels[order]))
+
+
 def test_to_ddranking() -> None:
     condensed = _coloured((3, 8, 8), (4, 5, 6))
-    order = torch.tensor([3, 0, 5, 2, 1, 4])
-    condensed.images, condensed.labels = condensed.images[order], condensed.labels[order]
+    _rearrange(condensed, [3, 0, 5, 2, 1, 4])
     images, labels = condensed.to_ddranking()
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert (images.shape, images.dtype) == ((6, 3, 8, 8), torch.float32)
     # sorted stably: the order in which each class's samples stood
     back = images * condensed.record.space.std.view(3, 1, 1) + condensed.record.space.mean.view(3, 1, 1)
-    assert torch.allclose(back, condensed.images[labels_order(condensed.labels)])
-
-
-def labels_order(labels: torch.Tensor) -> list[int]:
-    """Positions by class, each class in its own order."""
-    return [i for label in range(3) for i in range(len(labels)) if labels[i] == label]
+    by_class = [i for label in range(3) for i, one in enumerate(condensed.labels.tolist()) if one == label]
+    assert torch.allclose(back, condensed.images[by_class], atol=1e-6)
 
 
 def test_to_ddranking_takes_rgb_alone() -> None:
     with pytest.raises(ValueError, match=r"RGB images \(3, H, W\).*shape \(1, 8, 8\)"):
         _coloured((1, 8, 8), (4, 4)).to_ddranking()
     condensed = _coloured((3, 8, 8), (4, 4))
-    condensed.images, condensed.labels = condensed.images[1:], condensed.labels[1:]
+    _rearrange(condensed, [1, 2, 3])
     with pytest.raises(ValueError, match=r"equally many samples of each class.*\[1, 2\]"):
         condensed.to_ddranking()

@@ -171,7 +171,9 @@ def rank(
     """Measure what DD-Ranking's scores of a condensed set need; its record gains two evaluations.
 
     The condensed set and random samples are trained with and without augmentation, in the same number of steps. The
-    augmentation is that of `training`, or the standard one where `training` has none.
+    augmentation is that of `training`, or the standard one where `training` has none. Soft labels are left aside: all
+    sets are trained with hard labels, a soft-labelled one with its most probable classes (its record then stays as it
+    is), so that what a teacher knows has no part in the scores. `label_robust(condensed_any=...)` is for other pairs.
 
     Args:
         condensed: made from `train`.
@@ -202,13 +204,14 @@ def rank(
     part, _ = comparison.seen(train, steps * chosen.batch_size, record, seed)
     real = condensed.standardised("train", part, num_workers, progress)
     tested = comparison.values(test, num_workers, progress)
+    held = comparison.standardised(*tested, record)
+    counts: dict[str, Any] = {"runs": runs, "seed": seed}
     first, second = (
-        condensed.evaluate(
-            TensorDataset(*tested), runs=runs, training=replace(one, max_steps=steps), seed=seed, **how
-        )
+        condensed.evaluate(TensorDataset(*tested), training=replace(one, max_steps=steps), **counts, **how)
+        if condensed.labels.ndim == 1
+        else _hard(condensed, held, training=replace(one, max_steps=steps), **counts, **how)
         for one in variants(chosen)
     )
-    held = comparison.standardised(*tested, record)
     how["num_classes"] = len(record.classes)
     subsets = [comparison.random_subset(*real, record.ipc, number) for number in range(seed, seed + runs)]
     protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
@@ -227,6 +230,20 @@ def rank(
     else:
         known, said = (whole,), "as given"
     return Ranking(first, second, random, random_plain, known, own_plain, said)
+
+
+def _hard(condensed: CondensedDataset, held: tuple[Tensor, Tensor], **how: Any) -> Evaluation:
+    """Networks trained on a soft-labelled set by the most probable classes alone."""
+    record = condensed.record
+    named = record.classes != tuple(map(str, record.class_values))
+    return evaluate_tensors(
+        record.space.standardise(condensed.images),
+        condensed.class_indices,
+        *held,
+        num_classes=len(record.classes),
+        classes=record.classes if named else None,
+        **how,
+    )
 
 
 def variants(training: Training) -> tuple[Training, Training]:

@@ -182,8 +182,12 @@ class Table:
         facts = {"sweeps": made.record.sweeps, "samples": len(made)}
         facts |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
         if self.features is not None:
-            found, real = self.bench.diversity(made, self.features)
-            facts |= {"diversity": found, "diversity_real": real, "features": self.arguments.diversity}
+            found = self.bench.spread(made, self.features)
+            facts |= {
+                "diversity": found and found.condensed,
+                "diversity_real": found and found.real,
+                "features": self.arguments.diversity,
+            }
         return made, facts
 
     def _seconds(self, text: str, ipc: int, seed: int, budget: Row, now: float) -> float:

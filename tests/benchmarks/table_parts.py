@@ -1,7 +1,4 @@
-"""What `table.py` measures: sources by name, recipes with arguments, budgets and diversity.
-
-Letters: N samples of a set, K classes, D features.
-"""
+"""What `table.py` measures: sources by name, recipes with arguments, budgets and diversity."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from torchvision.transforms import Compose, ToTensor
 
 from condensed_data import CondensedDataset, recipes, spec
 from condensed_data.evaluation import comparison
-from condensed_data.learning.features import Extractor
+from condensed_data.evaluation.diversity import Diversity, diversity
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.parts import Context
 from condensed_data.recipe import Recipe
@@ -188,49 +185,9 @@ class Bench:
             count += 1
         return (seconds() - started) / count
 
-    def diversity(self, condensed: CondensedDataset, features: Extractor) -> tuple[float | None, float]:
-        """Mean distance of features within a class, over pairs and classes: of the set, and of real samples.
-
-        The real ones are as many as the largest class of the set has, at least 10, drawn at random.
-
-        Returns:
-            None for a set without two samples of one class.
-        """
-        context = self.context(1, 0)
-        extract = features.start(context)
-
-        def look(x: Tensor) -> Tensor:
-            with torch.no_grad():
-                parts = [extract(rows.to(self.device)).flatten(1).float().cpu() for rows in x.split(256)]
-            return torch.cat(parts)
-
-        labels = condensed.labels
-        count = max(10, int(labels.bincount().max()))
-        real = torch.cat(
-            [
-                members[context.streams.choose("diversity", 0, label, len(members), min(count, len(members)))]
-                for label, members in enumerate(context.real.members)
-            ]
-        )
-        made = look(condensed.record.space.standardise(condensed.images))
-        found = within_class_distance(made, labels)
-        known = within_class_distance(look(context.real[real]), context.real.labels[real])
-        return found, known or 0.0
-
-
-def within_class_distance(features: Tensor, labels: Tensor) -> float | None:
-    """Mean over classes of the mean Euclidean distance of two different samples of the class.
-
-    Args:
-        features: (N, D).
-        labels: (N,).
-
-    Returns:
-        None where no class has two samples.
-    """
-    distances = [
-        torch.nn.functional.pdist(features[labels == label]).mean()
-        for label in labels.unique()
-        if int((labels == label).sum()) > 1
-    ]
-    return float(torch.stack(distances).mean()) if distances else None
+    def spread(self, condensed: CondensedDataset, features: Any) -> Diversity | None:
+        """How far apart samples of a class lie; None for a set without two samples of one class."""
+        if int(condensed.class_indices.bincount().max()) < 2:
+            return None
+        how: dict[str, Any] = {"device": self.device, "precision": self.precision, "progress": False}
+        return diversity(condensed, self.data.train, features, **how)
