@@ -17,25 +17,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from condensed_data import networks, recipes
 from condensed_data import replay as replays
 from condensed_data import spec as specs
+from condensed_data.arguments import chosen_cache, chosen_recipe, say_random
 from condensed_data.build import Build
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluation.evaluate import Evaluation, Training, evaluate_tensors
+from condensed_data.evaluation import of_a_set
+from condensed_data.evaluation.evaluate import Evaluation, Training
 from condensed_data.evaluation.ordered import Ordered, Replay
-from condensed_data.evaluation.replayed import evaluate_replay
 from condensed_data.hub.shelf import Shelf
 from condensed_data.making import Making
 from condensed_data.outcome import Outcome, with_baselines, with_evaluation
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import Source, SourceError, inspect
+from condensed_data.sources.source import inspect
 from condensed_data.storage.artefact import MAX_BYTES
-from condensed_data.storage.cache import Cache, default_limit, default_root
 from condensed_data.streams import untouched
 
 if TYPE_CHECKING:
@@ -128,20 +126,15 @@ class CondensedDataset(Dataset[Any]):
         hub: str | None = None,
         push: bool = False,
     ) -> None:
-        chosen = _recipe(recipe, ipc)
-        if soft and not chosen.soft_labels and chosen.labels_from is None:
-            raise ValueError(
-                f"soft=True needs soft labels, and recipe {chosen.name} makes none. Use recipe.set(soft_labels=True), "
-                "where it reads labels, or recipe.set(labels_from=Teacher())."
-            )
+        chosen = chosen_recipe(recipe, ipc, soft)
         shelf = Shelf.of(hub, push)
         where = choose_device(device)
         precise = choose_precision(precision, where)
         with untouched():
             checked = inspect(source)
             specs.check(chosen, checked.kind.shape)
-            _say_random(checked, progress)
-            kept = _cache(cache)
+            say_random(checked, progress)
+            kept = chosen_cache(cache)
             making = Making(
                 checked,
                 chosen,
@@ -250,17 +243,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ValueError: for whitened samples that are no images: torchvision has no transform for them.
         """
-        from torchvision.transforms import LinearTransformation, Normalize
-
-        space, shape = self.record.space, self.record.kind.shape
-        if space.whitening is None:
-            return Normalize(space.mean.tolist(), space.std.tolist())
-        if len(shape) != 3:
-            raise ValueError(
-                f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
-                "record.space.standardise(samples)."
-            )
-        return LinearTransformation(*space.linear(shape))
+        return self.record.space.transform(self.record.kind.shape)
 
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to it.
@@ -303,35 +286,19 @@ class CondensedDataset(Dataset[Any]):
             SourceError: if the test set has another shape, other labels or another value space.
             ValueError: for arguments that do not fit each other or the set.
         """
-        where, replay = choose_device(device), replays.chosen(self, training, initial)
-        precise = choose_precision(precision, where)
-        if replay is not None and precision == "auto":
-            precise = self.record.environment.get("precision", precise)  # that its steps were learned in
-        with untouched():
-            test, test_labels = self.standardised("test_set", test_set, num_workers, progress)
-            rounded = self.record.kind.eight_bit_view(self.images) if self.record.kind.eight_bit else None
-            sets = (self.record.space.standardise(self.images), self.labels, test, test_labels)
-            how: dict[str, Any] = {
-                "eight_bit": None if rounded is None else self.record.space.standardise(rounded),
-                "runs": runs,
-                "seed": seed,
-                "num_classes": len(self.classes),
-                "device": where,
-                "precision": precise,
-                "progress": progress,
-            }
-            if replay is not None:
-                result = evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
-            else:
-                protocol = self.training if training is None else training
-                assert not isinstance(protocol, Ordered)  # `chosen` refuses it
-                result = evaluate_tensors(
-                    *sets,
-                    network=networks.default_name(self.record.kind.shape) if network is None else network,
-                    training=protocol,
-                    classes=self.classes if self._named else None,
-                    **how,
-                )
+        result = of_a_set.evaluate(
+            self,
+            test_set,
+            network,
+            runs=runs,
+            training=training,
+            initial=initial,
+            seed=seed,
+            device=device,
+            precision=precision,
+            num_workers=num_workers,
+            progress=progress,
+        )
         self._outcome = with_evaluation(self._outcome, result)
         return result
 
@@ -354,10 +321,6 @@ class CondensedDataset(Dataset[Any]):
 
         return to_ddranking(self)
 
-    @property
-    def _named(self) -> bool:
-        return self.record.classes != tuple(map(str, self.record.class_values))
-
     def standardised(
         self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -370,30 +333,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SourceError: for samples of another shape, with other labels or in another value space.
         """
-        source = inspect(dataset)
-        if source.kind.shape != self.record.kind.shape:
-            raise SourceError(
-                f"{name} has samples of shape {source.kind.shape}, this set {self.record.kind.shape}. "
-                f"Resize those of {name}."
-            )
-        real = Real.read(source, None, num_workers, progress)
-        values = real.class_values[real.labels]
-        scaled = self.record.space.scale(real.everything())
-        mean, std = float(scaled.mean()), float(scaled.std())
-        if abs(mean) > 0.75 or not 0.5 < std < 2:
-            raise SourceError(
-                f"{name} is in another value space: standardised as this set, it has mean {mean:.2f} and "
-                f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
-                f"mean is {self.record.space.mean.mean():.4g}, its deviation {self.record.space.std.mean():.4g})."
-            )
-        known = torch.tensor(self.record.class_values)
-        labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
-        if not torch.equal(known[labels], values):
-            strange = sorted(set(values.tolist()) - set(self.record.class_values))[:5]
-            raise SourceError(
-                f"{name} has labels that the source had not: {strange}. Leave these samples out."
-            )
-        return self.record.space.standardise(real.everything()), labels
+        return of_a_set.standardised(self.record, name, dataset, num_workers, progress)
 
     def save(self, directory: str | Path) -> None:
         """Write the artefact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
@@ -557,61 +497,16 @@ class CondensedDataset(Dataset[Any]):
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
-        from condensed_data.pictures import plots
+        from condensed_data.pictures.of_a_set import grid
 
-        image = plots.grid(
-            self.images, self.class_indices.tolist(), self.classes, value_range=self._value_range()
-        )
-        if path is not None:
-            plots.save(image, path)
-        return image
-
-    def _value_range(self) -> tuple[float, float] | None:
-        return (0.0, self.record.kind.top) if self.record.kind.eight_bit else None
+        return grid(self, path)
 
     def __repr__(self) -> str:
-        record = self.record
-        shape = "x".join(map(str, record.kind.shape))
-        before = "" if record.source_samples is None else f"{record.source_samples:,} -> "
-        lines = [
-            f"CondensedDataset: {record.name}, {before}{len(self):,} samples "
-            f"({record.ipc} per class, {len(self.classes)} classes)",
-            f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
-            f"  samples {shape} {record.kind.name}, stored as {self.stored_floats:,} numbers",
-        ]
-        lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
-        return "\n".join(lines)
+        from condensed_data.pictures.of_a_set import summary
+
+        return summary(self)
 
     def _repr_html_(self) -> str:
-        from condensed_data.pictures import plots
+        from condensed_data.pictures.of_a_set import html
 
-        return plots.to_html(
-            self.images,
-            self.class_indices.tolist(),
-            self.classes,
-            repr(self),
-            value_range=self._value_range(),
-        )
-
-
-def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
-    if isinstance(recipe, Recipe):
-        if ipc is not None and ipc != recipe.ipc:
-            raise ValueError(f"ipc={ipc} is given, and the recipe has ipc={recipe.ipc}. Give one of the two.")
-        return recipe
-    if not isinstance(recipe, str):
-        raise TypeError(f"recipe={recipe!r} must be a name or a Recipe.")
-    return recipes.get(recipe) if ipc is None else recipes.get(recipe, ipc=ipc)
-
-
-def _cache(cache: bool | str | Path) -> Cache | None:
-    if cache is False:
-        return None
-    return Cache(default_root() if cache is True else Path(cache), default_limit())
-
-
-def _say_random(source: Source, progress: bool) -> None:
-    if source.random is not None and progress:
-        print(
-            f"{source.name}: its random transforms are applied to the condensed samples, not while condensing."
-        )
+        return html(self)

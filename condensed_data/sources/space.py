@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from condensed_data.sources.whitening import Whitening
+
+if TYPE_CHECKING:
+    from torchvision.transforms import LinearTransformation, Normalize
 
 PIL_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
@@ -128,6 +131,19 @@ class Space:
         channels = math.prod(shape) // len(self.mean)
         std, mean = (values.repeat_interleave(channels) for values in (self.std, self.mean))
         return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
+
+    def transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
+        """`standardise` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
+        from torchvision.transforms import LinearTransformation, Normalize
+
+        if self.whitening is None:
+            return Normalize(self.mean.tolist(), self.std.tolist())
+        if len(shape) != 3:
+            raise ValueError(
+                f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
+                "record.space.standardise(samples)."
+            )
+        return LinearTransformation(*self.linear(shape))
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
         return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
