@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -17,10 +18,12 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_tensor
@@ -47,6 +50,19 @@ def seed_of(dataset: CondensedDataset) -> int:
     found = next(seed for seed in range(100) if torch.equal(small(seed, 1).images[:1], dataset.images[:1]))
     assert torch.equal(small(found, dataset.record.ipc).images, dataset.images)
     return found
+
+
+def refused(kind: type[Exception], expected: str, call: Callable[..., object], **options: Any) -> str:
+    """The message of the error; one paragraph that names what and the remedy."""
+    with pytest.raises(kind, match=expected) as caught:
+        call(**options)
+    assert type(caught.value) is kind
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 900
+    assert message.endswith((".", ")"))
+    assert re.search("Check|Give|Log in|Use|Wait|Try|Connect|Ask|Only|Unset|Free|again|Change", message)
+    return message
 
 
 def push(repo_id: str, seed: int, **options: Any) -> dict[str, Any]:

@@ -56,13 +56,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:  # the client died: a part is no request
+                raise ConnectionError
+            return body
         parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
+        while size := int(self._line().split(b";")[0], 16):
             parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
+            self._line()
+        self._line()
         return b"".join(parts)
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionError
+        return line
 
     def _answer(self, line: str, body: bytes) -> Response:
         try:
