@@ -1,0 +1,25 @@
+"""Architectures and hyper-parameters searched on a condensed set, and how far to believe the ranking.
+
+    from condensed_data_nas import ProxyObjective, convnet_space, rank_report
+
+    objective = ProxyObjective(condensed, space=convnet_space(), val=real_val, epochs=100)
+    study.optimize(objective, n_trials=200)
+
+Optuna (`pip install condensed-data[nas]`) and Ray (`[ray]`) are imported when they are used.
+"""
+
+from condensed_data_nas.many import RayExecutor
+from condensed_data_nas.objective import ProxyObjective
+from condensed_data_nas.outcome import Result
+from condensed_data_nas.space import Range, convnet, convnet_space, grid, sample
+
+__all__ = [
+    "ProxyObjective",
+    "Range",
+    "RayExecutor",
+    "Result",
+    "convnet",
+    "convnet_space",
+    "grid",
+    "sample",
+]

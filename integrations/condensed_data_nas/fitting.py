@@ -1,0 +1,172 @@
+"""Training the networks of one configuration, with a word after every few epochs to whoever may stop it.
+
+Letters: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from condensed_data import networks
+from condensed_data.evaluation.computing import accuracy
+from condensed_data.evaluation.learner import Learner
+from condensed_data.evaluation.training import Training
+from condensed_data.streams import Streams
+from condensed_data_nas import batched, outcome
+from condensed_data_nas.outcome import Costs, Result
+from condensed_data_nas.task import Task, reports, resolved
+
+# (epoch, accuracy in [0, 1] of the first network): may raise, which ends the trial
+Report = Callable[[int, float], None]
+FAILURES = (
+    ValueError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+)  # out of memory is a RuntimeError of torch's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the networks of every configuration are trained.
+
+    Attributes:
+        seeds: networks of each.
+        precision: "fp32" or "bf16".
+        report_every: epochs between two tests of the first network; None for ten tests.
+        batched: whether the networks of a configuration are trained together; None where that is faster.
+    """
+
+    seeds: int
+    precision: str
+    report_every: int | None
+    batched: bool | None
+
+
+def fit(
+    task: Task,
+    plan: Plan,
+    build: Callable[[], Any],
+    config: dict[str, Any],
+    training: Training,
+    seed: int,
+    report: Report,
+) -> Result:
+    """Train and test the networks of a configuration.
+
+    Args:
+        task: on the device.
+        build: the network: a module, a name, a specification or a callable (num_classes, sample_shape) -> Module.
+        config: for the result.
+        training: not resolved.
+        seed: of this configuration.
+        report: called with the accuracy of the first network after some epochs.
+
+    Raises:
+        Exception: whatever `report` raises; what is a bug, not a configuration that cannot be trained.
+    """
+    trainee, curve = _Trainee(build), list[tuple[int, float]]()
+    try:
+        with Costs(task.images.device) as costs:
+            learner = Learner.prepare(
+                task.images,
+                task.labels,
+                network=trainee,
+                num_classes=task.classes,
+                training=resolved(training, task),
+                device=task.images.device,
+                precision=plan.precision,
+            )
+            values = _values(task, plan, learner, trainee, seed, _Watch(task, plan, learner, curve, report))
+    except FAILURES as error:
+        if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, FAILURES):
+            raise error.__cause__ from None  # a bug in build_model, which the core names by the network
+        if isinstance(error, _Stopped):
+            raise error.reason from None
+        return Result(config, error=_message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
+    module = trainee.latest
+    facts = (outcome.parameters(module), outcome.flops(module, task.images[:1]), costs.peak_bytes)
+    return Result(config, values, tuple(curve), costs.seconds, *facts)
+
+
+class _Stopped(RuntimeError):
+    """What `report` raised, on its way out: it may be of a kind that would count as a failure."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class _Trainee:
+    """Builds the network, and keeps the latest one in reach while the core trains it."""
+
+    latest: nn.Module
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self.build = build
+
+    def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        made = self.build()
+        if not isinstance(made, nn.Module):
+            made = networks.network(made)(num_classes, sample_shape)
+        self.latest = made
+        return made
+
+
+class _Watch:
+    """Tests the first network after some epochs."""
+
+    def __init__(
+        self, task: Task, plan: Plan, learner: Learner, curve: list[tuple[int, float]], report: Report
+    ) -> None:
+        self.task, self.plan, self.curve, self.report = task, plan, curve, report
+        self.epochs = reports(learner.training, len(learner.images), plan.report_every)
+
+    def __call__(self, epoch: int, module: nn.Module) -> None:
+        if epoch not in self.epochs:
+            return
+        value, _ = accuracy(module, self.task.val_images, self.task.val_labels, precision=self.plan.precision)
+        self.curve.append((epoch, value))
+        try:
+            self.report(epoch, value)
+        except Exception as reason:
+            raise _Stopped(reason) from None
+
+
+def _values(
+    task: Task, plan: Plan, learner: Learner, trainee: _Trainee, seed: int, watch: _Watch
+) -> tuple[float, ...]:
+    """Accuracy of every network; the first one is watched, and was tested after its last epoch."""
+    streams = [Streams(Streams(seed).child("run", run)) for run in range(plan.seeds)]
+
+    def make(run: int) -> nn.Module:
+        network = networks.build(learner.network, task.classes, task.shape, streams[run].child("network"))
+        return network.to(task.images.device, task.images.dtype).train()
+
+    together = plan.seeds > 1 and (
+        batched.pays(learner, make, plan.seeds) if plan.batched is None else plan.batched
+    )
+    modules: list[nn.Module] = []
+    if together:
+        modules = [make(run) for run in range(plan.seeds)]
+        batched.fit(learner, modules, streams, lambda epoch: watch(epoch, modules[0]))
+    else:
+        modules.append(learner.fit(streams[0], lambda epoch: watch(epoch, trainee.latest)))
+        modules += [learner.fit(one) for one in streams[1:]]
+    others = (
+        accuracy(module, task.val_images, task.val_labels, precision=plan.precision)[0]
+        for module in modules[1:]
+    )
+    return (watch.curve[-1][1], *others)
+
+
+def _message(error: BaseException) -> str:
+    kind = (
+        "out of memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
+    )
+    return f"{kind}: {' '.join(str(error).split())}"
