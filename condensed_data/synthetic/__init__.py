@@ -7,4 +7,5 @@ from condensed_data.synthetic.frequency import Frequency as Frequency
 from condensed_data.synthetic.multi_formation import Cells as Cells
 from condensed_data.synthetic.multi_formation import MultiFormation as MultiFormation
 from condensed_data.synthetic.pixels import Pixels as Pixels
+from condensed_data.synthetic.reduced import Reduced as Reduced
 from condensed_data.synthetic.step_sizes import WithSteps as WithSteps

@@ -135,6 +135,10 @@ class _Factorised(Synthesis):
         self.shapes = {name: weight.shape for name, weight in module.named_parameters()}
 
     @property
+    def shared(self) -> frozenset[str]:
+        return frozenset({"decoders"})
+
+    @property
     def siblings(self) -> int:
         return len(self.decoders)
 

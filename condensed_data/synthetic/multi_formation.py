@@ -42,10 +42,10 @@ class Mix(Init):
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         shape = context.real.sample_shape
-        _check_shape(self.factor, shape)
+        check_cells(self.factor, shape)
         cells = self.factor ** (len(shape) - 1)
         rows = self.inner.samples(context, [size * cells for size in sizes])
-        small = F.interpolate(rows, size=_cell(self.factor, shape), mode="area")
+        small = F.interpolate(rows, size=cell_sides(self.factor, shape), mode="area")
         grids = _tile(small.unflatten(0, (-1, cells)), self.factor)
         return _corner(grids, shape[1:])
 
@@ -85,7 +85,7 @@ class MultiFormation(Synthetic):
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse samples that cannot be cut into such a grid."""
         factor = self.factor(Facts(sample_shape, (), 1)) if isinstance(self.factor, Rule) else self.factor
-        _check_shape(factor, sample_shape)
+        check_cells(factor, sample_shape)
 
     def start(self, context: Context) -> Synthesis:
         shape, factor = context.real.sample_shape, concrete(self.factor)
@@ -141,18 +141,22 @@ class _Formed(Synthesis):
         grids = self._padded(self.inner.decode(stored))
         cells = _cut(grids, self.factor)
         chosen = cells[row.to(cells.device), (index % self.cells).to(cells.device)]
-        return _enlarge(chosen, self.shape[1:])
+        return enlarge(chosen, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:
         if self.pad is None:
             return grids
-        sides = [side * self.factor for side in _cell(self.factor, self.shape)]
+        sides = [side * self.factor for side in cell_sides(self.factor, self.shape)]
         whole = self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
         _corner(whole, self.shape[1:]).copy_(grids)
         return whole
 
     def targets(self, index: Tensor) -> Tensor:
         return self.inner.targets(index // self.cells)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared
 
     @property
     def step_sizes(self) -> Tensor | None:
@@ -177,7 +181,7 @@ class _Formed(Synthesis):
         self.inner.clamp()
 
 
-def _cell(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
+def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
     """Sides of one cell."""
     return [-(-side // factor) for side in sample_shape[1:]]
 
@@ -186,18 +190,19 @@ def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
     return all(side % factor == 0 for side in sample_shape[1:])
 
 
-def _check_shape(factor: int, sample_shape: tuple[int, ...]) -> None:
+def check_cells(factor: int, sample_shape: tuple[int, ...], name: str = "MultiFormation") -> None:
+    """Refuse a factor that samples of this shape have no cells for, in the name of whoever asks."""
     if factor == 1:
         return
     if len(sample_shape) < 2:
         raise ValueError(
-            f"MultiFormation(factor={factor}) cuts images (C, H, W) and signals (C, L), not vectors of shape "
+            f"{name}(factor={factor}) cuts images (C, H, W) and signals (C, L), not vectors of shape "
             f"{sample_shape}. Use factor=1."
         )
-    cells = zip(sample_shape[1:], _cell(factor, sample_shape), strict=True)
+    cells = zip(sample_shape[1:], cell_sides(factor, sample_shape), strict=True)
     if any((factor - 1) * cell >= side for side, cell in cells):
         raise ValueError(
-            f"MultiFormation(factor={factor}) does not fit samples of shape {sample_shape}: "
+            f"{name}(factor={factor}) does not fit samples of shape {sample_shape}: "
             "the last cells would be empty. Use a smaller factor."
         )
 
@@ -232,7 +237,7 @@ def _corner(grids: Tensor, sides: Sequence[int]) -> Tensor:
     return grids
 
 
-def _enlarge(cells: Tensor, sides: Sequence[int]) -> Tensor:
+def enlarge(cells: Tensor, sides: Sequence[int]) -> Tensor:
     """Linear interpolation along every side, `align_corners=False`.
 
     As products with matrices, because the derivative of torch's own interpolation differs between two runs on an

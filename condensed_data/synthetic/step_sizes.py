@@ -81,6 +81,10 @@ class _Stepped(Synthesis):
         self.labels, self.groups = inner.labels, inner.groups
 
     @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared | {NAME}
+
+    @property
     def step_sizes(self) -> Tensor:
         return F.softplus(self.raw) if self.spec.form == "softplus" else self.raw
 

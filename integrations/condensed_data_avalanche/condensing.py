@@ -1,0 +1,178 @@
+"""From real samples to the ones that a memory keeps, by any recipe that learns samples.
+
+Letters: n real samples, N kept ones, K cells (a class of one task).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data import coresets, recipes
+from condensed_data import spec as specs
+from condensed_data.centroids import Centroids
+from condensed_data.device import choose_precision
+from condensed_data.evaluation.ordered import Ordered
+from condensed_data.making import Making
+from condensed_data.parts import Synthetic
+from condensed_data.recipe import Recipe
+from condensed_data.sources.source import inspect
+from condensed_data.streams import untouched
+from condensed_data.synthetic import MultiFormation, Pixels, Reduced
+from condensed_data.synthetic.reduced import reduce
+
+FAST_SWEEPS = 100
+
+
+def fast(
+    sweeps: int = FAST_SWEEPS, lr: float = 1.0, batch: int = 64, init: coresets.Init | None = None
+) -> Recipe:
+    """The default of a memory: distribution matching, begun at the centroids of k-means.
+
+    Centroids are the best start at these sizes, and few sweeps change them for the better.
+
+    Args:
+        sweeps: optimisation steps an update.
+        lr: of SGD with momentum 0.5.
+        batch: real samples per class and step.
+        init: where the samples begin; centroids.
+
+    References:
+        Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
+        https://arxiv.org/abs/2110.04181.
+    """
+    return replace(recipes.dm(sweeps=sweeps, lr=lr, batch=batch, init=init or Centroids()), name="fast")
+
+
+def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
+    """The recipe of a memory, storing samples at 1/factor of their sides.
+
+    Args:
+        recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose sweeps are then cut
+            to `FAST_SWEEPS`; or a Recipe, taken as it is.
+        factor: what a recipe's own multi-formation is replaced by.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for recipes whose result is more than samples with labels, or cannot be reduced.
+    """
+    if isinstance(recipe, str):
+        named = recipes.parse(recipe)
+        recipe = replace(named, sweeps=FAST_SWEEPS) if named.terms else named
+    recipe = fast() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe={recipe!r} must be a name, a Recipe or None.")
+    if isinstance(recipe.training, Ordered):
+        raise ValueError(
+            f"recipe {recipe.name} makes samples for one training run in one order; a memory is drawn from in any. "
+            "Use another recipe, such as 'dm'."
+        )
+    if recipe.soft_labels or recipe.labels_from is not None:
+        raise ValueError(
+            f"recipe {recipe.name} gives soft labels, which no host of Avalanche reads. Use "
+            "CondensedBuffer(logits=True) with DER, or a recipe without them."
+        )
+    return replace(recipe, synthetic=_stored_as(recipe, factor))
+
+
+def _stored_as(recipe: Recipe, factor: int) -> Synthetic:
+    part = recipe.synthetic
+    if isinstance(part, MultiFormation | Reduced):
+        part = part.inner
+    if factor == 1:
+        return part
+    if not isinstance(part, Pixels):
+        raise ValueError(
+            f"factor={factor} stores smaller samples, and recipe {recipe.name} stores a {type(part).__name__}. "
+            "Use factor=1, or a recipe that learns pixels."
+        )
+    return Reduced(part, factor)
+
+
+def condense(
+    sources: Sequence[Tensor],
+    counts: Sequence[int],
+    recipe: Recipe,
+    factor: int,
+    seed: int,
+    device: torch.device,
+    precision: str = "auto",
+) -> list[Tensor]:
+    """Condense the samples of K cells together.
+
+    Args:
+        sources: of every cell, samples (n, *shape) float32.
+        counts: samples to keep of every cell, at least 1.
+        recipe: from `chosen`.
+        factor: what it was chosen with.
+        seed: non-negative.
+        device, precision: where and how to compute.
+
+    Returns:
+        Of every cell, `counts[k]` samples at 1/factor of their sides, float32 in the value space of `sources`.
+
+    Raises:
+        ValueError: for a single cell where the recipe learns from labels; for a recipe that whitens reduced samples.
+    """
+    _check_cells(recipe, len(sources))
+    samples = torch.cat(list(sources))
+    labels = torch.arange(len(sources)).repeat_interleave(torch.tensor([len(rows) for rows in sources]))
+    recipe = replace(recipe, ipc=max(counts))
+    shape = tuple(samples.shape[1:])
+    # the weights that are learned come from the tape, also where a host calls without one
+    with untouched(), torch.enable_grad():
+        source = inspect(TensorDataset(samples, labels))
+        specs.check(recipe, shape)
+        _check_whitening(recipe, factor, shape, len(samples))
+        making = Making(source, recipe, seed, device, choose_precision(precision, device), progress=False)
+        outcome = making.afresh()
+    rows = outcome.images
+    if isinstance(recipe.synthetic, Reduced):
+        assert outcome.stored is not None
+        rows = outcome.record.space.restore(outcome.stored["images"])
+    kept = [rows[outcome.labels == cell] for cell in range(len(sources))]
+    return [_first(found, count, recipe) for found, count in zip(kept, counts, strict=True)]
+
+
+def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:
+    if len(rows) < count:
+        raise ValueError(
+            f"recipe {recipe.name} made {len(rows)} samples of a class where {count} are kept. Use a recipe that "
+            "learns pixels."
+        )
+    return rows[:count]
+
+
+def _check_cells(recipe: Recipe, cells: int) -> None:
+    if cells > 1 or not any(term.objective.reads_labels for term in recipe.terms):
+        return
+    raise ValueError(
+        f"recipe {recipe.name} learns from what tells classes apart, and only one class came. Use a recipe that "
+        "compares samples, such as 'dm', or experiences of two classes and more."
+    )
+
+
+def _check_whitening(recipe: Recipe, factor: int, shape: tuple[int, ...], samples: int) -> None:
+    if factor > 1 and recipe.resolve(shape, (), samples=samples).whitening != "none":
+        raise ValueError(
+            f"recipe {recipe.name} whitens samples, and factor={factor} stores them smaller. Use factor=1, or "
+            "recipe.set(whitening='none')."
+        )
+
+
+def small(samples: Tensor, factor: int) -> Tensor:
+    """Real samples as a memory keeps them: (n, *shape) -> (n, *shape / factor)."""
+    return reduce(samples.float(), factor)
+
+
+def names_of(recipe: Recipe) -> dict[str, Any] | None:
+    """The recipe in JSON, or None where it holds a callable without a name."""
+    try:
+        return recipe.to_json()
+    except specs.UnnamedCallableError:
+        return None
