@@ -98,7 +98,7 @@ def fred(
     base: str | Recipe = "dm",
     ipc: int | None = None,
     share: float = 1 / 16,
-    lr: float = 0.01,
+    lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
     """Frequency parametrisation: samples by the few coefficients of their cosine transform that vary most in the class.
@@ -107,7 +107,8 @@ def fred(
         base: whose loss is made small, a name or a recipe.
         ipc: the storage budget, in samples per class, which holds 1 / `share` times as many samples; see the base; 10.
         share: of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
-        lr: of Adam, for the coefficients.
+        lr: of Adam, for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 sweeps 0.03 and 0.1 did equally
+            well (70.6 and 69.9 %).
         options: of the base given by name, such as `sweeps`, `batch` and `network`.
 
     Raises:
