@@ -24,12 +24,13 @@ from condensed_data.build import Build
 from condensed_data.callbacks.progress import Callback
 from condensed_data.condense import DivergedError
 from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluation import of_a_set
+from condensed_data.evaluation import of_a_set as evaluation
 from condensed_data.evaluation.evaluate import Evaluation, Training
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.hub.shelf import Shelf
 from condensed_data.making import Making
 from condensed_data.outcome import Outcome, with_baselines, with_evaluation
+from condensed_data.pictures import of_a_set as pictures
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.source import inspect
@@ -286,7 +287,7 @@ class CondensedDataset(Dataset[Any]):
             SourceError: if the test set has another shape, other labels or another value space.
             ValueError: for arguments that do not fit each other or the set.
         """
-        result = of_a_set.evaluate(
+        result = evaluation.evaluate(
             self,
             test_set,
             network,
@@ -333,7 +334,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SourceError: for samples of another shape, with other labels or in another value space.
         """
-        return of_a_set.standardised(self.record, name, dataset, num_workers, progress)
+        return evaluation.standardised(self.record, name, dataset, num_workers, progress)
 
     def save(self, directory: str | Path) -> None:
         """Write the artefact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
@@ -497,16 +498,10 @@ class CondensedDataset(Dataset[Any]):
 
     def plot(self, path: str | Path | None = None) -> Image:
         """A labelled grid of the samples; written to `path` where one is given."""
-        from condensed_data.pictures.of_a_set import grid
-
-        return grid(self, path)
+        return pictures.grid(self, path)
 
     def __repr__(self) -> str:
-        from condensed_data.pictures.of_a_set import summary
-
-        return summary(self)
+        return pictures.summary(self)
 
     def _repr_html_(self) -> str:
-        from condensed_data.pictures.of_a_set import html
-
-        return html(self)
+        return pictures.html(self)
