@@ -21,11 +21,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from rows import Row, Rows
-from table_parts import Data, parse
+from table_parts import Data
 
 from condensed_data import CondensedDataset, networks, recipes
 from condensed_data.evaluation.training import Training, protocol
 from condensed_data.networks import ConvNet
+from condensed_data.spec import parse_call
 
 KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))
@@ -98,17 +99,17 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 
 def _key(job: Job, arguments: argparse.Namespace) -> Row:
     names = ("source", "sweeps", "width", "batch", "epochs", "test_samples")
-    changed = sorted(text for text in arguments.set if text.startswith(parse(job.recipe)[0] + ":"))
+    changed = sorted(text for text in arguments.set if text.startswith(parse_call(job.recipe)[0] + ":"))
     return {**vars(job), **{name: getattr(arguments, name) for name in names}, "set": changed}
 
 
 def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
     computing = {"device": arguments.device, "precision": arguments.precision, "progress": False}
-    name, given = parse(job.recipe)
+    name, given = parse_call(job.recipe)
     for text in arguments.set:
         of, _, assignment = text.partition(":")
         if of == name:
-            given |= parse(f"x({assignment})")[1]
+            given |= parse_call(f"x({assignment})")[1]
     recipe = recipes.get(
         name,
         ipc=job.ipc,

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from rows import Row, Rows
-from table_parts import Bench, Data, parse, recipe_of, seconds
+from table_parts import Bench, Data, recipe_of, seconds
 from table_report import render
 from torch.utils.data import TensorDataset
 
@@ -260,7 +260,12 @@ def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
     """Field and value by recipe."""
     found: dict[str, dict[str, str]] = {text: {} for text in known}
     for text in texts:
-        named = [(one, name) for one in known for name in {one, parse(one)[0]} if text.startswith(f"{name}:")]
+        named = [
+            (one, name)
+            for one in known
+            for name in {one, spec.parse_call(one)[0]}
+            if text.startswith(f"{name}:")
+        ]
         for one, name in named:
             field, equals, value = text.removeprefix(f"{name}:").partition("=")
             found[one][field] = value

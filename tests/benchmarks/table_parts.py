@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import time
 from dataclasses import dataclass
@@ -95,34 +94,13 @@ def seconds() -> float:
     return time.process_time() / torch.get_num_threads()
 
 
-def parse(text: str) -> tuple[str, dict[str, Any]]:
-    """`dsa` or `bdm(base=dsa, k=5)`: the name of a recipe and the arguments that it is built with.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        node = None
-    call = node if isinstance(node, ast.Call) and not node.args else None
-    name = call.func if call else node
-    if not isinstance(name, ast.Name):
-        raise ValueError(f"Recipe {text!r} must be written as dsa or bdm(base=dsa, k=5).")
-    keywords = call.keywords if call else []
-    source = text.strip()
-    return name.id, {
-        str(word.arg): spec.parse(ast.get_source_segment(source, word.value) or "") for word in keywords
-    }
-
-
 def recipe_of(text: str, ipc: int, overrides: dict[str, str], sweeps: int | None) -> Recipe:
     """The recipe of this text with overrides by field; `sweeps` where it learns anything.
 
     Raises:
         ValueError: for an unknown recipe, argument or field.
     """
-    name, arguments = parse(text)
+    name, arguments = spec.parse_call(text)
     try:
         recipe = recipes.get(name, ipc=ipc, **arguments)
         if recipe.terms and sweeps is not None and "sweeps" not in arguments:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rows import Row
-from table_parts import parse
 
 from condensed_data.evaluation.ranking import augmentation_robust, label_robust
+from condensed_data.spec import parse_call
 
 CLUSTERS = ("base", "k", "layer", "features", "rule", "within")  # arguments that are not those of the base
 FIRST = ("whole", "random")
@@ -150,7 +150,7 @@ def base_of(text: str) -> str | None:
     """The same recipe without clusters, or None for one that has none."""
     if text == "whole":
         return None
-    name, arguments = parse(text)
+    name, arguments = parse_call(text)
     if name != "bdm" and "within" not in arguments:
         return None
     base = str(arguments.get("base", "dc")) if name == "bdm" else name
@@ -182,7 +182,7 @@ def pairs(rows: list[Row]) -> list[Row]:
 
 
 def _canonical(text: str) -> str:
-    name, arguments = parse(text)
+    name, arguments = parse_call(text)
     return repr((name, sorted(arguments.items(), key=str)))
 
 
