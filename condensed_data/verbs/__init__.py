@@ -9,7 +9,19 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from condensed_data.verbs import build, cache, clusters, evaluate, privacy, pull, push, recipes, search, show
+from condensed_data.verbs import (
+    build,
+    cache,
+    clusters,
+    evaluate,
+    nas,
+    privacy,
+    pull,
+    push,
+    recipes,
+    search,
+    show,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ VERBS = (
         privacy.run,
         takes_source=True,
     ),
+    Verb("nas", "search architectures on a condensed set", nas.options, nas.run, takes_source=True),
     Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),
     Verb("push", "publish a condensed set on the Hub", push.options, push.run),
     Verb("pull", "load a condensed set from the Hub into a folder", pull.options, pull.run),

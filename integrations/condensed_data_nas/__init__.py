@@ -8,18 +8,27 @@
 Optuna (`pip install condensed-data[nas]`) and Ray (`[ray]`) are imported when they are used.
 """
 
+from condensed_data_nas.cascade import Cascade, Stage, cascade
 from condensed_data_nas.many import RayExecutor
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.outcome import Result
+from condensed_data_nas.report import RankReport, rank_report
 from condensed_data_nas.space import Range, convnet, convnet_space, grid, sample
+from condensed_data_nas.zero_cost import ZeroCost
 
 __all__ = [
+    "Cascade",
     "ProxyObjective",
     "Range",
+    "RankReport",
     "RayExecutor",
     "Result",
+    "Stage",
+    "ZeroCost",
+    "cascade",
     "convnet",
     "convnet_space",
     "grid",
+    "rank_report",
     "sample",
 ]

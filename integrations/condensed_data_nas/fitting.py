@@ -70,7 +70,7 @@ def fit(
     Raises:
         Exception: whatever `report` raises; what is a bug, not a configuration that cannot be trained.
     """
-    trainee, curve = _Trainee(build), list[tuple[int, float]]()
+    trainee, curve = Trainee(build), list[tuple[int, float]]()
     try:
         with Costs(task.images.device) as costs:
             learner = Learner.prepare(
@@ -84,11 +84,10 @@ def fit(
             )
             values = _values(task, plan, learner, trainee, seed, _Watch(task, plan, learner, curve, report))
     except FAILURES as error:
-        if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, FAILURES):
-            raise error.__cause__ from None  # a bug in build_model, which the core names by the network
         if isinstance(error, _Stopped):
             raise error.reason from None
-        return Result(config, error=_message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
+        raise_bug(error)
+        return Result(config, error=message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
     module = trainee.latest
     facts = (outcome.parameters(module), outcome.flops(module, task.images[:1]), costs.peak_bytes)
     return Result(config, values, tuple(curve), costs.seconds, *facts)
@@ -102,8 +101,12 @@ class _Stopped(RuntimeError):
         self.reason = reason
 
 
-class _Trainee:
-    """Builds the network, and keeps the latest one in reach while the core trains it."""
+class Trainee:
+    """Builds the network, and keeps the latest one in reach while the core trains it.
+
+    Args:
+        build: the network: a module, a name, a specification or a callable (num_classes, sample_shape) -> Module.
+    """
 
     latest: nn.Module
 
@@ -139,7 +142,7 @@ class _Watch:
 
 
 def _values(
-    task: Task, plan: Plan, learner: Learner, trainee: _Trainee, seed: int, watch: _Watch
+    task: Task, plan: Plan, learner: Learner, trainee: Trainee, seed: int, watch: _Watch
 ) -> tuple[float, ...]:
     """Accuracy of every network; the first one is watched, and was tested after its last epoch."""
     streams = [Streams(Streams(seed).child("run", run)) for run in range(plan.seeds)]
@@ -165,7 +168,16 @@ def _values(
     return (watch.curve[-1][1], *others)
 
 
-def _message(error: BaseException) -> str:
+def raise_bug(error: BaseException) -> None:
+    """Raise what was a bug in build_model, which the core wraps in an error about the network."""
+    if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, FAILURES):
+        raise error.__cause__ from None
+
+
+def message(error: BaseException) -> str:
+    """Why a configuration failed, in one line."""
+    if isinstance(error, ValueError) and isinstance(error.__cause__, FAILURES):
+        error = error.__cause__  # the core says which callable failed, which is always ours
     kind = (
         "out of memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
     )

@@ -1,0 +1,288 @@
+"""How far a proxy's ranking of architectures can be believed, beside every other proxy's.
+
+    report = rank_report(
+        configs,
+        proxies={"condensed": objective, "random": other, "early-stop": early, "params": "params"},
+        reference=objective.on(train_set, seeds=2),
+        prepared={"condensed": seconds_of_condensing},
+    )
+    print(report); report.to_csv("ranks.csv"); report.plot("ranks.png")
+
+The correlation over the few best is mostly noise: of 720 architectures and a proxy of global correlation 0.8, that of
+the five best has mean 0.25 and deviation 0.5 (simulated). So it comes with its interval, and the report leads with
+what matters: the correlation over all, and the regret.
+
+Letters: n configurations.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics as plain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from condensed_data_nas import space as spaces
+from condensed_data_nas.objective import ProxyObjective
+from condensed_data_nas.outcome import Result
+from condensed_data_nas.space import Config
+from condensed_data_nas.statistics import (
+    FEWEST,
+    Estimate,
+    Statistic,
+    Values,
+    estimate,
+    kendall,
+    recall,
+    regret,
+    spearman,
+    top_spearman,
+)
+from condensed_data_nas.zero_cost import ZeroCost
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Proxy = (
+    ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
+)
+MANY_ENOUGH = 30  # below, a top-k correlation is mostly noise
+
+
+@dataclass(frozen=True)
+class Row:
+    """One proxy against the reference.
+
+    Attributes:
+        name: of the proxy.
+        values: (n,) its values, in the order of the configurations; minus infinity where it failed.
+        spearman, kendall: over all configurations.
+        tops: k -> Spearman among the k best of the reference.
+        recalls: k -> share of the reference's k best among the proxy's.
+        regret: accuracy, in [0, 1], that the proxy's pick costs on the reference.
+        seconds: of one configuration; None where it was not measured.
+        prepared: seconds before the first configuration, such as those of condensing.
+        speed_up: of a search over `architectures`, preparation included; None where seconds are missing.
+        failed: configurations that it could not measure.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    spearman: Estimate
+    kendall: Estimate
+    tops: Mapping[int, Estimate]
+    recalls: Mapping[int, Estimate]
+    regret: Estimate
+    seconds: float | None
+    prepared: float
+    speed_up: float | None
+    failed: int
+
+
+@dataclass(frozen=True)
+class RankReport:
+    """What `rank_report` found; `str` is its table.
+
+    Attributes:
+        configs: the n configurations that the reference could measure.
+        reference: (n,) accuracy in [0, 1].
+        rows: the proxies; the first one is the ceiling where the reference has several networks.
+        architectures: that the speed-up is told for.
+        dropped: configurations that the reference could not measure.
+        reference_seconds: of one network on the reference.
+        runs: networks behind each reference value.
+    """
+
+    configs: tuple[dict[str, Any], ...]
+    reference: tuple[float, ...]
+    rows: tuple[Row, ...]
+    architectures: int
+    dropped: int
+    reference_seconds: float | None
+    runs: int
+
+    def __getitem__(self, name: str) -> Row:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"{name!r} is no proxy of this report: {', '.join(row.name for row in self.rows)}")
+
+    def __str__(self) -> str:
+        from condensed_data_nas.tables import table
+
+        return table(self)
+
+    def to_csv(self, path: str | Path) -> Path:
+        """Write one line a configuration: its names, the reference and every proxy's value."""
+        from condensed_data_nas.tables import to_csv
+
+        return to_csv(self, Path(path))
+
+    def plot(self, path: str | Path | None = None) -> Image:
+        """Draw every proxy against the reference; written to `path` where one is given. Needs matplotlib."""
+        from condensed_data_nas.tables import plot
+
+        return plot(self, None if path is None else Path(path))
+
+
+CEILING = "other seed"
+
+
+def rank_report(
+    configs: Iterable[Config],
+    proxies: Mapping[str, Proxy],
+    reference: Proxy,
+    *,
+    prepared: Mapping[str, float] | None = None,
+    tops: Sequence[int] = (5, 10, 30),
+    architectures: int | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    executor: Executor | None = None,
+    journal: str | Path | None = None,
+    progress: bool = False,
+) -> RankReport:
+    """Rank configurations by proxies and by a reference, and compare.
+
+    Args:
+        configs: at least three, all different.
+        proxies: by name: a `ProxyObjective`; the name of a zero-cost proxy ("params", "flops", "synflow", "naswot");
+            a function of a configuration; or values, in the order of the configurations. Larger is better.
+        reference: likewise; a `ProxyObjective` with seeds >= 2 also gives the ceiling, "other seed": how well the
+            reference, with one network each, tells itself.
+        prepared: seconds that a proxy took before the first configuration, such as those of condensing.
+        tops: numbers of best configurations that are looked at; those above n are left out.
+        architectures: of the search that the speed-up is told for; by default n.
+        draws: bootstrap draws for the intervals.
+        seed: of these.
+        executor, journal, progress: see `ProxyObjective.evaluate_many`.
+
+    Raises:
+        ValueError: for fewer than three configurations, equal ones, values of another number, an unknown name.
+    """
+    listed = [dict(config) for config in configs]
+    _check(listed, proxies, prepared or {})
+    how = {"executor": executor, "journal": journal, "progress": progress}
+    basis = next((one for one in (*proxies.values(), reference) if isinstance(one, ProxyObjective)), None)
+    truth = _results(listed, "reference", reference, basis, how)
+    keep = [index for index, result in enumerate(truth) if not result.failed]
+    if len(keep) < FEWEST:
+        raise ValueError(
+            f"The reference measured {len(keep)} configurations of {len(truth)}: {truth[0].error}"
+        )
+    kept = [truth[index] for index in keep]
+    target = np.array([result.value for result in kept])
+    sizes = [size for size in tops if size <= len(keep)]
+    cost = _seconds([_alone(result) for result in kept])
+    count = architectures or len(keep)
+
+    def row(name: str, found: Sequence[Result], target: Values, spent: float | None) -> Row:
+        values = np.array([-np.inf if one.failed or one.error else one.value for one in found])
+
+        def judged(statistic: Statistic) -> Estimate:
+            return estimate(statistic, values, target, draws, seed)
+
+        before = (prepared or {}).get(name, 0.0)
+        faster = None if spent is None or cost is None else cost * count / max(before + spent * count, 1e-9)
+        return Row(
+            name,
+            tuple(values.tolist()),
+            judged(spearman),
+            judged(kendall),
+            {size: judged(top_spearman(size)) for size in sizes},
+            {size: judged(recall(size)) for size in sizes},
+            judged(regret),
+            spent,
+            before,
+            faster,
+            int(np.isinf(values).sum()),
+        )
+
+    rows = []
+    runs = min(len(result.values) for result in kept)
+    if runs > 1:
+        first, others = _split(kept, runs)
+        rows.append(row(CEILING, others, np.array([result.value for result in first]), cost))
+    for name, proxy in proxies.items():
+        measured = _results(listed, name, proxy, basis, how)
+        found = [measured[index] for index in keep]
+        rows.append(row(name, found, target, _seconds([one.seconds for one in found])))
+    return RankReport(
+        tuple(listed[index] for index in keep),
+        tuple(target.tolist()),
+        tuple(rows),
+        count,
+        len(listed) - len(keep),
+        cost,
+        runs,
+    )
+
+
+def _check(configs: Sequence[Config], proxies: Mapping[str, Proxy], prepared: Mapping[str, float]) -> None:
+    keys = [spaces.key_of(config) for config in configs]
+    if len(keys) < FEWEST or len(set(keys)) < len(keys):
+        raise ValueError(
+            f"configs holds {len(keys)} configurations, {len(set(keys))} of them different: give at least {FEWEST}, "
+            "each once."
+        )
+    unknown = sorted(prepared.keys() - proxies.keys())
+    if unknown or CEILING in proxies:
+        raise ValueError(
+            f"prepared names {unknown}, which are no proxies: {', '.join(proxies)}."
+            if unknown
+            else f"A proxy cannot be called {CEILING!r}: the ceiling is."
+        )
+
+
+def _results(
+    configs: Sequence[dict[str, Any]],
+    name: str,
+    proxy: Proxy,
+    basis: ProxyObjective | None,
+    how: Mapping[str, Any],
+) -> list[Result]:
+    """What a proxy says of every configuration."""
+    if isinstance(proxy, str):
+        if basis is None:
+            raise ValueError(f"{name}={proxy!r} needs networks: give a ProxyObjective among the proxies.")
+        proxy = ZeroCost(proxy, basis)
+    if isinstance(proxy, ProxyObjective):
+        return proxy.evaluate_many(configs, **how)
+    if isinstance(proxy, ZeroCost):
+        return [proxy.measure(config) for config in configs]
+    if callable(proxy):
+        return [Result(config, (float(proxy(config)),)) for config in configs]
+    if isinstance(proxy, Mapping):
+        values: Sequence[Any] = [proxy[spaces.key_of(config)] for config in configs]
+    else:
+        values = proxy
+    if len(values) != len(configs):
+        raise ValueError(f"{name} has {len(values)} values for {len(configs)} configurations.")
+    return [
+        one if isinstance(one, Result) else Result(config, (float(one),))
+        for config, one in zip(configs, values, strict=True)
+    ]
+
+
+def _alone(result: Result) -> float:
+    """Seconds of one of its networks."""
+    return result.seconds / len(result.values)
+
+
+def _seconds(seconds: Sequence[float]) -> float | None:
+    """Mean of one configuration, or None where nothing was measured."""
+    return plain.fmean(seconds) if any(seconds) else None
+
+
+def _split(results: Sequence[Result], runs: int) -> tuple[list[Result], list[Result]]:
+    """The first network of every result, and the second."""
+    first, second = itertools.islice(range(runs), 2)
+    return (
+        [Result(result.config, (result.values[first],)) for result in results],
+        [Result(result.config, (result.values[second],)) for result in results],
+    )

@@ -1,0 +1,151 @@
+"""What can be told of a network without training it: the proxies that every other one must beat.
+
+* params, flops: larger is taken for better; competitive with most of the others (Krishnakumar et al., NeurIPS 2022,
+  https://arxiv.org/abs/2210.03230).
+* synflow: sum over the weights of |w * dR/dw| for R the summed output for an input of ones, with all weights made
+  positive and no normalisation (Tanaka et al., NeurIPS 2020, https://arxiv.org/abs/2006.05467, as an architecture
+  score by Abdelfattah et al., ICLR 2021, https://arxiv.org/abs/2101.08134).
+* naswot: log-determinant of the kernel of how many units of one mini-batch agree in being on (Mellor et al., ICML
+  2021, https://arxiv.org/abs/2006.04647). Deviation: a unit is on where the input of its activation is positive, for
+  every activation instead of ReLU alone.
+
+Letters: B rows of the mini-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from condensed_data import networks
+from condensed_data.streams import Streams, untouched
+from condensed_data_nas import fitting, outcome
+from condensed_data_nas import space as spaces
+from condensed_data_nas.outcome import Costs, Result
+from condensed_data_nas.space import Config
+
+if TYPE_CHECKING:
+    from condensed_data_nas.objective import ProxyObjective
+
+BATCH = 64
+_NORMS = (nn.GroupNorm, nn.LayerNorm, _BatchNorm, _InstanceNorm)
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU, nn.ELU, nn.Tanh)
+
+
+def params(module: nn.Module, x: Tensor) -> float:
+    """Number of learned weights."""
+    return float(outcome.parameters(module))
+
+
+def flops(module: nn.Module, x: Tensor) -> float:
+    """Floating-point operations of one sample's forward."""
+    return float(outcome.flops(module, x[:1]))
+
+
+def synflow(module: nn.Module, x: Tensor) -> float:
+    """See above. Changes the weights.
+
+    Args:
+        module: in evaluation mode.
+        x: (B, *sample), of which only the shape counts.
+    """
+    module = module.double()
+    hooks = [
+        layer.register_forward_hook(lambda layer, given, output: given[0])
+        for layer in module.modules()
+        if isinstance(layer, _NORMS)
+    ]
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.abs_()
+    total = module(torch.ones_like(x[:1], dtype=torch.float64)).sum()
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    for hook in hooks:
+        hook.remove()
+    flows = [
+        (weight * gradient).abs().sum()
+        for weight, gradient in zip(weights, gradients, strict=True)
+        if gradient is not None
+    ]
+    return float(torch.stack(flows).sum().detach())
+
+
+def naswot(module: nn.Module, x: Tensor) -> float:
+    """See above.
+
+    Args:
+        module: in evaluation mode.
+        x: (B, *sample), a mini-batch.
+
+    Raises:
+        ValueError: for a network without activations that are modules.
+    """
+    kernel = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
+
+    def note(layer: nn.Module, given: Any) -> None:
+        on = (given[0].flatten(1) > 0).double()
+        kernel.add_(on @ on.T + (1 - on) @ (1 - on).T)
+
+    hooks = [
+        layer.register_forward_pre_hook(note) for layer in module.modules() if isinstance(layer, _ACTIVATIONS)
+    ]
+    if not hooks:
+        raise ValueError(f"naswot needs activations, and {type(module).__name__} has none that is a module.")
+    with torch.no_grad():
+        module(x)
+    for hook in hooks:
+        hook.remove()
+    return float(torch.linalg.slogdet(kernel)[1])
+
+
+SCORES: dict[str, Callable[[nn.Module, Tensor], float]] = {
+    "params": params,
+    "flops": flops,
+    "synflow": synflow,
+    "naswot": naswot,
+}
+
+
+class ZeroCost:
+    """One of these scores as a proxy: a configuration's score, for `rank_report` and `cascade`.
+
+    Args:
+        name: one of `SCORES`.
+        objective: whose networks, samples and seeds are used.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+
+    def __init__(self, name: str, objective: ProxyObjective) -> None:
+        if name not in SCORES:
+            raise ValueError(f"There is no zero-cost proxy {name!r}. Known: {', '.join(SCORES)}.")
+        self.name, self.objective = name, objective
+
+    def __call__(self, config: Config) -> float:
+        """The score; minus infinity for a network that cannot be built."""
+        return self.measure(config).value
+
+    def measure(self, config: Config) -> Result:
+        """The score and what it cost."""
+        task, seed = self.objective.task, self.objective.seed
+        streams = Streams(Streams(seed).child(f"nas/{spaces.key_of(config)}"))
+        device = self.objective.device
+        order = torch.randperm(len(task.images), generator=Streams(seed).torch("zero-cost"))
+        x = task.images[order[:BATCH]].to(device)
+        trainee = fitting.Trainee(lambda: self.objective.build_model(dict(config)))
+        with untouched(), Costs(device) as costs:
+            try:
+                module = networks.build(trainee, task.classes, task.shape, streams.child("network"))
+                score = SCORES[self.name](module.to(device).eval(), x)
+                error = ""
+            except fitting.FAILURES as failure:
+                fitting.raise_bug(failure)
+                score, error = -float("inf"), fitting.message(failure)
+        return Result(dict(config), (score,), seconds=costs.seconds, error=error)
