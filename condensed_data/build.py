@@ -48,7 +48,10 @@ class Build:
     shelf: Shelf | None = None
 
     def outcome(self) -> Outcome:
-        """Find or make it."""
+        """Find or make it; of several processes the first one looks for it and keeps it."""
+        return self.making.ranks.together(self._outcome, self.making.follow)
+
+    def _outcome(self) -> Outcome:
         if (self.cache is None and self.shelf is None) or not self._cacheable():
             return self.making.afresh()
         noted = (

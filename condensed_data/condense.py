@@ -57,7 +57,9 @@ def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
         now = time.perf_counter()
         last = run.finished
         # Reading the loss waits for an accelerator; ten times a second keeps it busy.
-        if loss.device.type == "cpu" or last or now - read > 0.1:
+        # Several processes read the same losses, to end in the same sweep.
+        always = loss.device.type == "cpu" or run.context.ranks.several
+        if always or last or now - read > 0.1:
             read = now
             value = float(loss)
             watch.check(value)

@@ -23,7 +23,8 @@ class Keeper(Callback):
     """Saves a run once a minute, at its end, and when Ctrl-C asks it to stop.
 
     As a context manager it holds back Ctrl-C until the sweep under way is complete, because a state in the middle of
-    a sweep cannot be resumed to the same bits. A second Ctrl-C stops at once.
+    a sweep cannot be resumed to the same bits. A second Ctrl-C stops at once, unless others compute with this process:
+    torchrun sends one of its own.
 
     Args:
         path: of the checkpoint file.
@@ -61,7 +62,7 @@ class Keeper(Callback):
         self.path.unlink(missing_ok=True)
 
     def on_sweep(self, progress: Progress) -> None:
-        if self.asked_to_stop:
+        if self._stops():
             self.save()
             raise KeyboardInterrupt(
                 f"Stopped after sweep {progress.sweep:,} of {progress.sweeps:,}. "
@@ -69,6 +70,12 @@ class Keeper(Callback):
             )
         if time.monotonic() - self.saved >= self.every:
             self.save()
+
+    def _stops(self) -> bool:
+        """Whether this was the last sweep; of several processes all have to know."""
+        if self.run is not None and self.run.context.ranks.several:
+            return self.run.stopping
+        return self.asked_to_stop
 
     def on_end(self, progress: Progress) -> None:
         self.save()
@@ -97,6 +104,9 @@ class Keeper(Callback):
             self._handler = None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.asked_to_stop:
+        alone = self.run is None or not self.run.context.ranks.several
+        if self.asked_to_stop and alone:
             raise KeyboardInterrupt
         self.asked_to_stop = True
+        if self.run is not None:
+            self.run.asked_to_stop = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ from condensed_data.condense import DivergedError, condense
 from condensed_data.decoding import decoded
 from condensed_data.evaluation.ordered import Ordered, Replay
 from condensed_data.evaluation.training import Training
+from condensed_data.following import Begun, Follower
 from condensed_data.keeper import Keeper
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
 from condensed_data.outcome import Outcome, counted, with_labels
 from condensed_data.parts import Context
+from condensed_data.ranks import ALONE, Ranks
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
@@ -49,6 +50,7 @@ class Making:
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
         device, precision, num_workers, progress, callbacks: how to go about it.
         executor: trains the networks that learn from real samples beforehand; None for this process.
+        ranks: the processes that share the work; those but the first are silent and keep nothing.
     """
 
     source: Source
@@ -63,11 +65,20 @@ class Making:
     progress: bool = True
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
+    ranks: Ranks = ALONE
 
     def afresh(self) -> Outcome:
         """The result, with nothing looked up and nothing kept."""
         real = self.read()
         return self.condense(real, self.resolve(facts(real)))
+
+    def follow(self, message: Any) -> Outcome:
+        """The result on the other ranks: what the first one found, or made together with it."""
+        if isinstance(message, Outcome):
+            return message
+        assert isinstance(message, Begun)
+        real = self.read()
+        return self.condense(real, self.resolve(facts(real)), message.fingerprint)
 
     def read(self) -> Real:
         """The real samples."""
@@ -95,6 +106,7 @@ class Making:
         Raises:
             DivergedError: when the loss diverges; its `outcome` is the last good state.
         """
+        self.ranks.tell(Begun(fingerprint))
         if recipe.whitening == "zca":
             if self.progress:
                 print("whitening: the covariance of all samples and its eigenvectors", flush=True)
@@ -113,11 +125,13 @@ class Making:
                     fingerprint,
                     self.executor,
                     TrainingBar() if self.progress else None,
+                    self.ranks,
                 ),
+                ranks=self.ranks,
             ),
         )
         history = History()
-        listeners: list[Callback] = [history, *self.callbacks]
+        listeners: list[Callback] = [history, *(self.callbacks if self.ranks.first else ())]
         if self.progress and recipe.sweeps:
             listeners.insert(0, ProgressBar())
         if recipe.terms:
@@ -129,9 +143,12 @@ class Making:
         if keeper is not None:
             keeper.resume(run)
             listeners.append(keeper)
+        follower = Follower(run)
+        follower.resume()
+        listeners.append(follower)
         started = time.perf_counter()
         try:
-            with keeper or nullcontext():
+            with keeper or follower:
                 condense(run, listeners)
         except DivergedError as error:
             outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)

@@ -63,7 +63,7 @@ def estimate(run: Run) -> Estimate:
     context, synthesis = run.context, run.synthesis
     learned = sum(tensor.numel() * 4 for tensor in synthesis.learned.values())
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
-    groups = run.blocks()[0]
+    groups = run.widest
     row = 4 * prod(context.real.sample_shape)
     rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
     for term in run.recipe.terms:
@@ -94,7 +94,7 @@ def fit(run: Run) -> Estimate:
     """
     free = _free(run.context.device)
     found = estimate(run)
-    groups = len(run.blocks()[0])
+    groups = len(run.widest)
     while found.working > free and run.pieces < groups and run.separable:
         run.pieces *= 2
         found = estimate(run)

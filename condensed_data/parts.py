@@ -33,6 +33,7 @@ from torch import Tensor
 from condensed_data.compared import Batch as Batch
 from condensed_data.compared import Net as Net
 from condensed_data.compared import Pair as Pair
+from condensed_data.ranks import ALONE, Ranks
 from condensed_data.spec import Spec
 from condensed_data.streams import Streams
 
@@ -53,6 +54,7 @@ class Context:
         precision: "fp32" or "bf16".
         compiles: whether the run is long enough to compile networks.
         trained: where networks trained on the real samples are kept; None trains them in memory.
+        ranks: the processes that share the run.
     """
 
     real: Real
@@ -62,6 +64,7 @@ class Context:
     precision: str = "fp32"
     compiles: bool = True
     trained: TrainedNetworks | None = None
+    ranks: Ranks = ALONE
 
 
 class State(ABC):
@@ -99,6 +102,11 @@ class Synthesis(State):
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
         return self.labels[index]
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of learned tensors whose numbers serve several groups; the rows of the others belong to one each."""
+        return frozenset()
 
     @property
     def step_sizes(self) -> Tensor | None:

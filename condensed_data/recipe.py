@@ -16,6 +16,7 @@ from torch import Tensor
 from condensed_data import spec as specs
 from condensed_data.evaluation.evaluate import Training
 from condensed_data.evaluation.ordered import Ordered
+from condensed_data.learning.descent import check_count
 from condensed_data.parts import Augment, Objective, Pool, Sampler, Synthetic
 from condensed_data.soft_labels import Teacher
 from condensed_data.sources.whitening import Whitening
@@ -114,6 +115,8 @@ class Recipe(Spec):
         sweeps: passes of synthetic steps over all classes.
         ipc: samples stored per class (for factorised sets: the budget, in samples).
         step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
+            processes, see `condensed_data.shares`; None for all at once in one process, and 64 blocks in several.
         whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
             see `condensed_data.sources.whitening`; stored samples are mapped back. "none" standardises channels.
         soft_labels: learn class probabilities together with the samples; an objective must read labels. Their
@@ -125,7 +128,8 @@ class Recipe(Spec):
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `sweeps`, `step` or `whitening` out of range; for labels that cannot be learned.
+        ValueError: for `ipc`, `sweeps`, `step`, `blocks` or `whitening` out of range; for labels that cannot be
+            learned.
     """
 
     name: str
@@ -135,6 +139,7 @@ class Recipe(Spec):
     sweeps: int | Rule = 0
     ipc: int = 10
     step: str = "sweep"
+    blocks: int | None = None
     whitening: str | Rule = "none"
     soft_labels: bool = False
     labels_from: Teacher | Callable[[Tensor], Tensor] | None = None
@@ -150,6 +155,8 @@ class Recipe(Spec):
             raise ValueError(f"sweeps={self.sweeps!r} must be a whole number of at least 0.")
         if self.step not in ("sweep", "class"):
             raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
+        if self.blocks is not None:
+            check_count("Recipe", "blocks", self.blocks)
         if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
             raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
         self._check_labels()

@@ -7,7 +7,6 @@ both, an objective turns (network, pair) into a number, and the synthetic data s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.ahead import Ahead
 from condensed_data.parts import (
     Augment,
     Batch,
     Context,
-    Draw,
     Drawer,
     LearningLoss,
     Lender,
@@ -30,6 +29,7 @@ from condensed_data.parts import (
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
+from condensed_data.shares import BLOCKS, Exchange, Share, cut, divided, owners, rows_meet
 from condensed_data.soft_labels import SoftSynthesis
 from condensed_data.spec import concrete
 
@@ -55,7 +55,7 @@ class Run:
         for term in recipe.terms:
             if term.sampler not in self.drawers:
                 self.drawers[term.sampler] = term.sampler.start(context, self.synthesis)
-            draw = self.drawers[term.sampler].draw(0, self.blocks()[0])
+            draw = self.drawers[term.sampler].draw(0, self.steps()[0])
             term.objective.check_sizes(draw.real_sizes, draw.synthetic_sizes)
         for term in recipe.terms:  # afterwards, because some pools train for hours when they start
             if term.pool not in self.lenders:
@@ -63,16 +63,18 @@ class Run:
             self.losses.append(term.objective.start(context))
         self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
         self.plateau = recipe.stop.start() if recipe.stop else None
-        self.pieces = 1  # parts that a step's gradient is accumulated from; more where memory ends
-        self._ahead = _Ahead(self) if context.real.store.far_from(context.device) else None
+        self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
+        self.in_blocks = context.ranks.several  # where the recipe does not say how many
+        self.asked_to_stop = self.stopping = False
+        self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
 
     def step(self) -> Tensor:
         """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
-        total = torch.zeros((), device=self.context.device)
         if self.optimizer is not None:
             self.recipe.optimizer.tune(self.optimizer, self.sweep)
-        for groups in self.blocks():
-            total += self._descend(groups)
+        for lender in self.lenders.values():
+            lender.lend(self.sweep)  # also where this process has nothing to look at
+        total = self._own_steps() if self.own_steps else self._steps_together()
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
         for loss in self._learning_losses():
@@ -87,17 +89,100 @@ class Run:
         """Whether the last sweep is done, or the loss has come to rest where the recipe looks for that."""
         return self.sweep >= self.sweeps or (self.plateau is not None and self.plateau.reached)
 
-    def blocks(self) -> list[list[int]]:
+    def _steps_together(self) -> Tensor:
+        total = torch.zeros((), device=self.context.device)
+        for groups in self.steps():
+            exchange = Exchange(self.synthesis, self.shares(groups), self.context.ranks)
+            for index, share in self._mine(groups):
+                exchange.put(index, *self.gradients(share))
+            loss, stopping = exchange.meet(self.asked_to_stop)
+            self.stopping = self.stopping or stopping
+            self._descend()
+            total = total + loss
+        return total
+
+    def _own_steps(self) -> Tensor:
+        """Steps of a group each, this process's with a gradient, the others' without; rows meet afterwards."""
+        ranks, learned, steps = self.context.ranks, self.synthesis.learned, self.steps()
+        losses = torch.zeros(len(steps) + 1, device=self.context.device)
+        losses[-1] = float(self.asked_to_stop and ranks.first)
+        owned = []
+        for number, groups in enumerate(steps):
+            found = {name: torch.zeros_like(tensor) for name, tensor in learned.items()}
+            if number % ranks.count == ranks.rank:
+                losses[number], found = self.gradients(self.shares(groups)[0])
+                owned += groups
+            for name, tensor in learned.items():
+                tensor.grad = found[name]
+            self._descend()
+        assert self.optimizer is not None
+        rows_meet(self.synthesis, self.optimizer, owned, ranks)
+        total = torch.zeros((), device=self.context.device)
+        *merged, stop = ranks.merge(losses)
+        self.stopping = self.stopping or bool(stop)
+        for loss in merged:
+            total = total + loss
+        return total
+
+    def _descend(self) -> None:
+        assert self.optimizer is not None
+        self.optimizer.step()
+        self.synthesis.clamp()
+
+    @property
+    def own_steps(self) -> bool:
+        """Whether every process steps for its own groups: they follow each other, and do not touch others' rows."""
+        alone = self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
+        return alone and self.context.ranks.several
+
+    def steps(self) -> list[list[int]]:
         """The groups of every optimiser step of a sweep."""
         groups = range(self.context.real.num_groups)
         return [list(groups)] if self.recipe.step == "sweep" else [[group] for group in groups]
 
-    def loss(self, groups: Sequence[int]) -> Tensor:
-        """The differentiable loss of the coming sweep over these groups."""
-        nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items()}
+    def shares(self, groups: Sequence[int]) -> list[Share]:
+        """What the step over these groups is computed in; the same for any number of processes."""
+        everything = range(len(self.recipe.terms))
+        blocks = self.recipe.blocks or (BLOCKS if self.in_blocks else None)
+        if blocks is None or self.recipe.step == "class":
+            return [Share(tuple(groups), tuple(everything), False)]
+        learning = self._learning()  # whose state is rank 0's
+        separate = [term for term in everything if self.separates(term) and term not in learning]
+        return divided(groups, blocks, separate, [term for term in everything if term not in separate])
+
+    def _mine(self, groups: Sequence[int]) -> list[tuple[int, Share]]:
+        """The shares of a step that this process computes, and their numbers."""
+        ranks, shares = self.context.ranks, self.shares(groups)
+        owned = zip(owners(shares, ranks.count, self._learning()), enumerate(shares), strict=True)
+        return [share for owner, share in owned if owner == ranks.rank]
+
+    def _learning(self) -> list[int]:
+        """Numbers of the terms that learn themselves."""
+        return [number for number, loss in enumerate(self.losses) if isinstance(loss, LearningLoss)]
+
+    def forwards(self) -> list[tuple[int, ...]]:
+        """The groups of every forward that this process makes in a sweep, in order."""
+        steps, ranks = self.steps(), self.context.ranks
+        if self.own_steps:
+            return [tuple(groups) for groups in steps[ranks.rank :: ranks.count]]
+        shares = [share for groups in steps for _, share in self._mine(groups)]
+        found = [tuple(piece) for share in shares for piece in cut(share.groups, self.pieces)]
+        return list(dict.fromkeys(found))
+
+    @property
+    def widest(self) -> tuple[int, ...]:
+        """The most groups that are computed at once, before a share is cut into pieces."""
+        return max((share.groups for share in self.shares(self.steps()[0])), key=len)
+
+    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
+        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers."""
+        chosen = range(len(self.recipe.terms)) if terms is None else terms
+        pools = {self.recipe.terms[number].pool for number in chosen}
+        nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
         pairs: dict[tuple[Sampler, Augment], Pair] = {}
         total = torch.zeros((), device=self.context.device)
-        for term, loss in zip(self.recipe.terms, self.losses, strict=True):
+        for number in chosen:
+            term, loss = self.recipe.terms[number], self.losses[number]
             key = (term.sampler, term.augment)
             if key not in pairs:
                 pairs[key] = self._pair(term, groups)
@@ -122,40 +207,36 @@ class Run:
             first = replace(first, x=applied(first))
         return Pair(first, replace(second, x=applied(second)), synthesis.step_sizes, self.sweep)
 
-    def _descend(self, groups: Sequence[int]) -> Tensor:
-        """One optimiser step on the summed loss of these groups; its detached loss."""
-        assert self.optimizer is not None
+    def gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece."""
         while True:
             try:
-                total = self._gradients(groups)
-                break
+                return self._gradients(share)
             except torch.OutOfMemoryError:
-                self._halve(groups)
-        self.optimizer.step()
-        self.synthesis.clamp()
-        return total
+                self._halve(share.groups, share.terms)
 
-    def _gradients(self, groups: Sequence[int]) -> Tensor:
-        """Leave the gradient in the learned tensors: the sum over groups, accumulated piece by piece."""
-        learned = list(self.synthesis.learned.values())
+    def _gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        learned = self.synthesis.learned
         total = torch.zeros((), device=self.context.device)
-        for tensor in learned:
-            tensor.grad = None
-        for piece in _pieces(groups, self.pieces):
-            loss = self.loss(piece)
-            # Not loss.backward(): that would also fill the gradients of the networks.
-            for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-                tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
+        found: dict[str, Tensor] = {}
+        for piece in cut(share.groups, self.pieces):
+            loss = self.loss(piece, share.terms)
+            # Not loss.backward(): that would also fill the gradients of the networks. Terms of one share need not
+            # reach everything: step sizes, say.
+            gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
+            for name, gradient in zip(learned, gradients, strict=True):
+                found[name] = gradient if name not in found else found[name].add_(gradient)
             total += loss.detach()
-        return total
+        return total, found
 
-    def _halve(self, groups: Sequence[int]) -> None:
+    def _halve(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> None:
         """Go on with half as many groups at once, after the device ran out of memory.
 
         Raises:
             torch.OutOfMemoryError: where nothing is left to halve, or the objective needs all groups together.
         """
-        if self.pieces >= len(groups) or not self.separable:
+        chosen = range(len(self.recipe.terms)) if terms is None else terms
+        if self.pieces >= len(groups) or not all(map(self.separates, chosen)):
             raise torch.OutOfMemoryError(
                 "The device's memory does not hold one step. Use a smaller sampler.batch, ipc or network, or "
                 "device='cpu'."
@@ -166,9 +247,13 @@ class Run:
     @property
     def separable(self) -> bool:
         """Whether the loss is a sum over groups, so that its gradient can be accumulated group by group."""
-        nets = (lender.lend(self.sweep) for lender in self.lenders.values())
-        coupled = any(networks.couples_samples(net.module) for net in nets)
-        return not coupled and all(term.objective.separable for term in self.recipe.terms)
+        return all(map(self.separates, range(len(self.recipe.terms))))
+
+    def separates(self, number: int) -> bool:
+        """Whether the loss of this term is a sum over groups."""
+        term = self.recipe.terms[number]
+        coupled = networks.couples_samples(self.lenders[term.pool].lend(self.sweep).module)
+        return term.objective.separable and not coupled
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run of the same recipe and source needs to go on to the same bits."""
@@ -180,6 +265,7 @@ class Run:
             "drawers": [drawer.state_dict() for drawer in self.drawers.values()],
             "losses": [loss.state_dict() for loss in self._learning_losses()],
             "plateau": self.plateau.state_dict() if self.plateau else {},
+            "in_blocks": self.in_blocks,
         }
 
     def _learning_losses(self) -> list[LearningLoss]:
@@ -189,6 +275,9 @@ class Run:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self.sweep = state["sweep"]
+        self.in_blocks = (
+            self.in_blocks or state["in_blocks"]
+        )  # begun by several processes: the same bits go on
         self.synthesis.load_state_dict(state["synthesis"])
         if self.optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -199,38 +288,3 @@ class Run:
             loss.load_state_dict(loss_state)
         if self.plateau:
             self.plateau.load_state_dict(state["plateau"])
-
-
-def _pieces(groups: Sequence[int], count: int) -> list[Sequence[int]]:
-    """`groups` in at most `count` parts of nearly equal length."""
-    length = -(-len(groups) // count)
-    return [groups[start : start + length] for start in range(0, len(groups), length)]
-
-
-class _Ahead:
-    """Fetches the real samples of the next step while this one computes: they come from a file or another memory."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-ahead")
-        self.coming: dict[tuple[Sampler, int, tuple[int, ...]], Future[tuple[Draw, Tensor]]] = {}
-
-    def take(self, sampler: Sampler, groups: Sequence[int]) -> tuple[Draw, Tensor]:
-        """The draw of the current sweep over these groups, and its samples."""
-        run, key = self.run, (sampler, self.run.sweep, tuple(groups))
-        found = self.coming.pop(key, None)
-        now = self._fetch(*key) if found is None else found.result()
-        if run.drawers[sampler].ahead:
-            steps = [piece for block in run.blocks() for piece in _pieces(block, run.pieces)]
-            place = steps.index(list(groups)) + 1
-            later = (run.sweep, steps[place]) if place < len(steps) else (run.sweep + 1, steps[0])
-            self.coming = {
-                (sampler, later[0], tuple(later[1])): self.thread.submit(
-                    self._fetch, sampler, later[0], later[1]
-                )
-            }
-        return now
-
-    def _fetch(self, sampler: Sampler, sweep: int, groups: Sequence[int]) -> tuple[Draw, Tensor]:
-        draw = self.run.drawers[sampler].draw(sweep, groups)
-        return draw, self.run.context.real[draw.real]

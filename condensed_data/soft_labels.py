@@ -50,6 +50,10 @@ class SoftSynthesis(Synthesis):
         self.labels, self.groups = inner.labels, inner.groups
 
     @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared
+
+    @property
     def step_sizes(self) -> Tensor | None:
         return self.inner.step_sizes
 

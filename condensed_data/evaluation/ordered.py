@@ -71,7 +71,7 @@ class Replay:
         term = run.recipe.terms[0] if run.recipe.terms else None
         if term is None:
             raise _cannot("has no terms")
-        first, second = (run.drawers[term.sampler].draw(sweep, run.blocks()[0]) for sweep in (0, 1))
+        first, second = (run.drawers[term.sampler].draw(sweep, run.steps()[0]) for sweep in (0, 1))
         if first.steps is None or not torch.equal(first.synthetic, second.synthetic):
             raise _cannot(f"draws its samples with {term.sampler}")
         sizes = run.synthesis.step_sizes

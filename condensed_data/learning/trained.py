@@ -33,6 +33,7 @@ from condensed_data import networks
 from condensed_data import spec as specs
 from condensed_data.learning.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
 from condensed_data.parts import Context
+from condensed_data.ranks import ALONE, Ranks
 from condensed_data.sources.fingerprint import raw
 from condensed_data.spec import concrete
 
@@ -51,12 +52,21 @@ class TrainedNetworks:
         executor: any `concurrent.futures.Executor` trains them; None trains one after another in this process.
         report: called with (epochs done, epochs in all) as training goes on: after every epoch, or after every
             network of an executor.
+        ranks: processes that train a part each where there is a folder to share them and no executor.
     """
 
     folder: Path | None = None
     fingerprint: str | None = None
     executor: Executor | None = None
     report: Callable[[int, int], None] | None = None
+    ranks: Ranks = ALONE
+
+    def own(self, missing: Sequence[int]) -> list[int]:
+        """Which of rank 0's missing networks this process trains, before all look at the folder again."""
+        if not self.ranks.several or self.executor is not None:
+            return []
+        agreed: list[int] = self.ranks.share(list(missing))
+        return agreed[self.ranks.rank :: self.ranks.count]
 
     def get(self, context: Context, network: Any, pretraining: Pretraining) -> Sequence[TrainedNetwork]:
         """`pretraining.networks` networks trained on the samples of `context`; missing ones are trained now.
@@ -69,7 +79,7 @@ class TrainedNetworks:
         if key is None or self.folder is None:
             return [found for _, found in self._train(jobs)]
         shelf = _Shelf(self.folder / key, jobs, self)
-        shelf.fill()
+        shelf.fill_together()
         return shelf
 
     def _train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainedNetwork]]:
@@ -140,6 +150,15 @@ class _Shelf(Sequence[TrainedNetwork]):
             found = self.kept.get(index) or self._read(index)
         return found
 
+    def fill_together(self) -> None:
+        """Train what is missing, a part on each rank."""
+        own = self.source.own(self._missing())
+        if own:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._fill(own)
+        self.source.ranks.wait()
+        self.fill()
+
     def fill(self) -> None:
         """Train what is missing, once among all processes."""
         if not self._missing():
@@ -149,16 +168,15 @@ class _Shelf(Sequence[TrainedNetwork]):
             with held(FileLock(self.folder / "lock"), self.folder):
                 for partial in self.folder.glob(".*"):
                     partial.unlink()  # of a process that was killed while it wrote
-                self._fill()
+                self._fill(self._missing())
         except OSError as error:
             _warn(self.folder, error)
-            self._fill()
+            self._fill(self._missing())
 
     def _missing(self) -> list[int]:
         return [i for i in range(len(self)) if i not in self.kept and not self._path(i).exists()]
 
-    def _fill(self) -> None:
-        missing = self._missing()
+    def _fill(self, missing: Sequence[int]) -> None:
         for index, network in self.source._train([self.jobs[i] for i in missing]):
             try:
                 _write(self._path(missing[index]), network)

@@ -131,6 +131,7 @@ class Trajectories:
             for index, weights in self._train(list(range(len(self)))):
                 self.kept[index] = weights
             return
+        self._train_own()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with held(FileLock(self.folder / "lock"), self.folder):
@@ -140,6 +141,16 @@ class Trajectories:
         except OSError as error:
             self._warn(error)
             self._fill_folder()
+
+    def _train_own(self) -> None:
+        """On several ranks: a part on each, before all look at the folder."""
+        assert self.folder is not None
+        own = self.store.own([index for index in range(len(self)) if not self._whole(index)])
+        if own:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for index, weights in self._train(own):
+            self._write(index, weights)
+        self.store.ranks.wait()
 
     def _fill_folder(self) -> None:
         for index, weights in self._train([i for i in range(len(self)) if not self._whole(i)]):

@@ -43,7 +43,7 @@ class Ours:
         run = self.run
         assert run.optimizer is not None
         learned = list(run.synthesis.learned.values())
-        for groups in run.blocks():
+        for groups in run.steps():
             gradients = torch.autograd.grad(run.loss(groups), learned)
             for tensor, gradient in zip(learned, gradients, strict=True):
                 tensor.grad = gradient

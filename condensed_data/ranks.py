@@ -1,0 +1,235 @@
+"""The processes of one build: who they are, and how they agree.
+
+`torchrun --nproc-per-node N -m condensed_data build ...`, or any program that initialised a process group of
+torch.distributed, runs one build on several processes. All of them hold the real samples, the learned tensors and the
+networks; each computes its shares of every step (`shares.py`). Rank 0 alone reads and writes the cache.
+
+What tensors pass is added as whole numbers to zeros, so that every bit arrives as it was sent, whoever adds first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Found = TypeVar("Found")
+LONG = timedelta(days=7)  # reading a large source, or training networks on it, takes one rank hours
+MEETING = timedelta(seconds=600)  # in which all ranks come to the same build
+
+
+class LostRankError(ConnectionError):
+    """Another process of the build ended, or never came."""
+
+
+@dataclass(eq=False)
+class Ranks:
+    """The processes of one build.
+
+    Attributes:
+        rank: of this process, from 0.
+        count: of all.
+        control: the group that passes messages and tensors of the CPU.
+        told: whether rank 0 said what it found, see `together`.
+    """
+
+    rank: int = 0
+    count: int = 1
+    control: Any = None
+    told: bool = False
+
+    @staticmethod
+    def here() -> Ranks:
+        """Those of the process group that this process belongs to, all of which call this; one without a group.
+
+        Raises:
+            LostRankError: where some do not come within ten minutes.
+        """
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return Ranks()
+        return Ranks(dist.get_rank(), dist.get_world_size(), _control())
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anybody else."""
+        return self.count > 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one looks things up, keeps them and talks."""
+        return self.rank == 0
+
+    def merge(self, tensor: Tensor) -> Tensor:
+        """Fill in what others hold: for every value at most one rank holds bits that are not zero.
+
+        Args:
+            tensor: contiguous, of floating point numbers of 4 or 8 bytes, of one shape on all ranks; it is changed.
+        """
+        if self.several:
+            with _telling():
+                self._add(tensor.view(torch.int64 if tensor.element_size() == 8 else torch.int32))
+        return tensor
+
+    def _add(self, bits: Tensor) -> None:
+        if bits.device.type == "cpu":
+            dist.all_reduce(bits, group=self.control)
+        elif "nccl" in str(dist.get_backend_config()):
+            dist.all_reduce(bits)
+        else:
+            moved = bits.cpu()
+            dist.all_reduce(moved, group=self.control)
+            bits.copy_(moved)
+
+    def share(self, message: Any = None) -> Any:
+        """What rank 0 gave, on every rank: any picklable value."""
+        if not self.several:
+            return message
+        held = [message if self.first else None]
+        with _telling():
+            dist.broadcast_object_list(held, src=0, group=self.control)
+        return held[0]
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.several:
+            with _telling():
+                dist.barrier(group=self.control)
+
+    def agree(self, what: str) -> None:
+        """Find out at the beginning whether all ranks want the same.
+
+        Raises:
+            LostRankError: where some do not come within ten minutes.
+            ValueError: where they want different things.
+        """
+        if not self.several:
+            return
+        _meet(self.control)
+        wants: list[Any] = [None] * self.count
+        with _telling():
+            dist.all_gather_object(wants, what, group=self.control)
+        different = [rank for rank, want in enumerate(wants) if want != wants[0]]
+        if different:
+            raise ValueError(
+                f"Ranks 0 and {different[0]} want to build different sets: {wants[0]}, and {wants[different[0]]}. Give "
+                "every rank the same source, recipe, seed, device and precision."
+            )
+
+    def tell(self, message: Any) -> None:
+        """Rank 0: end the waiting of the others, once; see `together`."""
+        if self.several and self.first and not self.told:
+            self.told = True
+            self.share(message)
+
+    def together(self, first: Callable[[], Found], others: Callable[[Any], Found]) -> Found:
+        """Rank 0 does `first`, while the others wait for what it tells them in there, and do `others` with it.
+
+        What it returns is told where nothing was told before.
+
+        Raises:
+            LostRankError: on the others, where rank 0 failed before it told anything.
+        """
+        if not self.first:
+            message = self.share()
+            if isinstance(message, _Failed):
+                raise LostRankError(f"Rank 0 stopped: {message.reason}")
+            return others(message)
+        try:
+            found = first()
+        except BaseException as error:
+            if not isinstance(error, LostRankError):
+                self.tell(_Failed(_short(error) or type(error).__name__))
+            raise
+        self.tell(found)
+        return found
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Why rank 0 told nothing else."""
+
+    reason: str
+
+
+ALONE = Ranks()
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What the process group says when a rank is gone, in words that help."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRankError(
+            "Another process of this build ended, so this one ends too. Start the same command again, on any number of "
+            f"processes: it goes on from the last checkpoint. ({_short(error)})"
+        ) from error
+
+
+def _control() -> Any:
+    """A group over gloo of all ranks whose patience is long, made once for a process group."""
+    world = dist.group.WORLD
+    if _CONTROLS.get("world") is not world:
+        if dist.get_backend() == "gloo":
+            _meet(None)
+        _CONTROLS.update(world=world, control=dist.new_group(backend="gloo", timeout=LONG))
+    return _CONTROLS["control"]
+
+
+def _meet(group: Any) -> None:
+    try:
+        dist.monitored_barrier(group, timeout=MEETING, wait_all_ranks=True)
+    except RuntimeError as error:
+        raise LostRankError(
+            f"Not all {dist.get_world_size()} processes of the process group came to this build within "
+            f"{MEETING.seconds} s. Build on every rank, or before init_process_group. ({_short(error)})"
+        ) from error
+
+
+_CONTROLS: dict[str, Any] = {}
+
+
+def launched() -> bool:
+    """Whether torchrun, or what sets the same variables, started this process as one of several."""
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return all(name in os.environ for name in names) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The process group that torchrun prepared, where it started this process; gives this process's ranks."""
+    if not launched() or dist.is_initialized():
+        yield Ranks.here()
+        return
+    cards, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if cards:
+        torch.cuda.set_device(local_rank() % cards)
+    # Several ranks on one card cannot speak over nccl.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if cards >= local else "gloo", timeout=LONG)
+    try:
+        yield Ranks.here()
+    finally:
+        dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """Number of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_count() -> int:
+    """Processes of the build on this machine; all of them where nobody says."""
+    if not Ranks.here().several:
+        return 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(dist.get_world_size())))
