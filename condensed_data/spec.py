@@ -218,7 +218,7 @@ def parse(text: str) -> Any:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError:
         return text
-    return _value(node, text)
+    return _value(node, text.strip(), text)
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Any]]:
@@ -232,28 +232,28 @@ def parse_call(text: str) -> tuple[str, dict[str, Any]]:
     except SyntaxError:
         node = None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        return node.func.id, _keywords(node)
+        return node.func.id, _keywords(node, text.strip())
     if "(" in text:
         raise ValueError(f"{text!r} cannot be read. Write NAME or NAME(FIELD=VALUE, ...).")
     return text.strip(), {}
 
 
-def _keywords(node: ast.Call) -> dict[str, Any]:
-    return {str(keyword.arg): _value(keyword.value, ast.unparse(keyword.value)) for keyword in node.keywords}
+def _keywords(node: ast.Call, source: str) -> dict[str, Any]:
+    return {str(keyword.arg): _value(keyword.value, source) for keyword in node.keywords}
 
 
-def _value(node: ast.expr, text: str) -> Any:
+def _value(node: ast.expr, source: str, text: str | None = None) -> Any:
+    """The value of a node of `source`; where it is neither a part nor a literal, its text as it was written."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        keywords = _keywords(node)
-        return _part(node.func.id, [_value(item, ast.unparse(item)) for item in node.args], keywords)
+        return _part(node.func.id, [_value(item, source) for item in node.args], _keywords(node, source))
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_value(item, ast.unparse(item)) for item in node.elts)
+        return tuple(_value(item, source) for item in node.elts)
     if isinstance(node, ast.Name) and node.id in _parts():
         return _part(node.id, [], {})
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):
-        return text
+        return ast.get_source_segment(source, node) if text is None else text
 
 
 def _parts() -> dict[str, type[Spec]]:

@@ -236,6 +236,13 @@ def test_text_becomes_a_value(text: str, value: object) -> None:
     assert type(parsed) is type(value)
 
 
+@pytest.mark.parametrize("name", ["convnet-d2-w8", "vgg11-bn", "résnet-w8", "(a-b,  c)"])
+def test_names_inside_a_call_stay_as_they_were_written(name: str) -> None:
+    value = ("a-b", "c") if name.startswith("(") else name
+    assert specs.parse_call(f" bdm(base=dm, é=1, network={name}) ")[1]["network"] == value
+    assert specs.parse(f"Fresh(network={name})") == Fresh(value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
