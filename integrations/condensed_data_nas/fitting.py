@@ -55,7 +55,7 @@ def fit(
     config: dict[str, Any],
     training: Training,
     seed: int,
-    report: Report,
+    report: Report | None,
 ) -> Result:
     """Train and test the networks of a configuration.
 
@@ -65,7 +65,7 @@ def fit(
         config: for the result.
         training: not resolved.
         seed: of this configuration.
-        report: called with the accuracy of the first network after some epochs.
+        report: called with the accuracy of the first network after some epochs; without it only the end is tested.
 
     Raises:
         Exception: whatever `report` raises; what is a bug, not a configuration that cannot be trained.
@@ -125,10 +125,12 @@ class _Watch:
     """Tests the first network after some epochs."""
 
     def __init__(
-        self, task: Task, plan: Plan, learner: Learner, curve: list[tuple[int, float]], report: Report
+        self, task: Task, plan: Plan, learner: Learner, curve: list[tuple[int, float]], report: Report | None
     ) -> None:
         self.task, self.plan, self.curve, self.report = task, plan, curve, report
-        self.epochs = reports(learner.training, len(learner.images), plan.report_every)
+        last = learner.training.started_epochs(len(learner.images))
+        asked = report is not None or plan.report_every is not None  # else the end is all that anyone wants
+        self.epochs = reports(last, plan.report_every) if asked else frozenset({last})
 
     def __call__(self, epoch: int, module: nn.Module) -> None:
         if epoch not in self.epochs:
@@ -136,7 +138,8 @@ class _Watch:
         value, _ = accuracy(module, self.task.val_images, self.task.val_labels, precision=self.plan.precision)
         self.curve.append((epoch, value))
         try:
-            self.report(epoch, value)
+            if self.report is not None:
+                self.report(epoch, value)
         except Exception as reason:
             raise _Stopped(reason) from None
 

@@ -126,10 +126,9 @@ class ProxyObjective:
             trial: what `build_model` is called with where there is no space.
         """
         config, key = dict(config), spaces.key_of(config)
-        say = report or _nothing
         if key in self._known:
-            for epoch, value in self._known[key].curve:
-                say(epoch, value)
+            for epoch, value in self._known[key].curve if report is not None else ():
+                report(epoch, value)
             return self._known[key]
         build = functools.partial(self.build_model, config if trial is None else trial)
         seed = Streams(self.seed).child(f"nas/{key}")
@@ -139,7 +138,7 @@ class ProxyObjective:
             found = Result(config, error=f"ValueError: {error}")
         else:
             with untouched():
-                found = fit(self.on_device(), self.plan, build, config, training, seed, say)
+                found = fit(self.on_device(), self.plan, build, config, training, seed, report)
         self._known[key] = found
         return found
 
@@ -223,7 +222,3 @@ class ProxyObjective:
     def __getstate__(self) -> dict[str, Any]:
         """For other processes: without what is on the device, or was trained here."""
         return {**self.__dict__, "_held": None, "_known": {}, "condensed": None}
-
-
-def _nothing(epoch: int, value: float) -> None:
-    pass

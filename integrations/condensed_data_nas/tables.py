@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from condensed_data_nas.report import RankReport, Row
 
-_WIDTHS = {"proxy": 12, "Spearman": 21, "Kendall": 21, "regret, points": 21, "s each": 9, "speed-up": 9}
+_WIDTHS = {"Spearman": 21, "Kendall": 21, "regret, points": 21, "s each": 9, "speed-up": 9}
 
 
 def table(report: RankReport) -> str:
@@ -25,8 +25,9 @@ def table(report: RankReport) -> str:
     from condensed_data_nas.report import CEILING, MANY_ENOUGH
 
     sizes = list(report.rows[0].tops) if report.rows else []
-    heads = [*_WIDTHS, *(name for size in sizes for name in (f"top-{size} rho", f"recall@{size}"))]
-    widths = [*_WIDTHS.values(), *(width for _ in sizes for width in (21, 20))]
+    heads = ["proxy", *_WIDTHS, *(name for size in sizes for name in (f"top-{size} rho", f"recall@{size}"))]
+    longest = max([12, *(len(row.name) for row in report.rows)])
+    widths = [longest, *_WIDTHS.values(), *(width for _ in sizes for width in (21, 20))]
     lines = ["  ".join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip()]
     for row in report.rows:
         cells = _cells(row, sizes)

@@ -104,8 +104,7 @@ def resolved(training: Training, task: Task) -> Training:
     return specs.resolve(training, task.facts)
 
 
-def reports(training: Training, samples: int, every: int | None) -> frozenset[int]:
+def reports(last: int, every: int | None) -> frozenset[int]:
     """Epochs after which the first network is tested: every `every`, by default ten times, and the last."""
-    last = training.started_epochs(samples)
     step = every or max(1, math.ceil(last / 10))
     return frozenset({*range(step, last, step), last})
