@@ -149,7 +149,7 @@ class CondensedDataset(Dataset[Any]):
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
-            )
+            ).on_all_ranks()
             build = Build(making, fingerprint=fingerprint, cache=kept, force=force, shelf=shelf)
             try:
                 outcome = build.outcome()
@@ -160,7 +160,7 @@ class CondensedDataset(Dataset[Any]):
                 raise
         self._adopt(outcome, transform, target_transform, checked.random)
         self.soft = soft
-        if shelf is not None:
+        if shelf is not None and making.ranks.first:
             self.hub_revision = shelf.commit
             shelf.offer(outcome)
 

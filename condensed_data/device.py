@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -17,6 +18,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     if torch.backends.mps.is_available():
         present.append("mps")
     if device is None or device == "auto":
+        if torch.cuda.device_count() and dist.is_available() and dist.is_initialized():
+            return torch.device("cuda", torch.cuda.current_device())  # each rank has set its own
         return torch.device(next((name for name in present[1:]), "cpu"))
     try:
         chosen = torch.device(device)

@@ -5,6 +5,8 @@ Where a result is kept, and whether it has to be made at all, is for `build.py`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -28,7 +30,7 @@ from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.memory import fit
 from condensed_data.outcome import Outcome, counted, with_labels
 from condensed_data.parts import Context
-from condensed_data.ranks import ALONE, Ranks
+from condensed_data.ranks import ALONE, Ranks, local_count
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record, environment, thin
 from condensed_data.run import Run
@@ -36,6 +38,7 @@ from condensed_data.soft_labels import Labeller, labeller
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.real import Real
 from condensed_data.sources.source import Source
+from condensed_data.sources.store import available_memory
 from condensed_data.streams import Streams
 from condensed_data.synthetic import Pixels
 
@@ -66,6 +69,24 @@ class Making:
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
     ranks: Ranks = ALONE
+
+    def on_all_ranks(self) -> Making:
+        """Shared with the other processes of the process group, where there is one; all of them call this.
+
+        Raises:
+            LostRankError: where some do not come within ten minutes.
+            ValueError: where they want to make different things.
+        """
+        ranks = Ranks.here()
+        if not ranks.several:
+            return self
+        recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
+        ranks.agree(
+            f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
+            f"{self.device.type}, {self.precision}"
+        )
+        memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
+        return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.first)
 
     def afresh(self) -> Outcome:
         """The result, with nothing looked up and nothing kept."""

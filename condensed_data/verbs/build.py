@@ -96,10 +96,21 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do it; everything that can be found wrong beforehand is found before the work."""
+    """Do it, with the other processes where torchrun started several."""
+    from condensed_data.ranks import joined
+
+    with joined() as ranks:
+        if ranks.first:
+            _run(arguments)
+        else:  # it computes, and leaves the rest to the first
+            arguments.quiet = True
+            _condense(arguments, _train_split(arguments), _recipe(arguments), [])
+
+
+def _run(arguments: Namespace) -> None:
+    """Everything that can be found wrong beforehand is found before the work."""
     from condensed_data.evaluation import comparison
     from condensed_data.hub.shelf import Shelf
-    from condensed_data.sources import catalog
     from condensed_data.storage import check_writable
     from condensed_data.verbs import summary
 
@@ -112,7 +123,7 @@ def run(arguments: Namespace) -> None:
         )
     callbacks = _loggers(arguments.log)
     Shelf.of(arguments.hub, arguments.push)  # whether the Hub takes the token
-    train = catalog.load(arguments.source, "train", **loading(arguments))
+    train = _train_split(arguments)
     test, unmeasured = _test_split(arguments)
     network = "" if test is None else comparison.check(train, test, arguments.network)
     resumed = summary.Resumed()
@@ -181,6 +192,12 @@ def _loggers(path: str | None) -> list[Callback]:
     if suffix not in kinds:
         raise ValueError(f"--log {path}: give FILE.jsonl, FILE.csv, or a folder for TensorBoard.")
     return [kinds[suffix](path)]
+
+
+def _train_split(arguments: Namespace) -> Any:
+    from condensed_data.sources import catalog
+
+    return catalog.load(arguments.source, "train", **loading(arguments))
 
 
 def _test_split(arguments: Namespace) -> tuple[Any, str]:
