@@ -41,11 +41,13 @@ def condensed(recipe: Any = None) -> CondensedDataset:
     )
 
 
-def objective(build_model: Any = None, **changes: Any) -> ProxyObjective:
+def objective(
+    build_model: Any = None, made: CondensedDataset | None = None, **changes: Any
+) -> ProxyObjective:
     """Networks trained for 5 epochs."""
     options: dict[str, Any] = {"val": samples(20, 2), "space": SPACE, "training": LIVELY, "epochs": 5}
     options |= {"device": "cpu", "precision": "fp32", **changes}
-    return ProxyObjective(changes.pop("set", None) or condensed(), build_model, **options)
+    return ProxyObjective(made or condensed(), build_model, **options)
 
 
 def by_trial(trial: Any) -> ConvNet:

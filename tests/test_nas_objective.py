@@ -1,0 +1,280 @@
+"""`ProxyObjective`: configurations, seeds, failures, real samples, many at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nas_data
+import pytest
+import torch
+from nas_data import FINE, LIVELY, SMALLER, TOO_DEEP, condensed, objective, samples
+
+from condensed_data import CondensedDataset, recipes
+from condensed_data.evaluation.training import quick
+from condensed_data.sources.sample import SourceError
+from condensed_data_nas import ProxyObjective, Range, Result, convnet_space, grid, sample
+from condensed_data_nas import space as spaces
+
+
+def test_the_space_of_the_papers_has_720_networks() -> None:
+    everything = grid(convnet_space())
+    assert len(everything) == 720
+    assert len({spaces.key_of(config) for config in everything}) == 720
+    chosen = sample(convnet_space(), 60)
+    assert len({spaces.key_of(config) for config in chosen}) == 60
+    assert chosen == sample(convnet_space(), 60)
+    assert chosen != sample(convnet_space(), 60, seed=1)
+
+
+def test_ranges() -> None:
+    drawn = sample({"lr": Range(0.001, 0.1, log=True), "batch_size": Range(4, 6)}, 200)
+    assert {config["batch_size"] for config in drawn} == {4, 5, 6}
+    assert all(0.001 <= config["lr"] <= 0.1 for config in drawn)
+    assert 60 < sum(config["lr"] < 0.01 for config in drawn) < 140
+    with pytest.raises(ValueError, match="Range"):
+        grid({"lr": Range(0, 1)})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "no names"),
+        ({"width": ()}, r"space\['width'\]"),
+        ({"width": "8"}, "list of choices"),
+        ({"width": [object()]}, "choices are text"),
+    ],
+)
+def test_spaces_that_cannot_be_searched(space: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        objective(space=space)
+
+
+def test_a_configuration_is_what_it_is_in_any_order_and_process(untouched_rng: None) -> None:
+    first, second = objective(), objective()
+    value = first(FINE)
+    assert isinstance(value, float)
+    assert 0.4 < value <= 1
+    second.measure(SMALLER)
+    assert second.measure(dict(reversed(FINE.items()))).values == first.measure(FINE).values
+    assert objective(seed=1).measure(FINE).curve != first.measure(FINE).curve
+
+
+def test_the_same_configuration_is_trained_once() -> None:
+    built = []
+
+    def counted(config: dict[str, Any]) -> Any:
+        built.append(config)
+        return spaces.convnet(config)
+
+    chosen = objective(counted)
+    reports: list[tuple[int, float]] = []
+    first = chosen.measure(FINE, lambda *report: reports.append(report))
+    assert tuple(reports) == first.curve
+    assert [epoch for epoch, _ in reports] == [1, 2, 3, 4, 5, 6]
+    reports.clear()
+    times = len(built)
+    assert chosen.measure(FINE, lambda *report: reports.append(report)) == first
+    assert len(built) == times
+    assert tuple(reports) == first.curve
+
+
+def test_results_are_those_of_the_core() -> None:
+    """One network of the objective is a network of `evaluate` with the same seed and protocol."""
+    chosen = objective()
+    task = chosen.task
+    seed = spaces_seed(chosen, FINE)
+    training = replace(LIVELY, epochs=5, name="lively, 5 epochs")
+    from condensed_data.evaluation.computing import accuracy
+    from condensed_data.evaluation.learner import Learner
+    from condensed_data.streams import Streams
+    from condensed_data_nas.task import resolved
+
+    learner = Learner.prepare(
+        task.images,
+        task.labels,
+        network=spaces.convnet(FINE),
+        num_classes=3,
+        training=resolved(training, task),
+    )
+    module = learner.fit(Streams(Streams(seed).child("run", 0)))
+    assert chosen(FINE) == accuracy(module, task.val_images, task.val_labels)[0]
+    assert chosen.training == training
+
+
+def spaces_seed(chosen: ProxyObjective, config: dict[str, Any]) -> int:
+    from condensed_data.streams import Streams
+
+    return Streams(chosen.seed).child(f"nas/{spaces.key_of(config)}")
+
+
+def test_what_a_trial_cost() -> None:
+    found = objective(seeds=2).measure(FINE)
+    assert len(found.values) == 2
+    assert found.parameters == sum(
+        weight.numel() for weight in spaces.convnet(FINE)(3, (1, 12, 12)).parameters()
+    )
+    assert found.flops == 2 * (9 * 8 * 144 + 9 * 64 * 36 + 72 * 3)
+    assert found.seconds > 0
+    assert found.peak_bytes is None or found.peak_bytes > 1e6
+    assert Result.from_json(found.to_json()) == found
+
+
+def test_failed_builds_are_told_and_bugs_are_raised() -> None:
+    found = objective().measure(TOO_DEEP)
+    assert found.failed
+    assert found.value == 0
+    assert found.error.startswith("ValueError: ConvNet(depth=4) needs images of at least 16x16")
+    diverging = objective(space={"lr": (1e9,)}).measure({**FINE, "lr": 1e9, "norm": "none"})
+    assert "diverged" in diverging.error
+    assert "lr" in objective().measure({**FINE, "lr": -1.0}).error
+    with pytest.raises(KeyError, match="width"):
+        objective(nas_data.plain_module)({})
+
+
+def test_models_of_every_kind() -> None:
+    assert objective(nas_data.plain_module).measure({"width": 8}).values
+    assert objective(lambda config: config["name"]).measure({"name": "convnet-d1-w4"}).values
+    with pytest.raises(TypeError, match="a dict; got int"):
+        objective()(3)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_rng: None) -> None:
+    config = {**FINE, "norm": norm}
+    alone = objective(seeds=3, batched=False).measure(config)
+    together = objective(seeds=3, batched=True).measure(config)
+    assert together.error == ""
+    assert together.values == pytest.approx(alone.values, abs=0.04)
+    assert [epoch for epoch, _ in together.curve] == [epoch for epoch, _ in alone.curve]
+
+
+def test_weights_trained_together_are_those_trained_alone() -> None:
+    from condensed_data import networks
+    from condensed_data.evaluation.learner import Learner
+    from condensed_data.streams import Streams
+    from condensed_data_nas import batched
+    from condensed_data_nas.task import resolved
+
+    chosen = objective(training=replace(quick(), epochs=4, optimizer="adamw", cutmix=0.5), epochs=None)
+    task = chosen.task
+    learner = Learner.prepare(
+        task.images,
+        task.labels,
+        network=spaces.convnet({**FINE, "norm": "none"}),  # which leaves no weight without a gradient
+        num_classes=3,
+        training=resolved(chosen.training, task),
+    )
+    streams = [Streams(5), Streams(6)]
+    modules = [networks.build(learner.network, 3, (1, 12, 12), one.child("network")) for one in streams]
+    epochs: list[int] = []
+    batched.fit(learner, modules, streams, epochs.append)
+    assert epochs == [1, 2, 3, 4, 5]
+    for module, one in zip(modules, streams, strict=True):
+        alone = learner.fit(one)
+        for weight, expected in zip(module.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(weight, expected, rtol=2e-3, atol=2e-4)
+
+
+def test_soft_labels_and_factorised_sets() -> None:
+    soft = condensed(recipes.dc(ipc=1, sweeps=1, network="convnet-d1-w4").set(soft_labels=True))
+    assert soft.labels.ndim == 2
+    assert objective(made=soft).measure(FINE).values
+    grids = condensed(recipes.idc(ipc=1, sweeps=1, network="convnet-d1-w4").set(training__epochs=2))
+    assert len(grids) > 3
+    assert objective(made=grids, training=None, epochs=2).measure(FINE).values
+
+
+def test_the_training_is_that_of_the_set_and_can_be_changed() -> None:
+    made = condensed()
+    assert objective(made=made, training=None, epochs=None).training == made.training
+    assert objective(epochs=7).training.epochs == 7
+    changed = spaces.training_of({"lr": 0.5, "augment": "crop+flip", "width": 3}, quick())
+    assert changed.lr == 0.5
+    assert changed.augment.ops == ("crop", "flip")  # type: ignore[attr-defined]
+    ordered = condensed(recipes.dd(ipc=1, steps=1, epochs=1, sweeps=1, network="convnet-d1-w4"))
+    with pytest.raises(ValueError, match="its own training steps"):
+        objective(made=ordered, training=None)
+    assert objective(made=ordered).measure(FINE).values
+
+
+def test_the_same_objective_on_real_samples() -> None:
+    chosen = objective()
+    real = chosen.on(samples(20, 1), seeds=2, epochs=1)
+    assert len(real.task.images) == 60
+    assert real.training.epochs == 1
+    assert len(real.measure(FINE).values) == 2
+    assert torch.equal(real.task.val_images, chosen.task.val_images)
+    with pytest.raises(SourceError):
+        chosen.on([(torch.zeros(1, 8, 8), 0)])
+
+
+def test_arguments_are_checked() -> None:
+    with pytest.raises(ValueError, match="seeds=0"):
+        objective(seeds=0)
+    with pytest.raises(TypeError, match="judged by real samples"):
+        objective(val=condensed())
+    with pytest.raises(TypeError, match="CondensedDataset"):
+        ProxyObjective(samples(2, 0), space=nas_data.SPACE, val=samples(2, 0))
+    with pytest.raises(ValueError, match="both missing"):
+        objective(space=None)
+    with pytest.raises(TypeError, match="no file can hold"):
+        objective().measure({"width": object()})
+
+
+def test_many_with_a_journal(tmp_path: Path) -> None:
+    journal = tmp_path / "rows" / "journal.jsonl"
+    configs = [FINE, TOO_DEEP, SMALLER, FINE]
+    first = objective().evaluate_many(configs, journal=journal)
+    assert [result.config for result in first] == configs
+    assert first[0] == first[3]
+    assert first[1].failed
+    with journal.open("a") as file:
+        file.write('{"half a li')
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("trained again")
+
+    again = objective()
+    again.measure = refuse  # type: ignore[method-assign]
+    assert again.evaluate_many(configs, journal=journal) == first
+    other = objective(seed=1).evaluate_many([FINE], journal=journal)
+    assert other[0].curve != first[0].curve
+    assert objective().evaluate_many([FINE], journal=journal) == first[:1]
+    assert len(journal.read_text().splitlines()) == 5
+    assert json.loads(journal.read_text().splitlines()[0])["result"]["config"] == FINE
+
+
+def test_threads_are_refused() -> None:
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="shares random states"):
+        objective().evaluate_many([FINE], threads)
+
+
+@pytest.mark.slow
+def test_processes_find_what_this_one_finds() -> None:
+    configs = [FINE, SMALLER, TOO_DEEP]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        found = objective().evaluate_many(configs, executor)
+    expected = objective().evaluate_many(configs)
+    assert [one.values for one in found] == [one.values for one in expected]
+    assert found[2].error == expected[2].error
+
+
+def test_neither_optuna_nor_ray_is_imported_before_it_is_used() -> None:
+    code = "import condensed_data_nas, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"optuna", "ray", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
+def test_the_result_of_a_set_that_was_saved(tmp_path: Path) -> None:
+    made = condensed()
+    made.save(tmp_path)
+    loaded = CondensedDataset.load(tmp_path)
+    assert objective(made=loaded).measure(FINE).values == objective(made=made).measure(FINE).values
