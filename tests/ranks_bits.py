@@ -1,0 +1,48 @@
+"""One process of several that run some recipes of the exam; `test_distributed.py` compares what they end at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from test_recipes import GROUPED, LEARNING
+from torch import Tensor
+
+from condensed_data.parts import Context
+from condensed_data.ranks import Ranks
+from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
+from condensed_data.streams import Streams
+
+SWEEPS = 3
+
+
+def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dict[str, Tensor]:
+    """Losses and learned tensors after some sweeps of a recipe that is computed in blocks."""
+    groups = [index % 2 for index in range(len(source))] if name in GROUPED else None
+    recipe = (LEARNING | GROUPED)[name]().set(blocks=64)
+    recipe = recipe.set(ipc=4) if groups else recipe
+    real = Real.read(inspect(source), groups, progress=False)
+    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
+    run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
+    losses = torch.stack([run.step() for _ in range(SWEEPS)])
+    return {
+        "losses": losses,
+        **{key: tensor.detach().clone() for key, tensor in run.synthesis.learned.items()},
+    }
+
+
+def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
+    """Run the named recipes on a source that lies in the folder."""
+    torch.set_num_threads(1)
+    source = torch.utils.data.TensorDataset(*torch.load(folder / "source.pt", weights_only=True))
+    meeting = f"file://{folder / f'meeting-of-{count}'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    torch.save({name: bits(name, source, Ranks.here()) for name in names}, folder / f"{count}-{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

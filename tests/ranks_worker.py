@@ -1,0 +1,87 @@
+"""What every process of the distributed tests does; started as a script, because pytest's own modules are heavy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset, Recipe, recipes
+from condensed_data.callbacks import Callback, Progress
+from condensed_data.networks import ConvNet
+
+
+def source() -> TensorDataset:
+    """8 samples of each of 3 classes: (24, 1, 8, 8)."""
+    labels = torch.arange(3).repeat_interleave(8)
+    draw = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.rand(24, 1, 8, 8, generator=draw) * (labels + 1).view(-1, 1, 1, 1) / 3, labels)
+
+
+def recipe(sweeps: int) -> Recipe:
+    """One whose networks learn from the samples of all classes."""
+    made = recipes.dsa(ipc=2, sweeps=sweeps, batch=4, network=ConvNet(width=4, depth=1))
+    return made.set(pool__period=50, pool__epochs=1, blocks=64)
+
+
+class Dies(Callback):
+    """Ends its process in the middle of the run, as a machine does that loses power."""
+
+    def on_sweep(self, progress: Progress) -> None:
+        if progress.sweep == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Announces(Callback):
+    """Tells whoever waits for it that a sweep is over, and takes its time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_sweep(self, progress: Progress) -> None:
+        self.path.write_text(str(progress.sweep))
+        time.sleep(0.05)
+
+
+def build(folder: Path, sweeps: int, callbacks: Any = ()) -> CondensedDataset:
+    """The set, by whatever processes are here."""
+    made = recipe(sweeps)
+    return CondensedDataset(
+        source(),
+        made,
+        cache=folder / "cache",
+        progress=False,
+        device="cpu",
+        precision="fp32",
+        callbacks=callbacks,
+    )
+
+
+def main(rank: int, count: int, folder: Path, sweeps: int, how: str) -> None:
+    """One process of `count`."""
+    torch.set_num_threads(1)
+    if count > 1:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count
+        )
+    callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "sweep")]}.get(how, [])
+    if how == "other" and rank:
+        made = CondensedDataset(source(), recipe(sweeps), cache=False, progress=False, device="cpu", seed=1)
+    else:
+        made = build(folder, sweeps, callbacks)
+    torch.save(made.images, folder / f"{how}-{rank}.pt")
+
+
+if __name__ == "__main__":
+    number, of, where, last, what = sys.argv[1:]
+    try:
+        main(int(number), int(of), Path(where), int(last), what)
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

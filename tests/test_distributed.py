@@ -1,0 +1,154 @@
+"""Several processes of one build: the bits of one, whoever dies, stops or wants something else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import ranks_bits
+import ranks_worker
+import torch
+from test_recipes import GROUPED, LEARNING, start
+
+from condensed_data.ranks import Ranks
+from condensed_data.shares import Share, cut, divided, owners, row_groups
+
+Process = subprocess.Popen[str]
+SECONDS = 120  # in which anything here ends, on a machine that does much else
+
+
+def begin(count: int, folder: Path, *words: object, script: ModuleType = ranks_worker) -> list[Process]:
+    """The processes of one build."""
+    environment = os.environ | {"CONDENSED_DATA_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, (script.__file__, rank, count, folder, *words))],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def ended(processes: list[Process], seconds: int = SECONDS) -> list[tuple[int, str]]:
+    """Their exit statuses and last words; none may hang."""
+    try:
+        said = [process.communicate(timeout=seconds)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
+
+
+def alone(folder: Path, sweeps: int) -> torch.Tensor:
+    return ranks_worker.build(folder / "alone", sweeps).images
+
+
+SOME = (
+    "dm",
+    "cafe",
+    "idc",
+    "haba on dm",
+)  # all groups at once, two ways to couple them, and one after another
+
+
+def same_bits(
+    folder: Path, source: torch.utils.data.TensorDataset, names: Iterable[str], counts: tuple[int, ...]
+) -> None:
+    torch.save(source.tensors, folder / "source.pt")
+    one = {name: ranks_bits.bits(name, source, Ranks()) for name in names}
+    for count in counts:
+        found = ended(begin(count, folder, *names, script=ranks_bits), 10 * SECONDS)
+        assert [code for code, _ in found] == [0] * count, found
+        for rank in range(count):
+            several = torch.load(folder / f"{count}-{rank}.pt", weights_only=True)
+            for name, tensors in one.items():
+                for key, tensor in tensors.items():
+                    same = torch.equal(several[name][key].view(torch.int32), tensor.view(torch.int32))
+                    assert same, (name, key, count, rank)
+
+
+def test_two_ranks_give_the_bits_of_one(tmp_path: Path, tiny_images: torch.utils.data.TensorDataset) -> None:
+    same_bits(tmp_path, tiny_images, SOME, (2,))
+
+
+@pytest.mark.slow
+def test_every_recipe_gives_the_bits_of_one_process(
+    tmp_path: Path, tiny_images: torch.utils.data.TensorDataset
+) -> None:
+    same_bits(tmp_path, tiny_images, tuple(LEARNING | GROUPED), (2, 3))
+
+
+def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path) -> None:
+    found = ended(begin(2, tmp_path, 12, "dies"))
+    assert found[0][0] == -signal.SIGKILL
+    assert found[1][0] == 1
+    assert "LostRankError" in found[1][1]
+    assert "goes on from the last checkpoint" in found[1][1]
+    swept: list[int] = []
+    resumed = ranks_worker.build(tmp_path, 12, [_Counts(swept)])
+    assert swept[0] > 1
+    assert torch.equal(resumed.images, alone(tmp_path, 12))
+
+
+class _Counts(ranks_worker.Callback):
+    def __init__(self, swept: list[int]) -> None:
+        self.swept = swept
+
+    def on_sweep(self, progress: ranks_worker.Progress) -> None:
+        self.swept.append(progress.sweep)
+
+
+def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
+    processes = begin(2, tmp_path, 60, "stopped")
+    waiting = time.monotonic() + SECONDS
+    while not (tmp_path / "sweep").exists() and time.monotonic() < waiting:
+        time.sleep(0.05)
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    found = ended(processes)
+    assert [code for code, _ in found] == [1, 1]
+    assert all("KeyboardInterrupt: Stopped after sweep" in words for _, words in found)
+    again = ended(begin(3, tmp_path, 60, "whole"))
+    assert [code for code, _ in again] == [0, 0, 0], again
+    images = [torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in range(3)]
+    assert torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
+    assert torch.equal(images[0], alone(tmp_path, 60))
+
+
+def test_ranks_that_want_different_sets_are_told(tmp_path: Path) -> None:
+    for code, words in ended(begin(2, tmp_path, 2, "other")):
+        assert code == 1
+        assert "Ranks 0 and 1 want to build different sets" in words
+
+
+@pytest.mark.parametrize("name", LEARNING | GROUPED)
+def test_blocks_give_what_all_at_once_gives(name: str, tiny_images: torch.utils.data.TensorDataset) -> None:
+    recipe = (LEARNING | GROUPED)[name]()
+    groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
+    recipe = recipe.set(ipc=4) if groups else recipe
+    whole, blocks = start(tiny_images, recipe, groups), start(tiny_images, recipe.set(blocks=64), groups)
+    whole.step()
+    blocks.step()
+    for key, tensor in whole.synthesis.learned.items():
+        torch.testing.assert_close(blocks.synthesis.learned[key], tensor, rtol=1e-4, atol=1e-5)
+        assert row_groups(blocks.synthesis, key) is None or key not in blocks.synthesis.shared
+
+
+def test_shares_do_not_depend_on_ranks_and_are_spread_evenly() -> None:
+    shares = divided(range(10), 4, [0, 1], [2])
+    assert [share.groups for share in shares] == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,), tuple(range(10))]
+    assert shares[-1] == Share(tuple(range(10)), (2,), False)
+    assert owners(shares, 1) == [0] * 5
+    assert owners(shares, 3, of_first=[2])[-1] == 0
+    assert divided(range(3), 64, [], [0, 1]) == [Share((0, 1, 2), (term,), False) for term in (0, 1)]
+    assert [list(block) for block in cut(range(5), 64)] == [[0], [1], [2], [3], [4]]
