@@ -44,6 +44,12 @@ def options(parser: ArgumentParser) -> None:
         metavar="FRACTION",
         help="accuracy of the whole set for --ranking, where it is known, such as 0.935",
     )
+    add(
+        "--diversity",
+        choices=("raw", "trained", "imagenet"),
+        help="also tell how far apart the samples of a class lie in these features, beside random real ones (the train "
+        "split of --test)",
+    )
     add("--save", action="store_true", help="write the accuracies into the set's card and manifest")
     source_options(parser)
     compute_options(parser)
@@ -75,8 +81,18 @@ def run(arguments: Namespace) -> None:
     judge = _judge(arguments, condensed, test)
     for network in names or [None]:
         print(judge(network=network, **how), flush=True)
+    if arguments.diversity is not None:
+        print(_diversity(arguments, condensed))
     if arguments.save:
         condensed.save(arguments.where)
+
+
+def _diversity(arguments: Namespace, condensed: CondensedDataset) -> str:
+    from condensed_data.evaluation.diversity import diversity
+    from condensed_data.sources import catalog
+
+    train = catalog.load(arguments.test, "train", **loading(arguments))
+    return str(diversity(condensed, train, arguments.diversity, **computing(arguments)))
 
 
 def _judge(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
