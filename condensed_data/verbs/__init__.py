@@ -15,6 +15,7 @@ from condensed_data.verbs import (
     clusters,
     evaluate,
     nas,
+    plan,
     privacy,
     pull,
     push,
@@ -43,6 +44,13 @@ class Verb:
 
 VERBS = (
     Verb("build", "condense a data set", build.options, build.run, takes_source=True),
+    Verb(
+        "plan",
+        "measure what a build will take: time, memory, disk, operations",
+        plan.options,
+        plan.run,
+        takes_source=True,
+    ),
     Verb(
         "evaluate",
         "train networks on a condensed set and test them on real samples",

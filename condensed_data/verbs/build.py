@@ -104,7 +104,7 @@ def run(arguments: Namespace) -> None:
             _run(arguments)
         else:  # it computes, and leaves the rest to the first
             arguments.quiet = True
-            _condense(arguments, _train_split(arguments), _recipe(arguments), [])
+            _condense(arguments, _train_split(arguments), chosen_recipe(arguments), [])
 
 
 def _run(arguments: Namespace) -> None:
@@ -114,7 +114,7 @@ def _run(arguments: Namespace) -> None:
     from condensed_data.storage import check_writable
     from condensed_data.verbs import summary
 
-    recipe = _recipe(arguments)
+    recipe = chosen_recipe(arguments)
     if arguments.out is not None:
         check_writable(arguments.out)
     elif arguments.push and arguments.no_cache:
@@ -154,7 +154,7 @@ def _published(condensed: CondensedDataset, repo: str) -> str:
     return f"{repo} has this set." if commit is None else f"published: {commit.commit_url}"
 
 
-def _recipe(arguments: Namespace) -> Recipe:
+def chosen_recipe(arguments: Namespace) -> Recipe:
     """The recipe with what --ipc, --sweeps and --set say."""
     from condensed_data import recipes
 

@@ -50,7 +50,7 @@ def made(
         f"{record.name} condensed by {record.recipe_name}: {record.ipc} samples ({shape}) for each of "
         f"{len(record.classes)} classes, seed {record.seed}"
     )
-    return "\n".join([head, *_aligned(lines.items())])
+    return "\n".join([head, *aligned(lines.items())])
 
 
 def compared(comparison: Comparison) -> str:
@@ -61,13 +61,13 @@ def compared(comparison: Comparison) -> str:
     kinds = ((c.condensed, "network"), (c.random, "subset"), (c.whole, "network"))
     rows = [(row.name, _accuracy(row, kind)) for row, kind in kinds]
     saved, step = 1 - c.condensed.seconds / c.full_seconds, 1000 * c.full_seconds / c.full_steps
-    condensed = f"{_duration(c.condensed.seconds)} {'by the steps of' if c.own else 'on'} the condensed set"
+    condensed = f"{duration(c.condensed.seconds)} {'by the steps of' if c.own else 'on'} the condensed set"
     times = (
-        f"Training one network for {c.epochs:,} epochs: {condensed}, about {_duration(c.full_seconds)} on the whole "
+        f"Training one network for {c.epochs:,} epochs: {condensed}, about {duration(c.full_seconds)} on the whole "
         "set,\n"
         f"estimated as {c.full_steps:,} steps of {step:.3g} ms: {_saving(saved)}"
     )
-    return "\n".join([head, *_aligned(rows), times])
+    return "\n".join([head, *aligned(rows), times])
 
 
 def _saving(saved: float) -> str:
@@ -85,7 +85,8 @@ def _percent(accuracies: Sequence[float]) -> str:
     return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.pstdev(accuracies):.1f}"
 
 
-def _aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
+def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines with their names in a column."""
     listed = list(lines)
     width = max(len(name) for name, _ in listed)
     return [f"  {name:<{width}}  {text}" for name, text in listed]
@@ -106,13 +107,14 @@ def _bytes(count: int) -> str:
 
 def _condensing(seconds: float | None, sweeps: int, resumed_at: int, commit: str | None) -> str:
     had = "the cache had it" if commit is None else f"the Hub had it, commit {commit[:12]}"
-    time = f"no time: {had}" if seconds is None else _duration(seconds)
+    time = f"no time: {had}" if seconds is None else duration(seconds)
     if resumed_at:
         return f"{time} for the last {sweeps - resumed_at:,} of {sweeps:,} sweeps"
     return f"{time}, {sweeps:,} sweeps"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for people."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,0 +1,118 @@
+"""Plans: what they say of a run agrees with that run, and a large source is not read for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from condensed_data import planning, recipes
+from condensed_data.cli import main
+from condensed_data.memory import estimate
+from condensed_data.networks import ConvNet
+from condensed_data.parts import Context
+from condensed_data.planning import Plan, plan
+from condensed_data.recipe import Recipe
+from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
+from condensed_data.streams import Streams
+
+NET = ConvNet(width=4, depth=1)
+CPU = torch.device("cpu")
+
+
+class Large(Dataset[tuple[torch.Tensor, int]]):
+    """100,000 samples of 50 classes, which counts how many are read."""
+
+    def __init__(self, listed: bool) -> None:
+        self.read = 0
+        self.classes = [f"class {label}" for label in range(50)]
+        if listed:
+            self.targets = [index % 50 for index in range(len(self))]
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.read += 1
+        return torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(index)), index % 50
+
+
+@pytest.fixture
+def source() -> TensorDataset:
+    labels = torch.arange(8).repeat_interleave(16)
+    return TensorDataset(torch.rand(128, 1, 8, 8, generator=torch.Generator().manual_seed(0)), labels)
+
+
+def planned(source: Dataset[object], recipe: Recipe) -> Plan:
+    return plan(inspect(source), recipe, CPU, "fp32")
+
+
+@pytest.mark.parametrize("name", ["dm", "dsa", "idm"])
+def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
+    recipe = recipes.get(name, ipc=2, sweeps=4, batch=8, network=NET)
+    found = planned(source, recipe)
+    real = Real.read(inspect(source), progress=False)
+    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
+    run = Run(resolved, Context(real, 2, Streams(0), CPU))
+    with FlopCounterMode(display=False) as counter:
+        run.step()
+    assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.15)
+    needed = estimate(run)
+    assert found.memory.learned == needed.learned
+    assert found.memory.working == pytest.approx(needed.working, rel=0.15)
+    assert (found.samples, found.classes, found.sweeps) == (128, 8, 4)
+    assert found.result == run.synthesis.stored_floats * 4
+    assert found.seconds > found.sweeps * found.sweep > 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_large_source_is_sampled(listed: bool) -> None:
+    source = Large(listed)
+    found = planned(source, recipes.dm(ipc=1, sweeps=100, batch=16, network=NET))
+    assert source.read < 3_000
+    assert found.classes == 50
+    assert found.counted is listed
+    assert found.memory.samples == 100_000 * 36 * 4
+    assert found.memory.learned == 3 * 50 * 36 * 4
+
+
+def test_networks_that_are_trained_beforehand_are_counted(source: TensorDataset) -> None:
+    short = {"ipc": 2, "sweeps": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
+    two, four = (planned(source, recipes.mtt(experts=experts, **short)) for experts in (2, 4))
+    assert two.pretraining > 0
+    assert four.networks == 2 * two.networks > 0
+
+
+def test_time_and_memory_grow_with_classes() -> None:
+    memory = planning.Estimate(0, False, 10, 20, 30)
+    points = [planning._Point(2, 1.0, 10.0, memory, 0, 0), planning._Point(4, 2.0, 30.0, memory, 0, 0)]
+    assert planning._at(points, 10, lambda point: point.seconds) == 5.0
+    assert planning._at(points, 10, lambda point: point.operations) == 90.0
+    assert planning._at(points[:1], 4, lambda point: point.operations) == 20.0
+    noisy = [points[0], replace(points[1], seconds=0.5)]
+    assert planning._at(noisy, 10, lambda point: point.seconds) == 0.5
+
+
+def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "plan",
+        "digits",
+        "--recipe",
+        "dm",
+        "--ipc",
+        "2",
+        "--set",
+        "network=convnet-d1-w4",
+        "--device",
+        "cpu",
+    ]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("1,400 samples of 10 classes", "time", "FLOP", "memory", "disk"))
+    assert main(["plan", "digits", "--recipe", "random"]) == 1
+    assert "learns nothing" in capsys.readouterr().err
