@@ -129,6 +129,18 @@ def test_new_method(run: Callable[..., str]) -> None:
     ]
 
 
+def test_nas_proxy(run: Callable[..., str], tmp_path: Path) -> None:
+    few = ("--ipc", 1, "--sweeps", 1, "--widths", 4, "--depths", 1, 2, "--trials", 4, "--epochs", 1)
+    text = run("nas_proxy.py", *few, "--reference-epochs", 1, "--compare", 4)
+    assert "best of 4 trials: " in text
+    rows = [line.split()[0] for line in text.splitlines() if line.endswith("x")]
+    assert rows == ["other", "condensed", "random", "params", "flops", "synflow", "naswot"]
+    assert "whole set: 3 -> 1 configurations" in text
+    assert "of the test set is right" in text
+    assert (tmp_path / "ranks.csv").read_text().count("\n") == 5
+    assert (tmp_path / "ranks.png").is_file()
+
+
 def test_debias_colored_digits(run: Callable[..., str], tmp_path: Path) -> None:
     few = ("--ratios", 0.5, "--seeds", 1, "--sweeps", 2, "--runs", 1, "--epochs", 1, "--network", NET)
     text = run("debias_colored_digits.py", *few, "--out", tmp_path / "grids")
