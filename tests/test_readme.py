@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_sources import tiny
 from fake_data import fashion_mnist
 from hub_server import HubServer
 
@@ -78,6 +79,16 @@ def test_the_python_of_the_hub_runs(hub: HubServer, monkeypatch: pytest.MonkeyPa
     assert "ipc10/condensed.json" in published
     assert 'license: "mit"' in published["README.md"].decode()
     assert len(names["small"]) == 100
+
+
+def test_the_python_of_a_search_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    small = CondensedDataset(tiny("train"), recipes.random(ipc=2), cache=False, progress=False)
+    (block,) = (block for block in blocks("python") if "rank_report" in block)
+    for long, short in (("(32, 64)", "(4,)"), ("epochs=100", "epochs=1"), ("=20", "=2")):
+        block = block.replace(long, short)
+    names: dict[str, Any] = {"small": small, "val_set": tiny("test"), "train_set": tiny("train")}
+    exec(compile(block, "README.md", "exec"), names)
+    assert "condensed " in capsys.readouterr().out
 
 
 @pytest.mark.slow
