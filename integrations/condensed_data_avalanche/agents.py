@@ -25,6 +25,16 @@ def device_of(agent: Any, given: torch.device | None) -> torch.device:
     return torch.device(found) if isinstance(found, str | torch.device) else torch.device("cpu")
 
 
+def begins(exp: Any, condense_on: str | int) -> bool:
+    """Whether an experience is the first of a task, so that what is staged is of another.
+
+    Avalanche does not mark the last part of a task that its parts divide evenly; the first of the next one tells.
+    """
+    return (
+        condense_on == "task_boundary" and isinstance(exp, OnlineCLExperience) and bool(exp.is_first_subexp)
+    )
+
+
 def at_boundary(exp: Any, condense_on: str | int) -> bool:
     """Whether an experience ends a task, as far as the stream lets one know.
 

@@ -17,7 +17,7 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer, Exemplars
 
 from condensed_data.recipe import Recipe
 from condensed_data_avalanche import options, saving
-from condensed_data_avalanche.agents import at_boundary, device_of, logits_of, publish
+from condensed_data_avalanche.agents import at_boundary, begins, device_of, logits_of, publish
 from condensed_data_avalanche.arriving import Form, read
 from condensed_data_avalanche.condensing import chosen
 from condensed_data_avalanche.memory import Key, Memory, Settings
@@ -47,8 +47,9 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):
         factor: keep samples at 1/factor of their sides, so that as many bytes hold factor ** 2 times as many images.
         storage_dtype: torch.uint8 (one affine map per channel, class and task), float16, bfloat16 or float32.
         buffer_transform: of a sample (*shape) while it is trained on; eval never transforms.
-        condense_on: "experience"; "task_boundary" of an online stream that gives access to it; or a number of staged
-            samples. Staged samples count in `memory_bytes` and fill the buffer until they are condensed.
+        condense_on: "experience"; "task_boundary" of an online stream that gives access to it (call `condense` after
+            the last task); or a number of staged samples. Staged samples count in `memory_bytes` and fill the buffer
+            until they are condensed.
         real_fraction: share of real samples, drawn uniformly from all that were seen, in [0, 1].
         logits: keep the strategy's logits of every sample, the field that Avalanche's `DER` reads.
         device: where to condense; by default the strategy's.
@@ -222,6 +223,8 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):
 
     def _take(self, exp: Any, agent: Any, num_workers: int) -> None:
         boundary = at_boundary(exp, self.condense_on)
+        if begins(exp, self.condense_on):
+            self.condense(agent)
         self._take_data(exp.dataset, agent, num_workers, boundary)
 
     def _take_data(self, dataset: Any, agent: Any, num_workers: int, boundary: bool) -> None:

@@ -6,27 +6,42 @@ Letters: n real samples, N kept ones, K cells (a class of one task).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from condensed_data import coresets, recipes
+from condensed_data import coresets, networks, recipes
 from condensed_data import spec as specs
 from condensed_data.centroids import Centroids
 from condensed_data.device import choose_precision
 from condensed_data.evaluation.ordered import Ordered
 from condensed_data.making import Making
 from condensed_data.parts import Synthetic
+from condensed_data.pools import UsualNetwork
 from condensed_data.recipe import Recipe
 from condensed_data.sources.source import inspect
+from condensed_data.spec import Facts, Rule
 from condensed_data.streams import untouched
 from condensed_data.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.synthetic.reduced import reduce
 
-FAST_SWEEPS = 100
+FAST_SWEEPS = 150
+
+
+@dataclass(frozen=True)
+class Narrow(Rule):
+    """The usual network with 32 channels, which take a tenth of the time, normalised by groups of them.
+
+    Normalisation by single channels, the usual one, would hide how bright samples are; networks without it that
+    are trained on the memory need that.
+    """
+
+    def __call__(self, facts: Facts) -> Any:
+        name = networks.default_name(facts.sample_shape)
+        return networks.network(name if name == "mlp" else f"{name}-w32-gn")
 
 
 def fast(
@@ -46,7 +61,8 @@ def fast(
         Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
         https://arxiv.org/abs/2110.04181.
     """
-    return replace(recipes.dm(sweeps=sweeps, lr=lr, batch=batch, init=init or Centroids()), name="fast")
+    begun = recipes.dm(sweeps=sweeps, lr=lr, batch=batch, init=init or Centroids(), network=Narrow())
+    return replace(begun, name="fast")
 
 
 def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
@@ -54,7 +70,7 @@ def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
 
     Args:
         recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose sweeps are then cut
-            to `FAST_SWEEPS`; or a Recipe, taken as it is.
+            to `FAST_SWEEPS` and whose usual networks are `Narrow`; or a Recipe, taken as it is.
         factor: what a recipe's own multi-formation is replaced by.
 
     Raises:
@@ -63,7 +79,7 @@ def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
     """
     if isinstance(recipe, str):
         named = recipes.parse(recipe)
-        recipe = replace(named, sweeps=FAST_SWEEPS) if named.terms else named
+        recipe = _shortened(named) if named.terms else named
     recipe = fast() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name, a Recipe or None.")
@@ -78,6 +94,15 @@ def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
             "CondensedBuffer(logits=True) with DER, or a recipe without them."
         )
     return replace(recipe, synthetic=_stored_as(recipe, factor))
+
+
+def _shortened(recipe: Recipe) -> Recipe:
+    terms = []
+    for term in recipe.terms:
+        pool: Any = term.pool
+        usual = isinstance(getattr(pool, "network", None), UsualNetwork)
+        terms.append(replace(term, pool=replace(pool, network=Narrow())) if usual else term)
+    return replace(recipe, sweeps=FAST_SWEEPS, terms=tuple(terms))
 
 
 def _stored_as(recipe: Recipe, factor: int) -> Synthetic:

@@ -15,6 +15,7 @@ from avalanche.benchmarks.utils.classification_dataset import (
     TaskAwareSupervisedClassificationDataset,
 )
 from avalanche.benchmarks.utils.data_attribute import DataAttribute, TaskLabels, TensorDataAttribute
+from avalanche.benchmarks.utils.flat_data import FlatData
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -60,7 +61,8 @@ def present(
     if form.tasks:
         attributes.append(TaskLabels(list(tasks)))
     if logits is not None:
-        attributes.append(TensorDataAttribute(logits.float(), "logits", use_in_getitem=True))
+        rows = FlatData([list(logits.float())], discard_elements_not_in_indices=True)
+        attributes.append(TensorDataAttribute(rows, "logits", use_in_getitem=True))
     # "eval" is named because Avalanche lets a missing group inherit "train"
     groups = TransformGroups({"train": (transform, None), "eval": (None, None)})
     cls: Any = TaskAwareSupervisedClassificationDataset if form.task_set else ClassificationDataset

@@ -6,7 +6,6 @@ A competitor is "host+memory", such as "gdumb+dm14", or the name of one of Avala
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from condensed_data.recipe import Recipe
 from condensed_data.streams import Streams
 from condensed_data.synthetic import Pixels
 from condensed_data_avalanche import CondensedBuffer, CondensedGDumbPlugin, CondensedReplayPlugin, fast
+from condensed_data_avalanche.condensing import chosen
 
 BATCH = 64
 CLASSES = 10
@@ -99,12 +99,6 @@ def _condensed(factor: int, recipe: Callable[[], Recipe]) -> Callable[[int, int]
     return memory
 
 
-def _narrow(recipe: Recipe) -> Recipe:
-    """With a network of 64 channels, a quarter of the work."""
-    terms = tuple(replace(term, pool=replace(term.pool, network="convnet-w64")) for term in recipe.terms)
-    return replace(recipe, terms=terms)
-
-
 MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # of Avalanche
     "class": lambda budget, seed: ClassBalancedBuffer(raw_images(budget)),
@@ -117,8 +111,8 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
-    "dm14": _condensed(2, lambda: _narrow(recipes.dm(sweeps=300, init=Centroids()))),
-    "dsa14": _condensed(2, lambda: _narrow(recipes.dsa(sweeps=100, init=Centroids()))),
+    "dm14": _condensed(2, lambda: chosen("dm", 1)),
+    "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
 }
 
 
