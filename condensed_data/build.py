@@ -147,6 +147,7 @@ class Build:
 
     def _content(self, recipe: Recipe, known: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that decides the bits of the result."""
+        ranks = self.making.ranks
         return {
             "fingerprint": known["fingerprint"],
             "recipe": recipe.to_json(),
@@ -154,6 +155,7 @@ class Build:
             "groups": known["groups"],
             "precision": self.making.precision,
             "sample": [self.making.source.kind.name, list(self.making.source.kind.shape)],
+            **({"shard": [ranks.rank, ranks.count]} if ranks.apart else {}),
         }
 
 

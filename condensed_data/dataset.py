@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data import replay as replays
+from condensed_data import sharding
 from condensed_data import spec as specs
 from condensed_data.arguments import chosen_cache, chosen_recipe, say_random
 from condensed_data.build import Build
@@ -31,6 +32,7 @@ from condensed_data.hub.shelf import Shelf
 from condensed_data.making import Making
 from condensed_data.outcome import Outcome, with_baselines, with_evaluation
 from condensed_data.pictures import of_a_set as pictures
+from condensed_data.ranks import ALONE
 from condensed_data.recipe import Recipe
 from condensed_data.sources.groups import Groups
 from condensed_data.sources.source import inspect
@@ -83,6 +85,7 @@ class CondensedDataset(Dataset[Any]):
         hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
             condensed. Without network there is a warning.
         push: publish the result to `hub`, unless it has it; a repository that is made is private.
+        shard: "2/8" makes the classes of the second of eight jobs, see `condensed_data.sharding`.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -126,6 +129,7 @@ class CondensedDataset(Dataset[Any]):
         fingerprint: str | None = None,
         hub: str | None = None,
         push: bool = False,
+        shard: str | None = None,
     ) -> None:
         chosen = chosen_recipe(recipe, ipc, soft)
         shelf = Shelf.of(hub, push)
@@ -149,6 +153,7 @@ class CondensedDataset(Dataset[Any]):
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
+                ranks=ALONE if shard is None else sharding.shard(shard),
             ).on_all_ranks()
             build = Build(making, fingerprint=fingerprint, cache=kept, force=force, shelf=shelf)
             try:

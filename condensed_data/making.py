@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from condensed_data import sharding
 from condensed_data import spec as specs
 from condensed_data.callbacks import History, ProgressBar
 from condensed_data.callbacks.bar import TrainingBar
@@ -53,7 +54,8 @@ class Making:
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
         device, precision, num_workers, progress, callbacks: how to go about it.
         executor: trains the networks that learn from real samples beforehand; None for this process.
-        ranks: the processes that share the work; those but the first are silent and keep nothing.
+        ranks: the processes that share the work; those but the first are silent and keep nothing. Of a shard of a
+            job array, the result is the samples of its classes.
     """
 
     source: Source
@@ -77,9 +79,13 @@ class Making:
             LostRankError: where some do not come within ten minutes.
             ValueError: where they want to make different things.
         """
+        if self.ranks.apart:
+            sharding.check(self.recipe)
         ranks = Ranks.here()
         if not ranks.several:
             return self
+        if self.ranks.apart:
+            raise ValueError("A shard is built by one process: leave shard= out, or torchrun.")
         recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
         ranks.agree(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
@@ -155,6 +161,8 @@ class Making:
         listeners: list[Callback] = [history, *(self.callbacks if self.ranks.first else ())]
         if self.progress and recipe.sweeps:
             listeners.insert(0, ProgressBar())
+        if self.ranks.apart:
+            sharding.check_run(run)
         if recipe.terms:
             needed = fit(run)
             if self.progress:
@@ -175,7 +183,8 @@ class Making:
             outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
             error.outcome = _labelled(outcome, run, label)
             raise
-        return _labelled(self._outcome(run, real, fingerprint, history, run.sweep, started), run, label)
+        outcome = _labelled(self._outcome(run, real, fingerprint, history, run.sweep, started), run, label)
+        return sharding.part(outcome, run) if self.ranks.apart else outcome
 
     def _outcome(
         self,

@@ -245,9 +245,11 @@ class Pool(Spec, ABC):
 
     Attributes:
         knows_targets: whether its networks come with `Net.target`.
+        learns_from_samples: whether its networks learn from the synthetic samples of all classes.
     """
 
     knows_targets: ClassVar[bool] = False
+    learns_from_samples: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> Lender:

@@ -38,12 +38,14 @@ class Ranks:
         count: of all.
         control: the group that passes messages and tensors of the CPU.
         told: whether rank 0 said what it found, see `together`.
+        apart: whether they never speak: the shards of a job array, whose results are merged in the end.
     """
 
     rank: int = 0
     count: int = 1
     control: Any = None
     told: bool = False
+    apart: bool = False
 
     @staticmethod
     def here() -> Ranks:
@@ -57,14 +59,19 @@ class Ranks:
         return Ranks(dist.get_rank(), dist.get_world_size(), _control())
 
     @property
-    def several(self) -> bool:
-        """Whether there is anybody else."""
+    def divides(self) -> bool:
+        """Whether this process computes a part of the whole."""
         return self.count > 1
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anybody else to speak to."""
+        return self.count > 1 and not self.apart
 
     @property
     def first(self) -> bool:
         """Whether this one looks things up, keeps them and talks."""
-        return self.rank == 0
+        return self.rank == 0 or self.apart
 
     def merge(self, tensor: Tensor) -> Tensor:
         """Fill in what others hold: for every value at most one rank holds bits that are not zero.

@@ -64,7 +64,7 @@ class Run:
         self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
         self.plateau = recipe.stop.start() if recipe.stop else None
         self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
-        self.in_blocks = context.ranks.several  # where the recipe does not say how many
+        self.in_blocks = context.ranks.divides  # where the recipe does not say how many
         self.asked_to_stop = self.stopping = False
         self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
 
@@ -133,7 +133,7 @@ class Run:
     def own_steps(self) -> bool:
         """Whether every process steps for its own groups: they follow each other, and do not touch others' rows."""
         alone = self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
-        return alone and self.context.ranks.several
+        return alone and self.context.ranks.divides
 
     def steps(self) -> list[list[int]]:
         """The groups of every optimiser step of a sweep."""
@@ -146,19 +146,28 @@ class Run:
         blocks = self.recipe.blocks or (BLOCKS if self.in_blocks else None)
         if blocks is None or self.recipe.step == "class":
             return [Share(tuple(groups), tuple(everything), False)]
-        learning = self._learning()  # whose state is rank 0's
+        learning = self.learning  # whose state is rank 0's
         separate = [term for term in everything if self.separates(term) and term not in learning]
         return divided(groups, blocks, separate, [term for term in everything if term not in separate])
 
     def _mine(self, groups: Sequence[int]) -> list[tuple[int, Share]]:
         """The shares of a step that this process computes, and their numbers."""
         ranks, shares = self.context.ranks, self.shares(groups)
-        owned = zip(owners(shares, ranks.count, self._learning()), enumerate(shares), strict=True)
+        owned = zip(owners(shares, ranks.count, self.learning), enumerate(shares), strict=True)
         return [share for owner, share in owned if owner == ranks.rank]
 
-    def _learning(self) -> list[int]:
+    @property
+    def learning(self) -> list[int]:
         """Numbers of the terms that learn themselves."""
         return [number for number, loss in enumerate(self.losses) if isinstance(loss, LearningLoss)]
+
+    @property
+    def owned(self) -> list[int]:
+        """The groups whose samples this process steps, where each process has its own."""
+        ranks, steps = self.context.ranks, self.steps()
+        if self.own_steps:
+            return [group for step in steps[ranks.rank :: ranks.count] for group in step]
+        return sorted({group for step in steps for _, share in self._mine(step) for group in share.groups})
 
     def forwards(self) -> list[tuple[int, ...]]:
         """The groups of every forward that this process makes in a sweep, in order."""

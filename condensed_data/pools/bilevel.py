@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class Bilevel(Pool):
     period: int | Rule = 50
     epochs: int | Rule = 50
     descent: Descent = field(default_factory=Descent)
+    learns_from_samples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("queries", "period", "epochs"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,7 @@ class Critic(Pool):
     lr: float = 0.001
     momentum: float = 0.9
     codes: int | None = None
+    learns_from_samples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("alike", "contrast"):

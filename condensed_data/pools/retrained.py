@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -95,6 +95,7 @@ class Retrained(Pool):
     period: int | Rule = field(default_factory=OuterLoops)
     epochs: int | Rule = field(default_factory=InnerEpochs)
     descent: Descent = field(default_factory=Descent)
+    learns_from_samples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Retrained", "period", self.period)

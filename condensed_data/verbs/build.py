@@ -79,6 +79,11 @@ def options(parser: ArgumentParser) -> None:
         metavar="N",
         help="processes that train networks on real samples beforehand, such as the experts of mtt (default: 1)",
     )
+    add(
+        "--shard",
+        metavar="K/N",
+        help="make the classes of job K of N, which `merge` puts together; for recipes whose classes are independent",
+    )
     add("--force", action="store_true", help="condense even where the cache or the Hub has the result")
     add(
         "--hub",
@@ -121,6 +126,8 @@ def _run(arguments: Namespace) -> None:
         raise ValueError(
             "--push --no-cache: a push that fails would lose the result. Give --out DIR as well."
         )
+    if arguments.shard is not None:
+        _check_shard(arguments)
     callbacks = _loggers(arguments.log)
     Shelf.of(arguments.hub, arguments.push)  # whether the Hub takes the token
     train = _train_split(arguments)
@@ -140,6 +147,22 @@ def _run(arguments: Namespace) -> None:
         print(summary.compared(compared), flush=True)
     if arguments.push:  # last, so that the card tells what was measured
         print(_published(condensed, arguments.hub))
+
+
+def _check_shard(arguments: Namespace) -> None:
+    """A part of a set is kept in a folder, to be merged, and neither measured nor published."""
+    from condensed_data.sharding import shard
+
+    shard(arguments.shard)
+    if arguments.out is None:
+        raise ValueError(
+            f"--shard {arguments.shard} needs --out DIR: `condensed-data merge` takes the folders."
+        )
+    if arguments.hub is not None or arguments.push:
+        raise ValueError(
+            "--shard makes a part of a set. Merge the parts, and publish with `condensed-data push`."
+        )
+    arguments.no_evaluate = True
 
 
 def _published(condensed: CondensedDataset, repo: str) -> str:
@@ -234,6 +257,7 @@ def _condense(
                 callbacks=callbacks,
                 executor=executor,
                 hub=arguments.hub,
+                shard=arguments.shard,
                 **computing(arguments),
             )
     except DivergedError as error:
