@@ -127,8 +127,9 @@ class ProxyObjective:
         """
         config, key = dict(config), spaces.key_of(config)
         if key in self._known:
-            for epoch, value in self._known[key].curve if report is not None else ():
-                report(epoch, value)
+            if report is not None:
+                for epoch, value in self._known[key].curve:
+                    report(epoch, value)
             return self._known[key]
         build = functools.partial(self.build_model, config if trial is None else trial)
         seed = Streams(self.seed).child(f"nas/{key}")

@@ -17,7 +17,6 @@ Letters: n configurations.
 
 from __future__ import annotations
 
-import itertools
 import statistics as plain
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -176,51 +175,54 @@ def rank_report(
             f"The reference measured {len(keep)} configurations of {len(truth)}: {truth[0].error}"
         )
     kept = [truth[index] for index in keep]
-    target = np.array([result.value for result in kept])
-    sizes = [size for size in tops if size <= len(keep)]
-    cost = _seconds([_alone(result) for result in kept])
-    count = architectures or len(keep)
+    sizes = tuple(size for size in tops if size <= len(keep))
+    cost = _seconds([result.seconds / len(result.values) for result in kept])
+    judge = _Judge(sizes, draws, seed, architectures or len(keep), cost)
+    target, rows = _values(kept), []
+    runs = min(len(result.values) for result in kept)
+    if runs > 1:
+        first, other = (np.array([result.values[run] for result in kept]) for run in (0, 1))
+        rows.append(judge.row(CEILING, other, first, cost, 0.0))
+    for name, proxy in proxies.items():
+        measured = _results(listed, name, proxy, basis, how)
+        found = [measured[index] for index in keep]
+        spent = _seconds([one.seconds for one in found])
+        rows.append(judge.row(name, _values(found), target, spent, (prepared or {}).get(name, 0.0)))
+    chosen = tuple(listed[index] for index in keep)
+    dropped = len(listed) - len(keep)
+    return RankReport(chosen, tuple(target.tolist()), tuple(rows), judge.architectures, dropped, cost, runs)
 
-    def row(name: str, found: Sequence[Result], target: Values, spent: float | None) -> Row:
-        values = np.array([-np.inf if one.failed or one.error else one.value for one in found])
 
+@dataclass(frozen=True)
+class _Judge:
+    """What all proxies are judged by, see `rank_report`; `cost` is the seconds of one network on the reference."""
+
+    sizes: tuple[int, ...]
+    draws: int
+    seed: int
+    architectures: int
+    cost: float | None
+
+    def row(self, name: str, values: Values, target: Values, spent: float | None, prepared: float) -> Row:
         def judged(statistic: Statistic) -> Estimate:
-            return estimate(statistic, values, target, draws, seed)
+            return estimate(statistic, values, target, self.draws, self.seed)
 
-        before = (prepared or {}).get(name, 0.0)
-        faster = None if spent is None or cost is None else cost * count / max(before + spent * count, 1e-9)
+        faster = None
+        if spent is not None and self.cost is not None:
+            faster = self.cost * self.architectures / max(prepared + spent * self.architectures, 1e-9)
         return Row(
             name,
             tuple(values.tolist()),
             judged(spearman),
             judged(kendall),
-            {size: judged(top_spearman(size)) for size in sizes},
-            {size: judged(recall(size)) for size in sizes},
+            {size: judged(top_spearman(size)) for size in self.sizes},
+            {size: judged(recall(size)) for size in self.sizes},
             judged(regret),
             spent,
-            before,
+            prepared,
             faster,
             int(np.isinf(values).sum()),
         )
-
-    rows = []
-    runs = min(len(result.values) for result in kept)
-    if runs > 1:
-        first, others = _split(kept, runs)
-        rows.append(row(CEILING, others, np.array([result.value for result in first]), cost))
-    for name, proxy in proxies.items():
-        measured = _results(listed, name, proxy, basis, how)
-        found = [measured[index] for index in keep]
-        rows.append(row(name, found, target, _seconds([one.seconds for one in found])))
-    return RankReport(
-        tuple(listed[index] for index in keep),
-        tuple(target.tolist()),
-        tuple(rows),
-        count,
-        len(listed) - len(keep),
-        cost,
-        runs,
-    )
 
 
 def _check(configs: Sequence[Config], proxies: Mapping[str, Proxy], prepared: Mapping[str, float]) -> None:
@@ -269,20 +271,11 @@ def _results(
     ]
 
 
-def _alone(result: Result) -> float:
-    """Seconds of one of its networks."""
-    return result.seconds / len(result.values)
+def _values(results: Sequence[Result]) -> Values:
+    """(n,) values; minus infinity for what failed."""
+    return np.array([-np.inf if one.failed or one.error else one.value for one in results])
 
 
 def _seconds(seconds: Sequence[float]) -> float | None:
     """Mean of one configuration, or None where nothing was measured."""
     return plain.fmean(seconds) if any(seconds) else None
-
-
-def _split(results: Sequence[Result], runs: int) -> tuple[list[Result], list[Result]]:
-    """The first network of every result, and the second."""
-    first, second = itertools.islice(range(runs), 2)
-    return (
-        [Result(result.config, (result.values[first],)) for result in results],
-        [Result(result.config, (result.values[second],)) for result in results],
-    )
