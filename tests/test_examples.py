@@ -216,3 +216,12 @@ def test_the_new_objective_is_what_it_says() -> None:
     assert float(plain) == pytest.approx(float(Distribution()(net, Pair(real, fake))))
     with pytest.raises(ValueError, match="spread=-1"):
         example["Moments"](spread=-1)
+
+
+# Avalanche's, for its own calls
+@pytest.mark.filterwarnings("ignore:Call to deprecated function update:DeprecationWarning")
+def test_continual_replay(run: Callable[..., str]) -> None:
+    text = run("continual_replay.py", "--data", "digits", "--images", 20, "--steps", 1, "--sweeps", 1)
+    assert "20 real images: " in text
+    assert "condensed ones in 1280 bytes: " in text
+    assert "Memory/seconds_of_condensing" in text

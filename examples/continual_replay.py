@@ -1,0 +1,103 @@
+# pip install "condensed-data[avalanche]"
+"""Continual learning with a memory of few bytes: real images, and condensed ones in as many bytes.
+
+Two new classes come at a time. After each step a new network is trained on the memory alone (GDumb), for as many
+steps of the optimiser with either memory.
+
+    python continual_replay.py --data-root data          Fashion-MNIST, downloaded into that folder if it is not there
+    python continual_replay.py --data digits             scikit-learn's 8x8 digits, nothing to download
+"""
+
+import argparse
+import math
+
+import torch
+from avalanche.benchmarks import nc_benchmark
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.logging import InteractiveLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.storage_policy import ClassBalancedBuffer
+from avalanche.training.supervised import Naive
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import TensorDataset
+from torchvision import datasets, transforms
+
+from condensed_data_avalanche import CondensedBuffer, CondensedGDumbPlugin, fast
+
+BATCH = 64
+
+
+def fashion_mnist(root):
+    """Training and test set, as in any script."""
+    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.286, 0.353)])
+    train_set = datasets.FashionMNIST(root, train=True, transform=to_tensor, download=True)
+    return train_set, datasets.FashionMNIST(root, train=False, transform=to_tensor)
+
+
+def digits():
+    """Training and test set of 1,400 and 397 samples."""
+    bunch = load_digits()
+    images = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
+    sets = []
+    for part in (slice(0, 1400), slice(1400, None)):
+        labels = torch.tensor(bunch.target[part])
+        sets.append(TensorDataset(images[part], labels))
+        sets[-1].targets = labels  # Avalanche asks for them
+    return tuple(sets)
+
+
+def network(shape, classes):
+    """Two convolutions and a hidden layer, (B, C, H, W) -> (B, K) logits."""
+    features = nn.Sequential(
+        *(nn.Conv2d(shape[0], 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+    )
+    width = features(torch.zeros(1, *shape)).shape[1]
+    return nn.Sequential(features, nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, classes))
+
+
+def accuracy(memory, benchmark, shape, steps, lr):
+    """Accuracy on all classes after the last step, of the network that was trained on the memory."""
+    torch.manual_seed(0)
+    model = network(shape, benchmark.n_classes)
+    evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[InteractiveLogger()])
+    strategy = Naive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=BATCH,
+        train_epochs=max(1, steps // math.ceil(memory.max_size / BATCH)),
+        eval_mb_size=500,
+        plugins=[CondensedGDumbPlugin(storage_policy=memory)],
+        evaluator=evaluator,
+    )
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+    strategy.eval(benchmark.test_stream)
+    return evaluator.get_last_metrics()["Top1_Acc_Stream/eval_phase/test_stream/Task000"]
+
+
+def main():
+    """Both memories, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", choices=("fashion-mnist", "digits"), default="fashion-mnist")
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--images", type=int, default=50, help="real images whose bytes both memories have")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--sweeps", type=int, default=150, help="of condensing")
+    parser.add_argument("--lr", type=float, default=0.02)
+    args = parser.parse_args()
+    train_set, test_set = digits() if args.data == "digits" else fashion_mnist(args.data_root)
+    benchmark = nc_benchmark(train_set, test_set, n_experiences=5, task_labels=False, seed=0)
+    shape = tuple(train_set[0][0].shape)
+    budget = args.images * math.prod(shape)  # a byte a pixel
+    condensed = CondensedBuffer.from_bytes(budget, shape, factor=2, recipe=fast(sweeps=args.sweeps))
+    real = accuracy(ClassBalancedBuffer(args.images), benchmark, shape, args.steps, args.lr)
+    small = accuracy(condensed, benchmark, shape, args.steps, args.lr)
+    print(f"{args.images} real images: {real:.1%}")
+    print(f"{len(condensed.buffer)} condensed ones in {condensed.memory_bytes} bytes: {small:.1%}")
+
+
+if __name__ == "__main__":
+    main()
