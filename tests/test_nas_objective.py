@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import nas_data
+import numpy as np
 import pytest
 import torch
 from nas_data import FINE, LIVELY, SMALLER, TOO_DEEP, condensed, objective, samples
+from PIL import Image
+from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.evaluation.training import quick
@@ -141,7 +144,7 @@ def test_failed_builds_are_told_and_bugs_are_raised() -> None:
 def test_models_of_every_kind() -> None:
     assert objective(nas_data.plain_module).measure({"width": 8}).values
     assert objective(lambda config: config["name"]).measure({"name": "convnet-d1-w4"}).values
-    with pytest.raises(TypeError, match="a dict; got int"):
+    with pytest.raises(TypeError, match="a mapping; got int"):
         objective()(3)
 
 
@@ -249,6 +252,35 @@ def test_many_with_a_journal(tmp_path: Path) -> None:
     assert objective().evaluate_many([FINE], journal=journal) == first[:1]
     assert len(journal.read_text().splitlines()) == 5
     assert json.loads(journal.read_text().splitlines()[0])["result"]["config"] == FINE
+
+
+def test_a_journal_wants_a_model_with_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Give a function of a module"):
+        objective(lambda config: spaces.convnet(config)).evaluate_many([FINE], journal=tmp_path / "one.jsonl")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = {**FINE, "width": np.int64(8), "lr": np.float64(0.1)}
+    assert objective()(config) == objective()({**FINE, "lr": 0.1})
+
+
+def test_out_of_memory_is_a_failed_build() -> None:
+    found = objective().measure({**FINE, "width": 2_000_000})
+    assert found.error.startswith("out of memory")
+    assert found.value == 0
+
+
+def test_vectors_and_pictures() -> None:
+    vectors = TensorDataset(
+        torch.randn(30, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
+    )
+    few = CondensedDataset(vectors, recipes.random(ipc=2), cache=False, progress=False)
+    chosen = ProxyObjective(few, lambda config: "mlp", val=vectors, training="quick", epochs=1, device="cpu")
+    assert 0 <= chosen({}) <= 1
+    pictures = [(Image.new("L", (12, 12), 60 * (index % 3)), index % 3) for index in range(12)]
+    few = CondensedDataset(pictures, recipes.random(ipc=2), cache=False, progress=False)
+    chosen = ProxyObjective(few, space=nas_data.SPACE, val=pictures, training="quick", epochs=1, device="cpu")
+    assert 0 <= chosen(FINE) <= 1
 
 
 def test_threads_are_refused() -> None:

@@ -181,7 +181,6 @@ def message(error: BaseException) -> str:
     """Why a configuration failed, in one line."""
     if isinstance(error, ValueError) and isinstance(error.__cause__, FAILURES):
         error = error.__cause__  # the core says which callable failed, which is always ours
-    kind = (
-        "out of memory" if isinstance(error, torch.OutOfMemoryError | MemoryError) else type(error).__name__
-    )
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+    kind = "out of memory" if full else type(error).__name__
     return f"{kind}: {' '.join(str(error).split())}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _HELD: dict[
     str, ProxyObjective
-] = {}  # objectives by digest, so that a worker sends samples to its device once
+] = {}  # objectives by their call, so that a worker sends samples to its device once
 _MOST_HELD = 4
 
 
@@ -32,26 +33,32 @@ class Measure:
     """
 
     def __init__(self, objective: ProxyObjective) -> None:
-        self.objective, self.digest = objective, digest(objective)
+        self.objective, self.name = objective, uuid.uuid4().hex
 
     def __call__(self, config: dict[str, Any]) -> Result:
-        if self.digest not in _HELD:
+        if self.name not in _HELD:
             while len(_HELD) >= _MOST_HELD:
                 _HELD.pop(next(iter(_HELD)))
-            _HELD[self.digest] = self.objective
-        return _HELD[self.digest].measure(config)
+            _HELD[self.name] = self.objective
+        return _HELD[self.name].measure(config)
 
 
 def digest(objective: ProxyObjective) -> str:
-    """Names what an objective trains on, how and by what it judges; `build_model` by its name alone."""
+    """Names what an objective trains on, how and by what it judges; `build_model` by its name alone.
+
+    Raises:
+        ValueError: for a `build_model` without a name of its own.
+    """
     from condensed_data import spec as specs
     from condensed_data.storage.tensorfile import content_hash
 
     task, function = objective.task, objective.build_model
     tensors = {"x": task.images, "y": task.labels, "val_x": task.val_images, "val_y": task.val_labels}
-    name = (
-        f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    )
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '<unnamed>')}"
+    if "<" in name:
+        raise ValueError(
+            f"journal= knows build_model by its name, and {function!r} has none. Give a function of a module."
+        )
     plan = objective.plan
     facts = [specs.to_json(objective.training), plan.seeds, plan.precision, objective.seed, name]
     return hashlib.sha256(json.dumps([content_hash(tensors), *facts]).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,11 @@ class ProxyObjective:
             TypeError: for anything else.
             optuna.TrialPruned: for a trial that the pruner ends, or that cannot be trained.
         """
-        if isinstance(trial, dict):
+        if isinstance(trial, Mapping):
             return self.measure(trial).value
         if not hasattr(trial, "suggest_categorical"):
             raise TypeError(
-                f"ProxyObjective takes an Optuna trial or a configuration, a dict; got {type(trial).__name__}."
+                f"ProxyObjective takes an Optuna trial or a configuration, a mapping; got {type(trial).__name__}."
             )
         return loops.of_optuna(self, trial)
 
@@ -125,7 +125,8 @@ class ProxyObjective:
             report: called with (epoch, accuracy) of the first network; whatever it raises ends the training.
             trial: what `build_model` is called with where there is no space.
         """
-        config, key = dict(config), spaces.key_of(config)
+        config = spaces.plain(config)
+        key = spaces.key_of(config)
         if key in self._known:
             if report is not None:
                 for epoch, value in self._known[key].curve:
@@ -198,11 +199,12 @@ class ProxyObjective:
             executor: any `concurrent.futures.Executor` with worker processes, `RayExecutor` for Ray tasks; by default
                 this process. `build_model` must then be importable there: a function of a module.
             journal: a file of JSON lines, one a result: what it holds for this objective is not trained again, so a
-                killed call goes on where it stopped.
+                killed call goes on where it stopped. `build_model` is known by its name there.
             progress: show a bar.
 
         Raises:
-            ValueError: for an executor of threads, which share random states.
+            ValueError: for an executor of threads, which share random states; for a journal and a `build_model`
+                without a name of its own, such as a lambda.
         """
         return many.evaluate(self, list(configs), executor, journal, progress)
 

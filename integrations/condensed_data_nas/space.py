@@ -165,6 +165,11 @@ def _suggested(trial: Any, name: str, choices: Range | Sequence[Any]) -> Any:
     return ask(name, choices.low, choices.high, log=choices.log)
 
 
+def plain(config: Config) -> dict[str, Any]:
+    """A configuration with NumPy's numbers as Python's own."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in config.items()}
+
+
 def key_of(config: Config) -> str:
     """Canonical JSON of a configuration, whatever the order of its names.
 
@@ -172,16 +177,14 @@ def key_of(config: Config) -> str:
         TypeError: for values that have no canonical form.
     """
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.generic):
-            return value.item()
+    def other(value: Any) -> Any:
         if isinstance(value, Spec):
             return specs.to_json(value)
         raise TypeError(
             f"A configuration holds {value!r}, which no file can hold. Give a name, and translate it in build_model."
         )
 
-    return json.dumps(dict(config), sort_keys=True, default=plain)
+    return json.dumps(plain(config), sort_keys=True, default=other)
 
 
 def training_of(config: Config, base: Training) -> Training:
