@@ -274,6 +274,7 @@ class CondensedDataset(Dataset[Any]):
         precision: str = "auto",
         num_workers: int = 0,
         progress: bool = True,
+        executor: Executor | None = None,
     ) -> Evaluation:
         """Train new networks on this set and test them on real samples.
 
@@ -284,6 +285,7 @@ class CondensedDataset(Dataset[Any]):
             runs: networks to train; one, where all would begin at the same weights.
             training: a protocol or its name ("standard", "quick"); by default the set's own `training`.
             initial: for a set that depends on its order: weights to begin with, a state dictionary or a list of them.
+            executor: trains the networks, each in a process of its own: any `concurrent.futures.Executor` of processes.
 
         Returns:
             Mean and deviation of accuracy as fractions; for 8-bit outputs also those of the rounded samples.
@@ -304,6 +306,7 @@ class CondensedDataset(Dataset[Any]):
             precision=precision,
             num_workers=num_workers,
             progress=progress,
+            executor=executor,
         )
         self._outcome = with_evaluation(self._outcome, result)
         return result

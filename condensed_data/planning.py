@@ -141,12 +141,11 @@ def _plan(
     memory = Estimate(
         whole,
         whole > available_memory() // 2,
-        *(
-            round(_at(few, classes, lambda p, n=name: getattr(p.memory, n)))
-            for name in ("learned", "batch", "maps")
-        ),
-        few[-1].memory.weights,
-        few[-1].memory.remedies,
+        learned=round(_at(few, classes, lambda p: p.memory.learned)),
+        batch=round(_at(few, classes, lambda p: p.memory.batch)),
+        maps=round(_at(few, classes, lambda p: p.memory.maps)),
+        weights=few[-1].memory.weights,
+        remedies=few[-1].memory.remedies,
     )
     cuda = device.type == "cuda"
     return Plan(

@@ -139,5 +139,15 @@ def test_show_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "condensed.json" in fails(capsys, "show", tmp_path, "--out", tmp_path / "grid.png")
 
 
+def test_several_jobs_measure_the_same(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(built), "--test", "cli_sources:tiny", "--network", NET, "--runs", "2", "--quiet"]
+    for jobs in ("1", "2"):
+        assert main([*words, "--protocol", "quick", "--save", "--jobs", jobs]) == 0
+    capsys.readouterr()
+    alone, together = json.loads((built / "condensed.json").read_text())["evaluation"]
+    assert alone["accuracies"] == together["accuracies"]
+    assert "Leave --jobs out" in fails(capsys, *words, "--ranking", "--jobs", "2")
+
+
 def test_show_to_an_impossible_file(built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "grid.xyz" in fails(capsys, "show", built, "--out", tmp_path / "grid.xyz")

@@ -5,6 +5,7 @@ Letters: N, n samples, K classes.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,7 @@ def evaluate(
     precision: str,
     num_workers: int,
     progress: bool,
+    executor: Executor | None,
     **how: Any,
 ) -> Evaluation:
     """What was measured; see `CondensedDataset.evaluate`.
@@ -59,6 +61,11 @@ def evaluate(
         sets = (record.space.standardise(condensed.images), condensed.labels, *test)
         how["eight_bit"] = _rounded(record, condensed.images)
         if replay is not None:
+            if executor is not None:
+                raise ValueError(
+                    "executor= trains networks side by side, and this set's own training run has few steps, all of "
+                    "whose networks are trained here. Leave executor= out."
+                )
             return evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
         protocol = condensed.training if training is None else training
         assert not isinstance(protocol, Ordered)  # `chosen` refuses it
@@ -67,6 +74,7 @@ def evaluate(
             network=networks.default_name(record.kind.shape) if network is None else network,
             training=protocol,
             classes=condensed.classes if _named(record) else None,
+            executor=executor,
             **how,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,11 @@ from condensed_data.verbs.common import (
     size,
     source_options,
     whole,
+    workers,
 )
 from condensed_data.verbs.where import repository
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from condensed_data import CondensedDataset, Recipe
     from condensed_data.callbacks import Callback
 
@@ -246,7 +244,7 @@ def _condense(
     from condensed_data import CondensedDataset, DivergedError
 
     try:
-        with _workers(arguments.jobs) as executor:
+        with workers(arguments.jobs) as executor:
             return CondensedDataset(
                 train,
                 recipe,
@@ -265,20 +263,6 @@ def _condense(
             raise
         error.condensed.save(arguments.out)
         raise ValueError(f"{error} It is saved in {arguments.out}.") from error
-
-
-def _workers(jobs: int) -> AbstractContextManager[Executor | None]:
-    """That many processes, which share this one's threads; none for one."""
-    if jobs == 1:
-        return nullcontext()
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    import torch
-
-    threads = max(1, torch.get_num_threads() // jobs)
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(threads,))
 
 
 def _cache(arguments: Namespace) -> bool | Path:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 def whole(text: str) -> int:
@@ -88,3 +92,17 @@ def computing(options: Namespace) -> dict[str, Any]:
         "num_workers": options.workers,
         "progress": not options.quiet,
     }
+
+
+def workers(jobs: int) -> AbstractContextManager[Executor | None]:
+    """That many processes, which share this one's threads; none for one."""
+    if jobs == 1:
+        return nullcontext()
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, spawn, initializer=torch.set_num_threads, initargs=(threads,))

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.verbs.common import compute_options, computing, count, loading, source_options
+from condensed_data.verbs.common import compute_options, computing, count, loading, source_options, workers
 from condensed_data.verbs.where import is_local, opened, where_option
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ def options(parser: ArgumentParser) -> None:
         help="also tell how far apart the samples of a class lie in these features, beside random real ones (the train "
         "split of --test)",
     )
+    add(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="processes that train a network each (default: 1)",
+    )
     add("--save", action="store_true", help="write the accuracies into the set's card and manifest")
     source_options(parser)
     compute_options(parser)
@@ -64,6 +71,8 @@ def run(arguments: Namespace) -> None:
 
     if arguments.whole_accuracy is not None and not arguments.ranking:
         raise ValueError("--whole-accuracy belongs to --ranking. Give both, or leave it out.")
+    if arguments.ranking and arguments.jobs > 1:
+        raise ValueError("--ranking trains one network after another. Leave --jobs out.")
     training = None if arguments.protocol == "stored" else protocol(arguments.protocol)
     names = [name for text in arguments.network or [] for name in text.split(",")]
     for name in names:
@@ -79,8 +88,10 @@ def run(arguments: Namespace) -> None:
     test = catalog.load(arguments.test, "test", **loading(arguments))
     how = {"runs": arguments.runs, "training": training, **computing(arguments)}
     judge = _judge(arguments, condensed, test)
-    for network in names or [None]:
-        print(judge(network=network, **how), flush=True)
+    with workers(arguments.jobs) as executor:
+        how |= {} if executor is None else {"executor": executor}
+        for network in names or [None]:
+            print(judge(network=network, **how), flush=True)
     if arguments.diversity is not None:
         print(_diversity(arguments, condensed))
     if arguments.save:
