@@ -101,7 +101,7 @@ def test_a_coreset_keeps_real_samples_as_it_shrinks() -> None:
     memory = feed(buffer(12, recipe="random", storage_dtype=torch.float32))
     memory.resize(None, 4)
     # standardised and back: equal up to rounding
-    assert torch.cdist(rows(memory).flatten(1), Samples().samples.flatten(1)).amin(1).max() < 1e-4
+    assert torch.cdist(rows(memory).flatten(1), Samples().samples.flatten(1)).amin(1).max() < 1e-2
 
 
 def test_classes_that_come_back_are_condensed_with_what_was_kept() -> None:

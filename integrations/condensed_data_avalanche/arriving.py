@@ -70,7 +70,8 @@ def read(dataset: Any, num_workers: int = 0) -> Arrived:
         first = view[0]
         _check_item(first, view)
         items = _items(view, num_workers)
-        samples, labels, tasks = [], [], []
+        samples: list[Tensor] = []
+        labels, tasks = [], []
         for item in items:
             samples.append(_sample(item[0], len(samples)))
             labels.append(int(item[1]))

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.utils import concat_datasets
-from avalanche.training.storage_policy import BalancedExemplarsBuffer, ExemplarsBuffer
+from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
 from condensed_data.recipe import Recipe
 from condensed_data_avalanche import options, saving
 from condensed_data_avalanche.agents import at_boundary, begins, device_of, logits_of, publish
 from condensed_data_avalanche.arriving import Form, read
+from condensed_data_avalanche.classes import CondensedClass
 from condensed_data_avalanche.condensing import chosen
 from condensed_data_avalanche.memory import Key, Memory, Settings
 from condensed_data_avalanche.presenting import Transform, present
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
 
 
-class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):
+class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignore[misc]
     """A memory of condensed samples, equally divided over classes; of tasks that share a class, evenly.
 
     It keeps tensors of its own and no reference to a source. Every update condenses what is new, together with
@@ -252,14 +253,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):
 
     def _limits(self) -> dict[Key, int]:
         """Every cell's share: that of its class, evenly over the class's tasks."""
-        tasks: dict[int, list[Key]] = {}
-        for key in self.memory.cells:
-            tasks.setdefault(key[0], []).append(key)
-        limits = {}
-        for keys, length in zip(tasks.values(), self.get_group_lengths(len(tasks)), strict=True):
-            each, more = divmod(length, len(keys))
-            limits |= {key: each + (index < more) for index, key in enumerate(keys)}
-        return limits
+        return self.memory.shares(self.get_group_lengths(len(self.seen_classes)))
 
     def _changed(self, keys: list[Key], agent: Any) -> None:
         if self.logits:
@@ -304,26 +298,3 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):
     def __getstate__(self) -> dict[str, Any]:
         # decoded samples are made again
         return self.__dict__ | {"_datasets": {}}
-
-
-class CondensedClass(ExemplarsBuffer):
-    """One class of a CondensedBuffer, as hosts read it."""
-
-    def __init__(self, owner: CondensedBuffer, label: int, max_size: int) -> None:
-        super().__init__(max_size)
-        self.owner, self.label = owner, label
-
-    @property
-    def buffer(self) -> AvalancheDataset[Any]:
-        """The samples of this class."""
-        return self.owner.dataset_of(self.label)
-
-    @buffer.setter
-    def buffer(self, new_buffer: Any) -> None:
-        raise AttributeError("A CondensedBuffer makes its samples: call its update_from_dataset instead.")
-
-    def resize(self, strategy: Any, new_size: int) -> None:
-        """A class has its share of the whole: resize that."""
-        raise NotImplementedError(
-            "The classes of a CondensedBuffer share its size: call resize of the whole buffer."
-        )

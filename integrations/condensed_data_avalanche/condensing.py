@@ -164,6 +164,11 @@ def condense(
     return [_first(found, count, recipe) for found, count in zip(kept, counts, strict=True)]
 
 
+def reads_labels(recipe: Recipe) -> bool:
+    """Whether a recipe learns from what tells classes apart."""
+    return any(term.objective.reads_labels for term in recipe.terms)
+
+
 def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:
     if len(rows) < count:
         raise ValueError(
@@ -174,7 +179,7 @@ def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:
 
 
 def _check_cells(recipe: Recipe, cells: int) -> None:
-    if cells > 1 or not any(term.objective.reads_labels for term in recipe.terms):
+    if cells > 1 or not reads_labels(recipe):
         return
     raise ValueError(
         f"recipe {recipe.name} learns from what tells classes apart, and only one class came. Use a recipe that "

@@ -19,7 +19,7 @@ from torch import Tensor
 from condensed_data.centroids import assign
 from condensed_data.recipe import Recipe
 from condensed_data.streams import Streams
-from condensed_data_avalanche.condensing import condense, small
+from condensed_data_avalanche.condensing import condense, reads_labels, small
 from condensed_data_avalanche.stored import Stored
 
 Key = tuple[int, int]  # class and task
@@ -140,6 +140,17 @@ class Memory:
         self.updates += 1
         return [*found, *self.shrink(limits)]
 
+    def shares(self, lengths: list[int]) -> dict[Key, int]:
+        """Every cell's share of `lengths`, one a class: evenly over the class's tasks."""
+        tasks: dict[int, list[Key]] = {}
+        for key in self.cells:
+            tasks.setdefault(key[0], []).append(key)
+        limits: dict[Key, int] = {}
+        for keys, length in zip(tasks.values(), lengths, strict=True):
+            each, more = divmod(length, len(keys))
+            limits |= {key: each + (index < more) for index, key in enumerate(keys)}
+        return limits
+
     def shrink(self, limits: Mapping[Key, int]) -> list[Key]:
         """Merge what is more than a cell's share. Returns the keys of the changed cells."""
         changed = []
@@ -158,9 +169,9 @@ class Memory:
         if len(old) + len(new) <= limit or limit == 0:
             rows = old.small()
             order = self._shuffled(key, old.real + len(new))
-            real = torch.cat([rows[: old.real], small(new, factor)])[order]
-            together = torch.cat([real, rows[old.real :]])[:limit]
-            cell.kept = self._stored(together, new, min(len(real), limit))
+            fresh = torch.cat([rows[: old.real], small(new, factor)])[order]
+            together = torch.cat([fresh, rows[old.real :]])[:limit]
+            cell.kept = self._stored(together, new, min(len(fresh), limit))
             return None
         stay, real = self._stay(key, cell, old, new)
         count = limit - len(stay)
@@ -192,7 +203,7 @@ class Memory:
             return
         sources, counts = [job.source for job in jobs], [job.count for job in jobs]
         others = [cell for cell in self.cells.values() if cell.kept_count and not cell.staged]
-        if len(jobs) == 1 and others:
+        if len(jobs) == 1 and reads_labels(self.settings.recipe):
             # recipes that tell classes apart need others to tell a single new one from
             sources += [cell.kept.decode() for cell in others if cell.kept is not None]
             counts += [1] * len(others)

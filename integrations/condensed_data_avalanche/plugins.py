@@ -12,7 +12,7 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 
-class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
     """GDumb whose memory can be chosen: every experience, a new network is trained on the memory alone.
 
     Prabhu, Torr and Dokania, GDumb, ECCV 2020.
@@ -45,7 +45,7 @@ class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type
         self._host.after_train_dataset_adaptation(strategy, **kwargs)
 
 
-class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
     """Replay whose memory is in every batch, however small it is.
 
     Avalanche's ReplayPlugin drops a memory that is smaller than its batch where the last batch is dropped; here the

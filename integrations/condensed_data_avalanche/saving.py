@@ -156,8 +156,7 @@ def _packed(part: Stored) -> dict[str, Any]:
 
 
 def _unpacked(state: Mapping[str, Any]) -> Stored:
-    copies = {
-        name: None if state[name] is None else state[name].cpu().clone()
-        for name in ("codes", "offset", "step", "logits")
-    }
-    return Stored(shape=tuple(state["shape"]), real=state["real"], **copies)
+    names = ("codes", "offset", "step")
+    codes, offset, step = (state[name].cpu().clone() for name in names)
+    logits = None if state["logits"] is None else state["logits"].cpu().clone()
+    return Stored(codes, offset, step, tuple(state["shape"]), state["real"], logits)

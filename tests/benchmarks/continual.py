@@ -6,9 +6,6 @@ One JSON row a run; runs that are in the file are left out, so that the same com
 share a file. Hosts that train on the memory alone take `--steps` steps an experience, whatever the memory holds; the
 others one epoch of current data. The learning rate and augmentation of each competitor are chosen on `--held-out`
 seed by `--tune`, which no table has. `--report` prints the table and the paired differences.
-
-`--protocol dm` is the memory-only protocol of DM (Zhao and Bilen, WACV 2023, section 4.4) in its form: fixed images
-per class, a new network after every step, trained for `--steps`.
 """
 
 from __future__ import annotations
