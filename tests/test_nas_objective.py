@@ -185,6 +185,44 @@ def test_weights_trained_together_are_those_trained_alone() -> None:
             torch.testing.assert_close(weight, expected, rtol=2e-3, atol=2e-4)
 
 
+def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from condensed_data_nas import batched
+
+    together: list[int] = []
+    fit = batched.fit
+
+    def noted(learner: Any, modules: Any, *rest: Any) -> None:
+        together.append(len(modules))
+        fit(learner, modules, *rest)
+
+    monkeypatch.setattr(batched, "fit", noted)
+    small = objective(seeds=2).measure(FINE)
+    assert together == [2]
+    objective(seeds=2).measure({**FINE, "width": 64})
+    objective(seeds=1).measure(FINE)
+    assert together == [2]
+    assert small.values == objective(seeds=2).measure(FINE).values
+
+
+def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
+    from condensed_data import networks
+    from condensed_data.evaluation.learner import Learner
+    from condensed_data_nas import batched
+    from condensed_data_nas.task import resolved
+
+    chosen, network = objective(), spaces.convnet(FINE)
+    task, training = chosen.task, resolved(chosen.training, chosen.task)
+    learner = Learner.prepare(task.images, task.labels, network=network, num_classes=3, training=training)
+    made: list[int] = []
+
+    def make(run: int) -> Any:
+        made.append(run)
+        return networks.build(network, 3, (1, 12, 12), run)
+
+    assert batched.faster(learner, make, 3, torch.arange(12)) in (True, False)
+    assert sorted(made) == [0, 0, 1, 2]
+
+
 def test_soft_labels_and_factorised_sets() -> None:
     soft = condensed(recipes.dc(ipc=1, sweeps=1, network="convnet-d1-w4").set(soft_labels=True))
     assert soft.labels.ndim == 2

@@ -2,9 +2,11 @@
 
 Weights of S networks are stacked and every step is one vectorised forward and backward (`torch.func`). Every
 network sees the shuffles and augmentations that it would see alone, and optimisers work number by number, so the
-results are those of networks trained one after another, but for rounding. One after another is faster on a CPU, where
-vectorised convolutions are grouped ones (measured with four networks: 2.7 times); small networks on an accelerator
-leave most of it idle, and gain.
+results are those of networks trained one after another, but for rounding.
+
+On a CPU it gains where a step is so small that Python takes most of it, and loses where convolutions do, as vectorised
+ones are grouped. Measured with four networks on one thread, by the forward of a step of one: 1.25 to 2.2 times faster
+below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast above 8.
 
 Letters: S networks, N samples, B rows of a batch, K classes.
 """
@@ -25,9 +27,10 @@ from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import mix
 from condensed_data.parts import Batch
 from condensed_data.streams import Streams, untouched
-from condensed_data_nas.outcome import clock
+from condensed_data_nas import outcome
 
 PROBED_STEPS = 3
+SMALL = 4e6  # floating-point operations of a step's forward of one network, see above
 
 
 class Stack(nn.Module):
@@ -135,25 +138,41 @@ def _batch(learner: Learner, index: Tensor, streams: Streams, step: int) -> tupl
 
 
 def pays(learner: Learner, make: Callable[[int], nn.Module], count: int) -> bool:
-    """Whether `count` networks train faster together here; measured over a few steps, and always no on a CPU.
+    """Whether `count` networks train faster together than one after another.
+
+    On a CPU the size of a step decides, so that the same configuration has the same bits in every process; elsewhere
+    a few steps of both are measured.
 
     Args:
         make: a new network on the device, by number.
     """
     device = learner.images.device
-    if count == 1 or device.type == "cpu":
-        return False
-    together = _seconds(learner, [make(run) for run in range(count)], device)
-    return together < count * _seconds(learner, [make(0)], device)
-
-
-def _seconds(learner: Learner, modules: Sequence[nn.Module], device: torch.device) -> float:
-    stack, started = Stack(modules), 0.0
-    optimizer = learner.training.make_optimizer(stack)
     rows = torch.arange(min(len(learner.images), learner.training.batch_size), device=device)
-    streams = [Streams(run) for run in range(len(modules))]
-    for step in range(PROBED_STEPS + 1):
-        if step == 1:  # the first one fills caches
-            started = clock(device)
-        _step(learner, stack, optimizer, rows.expand(len(modules), -1), streams, step)
-    return clock(device) - started
+    if device.type == "cpu":
+        return outcome.flops(make(0), learner.images[:1]) * len(rows) < SMALL
+    return faster(learner, make, count, rows)
+
+
+def faster(learner: Learner, make: Callable[[int], nn.Module], count: int, rows: Tensor) -> bool:
+    """`pays`, measured on a batch of these rows (B,)."""
+    device = rows.device
+    module, modules = make(0), [make(run) for run in range(count)]
+    stack, streams = Stack(modules), [Streams(run) for run in range(count)]
+    alone, together = (learner.training.make_optimizer(one) for one in (module, stack))
+
+    def one_step(step: int) -> None:
+        learner._step(module, alone, rows, streams[0], step)
+
+    def all_step(step: int) -> None:
+        _step(learner, stack, together, rows.expand(count, -1), streams, step)
+
+    return _seconds(all_step, device) < count * _seconds(one_step, device)
+
+
+def _seconds(step: Callable[[int], object], device: torch.device) -> float:
+    """Of a few steps, after one that fills caches."""
+    step(0)
+    started = outcome.clock(device)
+    for number in range(1, PROBED_STEPS + 1):
+        step(number)
+    return outcome.clock(device) - started

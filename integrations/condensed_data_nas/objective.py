@@ -58,8 +58,8 @@ class ProxyObjective:
         device: where to compute. The samples go there once and are shared by all trials of a process.
         precision: "auto", "fp32" or "bf16".
         report_every: epochs between two reports of the first network; by default there are ten.
-        batched: train the networks of a configuration together; by default where a few steps show it to be faster,
-            and never on a CPU.
+        batched: train the networks of a configuration together; by default where that is faster: small ones on a CPU,
+            on an accelerator where a few steps show it.
 
     Raises:
         SourceError: for validation samples that do not fit.
