@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.augment import Identity, Siamese
-from condensed_data.learning.descent import Descender, Descent, SpatialCutMix
+from condensed_data.evaluation.training import SpatialCutMix
+from condensed_data.learning.descent import Descender, Descent
 from condensed_data.networks import MLP, ConvNet
 from condensed_data.parts import Context, Lender, Pool
 from condensed_data.pools import Bilevel, InnerEpochs, OuterLoops, Queue, Retrained, RetrainedOnReal
