@@ -75,6 +75,10 @@ class _Enlarged(Synthesis):
         self.inner, self.sides = inner, sample_shape[1:]
         self.learned, self.labels, self.groups = inner.learned, inner.labels, inner.groups
 
+    @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared
+
     def decode(self, index: Tensor) -> Tensor:
         return enlarge(self.inner.decode(index), self.sides)
 
