@@ -79,8 +79,7 @@ def run(arguments: Namespace) -> None:
     )
     print("\n".join(study.rows(found, arguments.top)), flush=True)
     if arguments.csv is not None:
-        found.trials_dataframe().to_csv(arguments.csv, index=False)
-        print(f"every trial: {arguments.csv}")
+        print(f"every trial: {study.to_csv(found, arguments.csv)}")
 
 
 def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) -> Any:

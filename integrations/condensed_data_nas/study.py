@@ -6,15 +6,18 @@ Letters: T trials.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from condensed_data.pictures.files import write_whole
 from condensed_data.streams import Streams
-from condensed_data_nas import space as spaces
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -73,15 +76,19 @@ def search(
         "random": optuna.samplers.RandomSampler,
     }
     study.sampler = kinds[sampler](seed=seed)
-    finished = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 
     def one(trial: Trial) -> float:
         trial.set_user_attr(WORKER, _worker())
         return objective(trial)
 
-    while len(study.get_trials(deepcopy=False, states=finished)) < trials:
+    while finished(study) < trials:
         study.optimize(one, n_trials=1, callbacks=list(callbacks))
     return study
+
+
+def finished(study: Study) -> int:
+    """Trials that were completed or pruned; those of a killed process are not."""
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.get_trials(deepcopy=False))
 
 
 def _warm_up(objective: ProxyObjective) -> int:
@@ -140,16 +147,17 @@ class Live:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """After a trial."""
+        done = f"{finished(study)}/{self.total}"
         if not self.stream.isatty():
-            self.stream.write(f"{trial.number + 1}/{self.total}  {line(trial)}\n")
+            self.stream.write(f"{done}  {line(trial)}\n")
             self.stream.flush()
             return
-        lines = rows(study, self.top)
-        head = f"{trial.number + 1}/{self.total}  last: {line(trial)}"
+        most = shutil.get_terminal_size().columns - 1  # a line that wraps would be two to go up
+        lines = [text[:most] for text in (f"{done}  last: {line(trial)}", *rows(study, self.top))]
         up = f"\x1b[{self.drawn}A" if self.drawn else ""
-        self.stream.write(up + "".join(f"\x1b[2K{text}\n" for text in (head, *lines)))
+        self.stream.write(up + "".join(f"\x1b[2K{text}\n" for text in lines))
         self.stream.flush()
-        self.drawn = len(lines) + 1
+        self.drawn = len(lines)
 
 
 def line(trial: FrozenTrial) -> str:
@@ -159,7 +167,27 @@ def line(trial: FrozenTrial) -> str:
     cost = f"{facts['seconds']:7.3g} s" if "seconds" in facts else " " * 9
     size = f"{facts['parameters']:>11,}" if "parameters" in facts else " " * 11
     reason = f"  ({facts['error']})" if "error" in facts else ""
-    return f"{state}  {cost}  {size}  {spaces.key_of(trial.params)}{reason}"
+    chosen = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+    return f"{state}  {cost}  {size}  {chosen}{reason}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def to_csv(study: Study, path: Path) -> Path:
+    """Write one line a trial: number, state, value, what was chosen, and what it cost."""
+    trials = study.get_trials(deepcopy=False)
+    names = sorted({name for trial in trials for name in trial.params})
+    facts = ("seconds", "parameters", "flops", "peak_bytes", "error")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "state", "value", *names, *facts])
+    for trial in trials:
+        chosen = [trial.params.get(name, "") for name in names]
+        told = [trial.user_attrs.get(name, "") for name in facts]
+        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *chosen, *told])
+    return write_whole(path, text.getvalue().encode())
 
 
 def rows(study: Study, top: int) -> list[str]:
