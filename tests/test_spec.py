@@ -80,7 +80,7 @@ def test_recipes_survive_json_before_and_after_resolving(name: str) -> None:
 
 
 def test_the_key_changes_with_every_field() -> None:
-    recipe = recipes.dm()
+    recipe = recipes.dsa().set(blocks=4)  # it can learn labels, and computes in blocks
     fields = leaves(recipe)
     del fields["soft_labels"]  # of a recipe that reads labels
     keys = {json.dumps(recipe.to_json())}
