@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from condensed_data import spec as specs
 from condensed_data.outcome import Outcome, counted
+from condensed_data.parts import Synthetic
 from condensed_data.ranks import Ranks
 from condensed_data.recipe import Recipe
 from condensed_data.record import Record
@@ -196,5 +197,8 @@ def _check_same(first: Record, other: Record, number: int) -> None:
 
 def _floats(outcome: Outcome) -> int:
     """Numbers that are kept to decode the samples."""
-    kept: Sequence[Any] = [outcome.images] if outcome.stored is None else list(outcome.stored.values())
-    return sum(tensor.numel() for tensor in kept)
+    if outcome.stored is None:
+        return outcome.images.numel()
+    record, classes = outcome.record, outcome.class_indices if outcome.made_for is None else outcome.made_for
+    encoding: Synthetic = specs.from_json(dict(record.encoding))
+    return encoding.restore(outcome.stored, classes, record.kind.shape).stored_floats
