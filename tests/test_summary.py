@@ -58,7 +58,7 @@ def test_sizes(count: int, text: str) -> None:
     [(0.123, "0.12 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61.4, "1 min 01 s"), (7260, "2 h 01 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert summary._duration(seconds) == text
+    assert summary.duration(seconds) == text
 
 
 def test_what_was_made(tiny_images: TensorDataset) -> None:
