@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import fake_data
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_it_runs_once_and_reports(tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path)
     out = tmp_path / "rows.jsonl"
