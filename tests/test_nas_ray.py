@@ -9,10 +9,9 @@ from pathlib import Path
 
 import nas_data
 import pytest
-import torch
 from nas_data import FINE, SMALLER, SPACE, TOO_DEEP, objective
 
-from condensed_data_nas import Range, RayExecutor
+from condensed_data_nas import Range
 from condensed_data_nas.loops import ray_space
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -43,6 +42,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.filterwarnings("ignore")
 def test_tasks_of_which_one_is_killed(cluster: Path) -> None:
     """The task is started again, and every result is that of this process."""
+    from condensed_data_ray import RayExecutor
+
     configs = [FINE, SMALLER, TOO_DEEP, {**FINE, "depth": 1}, {**SMALLER, "depth": 1}]
     with RayExecutor() as executor:
         found = objective(nas_data.dies_once).evaluate_many(configs, executor)
@@ -89,13 +90,3 @@ def test_the_space_in_the_words_of_ray() -> None:
     assert {one["width"] for one in drawn} == {4, 8}
     assert {one["batch_size"] for one in drawn} == {2, 3}
     assert all(0.01 <= one["lr"] <= 0.1 for one in drawn)
-
-
-def test_without_a_cluster_it_says_so() -> None:
-    import ray
-
-    if ray.is_initialized():
-        ray.shutdown()
-    with pytest.raises(ValueError, match=r"call ray.init\(\) before"):
-        RayExecutor()
-    assert torch.get_num_threads() == 1

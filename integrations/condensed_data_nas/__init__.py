@@ -9,7 +9,6 @@ Optuna (`pip install condensed-data[nas]`) and Ray (`[ray]`) are imported when t
 """
 
 from condensed_data_nas.cascade import Cascade, Stage, cascade
-from condensed_data_nas.many import RayExecutor
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.outcome import Result
 from condensed_data_nas.report import RankReport, rank_report
@@ -21,7 +20,6 @@ __all__ = [
     "ProxyObjective",
     "Range",
     "RankReport",
-    "RayExecutor",
     "Result",
     "Stage",
     "ZeroCost",

@@ -1,4 +1,4 @@
-"""Many configurations by any executor, with a journal that outlives a kill; and Ray tasks as an executor."""
+"""Many configurations by any executor, with a journal that outlives a kill."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -139,45 +139,3 @@ class Journal:
             file.write((b"\n" if torn else b"") + json.dumps(row).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-
-
-class RayExecutor(Executor):
-    """Ray tasks as a `concurrent.futures.Executor`, on every machine of the cluster that `ray.init` joined.
-
-    A task whose worker dies is started again elsewhere. What is submitted (a function and all that it holds) is put
-    into Ray's object store once, however often it is called.
-
-    Args:
-        num_cpus, num_gpus: that a task reserves.
-        retries: how often a task is started again after its worker died.
-
-    Raises:
-        ImportError: without Ray.
-        ValueError: if Ray is not initialised.
-    """
-
-    def __init__(self, num_cpus: float = 1, num_gpus: float = 0, retries: int = 3) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise ImportError("RayExecutor needs Ray: pip install condensed-data[ray]") from error
-        if not ray.is_initialized():
-            raise ValueError("RayExecutor needs a cluster: call ray.init() before.")
-        self._ray, self._put = ray, dict[int, tuple[Any, Any]]()
-        task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries)
-        self._task: Any = task(_call)
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a task."""
-        if id(fn) not in self._put:
-            self._put[id(fn)] = (fn, self._ray.put(fn))
-        future: Future[T] = self._task.remote(self._put[id(fn)][1], args, kwargs).future()
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Forget what was put into the object store; the cluster stays as it is."""
-        self._put.clear()
-
-
-def _call(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    return function(*args, **kwargs)

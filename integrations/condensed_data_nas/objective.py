@@ -196,8 +196,8 @@ class ProxyObjective:
 
         Args:
             configs: mappings from names to values; the same one twice is trained once.
-            executor: any `concurrent.futures.Executor` with worker processes, `RayExecutor` for Ray tasks; by default
-                this process. `build_model` must then be importable there: a function of a module.
+            executor: any `concurrent.futures.Executor` with worker processes, `condensed_data_ray.RayExecutor` for Ray
+                tasks; by default this process. `build_model` must then be importable there: a function of a module.
             journal: a file of JSON lines, one a result: what it holds for this objective is not trained again, so a
                 killed call goes on where it stopped. `build_model` is known by its name there.
             progress: show a bar.
