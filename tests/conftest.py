@@ -108,6 +108,14 @@ def _noisy_prototypes(per_class: int, noise_seed: int, classes: int = 3, size: i
     return TensorDataset((prototypes[labels] + 0.35 * noise).clamp(0, 1), labels)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What others draw from global state (shuffles, Avalanche's streams, new layers) is the same in any order."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def untouched_rng() -> Iterator[None]:
     """Fail the test if it moves a global random state of torch (every device), numpy or `random`."""
