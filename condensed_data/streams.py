@@ -70,3 +70,11 @@ def untouched() -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+@contextmanager
+def seeded(streams: Streams) -> Iterator[None]:
+    """Torch's global state, which layers draw from (dropout and the like), follows from `streams`, and is restored."""
+    with untouched():
+        torch.manual_seed(streams.child("forward"))  # noqa: TID251
+        yield

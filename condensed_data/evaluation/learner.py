@@ -27,7 +27,7 @@ from condensed_data.evaluation.computing import (
 from condensed_data.evaluation.training import Training, mix
 from condensed_data.parts import Batch
 from condensed_data.spec import Rule, Spec, paths
-from condensed_data.streams import Streams, untouched
+from condensed_data.streams import Streams, seeded
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ class Learner:
         shape = tuple(self.images.shape[1:])
         module = networks.build(self.network, self.num_classes, shape, streams.child("network"))
         module = module.to(self.images.device, self.images.dtype).train()
-        with untouched():
-            # dropout and the like draw from the global state, which `untouched` restores
-            torch.manual_seed(streams.child("forward"))  # noqa: TID251
+        with seeded(streams):
             last = self._run(module, streams, on_epoch or (lambda epoch: None))
         if not bool(torch.isfinite(last)):
             raise FloatingPointError(

@@ -22,7 +22,7 @@ from condensed_data.evaluation.computing import autocast, cache_rows, map_sizes,
 from condensed_data.evaluation.training import Training, mix
 from condensed_data.parts import Augment, Batch
 from condensed_data.spec import Rule, Spec
-from condensed_data.streams import Streams, untouched
+from condensed_data.streams import Streams, seeded
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,6 @@ def run_steps(
     """One step on each batch; the global random states are as before, what layers draw is named by `streams`."""
     with seeded(streams):
         return [descender.step(x, y, streams, number) for number, (x, y) in enumerate(batches)]
-
-
-@contextmanager
-def seeded(streams: Streams) -> Iterator[None]:
-    """The global random state of torch follows from `streams` here, for dropout and the like; restored after."""
-    with untouched():
-        torch.manual_seed(streams.child("forward"))  # noqa: TID251
-        yield
 
 
 @contextmanager

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.learning.descent import check_count, seeded
+from condensed_data.learning.descent import check_count
 from condensed_data.objectives.diversity import supervised_contrast
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.siblings import check_siblings, pairs
 from condensed_data.spec import Rule
-from condensed_data.streams import Streams
+from condensed_data.streams import Streams, seeded
 
 
 @dataclass(frozen=True)

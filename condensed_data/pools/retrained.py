@@ -20,11 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from condensed_data.augment import Siamese
 from condensed_data.evaluation.training import SpatialCutMix
-from condensed_data.learning.descent import Descender, Descent, check_count, run_steps, seeded
+from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
 from condensed_data.pools.lending import Loan, UsualNetwork, check_network
 from condensed_data.spec import Facts, Rule
-from condensed_data.streams import Streams
+from condensed_data.streams import Streams, seeded
 
 # Published in DC's code by samples per class: sweeps of a network, epochs between two sweeps.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}

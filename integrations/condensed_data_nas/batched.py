@@ -26,7 +26,7 @@ from condensed_data.evaluation.computing import autocast
 from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import mix
 from condensed_data.parts import Batch
-from condensed_data.streams import Streams, untouched
+from condensed_data.streams import Streams, seeded
 from condensed_data_nas import outcome
 
 PROBED_STEPS = 3
@@ -92,9 +92,7 @@ def fit(
     stack = Stack(modules)
     optimizer = training.make_optimizer(stack)
     last, step = torch.zeros(len(modules)), 0
-    with untouched():
-        # dropout and the like draw from the global state, which `untouched` restores
-        torch.manual_seed(streams[0].child("forward"))  # noqa: TID251
+    with seeded(streams[0]):
         for epoch in range(training.started_epochs(samples)):
             orders = torch.stack(
                 [torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in streams]
