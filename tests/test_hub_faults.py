@@ -117,8 +117,9 @@ def test_without_network_a_build_is_condensed_here(hub: HubServer, repo_id: str,
     not_taken = r"condensed here, and not taken from the Hub: .* reached"
     not_published = rf"is finished, and not published: .* reached.* push_to_hub\({repo_id!r}\) tries it again"
     with hub.away():
-        with pytest.warns(UserWarning, match=not_taken):
+        with pytest.warns(UserWarning, match=not_taken) as warned:
             assert seed_of(build(cache / "one")) == 0
+        assert warned[0].filename == __file__  # the user's line, not one of the package
         with (
             pytest.warns(UserWarning, match="The result may not be published: .* reached"),
             pytest.warns(UserWarning, match=not_taken),

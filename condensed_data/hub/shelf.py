@@ -62,7 +62,7 @@ class Shelf:
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtefactError, OSError) as error:
-            warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=5)
+            warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=7)
             return None
         if found is None:
             return None
