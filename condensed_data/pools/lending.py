@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import networks
 from condensed_data.evaluation.computing import can_compile, compiled, embed
@@ -87,6 +86,8 @@ class Loan:
 
     def _flops(self) -> float:
         """Floating-point operations of one row's forward."""
+        from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
+
         row: Tensor = torch.zeros(2, *self.context.real.sample_shape, device=self.context.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.module(row)
