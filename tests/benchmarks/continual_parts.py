@@ -1,14 +1,20 @@
 """What `continual.py` compares: hosts of Avalanche, memories of one budget, and the network that they all train.
 
-A competitor is "host+memory", such as "gdumb+dm14", or the name of one of Avalanche's own strategies.
+A competitor is "host+memory", such as "gdumb+dm14", or the name of one of Avalanche's own strategies. All of them take
+the same number of optimiser steps an experience, batches of the same size, and the same augmentation.
+
+What a budget counts: a byte a pixel, whatever the precision in which Avalanche keeps it; of condensed memories and
+controls also labels and affine maps, which Avalanche's own get for nothing; of DER++ the logits, four bytes each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import torch
+from avalanche.core import SupervisedPlugin
 from avalanche.models.base_model import BaseModel
 from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.plugins.mir import MIRPlugin
@@ -33,7 +39,10 @@ from condensed_data_avalanche.condensing import chosen
 
 BATCH = 64
 CLASSES = 10
+EXPERIENCES = 5
 SHAPE = (1, 28, 28)
+PIXELS = 784
+LOGITS = 4 * CLASSES  # bytes that DER keeps beside an image
 MEAN, STD = 0.2860, 0.3530
 
 
@@ -52,10 +61,24 @@ class Images(Dataset[Any]):
         return (self.pixels[index].unsqueeze(0) / 255 - MEAN) / STD, self.targets[index]
 
 
+class Augmentation:
+    """Siamese augmentation with a draw of its own for every batch and sample."""
+
+    def __init__(self, seed: int) -> None:
+        self.streams, self.step = Streams(seed), 0
+        self.spec = Siamese(per_sample=True)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.step += 1
+        drawn = self.spec.draw(self.streams, self.step, (0,), SHAPE)
+        return drawn(Batch(x, torch.zeros(len(x)), (len(x),)))
+
+
 class Network(nn.Module, BaseModel):
     """Two convolutions (16, 32), one hidden layer of 128; 207,018 weights. It augments what it is trained on.
 
-    The augmentation is inside so that every strategy has it alike: current data, replayed data, logits.
+    The augmentation is inside so that strategies have it alike: current data and replayed data, however they are
+    forwarded.
     """
 
     def __init__(self, seed: int, augment: bool) -> None:
@@ -66,24 +89,47 @@ class Network(nn.Module, BaseModel):
             *(nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU()),
         )
         self.classifier = nn.Linear(128, CLASSES)
-        self.streams = Streams(seed)
-        self.augment = Siamese(per_sample=True) if augment else None
-        self.step = 0
+        self.augment = Augmentation(seed) if augment else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.augment is not None:
-            self.step += 1
-            drawn = self.augment.draw(self.streams, self.step, (0,), SHAPE)
-            x = drawn(Batch(x, torch.zeros(len(x)), (len(x),)))
+            x = self.augment(x)
         return self.classifier(self.features(x))
 
     def get_features(self, x: Tensor) -> Tensor:
         return self.features(x)
 
 
-def raw_images(budget: int) -> int:
-    """Images of one byte a pixel that fit; labels are given to them for nothing."""
-    return budget // 784
+class Augmented(SupervisedPlugin):  # type: ignore[misc]
+    """Augments batches, for a strategy that takes the network apart (iCaRL's two models see the same batch)."""
+
+    def __init__(self, augment: Augmentation) -> None:
+        super().__init__()
+        self.augment = augment
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.mbatch[0] = self.augment(strategy.mbatch[0])
+
+
+class Steps(SupervisedPlugin):  # type: ignore[misc]
+    """Ends the training of an experience after so many steps; it takes one epoch more than they need."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps, self.done = steps, 0
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.done = 0
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.done += 1
+        if self.done >= self.steps:
+            strategy.stop_training()
+
+
+def raw_images(budget: int, beside: int = 0) -> int:
+    """Images of one byte a pixel that fit with so many bytes beside each; labels are given to them for nothing."""
+    return budget // (PIXELS + beside)
 
 
 def _coreset(name: str, init: Any) -> Recipe:
@@ -116,45 +162,78 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
 }
 
 
-def strategy(name: str, budget: int, seed: int, epochs: int, common: dict[str, Any]) -> Any:
+OWN = ("er_ace", "der++", "icarl", "mir")
+
+
+def known() -> list[str]:
+    """Names of all competitors."""
+    hosts = ("gdumb", "replay", "er_ace")
+    return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *OWN]
+
+
+def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, Any]) -> Any:
     """The strategy of a competitor.
 
     Args:
-        name: "host+memory", or one of "er_ace", "der++", "icarl", "mir".
+        name: one of `known()`.
         budget: bytes of the memory.
         seed: of condensing.
-        epochs: of training an experience.
+        steps: of the optimiser, an experience.
         common: model, optimizer, criterion and the like.
-
-    Raises:
-        ValueError: for an unknown name.
     """
     host, _, memory = name.partition("+")
-    size = raw_images(budget)
-    common = {**common, "train_epochs": epochs}
-    if host in ("gdumb", "replay") and memory in MEMORIES:
-        plugin = {"gdumb": CondensedGDumbPlugin, "replay": CondensedReplayPlugin}[host]
-        if host == "replay" and memory in ("class", "experience", "reservoir"):
-            policy = MEMORIES[memory](budget, seed)
-            return Naive(**common, plugins=[ReplayPlugin(policy.max_size, storage_policy=policy)])
-        return Naive(**common, plugins=[plugin(storage_policy=MEMORIES[memory](budget, seed))])
-    if host == "er_ace":
-        found = ER_ACE(**common, mem_size=size, batch_size_mem=min(BATCH, size, 20 if memory else BATCH))
-        if memory:
-            found.storage_policy = MEMORIES[memory](budget, seed)
-        return found
-    if name == "mir":
-        return Naive(**common, plugins=[MIRPlugin(batch_size_mem=min(BATCH, size) - 1, mem_size=size)])
+    steps_of = Steps(steps)
+    common = {**common, "train_epochs": steps + 1}
     if name == "der++":
-        return DER(**common, mem_size=size, batch_size_mem=min(BATCH, size), alpha=0.1, beta=0.5)
+        size = raw_images(budget, LOGITS)
+        sizes = {"mem_size": size, "batch_size_mem": min(BATCH, size)}
+        return DER(**common, **sizes, alpha=0.1, beta=0.5, plugins=[steps_of])
     if name == "icarl":
-        return _icarl(size, common)
-    raise ValueError(
-        f"Competitor {name!r} is unknown; hosts gdumb, replay, er_ace; memories {sorted(MEMORIES)}."
-    )
+        return _icarl(icarl_size(raw_images(budget)), common, steps_of)
+    if host == "er_ace":
+        return _er_ace(memory, budget, seed, {**common, "plugins": [steps_of]})
+    plugin = _mir(raw_images(budget)) if name == "mir" else _plugin(host, memory, budget, seed)
+    return Naive(**common, plugins=[steps_of, plugin])
 
 
-def _icarl(size: int, common: dict[str, Any]) -> Any:
+def _plugin(host: str, memory: str, budget: int, seed: int) -> Any:
+    policy = MEMORIES[memory](budget, seed)
+    if host == "gdumb":
+        return CondensedGDumbPlugin(storage_policy=policy)
+    if isinstance(policy, CondensedBuffer):
+        return CondensedReplayPlugin(storage_policy=policy)
+    return ReplayPlugin(policy.max_size, storage_policy=policy)
+
+
+def _er_ace(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
+    size = raw_images(budget)
+    # a condensed memory of a fixed number of classes fills up slowly, and ER_ACE waits for a whole batch of it
+    found = ER_ACE(**common, mem_size=size, batch_size_mem=min(BATCH, size, 20 if memory else BATCH))
+    if memory:
+        found.storage_policy = MEMORIES[memory](budget, seed)
+    return found
+
+
+def _mir(size: int) -> Any:
+    """MIR replays only where more samples than its batch are of classes that the last batch had not.
+
+    After two experiences that is half of the memory: a larger batch would leave it unused longer than need be.
+    """
+    half = 2 * (size // 4)
+    return MIRPlugin(batch_size_mem=max(1, min(BATCH, half - 1)), mem_size=size)
+
+
+def icarl_size(images: int) -> int:
+    """The largest memory size with which iCaRL never keeps more than so many images.
+
+    It keeps ceil(size / seen classes) of every class.
+    """
+    seen = [CLASSES * done // EXPERIENCES for done in range(1, EXPERIENCES + 1)]
+    fits = (size for size in range(images, 0, -1) if all(ceil(size / k) * k <= images for k in seen))
+    return next(fits, 1)
+
+
+def _icarl(size: int, common: dict[str, Any], steps: Steps) -> Any:
     kept = {key: value for key, value in common.items() if key not in ("model", "criterion")}
     model = common["model"]
     return ICaRL(
@@ -164,13 +243,24 @@ def _icarl(size: int, common: dict[str, Any]) -> Any:
         memory_size=size,
         buffer_transform=None,
         fixed_memory=True,
+        plugins=[steps, *([] if model.augment is None else [Augmented(model.augment)])],
     )
 
 
 def memory_of(found: Any) -> Any:
-    """The storage policy of a strategy, or None."""
-    if hasattr(found, "storage_policy"):
-        return found.storage_policy
-    return next(
-        (plugin.storage_policy for plugin in found.plugins if hasattr(plugin, "storage_policy")), None
-    )
+    """The storage policy of a strategy, or None: iCaRL has none."""
+    holders = [found, *found.plugins]
+    return next((holder.storage_policy for holder in holders if hasattr(holder, "storage_policy")), None)
+
+
+def held(found: Any) -> tuple[int, int]:
+    """Samples and bytes that a strategy's memory holds."""
+    memory = memory_of(found)
+    if isinstance(memory, CondensedBuffer):
+        return len(memory.buffer), memory.memory_bytes
+    if memory is not None:
+        count = len(memory.buffer)
+        return count, count * (PIXELS + (LOGITS if isinstance(found, DER) else 0))
+    parts: Sequence[Tensor] = next(plugin.x_memory for plugin in found.plugins if hasattr(plugin, "x_memory"))
+    count = sum(map(len, parts))
+    return count, count * PIXELS
