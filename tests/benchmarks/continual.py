@@ -56,7 +56,8 @@ def main() -> None:
 
 
 def _report(told: argparse.Namespace) -> None:
-    from continual_report import draw, report
+    from continual_picture import draw
+    from continual_report import report
 
     rows = Rows(told.out).all()
     print(report(rows, told.ours))
