@@ -19,7 +19,7 @@ from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 from avalanche.training.plugins.mir import MIRPlugin
 from avalanche.training.plugins.update_fecam import MemoryFeCAMUpdate
 from avalanche.training.storage_policy import ClassBalancedBuffer
-from avalanche.training.supervised import DER, ER_ACE, Naive
+from avalanche.training.supervised import DER, ER_ACE, ER_AML, Naive
 from avalanche_tools import CLASSES, KINDS, common, linear, naive, new_kind, old_kind, tiny
 from torch import Tensor, nn
 
@@ -157,7 +157,14 @@ def _der() -> Any:
     return _swapped(found, found, logits=True)
 
 
-@pytest.mark.parametrize("make", [_mir, _er_ace, _der])
+def _er_aml(train_mb_size: int = 2) -> Any:
+    model: Any = linear()
+    arguments = common(model, train_mb_size=train_mb_size)
+    found = ER_AML(**arguments, feature_extractor=model[:3], batch_size_mem=4, mem_size=9)
+    return _swapped(found, found)
+
+
+@pytest.mark.parametrize("make", [_mir, _er_ace, _er_aml, _der])
 def test_the_memory_in_the_place_of_theirs(make: Any) -> None:
     strategy = make()
     train(strategy, old_kind())
@@ -165,6 +172,15 @@ def test_the_memory_in_the_place_of_theirs(make: Any) -> None:
     policy = next(owner.storage_policy for owner in owners if hasattr(owner, "storage_policy"))
     assert isinstance(policy, CondensedBuffer)
     assert len(policy.buffer) == 9
+
+
+@pytest.mark.timeout(60)
+def test_er_aml_does_not_wait_for_ever() -> None:
+    first, second = old_kind().train_stream
+    strategy = _er_aml(train_mb_size=3)
+    strategy.train(first)
+    with pytest.raises(ValueError, match=r"train_mb_size=3 .* 2 of class . are kept.*train_mb_size=2"):
+        strategy.train(second)
 
 
 def test_logits_are_those_of_the_model_then() -> None:

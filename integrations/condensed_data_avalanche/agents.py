@@ -10,6 +10,7 @@ from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from avalanche.evaluation.metric_results import MetricValue
 from avalanche.models.utils import avalanche_forward
 from avalanche.training.plugins.evaluation import EvaluationPlugin
+from avalanche.training.supervised.er_aml import ER_AML
 from torch import Tensor, nn
 
 from condensed_data.streams import untouched
@@ -49,6 +50,24 @@ def at_boundary(exp: Any, condense_on: str | int) -> bool:
             "access_task_boundaries=True). Use condense_on=N for N staged samples."
         )
     return bool(exp.is_last_subexp)
+
+
+def check_shares(agent: Any, per_class: Mapping[int, int]) -> None:
+    """Refuse shares of classes with which a host would wait for ever.
+
+    ER_AML draws a whole batch of `train_mb_size` from every class alone, again and again until there is one.
+
+    Raises:
+        ValueError: for such a host.
+    """
+    if not isinstance(agent, ER_AML) or agent.experience.current_experience == 0:
+        return  # it does not replay in the first experience
+    label, fewest = min(per_class.items(), key=lambda item: item[1])
+    if sum(per_class.values()) >= agent.batch_size_mem and fewest < agent.train_mb_size:
+        raise ValueError(
+            f"ER_AML draws train_mb_size={agent.train_mb_size} samples of every class, and {fewest} of class {label} "
+            f"are kept. Use train_mb_size={max(1, fewest)} or less, or a larger memory."
+        )
 
 
 def logits_of(agent: Any, samples: Tensor, task: int) -> Tensor:

@@ -17,7 +17,7 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
 from condensed_data.recipe import Recipe
 from condensed_data_avalanche import options, saving
-from condensed_data_avalanche.agents import at_boundary, begins, device_of, logits_of, publish
+from condensed_data_avalanche.agents import at_boundary, begins, check_shares, device_of, logits_of, publish
 from condensed_data_avalanche.arriving import Form, read
 from condensed_data_avalanche.classes import CondensedClass
 from condensed_data_avalanche.condensing import chosen
@@ -127,6 +127,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
     def update(self, strategy: Any, **kwargs: Any) -> None:
         """Take in the strategy's experience. Any object with `experience` will do."""
         self._take(strategy.experience, strategy, int(kwargs.get("num_workers", 0)))
+        check_shares(strategy, self.samples_per_class)
 
     def post_adapt(self, agent_state: Any, exp: Any) -> None:
         self._take(exp, agent_state, 0)
@@ -270,9 +271,8 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         self._datasets = {}
         lengths = self.get_group_lengths(len(self.seen_classes))
         labels = dict.fromkeys(label for label, _ in self.memory.cells)
-        self.buffer_groups = {
-            label: CondensedClass(self, label, length) for label, length in zip(labels, lengths, strict=True)
-        }
+        pairs = zip(labels, lengths, strict=True)
+        self.buffer_groups = {label: CondensedClass(self, label, length) for label, length in pairs}
 
     def dataset_of(self, label: int) -> AvalancheDataset[Any]:
         """The samples of one class."""

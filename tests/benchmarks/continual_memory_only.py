@@ -97,16 +97,19 @@ class Protocol:
         Raises:
             SystemExit: for methods that are none, or data that the protocol does not divide.
         """
-        told = {name: value for name, value in asdict(self).items() if name not in ("data_root", "device")}
-        keys = [{"protocol": "memory-only", "competitor": method, **told} for method in methods]
-        jobs = [key | {"seed": seed} for seed in seeds for key in keys]
-        jobs = [job for job in jobs if not rows.find(**job)]
+        if not methods:
+            raise SystemExit("--competitors is empty. Name recipes, such as: random herding dsa dm.")
         try:
             made = {method: recipe_of(method, self.per_class, {}, self.sweeps) for method in methods}
         except ValueError as error:
             raise SystemExit(f"--competitors: {error}") from error
-        if not methods:
-            raise SystemExit("--competitors is empty. Name recipes, such as: random herding dsa dm.")
+        told = {name: value for name, value in asdict(self).items() if name not in ("data_root", "device")}
+        keys = [{"protocol": "memory-only", "competitor": method, **told} for method in methods]
+        for key in keys:
+            if not made[key["competitor"]].terms:
+                key["sweeps"] = None  # nothing is learned
+        jobs = [key | {"seed": seed} for seed in seeds for key in keys]
+        jobs = [job for job in jobs if not rows.find(**job)]
         data = self._data() if jobs else None
         for job in jobs:
             with rows.claim(*job.items()) as mine:
