@@ -217,7 +217,8 @@ def _er_ace(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
 def _mir(size: int) -> Any:
     """MIR replays only where more samples than its batch are of classes that the last batch had not.
 
-    After two experiences that is half of the memory: a larger batch would leave it unused longer than need be.
+    After two experiences that is half of the memory: a larger batch would leave it unused longer than need be. In the
+    second experience it replays nothing: all it has then is of the last batch's classes.
     """
     half = 2 * (size // 4)
     return MIRPlugin(batch_size_mem=max(1, min(BATCH, half - 1)), mem_size=size)

@@ -15,7 +15,7 @@ from rows import Row
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
-VALIDATION = 6  # every so many-th training sample chooses learning rates, and is trained on by nobody then
+VALIDATION = 6  # every so many-th training sample of each class chooses learning rates, and nobody trains on it
 
 
 def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:
@@ -28,7 +28,8 @@ def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:
     """
     train = _split(root, True, samples)
     if validation:
-        kept = torch.arange(len(train[1])) % VALIDATION != 0
+        kept = torch.ones(len(train[1]), dtype=torch.bool)
+        kept[train[1].argsort(stable=True)[::VALIDATION]] = False
         parts = [(train[0][chosen], train[1][chosen]) for chosen in (kept, ~kept)]
     else:
         parts = [train, _split(root, False, samples)]
