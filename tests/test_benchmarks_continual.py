@@ -212,6 +212,7 @@ def test_dms_protocol_refuses_what_it_cannot_divide(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_it_tunes_runs_once_and_reports(tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path, train=60)
     out = tmp_path / "rows.jsonl"
