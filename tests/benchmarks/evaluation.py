@@ -1,0 +1,178 @@
+"""Time to train one evaluation network against a loop as in the authors' scripts, in one run.
+
+    python tests/benchmarks/evaluation.py --out evaluation.json
+    python tests/benchmarks/evaluation.py --out evaluation.json --precision fp32 --threads 1
+
+Ours is `evaluate_tensors` as a user gets it: prepared for the whole protocol, so that it decides by its steps how to
+compute, then trained for a few of them. The other side is the loop of `evaluate_synset` (Zhao, Mopuri and Bilen, ICLR
+2021): fp32, a DataLoader over a TensorDataset, transfer, loss and accuracy read batch by batch; batches, augmentation
+(parameters for every sample), draws and initial weights are the same, so that both end at the same network. Samples
+are random numbers: time does not depend on them. Both are warmed, which compiles ours where it is compiled, and timed
+alternately; the median counts. On a CPU seconds are those of the processor over the number of threads.
+
+Letters: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from table_parts import seconds
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from condensed_data import networks
+from condensed_data.evaluation.learner import Learner
+from condensed_data.evaluation.training import protocol
+from condensed_data.parts import Batch
+from condensed_data.spec import Facts, resolve
+from condensed_data.streams import Streams
+
+
+@dataclass
+class _Order(Sampler[int]):
+    """The order in which the package shuffles in an epoch."""
+
+    streams: Streams
+    samples: int
+    epoch: int = -1
+
+    def __iter__(self) -> Iterator[int]:
+        self.epoch += 1
+        return iter(
+            torch.randperm(self.samples, generator=self.streams.torch("shuffle", self.epoch)).tolist()
+        )
+
+    def __len__(self) -> int:
+        return self.samples
+
+
+def naive(learner: Learner, streams: Streams) -> nn.Module:
+    """The network that `learner.fit(streams)` trains, by the loop of the authors' scripts, in fp32.
+
+    Args:
+        learner: whose samples, network and protocol are taken, without CutMix and with hard labels.
+        streams: of the draws.
+
+    Raises:
+        ValueError: for a protocol with CutMix or soft labels.
+    """
+    training, shape = learner.training, tuple(learner.images.shape[1:])
+    if training.cutmix or learner.labels.ndim > 1:
+        raise ValueError(f"The naive loop has no CutMix and no soft labels, as Training({training.name!r}).")
+    device = learner.images.device
+    module = networks.build(learner.network, learner.num_classes, shape, streams.child("network")).to(device)
+    optimizer, steps = training.make_optimizer(module), training.steps(len(learner.images))
+    drops = training.drops(len(learner.images))
+    dataset = TensorDataset(learner.images.cpu(), learner.labels.cpu())
+    loader = DataLoader(dataset, training.batch_size, sampler=_Order(streams, len(dataset)))
+    step = 0
+    while step < steps:
+        total, hits, seen = 0.0, 0, 0
+        for given, truth in loader:
+            x, y = given.float().to(device), truth.long().to(device)
+            x = training.augment.draw(streams, step, [0], shape)(Batch(x, y, (len(x),)))
+            logits = module(x)
+            loss = F.cross_entropy(logits, y)
+            hits += int((logits.cpu().argmax(1) == y.cpu()).sum())
+            total, seen = total + loss.item() * len(x), seen + len(x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            if step in drops:
+                optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
+            if step == steps:
+                break
+    return module.eval()
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--protocol", default="standard", help="standard or quick")
+    parser.add_argument("--network", default="convnet")
+    parser.add_argument("--shape", type=int, nargs="+", default=[1, 28, 28])
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=5, help="of training in each measurement")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="auto", help="of ours")
+    arguments = parser.parse_args(words)
+    before = torch.get_num_threads()
+    torch.set_num_threads(arguments.threads)
+    try:
+        row = measure(arguments)
+    finally:
+        torch.set_num_threads(before)
+    arguments.out.write_text(json.dumps(row, indent=2) + "\n")
+    print(json.dumps(row, indent=2))
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Median seconds of a training step on both sides, and what warming took."""
+    learner = _learner(arguments)
+    whole = learner.training.steps(len(learner.images))
+    learner = replace(learner, training=replace(learner.training, max_steps=arguments.steps))
+    sides = {"ours": learner.fit, "naive": lambda streams: naive(learner, streams)}
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(arguments.repeats + 1):
+        for side, train in sides.items():
+            started = seconds()
+            _read(train(Streams(number)))
+            times[side].append(seconds() - started)
+    spent = {side: statistics.median(found[1:]) / arguments.steps for side, found in times.items()}
+    return {
+        "protocol": arguments.protocol,
+        "network": arguments.network,
+        "shape": arguments.shape,
+        "samples": len(learner.images),
+        "batch": min(len(learner.images), learner.training.batch_size),
+        "threads": arguments.threads,
+        "device": str(learner.images.device),
+        "precision": learner.precision,
+        "rows_at_once": learner.rows,
+        "steps_of_the_protocol": whole,
+        "seconds_a_step": spent["ours"],
+        "naive_seconds_a_step": spent["naive"],
+        "ratio": spent["naive"] / spent["ours"],
+        "warming_seconds": times["ours"][0] - spent["ours"] * arguments.steps,
+        "torch": torch.__version__,
+    }
+
+
+def _learner(arguments: argparse.Namespace) -> Learner:
+    shape, classes = tuple(arguments.shape), arguments.classes
+    labels = torch.arange(classes).repeat_interleave(arguments.ipc)
+    images = torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(0))
+    facts = Facts(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
+    return Learner.prepare(
+        images,
+        labels,
+        network=arguments.network,
+        num_classes=classes,
+        training=resolve(protocol(arguments.protocol), facts),
+        device=arguments.device,
+        precision=arguments.precision,
+    )
+
+
+def _read(module: nn.Module) -> Tensor:
+    """Wait for an accelerator: the weights are there when one of them is read."""
+    return next(module.parameters()).detach().flatten()[0].cpu()
+
+
+if __name__ == "__main__":
+    main()

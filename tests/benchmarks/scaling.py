@@ -1,0 +1,260 @@
+"""Seconds of one sweep as classes, samples, sizes and processes grow, and the exponents of their growth.
+
+    python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png
+    python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png --recipes dm dsa --axes classes ipc
+
+From one point, each axis alone is varied. Every measurement is a row of `--out`; what is there is not measured again,
+so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
+compiling pays from some size on and would bend the lines. Sweeps are warmed and the median counts. On a CPU seconds are
+those of the processor over the number of threads; of several ranks (gloo, each its own process) the slowest counts.
+Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rows import Row, Rows
+from table_parts import recipe_of, seconds
+from torch.utils.data import TensorDataset
+
+from condensed_data.device import choose_device, choose_precision
+from condensed_data.networks import ConvNet
+from condensed_data.parts import Context
+from condensed_data.ranks import Ranks
+from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
+from condensed_data.streams import Streams
+
+WARM = 2
+AXES = {
+    "classes": (5, 10, 20, 40, 80),
+    "ipc": (5, 10, 20, 40, 80),
+    "side": (12, 16, 24, 32, 48),
+    "width": (16, 32, 64, 128),
+    "source": (250, 1000, 4000, 16000),
+    "ranks": (1, 2, 4),
+}
+NAMES = {
+    "classes": "classes",
+    "ipc": "samples per class",
+    "side": "side of an image, pixels",
+    "width": "width of the network",
+    "source": "real samples per class",
+    "ranks": "processes",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured.
+
+    Attributes:
+        recipe: its name, maybe with arguments.
+        classes, ipc, side, width, source, ranks: the axes; see `NAMES`.
+        channels: of an image; batch: real samples per class and sweep.
+        threads: of each process.
+    """
+
+    recipe: str
+    classes: int = 10
+    ipc: int = 10
+    side: int = 16
+    width: int = 32
+    source: int = 1000
+    ranks: int = 1
+    channels: int = 1
+    batch: int = 64
+    threads: int = 1
+    precision: str = "auto"
+    device: str = "cpu"
+    repeats: int = 7
+
+
+def sweep_seconds(point: Point, ranks: Ranks) -> float:
+    """Median seconds of a sweep on this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(point.threads)
+    try:
+        run = _run(point, ranks)
+        times = []
+        for _ in range(WARM + point.repeats):
+            started = seconds()
+            float(run.step())  # reading the loss waits for an accelerator
+            times.append(seconds() - started)
+        return statistics.median(times[WARM:])
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(point: Point, ranks: Ranks) -> Run:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(point.classes).repeat_interleave(point.source)
+    images = torch.rand(len(labels), point.channels, point.side, point.side, generator=draw)
+    device = choose_device(point.device)
+    real = Real.read(inspect(TensorDataset(images, labels)), progress=False).to(device)
+    recipe = recipe_of(point.recipe, point.ipc, {}, None)
+    recipe = recipe.set(network=ConvNet(width=point.width), batch=point.batch)
+    resolved = recipe.resolve(real.sample_shape, [""] * point.classes, samples=len(real))
+    precision = choose_precision(point.precision, device)
+    return Run(resolved, Context(real, point.ipc, Streams(0), device, precision, compiles=False, ranks=ranks))
+
+
+def measure(point: Point) -> float:
+    """Median seconds of a sweep, on the slowest of the point's processes."""
+    if point.ranks == 1:
+        return sweep_seconds(point, Ranks())
+    with tempfile.TemporaryDirectory() as folder:
+        asked = json.dumps([asdict(point), f"file://{folder}/meeting"])
+        words = [sys.executable, __file__, "--process", asked]
+        ranks = range(point.ranks)
+        processes = [
+            subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in ranks
+        ]
+        told = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError(f"A process of {point} failed: its message is above.")
+    return max(float(text) for text in told)
+
+
+def _process(asked: str, rank: int) -> None:
+    """One of several ranks: tell the seconds of a sweep."""
+    values, meeting = json.loads(asked)
+    point = Point(**values)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=point.ranks)
+    print(sweep_seconds(point, Ranks.here()))
+    dist.destroy_process_group()
+
+
+def exponent(values: Sequence[float], times: Sequence[float]) -> float:
+    """b of times = a * values^b, by least squares in the logarithms."""
+    return float(np.polyfit(np.log(values), np.log(times), 1)[0])
+
+
+def lines(rows: Rows) -> dict[tuple[str, str], list[Row]]:
+    """The rows of every (axis, recipe), from small to large."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows.all():
+        found.setdefault((row["axis"], row["recipe"]), []).append(row)
+    return {key: sorted(some, key=lambda row: row[row["axis"]]) for key, some in found.items()}
+
+
+def exponents(rows: Rows) -> dict[tuple[str, str], float]:
+    """The exponent of every (axis, recipe) that was measured at two points or more."""
+    return {
+        (axis, recipe): exponent([row[axis] for row in some], [row["seconds"] for row in some])
+        for (axis, recipe), some in lines(rows).items()
+        if len(some) > 1
+    }
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """One log-log panel an axis, with the exponents in its legend."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    measured, fitted = lines(rows), exponents(rows)
+    axes = [axis for axis in AXES if any(known == axis for known, _ in measured)]
+    columns = min(3, len(axes))
+    shape = (math.ceil(len(axes) / columns), columns)
+    figure, panels = pyplot.subplots(*shape, figsize=(4 * shape[1], 3.4 * shape[0]), squeeze=False)
+    for panel in panels.flat[len(axes) :]:
+        panel.set_visible(False)
+    for panel, axis in zip(panels.flat, axes, strict=False):
+        for (known, recipe), some in measured.items():
+            if known == axis:
+                slope = fitted.get((axis, recipe))
+                label = recipe if slope is None else f"{recipe}: exponent {slope:.2f}"
+                panel.loglog([row[axis] for row in some], [row["seconds"] for row in some], "o-", label=label)
+        panel.set(xlabel=NAMES[axis], ylabel="seconds a sweep")
+        panel.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = _parser().parse_args(words)
+    if arguments.process:
+        _process(arguments.process[0], int(arguments.process[1]))
+        return
+    if arguments.out is None:
+        raise SystemExit("Give --out, the file of the rows.")
+    fields = (
+        "classes",
+        "ipc",
+        "side",
+        "width",
+        "source",
+        "channels",
+        "batch",
+        "threads",
+        "precision",
+        "device",
+    )
+    base = {name: getattr(arguments, name) for name in (*fields, "repeats")}
+    rows = Rows(arguments.out)
+    for recipe in arguments.recipes:
+        _measure_axes(Point(recipe, **base), arguments.axes, _values(arguments.values), rows)
+    for (axis, recipe), slope in exponents(rows).items():
+        print(f"{recipe:10} {axis:8} exponent {slope:5.2f}")
+    if arguments.picture:
+        draw(rows, arguments.picture)
+
+
+def _measure_axes(base: Point, axes: Sequence[str], values: Mapping[str, Sequence[int]], rows: Rows) -> None:
+    for axis in axes:
+        for value in values.get(axis, AXES[axis]):
+            point = replace(base, **{axis: value})
+            key = {"axis": axis, **asdict(point)}
+            if not rows.find(**key):
+                rows.add({**key, "seconds": measure(point), "torch": torch.__version__})
+
+
+def _values(texts: Sequence[str]) -> dict[str, list[int]]:
+    """{"ipc": [2, 4]} of ["ipc=2,4"]."""
+    found = {}
+    for text in texts:
+        axis, _, numbers = text.partition("=")
+        if axis not in AXES or not all(number.isdigit() for number in numbers.split(",")):
+            raise SystemExit(f"--values {text!r}: write AXIS=NUMBER,NUMBER with one of {', '.join(AXES)}.")
+        found[axis] = [int(number) for number in numbers.split(",")]
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="JSON lines")
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--recipes", nargs="+", default=["dm", "dsa"])
+    parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES))
+    parser.add_argument(
+        "--values", nargs="+", default=[], metavar="AXIS=NUMBER,NUMBER", help="instead of the usual ones"
+    )
+    for name in ("classes", "ipc", "side", "width", "source", "channels", "batch", "threads", "repeats"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Point, name))
+    for name in ("precision", "device"):
+        parser.add_argument(f"--{name}", default=getattr(Point, name))
+    parser.add_argument("--process", nargs=2, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
