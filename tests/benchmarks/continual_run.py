@@ -15,7 +15,7 @@ from rows import Row
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
-VALIDATION = 6  # every so many-th training sample of each class chooses learning rates, and nobody trains on it
+VALIDATION = 6  # every so many-th training sample of a class chooses learning rates and is not trained on
 
 
 def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:
