@@ -37,25 +37,37 @@ def _run(modules: dict[str, Any], real: Real, text: str) -> Run:
     return Run(recipe, Context(real, 2, Streams(3), torch.device("cpu"), "fp32", compiles=False))
 
 
-@pytest.mark.parametrize("name", ["dm", "dc", "dsa", "idc_i", "idc", "idm", "cafe"])
+ONCE = "Pretraining(epochs=1, networks=1)"
+TEXTS = {name: f"{name}({TINY})" for name in ("dm", "dc", "dsa", "idc_i", "idc", "idm", "cafe", "m3d")}
+TEXTS |= {
+    f"iid_{base}": f"iid(base={base}, {TINY}, extractor=convnet-d1-w8, pretrain={ONCE})"
+    for base in ("dm", "idm")
+}
+TEXTS["dance"] = f"dance({TINY}, pretrain={ONCE})"
+TEXTS["mtt"] = "mtt(network=convnet-d2-w8, steps=3, batch=4, experts=1, epochs=2, ahead=1)"
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_a_naive_sweep_is_that_of_the_package(modules: dict[str, Any], real: Real, name: str) -> None:
-    run = _run(modules, real, f"{name}({TINY})")
-    naive, ours = modules["naive"].Naive(_run(modules, real, f"{name}({TINY})")), modules["sweep"].Ours(run)
-    (learned,) = run.synthesis.learned.values()
-    before = learned.detach().clone()
-    assert torch.equal(naive.images, before)
-    for _ in range(2 if name == "dm" else 1):  # other networks have learned from other draws by then
+    run = _run(modules, real, TEXTS[name])
+    naive, ours = modules["naive"].naive_of(_run(modules, real, TEXTS[name])), modules["sweep"].Ours(run)
+    before = {name: tensor.detach().clone() for name, tensor in run.synthesis.learned.items()}
+    repeats = 2 if name in ("dm", "m3d", "mtt") else 1  # other networks have learned from other draws by then
+    for _ in range(repeats):
         naive.matching()
         ours.matching()
         naive.learning()
         ours.learning()
-    assert not torch.equal(learned, before)
-    assert (naive.images - learned).norm() < 1e-3 * (learned - before).norm()
+    theirs = [naive.images, naive.rate] if name == "mtt" else [naive.images]
+    for known, tensor in zip(theirs, run.synthesis.learned, strict=True):
+        learned, start = run.synthesis.learned[tensor].detach(), before[tensor]
+        assert not torch.equal(learned, start)
+        assert (known.detach() - learned).norm() < 1e-3 * (learned - start).norm(), tensor
 
 
 def test_networks_learn_in_the_naive_loops(modules: dict[str, Any], real: Real) -> None:
     for text in (f"dsa({TINY})", f"idc({TINY})", f"idm({TINY})"):
-        naive = modules["naive"].Naive(_run(modules, real, text))
+        naive = modules["naive"].naive_of(_run(modules, real, text))
         naive.matching()
         weight = next(naive.members[0].network.parameters())
         before = weight.detach().clone()
@@ -65,9 +77,9 @@ def test_networks_learn_in_the_naive_loops(modules: dict[str, Any], real: Real) 
 
 def test_what_has_no_loop_is_said(modules: dict[str, Any], real: Real) -> None:
     with pytest.raises(ValueError, match=r"no naive loop for random \(it learns nothing\)"):
-        modules["naive"].Naive(_run(modules, real, "random"))
-    with pytest.raises(ValueError, match=r"no naive loop for m3d \(.*"):
-        modules["naive"].Naive(_run(modules, real, f"m3d({TINY})"))
+        modules["naive"].naive_of(_run(modules, real, "random"))
+    with pytest.raises(ValueError, match=r"no naive loop for dd \(Unrolled\)"):
+        modules["naive"].naive_of(_run(modules, real, "dd(network=convnet-d2-w8, steps=1, epochs=1)"))
 
 
 def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,4 +91,19 @@ def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch
     assert row["ratio"]["learning"] > 0
     assert row["ratio"]["timed"] > 0
     assert row["flops_of_matching"] > 1e6
+    assert (row["recipe"], row["ipc"]) == (f"dsa({TINY})", 2)
     assert row["flops_per_second"] == pytest.approx(row["flops_of_matching"] / row["seconds"]["matching"])
+
+
+def test_several_recipes(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules["sweep"], "SIDE", 64)
+    texts = [f"dm({TINY})", TEXTS["mtt"]]
+    words = ["--data", "digits", "--ipc", "2", "--repeats", "2", "--threads", "1", "--recipe", *texts]
+    files = ["--out", str(tmp_path / "s.json"), "--picture", str(tmp_path / "s.png")]
+    modules["sweep"].main([*words, *files, "--cache", str(tmp_path)])
+    rows = json.loads((tmp_path / "s.json").read_text())
+    assert [row["recipe"] for row in rows] == texts
+    assert [set(row["ratio"]) for row in rows] == [{"matching", "timed"}] * 2
+    assert (tmp_path / "s.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="Unknown recipe 'dmm'"):
+        modules["sweep"].main([*words, "dmm", *files])

@@ -11,6 +11,12 @@ are those of the run, so that the first sweeps of both must agree.
     idc, idc_i  the same with absolute or squared differences            Kim et al., ICML 2022, algorithm 1
     idm         dm + weight * accuracy * cross-entropy                   Zhao G. et al., CVPR 2023
     cafe        layers aligned + real samples told apart, matching only  Wang et al., CVPR 2022
+    m3d         maximum mean discrepancy, Gaussian kernels               Zhang H. et al., AAAI 2024
+    dance       dm + cross-entropy, by trained networks                  Zhang H. et al., IJCAI 2024
+    iid         dm or idm + covariances + centres by trained networks    Deng et al., CVPR 2024
+    mtt         a student's weights against an expert's                  `naive_trajectory.py`
+
+Networks that are trained beforehand are the run's own.
 
 Letters: B rows of a batch, K classes.
 """
@@ -23,20 +29,29 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from naive_losses import KNOWN, class_loss
+from naive_trajectory import NaiveTrajectory
 from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.augment import Augment, Identity
 from condensed_data.evaluation.training import Training, mix
-from condensed_data.networks import build, embed_of, maps_of
-from condensed_data.objectives import CrossEntropy, Discrimination, Distribution, Gradient, LayerAlignment
+from condensed_data.networks import build, embed_of
+from condensed_data.objectives import (
+    Discrimination,
+    Trajectory,
+)
 from condensed_data.parts import Batch
-from condensed_data.pools import Queue, Retrained, RetrainedOnReal
+from condensed_data.pools import Pretrained, Queue, Retrained, RetrainedOnReal
 from condensed_data.run import Run
 from condensed_data.spec import concrete
 from condensed_data.synthetic.pixels import value_range
 
-KNOWN = (Gradient, Distribution, CrossEntropy, LayerAlignment, Discrimination)
+
+def naive_of(run: Run) -> Naive | NaiveTrajectory:
+    """The naive loop of a run's method; see `Naive`."""
+    mtt = any(isinstance(term.objective, Trajectory) for term in run.recipe.terms)
+    return NaiveTrajectory(run) if mtt else Naive(run)
 
 
 @dataclass
@@ -73,7 +88,11 @@ class Naive:
                 f"There is no naive loop for {recipe.name} ({', '.join(unknown) or 'it learns nothing'})."
             )
         self.recipe, self.real, self.term = recipe, run.context.real, recipe.terms[0]
-        self.streams = run.context.streams
+        self.streams, self.lenders = run.context.streams, run.lenders
+        if len(run.synthesis.learned) != 1:
+            raise ValueError(
+                f"There is no naive loop for samples made of {', '.join(run.synthesis.learned)}."
+            )
         (images,) = run.synthesis.learned.values()
         self.images = images.detach().clone().requires_grad_()
         self.factor = getattr(recipe.synthetic, "factor", 1)
@@ -130,18 +149,15 @@ class Naive:
         loss = torch.zeros(())
         real, synthetic = self._real(label), self._synthetic(label)
         for term in self.recipe.terms:
-            objective: Any = term.objective
-            if isinstance(objective, Gradient):
-                loss = loss + self._gradients(objective, real, synthetic, label)
-            elif isinstance(objective, Distribution):
-                loss = loss + self._means(real, synthetic)
-            elif isinstance(objective, CrossEntropy):
-                truth = torch.full((len(synthetic),), label)
-                weight = concrete(term.weight) * 100 * self.looks.accuracy
-                loss = loss + weight * F.cross_entropy(self.network(synthetic), truth)
-            elif isinstance(objective, LayerAlignment):
-                loss = loss + self._layers(objective, real, synthetic)
+            network = self._looking(term)
+            cost = class_loss(term.objective, network, real, synthetic, label, self.looks.accuracy)
+            loss = loss + concrete(term.weight) * cost
         return loss
+
+    def _looking(self, term: Any) -> nn.Module:
+        if isinstance(term.pool, Pretrained):
+            return self.lenders[term.pool].lend(self.sweep).module
+        return self.network
 
     def _real(self, label: int) -> Tensor:
         members, sampler = self.real.members[label], self.term.sampler
@@ -170,38 +186,6 @@ class Naive:
     def _augmented(self, rows: Tensor, label: int) -> Tensor:
         applied = self.term.augment.draw(self.streams, self.sweep, [label], self.real.sample_shape)
         return applied(Batch(rows, torch.full((len(rows),), label), (len(rows),)))
-
-    def _gradients(self, objective: Gradient, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
-        least = 4 if objective.layers == "conv" and real.ndim == 4 else 2
-        weights = [w.requires_grad_() for w in self.network.parameters() if w.ndim >= least]
-
-        def gradient(x: Tensor, graph: bool) -> tuple[Tensor, ...]:
-            loss = F.cross_entropy(self.network(x), torch.full((len(x),), label))
-            return torch.autograd.grad(loss, weights, create_graph=graph)
-
-        total = torch.zeros(())
-        for a, b in zip(gradient(real, False), gradient(synthetic, True), strict=True):
-            if objective.distance == "rows_cosine":
-                a, b = a.flatten(1), b.flatten(1)
-                total = total + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
-            else:
-                total = total + ((a - b).abs() if objective.distance == "l1" else (a - b).square()).sum()
-        return total
-
-    def _means(self, real: Tensor, synthetic: Tensor) -> Tensor:
-        embed = embed_of(self.network)
-        with torch.no_grad():
-            target = embed(real).mean(0)
-        return (target - embed(synthetic).mean(0)).square().sum()
-
-    def _layers(self, objective: LayerAlignment, real: Tensor, synthetic: Tensor) -> Tensor:
-        maps = maps_of(self.network)
-        with torch.no_grad():
-            target = [rows.mean(0) for rows in maps(real)]
-        mine = [rows.mean(0) for rows in maps(synthetic)]
-        weights = objective.weights or (*(0.1,) * (len(mine) - 2), 1.0, 2.0)
-        terms = zip(weights, target, mine, strict=True)
-        return torch.stack([weight * (a - b).square().sum() for weight, a, b in terms]).sum()
 
     def _discrimination(self) -> Tensor:
         embed, classes = embed_of(self.network), range(self.real.num_classes)

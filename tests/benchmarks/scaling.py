@@ -181,6 +181,9 @@ def draw(rows: Rows, path: Path) -> None:
                 slope = fitted.get((axis, recipe))
                 label = recipe if slope is None else f"{recipe}: exponent {slope:.2f}"
                 panel.loglog([row[axis] for row in some], [row["seconds"] for row in some], "o-", label=label)
+        values = sorted({row[axis] for (known, _), some in measured.items() if known == axis for row in some})
+        panel.set_xticks(values, [f"{value:,}" for value in values])
+        panel.minorticks_off()
         panel.set(xlabel=NAMES[axis], ylabel="seconds a sweep")
         panel.legend()
     figure.tight_layout()

@@ -1,13 +1,14 @@
 """Time of one sweep of a recipe against a naive loop over classes, in one run.
 
     python tests/benchmarks/sweep.py --data-root DATA --recipe dsa --out dsa.json
-    python tests/benchmarks/sweep.py --data-root DATA --recipe idc --out idc.json
+    python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.json --picture all.png
 
 The naive loop (`naive.py`) is what the equations say, in fp32. Both sides use the same threads, are warmed, and are
 timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn
 between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over the number of
 threads, so that other work on the machine counts little. The matrix rate is that of a square product in the same
-precision; operations are those of the naive matching (convolutions and products, forward and backward).
+precision; operations are those of the naive matching (convolutions and products, forward and backward). Several recipes
+are measured one after the other; `--out` then holds a list of rows, in their order, written after each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from naive import Naive
+from naive import Naive, naive_of
+from naive_trajectory import NaiveTrajectory
 from table_parts import Bench, Data, recipe_of, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -61,11 +63,16 @@ def main(words: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--recipe", default="dm", help="dm, dc, dsa, idc_i, idc, idm or cafe, maybe with arguments"
+        "--recipe",
+        nargs="+",
+        default=["dm"],
+        help="dm, dc, dsa, idc_i, idc, idm, cafe, m3d, dance, iid or mtt, maybe with arguments",
     )
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-root")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--picture", type=Path, help="bars of the ratios")
+    parser.add_argument("--cache", type=Path, help="folder of networks that are trained beforehand")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument(
@@ -77,19 +84,26 @@ def main(words: Sequence[str] | None = None) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
     try:
-        row = _measure(arguments)
+        data = Data.load(arguments.data, arguments.data_root)
+        for recipe in arguments.recipe:
+            recipe_of(recipe, arguments.ipc, {}, None)  # what cannot be read is said before the work
+        rows: list[dict[str, Any]] = []
+        for recipe in arguments.recipe:
+            rows.append(_measure(recipe, arguments, data))
+            text = json.dumps(rows[0] if len(arguments.recipe) == 1 else rows, indent=2)
+            arguments.out.write_text(text + "\n")
+            print(json.dumps(rows[-1], indent=2))
     finally:
         torch.set_num_threads(before)
-    arguments.out.write_text(json.dumps(row, indent=2) + "\n")
-    print(json.dumps(row, indent=2))
+    if arguments.picture:
+        draw(rows, arguments.picture)
 
 
-def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+def _measure(recipe: str, arguments: argparse.Namespace, data: Data) -> dict[str, Any]:
     device = torch.device("cpu")
     precision = choose_precision(arguments.precision, device)
-    data = Data.load(arguments.data, arguments.data_root)
-    run, reference = (_run(arguments, data, each) for each in (precision, "fp32"))
-    naive, ours = Naive(reference), Ours(run)
+    run, reference = (_run(recipe, arguments, data, each) for each in (precision, "fp32"))
+    naive, ours = naive_of(reference), Ours(run)
     times = _times(ours, naive, arguments)
     with FlopCounterMode(display=False) as counter:
         naive.matching()
@@ -103,7 +117,7 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
         if times["naive"][name] > 0.01 * totals["naive"]  # nothing to speak of: networks that do not learn
     }
     return {
-        "recipe": arguments.recipe,
+        "recipe": recipe,
         "data": arguments.data,
         "ipc": arguments.ipc,
         "threads": arguments.threads,
@@ -120,15 +134,17 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _run(arguments: argparse.Namespace, data: Data, precision: str) -> Run:
-    context = Bench(data, torch.device("cpu"), precision).context(arguments.ipc, 0)
+def _run(text: str, arguments: argparse.Namespace, data: Data, precision: str) -> Run:
+    context = Bench(data, torch.device("cpu"), precision, arguments.cache).context(arguments.ipc, 0)
     real = context.real
-    recipe = recipe_of(arguments.recipe, arguments.ipc, {}, None)
+    recipe = recipe_of(text, arguments.ipc, {}, None)
     names = real.class_names if real.named else [""] * real.num_classes
     return Run(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
 
 
-def _times(ours: Ours, naive: Naive, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def _times(
+    ours: Ours, naive: Naive | NaiveTrajectory, arguments: argparse.Namespace
+) -> dict[str, dict[str, float]]:
     """Median seconds of the parts of both, timed alternately after warming calls of each."""
     found: dict[str, dict[str, list[float]]] = {
         side: {part: [] for part in arguments.parts} for side in ("ours", "naive")
@@ -143,6 +159,25 @@ def _times(ours: Ours, naive: Naive, arguments: argparse.Namespace) -> dict[str,
         side: {part: statistics.median(times) for part, times in parts.items()}
         for side, parts in found.items()
     }
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Bars of naive seconds over ours, for each recipe."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.2))
+    labels = [f"{row['recipe']}\n{row['data']}, ipc {row['ipc']}, {row['precision']}" for row in rows]
+    bars = axes.barh(range(len(rows)), [row["ratio"]["timed"] for row in rows])
+    axes.bar_label(bars, fmt="%.1f", padding=2)
+    axes.set_yticks(range(len(rows)), labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(1, color="grey", linestyle=":")
+    axes.set_xlabel("seconds of the naive loop / ours, whole sweep")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
 
 
 def _timed(call: Callable[[], None]) -> float:
