@@ -194,7 +194,9 @@ def test_pairs(modules: dict[str, Any]) -> None:
     assert [row["difference"] for row in found] == pytest.approx([-0.05, 0.1])
     assert [row["diversity_difference"] for row in found] == [0.25, None]
     # mean 2.5 points, deviation of -5 and 10 around it
-    assert "| -5.0, +10.0 | +2.5 ± 10.6 | +0.25 |" in report._pairs(rows)
+    table = report._pairs(rows)
+    assert "| -5.0, +10.0 | +2.5 ± 10.6 | +0.25 |" in table
+    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
 def test_scores_and_cells(modules: dict[str, Any], tmp_path: Path) -> None:

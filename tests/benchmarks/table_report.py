@@ -190,16 +190,8 @@ def _pairs(rows: list[Row]) -> str:
     found = pairs(rows)
     if not found:
         return ""
-    heads = (
-        "with clusters",
-        "without",
-        "ipc",
-        "network",
-        "accuracy",
-        "without",
-        "difference by seed",
-        "mean",
-    )
+    heads = ("data", "with clusters", "without", "ipc", "network", "protocol")
+    heads += ("accuracy", "without", "difference by seed", "mean", "diversity")
     lines = ["### With and without clusters, seed by seed", "", _line(heads)]
     lines.append(_line("---" for _ in heads))
     for key, group in _grouped(
@@ -227,7 +219,8 @@ def _draw(rows: list[Row], path: Path) -> None:
 
     panels = _grouped((row for row in rows if "mean" in row), "data", "protocol", "ipc")
     panels = [panel for panel in panels if panel[0][2] != 0]
-    figure, axes = pyplot.subplots(len(panels) or 1, 1, figsize=(9, 3.2 * (len(panels) or 1)), squeeze=False)
+    size = (9, 3.6 * (len(panels) or 1))
+    figure, axes = pyplot.subplots(len(panels) or 1, 1, figsize=size, squeeze=False, layout="constrained")
     for axis, ((data, protocol, ipc), some) in zip(axes[:, 0], panels, strict=False):
         recipes = sorted({row["recipe"] for row in some}, key=lambda text: (text not in FIRST, text))
         for (network,), group in _grouped(some, "network"):
@@ -236,13 +229,19 @@ def _draw(rows: list[Row], path: Path) -> None:
             columns = list(zip(*points, strict=True))
             errors = [100 * (value or 0.0) for value in columns[2]]
             axis.errorbar(columns[0], [100 * mean for mean in columns[1]], errors, fmt="o", label=network)
-        axis.set_xticks(range(len(recipes)), recipes, rotation=30, ha="right", fontsize=8)
+        axis.set_xticks(range(len(recipes)), _titles(recipes), rotation=40, ha="right", fontsize=8)
         axis.set_ylabel("accuracy, %")
         axis.set_title(f"{data}, {ipc} per class, {protocol} protocol", fontsize=9)
         axis.legend(fontsize=8)
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _titles(recipes: list[str]) -> list[str]:
+    """Short names, such as "bdm on dm"; whole texts where short ones would be the same."""
+    parsed = [parse_call(text) for text in recipes]
+    short = [f"{name} on {arguments['base']}" if "base" in arguments else name for name, arguments in parsed]
+    return [name if short.count(name) == 1 else text for name, text in zip(short, recipes, strict=True)]
 
 
 def _recipe(row: Row) -> str:
