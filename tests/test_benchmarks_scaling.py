@@ -37,8 +37,9 @@ def test_scaling_measures_once_and_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, picture = tmp_path / "s.jsonl", tmp_path / "s.png"
-    words = ["--out", str(out), "--picture", str(picture), *TINY, "--precision", "fp32", "--axes", "classes", "ipc", "ranks"]
-    words += ["--recipes", "dm", "--values", "classes=2,3", "ipc=1,2", "ranks=1,2"]
+    words = ["--out", str(out), "--picture", str(picture), *TINY, "--precision", "fp32"]
+    words += ["--recipes", "dm", "--axes", "classes", "ipc", "ranks"]
+    words += ["--values", "classes=2,3", "ipc=1,2", "ranks=1,2"]
     modules["scaling"].main(words)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["axis"], row[row["axis"]]) for row in rows] == [
