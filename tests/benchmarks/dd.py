@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, recipes
+from condensed_data import CondensedDataset, recipes, spec
 from condensed_data.evaluation.computing import accuracy
 from condensed_data.learning.elsewhere import trained_on
 from condensed_data.learning.pretraining import Pretraining
@@ -92,6 +92,8 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {
         name: row[name] for name in ("ipc", "steps", "epochs", "sweeps", "batch", "lr")
     }
+    if row["init"] is not None:
+        options["init"] = spec.parse(row["init"])
     if "of" in row:
         states = pretrained(row["of"], row["networks"], seed)
         options["pool"] = Loaded(NETWORK, states[: row["networks"]])
@@ -160,6 +162,7 @@ def main() -> None:
     parser.add_argument(
         "--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable"
     )
+    parser.add_argument("--init", help="where samples begin, such as 'Random()'; by default noise, as published")
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -168,6 +171,7 @@ def main() -> None:
             "sweeps": arguments.sweeps,
             "batch": arguments.batch,
             "lr": arguments.lr,
+            "init": arguments.init,
             "seed": arguments.seed,
         }
         known = arguments.out.read_text().splitlines() if arguments.out.exists() else []
