@@ -32,6 +32,7 @@ KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))
 CONSTRAINT = (("haba", 2), ("haba(contrast=0)", 2))
 STORAGE = (*KFS, *HABA, ("dm", 5), ("kfs", 2), ("haba", 5), ("fred", 1), ("fred", 2))
+COMPUTING = ("source", "sweeps", "width", "batch", "epochs", "test_samples")  # what all rows of a run share
 PARTS = ("kfs", "haba", "constraint", "storage", "architectures")
 
 
@@ -77,9 +78,8 @@ def main(words: Sequence[str] | None = None) -> None:
                 if mine:
                     rows.add(key | _measure(job, data, arguments))
                     print(_told(rows.all()[-1]), flush=True)
-    ours = [
-        row for row in rows.all() if row["sweeps"] == arguments.sweeps and row["width"] == arguments.width
-    ]
+    asked = {name: getattr(arguments, name) for name in COMPUTING}
+    ours = rows.find(**asked)  # those of other sweeps or another protocol are not compared with these
     print("\n".join(report(ours)))
     if arguments.plot:
         draw(ours, arguments.plot)
@@ -98,9 +98,8 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 
 
 def _key(job: Job, arguments: argparse.Namespace) -> Row:
-    names = ("source", "sweeps", "width", "batch", "epochs", "test_samples")
     changed = sorted(text for text in arguments.set if text.startswith(parse_call(job.recipe)[0] + ":"))
-    return {**vars(job), **{name: getattr(arguments, name) for name in names}, "set": changed}
+    return {**vars(job), **{name: getattr(arguments, name) for name in COMPUTING}, "set": changed}
 
 
 def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
