@@ -162,7 +162,9 @@ def main() -> None:
     parser.add_argument(
         "--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable"
     )
-    parser.add_argument("--init", help="where samples begin, such as 'Random()'; by default noise, as published")
+    parser.add_argument(
+        "--init", help="where samples begin, such as 'Random()'; by default noise, as published"
+    )
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
