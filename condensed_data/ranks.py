@@ -10,6 +10,7 @@ What tensors pass is added as whole numbers to zeros, so that every bit arrives 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,14 +37,12 @@ class Ranks:
     Attributes:
         rank: of this process, from 0.
         count: of all.
-        control: the group that passes messages and tensors of the CPU.
         told: whether rank 0 said what it found, see `together`.
         apart: whether they never speak: the shards of a job array, whose results are merged in the end.
     """
 
     rank: int = 0
     count: int = 1
-    control: Any = None
     told: bool = False
     apart: bool = False
 
@@ -56,7 +55,13 @@ class Ranks:
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return Ranks()
-        return Ranks(dist.get_rank(), dist.get_world_size(), _control())
+        _control()
+        return Ranks(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def control(self) -> Any:
+        """The group that passes messages and tensors of the CPU."""
+        return _control()
 
     @property
     def divides(self) -> bool:
@@ -187,11 +192,14 @@ def _telling() -> Iterator[None]:
 def _control() -> Any:
     """A group over gloo of all ranks whose patience is long, made once for a process group."""
     world = dist.group.WORLD
-    if _CONTROLS.get("world") is not world:
+    known = _CONTROLS.get(world)
+    control = known() if known else None
+    if control is None:
         if dist.get_backend() == "gloo":
             _meet(None)
-        _CONTROLS.update(world=world, control=dist.new_group(backend="gloo", timeout=LONG))
-    return _CONTROLS["control"]
+        control = dist.new_group(backend="gloo", timeout=LONG)
+        _CONTROLS[world] = weakref.ref(control)
+    return control
 
 
 def _meet(group: Any) -> None:
@@ -204,7 +212,8 @@ def _meet(group: Any) -> None:
         ) from error
 
 
-_CONTROLS: dict[str, Any] = {}
+# Weak: a group that outlives destroy_process_group ends with the interpreter, which aborts on gloo's threads.
+_CONTROLS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def launched() -> bool:

@@ -42,6 +42,7 @@ def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
     meeting = f"file://{folder / f'meeting-of-{count}'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
     torch.save({name: bits(name, source, Ranks.here()) for name in names}, folder / f"{count}-{rank}.pt")
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -72,10 +72,16 @@ def main(rank: int, count: int, folder: Path, sweeps: int, how: str) -> None:
             "gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count
         )
     callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "sweep")]}.get(how, [])
-    if how == "other" and rank:
-        made = CondensedDataset(source(), recipe(sweeps), cache=False, progress=False, device="cpu", seed=1)
-    else:
-        made = build(folder, sweeps, callbacks)
+    try:
+        if how == "other" and rank:
+            made = CondensedDataset(
+                source(), recipe(sweeps), cache=False, progress=False, device="cpu", seed=1
+            )
+        else:
+            made = build(folder, sweeps, callbacks)
+    finally:
+        if count > 1:
+            dist.destroy_process_group()
     torch.save(made.images, folder / f"{how}-{rank}.pt")
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import pytest
 import ranks_bits
 import ranks_worker
 import torch
+import torch.distributed as dist
 from test_recipes import GROUPED, LEARNING, start
 
 from condensed_data.ranks import Ranks
@@ -78,6 +80,18 @@ def same_bits(
 
 def test_two_ranks_give_the_bits_of_one(tmp_path: Path, tiny_images: torch.utils.data.TensorDataset) -> None:
     same_bits(tmp_path, tiny_images, SOME, (2,))
+
+
+def test_nothing_outlives_the_process_group(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        control = Ranks().control
+        assert Ranks().control is control
+        left = weakref.ref(control)
+        del control
+    finally:
+        dist.destroy_process_group()
+    assert left() is None
 
 
 @pytest.mark.slow
