@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 import torch.distributed as dist
 
@@ -48,3 +50,16 @@ def choose_precision(precision: str, device: torch.device) -> str:
     # AVX-512 alone emulates bf16; only these two multiply it.
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return "bf16" if any(check() for check in checks if check is not None) else "fp32"
+
+
+def clock(device: torch.device) -> float:
+    """Seconds that pass while this process computes.
+
+    Of the processor, a thread, on a CPU, so that other work on the machine does not count; of the clock elsewhere, once
+    the device has finished.
+    """
+    if device.type == "cpu":
+        return time.process_time() / torch.get_num_threads()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

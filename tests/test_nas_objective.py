@@ -159,10 +159,9 @@ def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_
 
 
 def test_weights_trained_together_are_those_trained_alone() -> None:
-    from condensed_data import networks
+    from condensed_data.evaluation import together
     from condensed_data.evaluation.learner import Learner
     from condensed_data.streams import Streams
-    from condensed_data_nas import batched
     from condensed_data_nas.task import resolved
 
     chosen = objective(training=replace(quick(), epochs=4, optimizer="adamw", cutmix=0.5), epochs=None)
@@ -175,9 +174,8 @@ def test_weights_trained_together_are_those_trained_alone() -> None:
         training=resolved(chosen.training, task),
     )
     streams = [Streams(5), Streams(6)]
-    modules = [networks.build(learner.network, 3, (1, 12, 12), one.child("network")) for one in streams]
     epochs: list[int] = []
-    batched.fit(learner, modules, streams, epochs.append)
+    modules = together.fit(learner, streams, lambda epoch, first: epochs.append(epoch))
     assert epochs == [1, 2, 3, 4, 5]
     for module, one in zip(modules, streams, strict=True):
         alone = learner.fit(one)
@@ -186,41 +184,42 @@ def test_weights_trained_together_are_those_trained_alone() -> None:
 
 
 def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    from condensed_data_nas import batched
+    from condensed_data.evaluation import together
 
-    together: list[int] = []
-    fit = batched.fit
+    counts: list[int] = []
+    fit = together.fit
 
-    def noted(learner: Any, modules: Any, *rest: Any) -> None:
-        together.append(len(modules))
-        fit(learner, modules, *rest)
+    def noted(learner: Any, streams: Any, *rest: Any) -> Any:
+        counts.append(len(streams))
+        return fit(learner, streams, *rest)
 
-    monkeypatch.setattr(batched, "fit", noted)
+    monkeypatch.setattr(together, "fit", noted)
     small = objective(seeds=2).measure(FINE)
-    assert together == [2]
+    assert counts == [2]
     objective(seeds=2).measure({**FINE, "width": 64})
     objective(seeds=1).measure(FINE)
-    assert together == [2]
+    assert counts == [2]
     assert small.values == objective(seeds=2).measure(FINE).values
 
 
 def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     from condensed_data import networks
+    from condensed_data.evaluation import together
     from condensed_data.evaluation.learner import Learner
-    from condensed_data_nas import batched
     from condensed_data_nas.task import resolved
 
     chosen, network = objective(), spaces.convnet(FINE)
     task, training = chosen.task, resolved(chosen.training, chosen.task)
-    learner = Learner.prepare(task.images, task.labels, network=network, num_classes=3, training=training)
     made: list[int] = []
 
-    def make(run: int) -> Any:
-        made.append(run)
-        return networks.build(network, 3, (1, 12, 12), run)
+    def build(num_classes: int, sample_shape: tuple[int, ...]) -> Any:
+        made.append(num_classes)
+        return networks.network(network)(num_classes, sample_shape)
 
-    assert batched.faster(learner, make, 3, torch.arange(12)) in (True, False)
-    assert sorted(made) == [0, 0, 1, 2]
+    learner = Learner.prepare(task.images, task.labels, network=build, num_classes=3, training=training)
+    made.clear()
+    assert together.faster(learner, 3, torch.arange(12)) in (True, False)
+    assert made == [3] * 4
 
 
 def test_soft_labels_and_factorised_sets() -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import spec as specs
+from condensed_data.evaluation import together
 from condensed_data.evaluation.computing import accuracy, predict
 from condensed_data.evaluation.learner import Learner, check_samples, train
 from condensed_data.evaluation.result import Evaluation
@@ -55,8 +56,13 @@ class _Task:
     def __call__(self, run: int) -> Scores:
         return self.score(Learner.prepare(**self.arguments), run, None)
 
+    def streams(self, run: int) -> Streams:
+        return Streams(Streams(self.seed).child("evaluation", run))
+
     def score(self, learner: Learner, run: int, on_epoch: Callable[[int], None] | None) -> Scores:
-        module = learner.fit(Streams(Streams(self.seed).child("evaluation", run)), on_epoch)
+        return self.test_of(learner, learner.fit(self.streams(run), on_epoch))
+
+    def test_of(self, learner: Learner, module: nn.Module) -> Scores:
         overall, per_class = accuracy(
             module, *self.test, precision=learner.precision, num_classes=learner.num_classes
         )
@@ -98,7 +104,8 @@ def evaluate_tensors(
         eight_bit: (N, *sample), `images` after rounding to 8 bits, to be evaluated beside them.
         device, precision, compile: see `train`.
         progress: show a bar for each network.
-        executor: trains the networks in its worker processes, with their thread count. Processes started by
+        executor: trains the networks in its worker processes, with their thread count, unless they are so small that
+            they train faster all at once here (see `together`; networks of this package). Processes started by
             "fork" hang once torch has computed with several threads: use a context of "spawn".
 
     Raises:
@@ -197,13 +204,19 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
     from tqdm.auto import tqdm
 
     learner = Learner.prepare(**task.arguments)  # even for an executor: what is wrong is said here
+    epochs = learner.training.started_epochs(len(learner.images))
+    if isinstance(learner.network, Spec) and together.pays(learner, runs):
+        title = f"{name} 1-{runs}/{runs}"
+        with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
+            streams = [task.streams(run) for run in range(runs)]
+            modules = together.fit(learner, streams, lambda epoch, first: _advance(bar, epoch))
+        return [task.test_of(learner, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
         done = executor.map(alone, range(runs))
         return list(tqdm(done, name, runs, unit="network", leave=False, disable=not progress))
     scores = []
     for run in range(runs):
-        epochs = learner.training.started_epochs(len(learner.images))
         title = f"{name} {run + 1}/{runs}"
         with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
             scores.append(task.score(learner, run, functools.partial(_advance, bar)))

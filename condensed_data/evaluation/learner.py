@@ -97,9 +97,7 @@ class Learner:
 
     def fit(self, streams: Streams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
         """A newly trained network in evaluation mode; see `train`."""
-        shape = tuple(self.images.shape[1:])
-        module = networks.build(self.network, self.num_classes, shape, streams.child("network"))
-        module = module.to(self.images.device, self.images.dtype).train()
+        module = self.new(streams)
         with seeded(streams):
             last = self._run(module, streams, on_epoch or (lambda epoch: None))
         if not bool(torch.isfinite(last)):
@@ -108,6 +106,17 @@ class Learner:
                 f"{self.training.lr}), or look for extreme values in images."
             )
         return module.eval()
+
+    def new(self, streams: Streams) -> nn.Module:
+        """A network that has learned nothing, on the device, in training mode."""
+        shape = tuple(self.images.shape[1:])
+        module = networks.build(self.network, self.num_classes, shape, streams.child("network"))
+        return module.to(self.images.device, self.images.dtype).train()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps run as compiled code."""
+        return self.loss is not batch_loss
 
     def _run(self, module: nn.Module, streams: Streams, on_epoch: Callable[[int], None]) -> Tensor:
         samples, training = len(self.images), self.training

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from condensed_data.streams import untouched
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -131,6 +133,15 @@ def _has_method(module: nn.Module, name: str) -> bool:
 def couples_samples(module: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch in training mode (any batch normalisation)."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+def flops(module: nn.Module, sample: Tensor) -> int:
+    """Floating-point operations of a forward of (1, *sample); a multiplication with its addition counts as two."""
+    from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
+
+    with _evaluating(module), torch.no_grad(), untouched(), FlopCounterMode(display=False) as counter:
+        module(sample)
+    return int(counter.get_total_flops())
 
 
 def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:

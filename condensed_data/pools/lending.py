@@ -82,13 +82,5 @@ class Loan:
         able = context.compiles and context.device.type == "cpu" and can_compile()
         if not able or not hasattr(type(self.module), "embed"):
             return False
-        return context.real.num_groups * 256 * self._flops() > COMPILING_PAYS
-
-    def _flops(self) -> float:
-        """Floating-point operations of one row's forward."""
-        from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
-
-        row: Tensor = torch.zeros(2, *self.context.real.sample_shape, device=self.context.device)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.module(row)
-        return counter.get_total_flops() / 2
+        row = torch.zeros(1, *context.real.sample_shape, device=context.device)
+        return context.real.num_groups * 256 * networks.flops(self.module, row) > COMPILING_PAYS

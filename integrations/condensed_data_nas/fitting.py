@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from condensed_data import networks
+from condensed_data.evaluation import together
 from condensed_data.evaluation.computing import accuracy
 from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import Training
 from condensed_data.streams import Streams
-from condensed_data_nas import batched, outcome
+from condensed_data_nas import outcome
 from condensed_data_nas.outcome import Costs, Result
 from condensed_data_nas.task import Task, reports, resolved
 
@@ -89,7 +90,7 @@ def fit(
         raise_bug(error)
         return Result(config, error=message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
     module = trainee.latest
-    facts = (outcome.parameters(module), outcome.flops(module, task.images[:1]), costs.peak_bytes)
+    facts = (outcome.parameters(module), networks.flops(module, task.images[:1]), costs.peak_bytes)
     return Result(config, values, tuple(curve), costs.seconds, *facts)
 
 
@@ -149,20 +150,11 @@ def _values(
 ) -> tuple[float, ...]:
     """Accuracy of every network; the first one is watched, and was tested after its last epoch."""
     streams = [Streams(Streams(seed).child("run", run)) for run in range(plan.seeds)]
-
-    def make(run: int) -> nn.Module:
-        network = networks.build(learner.network, task.classes, task.shape, streams[run].child("network"))
-        return network.to(task.images.device, task.images.dtype).train()
-
-    together = plan.seeds > 1 and (
-        batched.pays(learner, make, plan.seeds) if plan.batched is None else plan.batched
-    )
-    modules: list[nn.Module] = []
-    if together:
-        modules = [make(run) for run in range(plan.seeds)]
-        batched.fit(learner, modules, streams, lambda epoch: watch(epoch, modules[0]))
+    stacked = together.pays(learner, plan.seeds) if plan.batched is None else plan.batched
+    if stacked and plan.seeds > 1:
+        modules = together.fit(learner, streams, watch)
     else:
-        modules.append(learner.fit(streams[0], lambda epoch: watch(epoch, trainee.latest)))
+        modules = [learner.fit(streams[0], lambda epoch: watch(epoch, trainee.latest))]
         modules += [learner.fit(one) for one in streams[1:]]
     others = (
         accuracy(module, task.val_images, task.val_labels, precision=plan.precision)[0]

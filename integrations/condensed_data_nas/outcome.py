@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +11,9 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from condensed_data.streams import untouched
+from condensed_data.device import clock
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -100,15 +98,6 @@ class Costs:
         self.seconds, self.peak_bytes = clock(self.device) - self._started, _peak(self.device)
 
 
-def clock(device: torch.device) -> float:
-    """Seconds that pass while this process computes on this device, see `Result`."""
-    if device.type == "cpu":
-        return time.process_time() / torch.get_num_threads()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -131,12 +120,3 @@ def _peak(device: torch.device) -> int | None:
 def parameters(module: nn.Module) -> int:
     """Numbers that are learned."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-
-
-def flops(module: nn.Module, sample: Tensor) -> int:
-    """Floating-point operations of a forward of (1, *sample); a multiplication with its addition counts as two."""
-    was_training = module.training
-    with torch.no_grad(), untouched(), FlopCounterMode(display=False) as counter:
-        module.eval()(sample)
-    module.train(was_training)
-    return int(counter.get_total_flops())

@@ -44,7 +44,7 @@ def params(module: nn.Module, x: Tensor) -> float:
 
 def flops(module: nn.Module, x: Tensor) -> float:
     """Floating-point operations of one sample's forward."""
-    return float(outcome.flops(module, x[:1]))
+    return float(networks.flops(module, x[:1]))
 
 
 def synflow(module: nn.Module, x: Tensor) -> float:

@@ -22,12 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from condensed_data.device import clock
 from condensed_data.evaluation.computing import autocast
 from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import mix
+from condensed_data.networks import flops
 from condensed_data.parts import Batch
 from condensed_data.streams import Streams, seeded
-from condensed_data_nas import outcome
 
 PROBED_STEPS = 3
 SMALL = 4e6  # floating-point operations of a step's forward of one network, see above
@@ -69,26 +70,21 @@ class Stack(nn.Module):
 
 
 def fit(
-    learner: Learner,
-    modules: Sequence[nn.Module],
-    streams: Sequence[Streams],
-    on_epoch: Callable[[int], None],
-) -> None:
-    """Train the networks in place, as `Learner.fit` trains each; `on_epoch` finds the first one up to date.
+    learner: Learner, streams: Sequence[Streams], on_epoch: Callable[[int, nn.Module], None]
+) -> list[nn.Module]:
+    """Newly trained networks in evaluation mode, as `Learner.fit` trains each.
 
     Args:
         learner: the samples, the protocol and the precision; its images are on the device.
-        modules: new networks, on the device.
-        streams: of each network's draws.
-        on_epoch: called after every epoch with the number of completed ones.
+        streams: of each network's weights and draws.
+        on_epoch: called after every epoch with the number of completed ones, and the first network as it is then.
 
     Raises:
         FloatingPointError: if a loss ends as NaN or infinite.
     """
+    modules = [learner.new(one) for one in streams]
     samples, training = len(learner.images), learner.training
     drops, steps = training.drops(samples), training.steps(samples)
-    for module in modules:
-        module.train()
     stack = Stack(modules)
     optimizer = training.make_optimizer(stack)
     last, step = torch.zeros(len(modules)), 0
@@ -103,11 +99,10 @@ def fit(
                 if step in drops:
                     optimizer = training.dropped(optimizer, stack, sum(drop <= step for drop in drops))
             stack.unstack(modules)
-            on_epoch(epoch + 1)
+            on_epoch(epoch + 1, modules[0])
     if not bool(torch.isfinite(last).all()):
         raise FloatingPointError(f"training diverged to losses {last.tolist()}: lower lr={training.lr}")
-    for module in modules:
-        module.eval()
+    return [module.eval() for module in modules]
 
 
 def _step(
@@ -135,27 +130,25 @@ def _batch(learner: Learner, index: Tensor, streams: Streams, step: int) -> tupl
     return mix(learner.training, x, y, streams, step) if learner.training.cutmix else (x, y)
 
 
-def pays(learner: Learner, make: Callable[[int], nn.Module], count: int) -> bool:
+def pays(learner: Learner, count: int) -> bool:
     """Whether `count` networks train faster together than one after another.
 
     On a CPU the size of a step decides, so that the same configuration has the same bits in every process; elsewhere
     a few steps of both are measured.
-
-    Args:
-        make: a new network on the device, by number.
     """
+    if count == 1 or learner.compiled:
+        return False
     device = learner.images.device
     rows = torch.arange(min(len(learner.images), learner.training.batch_size), device=device)
     if device.type == "cpu":
-        return outcome.flops(make(0), learner.images[:1]) * len(rows) < SMALL
-    return faster(learner, make, count, rows)
+        return flops(learner.new(Streams(0)), learner.images[:1]) * len(rows) < SMALL
+    return faster(learner, count, rows)
 
 
-def faster(learner: Learner, make: Callable[[int], nn.Module], count: int, rows: Tensor) -> bool:
+def faster(learner: Learner, count: int, rows: Tensor) -> bool:
     """`pays`, measured on a batch of these rows (B,)."""
-    device = rows.device
-    module, modules = make(0), [make(run) for run in range(count)]
-    stack, streams = Stack(modules), [Streams(run) for run in range(count)]
+    device, streams = rows.device, [Streams(run) for run in range(count)]
+    module, stack = learner.new(streams[0]), Stack([learner.new(one) for one in streams])
     alone, together = (learner.training.make_optimizer(one) for one in (module, stack))
 
     def one_step(step: int) -> None:
@@ -170,7 +163,7 @@ def faster(learner: Learner, make: Callable[[int], nn.Module], count: int, rows:
 def _seconds(step: Callable[[int], object], device: torch.device) -> float:
     """Of a few steps, after one that fills caches."""
     step(0)
-    started = outcome.clock(device)
+    started = clock(device)
     for number in range(1, PROBED_STEPS + 1):
         step(number)
-    return outcome.clock(device) - started
+    return clock(device) - started
