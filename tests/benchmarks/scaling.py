@@ -6,7 +6,8 @@
 From one point, each axis alone is varied. Every measurement is a row of `--out`; what is there is not measured again,
 so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
 compiling pays from some size on and would bend the lines. Sweeps are warmed and the median counts. On a CPU seconds are
-those of the processor over the number of threads; of several ranks (gloo, each its own process) the slowest counts.
+those of the processor over the number of threads, which leave out what ranks wait for each other: measure these with
+`--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process) the slowest counts.
 Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
 """
 
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -67,6 +69,7 @@ class Point:
         classes, ipc, side, width, source, ranks: the axes; see `NAMES`.
         channels: of an image; batch: real samples per class and sweep.
         threads: of each process.
+        clock: "processor" or "wall".
     """
 
     recipe: str
@@ -81,6 +84,7 @@ class Point:
     threads: int = 1
     precision: str = "auto"
     device: str = "cpu"
+    clock: str = "processor"
     repeats: int = 7
 
 
@@ -90,11 +94,12 @@ def sweep_seconds(point: Point, ranks: Ranks) -> float:
     torch.set_num_threads(point.threads)
     try:
         run = _run(point, ranks)
+        now = time.perf_counter if point.clock == "wall" else seconds
         times = []
         for _ in range(WARM + point.repeats):
-            started = seconds()
+            started = now()
             float(run.step())  # reading the loss waits for an accelerator
-            times.append(seconds() - started)
+            times.append(now() - started)
         return statistics.median(times[WARM:])
     finally:
         torch.set_num_threads(before)
@@ -209,6 +214,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "threads",
         "precision",
         "device",
+        "clock",
     )
     base = {name: getattr(arguments, name) for name in (*fields, "repeats")}
     rows = Rows(arguments.out)
@@ -255,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", type=int, default=getattr(Point, name))
     for name in ("precision", "device"):
         parser.add_argument(f"--{name}", default=getattr(Point, name))
+    parser.add_argument("--clock", default=Point.clock, choices=("processor", "wall"))
     parser.add_argument("--process", nargs=2, help=argparse.SUPPRESS)
     return parser
 
