@@ -1,23 +1,29 @@
-"""What one class costs, from the equations: part of `naive.py`.
+"""What the classes of a sweep cost, from the equations: part of `naive.py`.
 
-Letters: B rows of a class, d channels of a map, D features.
+Letters: B rows of a class, K classes, d channels of a map, D features, t frequencies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from naive_frequencies import distance
+from naive_students import Look
 from torch import Tensor, nn
 
 from condensed_data.networks import embed_of, maps_of
 from condensed_data.objectives import (
     Centralisation,
+    CharacteristicFunction,
     Covariance,
     CrossEntropy,
     Discrimination,
     Distribution,
+    Diversity,
     Gradient,
     KernelMMD,
     LayerAlignment,
@@ -25,47 +31,99 @@ from condensed_data.objectives import (
 
 KNOWN = (
     Centralisation,
+    CharacteristicFunction,
     Covariance,
     CrossEntropy,
     Discrimination,
     Distribution,
+    Diversity,
     Gradient,
     KernelMMD,
     LayerAlignment,
 )
 
 
-def class_loss(
-    objective: Any, network: nn.Module, real: Tensor, synthetic: Tensor, label: int, accuracy: float
-) -> Tensor:
-    """What an objective costs for one class.
+@dataclass(frozen=True)
+class Group:
+    """The samples of one class, or of one of its groups, in one sweep.
+
+    Attributes:
+        label: class index.
+        real, synthetic: (B, *sample), augmented; none real for `Diversity`.
+    """
+
+    label: int
+    real: Tensor
+    synthetic: Tensor
+
+
+def loss_of(objective: Any, look: Look, groups: Sequence[Group], t: Tensor | None = None) -> Tensor:
+    """What an objective costs, one group after the other.
 
     Args:
-        objective: one of `KNOWN`; `Discrimination` looks at all classes together and costs nothing for one.
-        real, synthetic: (B, *sample), augmented.
-        accuracy: of the network, a fraction.
+        objective: one of `KNOWN`.
+        look: through which it sees.
+        groups: of a step.
+        t: (frequencies, D) of a `CharacteristicFunction`.
     """
+    if isinstance(objective, Discrimination):
+        return _discrimination(objective, look.module, groups)
+    if isinstance(objective, Diversity):
+        return torch.cat([_diversity(look.module, group.synthetic) for group in groups]).mean()
+    if isinstance(objective, CharacteristicFunction):
+        assert t is not None
+        return torch.stack([_characteristic(objective, look.module, group, t) for group in groups]).sum()
+    return torch.stack([_group_loss(objective, look, group) for group in groups]).sum()
+
+
+def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
+    network, real, synthetic = look.module, group.real, group.synthetic
     if isinstance(objective, Gradient):
-        return _gradients(objective, network, real, synthetic, label)
+        return _gradients(objective, network, real, synthetic, group.label)
     if isinstance(objective, CrossEntropy):
-        truth = torch.full((len(synthetic),), label)
-        scale = 100 * accuracy if objective.scale_by_accuracy else 1
+        truth = torch.full((len(synthetic),), group.label)
+        scale = 100 * look.accuracy if objective.scale_by_accuracy else 1
         return scale * F.cross_entropy(network(synthetic), truth)
     if isinstance(objective, LayerAlignment):
         return _layers(objective, network, real, synthetic)
     if isinstance(objective, Covariance):
         return _covariance(objective, network, real, synthetic)
+    embed = embed_of(network)
     if isinstance(objective, Centralisation):
-        return _centralisation(objective, embed_of(network)(synthetic))
-    if isinstance(objective, Distribution | KernelMMD):
-        embed = embed_of(network)
+        return _centralisation(objective, embed(synthetic))
+    with torch.no_grad():
+        there = embed(real)
+    if isinstance(objective, KernelMMD):
+        return _discrepancy(objective, there, embed(synthetic))
+    return (there.mean(0) - embed(synthetic).mean(0)).square().sum()
+
+
+def _discrimination(objective: Discrimination, network: nn.Module, groups: Sequence[Group]) -> Tensor:
+    """Real samples are told apart by the mean synthetic embeddings: Wang K. et al., CVPR 2022."""
+    embed, losses = embed_of(network), []
+    centres = torch.stack([embed(group.synthetic).mean(0) for group in groups])
+    classes = torch.tensor([group.label for group in groups])
+    for number, group in enumerate(groups):
         with torch.no_grad():
-            there = embed(real)
-        here = embed(synthetic)
-        if isinstance(objective, KernelMMD):
-            return _discrepancy(objective, there, here)
-        return (there.mean(0) - here.mean(0)).square().sum()
-    return torch.zeros(())
+            real = embed(group.real)
+        others = (classes != group.label) | (torch.arange(len(groups)) == number)
+        truth = torch.full((len(real),), int(others[:number].sum()))
+        losses.append(F.cross_entropy(real @ centres[others].T, truth, reduction="sum"))
+    return objective.weight * torch.stack(losses).sum()
+
+
+def _characteristic(objective: CharacteristicFunction, network: nn.Module, group: Group, t: Tensor) -> Tensor:
+    embed = embed_of(network)
+    with torch.no_grad():
+        there = F.normalize(embed(group.real), dim=1)
+    return distance(there, F.normalize(embed(group.synthetic), dim=1), t, objective.alpha)
+
+
+def _diversity(network: nn.Module, synthetic: Tensor) -> Tensor:
+    """(1 + cosine) / 2 of what two hallucinators make of a basis: Liu S. et al., NeurIPS 2022."""
+    embed = embed_of(network)
+    one, other = (embed(side) for side in synthetic.chunk(2))
+    return (1 + (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))) / 2
 
 
 def _gradients(

@@ -1,14 +1,19 @@
 """Time of one sweep of a recipe against a naive loop over classes, in one run.
 
-    python tests/benchmarks/sweep.py --data-root DATA --recipe dsa --out dsa.json
-    python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.json --picture all.png
+    python tests/benchmarks/sweep.py --data-root DATA --recipe dsa --out dsa.jsonl
+    python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.jsonl --picture all.png
 
 The naive loop (`naive.py`) is what the equations say, in fp32. Both sides use the same threads, are warmed, and are
 timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn
 between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over the number of
 threads, so that other work on the machine counts little. The matrix rate is that of a square product in the same
-precision; operations are those of the naive matching (convolutions and products, forward and backward). Several recipes
-are measured one after the other; `--out` then holds a list of rows, in their order, written after each.
+precision; operations are those of the naive matching (convolutions and products, forward and backward). The memory is
+the most that the process has held so far, on both sides and for the recipes before.
+
+Recipes are measured one after the other, a JSON line each in `--out`, written when it is measured. What is there
+already with the same recipe, data, ipc, threads, precision, repeats and parts is not measured again: a command that
+was interrupted goes on where it was. `--picture` shows the recipes of the command. Recipes that ask for groups
+(`debiased`) get two of every class, samples of even and of odd number.
 """
 
 from __future__ import annotations
@@ -18,21 +23,71 @@ import json
 import resource
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from naive import Naive, naive_of
-from naive_trajectory import NaiveTrajectory
-from table_parts import Bench, Data, recipe_of, seconds
+from naive import Naive, check
+from rows import Row, Rows
+from table_parts import Data, recipe_of, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data.device import choose_precision
+from condensed_data.learning.trained import TrainedNetworks
+from condensed_data.parts import Context, LearningLoss
+from condensed_data.recipe import Recipe
 from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect, read
+from condensed_data.storage.cache import default_root
+from condensed_data.streams import Streams
 
 PARTS = ("matching", "learning")
 WARM = 2
 SIDE = 2048  # of the matrices whose product tells the rate
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is condensed, read once.
+
+    Attributes:
+        data: the source.
+        cache: folder of networks that are trained beforehand; None for the usual one.
+    """
+
+    data: Data
+    cache: Path | None
+
+    @cached_property
+    def whole(self) -> Real:
+        return self._read(False)
+
+    @cached_property
+    def halved(self) -> Real:
+        """Every class in two groups."""
+        return self._read(True)
+
+    def _read(self, halved: bool) -> Real:
+        source = inspect(self.data.train)
+        reading = read(source, 0, False)
+        groups = [row % 2 for row in range(len(reading.labels))] if halved else None
+        return Real.of(reading, source.kind, source.class_names, groups)
+
+    def run(self, recipe: Recipe, precision: str) -> Run:
+        """A run of the recipe, before its first sweep."""
+        real = self.halved if any(_grouped(term.sampler) for term in recipe.terms) else self.whole
+        trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
+        names = real.class_names if real.named else [""] * real.num_classes
+        resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
+        return Run(resolved, Context(real, recipe.ipc, Streams(0), CPU, precision, trained=trained))
+
+
+def _grouped(sampler: Any) -> bool:
+    return bool(getattr(sampler, "grouped", False))
 
 
 class Ours:
@@ -44,6 +99,7 @@ class Ours:
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
+        run.recipe.optimizer.tune(run.optimizer, run.sweep)
         learned = list(run.synthesis.learned.values())
         for groups in run.steps():
             gradients = torch.autograd.grad(run.loss(groups), learned)
@@ -53,9 +109,13 @@ class Ours:
             run.synthesis.clamp()
 
     def learning(self) -> None:
-        for lender in self.run.lenders.values():
-            lender.learn(self.run.sweep, self.run.synthesis)
-        self.run.sweep += 1
+        run = self.run
+        for lender in run.lenders.values():
+            lender.learn(run.sweep, run.synthesis)
+        for loss in run.losses:
+            if isinstance(loss, LearningLoss):
+                loss.learn(run.sweep)
+        run.sweep += 1
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -66,7 +126,8 @@ def main(words: Sequence[str] | None = None) -> None:
         "--recipe",
         nargs="+",
         default=["dm"],
-        help="dm, dc, dsa, idc_i, idc, idm, cafe, m3d, dance, iid or mtt, maybe with arguments",
+        help="any that learns, with arguments where wanted: dm, dc, dsa, idc_i, idc, idm, cafe, m3d, dance, ncfm, iid, "
+        "bdm, bdm_published, debiased, haba, fred, kfs, mtt, dd",
     )
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-root")
@@ -84,26 +145,44 @@ def main(words: Sequence[str] | None = None) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
     try:
-        data = Data.load(arguments.data, arguments.data_root)
-        for recipe in arguments.recipe:
-            recipe_of(recipe, arguments.ipc, {}, None)  # what cannot be read is said before the work
-        rows: list[dict[str, Any]] = []
-        for recipe in arguments.recipe:
-            rows.append(_measure(recipe, arguments, data))
-            text = json.dumps(rows[0] if len(arguments.recipe) == 1 else rows, indent=2)
-            arguments.out.write_text(text + "\n")
-            print(json.dumps(rows[-1], indent=2))
+        rows = measure(arguments)
     finally:
         torch.set_num_threads(before)
     if arguments.picture:
         draw(rows, arguments.picture)
 
 
-def _measure(recipe: str, arguments: argparse.Namespace, data: Data) -> dict[str, Any]:
-    device = torch.device("cpu")
-    precision = choose_precision(arguments.precision, device)
-    run, reference = (_run(recipe, arguments, data, each) for each in (precision, "fp32"))
-    naive, ours = naive_of(reference), Ours(run)
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """The rows of the recipes in their order: those that are there, and what is missing measured now."""
+    recipes = {text: recipe_of(text, arguments.ipc, {}, None) for text in arguments.recipe}
+    for recipe in recipes.values():
+        check(recipe)  # what cannot be measured is said before the work
+    file, found = Rows(arguments.out), []
+    bench = Bench(Data.load(arguments.data, arguments.data_root), arguments.cache)
+    for text, recipe in recipes.items():
+        key = _key(text, arguments)
+        if not file.find(**key):
+            file.add(key | _measured(recipe, arguments, bench))
+        found.append(file.find(**key)[0])
+        print(json.dumps(found[-1], indent=2), flush=True)
+    return found
+
+
+def _key(text: str, arguments: argparse.Namespace) -> Row:
+    return {
+        "recipe": text,
+        "data": arguments.data,
+        "ipc": arguments.ipc,
+        "threads": arguments.threads,
+        "precision": choose_precision(arguments.precision, CPU),
+        "repeats": arguments.repeats,
+        "parts": arguments.parts,
+    }
+
+
+def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Row:
+    precision = choose_precision(arguments.precision, CPU)
+    ours, naive = Ours(bench.run(recipe, precision)), Naive(bench.run(recipe, "fp32"))
     times = _times(ours, naive, arguments)
     with FlopCounterMode(display=False) as counter:
         naive.matching()
@@ -117,11 +196,6 @@ def _measure(recipe: str, arguments: argparse.Namespace, data: Data) -> dict[str
         if times["naive"][name] > 0.01 * totals["naive"]  # nothing to speak of: networks that do not learn
     }
     return {
-        "recipe": recipe,
-        "data": arguments.data,
-        "ipc": arguments.ipc,
-        "threads": arguments.threads,
-        "precision": precision,
         "seconds": times["ours"],
         "naive_seconds": times["naive"],
         "ratio": {**ratios, "timed": totals["naive"] / totals["ours"]},
@@ -134,17 +208,7 @@ def _measure(recipe: str, arguments: argparse.Namespace, data: Data) -> dict[str
     }
 
 
-def _run(text: str, arguments: argparse.Namespace, data: Data, precision: str) -> Run:
-    context = Bench(data, torch.device("cpu"), precision, arguments.cache).context(arguments.ipc, 0)
-    real = context.real
-    recipe = recipe_of(text, arguments.ipc, {}, None)
-    names = real.class_names if real.named else [""] * real.num_classes
-    return Run(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
-
-
-def _times(
-    ours: Ours, naive: Naive | NaiveTrajectory, arguments: argparse.Namespace
-) -> dict[str, dict[str, float]]:
+def _times(ours: Ours, naive: Naive, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median seconds of the parts of both, timed alternately after warming calls of each."""
     found: dict[str, dict[str, list[float]]] = {
         side: {part: [] for part in arguments.parts} for side in ("ours", "naive")

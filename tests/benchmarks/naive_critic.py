@@ -1,0 +1,68 @@
+"""HaBa's adversary of what is learned: part of `naive.py`.
+
+Letters: B rows, D features.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from naive_samples import Samples
+from naive_students import Look, Networks, built
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.pools import Critic
+from condensed_data.run import Run
+from condensed_data.siblings import pairs
+from condensed_data.streams import Streams, seeded
+
+
+class Adverse(Networks):
+    """HaBa's critic: it classifies, draws pairs of one code together, and those of a class."""
+
+    def __init__(self, pool: Critic, run: Run) -> None:
+        self.pool, self.run = pool, run
+        self.module = built(pool, run, run.context.streams.child("critic"))
+        self.optimizer = torch.optim.SGD(self.module.parameters(), pool.lr, pool.momentum)
+
+    def lend(self, sweep: int) -> Look:
+        return Look(self.module)
+
+    def learn(self, sweep: int, samples: Samples) -> None:
+        self.module.requires_grad_(True)
+        streams = Streams(self.run.context.streams.child("critic step", sweep))
+        with seeded(streams):
+            loss = self._loss(sweep, samples, streams)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.module.requires_grad_(False)
+
+    def _loss(self, sweep: int, samples: Samples, streams: Streams) -> Tensor:
+        embed, real = networks.embed_of(self.module), self.run.context.real
+        *_, head = (layer for layer in self.module.modules() if isinstance(layer, nn.Linear))
+        features, logits, labels, apart = [], [], [], []
+        for group in range(real.num_groups):
+            sides = pairs(self.run.synthesis, streams, sweep, group, self.pool.codes)
+            with torch.no_grad():
+                rows = [samples.rows(index) for index in sides]
+            one, other = (embed(x) for x in rows)
+            features += [one, other]
+            logits += [head(one), head(other)]
+            labels += [real.group_class[group].repeat(2 * len(rows[0]))]
+            apart.append((1 - F.cosine_similarity(one, other)) / 2)
+        y = torch.cat(labels)
+        contrast = _contrast(torch.cat(features), y, self.pool.temperature)
+        alike = torch.cat(apart).mean()
+        return F.cross_entropy(torch.cat(logits), y) + self.pool.alike * alike + self.pool.contrast * contrast
+
+
+def _contrast(features: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """Khosla et al., NeurIPS 2020, equation 2: every row an anchor among all others."""
+    z = features / features.norm(dim=1, keepdim=True)
+    itself = torch.eye(len(z), dtype=torch.bool)
+    logits = z @ z.T / temperature
+    log_p = logits - logits.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    positive = (y[:, None] == y) & ~itself
+    return -((log_p * positive).sum(1) / positive.sum(1)).mean()

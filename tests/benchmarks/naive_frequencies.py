@@ -1,0 +1,82 @@
+"""Characteristic functions, and the network that learns where they differ: part of `naive.py`.
+
+Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653. Letters: B rows, D features, F frequencies.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.objectives import CharacteristicFunction
+from condensed_data.run import Run
+
+
+def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor:
+    """Mean over t of sqrt(alpha a + (1 - alpha) p): a compares amplitudes, p phases.
+
+    Args:
+        real, synthetic: (B, D), normalised.
+        t: (F, D).
+        alpha: share of the amplitudes.
+    """
+    (x, y), (u, v) = _function(real, t), _function(synthetic, t)
+    there, here = (x.square() + y.square()).sqrt(), (u.square() + v.square()).sqrt()
+    amplitude = (there - here).square()
+    phase = 2 * (there * here - x * u - y * v)
+    return (alpha * amplitude + (1 - alpha) * phase).clamp_min(1e-12).sqrt().mean()
+
+
+def _function(rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part (F,) of the mean of exp(i <t, row>)."""
+    angles = rows @ t.T
+    return angles.cos().mean(0), angles.sin().mean(0)
+
+
+class Frequencies:
+    """The frequencies of every sweep: normal numbers, or what a network makes of them that climbs the loss.
+
+    Attributes:
+        weights: of that network; none where the frequencies are normal.
+    """
+
+    def __init__(self, objective: CharacteristicFunction, run: Run) -> None:
+        self.objective, self.streams, self.shape = (
+            objective,
+            run.context.streams,
+            run.context.real.sample_shape,
+        )
+        self.network: nn.Module | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return list(self.network.parameters()) if self.network else []
+
+    def at(self, sweep: int, features: int) -> Tensor:
+        """(F, D) for embeddings of so many features, differentiable in `weights`."""
+        generator = self.streams.torch("frequencies", sweep)
+        noise = torch.randn(self.objective.frequencies, features, generator=generator)
+        if not self.objective.sampling_lr:
+            return noise
+        if self.network is None:
+            seed = self.streams.child("sampling network")
+            self.network = networks.build(_sampling_network, 1, (features,), seed)
+            self.optimizer = torch.optim.Adam(self.network.parameters(), self.objective.sampling_lr)
+        frequencies: Tensor = self.network(noise)
+        return frequencies
+
+    def climb(self) -> None:
+        """One step."""
+        if self.optimizer is not None:
+            self.optimizer.step()
+
+
+def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    size = sample_shape[0]
+
+    def layer(last: nn.Module) -> list[nn.Module]:
+        return [nn.Linear(size, size), nn.BatchNorm1d(size), last]
+
+    return nn.Sequential(*layer(nn.LeakyReLU(0.2)), *layer(nn.LeakyReLU(0.2)), *layer(nn.Tanh()))

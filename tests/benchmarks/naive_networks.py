@@ -1,0 +1,211 @@
+"""The networks of the naive loops, and what they learn between sweeps: part of `naive.py`.
+
+    New      random, for one or more sweeps            Zhao and Bilen, WACV 2023; Wang et al., 2018
+    Renewed  trained on synthetic or on real samples   Zhao, Mopuri and Bilen, ICLR 2021; Kim et al., ICML 2022
+    Many     a queue in every stage of training        Zhao G. et al., CVPR 2023
+    Judged   renewed and trained by their accuracies   Wang K. et al., CVPR 2022
+    Adverse  finds samples of one code alike           Liu S. et al., NeurIPS 2022: `naive_critic.py`
+    Given    trained beforehand: the run's own         MTT's experts, IID, DANCE, NCFM
+
+Initial weights, batches and augmentations are drawn as the run draws them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+from naive_critic import Adverse
+from naive_samples import Samples
+from naive_students import Batches, Look, Networks, Student, built, everything, shuffled
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from condensed_data.parts import Pool
+from condensed_data.pools import (
+    Bilevel,
+    Critic,
+    Experts,
+    Fresh,
+    Loaded,
+    Pretrained,
+    Queue,
+    Retrained,
+    RetrainedOnReal,
+)
+from condensed_data.pools.retrained import normalise
+from condensed_data.run import Run
+from condensed_data.spec import concrete
+from condensed_data.streams import Streams
+
+
+def networks_of(pool: Pool, run: Run) -> Networks:
+    """The networks of a pool, where the run starts.
+
+    Raises:
+        ValueError: for a network that looks at a whole batch, whose classes cannot go one after the other.
+    """
+    found: Networks = KINDS[type(pool)](pool, run)
+    layers = found.lend(0).module.modules()
+    if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
+        raise ValueError(
+            "There is no naive loop for batch normalisation over all classes. Use a network without."
+        )
+    return found
+
+
+class New(Networks):
+    """Random networks."""
+
+    def __init__(self, pool: Fresh, run: Run) -> None:
+        self.pool, self.run, self.number = pool, run, -1
+
+    def lend(self, sweep: int) -> Look:
+        number = sweep // self.pool.period if self.pool.period else 0
+        if number != self.number:
+            member = [self.pool.member] if self.pool.member else []
+            seed = self.run.context.streams.child("network", number, *member)
+            self.number, self.module = number, built(self.pool, self.run, seed)
+        return Look(self.module)
+
+
+class Given(Networks):
+    """What the run's own lender lends."""
+
+    def __init__(self, pool: Pool, run: Run) -> None:
+        self.lender = run.lenders[pool]
+
+    def lend(self, sweep: int) -> Look:
+        net = self.lender.lend(sweep)
+        return Look(net.module, net.accuracy or 0.0, net.target)
+
+
+class Renewed(Networks):
+    """A network for some sweeps, trained after each of them but the last."""
+
+    def __init__(self, pool: Any, run: Run) -> None:
+        self.pool, self.run, self.period = pool, run, concrete(pool.period)
+        self.student, self.normalised = Student(pool, run, 0), -1
+
+    def lend(self, sweep: int) -> Look:
+        if sweep // self.period != self.student.number:
+            self.student = Student(self.pool, self.run, sweep // self.period)
+        if sweep != self.normalised:
+            self.normalised = sweep
+            normalise(self.student.module, self.run.context, sweep)
+        return Look(self.student.module)
+
+    def learn(self, sweep: int, samples: Samples) -> None:
+        if (sweep + 1) % self.period:
+            streams = Streams(self.run.context.streams.child("learn", sweep))
+            on_real = isinstance(self.pool, RetrainedOnReal)
+            self.student.learn(self._real(streams) if on_real else self._synthetic(samples, streams), streams)
+
+    def _synthetic(self, samples: Samples, streams: Streams) -> Batches:
+        x, y = everything(self.run, samples)
+        for epoch in range(concrete(self.pool.epochs)):
+            yield from shuffled(x, y, self.pool.descent.batch_size, streams.torch("shuffle", epoch))
+
+    def _real(self, streams: Streams) -> Batches:
+        real = self.run.context.real
+        order = torch.randperm(len(real), generator=streams.torch("real"))[: concrete(self.pool.samples)]
+        for rows in order.split(self.pool.descent.batch_size):
+            yield real[rows], real.labels[rows]
+
+
+class Many(Networks):
+    """A queue of networks; some of them learn from real samples after each sweep."""
+
+    def __init__(self, pool: Queue, run: Run) -> None:
+        self.pool, self.run, self.pushed = pool, run, pool.start_with
+        self.students = [Student(pool, run, number) for number in range(pool.start_with)]
+
+    def lend(self, sweep: int) -> Look:
+        student = self.students[self._chosen("queue look", sweep, 1)[0]]
+        return Look(student.module.eval(), student.hits / student.seen if student.seen else 0.0)
+
+    def learn(self, sweep: int, samples: Samples) -> None:
+        for index in self._chosen("queue learn", sweep, min(self.pool.fetched, len(self.students))):
+            student = self.students[index]
+            streams = Streams(self.run.context.streams.child("queue", sweep, student.number))
+            student.learn(self._batches(streams), streams)
+        if (sweep + 1) % concrete(self.pool.interval) == 0:
+            newest = Student(self.pool, self.run, self.pushed)
+            self.students = [*self.students, newest][-self.pool.capacity :]
+            self.pushed += 1
+
+    def _chosen(self, purpose: str, sweep: int, count: int) -> list[int]:
+        return self.run.context.streams.choose(purpose, sweep, 0, len(self.students), count).tolist()
+
+    def _batches(self, streams: Streams) -> Batches:
+        real = self.run.context.real
+        count = min(self.pool.descent.batch_size, len(real))
+        for step in range(concrete(self.pool.steps)):
+            rows = streams.choose("real", step, 0, len(real), count)
+            yield real[rows], real.labels[rows]
+
+
+class Judged(Networks):
+    """A network that lives until its accuracies rest, and is trained until they move."""
+
+    def __init__(self, pool: Bilevel, run: Run) -> None:
+        self.pool, self.run = pool, run
+        self._renew(0)
+
+    def _renew(self, number: int) -> None:
+        self.student, self.lived, self.normalised = Student(self.pool, self.run, number), 0, -1
+        self.measured: deque[float] = deque(maxlen=self.pool.window)
+
+    def lend(self, sweep: int) -> Look:
+        if sweep != self.normalised:
+            self.normalised = sweep
+            normalise(self.student.module, self.run.context, sweep)
+        return Look(self.student.module)
+
+    def learn(self, sweep: int, samples: Samples) -> None:
+        streams = Streams(self.run.context.streams.child("bilevel", sweep))
+        self.lived += 1
+        self.measured.append(self._accuracy(streams, 0))
+        if self.lived >= concrete(self.pool.period) or self._spread(self.measured, 1.0) < self.pool.outer:
+            self._renew(self.student.number + 1)
+            return
+        measured: deque[float] = deque(maxlen=self.pool.window)
+        (x, y), size = everything(self.run, samples), self.pool.descent.batch_size
+        for epoch in range(concrete(self.pool.epochs)):
+            own = Streams(streams.child("epoch", epoch))
+            self.student.learn(shuffled(x, y, size, own.torch("shuffle", 0)), own)
+            measured.append(self._accuracy(streams, epoch + 1))
+            if self._spread(measured, 0.0) > self.pool.inner:
+                return
+
+    def _spread(self, measured: deque[float], unknown: float) -> float:
+        """Largest minus smallest, once there are enough."""
+        return max(measured) - min(measured) if len(measured) == self.pool.window else unknown
+
+    @torch.no_grad()
+    def _accuracy(self, streams: Streams, number: int) -> float:
+        real, hits, seen = self.run.context.real, 0, 0
+        module = self.student.module
+        learning = [part for part in module.modules() if part.training]
+        module.eval()
+        for label in range(real.num_classes):
+            members = (real.labels == label).nonzero()[:, 0]
+            count = min(self.pool.queries, len(members))
+            rows = members[streams.choose("query", number, label, len(members), count)]
+            hits, seen = hits + int((module(real[rows]).argmax(1) == label).sum()), seen + count
+        for part in learning:
+            part.training = True
+        return hits / seen
+
+
+KINDS: dict[type[Pool], Any] = {
+    Fresh: New,
+    Retrained: Renewed,
+    RetrainedOnReal: Renewed,
+    Queue: Many,
+    Bilevel: Judged,
+    Critic: Adverse,
+    Pretrained: Given,
+    Experts: Given,
+    Loaded: Given,
+}

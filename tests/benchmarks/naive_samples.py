@@ -1,0 +1,252 @@
+"""How the naive loops make samples of what is learned: part of `naive.py`.
+
+    Values       a sample is what is stored
+    Unit         values in [0, 1] of the source's range            Kim et al., ICML 2022
+    Cells        a stored sample is a grid of smaller ones         Kim et al., ICML 2022; Zhao G. et al., CVPR 2023
+    Decoded      codes through one decoder after the other         Liu S. et al., NeurIPS 2022; Lee et al., 2022
+    Frequencies  few coefficients of a cosine transform            Shin et al., NeurIPS 2023, one sample at a time
+    Steps        any of these, with learned step sizes             Wang et al., 2018; Cazenavette et al., CVPR 2022
+
+Letters: B rows, n codes, M decoders, P parameters of one, C channels, H, W, k kept frequencies, T steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.parts import Synthetic
+from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.spec import concrete
+from condensed_data.synthetic import (
+    Factorised,
+    Frequency,
+    Hallucinator,
+    LatentDecoder,
+    MultiFormation,
+    Pixels,
+    WithSteps,
+)
+from condensed_data.synthetic.pixels import value_range
+from condensed_data.synthetic.step_sizes import NAME
+
+
+class Samples(ABC):
+    """What is learned, and what it makes.
+
+    Attributes:
+        learned: tensors by name, as in the run.
+        step_sizes: (T,) or (1,), or None where none are learned.
+    """
+
+    learned: dict[str, Tensor]
+
+    @property
+    def step_sizes(self) -> Tensor | None:
+        return None
+
+    @abstractmethod
+    def rows(self, index: Tensor) -> Tensor:
+        """Samples (len(index), *sample)."""
+
+    def clamp(self) -> None:
+        """Keep what is learned in its range."""
+
+
+def samples_of(run: Run) -> Samples:
+    """The samples of a run, copied where it starts.
+
+    Raises:
+        ValueError: for samples that have no loop here.
+    """
+    if run.recipe.soft_labels:
+        raise ValueError("There is no naive loop for learned labels. Use soft_labels=False.")
+    return _of(run.recipe.synthetic, run.synthesis, run.context.real)
+
+
+def _of(part: Synthetic, synthesis: Any, real: Real) -> Samples:
+    if isinstance(part, WithSteps):
+        return Steps(part, _of(part.inner, synthesis.inner, real), _copy(synthesis.raw))
+    if isinstance(part, MultiFormation):
+        if concrete(part.factor) == 1:
+            return _of(part.inner, synthesis, real)
+        return Cells(_of(part.inner, synthesis.inner, real), concrete(part.factor), real)
+    if isinstance(part, Pixels):
+        images = _copy(synthesis.learned["images"])
+        return Unit(images, real) if part.clamp else Values(images)
+    if isinstance(part, Factorised):
+        return Decoded(part, synthesis, real.sample_shape)
+    if isinstance(part, Frequency):
+        return Frequencies(synthesis, real.sample_shape)
+    raise ValueError(f"There is no naive loop for samples of {type(part).__name__}.")
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_()
+
+
+class Values(Samples):
+    """Samples that are stored as they are."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images, self.learned = images, {"images": images}
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.images[index]
+
+
+class Unit(Samples):
+    """Values in [0, 1], of the range that the real samples have in every channel."""
+
+    def __init__(self, units: Tensor, real: Real) -> None:
+        self.units, self.learned = units, {"images": units}
+        self.low, self.high = (
+            bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)) for bound in value_range(real)
+        )
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * self.units[index]
+
+    def clamp(self) -> None:
+        self.units.data.clamp_(0, 1)
+
+
+class Cells(Samples):
+    """Every cell of grids, enlarged, one after the other; grids are padded with the middle of the values' range."""
+
+    def __init__(self, inner: Samples, factor: int, real: Real) -> None:
+        _check_images("cells", real.sample_shape)
+        self.inner, self.factor, self.learned = inner, factor, inner.learned
+        self.sides = real.sample_shape[1:]
+        self.cell = [-(-side // factor) for side in self.sides]
+        self.pad = None
+        if any(side % factor for side in self.sides):
+            low, high = value_range(real)
+            self.pad = ((low + high) / 2).view(1, -1, 1, 1)
+
+    def rows(self, index: Tensor) -> Tensor:
+        count = self.factor**2
+        stored, position = (index // count).unique(return_inverse=True)
+        made = torch.stack(self._cells(self._whole(self.inner.rows(stored))), 1).flatten(0, 1)
+        return made[position * count + index % count]
+
+    def _cells(self, grids: Tensor) -> list[Tensor]:
+        height, width = self.cell
+        found = []
+        for i in range(self.factor):
+            for j in range(self.factor):
+                cell = grids[:, :, i * height : (i + 1) * height, j * width : (j + 1) * width]
+                found.append(F.interpolate(cell, tuple(self.sides), mode="bilinear", align_corners=False))
+        return found
+
+    def _whole(self, grids: Tensor) -> Tensor:
+        if self.pad is None:
+            return grids
+        height, width = (side * self.factor for side in self.cell)
+        whole = self.pad.expand(len(grids), -1, height, width).clone()
+        whole[:, :, : self.sides[0], : self.sides[1]] = grids
+        return whole
+
+    def clamp(self) -> None:
+        self.inner.clamp()
+
+
+class Decoded(Samples):
+    """Sample i * M + m is what decoder m makes of code i."""
+
+    def __init__(self, part: Factorised, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
+        _check_images("decoders", sample_shape)
+        if not isinstance(part.decoder, Hallucinator | LatentDecoder):
+            raise ValueError(f"There is no naive loop for {type(part.decoder).__name__}.")
+        self.hallucinates = isinstance(part.decoder, Hallucinator)
+        self.codes, self.decoders = _copy(synthesis.codes), _copy(synthesis.decoders)
+        self.learned = {"codes": self.codes, "decoders": self.decoders}
+        self.shapes: dict[str, torch.Size] = synthesis.shapes
+        self.sides = sample_shape[1:]
+
+    def rows(self, index: Tensor) -> Tensor:
+        which = index % len(self.decoders)
+        made, places = [], []
+        for number in range(len(self.decoders)):
+            place = (which == number).nonzero()[:, 0]
+            if len(place):
+                made.append(self._made(self.codes[index[place] // len(self.decoders)], number))
+                places.append(place)
+        return torch.cat(made)[torch.cat(places).argsort()]
+
+    def _made(self, codes: Tensor, number: int) -> Tensor:
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        pieces = zip(self.shapes.items(), self.decoders[number].split(sizes), strict=True)
+        weights = {name: piece.view(shape) for (name, shape), piece in pieces}
+        return self._hallucinated(codes, weights) if self.hallucinates else self._decoded(codes, weights)
+
+    def _hallucinated(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
+        """Liu S. et al., section 3.2: encoder, scale and shift, decoder."""
+        encoded = F.conv2d(bases, w["conv.weight"], w["conv.bias"])
+        return F.conv_transpose2d(encoded * w["scale"] + w["shift"], w["back.weight"], w["back.bias"])
+
+    def _decoded(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
+        hidden = F.conv_transpose2d(codes, w["first.weight"], w["first.bias"], stride=2, padding=1).relu()
+        made = F.conv_transpose2d(hidden, w["second.weight"], w["second.bias"], stride=2, padding=1)
+        return made[:, :, : self.sides[0], : self.sides[1]]
+
+
+class Frequencies(Samples):
+    """Coefficients put in their places of the plane of frequencies, and transformed back, sample by sample."""
+
+    def __init__(self, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
+        _check_images("frequencies", sample_shape)
+        self.coefficients = _copy(synthesis.coefficients)
+        self.learned = {"coefficients": self.coefficients}
+        self.places: Tensor = synthesis.places  # (K, C, k)
+        self.labels: Tensor = synthesis.labels
+        self.shape = sample_shape
+        self.along = [_waves(side) for side in sample_shape[1:]]
+
+    def rows(self, index: Tensor) -> Tensor:
+        return torch.stack([self._sample(number) for number in index.tolist()])
+
+    def _sample(self, number: int) -> Tensor:
+        height, width = self.along
+        plane = torch.zeros(self.shape).flatten(1)
+        plane = plane.scatter(1, self.places[int(self.labels[number])], self.coefficients[number])
+        return height.T @ plane.view(self.shape) @ width
+
+
+def _waves(side: int) -> Tensor:
+    """(side, side): row f is wave f of the orthonormal DCT-II, sqrt(2 / side) cos(pi f (x + 1/2) / side)."""
+    rows = []
+    for f in range(side):
+        wave = torch.cos(torch.pi * f * (torch.arange(side, dtype=torch.float64) + 0.5) / side)
+        rows.append(wave * ((2 if f else 1) / side) ** 0.5)
+    return torch.stack(rows).float()
+
+
+class Steps(Samples):
+    """Other samples, and step sizes: learned as they are, or the softplus of what is learned."""
+
+    def __init__(self, part: WithSteps, inner: Samples, raw: Tensor) -> None:
+        self.part, self.inner, self.raw = part, inner, raw
+        self.learned = inner.learned | {NAME: raw}
+
+    @property
+    def step_sizes(self) -> Tensor:
+        return self.raw if self.part.form == "plain" else F.softplus(self.raw)
+
+    def rows(self, index: Tensor) -> Tensor:
+        return self.inner.rows(index)
+
+    def clamp(self) -> None:
+        self.inner.clamp()
+        if self.part.form == "plain":
+            self.raw.data.clamp_(min=self.part.smallest)
+
+
+def _check_images(what: str, sample_shape: tuple[int, ...]) -> None:
+    if len(sample_shape) != 3:
+        raise ValueError(f"The naive loop for {what} takes images (C, H, W), not samples of {sample_shape}.")

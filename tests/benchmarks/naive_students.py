@@ -1,0 +1,112 @@
+"""Networks that look and networks that learn, one step on each batch in fp32: part of `naive.py`.
+
+Letters: B rows, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from naive_samples import Samples
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.augment import Identity
+from condensed_data.evaluation.training import Training, mix
+from condensed_data.learning.descent import Descent
+from condensed_data.parts import Batch
+from condensed_data.run import Run
+from condensed_data.spec import concrete
+from condensed_data.streams import Streams, seeded
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Look:
+    """A network as it looks in one sweep.
+
+    Attributes:
+        module: (B, *sample) -> (B, K).
+        accuracy: a fraction, where it matters.
+        target: weights of an expert, for `Trajectory`.
+    """
+
+    module: nn.Module
+    accuracy: float = 0.0
+    target: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Networks(ABC):
+    """The networks of one pool."""
+
+    @abstractmethod
+    def lend(self, sweep: int) -> Look:
+        """The network of this sweep."""
+
+    def learn(self, sweep: int, samples: Samples) -> None:
+        """What follows the synthetic steps of `sweep`."""
+
+
+def built(pool: Any, run: Run, seed: int) -> nn.Module:
+    """A new network of a pool, at rest."""
+    real = run.context.real
+    spec = networks.network(pool.network)
+    return networks.build(spec, real.num_classes, real.sample_shape, seed).requires_grad_(False)
+
+
+class Student:
+    """A network that learns, and how many rows it classified correctly when they came."""
+
+    def __init__(self, pool: Any, run: Run, number: int) -> None:
+        self.number, self.module = number, built(pool, run, run.context.streams.child("network", number))
+        self.descent: Descent = pool.descent
+        self.classes = run.context.real.num_classes
+        self.optimizer = torch.optim.SGD(
+            self.module.parameters(),
+            self.descent.lr,
+            self.descent.momentum,
+            weight_decay=self.descent.weight_decay,
+        )
+        self.hits = self.seen = 0
+
+    def learn(self, batches: Batches, streams: Streams) -> None:
+        """One step on each batch."""
+        resting = [part for part in self.module.modules() if not part.training]
+        self.module.train().requires_grad_(True)
+        with seeded(streams):
+            for number, (x, y) in enumerate(batches):
+                self._step(x, y, streams, number)
+        self.module.requires_grad_(False)
+        for part in resting:
+            part.training = False
+
+    def _step(self, x: Tensor, y: Tensor, streams: Streams, number: int) -> None:
+        truth, shape, cutmix = y, tuple(x.shape[1:]), float(concrete(self.descent.cutmix))
+        x = self.descent.augment.draw(streams, number, [0], shape)(Batch(x, y, (len(x),)))
+        if cutmix:
+            y = F.one_hot(y, self.classes).float()
+            x, y = mix(Training(cutmix=cutmix, augment=Identity()), x, y, streams, number)
+        self.optimizer.zero_grad()
+        logits = self.module(x)
+        F.cross_entropy(logits, y).backward()
+        self.optimizer.step()
+        self.hits, self.seen = self.hits + int((logits.argmax(1) == truth).sum()), self.seen + len(x)
+
+
+def everything(run: Run, samples: Samples) -> tuple[Tensor, Tensor]:
+    """All synthetic samples and their classes, to be trained on."""
+    labels = run.synthesis.labels
+    with torch.no_grad():
+        return samples.rows(torch.arange(len(labels))), labels
+
+
+def shuffled(x: Tensor, y: Tensor, size: int, order: torch.Generator) -> Batches:
+    """Batches of one epoch."""
+    for rows in torch.randperm(len(x), generator=order).split(size):
+        yield x[rows], y[rows]

@@ -1,0 +1,78 @@
+"""Training steps in a plain loop that is differentiated whole, in fp32: part of `naive.py`.
+
+    dd   the loss of real samples after training on the synthetic ones   Wang et al., 2018, algorithm 1
+    mtt  the trained weights against those of an expert                  Cazenavette et al., CVPR 2022, equation 2
+
+Letters: T training steps, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from naive_samples import Samples
+from naive_students import Look
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from condensed_data.objectives import Trajectory, Unrolled
+from condensed_data.parts import Batch, Draw
+from condensed_data.recipe import Term
+from condensed_data.run import Run
+
+Weights = dict[str, Tensor]
+Block = tuple[Tensor, Tensor]  # rows (B, *sample) and their classes (B,)
+
+
+def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, sweep: int) -> Tensor:
+    """What `Trajectory` or `Unrolled` costs.
+
+    Args:
+        look: the network, where training begins; its weights stay.
+        samples: with step sizes.
+        run: whose draws are used: which samples and which augmentation a step takes.
+    """
+    objective: Any = term.objective
+    draw = run.drawers[term.sampler].draw(sweep, range(run.context.real.num_groups))
+    blocks, rates = _blocks(term, samples, draw, run, sweep), samples.step_sizes
+    assert rates is not None
+    start = {name: weight.detach().clone() for name, weight in look.module.named_parameters()}
+    reached = _trained(look.module, start, blocks, rates.expand(len(blocks)))
+    if isinstance(objective, Trajectory):
+        return _squares(reached, look.target) / _squares(start, look.target)
+    real = run.context.real
+    return _real_loss(objective, look.module, reached, real[draw.real], real.labels[draw.real])
+
+
+def _blocks(term: Term, samples: Samples, draw: Draw, run: Run, sweep: int) -> list[Block]:
+    blocks = []
+    for step, index in enumerate(draw.synthetic.split(list(draw.synthetic_sizes))):
+        x, y = samples.rows(index), run.synthesis.labels[index]
+        applied = term.augment.draw(run.context.streams, sweep, [step], run.context.real.sample_shape)
+        blocks.append((applied(Batch(x, y, (len(x),))), y))
+    return blocks
+
+
+def _trained(module: nn.Module, weights: Weights, blocks: list[Block], rates: Tensor) -> Weights:
+    """The weights after one step of gradient descent on each block."""
+    weights = {name: weight.requires_grad_() for name, weight in weights.items()}
+    for (x, y), rate in zip(blocks, rates, strict=True):
+        loss = F.cross_entropy(functional_call(module, weights, (x,)), y)
+        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        weights = {
+            name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+        }
+    return weights
+
+
+def _squares(weights: Weights, target: Any) -> Tensor:
+    return torch.stack([(weight - target[name]).square().sum() for name, weight in weights.items()]).sum()
+
+
+def _real_loss(objective: Unrolled, module: nn.Module, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+    labels = y.clone()
+    for old, new in objective.relabel:
+        labels[y == old] = new
+    return F.cross_entropy(functional_call(module, weights, (x,)), labels)
