@@ -28,7 +28,7 @@ class Ahead:
         found = self.coming.pop(key, None)
         now = self._fetch(*key) if found is None else found.result()
         if run.drawers[sampler].ahead:
-            steps = run.forwards()
+            steps = run.works.forwards()
             place = steps.index(tuple(groups)) + 1
             later = (run.sweep, steps[place]) if place < len(steps) else (run.sweep + 1, steps[0])
             self.coming = {

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data import teams
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -74,12 +76,14 @@ class Net:
         module: (B, *sample) -> (B, K) logits.
         embedding: (B, *sample) -> (B, D), the input of the last linear layer.
         layers: (B, *sample) -> maps of every block.
-        micro_batch: rows of one forward where no gradient is taken; it bounds memory and, on a CPU, keeps the
-            maps in the cache. Networks whose rows depend on each other (BatchNorm) ignore it.
+        micro_batch: most rows of one forward where no gradient is taken; it bounds memory and, on a CPU, keeps the
+            maps in the cache. None for networks whose rows depend on each other (BatchNorm): they see all at once, so
+            that several processes cannot share them.
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
         accuracy: running accuracy of a trained network, a fraction in [0, 1], where the pool knows it.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
         centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
+        team: the processes that look at the real samples together.
     """
 
     module: nn.Module
@@ -90,6 +94,7 @@ class Net:
     accuracy: float | None = None
     target: Mapping[str, Tensor] = field(default_factory=dict)
     centres: Tensor | None = None
+    team: teams.Team = teams.ALONE
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""
@@ -119,8 +124,16 @@ class Net:
             return torch.autocast(x.device.type, torch.bfloat16)
         return nullcontext()
 
+    def split(self, *sides: Tensor) -> list[tuple[Tensor, ...]]:
+        """Rows of all sides (B, ...), in the pieces that are looked at one by one where no gradient is taken."""
+        count = len(sides[0])
+        rows = max(1, count) if self.micro_batch is None else self.team.rows(count, self.micro_batch)
+        return list(zip(*(side.split(rows) for side in sides), strict=True))
+
     def _look(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with self.autocast(x):
-            if torch.is_grad_enabled() or self.micro_batch is None or len(x) <= self.micro_batch:
+            pieces = [(x,)] if torch.is_grad_enabled() else self.split(x)
+            if len(pieces) == 1:
                 return _wide(function(x))
-            return torch.cat([_wide(function(rows)) for rows in x.split(self.micro_batch)])
+            found = self.team.each(lambda rows: (_wide(function(rows)),), pieces)
+            return torch.cat([rows for (rows,) in found])

@@ -308,6 +308,13 @@ class Objective(Spec, ABC):
         """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
         return Held(2 * sum(synthetic))
 
+    def looked(self, real: Sequence[int]) -> int:
+        """Most real rows, of blocks of these sizes, that one call looks at in pieces, so that processes can share them.
+
+        0 where it looks at none so: `Net.embed` and `Net.logits` without a gradient, and `Net.team.each`, use pieces.
+        """
+        return 0
+
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool whose networks do not know what this objective asks of them."""
 

@@ -85,7 +85,7 @@ class Ranks:
             tensor: contiguous, of floating point numbers of 4 or 8 bytes, of one shape on all ranks; it is changed.
         """
         if self.several:
-            with _telling():
+            with telling():
                 self._add(tensor.view(torch.int64 if tensor.element_size() == 8 else torch.int32))
         return tensor
 
@@ -104,14 +104,14 @@ class Ranks:
         if not self.several:
             return message
         held = [message if self.first else None]
-        with _telling():
+        with telling():
             dist.broadcast_object_list(held, src=0, group=self.control)
         return held[0]
 
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.several:
-            with _telling():
+            with telling():
                 dist.barrier(group=self.control)
 
     def agree(self, what: str) -> None:
@@ -125,7 +125,7 @@ class Ranks:
             return
         _meet(self.control)
         wants: list[Any] = [None] * self.count
-        with _telling():
+        with telling():
             dist.all_gather_object(wants, what, group=self.control)
         different = [rank for rank, want in enumerate(wants) if want != wants[0]]
         if different:
@@ -178,7 +178,7 @@ def _short(error: BaseException) -> str:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def telling() -> Iterator[None]:
     """What the process group says when a rank is gone, in words that help."""
     try:
         yield
@@ -189,17 +189,27 @@ def _telling() -> Iterator[None]:
         ) from error
 
 
+def group(members: tuple[int, ...] | None = None, backend: str = "gloo") -> Any:
+    """A process group of these ranks, or of all, whose patience is long; None for who is not of them.
+
+    It is made once for the default process group, by all ranks of that together, members or not.
+    """
+    known = _GROUPS.setdefault(dist.group.WORLD, {})
+    if (members, backend) not in known:
+        made = dist.new_group(None if members is None else list(members), backend=backend, timeout=LONG)
+        known[members, backend] = weakref.ref(made) if isinstance(made, dist.ProcessGroup) else _nobody
+    return known[members, backend]()
+
+
+def _nobody() -> None:
+    return None
+
+
 def _control() -> Any:
-    """A group over gloo of all ranks whose patience is long, made once for a process group."""
-    world = dist.group.WORLD
-    known = _CONTROLS.get(world)
-    control = known() if known else None
-    if control is None:
-        if dist.get_backend() == "gloo":
-            _meet(None)
-        control = dist.new_group(backend="gloo", timeout=LONG)
-        _CONTROLS[world] = weakref.ref(control)
-    return control
+    """The group of all ranks that passes messages and tensors of the CPU."""
+    if (None, "gloo") not in _GROUPS.get(dist.group.WORLD, {}) and dist.get_backend() == "gloo":
+        _meet(None)
+    return group()
 
 
 def _meet(group: Any) -> None:
@@ -213,7 +223,7 @@ def _meet(group: Any) -> None:
 
 
 # Weak: a group that outlives destroy_process_group ends with the interpreter, which aborts on gloo's threads.
-_CONTROLS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_GROUPS: weakref.WeakKeyDictionary[Any, dict[Any, Callable[[], Any]]] = weakref.WeakKeyDictionary()
 
 
 def launched() -> bool:

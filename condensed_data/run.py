@@ -29,9 +29,11 @@ from condensed_data.parts import (
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
-from condensed_data.shares import BLOCKS, Exchange, Share, cut, divided, owners, rows_meet
+from condensed_data.shares import BLOCKS, Exchange, Share, Work, cut, divided, rows_meet
 from condensed_data.soft_labels import SoftSynthesis
 from condensed_data.spec import concrete
+from condensed_data.teams import ALL_ALONE, ALONE, Team, Teams
+from condensed_data.works import Works
 
 
 class Run:
@@ -67,6 +69,7 @@ class Run:
         self.in_blocks = context.ranks.divides  # where the recipe does not say how many
         self.asked_to_stop = self.stopping = False
         self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
+        self._works: Works | None = None
 
     def step(self) -> Tensor:
         """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
@@ -74,7 +77,8 @@ class Run:
             self.recipe.optimizer.tune(self.optimizer, self.sweep)
         for lender in self.lenders.values():
             lender.lend(self.sweep)  # also where this process has nothing to look at
-        total = self._own_steps() if self.own_steps else self._steps_together()
+        self.works.meet()
+        total = self._own_steps() if self.works.own_steps else self._steps_together()
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
         for loss in self._learning_losses():
@@ -91,10 +95,12 @@ class Run:
 
     def _steps_together(self) -> Tensor:
         total = torch.zeros((), device=self.context.device)
-        for groups in self.steps():
-            exchange = Exchange(self.synthesis, self.shares(groups), self.context.ranks)
-            for index, share in self._mine(groups):
-                exchange.put(index, *self.gradients(share))
+        for works in self.works.steps:
+            exchange = Exchange(self.synthesis, [work.share for work in works], self.context.ranks)
+            for index, work in enumerate(works):
+                found = self.gradients(work) if self.works.computes(work) else None
+                if found is not None and self.works.owns(work):
+                    exchange.put(index, *found)
             loss, stopping = exchange.meet(self.asked_to_stop)
             self.stopping = self.stopping or stopping
             self._descend()
@@ -103,26 +109,23 @@ class Run:
 
     def _own_steps(self) -> Tensor:
         """Steps of a group each, this process's with a gradient, the others' without; rows meet afterwards."""
-        ranks, learned, steps = self.context.ranks, self.synthesis.learned, self.steps()
+        ranks, learned, steps = self.context.ranks, self.synthesis.learned, self.works.steps
         losses = torch.zeros(len(steps) + 1, device=self.context.device)
         losses[-1] = float(self.asked_to_stop and ranks.first)
-        owned = []
-        for number, groups in enumerate(steps):
+        for number, (work,) in enumerate(steps):
             found = {name: torch.zeros_like(tensor) for name, tensor in learned.items()}
-            if number % ranks.count == ranks.rank:
-                losses[number], found = self.gradients(self.shares(groups)[0])
-                owned += groups
+            if self.works.computes(work):
+                loss, gradients = self.gradients(work)
+                if self.works.owns(work):
+                    losses[number], found = loss, gradients
             for name, tensor in learned.items():
                 tensor.grad = found[name]
             self._descend()
         assert self.optimizer is not None
-        rows_meet(self.synthesis, self.optimizer, owned, ranks)
-        total = torch.zeros((), device=self.context.device)
+        rows_meet(self.synthesis, self.optimizer, self.works.owned, ranks)
         *merged, stop = ranks.merge(losses)
         self.stopping = self.stopping or bool(stop)
-        for loss in merged:
-            total = total + loss
-        return total
+        return sum(merged, torch.zeros((), device=self.context.device))
 
     def _descend(self) -> None:
         assert self.optimizer is not None
@@ -130,10 +133,21 @@ class Run:
         self.synthesis.clamp()
 
     @property
-    def own_steps(self) -> bool:
-        """Whether every process steps for its own groups: they follow each other, and do not touch others' rows."""
-        alone = self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
-        return alone and self.context.ranks.divides
+    def steps_apart(self) -> bool:
+        """Whether the steps of a sweep are of a group each, and do not touch the rows of other groups."""
+        return self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
+
+    @property
+    def works(self) -> Works:
+        """Who computes what of every sweep."""
+        if self._works is None:
+            self._works = Works(self)
+        return self._works
+
+    @property
+    def blocks(self) -> int | None:
+        """In how many blocks of groups a step is computed at most; None where all groups go through one forward."""
+        return self.recipe.blocks or (BLOCKS if self.in_blocks else None)
 
     def steps(self) -> list[list[int]]:
         """The groups of every optimiser step of a sweep."""
@@ -143,48 +157,28 @@ class Run:
     def shares(self, groups: Sequence[int]) -> list[Share]:
         """What the step over these groups is computed in; the same for any number of processes."""
         everything = range(len(self.recipe.terms))
-        blocks = self.recipe.blocks or (BLOCKS if self.in_blocks else None)
-        if blocks is None or self.recipe.step == "class":
+        if self.blocks is None or self.recipe.step == "class":
             return [Share(tuple(groups), tuple(everything), False)]
-        learning = self.learning  # whose state is rank 0's
-        separate = [term for term in everything if self.separates(term) and term not in learning]
-        return divided(groups, blocks, separate, [term for term in everything if term not in separate])
-
-    def _mine(self, groups: Sequence[int]) -> list[tuple[int, Share]]:
-        """The shares of a step that this process computes, and their numbers."""
-        ranks, shares = self.context.ranks, self.shares(groups)
-        owned = zip(owners(shares, ranks.count, self.learning), enumerate(shares), strict=True)
-        return [share for owner, share in owned if owner == ranks.rank]
+        separate = [term for term in everything if self.separates(term) and term not in self.learning]
+        return divided(groups, self.blocks, separate, [term for term in everything if term not in separate])
 
     @property
     def learning(self) -> list[int]:
-        """Numbers of the terms that learn themselves."""
+        """Numbers of the terms that learn themselves, whose state is rank 0's."""
         return [number for number, loss in enumerate(self.losses) if isinstance(loss, LearningLoss)]
-
-    @property
-    def owned(self) -> list[int]:
-        """The groups whose samples this process steps, where each process has its own."""
-        ranks, steps = self.context.ranks, self.steps()
-        if self.own_steps:
-            return [group for step in steps[ranks.rank :: ranks.count] for group in step]
-        return sorted({group for step in steps for _, share in self._mine(step) for group in share.groups})
-
-    def forwards(self) -> list[tuple[int, ...]]:
-        """The groups of every forward that this process makes in a sweep, in order."""
-        steps, ranks = self.steps(), self.context.ranks
-        if self.own_steps:
-            return [tuple(groups) for groups in steps[ranks.rank :: ranks.count]]
-        shares = [share for groups in steps for _, share in self._mine(groups)]
-        found = [tuple(piece) for share in shares for piece in cut(share.groups, self.pieces)]
-        return list(dict.fromkeys(found))
 
     @property
     def widest(self) -> tuple[int, ...]:
         """The most groups that are computed at once, before a share is cut into pieces."""
         return max((share.groups for share in self.shares(self.steps()[0])), key=len)
 
-    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
-        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers."""
+    def loss(
+        self, groups: Sequence[int], terms: Sequence[int] | None = None, teams: Teams = ALL_ALONE
+    ) -> Tensor:
+        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers.
+
+        `teams` are the processes that look at the real samples of a term together, where there are several.
+        """
         chosen = range(len(self.recipe.terms)) if terms is None else terms
         pools = {self.recipe.terms[number].pool for number in chosen}
         nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
@@ -195,7 +189,8 @@ class Run:
             key = (term.sampler, term.augment)
             if key not in pairs:
                 pairs[key] = self._pair(term, groups)
-            total = total + concrete(term.weight) * loss(nets[term.pool], pairs[key])
+            net = replace(nets[term.pool], team=teams.get(number, ALONE))
+            total = total + concrete(term.weight) * loss(net, pairs[key])
         return total
 
     def _pair(self, term: Term, groups: Sequence[int]) -> Pair:
@@ -216,20 +211,26 @@ class Run:
             first = replace(first, x=applied(first))
         return Pair(first, replace(second, x=applied(second)), synthesis.step_sizes, self.sweep)
 
-    def gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece."""
+    def gradients(self, work: Work) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece.
+
+        Who helps the owner of the share gets no gradient.
+        """
+        share, team = work.share, self.works.team(work)
         while True:
             try:
-                return self._gradients(share)
+                return team.together(lambda: self._gradients(work, team))
             except torch.OutOfMemoryError:
                 self._halve(share.groups, share.terms)
 
-    def _gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
-        learned = self.synthesis.learned
+    def _gradients(self, work: Work, team: Team) -> tuple[Tensor, dict[str, Tensor]]:
+        learned, teams = self.synthesis.learned, dict.fromkeys(work.looked, team)
         total = torch.zeros((), device=self.context.device)
         found: dict[str, Tensor] = {}
-        for piece in cut(share.groups, self.pieces):
-            loss = self.loss(piece, share.terms)
+        for piece in cut(work.share.groups, self.pieces):
+            loss = self.loss(piece, work.looked if team.helps else work.share.terms, teams)
+            if team.helps:
+                continue
             # Not loss.backward(): that would also fill the gradients of the networks. Terms of one share need not
             # reach everything: step sizes, say.
             gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
@@ -283,10 +284,9 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
-        self.sweep = state["sweep"]
-        self.in_blocks = (
-            self.in_blocks or state["in_blocks"]
-        )  # begun by several processes: the same bits go on
+        self.sweep, self._works = state["sweep"], None
+        # begun by several processes: the same bits go on
+        self.in_blocks = self.in_blocks or state["in_blocks"]
         self.synthesis.load_state_dict(state["synthesis"])
         if self.optimizer:
             self.optimizer.load_state_dict(state["optimizer"])

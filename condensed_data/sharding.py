@@ -93,7 +93,7 @@ def _refuse(recipe: Recipe, reasons: Sequence[str]) -> None:
 
 def part(outcome: Outcome, run: Run) -> Outcome:
     """What this job made: the samples of its classes."""
-    owned, synthesis = run.owned, run.synthesis
+    owned, synthesis = run.works.owned, run.synthesis
     rows = belongs(synthesis.groups, owned)
     stored = None
     if outcome.stored is not None:

@@ -100,6 +100,9 @@ class Gradient(Objective):
                     f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
                 )
 
+    def looked(self, real: Sequence[int]) -> int:
+        return max(real)
+
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
         distance = _DISTANCES[concrete(self.distance)]
@@ -144,12 +147,15 @@ def _gradient(net: Net, weights: Weights, names: list[str], x: Tensor, y: Tensor
 def _gradient_in_pieces(
     net: Net, weights: Weights, names: list[str], x: Tensor, y: Tensor
 ) -> tuple[Tensor, ...]:
-    """The same without a graph, accumulated over pieces of `net.micro_batch` rows, which bound the memory."""
-    rows, matched = net.micro_batch or len(x), [weights[name] for name in names]
-    total: tuple[Tensor, ...] | None = None
-    for some_x, some_y in zip(x.split(rows), y.split(rows), strict=True):
+    """The same without a graph, added up over pieces (`Net.split`), which bound the memory, in their order."""
+    matched = [weights[name] for name in names]
+
+    def of_piece(some_x: Tensor, some_y: Tensor) -> tuple[Tensor, ...]:
         loss = cross_entropy(net.functional(weights, some_x), some_y).sum() / len(x)
-        piece = torch.autograd.grad(loss, matched, materialize_grads=True)
+        return torch.autograd.grad(loss, matched, materialize_grads=True)
+
+    total: tuple[Tensor, ...] | None = None
+    for piece in net.team.each(of_piece, net.split(x, y)):
         total = piece if total is None else tuple(a + b for a, b in zip(total, piece, strict=True))
     assert total is not None  # a block has rows
     return total

@@ -100,6 +100,9 @@ class Discrimination(Objective):
                 "Use step='sweep' in the recipe, and a source with at least two classes."
             )
 
+    def looked(self, real: Sequence[int]) -> int:
+        return sum(real)
+
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         with torch.no_grad():
