@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.verbs.chosen import chosen_recipe, recipe_options
 from condensed_data.verbs.common import (
     compute_options,
     computing,
@@ -15,7 +16,6 @@ from condensed_data.verbs.common import (
     loading,
     size,
     source_options,
-    whole,
     workers,
 )
 from condensed_data.verbs.where import repository
@@ -29,32 +29,13 @@ def options(parser: ArgumentParser) -> None:
     """Add the options of the verb."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="what is condensed, see below")
-    add(
-        "--recipe",
-        default="dm",
-        metavar="NAME",
-        help="one that `condensed-data recipes` lists, or with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
-    )
-    add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
+    recipe_options(parser)
     add(
         "--groups",
         metavar="NAME",
         help="attribute of the source that holds a group for every sample, see README",
     )
     add("--out", type=Path, metavar="DIR", help="folder for the result")
-    add(
-        "--sweeps",
-        type=whole,
-        metavar="N",
-        help="passes over all classes (default: as published for such data)",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field that `recipes NAME` shows",
-    )
     add("--log", metavar="FILE", help="log the run to FILE.jsonl, FILE.csv, or a folder for TensorBoard")
     add("--no-evaluate", action="store_true", help="train no networks to compare the result with")
     add(
@@ -173,32 +154,6 @@ def _published(condensed: CondensedDataset, repo: str) -> str:
     except HubError as error:
         raise type(error)(f"The set is finished, and not published: {error}") from error
     return f"{repo} has this set." if commit is None else f"published: {commit.commit_url}"
-
-
-def chosen_recipe(arguments: Namespace) -> Recipe:
-    """The recipe with what --ipc, --sweeps and --set say."""
-    from condensed_data import recipes
-
-    given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
-    recipe = recipes.parse(arguments.recipe, **given)
-    if arguments.sweeps is not None:
-        recipe = recipe.set(sweeps=arguments.sweeps)
-    for text in arguments.set:
-        recipe = _assigned(recipe, text)
-    if not recipe.terms and recipe.sweeps != 0:
-        raise ValueError(
-            f"sweeps={recipe.sweeps}: recipe {recipe.name} learns nothing. Leave its sweeps at 0."
-        )
-    return recipe
-
-
-def _assigned(recipe: Recipe, text: str) -> Recipe:
-    from condensed_data import spec
-
-    field, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text}: the value is missing. Write --set FIELD=VALUE.")
-    return spec.assign(recipe, field.strip(), spec.parse(value))
 
 
 def _loggers(path: str | None) -> list[Callback]:

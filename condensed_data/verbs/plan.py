@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from condensed_data.verbs.common import compute_options, loading, source_options, whole
+from condensed_data.verbs.chosen import chosen_recipe, recipe_options
+from condensed_data.verbs.common import compute_options, loading, source_options
 
 if TYPE_CHECKING:
     from condensed_data.planning import Plan
@@ -13,23 +14,8 @@ if TYPE_CHECKING:
 
 def options(parser: ArgumentParser) -> None:
     """Add the options of the verb."""
-    add = parser.add_argument
-    add("source", metavar="SOURCE", help="what would be condensed, see below")
-    add("--recipe", default="dm", metavar="NAME", help="as of `build` (default: dm)")
-    add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
-    add(
-        "--sweeps",
-        type=whole,
-        metavar="N",
-        help="passes over all classes (default: as published for such data)",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field that `recipes NAME` shows",
-    )
+    parser.add_argument("source", metavar="SOURCE", help="what would be condensed, see below")
+    recipe_options(parser)
     source_options(parser)
     compute_options(parser)
 
@@ -41,7 +27,6 @@ def run(arguments: Namespace) -> None:
     from condensed_data.planning import plan
     from condensed_data.sources import catalog
     from condensed_data.sources.source import inspect
-    from condensed_data.verbs.build import chosen_recipe
 
     recipe = chosen_recipe(arguments)
     device = choose_device(arguments.device)
