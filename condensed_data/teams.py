@@ -166,7 +166,9 @@ def _lengths(facts: _Facts) -> list[int]:
 
 def _unpacked(raw: Tensor, facts: _Facts) -> Results:
     parts = raw[: sum(_lengths(facts))].split(_lengths(facts))
-    # A copy, because the first byte of a number must lie where its kind may begin.
-    return tuple(
-        part.clone().view(dtype).view(shape) for part, (shape, dtype) in zip(parts, facts, strict=True)
-    )
+    return tuple(_placed(part, dtype).view(shape) for part, (shape, dtype) in zip(parts, facts, strict=True))
+
+
+def _placed(raw: Tensor, dtype: torch.dtype) -> Tensor:
+    """The numbers in these bytes, which are moved only where numbers of this kind cannot begin."""
+    return (raw if raw.storage_offset() % dtype.itemsize == 0 else raw.clone()).view(dtype)
