@@ -183,6 +183,8 @@ def telling() -> Iterator[None]:
     """What the process group says when a rank is gone, in words that help."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise LostRankError(
             "Another process of this build ended, so this one ends too. Start the same command again, on any number of "

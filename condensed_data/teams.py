@@ -84,9 +84,8 @@ class Team:
         if count == 1 or len(pieces) == 1:  # of a single piece nobody could take a part
             yield from (function(*piece) for piece in pieces)
             return
-        for start in range(
-            0, len(pieces), count
-        ):  # in rounds, because results may be as large as all weights
+        # In rounds, because results may be as large as all weights.
+        for start in range(0, len(pieces), count):
             own = start + self.place
             results = function(*pieces[own]) if own < len(pieces) else ()
             yield from self._exchange(results)[: len(pieces) - start]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 from test_recipes import GROUPED, LEARNING
 from torch import Tensor
 
+from condensed_data import teams
 from condensed_data.parts import Context
+from condensed_data.pools import lending
 from condensed_data.ranks import Ranks
 from condensed_data.run import Run
 from condensed_data.sources.real import Real
@@ -18,6 +21,7 @@ from condensed_data.sources.source import inspect
 from condensed_data.streams import Streams
 
 SWEEPS = 3
+ROWS = 3  # of a piece of real samples, so that there are several
 
 
 def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dict[str, Tensor]:
@@ -27,8 +31,9 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dic
     recipe = recipe.set(ipc=4) if groups else recipe
     real = Real.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
-    losses = torch.stack([run.step() for _ in range(SWEEPS)])
+    with mock.patch.object(lending, "CACHE_ROWS", ROWS), mock.patch.object(teams, "LEAST_ROWS", ROWS):
+        run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
+        losses = torch.stack([run.step() for _ in range(SWEEPS)])
     return {
         "losses": losses,
         **{key: tensor.detach().clone() for key, tensor in run.synthesis.learned.items()},
@@ -41,8 +46,10 @@ def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
     source = torch.utils.data.TensorDataset(*torch.load(folder / "source.pt", weights_only=True))
     meeting = f"file://{folder / f'meeting-of-{count}'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    torch.save({name: bits(name, source, Ranks.here()) for name in names}, folder / f"{count}-{rank}.pt")
-    dist.destroy_process_group()
+    try:
+        torch.save({name: bits(name, source, Ranks.here()) for name in names}, folder / f"{count}-{rank}.pt")
+    finally:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -95,10 +95,11 @@ def test_nothing_outlives_the_process_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_recipe_gives_the_bits_of_one_process(
     tmp_path: Path, tiny_images: torch.utils.data.TensorDataset
 ) -> None:
-    same_bits(tmp_path, tiny_images, tuple(LEARNING | GROUPED), (2, 3))
+    same_bits(tmp_path, tiny_images, tuple(LEARNING | GROUPED), (2, 3, 5))
 
 
 def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path) -> None:
