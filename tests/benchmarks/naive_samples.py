@@ -4,7 +4,7 @@
     Unit         values in [0, 1] of the source's range            Kim et al., ICML 2022
     Cells        a stored sample is a grid of smaller ones         Kim et al., ICML 2022; Zhao G. et al., CVPR 2023
     Decoded      codes through one decoder after the other         Liu S. et al., NeurIPS 2022; Lee et al., 2022
-    Frequencies  few coefficients of a cosine transform            Shin et al., NeurIPS 2023, one sample at a time
+    Frequencies  few coefficients of a cosine transform            Shin et al., NeurIPS 2023
     Steps        any of these, with learned step sizes             Wang et al., 2018; Cazenavette et al., CVPR 2022
 
 Letters: B rows, n codes, M decoders, P parameters of one, C channels, H, W, k kept frequencies, T steps.
@@ -197,7 +197,7 @@ class Decoded(Samples):
 
 
 class Frequencies(Samples):
-    """Coefficients put in their places of the plane of frequencies, and transformed back, sample by sample."""
+    """Coefficients put in their places of the plane of frequencies, and transformed back along both sides."""
 
     def __init__(self, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("frequencies", sample_shape)
@@ -206,16 +206,12 @@ class Frequencies(Samples):
         self.places: Tensor = synthesis.places  # (K, C, k)
         self.labels: Tensor = synthesis.labels
         self.shape = sample_shape
-        self.along = [_waves(side) for side in sample_shape[1:]]
+        self.height, self.width = (_waves(side) for side in sample_shape[1:])
 
     def rows(self, index: Tensor) -> Tensor:
-        return torch.stack([self._sample(number) for number in index.tolist()])
-
-    def _sample(self, number: int) -> Tensor:
-        height, width = self.along
-        plane = torch.zeros(self.shape).flatten(1)
-        plane = plane.scatter(1, self.places[int(self.labels[number])], self.coefficients[number])
-        return height.T @ plane.view(self.shape) @ width
+        planes = torch.zeros(len(index), *self.shape).flatten(2)
+        planes = planes.scatter(2, self.places[self.labels[index]], self.coefficients[index])
+        return self.height.T @ planes.view(-1, *self.shape) @ self.width
 
 
 def _waves(side: int) -> Tensor:
