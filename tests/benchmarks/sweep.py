@@ -6,7 +6,8 @@
 The naive loop (`naive.py`) is what the equations say, in fp32. Both sides use the same threads, are warmed, and are
 timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn
 between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over the number of
-threads, so that other work on the machine counts little. The matrix rate is that of a square product in the same
+threads, so that other work on the machine counts little with one thread; several wait for each other in loops that
+count, and need as many free cores. The matrix rate is that of a square product in the same
 precision; operations are those of the naive matching (convolutions and products, forward and backward). The memory is
 the most that the process has held so far, on both sides and for the recipes before.
 
