@@ -29,7 +29,7 @@ from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.augment import Identity
-from condensed_data.evaluation.training import Training
+from condensed_data.evaluation.training import OPTIMIZERS, Training
 from condensed_data.streams import Streams
 from condensed_data_nas import ProxyObjective, RankReport, convnet_space, rank_report, sample
 
@@ -56,6 +56,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=int, default=160, help="of every proxy")
     add("--rows", type=int, default=25, help="of a step of every proxy")
     add("--lr", type=float, nargs="+", default=[0.05], help="of every proxy; each makes proxies of its own")
+    add("--optimizer", default="sgd", choices=OPTIMIZERS, help="of every proxy")
     add("--minutes", type=float, help="begin no architecture after that")
     add("--report", action="store_true", help="measure nothing, and report what there is")
     return parser.parse_args(words)
@@ -111,7 +112,8 @@ class Bench:
     def _training(self, lr: float) -> Training:
         """Of every proxy: as many steps of as many rows, whatever they are drawn from."""
         asked = self.asked
-        return Training("proxy", max_steps=asked.steps, batch_size=asked.rows, lr=lr, augment=Identity())
+        how: dict[str, Any] = {"optimizer": asked.optimizer, "augment": Identity()}
+        return Training("proxy", max_steps=asked.steps, batch_size=asked.rows, lr=lr, **how)
 
     def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
         how: dict[str, Any] = {"device": "cpu", "precision": "fp32", "training": self._training(lr)}
