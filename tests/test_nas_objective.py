@@ -347,3 +347,33 @@ def test_the_result_of_a_set_that_was_saved(tmp_path: Path) -> None:
     made.save(tmp_path)
     loaded = CondensedDataset.load(tmp_path)
     assert objective(made=loaded).measure(FINE).values == objective(made=made).measure(FINE).values
+
+
+def test_statistics_of_the_final_weights(untouched_rng: None) -> None:
+    from condensed_data import networks
+    from condensed_data_nas.recalibration import recalibrate
+
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(70, 1, 12, 12, generator=draw)
+    module = networks.build(spaces.convnet({**FINE, "norm": "batch"}), 3, (1, 12, 12), 0).eval()
+    recalibrate(module, images, 35, "fp32")
+    first = next(layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    with torch.no_grad():
+        maps = next(layer for layer in module.modules() if isinstance(layer, torch.nn.Conv2d))(images)
+    torch.testing.assert_close(first.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert first.momentum == 0.1
+    assert not first.training
+    expected = module(images)
+    recalibrate(module, images, 35, "fp32")  # it follows from weights and samples
+    torch.testing.assert_close(module(images), expected)
+
+
+def test_recalibration_is_a_choice_that_a_journal_knows(tmp_path: Path) -> None:
+    from condensed_data_nas.many import digest
+
+    batch = {**FINE, "norm": "batch"}
+    plain, precise = objective(), objective(recalibrate=True)
+    assert plain.measure(FINE).values == precise.measure(FINE).values  # nothing to estimate
+    assert plain.measure(batch).curve != precise.measure(batch).curve
+    assert digest(plain) != digest(precise)
+    assert digest(precise.on(samples(5, 0), recalibrate=False)) == digest(plain.on(samples(5, 0)))

@@ -20,6 +20,7 @@ from condensed_data.evaluation.training import Training
 from condensed_data.streams import Streams
 from condensed_data_nas import outcome
 from condensed_data_nas.outcome import Costs, Result
+from condensed_data_nas.recalibration import recalibrate
 from condensed_data_nas.task import Task, reports, resolved
 
 # (epoch, accuracy in [0, 1] of the first network): may raise, which ends the trial
@@ -41,12 +42,14 @@ class Plan:
         precision: "fp32" or "bf16".
         report_every: epochs between two tests of the first network; None for ten tests.
         batched: whether the networks of a configuration are trained together; None where that is faster.
+        recalibrate: whether batch normalisations get the statistics of the final weights, see `recalibration`.
     """
 
     seeds: int
     precision: str
     report_every: int | None
     batched: bool | None
+    recalibrate: bool = False
 
 
 def fit(
@@ -128,7 +131,7 @@ class _Watch:
     def __init__(
         self, task: Task, plan: Plan, learner: Learner, curve: list[tuple[int, float]], report: Report | None
     ) -> None:
-        self.task, self.plan, self.curve, self.report = task, plan, curve, report
+        self.task, self.plan, self.learner, self.curve, self.report = task, plan, learner, curve, report
         last = learner.training.started_epochs(len(learner.images))
         asked = report is not None or plan.report_every is not None  # else the end is all that anyone wants
         self.epochs = reports(last, plan.report_every) if asked else frozenset({last})
@@ -136,7 +139,7 @@ class _Watch:
     def __call__(self, epoch: int, module: nn.Module) -> None:
         if epoch not in self.epochs:
             return
-        value, _ = accuracy(module, self.task.val_images, self.task.val_labels, precision=self.plan.precision)
+        value = _tested(self.task, self.plan, self.learner, module)
         self.curve.append((epoch, value))
         try:
             if self.report is not None:
@@ -156,11 +159,17 @@ def _values(
     else:
         modules = [learner.fit(streams[0], lambda epoch: watch(epoch, trainee.latest))]
         modules += [learner.fit(one) for one in streams[1:]]
-    others = (
-        accuracy(module, task.val_images, task.val_labels, precision=plan.precision)[0]
-        for module in modules[1:]
-    )
+    others = (_tested(task, plan, learner, module) for module in modules[1:])
     return (watch.curve[-1][1], *others)
+
+
+def _tested(task: Task, plan: Plan, learner: Learner, module: nn.Module) -> float:
+    """Accuracy of a network, in training or trained."""
+    if plan.recalibrate:
+        training = module.training
+        recalibrate(module.eval(), task.images, learner.training.batch_size, plan.precision)
+        module.train(training)
+    return accuracy(module, task.val_images, task.val_labels, precision=plan.precision)[0]
 
 
 def raise_bug(error: BaseException) -> None:

@@ -61,6 +61,7 @@ def digest(objective: ProxyObjective) -> str:
         )
     plan = objective.plan
     facts = [specs.to_json(objective.training), plan.seeds, plan.precision, objective.seed, name]
+    facts += ["recalibrate"] * plan.recalibrate
     return hashlib.sha256(json.dumps([content_hash(tensors), *facts]).encode()).hexdigest()[:16]
 
 

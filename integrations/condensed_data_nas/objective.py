@@ -15,6 +15,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class ProxyObjective:
         report_every: epochs between two reports of the first network; by default there are ten.
         batched: train the networks of a configuration together; by default where that is faster: small ones on a CPU,
             on an accelerator where a few steps show it.
+        recalibrate: judge networks by batch statistics of their final weights instead of those gathered in training,
+            which lag behind in short trainings, see `recalibration`.
 
     Raises:
         SourceError: for validation samples that do not fit.
@@ -81,6 +84,7 @@ class ProxyObjective:
         precision: str = "auto",
         report_every: int | None = None,
         batched: bool | None = None,
+        recalibrate: bool = False,
     ) -> None:
         for name, value in (("seeds", seeds), ("epochs", epochs or 1), ("report_every", report_every or 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -94,7 +98,7 @@ class ProxyObjective:
             spaces.check(space)
         self.space, self.build_model, self.seed = space, build_model or spaces.convnet, Streams(seed).seed
         self.device = choose_device(device)
-        self.plan = Plan(seeds, choose_precision(precision, self.device), report_every, batched)
+        self.plan = Plan(seeds, choose_precision(precision, self.device), report_every, batched, recalibrate)
         with untouched():
             self.task = Task.of(condensed, val)
         self.condensed = condensed
@@ -158,13 +162,14 @@ class ProxyObjective:
         epochs: int | None = None,
         seeds: int | None = None,
         seed: int | None = None,
+        recalibrate: bool | None = None,
     ) -> ProxyObjective:
         """The same objective, trained on real samples: the reference, or a baseline that stops early.
 
         Args:
             dataset: of the condensed set's kind, standardised as that is.
             training, epochs: as in the class; by default this objective's training.
-            seeds, seed: by default this objective's.
+            seeds, seed, recalibrate: by default this objective's.
 
         Raises:
             SourceError: for samples that do not fit.
@@ -174,11 +179,10 @@ class ProxyObjective:
             images, labels = self.condensed.standardised("dataset", dataset)
         other.task = Task(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
         other.training = training_for(self.training, training, epochs)
-        other.plan = Plan(
-            self.plan.seeds if seeds is None else seeds,
-            self.plan.precision,
-            self.plan.report_every,
-            self.plan.batched,
+        other.plan = replace(
+            self.plan,
+            seeds=self.plan.seeds if seeds is None else seeds,
+            recalibrate=self.plan.recalibrate if recalibrate is None else recalibrate,
         )
         other.seed = self.seed if seed is None else Streams(seed).seed
         other._known, other._held = {}, None

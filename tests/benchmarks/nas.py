@@ -57,6 +57,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--rows", type=int, default=25, help="of a step of every proxy")
     add("--lr", type=float, nargs="+", default=[0.05], help="of every proxy; each makes proxies of its own")
     add("--optimizer", default="sgd", choices=OPTIMIZERS, help="of every proxy")
+    add("--recalibrate", action="store_true", help="batch statistics of the final weights, for every proxy")
     add("--minutes", type=float, help="begin no architecture after that")
     add("--report", action="store_true", help="measure nothing, and report what there is")
     return parser.parse_args(words)
@@ -107,7 +108,7 @@ class Bench:
             name = _name("early-stop", lr, asked.lr)
             self.objectives[name] = first.on(self.train, training=self._training(lr))
         whole = Training("reference", epochs=asked.epochs, batch_size=64, lr=0.02, augment=Identity())
-        self.reference = first.on(self.train, training=whole, seeds=2)
+        self.reference = first.on(self.train, training=whole, seeds=2, recalibrate=False)
 
     def _training(self, lr: float) -> Training:
         """Of every proxy: as many steps of as many rows, whatever they are drawn from."""
@@ -117,6 +118,7 @@ class Bench:
 
     def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
         how: dict[str, Any] = {"device": "cpu", "precision": "fp32", "training": self._training(lr)}
+        how["recalibrate"] = self.asked.recalibrate
         return ProxyObjective(made, space=convnet_space(), val=val, **how)
 
     def _made(self, text: str) -> tuple[CondensedDataset, float]:
