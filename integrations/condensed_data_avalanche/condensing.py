@@ -19,7 +19,7 @@ from condensed_data.centroids import Centroids
 from condensed_data.device import choose_precision
 from condensed_data.evaluation.ordered import Ordered
 from condensed_data.making import Making
-from condensed_data.parts import Synthetic
+from condensed_data.parts import Context, Synthetic
 from condensed_data.pools import UsualNetwork
 from condensed_data.recipe import Recipe
 from condensed_data.sources.source import inspect
@@ -29,6 +29,7 @@ from condensed_data.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.synthetic.reduced import reduce
 
 FAST_SWEEPS = 150
+FEW = 30  # samples of a class
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,52 @@ class Narrow(Rule):
         return networks.network(name if name == "mlp" else f"{name}-w32-gn")
 
 
-def fast(
-    sweeps: int = FAST_SWEEPS, lr: float = 1.0, batch: int = 64, init: coresets.Init | None = None
-) -> Recipe:
-    """The default of a memory: distribution matching, begun at the centroids of k-means.
+@dataclass(frozen=True)
+class Begun(coresets.Init):
+    """Few samples begin at the centroids of k-means, many at random real ones.
 
-    Centroids are the best start at these sizes, and few sweeps change them for the better.
+    Few centroids say more of a class than as many of its samples; many are more alike than its samples are, and
+    networks learn less from them.
+
+    Args:
+        few: samples of a class up to which they are few.
+    """
+
+    few: int = FEW
+
+    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
+        start = Centroids() if max(sizes) <= self.few else coresets.Random()
+        return start.samples(context, sizes)
+
+
+@dataclass(frozen=True)
+class Rate(Rule):
+    """A learning rate for what `Begun` begins: 1 for few samples; 0.2 for many, whose variety larger ones undo."""
+
+    few: int = FEW
+
+    def __call__(self, facts: Facts) -> float:
+        return 1.0 if facts.ipc <= self.few else 0.2
+
+
+def fast(
+    sweeps: int = FAST_SWEEPS, lr: float | None = None, batch: int = 64, init: coresets.Init | None = None
+) -> Recipe:
+    """The default of a memory: distribution matching from a good start, which few sweeps change for the better.
 
     Args:
         sweeps: optimisation steps an update.
-        lr: of SGD with momentum 0.5.
+        lr: of SGD with momentum 0.5; `Rate` from the usual start, else 1.
         batch: real samples per class and step.
-        init: where the samples begin; centroids.
+        init: where the samples begin; `Begun`.
 
     References:
         Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
         https://arxiv.org/abs/2110.04181.
     """
-    begun = recipes.dm(sweeps=sweeps, lr=lr, batch=batch, init=init or Centroids(), network=Narrow())
-    return replace(begun, name="fast")
+    begun = recipes.dm(sweeps=sweeps, batch=batch, init=init or Begun(), network=Narrow())
+    rate = (Rate() if init is None else 1.0) if lr is None else lr
+    return begun.set(name="fast", optimizer__lr=rate)
 
 
 def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:

@@ -1,0 +1,32 @@
+"""The default recipe of a memory begins few samples at centroids, and many at real samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from condensed_data.centroids import Centroids
+from condensed_data.spec import Facts
+from condensed_data_avalanche import fast
+from condensed_data_avalanche.condensing import FEW, Begun, Rate, chosen, condense
+
+
+@pytest.mark.parametrize("kept", [FEW, FEW + 1])
+def test_many_samples_begin_at_real_ones(kept: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    sources = [torch.randn(50, 1, 8, 8, generator=draw) for _ in range(2)]
+    recipe = chosen(fast(sweeps=1, lr=1e-9), 1)
+    found = condense(sources, [kept, kept], recipe, 1, 0, torch.device("cpu"), "fp32")
+    for rows, real in zip(found, sources, strict=True):
+        nearest = torch.cdist(rows.flatten(1), real.flatten(1)).min(1).values
+        begun_at_real = nearest < 0.05
+        assert bool(begun_at_real.all()) == (kept > FEW), nearest
+
+
+def test_the_rate_follows_the_start() -> None:
+    facts = Facts((1, 8, 8), ("a", "b"), FEW)
+    assert (Rate()(facts), Rate()(Facts((1, 8, 8), ("a", "b"), FEW + 1))) == (1.0, 0.2)
+    assert fast().synthetic.init == Begun()
+    assert fast().optimizer.lr == Rate()
+    assert fast(init=Centroids()).optimizer.lr == 1.0
+    assert fast(lr=0.5).optimizer.lr == 0.5
