@@ -172,7 +172,16 @@ def test_the_command_line_trains_experts_in_processes(
         "--no-evaluate",
         "--no-cache",
     ]
-    words += ["--set", "pretrain.networks=2", "--set", "pretrain.epochs=2", "--set", "sampler.steps=3"]
+    words += [
+        "--set",
+        "pretrain.networks=2",
+        "--set",
+        "pretrain.epochs=2",
+        "--set",
+        "pool.ahead=2",
+        "--set",
+        "sampler.steps=3",
+    ]
     words += ["--set", "network=ConvNet(width=8, depth=1)", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "two"), "--jobs", "2"]) == 0
     assert "experts: 2 of 2 to train" in capsys.readouterr().out
