@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from condensed_data.compared import spread
 from condensed_data.parts import Applied, Augment, Batch
 from condensed_data.spec import Facts, Rule
 from condensed_data.streams import Streams
@@ -173,8 +174,7 @@ class _Draw:
         """Parameters (G, R, ...) for every row (B, ...)."""
         if values.shape[1] > 1:
             return torch.cat([block[:size] for block, size in zip(values, self.sizes, strict=True)])
-        repeats = torch.tensor(self.sizes, device=values.device)
-        return values[:, 0].repeat_interleave(repeats, 0, output_size=sum(self.sizes))
+        return spread(values[:, 0], self.sizes)
 
     def _resample(self, x: Tensor) -> Tensor:
         assert self.theta is not None

@@ -5,7 +5,7 @@ Letters: B rows of a batch, K classes, G groups, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,18 @@ class Batch:
         if len(set(self.sizes)) == 1:
             return rows.unflatten(0, (len(self.sizes), -1)).mean(1)
         return torch.stack([block.mean(0) for block in self.split(rows)])
+
+    def spread(self, blocks: Tensor) -> Tensor:
+        """`blocks` (G, ...), one of every block, for each of its rows: (B, ...)."""
+        return spread(blocks, self.sizes)
+
+
+def spread(blocks: Tensor, sizes: Sequence[int]) -> Tensor:
+    """`blocks` (G, ...) repeated as often as `sizes` say: (B, ...). No device is waited for."""
+    if len(set(sizes)) == 1:
+        return blocks.unsqueeze(1).expand(-1, sizes[0], *blocks.shape[1:]).flatten(0, 1)
+    block = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return blocks[block.to(blocks.device, non_blocking=True)]
 
 
 def _wide(rows: Tensor) -> Tensor:
@@ -80,7 +92,8 @@ class Net:
             maps in the cache. None for networks whose rows depend on each other (BatchNorm): they see all at once, so
             that several processes cannot share them.
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
-        accuracy: running accuracy of a trained network, a fraction in [0, 1], where the pool knows it.
+        accuracy: running accuracy of a trained network, a fraction in [0, 1] as a scalar on the device, where the
+            pool knows it.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
         centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
         team: the processes that look at the real samples together.
@@ -91,7 +104,7 @@ class Net:
     layers: Callable[[Tensor], tuple[Tensor, ...]]
     micro_batch: int | None = None
     precision: str = "fp32"
-    accuracy: float | None = None
+    accuracy: Tensor | None = None
     target: Mapping[str, Tensor] = field(default_factory=dict)
     centres: Tensor | None = None
     team: teams.Team = teams.ALONE

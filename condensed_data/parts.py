@@ -101,7 +101,12 @@ class Synthesis(State):
 
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
-        return self.labels[index]
+        return self.labels[index].to(self.device, non_blocking=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples are learned."""
+        return next(iter(self.learned.values())).device
 
     @property
     def shared(self) -> frozenset[str]:

@@ -74,7 +74,7 @@ class SoftSynthesis(Synthesis):
         return self.inner.decode(index)
 
     def targets(self, index: Tensor) -> Tensor:
-        return self.logits[index.to(self.logits.device)].softmax(1)
+        return self.logits[index.to(self.logits.device, non_blocking=True)].softmax(1)
 
     def tensors(self) -> dict[str, Tensor]:
         """Those of `inner`: what is decoded does not depend on the labels, which a set stores as such."""

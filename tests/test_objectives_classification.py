@@ -56,8 +56,10 @@ def test_equals_the_loops(soft: bool) -> None:
 def test_the_accuracy_scales_in_percent() -> None:
     net, both = lent(NET), pair()
     plain = CrossEntropy()(net, both)
-    torch.testing.assert_close(CrossEntropy(True)(replace(net, accuracy=0.62), both), 62 * plain)
-    assert float(CrossEntropy(True)(replace(net, accuracy=0.0), both)) == 0
+    torch.testing.assert_close(
+        CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.62)), both), 62 * plain
+    )
+    assert float(CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.0)), both)) == 0
     with pytest.raises(
         ValueError, match=r"scale_by_accuracy=True\) with this pool.*or scale_by_accuracy=False"
     ):

@@ -124,7 +124,9 @@ class Learner:
         optimizer = training.make_optimizer(module)
         last, step = torch.zeros(()), 0
         for epoch in range(training.started_epochs(samples)):
-            order = torch.randperm(samples, generator=streams.torch("shuffle", epoch)).to(self.images.device)
+            order = torch.randperm(samples, generator=streams.torch("shuffle", epoch)).to(
+                self.images.device, non_blocking=True
+            )
             for index in order.split(training.batch_size)[: steps - step]:
                 last = self._step(module, optimizer, index, streams, step)
                 step += 1

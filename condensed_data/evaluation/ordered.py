@@ -106,9 +106,9 @@ class Replay:
             precision: "fp32" or "bf16".
         """
         module.eval().requires_grad_(False)
-        order = self.order.to(images.device)
+        order = self.order.to(images.device, non_blocking=True)
         side = Batch(images[order], labels[order], self.sizes)
-        pair = Pair(side, side, self.step_sizes.to(images.device, images.dtype))
+        pair = Pair(side, side, self.step_sizes.to(images.device, images.dtype, non_blocking=True))
         net = Net(module, module, lambda x: (module(x),), precision=precision)
         with torch.no_grad():
             module.load_state_dict(trained_weights(net, pair, "constant"), strict=False)

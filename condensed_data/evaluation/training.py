@@ -221,7 +221,7 @@ def mix(training: Training, x: Tensor, y: Tensor, streams: Streams, step: int) -
     if draw.random() >= concrete(training.cutmix):
         return x, y
     keep = draw.beta(training.cutmix_beta, training.cutmix_beta)
-    partner = torch.from_numpy(draw.permutation(len(x))).to(x.device)
+    partner = torch.from_numpy(draw.permutation(len(x))).to(x.device, non_blocking=True)
     box = _box(tuple(x.shape[2:]), 1 - keep, draw)
     inside = (slice(None), slice(None), *box)
     mixed = x.clone()

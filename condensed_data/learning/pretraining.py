@@ -139,7 +139,7 @@ def _epoch(job: Job, descender: Descender, epoch: int) -> Tensor:
     streams = Streams(Streams(job.seed).child("epoch", epoch))
     index = job.pretraining.descent.batches(len(job.real), streams.torch("shuffle"))
     device = torch.device(job.device)
-    batches = ((job.real[rows].to(device), job.real.labels[rows].to(device)) for rows in index)
+    batches = (job.real.batch(rows, device) for rows in index)
     steps = run_steps(descender, batches, streams)
     last = float(steps[-1][0])
     if not math.isfinite(last):
@@ -162,7 +162,7 @@ def class_means(
     with torch.no_grad(), untouched():
         for rows in torch.arange(len(real)).split(256):
             with autocast(device, precision):
-                features = embed(real[rows].to(device)).cpu().double()
+                features = embed(real[rows].to(device, non_blocking=True)).cpu().double()
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)

@@ -158,7 +158,7 @@ def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Mod
 def _noise(count: int, features: Tensor, streams: Streams, sweep: int) -> Tensor:
     """Standard normal numbers (count, D)."""
     generator = streams.torch("frequencies", sweep)
-    return torch.randn(count, features.shape[1], generator=generator).to(features)
+    return torch.randn(count, features.shape[1], generator=generator).to(features, non_blocking=True)
 
 
 def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:

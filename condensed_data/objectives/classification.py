@@ -44,7 +44,7 @@ class CrossEntropy(Objective):
         return loss * (PERCENT * _accuracy(net)) if self.scale_by_accuracy else loss
 
 
-def _accuracy(net: Net) -> float:
+def _accuracy(net: Net) -> Tensor:
     if net.accuracy is None:
         raise ValueError(
             "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not know its networks' "

@@ -109,9 +109,9 @@ class Discrimination(Objective):
             real = net.embed(pair.real.x)
         logits = real @ pair.synthetic.means(net.embed(pair.synthetic.x)).T  # (R, G)
         groups = torch.arange(len(pair.real.sizes), device=logits.device)
-        sizes = torch.tensor(pair.real.sizes, device=logits.device)
-        group = groups.repeat_interleave(sizes, output_size=len(real))
-        classes = pair.real.y[sizes.cumsum(0) - 1]
+        group = pair.real.spread(groups)
+        last = torch.tensor(pair.real.sizes).cumsum(0) - 1  # not made on the device, which would wait for it
+        classes = pair.real.y[last.to(logits.device, non_blocking=True)]
         siblings = (classes[:, None] == classes) & (groups[:, None] != groups)
         logits = logits.masked_fill(siblings[group], -math.inf)
         return self.weight * F.cross_entropy(logits, group, reduction="sum")

@@ -131,8 +131,7 @@ class Centralisation(Objective):
         """The centre of every synthetic row: (B, D)."""
         side = pair.synthetic
         if self.centres == "synthetic":
-            sizes = torch.tensor(side.sizes, device=embedded.device)
-            return side.means(embedded).repeat_interleave(sizes, 0, output_size=len(embedded))
+            return side.spread(side.means(embedded))
         if net.centres is None:
             raise ValueError(
                 "Cannot use Centralisation(centres='real') with this pool: its networks have no centres. "

@@ -121,7 +121,7 @@ class _Bilevel(Lender):
         module.eval()
         with torch.no_grad():
             for piece in rows.split(1024):
-                x, y = real[piece].to(self.context.device), real.labels[piece].to(self.context.device)
+                x, y = real.batch(piece, self.context.device)
                 hits.append((self.loan.net.logits(x).argmax(1) == y).sum())
                 seen += len(piece)
         for part, mode in modes:

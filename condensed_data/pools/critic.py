@@ -103,7 +103,7 @@ class _Critic(Lender):
         index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
         with torch.no_grad():
             x = synthesis.decode(index)
-        self._step(x, synthesis.labels[index].to(x.device), streams)
+        self._step(x, synthesis.labels[index].to(x.device, non_blocking=True), streams)
 
     def _step(self, x: Tensor, y: Tensor, streams: Streams) -> None:
         module = self.loan.module.requires_grad_(True)

@@ -95,5 +95,6 @@ class _Experts(Lender):
         later = self.trajectories.at(index, epoch + concrete(self.spec.ahead))
         with torch.no_grad():
             for name, weight in self.loan.module.named_parameters():
-                weight.copy_(begun[name])
-        self.loan.net.target = {name: weight.to(self.context.device) for name, weight in later.items()}
+                weight.copy_(begun[name], non_blocking=True)
+        device = self.context.device
+        self.loan.net.target = {name: weight.to(device, non_blocking=True) for name, weight in later.items()}

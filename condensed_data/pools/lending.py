@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +40,16 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
+def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """`load_state_dict` that does not wait for a device."""
+    own = module.state_dict()
+    if own.keys() != weights.keys():
+        raise KeyError(f"Other names than the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name], non_blocking=True)
+
+
 class Loan:
     """One module on the device, renewed in place, so that compiled code and addresses stay valid.
 
@@ -67,7 +77,11 @@ class Loan:
 
     def renew(self, seed: int) -> None:
         """Draw all weights anew."""
-        self.module.load_state_dict(self._new(seed).state_dict())
+        self.take(self._new(seed).state_dict())
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy these weights and statistics, of every name that the module has."""
+        fill(self.module, weights)
 
     def _new(self, seed: int) -> nn.Module:
         real = self.context.real

@@ -89,8 +89,10 @@ class _Pretrained(Lender):
         if self.spec.interpolate:
             weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
             centres = None
-        self.loan.module.load_state_dict(weights)
-        self.loan.net.centres = None if centres is None else centres.to(self.context.device)
+        self.loan.take(weights)
+        self.loan.net.centres = (
+            None if centres is None else centres.to(self.context.device, non_blocking=True)
+        )
 
 
 def _between(

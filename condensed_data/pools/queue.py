@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
@@ -75,7 +75,7 @@ class _Member:
 
     number: int
     descender: Descender
-    hits: int = 0
+    hits: Tensor
     seen: int = 0
 
     @property
@@ -85,7 +85,7 @@ class _Member:
     def state(self) -> dict[str, Any]:
         return {
             "number": self.number,
-            "hits": self.hits,
+            "hits": int(self.hits),
             "seen": self.seen,
             "network": self.module.state_dict(),
             "optimizer": self.descender.optimizer.state_dict(),
@@ -109,7 +109,7 @@ class _Queue(Lender):
             chosen = self.context.streams.choose("queue look", sweep, 0, len(self.members), 1)
             member = self.members[int(chosen)]
             self.loan.module.load_state_dict(member.module.state_dict())
-            self.loan.net.accuracy = member.hits / member.seen if member.seen else 0.0
+            self.loan.net.accuracy = member.hits / max(member.seen, 1)
         return self.loan.net
 
     def learn(self, sweep: int, synthesis: Synthesis) -> None:
@@ -129,7 +129,7 @@ class _Queue(Lender):
         )
         steps = run_steps(member.descender, real_batches(self.context, indices), streams)
         hits = torch.cat([right for _, right in steps])
-        member.hits, member.seen = member.hits + int(hits.sum()), member.seen + len(hits)
+        member.hits, member.seen = member.hits + hits.sum(), member.seen + len(hits)
 
     def _push(self) -> None:
         self.loan.renew(self.context.streams.child("network", self.pushed))
@@ -142,7 +142,7 @@ class _Queue(Lender):
         descender = Descender(
             module, self.spec.descent, real.num_classes, real.sample_shape, self.context.precision
         )
-        return _Member(number, descender)
+        return _Member(number, descender, torch.zeros((), dtype=torch.int64, device=self.context.device))
 
     def state_dict(self) -> dict[str, Any]:
         return {"pushed": self.pushed, "members": [member.state() for member in self.members]}
@@ -151,7 +151,7 @@ class _Queue(Lender):
         self.pushed, self.lent, self.members = state["pushed"], None, []
         for stored in state["members"]:
             member = self._member(stored["number"])
-            member.hits, member.seen = stored["hits"], stored["seen"]
+            member.hits, member.seen = member.hits + stored["hits"], stored["seen"]
             member.module.load_state_dict(stored["network"])
             member.descender.optimizer.load_state_dict(stored["optimizer"])
             self.members.append(member)

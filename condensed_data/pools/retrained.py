@@ -165,16 +165,17 @@ def synthetic_epochs(
     """Batches (B, *sample), (B,) or (B, K) of `epochs` passes over all synthetic samples."""
     everything = torch.arange(len(synthesis.labels))
     with torch.no_grad():
-        x, y = synthesis.decode(everything), synthesis.targets(everything).detach().to(device)
+        x, y = synthesis.decode(everything), synthesis.targets(everything).detach()
     for epoch in range(epochs):
         for rows in descent.batches(len(x), streams.torch("shuffle", epoch)):
-            yield x[rows.to(device)], y[rows.to(device)]
+            rows = rows.to(device, non_blocking=True)
+            yield x[rows], y[rows]
 
 
 def real_batches(context: Context, indices: tuple[Tensor, ...]) -> Batches:
     """Batches (B, *sample), (B,) of the real samples with these indices."""
     for rows in indices:
-        yield context.real[rows].to(context.device), context.real.labels[rows].to(context.device)
+        yield context.real.batch(rows, context.device)
 
 
 class _Retrained(Lender):
@@ -245,7 +246,7 @@ def normalise(module: nn.Module, context: Context, sweep: int) -> None:
     for layer in layers:
         layer.momentum = 1.0
     with torch.no_grad(), seeded(Streams(context.streams.child("normalise", sweep))):
-        module(real[torch.cat(rows)].to(context.device))
+        module(real[torch.cat(rows)].to(context.device, non_blocking=True))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()

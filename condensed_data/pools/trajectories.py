@@ -74,7 +74,7 @@ def _weights_by_epoch(job: Job, on_epoch: Callable[[], None]) -> dict[str, list[
     for epoch in range(concrete(asked.epochs)):
         draws = Streams(streams.child("epoch", epoch))
         index = asked.descent.batches(len(real), draws.torch("shuffle"))
-        run_steps(descender, ((real[rows].to(device), real.labels[rows].to(device)) for rows in index), draws)
+        run_steps(descender, (real.batch(rows, device) for rows in index), draws)
         for name, weight in module.named_parameters():
             seen[name].append(weight.detach().cpu().clone())
         on_epoch()

@@ -85,6 +85,11 @@ class Real:
             sizes += [ipc // count + (i < ipc % count) for i in range(count)]
         return tuple(sizes)
 
+    def batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Standardised samples (len(index), *shape) float32 and their classes (len(index),) int64 on `device`."""
+        rows, labels = self[index], self.labels[index]
+        return rows.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
     def to(self, device: torch.device) -> Real:
         """The same with the samples on `device`, where they fit."""
         return replace(self, store=self.store.to(device))

@@ -146,4 +146,4 @@ class Space:
         return LinearTransformation(*self.linear(shape))
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
-        return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
+        return values.to(samples.device, non_blocking=True).view(1, -1, *[1] * (samples.dim() - 2))

@@ -79,7 +79,7 @@ class Store:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Samples (len(index), *shape), uint8 or float32 as they were written, on the device of the store."""
-        return self._decode(self.rows[index.to(self.rows.device)])
+        return self._decode(self.rows[index.to(self.rows.device, non_blocking=True)])
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, a few at a time."""

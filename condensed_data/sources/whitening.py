@@ -66,13 +66,13 @@ class Whitening:
 
     def apply(self, samples: Tensor) -> Tensor:
         """(B, *shape) standardised -> (B, *shape) whitened."""
-        rows = samples.flatten(1) - self.mean.to(samples.device)
+        rows = samples.flatten(1) - self.mean.to(samples.device, non_blocking=True)
         return (rows @ self.map(samples.device)).view(samples.shape)
 
     def invert(self, samples: Tensor) -> Tensor:
         """(B, *shape) whitened -> (B, *shape) standardised."""
         rows = samples.flatten(1) @ self._map("inverse", self.scales.reciprocal(), samples.device)
-        return (rows + self.mean.to(samples.device)).view(samples.shape)
+        return (rows + self.mean.to(samples.device, non_blocking=True)).view(samples.shape)
 
     def map(self, device: torch.device | str = "cpu") -> Tensor:
         """The symmetric matrix (D, D)."""

@@ -143,13 +143,15 @@ class _Factorised(Synthesis):
         return len(self.decoders)
 
     def decode(self, index: Tensor) -> Tensor:
-        index = index.to(self.codes.device)
-        rows, which = self.codes[index // self.siblings], index % self.siblings
+        # which decoder decodes what is found out on the CPU, so that nobody waits for the device
+        which = index % self.siblings
         order = which.argsort(stable=True)
         counts = which.bincount(minlength=self.siblings).tolist()
-        blocks = zip(self.decoders, rows[order].split(counts), strict=True)
+        device = self.codes.device
+        rows = self.codes[(index // self.siblings)[order].to(device, non_blocking=True)]
+        blocks = zip(self.decoders, rows.split(counts), strict=True)
         decoded = [self._decode(weights, block) for weights, block in blocks if len(block)]
-        return torch.cat(decoded)[order.argsort()]
+        return torch.cat(decoded)[order.argsort().to(device, non_blocking=True)]
 
     def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
         pieces = weights.split([shape.numel() for shape in self.shapes.values()])

@@ -140,7 +140,8 @@ class _Formed(Synthesis):
         stored, row = (index // self.cells).unique(return_inverse=True)
         grids = self._padded(self.inner.decode(stored))
         cells = _cut(grids, self.factor)
-        chosen = cells[row.to(cells.device), (index % self.cells).to(cells.device)]
+        cell = index % self.cells
+        chosen = cells[row.to(cells.device, non_blocking=True), cell.to(cells.device, non_blocking=True)]
         return enlarge(chosen, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:

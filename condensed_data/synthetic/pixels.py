@@ -55,7 +55,7 @@ class _Stored(Synthesis):
         self.learned = {"images": images}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.images[index.to(self.images.device)]
+        return self.images[index.to(self.images.device, non_blocking=True)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": self.images.detach().cpu()}
@@ -70,7 +70,7 @@ class _Unit(Synthesis):
         self.learned = {"images": self.units}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.low + self.width * self.units[index.to(self.units.device)]
+        return self.low + self.width * self.units[index.to(self.units.device, non_blocking=True)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": (self.low + self.width * self.units).detach().cpu()}

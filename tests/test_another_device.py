@@ -1,0 +1,124 @@
+"""Every recipe on a device that is not the CPU: nothing of both is mixed, and no sweep waits for the device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from simulated_device import DEVICE, Far, near, simulated
+from test_recipes import EXAM, GROUPED, LEARNING, NET, build
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data import CondensedDataset
+from condensed_data.augment import Siamese
+from condensed_data.evaluation.computing import batch_loss
+from condensed_data.evaluation.learner import Learner
+from condensed_data.evaluation.training import Training
+from condensed_data.networks import ConvNet
+from condensed_data.parts import Context
+from condensed_data.recipe import Recipe
+from condensed_data.run import Run
+from condensed_data.sources.real import Real
+from condensed_data.sources.source import inspect
+from condensed_data.streams import Streams
+
+SWEEPS = 3
+# CAFE goes on training its network for as long as the measured accuracy says, so that the host has to know it.
+WAITING = {"cafe", "cafe with augmentation"}
+
+
+def started(source: TensorDataset, recipe: Recipe, device: torch.device, groups: list[int] | None) -> Run:
+    real = Real.read(inspect(source), groups, progress=False)
+    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
+    return Run(resolved, Context(real.to(device), resolved.ipc, Streams(0), device))
+
+
+def values(run: Run) -> dict[str, Tensor]:
+    return {name: near(tensor).detach().clone() for name, tensor in run.synthesis.learned.items()}
+
+
+@pytest.mark.parametrize("name", LEARNING | GROUPED)
+def test_a_sweep_gives_the_bits_of_the_cpu_and_waits_for_nothing(
+    name: str, tiny_images: TensorDataset
+) -> None:
+    recipe = (LEARNING | GROUPED)[name]()
+    groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
+    here = started(tiny_images, recipe, torch.device("cpu"), groups)
+    losses = [here.step() for _ in range(SWEEPS)]
+    with simulated() as waits:
+        there = started(tiny_images, recipe, DEVICE, groups)
+        assert all(isinstance(tensor, Far) for tensor in there.synthesis.learned.values())
+        found = [there.step()]  # the first may make what later ones use
+        waits.clear()
+        found += [there.step() for _ in range(SWEEPS - 1)]
+        waited = list(waits)
+    for name_of, tensor in values(here).items():
+        assert torch.equal(tensor, values(there)[name_of]), name_of
+    assert all(torch.equal(one, near(other)) for one, other in zip(losses, found, strict=True))
+    assert bool(waited) == (name in WAITING), waited
+
+
+def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: TensorDataset) -> None:
+    x, y = tiny_images.tensors
+
+    def trained(device: torch.device, waits: list[str]) -> tuple[Tensor, list[str]]:
+        training = Training(epochs=3, batch_size=7, augment=Siamese())
+        learner = Learner(
+            x.to(device), y.to(device), ConvNet(width=4, depth=1), 3, training, "fp32", None, batch_loss
+        )
+        module = learner.new(Streams(0))
+        waits.clear()
+        learner._run(module, Streams(0), lambda epoch: None)
+        return near(next(module.parameters())).detach(), list(waits)
+
+    here, _ = trained(torch.device("cpu"), [])
+    with simulated() as waits:
+        there, waited = trained(DEVICE, waits)
+    assert torch.equal(here, there)
+    assert not waited
+
+
+@contextmanager
+def asked_for(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator[None]:
+    """Whatever device is asked for, it is this one."""
+    with monkeypatch.context() as patch:
+        for module in list(sys.modules.values()):
+            if module.__name__.startswith("condensed_data") and hasattr(module, "choose_device"):
+                patch.setattr(module, "choose_device", lambda asked: device)
+        yield
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_a_build_gives_the_set_of_the_cpu(
+    name: str, tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = build(tiny_images, EXAM[name]())
+    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+        there = build(tiny_images, EXAM[name]())
+        there.save(tmp_path / "set")
+        assert waits  # the result is read at least
+    assert not isinstance(there.images, Far)
+    assert torch.equal(there.images, here.images)
+    assert there.targets == here.targets
+    assert torch.equal(CondensedDataset.load(tmp_path / "set").images, here.images)
+
+
+@pytest.mark.parametrize("name", ["dm", "dd", "mtt", "idc", "dsa with soft labels", "haba on dm"])
+def test_an_evaluation_gives_the_accuracy_of_the_cpu(
+    name: str, tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = build(tiny_images, EXAM[name]())
+    how: dict[str, Any] = {"runs": 2, "precision": "fp32", "progress": False}
+    if name != "dd":  # it brings its own steps
+        how |= {"network": NET, "training": Training(epochs=4, batch_size=4)}
+    here = made.evaluate(tiny_images, **how)
+    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+        there = made.evaluate(tiny_images, **how)
+        assert waits
+    assert here.accuracies == there.accuracies
