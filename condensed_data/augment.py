@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -93,12 +94,16 @@ class Siamese(Augment):
             return lambda batch: batch.x
         active = self._active(streams, sweep, blocks)
 
-        def applied(batch: Batch) -> Tensor:
-            rows = max(batch.sizes) if self.per_sample else 1
+        @lru_cache
+        def drawn(rows: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> _Draw:
             u = streams.uniform("augment", sweep, blocks, rows * _DRAWS).view(len(blocks), rows, _DRAWS)
+            return _Draw.make(self, u, active, size).to(device, dtype)
+
+        def applied(batch: Batch) -> Tensor:
             image = batch.x.unsqueeze(2) if len(sample_shape) == 2 else batch.x
-            drawn = _Draw.make(self, u, active, (image.shape[-2], image.shape[-1]), tuple(batch.sizes))
-            return drawn.to(image.device, image.dtype)(image).view_as(batch.x)
+            rows, (height, width) = max(batch.sizes) if self.per_sample else 1, image.shape[-2:]
+            found = drawn(rows, (height, width), image.device, image.dtype)
+            return found(image, batch.sizes).view_as(batch.x)
 
         return applied
 
@@ -126,17 +131,14 @@ def _check_ops(name: str, ops: Any) -> None:
 
 @dataclass(frozen=True)
 class _Draw:
-    """Parameters for every block (G, 1, ...) or for every row of equal blocks (G, B/G, ...)."""
+    """Parameters of all operations, for every block (G, 1, ...) or for every row of equal blocks (G, B/G, ...)."""
 
-    sizes: tuple[int, ...]
     color: Tensor | None  # (G, R, 3): brightness to add, saturation and contrast factors
     theta: Tensor | None  # (G, R, 2, 3): where each output pixel comes from
     keep: Tensor | None  # (G, R, 1, H, W): 0 where cut out
 
     @staticmethod
-    def make(
-        spec: Siamese, u: Tensor, active: Tensor, size: tuple[int, int], sizes: tuple[int, ...]
-    ) -> _Draw:
+    def make(spec: Siamese, u: Tensor, active: Tensor, size: tuple[int, int]) -> _Draw:
         on = {name: active[:, i, None] for i, name in enumerate(OPERATIONS)}  # (G, 1) each
         color = torch.stack(
             [
@@ -148,7 +150,6 @@ class _Draw:
         )
         geometry = on["crop"] | on["flip"] | on["scale"] | on["rotate"]
         return _Draw(
-            sizes,
             color if bool(on["color"].any()) else None,
             _theta(spec, u, on, size) if bool(geometry.any()) else None,
             _keep(spec, u, on["cutout"], size) if bool(on["cutout"].any()) else None,
@@ -159,31 +160,32 @@ class _Draw:
             None if tensor is None else tensor.to(device, dtype, non_blocking=True)
             for tensor in (self.color, self.theta, self.keep)
         ]
-        return _Draw(self.sizes, *moved)
+        return _Draw(*moved)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Rows (B, C, H, W) in blocks of these sizes, augmented."""
         if self.color is not None:
-            x = _recolor(x, self._rows(self.color))
+            x = _recolor(x, _of_rows(self.color, sizes))
         if self.theta is not None:
-            x = self._resample(x)
+            x = _resample(x, self.theta, sizes)
         if self.keep is not None:
-            x = x * self._rows(self.keep)
+            x = x * _of_rows(self.keep, sizes)
         return x
 
-    def _rows(self, values: Tensor) -> Tensor:
-        """Parameters (G, R, ...) for every row (B, ...)."""
-        if values.shape[1] > 1:
-            return torch.cat([block[:size] for block, size in zip(values, self.sizes, strict=True)])
-        return spread(values[:, 0], self.sizes)
 
-    def _resample(self, x: Tensor) -> Tensor:
-        assert self.theta is not None
-        if self.theta.shape[1] > 1 or len(set(self.sizes)) > 1:
-            return F.grid_sample(x, _grid(self._rows(self.theta), x), align_corners=False)
-        # Rows of a block share their grid: seen as channels of one image, the weights are computed once.
-        blocks = x.reshape(len(self.sizes), -1, *x.shape[-2:])
-        grid = _grid(self.theta[:, 0], blocks)
-        return F.grid_sample(blocks, grid, align_corners=False).view_as(x)
+def _of_rows(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Parameters (G, R, ...) for every row (B, ...)."""
+    if values.shape[1] > 1:
+        return torch.cat([block[:size] for block, size in zip(values, sizes, strict=True)])
+    return spread(values[:, 0], sizes)
+
+
+def _resample(x: Tensor, theta: Tensor, sizes: Sequence[int]) -> Tensor:
+    if theta.shape[1] > 1 or len(set(sizes)) > 1:
+        return F.grid_sample(x, _grid(_of_rows(theta, sizes), x), align_corners=False)
+    # Rows of a block share their grid: seen as channels of one image, the weights are computed once.
+    blocks = x.reshape(len(sizes), -1, *x.shape[-2:])
+    return F.grid_sample(blocks, _grid(theta[:, 0], blocks), align_corners=False).view_as(x)
 
 
 def _grid(theta: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,6 +24,24 @@ def test_draws_do_not_depend_on_earlier_draws() -> None:
     draws = [torch.rand(3, generator=streams.torch("noise", 4)) for streams in (fresh, used)]
     assert torch.equal(*draws)
     assert fresh.numpy("x", 1).integers(1 << 30) == used.numpy("x", 1).integers(1 << 30)
+
+
+def test_groups_draw_what_a_new_generator_draws_in_any_thread() -> None:
+    streams = Streams(5)
+    for sweep in range(3):
+        for group in range(3):
+            new = [streams.numpy(purpose, sweep, group) for purpose in ("augment", "real")]
+            assert np.array_equal(
+                streams.uniform("augment", sweep, [group], 7)[0], new[0].random(7, np.float32)
+            )
+            chosen = new[1].choice(90, 8, replace=False, shuffle=False)
+            assert np.array_equal(streams.choose("real", sweep, group, 90, 8), chosen)
+    alone = [streams.uniform("augment", sweep, range(20), 40) for sweep in range(40)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(
+            threads.map(lambda sweep: streams.uniform("augment", sweep, range(20), 40), range(40))
+        )
+    assert all(map(torch.equal, alone, together))
 
 
 def test_seed_purpose_and_every_key_matter() -> None:
