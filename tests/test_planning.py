@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from condensed_data import planning, recipes
+from condensed_data import recipes
 from condensed_data.cli import main
-from condensed_data.memory import estimate
+from condensed_data.memory import Estimate, estimate
 from condensed_data.networks import ConvNet
 from condensed_data.parts import Context
-from condensed_data.planning import Plan, plan
+from condensed_data.planning import Plan, measure, plan
 from condensed_data.recipe import Recipe
 from condensed_data.run import Run
 from condensed_data.sources.real import Real
@@ -89,13 +89,13 @@ def test_networks_that_are_trained_beforehand_are_counted(source: TensorDataset)
 
 
 def test_time_and_memory_grow_with_classes() -> None:
-    memory = planning.Estimate(0, False, 10, 20, 30)
-    points = [planning._Point(2, 1.0, 10.0, memory, 0, 0), planning._Point(4, 2.0, 30.0, memory, 0, 0)]
-    assert planning._at(points, 10, lambda point: point.seconds) == 5.0
-    assert planning._at(points, 10, lambda point: point.operations) == 90.0
-    assert planning._at(points[:1], 4, lambda point: point.operations) == 20.0
+    memory = Estimate(0, False, 10, 20, 30)
+    points = [measure._Point(2, 1.0, 10.0, memory, 0, 0), measure._Point(4, 2.0, 30.0, memory, 0, 0)]
+    assert measure._at(points, 10, lambda point: point.seconds) == 5.0
+    assert measure._at(points, 10, lambda point: point.operations) == 90.0
+    assert measure._at(points[:1], 4, lambda point: point.operations) == 20.0
     noisy = [points[0], replace(points[1], seconds=0.5)]
-    assert planning._at(noisy, 10, lambda point: point.seconds) == 0.5
+    assert measure._at(noisy, 10, lambda point: point.seconds) == 0.5
 
 
 def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,21 +14,18 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import networks
 from condensed_data.learning.pretraining import Pretraining, job_of, train
 from condensed_data.memory import Estimate, estimate
 from condensed_data.parts import Context
+from condensed_data.planning.sample import labels_of, of_first, sampled
 from condensed_data.recipe import Recipe
 from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
 from condensed_data.sources.real import Real
-from condensed_data.sources.sample import SourceError, fetch
 from condensed_data.sources.source import Source
 from condensed_data.sources.store import available_memory
 from condensed_data.spec import concrete
@@ -36,8 +33,6 @@ from condensed_data.streams import Streams, untouched
 from condensed_data.synthetic import Pixels
 
 CLASSES = 4  # that are measured
-LABELS = 2048  # samples whose labels are read where the source does not list them
-LEAST = 32  # real samples a class that are read
 SECONDS = 5.0  # of measured sweeps for each number of classes
 
 
@@ -105,14 +100,14 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
     """
     if not recipe.terms:
         raise ValueError(f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it.")
-    labels, counted = _labels(source, seed)
+    labels, counted = labels_of(source)
     values, counts = labels.unique(return_counts=True)
     known = len(source.class_names or ())
     classes = len(values) if counted else max(len(values), known)
     names = [source.class_names[v] if source.class_names and v < known else "" for v in range(classes)]
     resolved = recipe.resolve(source.kind.shape, names if all(names) else [""] * classes, samples=len(source))
     with untouched():
-        real, reading = _sample(
+        real, reading = sampled(
             source, labels, values[counts.argsort(descending=True)][:CLASSES], resolved, counted
         )
         return _plan(source, resolved, real, reading, (classes, counted), Streams(seed), device, precision)
@@ -131,7 +126,7 @@ def _plan(
     classes, counted = known
     least = max(2, real.num_classes // 2)
     few = [
-        _measured(recipe, _part(real, count), streams, device, precision)
+        _measured(recipe, of_first(real, count), streams, device, precision)
         for count in sorted({min(least, real.num_classes), real.num_classes})
     ]
     context = Context(real.to(device), recipe.ipc, streams, device, precision, compiles=False)
@@ -260,78 +255,3 @@ def _shortened(part: Any) -> Any:
     return replace(
         part, **{name: value for name, value in changed.items() if value is not getattr(part, name)}
     )
-
-
-def _part(real: Real, classes: int) -> Real:
-    """The samples of the first classes."""
-    if classes == real.num_classes:
-        return real
-    keep = (real.labels < classes).nonzero()[:, 0]
-    groups = [group for group, label in enumerate(real.group_class.tolist()) if label < classes]
-    place = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
-    store = type(real.store).of(torch.cat(list(real.store.chunks()))[keep])
-    return replace(
-        real,
-        store=store,
-        labels=real.labels[keep],
-        groups=real.groups[keep],
-        class_values=real.class_values[:classes],
-        class_names=real.class_names[:classes],
-        group_class=real.group_class[: len(groups)],
-        members=tuple(place[real.members[group]] for group in groups),
-    )
-
-
-def _sample(
-    source: Source, labels: Tensor, chosen: Tensor, recipe: Recipe, counted: bool
-) -> tuple[Real, float]:
-    """As many real samples of these classes as a sweep meets, and the seconds to read one."""
-    batches = [concrete(t.sampler.batch) for t in recipe.terms if isinstance(t.sampler, ByGroup)]
-    most = max([LEAST, *batches])
-    known = labels if counted else _spread(labels, len(source))
-    index = [(known == value).nonzero()[:, 0] for value in chosen]
-    if not counted:  # few are known, and stand for the others
-        index = [rows.repeat(-(-min(most, LEAST) // len(rows))) for rows in index]
-    rows = torch.cat([row[:most] for row in index]).tolist()
-    begun = time.perf_counter()
-    real = Real.read(replace(source, dataset=Subset(source.dataset, rows)), progress=False)
-    return real, (time.perf_counter() - begun) / len(rows)
-
-
-def _spread(labels: Tensor, count: int) -> Tensor:
-    """Labels (n,) of a sample, -1 where they were not read; `labels` are those of evenly spread samples."""
-    known = torch.full((count,), -1)
-    known[_places(count)] = labels
-    return known
-
-
-def _places(count: int) -> Tensor:
-    return torch.linspace(0, count - 1, min(LABELS, count)).round().long()
-
-
-def _labels(source: Source, seed: int) -> tuple[Tensor, bool]:
-    """Labels of all samples and True; where the source does not list them, those of a sample and False."""
-    listed = _listed(source.dataset)
-    if listed is not None and len(listed) == len(source):
-        return listed, True
-    places = _places(len(source))
-    read = torch.tensor([int(fetch(source.dataset, int(at))[1]) for at in places])
-    return read, len(places) == len(source)
-
-
-def _listed(dataset: Any) -> Tensor | None:
-    if isinstance(dataset, Subset):
-        below = _listed(dataset.dataset)
-        return None if below is None else below[torch.as_tensor(dataset.indices)]
-    if isinstance(dataset, ConcatDataset):
-        parts = [_listed(part) for part in dataset.datasets]
-        return None if any(part is None for part in parts) else torch.cat([p for p in parts if p is not None])
-    if isinstance(dataset, TensorDataset):
-        return dataset.tensors[1].long()
-    targets = getattr(dataset, "targets", None)
-    if targets is None or len(targets) != len(dataset):
-        return None
-    try:
-        return torch.as_tensor(np.asarray(targets)).long()
-    except (TypeError, ValueError) as error:
-        raise SourceError(f"source.targets are no integers: {error}") from error
