@@ -92,14 +92,15 @@ def fit(
         for epoch in range(training.started_epochs(samples)):
             orders = torch.stack(
                 [torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in streams]
-            ).to(learner.images.device)
+            ).to(learner.images.device, non_blocking=True)
             for index in orders.split(training.batch_size, 1)[: steps - step]:
                 last = _step(learner, stack, optimizer, index, streams, step)
                 step += 1
                 if step in drops:
                     optimizer = training.dropped(optimizer, stack, sum(drop <= step for drop in drops))
-            stack.unstack(modules)
+            stack.unstack(modules[:1])  # the only one that is looked at
             on_epoch(epoch + 1, modules[0])
+    stack.unstack(modules)
     if not bool(torch.isfinite(last).all()):
         raise FloatingPointError(f"training diverged to losses {last.tolist()}: lower lr={training.lr}")
     return [module.eval() for module in modules]
