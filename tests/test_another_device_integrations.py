@@ -1,0 +1,60 @@
+"""The integrations on a device that is not the CPU: the CPU's results, with nothing of two devices mixed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from avalanche_tools import SHAPE, old_kind, tiny
+from nas_data import FINE, objective
+from simulated_device import DEVICE, simulated
+from test_another_device import asked_for
+from torch import Tensor
+
+from condensed_data import recipes
+from condensed_data_avalanche import CondensedBuffer
+from condensed_data_avalanche.condensing import fast
+from condensed_data_nas import ProxyObjective
+from condensed_data_nas.zero_cost import SCORES, ZeroCost
+
+
+@pytest.mark.parametrize("recipe", ["fast", "dm", "dm of several formations"])
+def test_a_memory_is_condensed_on_the_strategys_device(recipe: str) -> None:
+    def remembered(device: torch.device) -> Tensor:
+        chosen = fast(3) if recipe == "fast" else tiny()
+        factor = 2 if recipe == "dm of several formations" else 1
+        memory = CondensedBuffer(8, recipe=chosen, factor=factor, precision="fp32")
+        for experience in old_kind().train_stream:
+            memory.update(SimpleNamespace(experience=experience, device=device))
+        return torch.stack([memory.buffer[row][0] for row in range(len(memory.buffer))])
+
+    here = remembered(torch.device("cpu"))
+    with simulated() as waits:
+        there = remembered(DEVICE)
+        assert waits
+    assert here.shape == (8, *SHAPE)
+    assert torch.equal(here, there)
+
+
+@pytest.mark.parametrize("options", [{}, {"seeds": 2, "batched": True}, {"recalibrate": True}])
+def test_a_proxy_gives_the_accuracy_of_the_cpu(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**FINE, "norm": "batch"}
+    here = objective(**options)(config)
+    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+        there = objective(**options)(config)
+        assert waits
+    assert here == there
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_without_training_are_those_of_the_cpu(score: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scored(proxy: ProxyObjective) -> float:
+        return ZeroCost(score, proxy)(FINE)
+
+    here = scored(objective())
+    with simulated(), asked_for(monkeypatch, DEVICE):
+        assert scored(objective()) == here
