@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from simulated_device import DEVICE, Far, near, simulated
-from test_recipes import EXAM, GROUPED, LEARNING, NET, build
+from test_recipes import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -94,7 +94,12 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator
         yield
 
 
-@pytest.mark.parametrize("name", EXAM)
+# what looks at real samples, trains networks or labels before or after the sweeps
+BUILT = [*CHOOSING, "dm", "iid on dm", "mtt with soft labels", "kfs"]
+BUILT.append("dm of whitened samples, labelled by a teacher")
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_a_build_gives_the_set_of_the_cpu(
     name: str, tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

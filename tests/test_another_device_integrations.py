@@ -13,7 +13,6 @@ from simulated_device import DEVICE, simulated
 from test_another_device import asked_for
 from torch import Tensor
 
-from condensed_data import recipes
 from condensed_data_avalanche import CondensedBuffer
 from condensed_data_avalanche.condensing import fast
 from condensed_data_nas import ProxyObjective

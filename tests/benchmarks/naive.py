@@ -4,7 +4,8 @@ For every class its real and its synthetic samples, with the same augmentation a
 one after the other, whole batches at once; the real side without gradients where the method needs none; one backward
 and one step for all classes, or for each class where the method steps so. Nothing is compiled, shared between classes
 or computed in lower precision. Numbers (batch, rates, period) and draws of samples, augmentations and initial weights
-are those of the run, so that the first sweeps of both must agree.
+are those of the run, so that the first sweeps of both must agree. Everything is computed on the run's device, which a
+loop may wait for; indices of samples stay with the host, as the draws do.
 
     dm          ||mean f(real) - mean f(synthetic)||^2                   Zhao and Bilen, WACV 2023, equation 4
     dc, dsa     distance of the weight gradients, row by row             Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1
@@ -129,10 +130,12 @@ class Naive:
         applied = term.augment.draw(self.run.context.streams, self.sweep, [group], real.sample_shape)
 
         def augmented(rows: Tensor) -> Tensor:
-            return applied(Batch(rows, torch.full((len(rows),), label), (len(rows),)))
+            y = torch.full((len(rows),), label, device=rows.device)
+            return applied(Batch(rows, y, (len(rows),)))
 
         label = int(real.group_class[group])
-        return Group(label, augmented(real[draw.real]), augmented(self.samples.rows(draw.synthetic)))
+        rows, _ = real.batch(draw.real, self.run.context.device)
+        return Group(label, augmented(rows), augmented(self.samples.rows(draw.synthetic)))
 
     def learning(self) -> None:
         """What networks learn after the synthetic steps; the next sweep follows."""

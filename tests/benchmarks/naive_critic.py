@@ -52,7 +52,7 @@ class Adverse(Networks):
             logits += [head(one), head(other)]
             labels += [real.group_class[group].repeat(2 * len(rows[0]))]
             apart.append((1 - F.cosine_similarity(one, other)) / 2)
-        y = torch.cat(labels)
+        y = torch.cat(labels).to(self.run.context.device)
         contrast = _contrast(torch.cat(features), y, self.pool.temperature)
         alike = torch.cat(apart).mean()
         return F.cross_entropy(torch.cat(logits), y) + self.pool.alike * alike + self.pool.contrast * contrast
@@ -61,7 +61,7 @@ class Adverse(Networks):
 def _contrast(features: Tensor, y: Tensor, temperature: float) -> Tensor:
     """Khosla et al., NeurIPS 2020, equation 2: every row an anchor among all others."""
     z = features / features.norm(dim=1, keepdim=True)
-    itself = torch.eye(len(z), dtype=torch.bool)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     logits = z @ z.T / temperature
     log_p = logits - logits.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
     positive = (y[:, None] == y) & ~itself

@@ -42,11 +42,7 @@ class Frequencies:
     """
 
     def __init__(self, objective: CharacteristicFunction, run: Run) -> None:
-        self.objective, self.streams, self.shape = (
-            objective,
-            run.context.streams,
-            run.context.real.sample_shape,
-        )
+        self.objective, self.streams, self.device = objective, run.context.streams, run.context.device
         self.network: nn.Module | None = None
         self.optimizer: torch.optim.Optimizer | None = None
 
@@ -57,12 +53,12 @@ class Frequencies:
     def at(self, sweep: int, features: int) -> Tensor:
         """(F, D) for embeddings of so many features, differentiable in `weights`."""
         generator = self.streams.torch("frequencies", sweep)
-        noise = torch.randn(self.objective.frequencies, features, generator=generator)
+        noise = torch.randn(self.objective.frequencies, features, generator=generator).to(self.device)
         if not self.objective.sampling_lr:
             return noise
         if self.network is None:
             seed = self.streams.child("sampling network")
-            self.network = networks.build(_sampling_network, 1, (features,), seed)
+            self.network = networks.build(_sampling_network, 1, (features,), seed).to(self.device)
             self.optimizer = torch.optim.Adam(self.network.parameters(), self.objective.sampling_lr)
         frequencies: Tensor = self.network(noise)
         return frequencies

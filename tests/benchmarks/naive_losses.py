@@ -81,7 +81,7 @@ def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
     if isinstance(objective, Gradient):
         return _gradients(objective, network, real, synthetic, group.label)
     if isinstance(objective, CrossEntropy):
-        truth = torch.full((len(synthetic),), group.label)
+        truth = torch.full((len(synthetic),), group.label, device=synthetic.device)
         scale = 100 * look.accuracy if objective.scale_by_accuracy else 1
         return scale * F.cross_entropy(network(synthetic), truth)
     if isinstance(objective, LayerAlignment):
@@ -107,7 +107,7 @@ def _discrimination(objective: Discrimination, network: nn.Module, groups: Seque
         with torch.no_grad():
             real = embed(group.real)
         others = (classes != group.label) | (torch.arange(len(groups)) == number)
-        truth = torch.full((len(real),), int(others[:number].sum()))
+        truth = torch.full((len(real),), int(others[:number].sum()), device=real.device)
         losses.append(F.cross_entropy(real @ centres[others].T, truth, reduction="sum"))
     return objective.weight * torch.stack(losses).sum()
 
@@ -133,10 +133,10 @@ def _gradients(
     weights = [w.requires_grad_() for w in network.parameters() if w.ndim >= least]
 
     def gradient(x: Tensor, graph: bool) -> tuple[Tensor, ...]:
-        loss = F.cross_entropy(network(x), torch.full((len(x),), label))
+        loss = F.cross_entropy(network(x), torch.full((len(x),), label, device=x.device))
         return torch.autograd.grad(loss, weights, create_graph=graph)
 
-    total = torch.zeros(())
+    total = torch.zeros((), device=real.device)
     for a, b in zip(gradient(real, False), gradient(synthetic, True), strict=True):
         if objective.distance == "rows_cosine":
             a, b = a.flatten(1), b.flatten(1)

@@ -77,7 +77,8 @@ class Given(Networks):
 
     def lend(self, sweep: int) -> Look:
         net = self.lender.lend(sweep)
-        return Look(net.module, net.accuracy or 0.0, net.target)
+        accuracy = 0.0 if net.accuracy is None else float(net.accuracy)
+        return Look(net.module, accuracy, net.target)
 
 
 class Renewed(Networks):
@@ -110,7 +111,7 @@ class Renewed(Networks):
         real = self.run.context.real
         order = torch.randperm(len(real), generator=streams.torch("real"))[: concrete(self.pool.samples)]
         for rows in order.split(self.pool.descent.batch_size):
-            yield real[rows], real.labels[rows]
+            yield real.batch(rows, self.run.context.device)
 
 
 class Many(Networks):
@@ -142,7 +143,7 @@ class Many(Networks):
         count = min(self.pool.descent.batch_size, len(real))
         for step in range(concrete(self.pool.steps)):
             rows = streams.choose("real", step, 0, len(real), count)
-            yield real[rows], real.labels[rows]
+            yield real.batch(rows, self.run.context.device)
 
 
 class Judged(Networks):
@@ -192,7 +193,8 @@ class Judged(Networks):
             members = (real.labels == label).nonzero()[:, 0]
             count = min(self.pool.queries, len(members))
             rows = members[streams.choose("query", number, label, len(members), count)]
-            hits, seen = hits + int((module(real[rows]).argmax(1) == label).sum()), seen + count
+            x, y = real.batch(rows, self.run.context.device)
+            hits, seen = hits + int((module(x).argmax(1) == y).sum()), seen + count
         for part in learning:
             part.training = True
         return hits / seen

@@ -52,7 +52,7 @@ class Samples(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample)."""
+        """Samples (len(index), *sample), where they are learned; `index` is the host's."""
 
     def clamp(self) -> None:
         """Keep what is learned in its range."""
@@ -106,7 +106,7 @@ class Unit(Samples):
     def __init__(self, units: Tensor, real: Real) -> None:
         self.units, self.learned = units, {"images": units}
         self.low, self.high = (
-            bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)) for bound in value_range(real)
+            bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)).to(units.device) for bound in value_range(real)
         )
 
     def rows(self, index: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Cells(Samples):
         if self.pad is None:
             return grids
         height, width = (side * self.factor for side in self.cell)
-        whole = self.pad.expand(len(grids), -1, height, width).clone()
+        whole = self.pad.to(grids.device).expand(len(grids), -1, height, width).clone()
         whole[:, :, : self.sides[0], : self.sides[1]] = grids
         return whole
 
@@ -206,11 +206,12 @@ class Frequencies(Samples):
         self.places: Tensor = synthesis.places  # (K, C, k)
         self.labels: Tensor = synthesis.labels
         self.shape = sample_shape
-        self.height, self.width = (_waves(side) for side in sample_shape[1:])
+        self.height, self.width = (_waves(side).to(self.coefficients.device) for side in sample_shape[1:])
 
     def rows(self, index: Tensor) -> Tensor:
-        planes = torch.zeros(len(index), *self.shape).flatten(2)
-        planes = planes.scatter(2, self.places[self.labels[index]], self.coefficients[index])
+        coefficients = self.coefficients[index]
+        places = self.places[self.labels[index]].to(coefficients.device)
+        planes = coefficients.new_zeros(len(index), *self.shape).flatten(2).scatter(2, places, coefficients)
         return self.height.T @ planes.view(-1, *self.shape) @ self.width
 
 

@@ -54,10 +54,11 @@ class Networks(ABC):
 
 
 def built(pool: Any, run: Run, seed: int) -> nn.Module:
-    """A new network of a pool, at rest."""
+    """A new network of a pool, at rest, where the run computes."""
     real = run.context.real
     spec = networks.network(pool.network)
-    return networks.build(spec, real.num_classes, real.sample_shape, seed).requires_grad_(False)
+    module = networks.build(spec, real.num_classes, real.sample_shape, seed)
+    return module.to(run.context.device).requires_grad_(False)
 
 
 class Student:
@@ -103,7 +104,7 @@ def everything(run: Run, samples: Samples) -> tuple[Tensor, Tensor]:
     """All synthetic samples and their classes, to be trained on."""
     labels = run.synthesis.labels
     with torch.no_grad():
-        return samples.rows(torch.arange(len(labels))), labels
+        return samples.rows(torch.arange(len(labels))), labels.to(run.context.device)
 
 
 def shuffled(x: Tensor, y: Tensor, size: int, order: torch.Generator) -> Batches:

@@ -42,14 +42,14 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, sweep: int
     reached = _trained(look.module, start, blocks, rates.expand(len(blocks)))
     if isinstance(objective, Trajectory):
         return _squares(reached, look.target) / _squares(start, look.target)
-    real = run.context.real
-    return _real_loss(objective, look.module, reached, real[draw.real], real.labels[draw.real])
+    x, y = run.context.real.batch(draw.real, run.context.device)
+    return _real_loss(objective, look.module, reached, x, y)
 
 
 def _blocks(term: Term, samples: Samples, draw: Draw, run: Run, sweep: int) -> list[Block]:
     blocks = []
     for step, index in enumerate(draw.synthetic.split(list(draw.synthetic_sizes))):
-        x, y = samples.rows(index), run.synthesis.labels[index]
+        x, y = samples.rows(index), run.synthesis.labels[index].to(run.context.device)
         applied = term.augment.draw(run.context.streams, sweep, [step], run.context.real.sample_shape)
         blocks.append((applied(Batch(x, y, (len(x),))), y))
     return blocks

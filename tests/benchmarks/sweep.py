@@ -2,25 +2,29 @@
 
     python tests/benchmarks/sweep.py --data-root DATA --recipe dsa --out dsa.jsonl
     python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.jsonl --picture all.png
+    python tests/benchmarks/sweep.py --data-root DATA --recipe dm dsa idc --device cuda --out gpu.jsonl
 
-The naive loop (`naive.py`) is what the equations say, in fp32. Both sides use the same threads, are warmed, and are
-timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn
-between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over the number of
-threads, so that other work on the machine counts little with one thread; several wait for each other in loops that
-count, and need as many free cores. The matrix rate is that of a square product in the same
-precision; operations are those of the naive matching (convolutions and products, forward and backward). The memory is
-the most that the process has held so far, on both sides and for the recipes before.
+The naive loop (`naive.py`) is what the equations say, in fp32, on the same device. Both sides use the same threads, are
+warmed, and are timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what
+networks learn between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over
+the number of threads, so that other work on the machine counts little with one thread; several wait for each other in
+loops that count, and need as many free cores. Elsewhere they are those of the clock, once the device has finished: the
+machine must have nothing else to do. The matrix rate is that of a square product in the same precision on the device;
+operations are those of the naive matching (convolutions and products, forward and backward). The memory is the most of
+both sides: `peak_resident_bytes` that the process has held so far, for the recipes before too; on CUDA
+`peak_allocated_bytes` of the device for this recipe.
 
 Recipes are measured one after the other, a JSON line each in `--out`, written when it is measured. What is there
-already with the same recipe, data, ipc, threads, precision, repeats and parts is not measured again: a command that
-was interrupted goes on where it was. `--picture` shows the recipes of the command. Recipes that ask for groups
-(`debiased`) get two of every class, samples of even and of odd number.
+already with the same recipe, data, ipc, device, threads, precision, repeats and parts is not measured again: a command
+that was interrupted goes on where it was. Rows without a device are of a CPU. `--picture` shows the recipes of the
+command. Recipes that ask for groups (`debiased`) get two of every class, samples of even and of odd number.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import resource
 import statistics
 from collections.abc import Callable, Sequence
@@ -32,10 +36,10 @@ from typing import Any
 import torch
 from naive import Naive, check
 from rows import Row, Rows
-from table_parts import Data, recipe_of, seconds
+from table_parts import Data, recipe_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from condensed_data.device import choose_precision
+from condensed_data.device import choose_device, choose_precision, clock
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.parts import Context, LearningLoss
 from condensed_data.recipe import Recipe
@@ -47,8 +51,7 @@ from condensed_data.streams import Streams
 
 PARTS = ("matching", "learning")
 WARM = 2
-SIDE = 2048  # of the matrices whose product tells the rate
-CPU = torch.device("cpu")
+SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, on a CPU and elsewhere
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class Bench:
 
     Attributes:
         data: the source.
+        device: where both sides compute.
         cache: folder of networks that are trained beforehand; None for the usual one.
     """
 
     data: Data
+    device: torch.device
     cache: Path | None
 
     @cached_property
@@ -76,7 +81,7 @@ class Bench:
         source = inspect(self.data.train)
         reading = read(source, 0, False)
         groups = [row % 2 for row in range(len(reading.labels))] if halved else None
-        return Real.of(reading, source.kind, source.class_names, groups)
+        return Real.of(reading, source.kind, source.class_names, groups).to(self.device)
 
     def run(self, recipe: Recipe, precision: str) -> Run:
         """A run of the recipe, before its first sweep."""
@@ -84,7 +89,7 @@ class Bench:
         trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
         names = real.class_names if real.named else [""] * real.num_classes
         resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
-        return Run(resolved, Context(real, recipe.ipc, Streams(0), CPU, precision, trained=trained))
+        return Run(resolved, Context(real, recipe.ipc, Streams(0), self.device, precision, trained=trained))
 
 
 def _grouped(sampler: Any) -> bool:
@@ -140,6 +145,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of a sweep, to be timed"
     )
+    parser.add_argument("--device", default="cpu", help="of both sides")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto")
     arguments = parser.parse_args(words)
@@ -158,37 +164,48 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     recipes = {text: recipe_of(text, arguments.ipc, {}, None) for text in arguments.recipe}
     for recipe in recipes.values():
         check(recipe)  # what cannot be measured is said before the work
+    device = choose_device(arguments.device)
     file, found = Rows(arguments.out), []
-    bench = Bench(Data.load(arguments.data, arguments.data_root), arguments.cache)
+    bench = Bench(Data.load(arguments.data, arguments.data_root), device, arguments.cache)
     for text, recipe in recipes.items():
-        key = _key(text, arguments)
-        if not file.find(**key):
+        key = _key(text, arguments, device)
+        if not _rows(file, key):
             file.add(key | _measured(recipe, arguments, bench))
-        found.append(file.find(**key)[0])
+        found.append(_rows(file, key)[0])
         print(json.dumps(found[-1], indent=2), flush=True)
     return found
 
 
-def _key(text: str, arguments: argparse.Namespace) -> Row:
+def _rows(file: Rows, key: Row) -> list[Row]:
+    """Those of this key; what names no device was measured on a CPU."""
+    others = {name: value for name, value in key.items() if name != "device"}
+    return [row for row in file.find(**others) if row.get("device", "cpu") == key["device"]]
+
+
+def _key(text: str, arguments: argparse.Namespace, device: torch.device) -> Row:
     return {
         "recipe": text,
         "data": arguments.data,
         "ipc": arguments.ipc,
+        "device": str(device),
         "threads": arguments.threads,
-        "precision": choose_precision(arguments.precision, CPU),
+        "precision": choose_precision(arguments.precision, device),
         "repeats": arguments.repeats,
         "parts": arguments.parts,
     }
 
 
 def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Row:
-    precision = choose_precision(arguments.precision, CPU)
+    device, precision = bench.device, choose_precision(arguments.precision, bench.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     ours, naive = Ours(bench.run(recipe, precision)), Naive(bench.run(recipe, "fp32"))
-    times = _times(ours, naive, arguments)
+    times = _times(ours, naive, arguments, device)
+    memory = _memory(device)  # before larger matrices than those of a sweep
     with FlopCounterMode(display=False) as counter:
         naive.matching()
     flops = counter.get_total_flops()
-    rate = _matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32)
+    rate = _matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32, device)
     spent = times["ours"].get("matching")
     totals = {side: sum(parts.values()) for side, parts in times.items()}
     ratios = {
@@ -204,12 +221,27 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
         "flops_per_second": flops / spent if spent else None,
         "matrix_flops_per_second": rate,
         "fraction_of_matrix_rate": flops / spent / rate if spent else None,
-        "peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **memory,
+        "device_name": _name(device),
         "torch": torch.__version__,
     }
 
 
-def _times(ours: Ours, naive: Naive, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def _memory(device: torch.device) -> Row:
+    if device.type == "cuda":
+        return {"peak_allocated_bytes": torch.cuda.max_memory_allocated(device)}
+    return {"peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def _times(
+    ours: Ours, naive: Naive, arguments: argparse.Namespace, device: torch.device
+) -> dict[str, dict[str, float]]:
     """Median seconds of the parts of both, timed alternately after warming calls of each."""
     found: dict[str, dict[str, list[float]]] = {
         side: {part: [] for part in arguments.parts} for side in ("ours", "naive")
@@ -217,7 +249,7 @@ def _times(ours: Ours, naive: Naive, arguments: argparse.Namespace) -> dict[str,
     for number in range(arguments.repeats + WARM):
         for side, loops in (("ours", ours), ("naive", naive)):
             for part, times in found[side].items():
-                spent = _timed(getattr(loops, part))
+                spent = _timed(getattr(loops, part), device)
                 if number >= WARM:
                     times.append(spent)
     return {
@@ -245,16 +277,17 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _timed(call: Callable[[], None]) -> float:
-    started = seconds()
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    started = clock(device)
     call()
-    return seconds() - started
+    return clock(device) - started
 
 
-def _matrix_rate(dtype: torch.dtype) -> float:
-    a = torch.randn(SIDE, SIDE).to(dtype)
-    times = [_timed(lambda: torch.mm(a, a)) for _ in range(12)]
-    return 2 * SIDE**3 / statistics.median(times[WARM:])
+def _matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    side = SIDE if device.type == "cpu" else DEVICE_SIDE
+    a = torch.randn(side, side, device=device).to(dtype)
+    times = [_timed(lambda: torch.mm(a, a), device) for _ in range(12)]
+    return 2 * side**3 / statistics.median(times[WARM:])
 
 
 if __name__ == "__main__":
