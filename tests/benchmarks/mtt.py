@@ -5,8 +5,9 @@
 
 10,000 training images of Fashion-MNIST, 10 experts of 10 epochs, a ConvNet of width 64, one sample per class, beside
 random samples. Every line of FOLDER/rows.jsonl is one measurement; what is there is not measured again, and a run that
-was stopped goes on. FOLDER gets the pictures curves.png and unroll.png. Time is that of the processor, so that other
-work on the machine does not count. The last iterate is what is evaluated; test data never chooses.
+was stopped goes on. FOLDER gets the pictures curves.png and unroll.png. On a CPU time is that of the processor, so that
+other work on the machine does not count. With `--device cuda` it is that of the clock, memory is the device's, and all
+lies in a folder of the device's name in FOLDER. The last iterate is what is evaluated; test data never chooses.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ import argparse
 import json
 import multiprocessing
 import resource
-import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import folder_of, peak_bytes, reset_peak
 from torch.utils.data import Subset
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, networks, recipes
+from condensed_data.device import choose_device, clock
 from condensed_data.evaluation.training import quick, standard
 from condensed_data.networks import ConvNet
 from condensed_data.objectives.unrolled import trained_weights
@@ -65,10 +68,11 @@ def recipe_of(arguments: argparse.Namespace, sweeps: int, unroll: str) -> Recipe
 
 
 def condense(arguments: argparse.Namespace, train: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
-    return CondensedDataset(train, recipe, cache=arguments.folder / "cache", **options)
+    cache = arguments.folder / "cache"
+    return CondensedDataset(train, recipe, cache=cache, device=arguments.device, **options)
 
 
-def main() -> None:
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,7 +84,14 @@ def main() -> None:
     parser.add_argument("--lr", type=float, help="of the samples (default: the recipe's)")
     parser.add_argument("--networks", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="processes that train experts")
-    arguments = parser.parse_args()
+    parser.add_argument("--device", default="cpu")
+    found = vars(parser.parse_args(words))
+    device = choose_device(found["device"])
+    return argparse.Namespace(**{**found, "device": device, "folder": folder_of(found["folder"], device)})
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = parse(words)
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     rows = Rows(arguments.folder / "rows.jsonl")
@@ -88,7 +99,7 @@ def main() -> None:
         measure_curves(arguments, rows)
         draw_curves(rows, arguments.folder / "curves.png")
     if arguments.only != "curves":
-        measure_unrolls(rows)
+        measure_unrolls(rows, arguments.device)
         draw_unrolls(rows, arguments.folder / "unroll.png")
 
 
@@ -104,8 +115,9 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
         measure_final(arguments, train, test, rows, unroll)
     for seed in range(arguments.networks):
         if not rows.find(what="random", seed=seed):
-            made = CondensedDataset(train, recipes.random(IPC), seed=seed, cache=False, progress=False)
-            found = made.evaluate(test, NETWORK, 1, training=standard(), seed=seed, progress=False)
+            how: dict[str, Any] = {"device": arguments.device, "seed": seed, "progress": False}
+            made = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
+            found = made.evaluate(test, NETWORK, 1, training=standard(), **how)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
@@ -113,15 +125,15 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
 
 
 def measure_experts(arguments: argparse.Namespace, train: Any, rows: Rows) -> None:
-    """Processor seconds of all experts, from those that were trained now: those of a stopped run stay."""
+    """Seconds of all experts, from those that were trained now: those of a stopped run stay."""
     if rows.find(what="experts"):
         return
-    kept, started = experts_in(arguments.folder), processor_seconds()
+    kept, started = experts_in(arguments.folder), passed(arguments.device)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, spawn) as executor:  # its processes end here, and are counted
         condense(arguments, train, recipe_of(arguments, 1, "full"), executor=executor)
     trained = EXPERTS - kept
-    seconds = (processor_seconds() - started) / trained * EXPERTS
+    seconds = (passed(arguments.device) - started) / trained * EXPERTS
     rows.add(
         {"what": "experts", "trained": trained, "seconds": seconds, "megabytes": megabytes(arguments.folder)}
     )
@@ -135,7 +147,10 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.glob("cache/networks/*/*.safetensors")) / 1e6
 
 
-def processor_seconds() -> float:
+def passed(device: torch.device) -> float:
+    """Seconds of the processor in all processes on a CPU, of the clock elsewhere."""
+    if device.type != "cpu":
+        return clock(device)
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
@@ -149,10 +164,11 @@ def measure_sweeps(
         return
     earlier = rows.find(what="mtt", unroll=unroll, lr=arguments.lr)
     begun = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
-    started = processor_seconds()
+    started = passed(arguments.device)
     made = condense(arguments, train, recipe_of(arguments, sweeps, unroll))
-    seconds = begun + processor_seconds() - started
-    found = made.evaluate(test, NETWORK, 1, training=replace(quick(), lr=made.training.lr), progress=False)
+    seconds = begun + passed(arguments.device) - started
+    quickly, how = replace(quick(), lr=made.training.lr), {"device": arguments.device, "progress": False}
+    found = made.evaluate(test, NETWORK, 1, training=quickly, **how)
     losses = [loss for _, loss in made.record.history][-20:]
     result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": made.training.lr}
     rows.add(key | {"seconds": seconds, **result, "torch": torch.__version__})
@@ -163,7 +179,7 @@ def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Ro
     key = {"what": "final", "unroll": unroll, "sweeps": max(arguments.sweeps), "lr": arguments.lr}
     if not rows.find(**key):
         made = condense(arguments, train, recipe_of(arguments, key["sweeps"], unroll))
-        found = made.evaluate(test, NETWORK, arguments.networks, progress=False)
+        found = made.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
         rows.add(key | {"accuracies": list(found.accuracies), "step_size": made.training.lr})
 
 
@@ -171,40 +187,39 @@ def _sweeps(row: Row) -> int:
     return int(row["sweeps"])
 
 
-def measure_unrolls(rows: Rows) -> None:
+def measure_unrolls(rows: Rows, device: torch.device) -> None:
     spawn = multiprocessing.get_context("spawn")
     for unroll in COLOURS:
         for steps in STEPS:
             key = {"what": "unroll", "unroll": unroll, "steps": steps}
             if not rows.find(**key):
                 with ProcessPoolExecutor(1, spawn) as alone:  # peak memory is that of a process
-                    rows.add(key | alone.submit(unrolled, unroll, steps).result())
+                    rows.add(key | alone.submit(unrolled, unroll, steps, device).result())
     print("steps", *(f"{unroll:>24}" for unroll in COLOURS))
     for steps in STEPS:
         found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0] for unroll in COLOURS]
         print(f"{steps:5}", *(f"{row['megabytes']:12.0f} MB {row['seconds']:6.2f} s" for row in found))
 
 
-def unrolled(unroll: str, steps: int) -> Row:
-    """Peak memory beyond what was there before, and processor seconds, of a loss and its gradient."""
+def unrolled(unroll: str, steps: int, device: torch.device) -> Row:
+    """Peak memory beyond what was there before, and seconds, of a loss and its gradient."""
     torch.set_num_threads(1)
-    module = networks.build(NETWORK, 10, (1, 28, 28), 0).requires_grad_(False)
+    module = networks.build(NETWORK, 10, (1, 28, 28), 0).to(device).requires_grad_(False)
     net = Net(module, networks.embed_of(module), networks.maps_of(module))
     measured = (0.0, 0.0)
     for count in (1, steps):  # the first fills caches of the libraries
-        x = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)).requires_grad_()
-        y, size = torch.arange(10), torch.full((1,), 0.01, requires_grad=True)
+        x = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+        y = torch.arange(10, device=device)
+        size = torch.full((1,), 0.01, device=device, requires_grad=True)
         blocks = Batch(x.repeat(count, 1, 1, 1), y.repeat(count), (10,) * count)
-        before, started = _peak(), time.process_time()
+        reset_peak(device)
+        before, started = peak_bytes(device), clock(device)
         weights = trained_weights(net, Pair(Batch(x[:0], y[:0], (0,)), blocks, size), unroll)
         loss = torch.stack([weight.square().sum() for weight in weights.values()]).sum()
         torch.autograd.grad(loss, (x, size))
-        measured = (_peak() - before, time.process_time() - started)
+        seconds = clock(device) - started
+        measured = ((peak_bytes(device) - before) / 1024**2, seconds)
     return {"megabytes": measured[0], "seconds": measured[1]}
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
@@ -221,7 +236,10 @@ def draw_curves(rows: Rows, path: Path) -> None:
     axes.axvline(rows.find(what="experts")[0]["seconds"] / 60, color="grey", linestyle=":")
     random = [value for row in rows.find(what="random") for value in row["accuracies"]]
     axes.axhline(100 * sum(random) / len(random), color="black", linestyle="--", label="random samples")
-    axes.set(xlabel="minutes of one processor, experts (to the dotted line) included", ylabel="accuracy, %")
+    axes.set(
+        xlabel="minutes of one processor or device, experts (to the dotted line) included",
+        ylabel="accuracy, %",
+    )
     axes.legend()
     figure.savefig(path, dpi=150, bbox_inches="tight")
 

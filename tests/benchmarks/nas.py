@@ -10,7 +10,8 @@ random and herded real ones of the same number, and on the subset, stopped early
 train nothing. Architectures are judged by training images outside the subset; the test split is not touched.
 Architectures are drawn at random, narrow ones that fit a small machine, and are measured one after another, so that a
 killed run goes on and any number of them gives a report: a table, ranks.csv and ranks.png in the folder. `rows.jsonl`
-has what each set cost to make, and the report's numbers.
+has what each set cost to make, and the report's numbers. With `--device cuda` all of it lies in a folder of the device's
+name in the folder.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import folder_of
 from rows import Row, Rows
 from torch.utils.data import Subset
 from torchvision.datasets import FashionMNIST
@@ -29,6 +31,7 @@ from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.augment import Identity
+from condensed_data.device import choose_device, clock
 from condensed_data.evaluation.training import OPTIMIZERS, Training
 from condensed_data.streams import Streams
 from condensed_data_nas import ProxyObjective, RankReport, convnet_space, rank_report, sample
@@ -60,7 +63,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--recalibrate", action="store_true", help="batch statistics of the final weights, for every proxy")
     add("--minutes", type=float, help="begin no architecture after that")
     add("--report", action="store_true", help="measure nothing, and report what there is")
-    return parser.parse_args(words)
+    add("--device", default="cpu")
+    asked = vars(parser.parse_args(words))
+    device = choose_device(asked["device"])
+    return argparse.Namespace(**{**asked, "device": device, "folder": folder_of(asked["folder"], device)})
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -117,19 +123,20 @@ class Bench:
         return Training("proxy", max_steps=asked.steps, batch_size=asked.rows, lr=lr, **how)
 
     def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
-        how: dict[str, Any] = {"device": "cpu", "precision": "fp32", "training": self._training(lr)}
-        how["recalibrate"] = self.asked.recalibrate
+        how: dict[str, Any] = {"precision": "fp32", "training": self._training(lr)}
+        how |= {"device": self.asked.device, "recalibrate": self.asked.recalibrate}
         return ProxyObjective(made, space=convnet_space(), val=val, **how)
 
     def _made(self, text: str) -> tuple[CondensedDataset, float]:
-        """The set of a recipe, and the seconds of the processor that it took; made once."""
+        """The set of a recipe, and the seconds that it took; made once."""
         key: Row = {"what": "set", "recipe": text, "ipc": self.asked.ipc, "images": self.asked.images}
         found = self.rows.find(**key)
         if found:
             return CondensedDataset.load(self.asked.folder / found[0]["set"]), found[0]["seconds"]
-        recipe, started = recipes.parse(text, ipc=self.asked.ipc), time.process_time()
-        made = CondensedDataset(self.train, recipe, cache=False, device="cpu", precision="fp32")
-        seconds, folder = time.process_time() - started, f"sets/{len(self.rows.find(what='set'))}"
+        recipe, device = recipes.parse(text, ipc=self.asked.ipc), self.asked.device
+        started = clock(device)
+        made = CondensedDataset(self.train, recipe, cache=False, device=device, precision="fp32")
+        seconds, folder = clock(device) - started, f"sets/{len(self.rows.find(what='set'))}"
         made.save(self.asked.folder / folder)
         self.rows.add(key | {"seconds": seconds, "set": folder})
         return made, seconds
@@ -166,7 +173,8 @@ def _name(name: str, lr: float, rates: Sequence[float]) -> str:
 
 
 def _plain(asked: argparse.Namespace) -> Row:
-    return {name: value for name, value in vars(asked).items() if name not in ("folder", "data_root")}
+    found = {name: value for name, value in vars(asked).items() if name not in ("folder", "data_root")}
+    return found | {"device": str(asked.device)}
 
 
 def _numbers(report: RankReport) -> Row:

@@ -4,15 +4,15 @@
     python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.jsonl --picture all.png
     python tests/benchmarks/sweep.py --data-root DATA --recipe dm dsa idc --device cuda --out gpu.jsonl
 
-The naive loop (`naive.py`) is what the equations say, in fp32, on the same device. Both sides use the same threads, are
-warmed, and are timed alternately; the median counts. `matching` is the synthetic steps of a sweep, `learning` what
-networks learn between two sweeps; `ratio` is naive seconds over ours. On a CPU seconds are those of the processor over
-the number of threads, so that other work on the machine counts little with one thread; several wait for each other in
-loops that count, and need as many free cores. Elsewhere they are those of the clock, once the device has finished: the
-machine must have nothing else to do. The matrix rate is that of a square product in the same precision on the device;
-operations are those of the naive matching (convolutions and products, forward and backward). The memory is the most of
-both sides: `peak_resident_bytes` that the process has held so far, for the recipes before too; on CUDA
-`peak_allocated_bytes` of the device for this recipe.
+The naive loop (`naive.py`) is what the equations say, in fp32 with torch's own settings (convolutions in TF32 where a
+GPU has it), on the same device. Both sides use the same threads, are warmed, and are timed alternately; the median
+counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn between two sweeps; `ratio` is
+naive seconds over ours. On a CPU seconds are those of the processor over the number of threads, so that other work on
+the machine counts little with one thread; several wait for each other in loops that count, and need as many free
+cores. Elsewhere they are those of the clock, until the device has finished, and other work counts. The matrix rate is
+that of a square product in the same precision on the device; operations are those of the naive matching (convolutions
+and products, forward and backward). The memory is the most of both sides: on a CPU `peak_resident_bytes`, the most
+that the process has held so far, for the recipes before too; on CUDA `peak_allocated_bytes` of this recipe.
 
 Recipes are measured one after the other, a JSON line each in `--out`, written when it is measured. What is there
 already with the same recipe, data, ipc, device, threads, precision, repeats and parts is not measured again: a command
@@ -24,22 +24,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import WARM, matrix_rate, name_of, peak_bytes, reset_peak, timed
 from naive import Naive, check
 from rows import Row, Rows
 from table_parts import Data, recipe_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from condensed_data.device import choose_device, choose_precision, clock
+from condensed_data.device import choose_device, choose_precision
 from condensed_data.learning.trained import TrainedNetworks
 from condensed_data.parts import Context, LearningLoss
 from condensed_data.recipe import Recipe
@@ -50,8 +49,6 @@ from condensed_data.storage.cache import default_root
 from condensed_data.streams import Streams
 
 PARTS = ("matching", "learning")
-WARM = 2
-SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, on a CPU and elsewhere
 
 
 @dataclass(frozen=True)
@@ -197,15 +194,14 @@ def _key(text: str, arguments: argparse.Namespace, device: torch.device) -> Row:
 
 def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Row:
     device, precision = bench.device, choose_precision(arguments.precision, bench.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak(device)
     ours, naive = Ours(bench.run(recipe, precision)), Naive(bench.run(recipe, "fp32"))
     times = _times(ours, naive, arguments, device)
-    memory = _memory(device)  # before larger matrices than those of a sweep
+    memory = peak_bytes(device)  # before larger matrices than those of a sweep
     with FlopCounterMode(display=False) as counter:
         naive.matching()
     flops = counter.get_total_flops()
-    rate = _matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32, device)
+    rate = matrix_rate(torch.bfloat16 if precision == "bf16" else torch.float32, device)
     spent = times["ours"].get("matching")
     totals = {side: sum(parts.values()) for side, parts in times.items()}
     ratios = {
@@ -221,22 +217,10 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
         "flops_per_second": flops / spent if spent else None,
         "matrix_flops_per_second": rate,
         "fraction_of_matrix_rate": flops / spent / rate if spent else None,
-        **memory,
-        "device_name": _name(device),
+        f"peak_{'allocated' if device.type == 'cuda' else 'resident'}_bytes": memory,
+        "device_name": name_of(device),
         "torch": torch.__version__,
     }
-
-
-def _memory(device: torch.device) -> Row:
-    if device.type == "cuda":
-        return {"peak_allocated_bytes": torch.cuda.max_memory_allocated(device)}
-    return {"peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
 
 
 def _times(
@@ -249,7 +233,7 @@ def _times(
     for number in range(arguments.repeats + WARM):
         for side, loops in (("ours", ours), ("naive", naive)):
             for part, times in found[side].items():
-                spent = _timed(getattr(loops, part), device)
+                spent = timed(getattr(loops, part), device)
                 if number >= WARM:
                     times.append(spent)
     return {
@@ -266,7 +250,10 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.2))
-    labels = [f"{row['recipe']}\n{row['data']}, ipc {row['ipc']}, {row['precision']}" for row in rows]
+    labels = [
+        f"{row['recipe']}\n{row['data']}, ipc {row['ipc']}, {row['precision']}, {row.get('device', 'cpu')}"
+        for row in rows
+    ]
     bars = axes.barh(range(len(rows)), [row["ratio"]["timed"] for row in rows])
     axes.bar_label(bars, fmt="%.1f", padding=2)
     axes.set_yticks(range(len(rows)), labels, fontsize=7)
@@ -275,19 +262,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("seconds of the naive loop / ours, whole sweep")
     figure.savefig(path, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
-
-
-def _timed(call: Callable[[], object], device: torch.device) -> float:
-    started = clock(device)
-    call()
-    return clock(device) - started
-
-
-def _matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    side = SIDE if device.type == "cpu" else DEVICE_SIDE
-    a = torch.randn(side, side, device=device).to(dtype)
-    times = [_timed(lambda: torch.mm(a, a), device) for _ in range(12)]
-    return 2 * side**3 / statistics.median(times[WARM:])
 
 
 if __name__ == "__main__":
