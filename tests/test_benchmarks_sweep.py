@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from simulated_device import DEVICE, Far, near, simulated
 from torch import Tensor, nn
 
 from condensed_data import recipes
@@ -22,13 +23,14 @@ from condensed_data.synthetic import Reduced
 
 FOLDER = Path(__file__).parent / "benchmarks"
 TINY = "network=convnet-d2-w8, batch=8"
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The files beside `sweep.py` by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    return {name: importlib.import_module(name) for name in ("naive", "sweep", "table_parts")}
+    return {name: importlib.import_module(name) for name in ("measuring", "naive", "sweep", "table_parts")}
 
 
 @pytest.fixture
@@ -42,9 +44,11 @@ def grouped(tiny_images: torch.utils.data.TensorDataset) -> Real:
     return Real.read(inspect(tiny_images), [row % 2 for row in range(len(tiny_images))], progress=False)
 
 
-def _run(modules: dict[str, Any], real: Real, text: str, ipc: int = 2, **fields: str) -> Run:
+def _run(
+    modules: dict[str, Any], real: Real, text: str, ipc: int = 2, device: torch.device = CPU, **fields: str
+) -> Run:
     recipe = modules["table_parts"].recipe_of(text, ipc, fields, 5).resolve(real.sample_shape, [""] * 3)
-    return Run(recipe, Context(real, ipc, Streams(3), torch.device("cpu"), "fp32", compiles=False))
+    return Run(recipe, Context(real.to(device), ipc, Streams(3), device, "fp32", compiles=False))
 
 
 ONCE = "Pretraining(epochs=1, networks=1)"
@@ -69,6 +73,16 @@ TEXTS["bdm"] = f"bdm({TINY}, k=2, features=raw)"
 TEXTS["bdm_published"] = "bdm_published(network=convnet-d2-w8-bn, batch=8, features=raw)"
 TEXTS["dream"] = f"idc({TINY}, within=Nearest(features=raw))"
 TEXTS |= {f"debiased_{base}": f"debiased(base={base}, {TINY})" for base in ("dc", "cafe")}
+ELSEWHERE = [
+    "dc",
+    "idm",
+    "cafe",
+    "iid_dm",
+    "ncfm",
+    "dd_nets",
+    "haba_dm",
+    "fred_dm",
+]  # all parts of naive loops
 BUDGETS = {"haba": 6}  # samples a class that hold the hallucinators
 
 
@@ -79,6 +93,14 @@ def test_naive_sweeps_are_those_of_the_package(
     kind = name.partition("_")[0]
     source, ipc = grouped if kind == "debiased" else real, BUDGETS.get(kind, 2)
     _check_sweeps(modules, source, TEXTS[name], ipc)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_naive_sweeps_lie_where_the_package_computes(modules: dict[str, Any], real: Real, name: str) -> None:
+    with simulated() as waits:
+        learned = _check_sweeps(modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE)
+        assert all(isinstance(tensor, Far) for tensor in learned.values())
+        assert waits  # a naive loop may
 
 
 def test_every_recipe_that_learns_has_a_loop(modules: dict[str, Any]) -> None:
@@ -96,15 +118,19 @@ def test_cells_of_sides_that_are_not_divided(
     _check_sweeps(modules, Real.read(inspect(cropped), progress=False), f"idc({TINY}, factor=3)", 2)
 
 
-def _check_sweeps(modules: dict[str, Any], source: Real, text: str, ipc: int) -> None:
-    run = _run(modules, source, text, ipc)
-    naive = modules["naive"].Naive(_run(modules, source, text, ipc))
+def _check_sweeps(
+    modules: dict[str, Any], source: Real, text: str, ipc: int, device: torch.device = CPU
+) -> dict[str, Tensor]:
+    """What the naive loop has learned."""
+    run = _run(modules, source, text, ipc, device)
+    naive = modules["naive"].Naive(_run(modules, source, text, ipc, device))
     ours, learned = modules["sweep"].Ours(run), run.synthesis.learned
     assert list(naive.samples.learned) == list(learned)
     before = {part: tensor.detach().clone() for part, tensor in learned.items()}
     _sweep(naive, ours, 2)
     for part, tensor in learned.items():
-        _check_same(naive.samples.learned[part], tensor, before[part])
+        _check_same(*map(near, (naive.samples.learned[part], tensor, before[part])))
+    return naive.samples.learned
 
 
 def _sweep(naive: Any, ours: Any, sweeps: int) -> None:
@@ -167,7 +193,7 @@ def test_what_has_no_loop_is_said(modules: dict[str, Any], real: Real) -> None:
     with pytest.raises(ValueError, match=r"no naive loop for random \(it learns nothing\)"):
         naive.Naive(_run(modules, real, "random"))
     soft = modules["table_parts"].recipe_of(f"dc({TINY})", 2, {"soft_labels": "True"}, 5)
-    context = Context(real, 2, Streams(3), torch.device("cpu"))
+    context = Context(real, 2, Streams(3), CPU)
     with pytest.raises(ValueError, match="no naive loop for learned labels"):
         naive.Naive(Run(soft.resolve(real.sample_shape, [""] * 3), context))
     with pytest.raises(ValueError, match="no naive loop for batch normalisation over all classes"):
@@ -178,7 +204,7 @@ def test_what_has_no_loop_is_said(modules: dict[str, Any], real: Real) -> None:
 
 
 def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modules["sweep"], "SIDE", 64)
+    monkeypatch.setattr(modules["measuring"], "SIDE", 64)
     out = tmp_path / "sweep.jsonl"
     words = ["--data", "digits", "--recipe", f"dsa({TINY})", "--ipc", "2", "--repeats", "2", "--threads", "1"]
     modules["sweep"].main([*words, "--out", str(out)])
@@ -190,10 +216,37 @@ def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch
     assert row["flops_per_second"] == pytest.approx(row["flops_of_matching"] / row["seconds"]["matching"])
 
 
+def test_the_benchmark_runs_on_another_device(
+    modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SIDE", "DEVICE_SIDE"):
+        monkeypatch.setattr(modules["measuring"], name, 64)
+    out, sweep = tmp_path / "sweep.jsonl", modules["sweep"]
+    words = ["--data", "digits", "--recipe", f"dm({TINY})", "--ipc", "1", "--repeats", "1", "--threads", "1"]
+    words += ["--precision", "fp32", "--out", str(out)]
+    sweep.main(words)
+    here = json.loads(out.read_text())
+    assert here["device"] == "cpu"
+    assert here["device_name"]
+    assert here["peak_resident_bytes"] > 1e6
+    del here["device"]
+    out.write_text(json.dumps(here) + "\n")
+    sweep.main(words)  # a row without a device is of a CPU
+    assert out.read_text().count("\n") == 1
+    monkeypatch.setattr(sweep, "choose_device", lambda asked: DEVICE)
+    with simulated() as waits:
+        sweep.main([*words, "--device", "simulated"])
+        assert waits
+    _, there = map(json.loads, out.read_text().splitlines())
+    assert there["device"] == str(DEVICE)
+    assert there["flops_of_matching"] == here["flops_of_matching"]
+    assert there["ratio"]["timed"] > 0
+
+
 def test_several_recipes_are_resumed(
     modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modules["sweep"], "SIDE", 64)
+    monkeypatch.setattr(modules["measuring"], "SIDE", 64)
     texts = [f"dm({TINY})", "dd(network=convnet-d1-w8, batch=16)", f"debiased({TINY})"]
     out, picture = tmp_path / "s.jsonl", tmp_path / "s.png"
     words = ["--data", "digits", "--ipc", "2", "--repeats", "2", "--threads", "1", "--cache", str(tmp_path)]

@@ -10,8 +10,8 @@ random and herded real ones of the same number, and on the subset, stopped early
 train nothing. Architectures are judged by training images outside the subset; the test split is not touched.
 Architectures are drawn at random, narrow ones that fit a small machine, and are measured one after another, so that a
 killed run goes on and any number of them gives a report: a table, ranks.csv and ranks.png in the folder. `rows.jsonl`
-has what each set cost to make, and the report's numbers. With `--device cuda` all of it lies in a folder of the device's
-name in the folder.
+has what each set cost to make, and the report's numbers. With `--device cuda` all lies in a folder of the device's name
+in the folder.
 """
 
 from __future__ import annotations
