@@ -9,6 +9,7 @@ from typing import Any
 
 import fake_data
 import pytest
+from simulated_device import DEVICE
 
 FOLDER = Path(__file__).parent / "benchmarks"
 SIZES = (
@@ -54,5 +55,16 @@ def test_it_measures_and_reports(
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["what"] for row in rows] == ["set", "set", "set", "report", "report"]
     assert rows[-1]["architectures"] == 3
+    assert rows[-1]["asked"]["device"] == "cpu"
     assert rows[-1]["dm"]["prepared"] == rows[0]["seconds"]
     assert (folder / "ranks.png").is_file()
+
+
+def test_measurements_of_a_device_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    nas: Any = importlib.import_module("nas")
+    words = ["--folder", str(tmp_path)]
+    assert nas.parse(words).folder == tmp_path
+    monkeypatch.setattr(nas, "choose_device", lambda asked: DEVICE)
+    asked = nas.parse([*words, "--device", "simulated"])
+    assert (asked.device, asked.folder) == (DEVICE, tmp_path / str(DEVICE))
