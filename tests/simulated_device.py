@@ -34,6 +34,7 @@ _READS = (
 )
 _COPIES = (_OPS.copy_.default,)
 _INDEXES = (_OPS.index.Tensor, _OPS.index_put.default, _OPS.index_put_.default, _OPS._index_put_impl_.default)
+_STRICT = (*_INDEXES, _OPS.cat.default, _OPS.stack.default)  # these take not even scalars of the CPU
 _WAITS: list[str] = []
 
 
@@ -98,11 +99,11 @@ def _check(func: Any, args: Any, kwargs: Any, near_ones: list[Tensor]) -> None:
         later = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
         if not isinstance(args[0], Far) or (near_ones and not later):
             _wait(func)
-    elif func in _INDEXES:
+    elif func in _INDEXES and isinstance(args[0], Far):
         masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
         if near_ones or masks:
             _wait(func)
-    elif any(tensor.dim() for tensor in near_ones):
+    elif any(tensor.dim() for tensor in near_ones) or (near_ones and func in _STRICT):
         raise RuntimeError(f"{func} on tensors of two devices: {[tuple(one.shape) for one in near_ones]}")
 
 

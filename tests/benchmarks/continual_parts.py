@@ -207,10 +207,12 @@ def _plugin(host: str, memory: str, budget: int, seed: int) -> Any:
 
 def _er_ace(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
     size = raw_images(budget)
-    # a condensed memory of a fixed number of classes fills up slowly, and ER_ACE waits for a whole batch of it
-    found = ER_ACE(**common, mem_size=size, batch_size_mem=min(BATCH, size, 20 if memory else BATCH))
-    if memory:
-        found.storage_policy = MEMORIES[memory](budget, seed)
+    policy = MEMORIES[memory](budget, seed) if memory else None
+    # a memory of a fixed number of classes fills up slowly, and ER_ACE waits for a whole batch of it
+    first = policy.max_size // EXPERIENCES if policy else size
+    found = ER_ACE(**common, mem_size=size, batch_size_mem=min(BATCH, size, first))
+    if policy:
+        found.storage_policy = policy
     return found
 
 
