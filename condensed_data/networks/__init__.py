@@ -23,6 +23,7 @@ from condensed_data.networks.registry import (
     names,
     network,
 )
+from condensed_data.networks.renewal import InitialWeights
 from condensed_data.networks.resnet import ResNet18
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Chain",
     "ConvNet",
     "ConvNet1d",
+    "InitialWeights",
     "LeNet",
     "NetworkFunction",
     "Probe",

@@ -59,8 +59,9 @@ class Loan:
     """
 
     def __init__(self, network: Any, context: Context) -> None:
-        self.network, self.context = networks.network(network), context
-        self.module = self._new(0).to(context.device).train().requires_grad_(False)
+        self.context, real = context, context.real
+        self.initial = networks.InitialWeights(networks.network(network), real.num_classes, real.sample_shape)
+        self.module = self.initial.built(0).to(context.device).train().requires_grad_(False)
         rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
         self.net = Net(
             self.module,
@@ -77,15 +78,11 @@ class Loan:
 
     def renew(self, seed: int) -> None:
         """Draw all weights anew."""
-        self.take(self._new(seed).state_dict())
+        self.take(self.initial.at(seed))
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Copy these weights and statistics, of every name that the module has."""
         fill(self.module, weights)
-
-    def _new(self, seed: int) -> nn.Module:
-        real = self.context.real
-        return networks.build(self.network, real.num_classes, real.sample_shape, seed)
 
     def _compiles(self) -> bool:
         """Whether compiling pays: decided by arithmetic, never by a clock, so that equal runs compute alike.

@@ -1,0 +1,56 @@
+"""Initial weights drawn in place are those of a new network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from condensed_data import networks
+from condensed_data.networks import MLP, ConvNet, InitialWeights, ResNet18, Xavier
+
+SHAPE = (3, 16, 16)
+
+
+class Scaled(nn.Module):
+    """A weight that no `reset_parameters` draws."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(1))
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Any) -> Any:
+        return self.classifier(x.flatten(1)) * self.scale
+
+
+def plain(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, num_classes))
+
+
+def scaled(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    return Scaled(num_classes)
+
+
+IN_PLACE = [ConvNet(width=8, depth=2), ConvNet(width=8, depth=2, norm="batch"), MLP(width=8), ResNet18()]
+
+
+@pytest.mark.parametrize("spec", [*IN_PLACE, Xavier(ConvNet(width=8)), plain, scaled])
+def test_every_seed_gives_what_build_gives(spec: Any, untouched_rng: None) -> None:
+    drawn = InitialWeights(spec, 4, SHAPE)
+    assert drawn.in_place == (spec in IN_PLACE)
+    for seed in (3, 0, 3, 2**62):
+        wanted = networks.build(spec, 4, SHAPE, seed).state_dict()
+        found = drawn.at(seed)
+        assert list(found) == list(wanted)
+        assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_what_somebody_did_to_the_weights_is_gone() -> None:
+    drawn = InitialWeights(IN_PLACE[1], 4, SHAPE)
+    wanted = {name: tensor.clone() for name, tensor in drawn.at(5).items()}
+    for tensor in drawn.at(6).values():
+        tensor.fill_(7)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in drawn.at(5).items())
