@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.compared import spread
+from condensed_data.device import sent
 from condensed_data.parts import Applied, Augment, Batch
 from condensed_data.spec import Facts, Rule
 from condensed_data.streams import Streams
@@ -157,7 +158,7 @@ class _Draw:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> _Draw:
         moved: list[Any] = [
-            None if tensor is None else tensor.to(device, dtype, non_blocking=True)
+            None if tensor is None else sent(tensor, device, dtype)
             for tensor in (self.color, self.theta, self.keep)
         ]
         return _Draw(*moved)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import teams
+from condensed_data.device import sent
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def spread(blocks: Tensor, sizes: Sequence[int]) -> Tensor:
     if len(set(sizes)) == 1:
         return blocks.unsqueeze(1).expand(-1, sizes[0], *blocks.shape[1:]).flatten(0, 1)
     block = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    return blocks[block.to(blocks.device, non_blocking=True)]
+    return blocks[sent(block, blocks.device)]
 
 
 def _wide(rows: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -50,6 +51,20 @@ def choose_precision(precision: str, device: torch.device) -> str:
     # AVX-512 alone emulates bf16; only these two multiply it.
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return "bf16" if any(check() for check in checks if check is not None) else "fp32"
+
+
+def in_turn(device: torch.device) -> bool:
+    """Whether a copy from the host to a device may be left to happen in its turn: `non_blocking` of torch.
+
+    CUDA reads ordinary memory before the call returns, and keeps the order of what was asked of it. On MPS such copies
+    may read memory that was given back (https://github.com/pytorch/pytorch/issues/189690), so they are waited for.
+    """
+    return device.type != "mps"
+
+
+def sent(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """The same on `device`, without waiting for what that is doing, where that is safe."""
+    return tensor.to(device, tensor.dtype if dtype is None else dtype, non_blocking=in_turn(device))
 
 
 def clock(device: torch.device) -> float:

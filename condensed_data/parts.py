@@ -33,6 +33,7 @@ from torch import Tensor
 from condensed_data.compared import Batch as Batch
 from condensed_data.compared import Net as Net
 from condensed_data.compared import Pair as Pair
+from condensed_data.device import sent
 from condensed_data.ranks import ALONE, Ranks
 from condensed_data.spec import Spec
 from condensed_data.streams import Streams
@@ -101,7 +102,7 @@ class Synthesis(State):
 
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
-        return self.labels[index].to(self.device, non_blocking=True)
+        return sent(self.labels[index], self.device)
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.ahead import Ahead
+from condensed_data.device import sent
 from condensed_data.parts import (
     Augment,
     Batch,
@@ -202,8 +203,8 @@ class Run:
             draw, rows = self._ahead.take(term.sampler, groups)
         blocks = groups if draw.steps is None else draw.steps
         applied = term.augment.draw(self.context.streams, self.sweep, blocks, real.sample_shape)
-        labels = real.labels[draw.real].to(self.context.device, non_blocking=True)
-        first = Batch(rows.to(self.context.device, non_blocking=True), labels, draw.real_sizes)
+        labels = sent(real.labels[draw.real], self.context.device)
+        first = Batch(sent(rows, self.context.device), labels, draw.real_sizes)
         second = Batch(
             synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes
         )

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condensed_data.device import sent
 from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
 from condensed_data.parts import Context, Synthesis
@@ -74,7 +75,7 @@ class SoftSynthesis(Synthesis):
         return self.inner.decode(index)
 
     def targets(self, index: Tensor) -> Tensor:
-        return self.logits[index.to(self.logits.device, non_blocking=True)].softmax(1)
+        return self.logits[sent(index, self.logits.device)].softmax(1)
 
     def tensors(self) -> dict[str, Tensor]:
         """Those of `inner`: what is decoded does not depend on the labels, which a set stores as such."""

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset
 from condensed_data.augment import Siamese
+from condensed_data.device import in_turn
 from condensed_data.evaluation.computing import batch_loss
 from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import Training
@@ -127,3 +128,7 @@ def test_an_evaluation_gives_the_accuracy_of_the_cpu(
         there = made.evaluate(tiny_images, **how)
         assert waits
     assert here.accuracies == there.accuracies
+
+
+def test_only_copies_to_mps_are_waited_for() -> None:
+    assert [name for name in ("cpu", "cuda:1", "xpu", "mps") if not in_turn(torch.device(name))] == ["mps"]

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condensed_data.device import sent
 from condensed_data.streams import untouched
 
 CACHE_VALUES = 5 * 2**19  # values of a map that stay in a CPU's cache between layers
@@ -110,7 +111,7 @@ def predict(module: nn.Module, images: Tensor, batch: int | None = None, precisi
     found = []
     with torch.inference_mode(), untouched(), autocast(parameter.device, precision):
         for rows in images.split(batch):
-            x = rows.to(parameter.device, parameter.dtype, non_blocking=True)
+            x = sent(rows, parameter.device, parameter.dtype)
             found.append(module(x).argmax(1))
     module.train(was_training)
     return torch.cat(found).cpu()

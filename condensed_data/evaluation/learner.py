@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.device import choose_device, choose_precision
+from condensed_data.device import choose_device, choose_precision, sent
 from condensed_data.evaluation.computing import (
     COMPILE_PAYS,
     LossFunction,
@@ -124,8 +124,8 @@ class Learner:
         optimizer = training.make_optimizer(module)
         last, step = torch.zeros(()), 0
         for epoch in range(training.started_epochs(samples)):
-            order = torch.randperm(samples, generator=streams.torch("shuffle", epoch)).to(
-                self.images.device, non_blocking=True
+            order = sent(
+                torch.randperm(samples, generator=streams.torch("shuffle", epoch)), self.images.device
             )
             for index in order.split(training.batch_size)[: steps - step]:
                 last = self._step(module, optimizer, index, streams, step)

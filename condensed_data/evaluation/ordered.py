@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.device import sent
 from condensed_data.objectives.unrolled import trained_weights
 from condensed_data.parts import Batch, Initial, Net, Pair
 from condensed_data.spec import Spec
@@ -106,9 +107,9 @@ class Replay:
             precision: "fp32" or "bf16".
         """
         module.eval().requires_grad_(False)
-        order = self.order.to(images.device, non_blocking=True)
+        order = sent(self.order, images.device)
         side = Batch(images[order], labels[order], self.sizes)
-        pair = Pair(side, side, self.step_sizes.to(images.device, images.dtype, non_blocking=True))
+        pair = Pair(side, side, sent(self.step_sizes, images.device, images.dtype))
         net = Net(module, module, lambda x: (module(x),), precision=precision)
         with torch.no_grad():
             module.load_state_dict(trained_weights(net, pair, "constant"), strict=False)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from condensed_data.device import clock
+from condensed_data.device import clock, sent
 from condensed_data.evaluation.computing import autocast
 from condensed_data.evaluation.learner import Learner
 from condensed_data.evaluation.training import mix
@@ -90,9 +90,12 @@ def fit(
     last, step = torch.zeros(len(modules)), 0
     with seeded(streams[0]):
         for epoch in range(training.started_epochs(samples)):
-            orders = torch.stack(
-                [torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in streams]
-            ).to(learner.images.device, non_blocking=True)
+            orders = sent(
+                torch.stack(
+                    [torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in streams]
+                ),
+                learner.images.device,
+            )
             for index in orders.split(training.batch_size, 1)[: steps - step]:
                 last = _step(learner, stack, optimizer, index, streams, step)
                 step += 1

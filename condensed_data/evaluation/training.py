@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.augment import Identity, PublishedOps, Siamese
+from condensed_data.device import sent
 from condensed_data.parts import Augment
 from condensed_data.spec import Facts, Rule, Spec, concrete
 from condensed_data.streams import Streams
@@ -221,7 +222,7 @@ def mix(training: Training, x: Tensor, y: Tensor, streams: Streams, step: int) -
     if draw.random() >= concrete(training.cutmix):
         return x, y
     keep = draw.beta(training.cutmix_beta, training.cutmix_beta)
-    partner = torch.from_numpy(draw.permutation(len(x))).to(x.device, non_blocking=True)
+    partner = sent(torch.from_numpy(draw.permutation(len(x))), x.device)
     box = _box(tuple(x.shape[2:]), 1 - keep, draw)
     inside = (slice(None), slice(None), *box)
     mixed = x.clone()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.device import sent
 from condensed_data.evaluation.computing import autocast
 from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context
@@ -162,7 +163,7 @@ def class_means(
     with torch.no_grad(), untouched():
         for rows in torch.arange(len(real)).split(256):
             with autocast(device, precision):
-                features = embed(real[rows].to(device, non_blocking=True)).cpu().double()
+                features = embed(sent(real[rows], device)).cpu().double()
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.device import sent
 from condensed_data.learning.descent import check_count
 from condensed_data.parts import Batch, Context, LearningLoss, Loss, Net, Objective, Pair
 from condensed_data.streams import Streams
@@ -158,7 +159,7 @@ def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Mod
 def _noise(count: int, features: Tensor, streams: Streams, sweep: int) -> Tensor:
     """Standard normal numbers (count, D)."""
     generator = streams.torch("frequencies", sweep)
-    return torch.randn(count, features.shape[1], generator=generator).to(features, non_blocking=True)
+    return sent(torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype)
 
 
 def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.device import sent
 from condensed_data.parts import Batch, Net, Objective, Pair
 
 EARLY, LATE, LAST = 0.1, 1.0, 2.0
@@ -111,7 +112,7 @@ class Discrimination(Objective):
         groups = torch.arange(len(pair.real.sizes), device=logits.device)
         group = pair.real.spread(groups)
         last = torch.tensor(pair.real.sizes).cumsum(0) - 1  # not made on the device, which would wait for it
-        classes = pair.real.y[last.to(logits.device, non_blocking=True)]
+        classes = pair.real.y[sent(last, logits.device)]
         siblings = (classes[:, None] == classes) & (groups[:, None] != groups)
         logits = logits.masked_fill(siblings[group], -math.inf)
         return self.weight * F.cross_entropy(logits, group, reduction="sum")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.device import sent
 from condensed_data.learning.descent import check_count
 from condensed_data.objectives.diversity import supervised_contrast
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
@@ -103,7 +104,7 @@ class _Critic(Lender):
         index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
         with torch.no_grad():
             x = synthesis.decode(index)
-        self._step(x, synthesis.labels[index].to(x.device, non_blocking=True), streams)
+        self._step(x, sent(synthesis.labels[index], x.device), streams)
 
     def _step(self, x: Tensor, y: Tensor, streams: Streams) -> None:
         module = self.loan.module.requires_grad_(True)

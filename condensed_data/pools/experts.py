@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from condensed_data.augment import PublishedOps, Siamese
+from condensed_data.device import in_turn, sent
 from condensed_data.learning.descent import Descent, check_count
 from condensed_data.learning.pretraining import Pretraining
 from condensed_data.parts import Context, Lender, Net, Pool
@@ -95,6 +96,6 @@ class _Experts(Lender):
         later = self.trajectories.at(index, epoch + concrete(self.spec.ahead))
         with torch.no_grad():
             for name, weight in self.loan.module.named_parameters():
-                weight.copy_(begun[name], non_blocking=True)
+                weight.copy_(begun[name], non_blocking=in_turn(weight.device))
         device = self.context.device
-        self.loan.net.target = {name: weight.to(device, non_blocking=True) for name, weight in later.items()}
+        self.loan.net.target = {name: sent(weight, device) for name, weight in later.items()}

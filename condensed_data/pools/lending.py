@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.device import in_turn
 from condensed_data.evaluation.computing import can_compile, compiled, embed
 from condensed_data.parts import Context, Net
 from condensed_data.spec import Facts, Rule
@@ -47,7 +48,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise KeyError(f"Other names than the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(weights[name], non_blocking=True)
+            tensor.copy_(weights[name], non_blocking=in_turn(tensor.device))
 
 
 class Loan:

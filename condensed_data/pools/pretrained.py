@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from condensed_data.device import sent
 from condensed_data.learning.descent import check_count
 from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
@@ -90,9 +91,7 @@ class _Pretrained(Lender):
             weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
             centres = None
         self.loan.take(weights)
-        self.loan.net.centres = (
-            None if centres is None else centres.to(self.context.device, non_blocking=True)
-        )
+        self.loan.net.centres = None if centres is None else sent(centres, self.context.device)
 
 
 def _between(

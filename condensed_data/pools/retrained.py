@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from condensed_data.augment import Siamese
+from condensed_data.device import sent
 from condensed_data.evaluation.training import SpatialCutMix
 from condensed_data.learning.descent import Descender, Descent, check_count, run_steps
 from condensed_data.parts import Context, Lender, Net, Pool, Synthesis
@@ -168,7 +169,7 @@ def synthetic_epochs(
         x, y = synthesis.decode(everything), synthesis.targets(everything).detach()
     for epoch in range(epochs):
         for rows in descent.batches(len(x), streams.torch("shuffle", epoch)):
-            rows = rows.to(device, non_blocking=True)
+            rows = sent(rows, device)
             yield x[rows], y[rows]
 
 
@@ -246,7 +247,7 @@ def normalise(module: nn.Module, context: Context, sweep: int) -> None:
     for layer in layers:
         layer.momentum = 1.0
     with torch.no_grad(), seeded(Streams(context.streams.child("normalise", sweep))):
-        module(real[torch.cat(rows)].to(context.device, non_blocking=True))
+        module(sent(real[torch.cat(rows)], context.device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()

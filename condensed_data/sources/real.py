@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condensed_data.device import sent
 from condensed_data.sources.groups import listed
 from condensed_data.sources.source import Reading, Source, read
 from condensed_data.sources.space import Kind, Space
@@ -88,7 +89,7 @@ class Real:
     def batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Standardised samples (len(index), *shape) float32 and their classes (len(index),) int64 on `device`."""
         rows, labels = self[index], self.labels[index]
-        return rows.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        return sent(rows, device), sent(labels, device)
 
     def to(self, device: torch.device) -> Real:
         """The same with the samples on `device`, where they fit."""

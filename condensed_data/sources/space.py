@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from condensed_data.device import sent
 from condensed_data.sources.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -146,4 +147,4 @@ class Space:
         return LinearTransformation(*self.linear(shape))
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
-        return values.to(samples.device, non_blocking=True).view(1, -1, *[1] * (samples.dim() - 2))
+        return sent(values, samples.device).view(1, -1, *[1] * (samples.dim() - 2))

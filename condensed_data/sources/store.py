@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensed_data.device import sent
+
 CHUNK = 1024
 
 
@@ -79,7 +81,7 @@ class Store:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Samples (len(index), *shape), uint8 or float32 as they were written, on the device of the store."""
-        return self._decode(self.rows[index.to(self.rows.device, non_blocking=True)])
+        return self._decode(self.rows[sent(index, self.rows.device)])
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, a few at a time."""

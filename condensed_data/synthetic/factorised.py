@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.coresets import Init, Random
+from condensed_data.device import sent
 from condensed_data.learning.descent import check_count
 from condensed_data.parts import Context, Synthesis, Synthetic
 from condensed_data.synthetic.decoders import Decoder, Hallucinator
@@ -148,10 +149,10 @@ class _Factorised(Synthesis):
         order = which.argsort(stable=True)
         counts = which.bincount(minlength=self.siblings).tolist()
         device = self.codes.device
-        rows = self.codes[(index // self.siblings)[order].to(device, non_blocking=True)]
+        rows = self.codes[sent((index // self.siblings)[order], device)]
         blocks = zip(self.decoders, rows.split(counts), strict=True)
         decoded = [self._decode(weights, block) for weights, block in blocks if len(block)]
-        return torch.cat(decoded)[order.argsort().to(device, non_blocking=True)]
+        return torch.cat(decoded)[sent(order.argsort(), device)]
 
     def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
         pieces = weights.split([shape.numel() for shape in self.shapes.values()])

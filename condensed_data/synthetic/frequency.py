@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.coresets import Init, Random
+from condensed_data.device import sent
 from condensed_data.parts import Context, Synthesis, Synthetic
 from condensed_data.sources.real import Real
 
@@ -88,8 +89,8 @@ class _Transformed(Synthesis):
         self.learned = {"coefficients": coefficients}
 
     def decode(self, index: Tensor) -> Tensor:
-        rows = self.coefficients[index.to(self.coefficients.device, non_blocking=True)]
-        places = self.places[self.labels[index]].to(rows.device, non_blocking=True)
+        rows = self.coefficients[sent(index, self.coefficients.device)]
+        places = sent(self.places[self.labels[index]], rows.device)
         whole = rows.new_zeros(*rows.shape[:2], prod(self.shape[1:])).scatter(2, places, rows)
         return transform(whole.view(-1, *self.shape), inverse=True)
 
@@ -107,7 +108,7 @@ class _Transformed(Synthesis):
 def transform(samples: Tensor, inverse: bool = False) -> Tensor:
     """Orthonormal cosine transform (DCT-II) along every side of samples (N, C, ...), or back."""
     for dim in range(2, samples.dim()):
-        matrix = _cosines(samples.shape[dim]).to(samples.device, samples.dtype, non_blocking=True)
+        matrix = sent(_cosines(samples.shape[dim]), samples.device, samples.dtype)
         samples = (samples.movedim(dim, -1) @ (matrix if inverse else matrix.T)).movedim(-1, dim)
     return samples.contiguous()
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.coresets import Init
+from condensed_data.device import sent
 from condensed_data.learning.descent import check_count
 from condensed_data.parts import Context, Synthesis, Synthetic
 from condensed_data.spec import Facts, Rule, concrete
@@ -141,7 +142,7 @@ class _Formed(Synthesis):
         grids = self._padded(self.inner.decode(stored))
         cells = _cut(grids, self.factor)
         cell = index % self.cells
-        chosen = cells[row.to(cells.device, non_blocking=True), cell.to(cells.device, non_blocking=True)]
+        chosen = cells[sent(row, cells.device), sent(cell, cells.device)]
         return enlarge(chosen, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:

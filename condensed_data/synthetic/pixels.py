@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.coresets import Init, Random
+from condensed_data.device import sent
 from condensed_data.parts import Context, Synthesis, Synthetic
 from condensed_data.sources.real import Real
 
@@ -55,7 +56,7 @@ class _Stored(Synthesis):
         self.learned = {"images": images}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.images[index.to(self.images.device, non_blocking=True)]
+        return self.images[sent(index, self.images.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": self.images.detach().cpu()}
@@ -70,7 +71,7 @@ class _Unit(Synthesis):
         self.learned = {"images": self.units}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.low + self.width * self.units[index.to(self.units.device, non_blocking=True)]
+        return self.low + self.width * self.units[sent(index, self.units.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": (self.low + self.width * self.units).detach().cpu()}
