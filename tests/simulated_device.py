@@ -19,6 +19,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -75,6 +76,9 @@ class Far(Tensor):
         found = func(*tree_map(near, args), **tree_map(near, kwargs))
         if brought:
             return found
+        if torch.Tag.inplace_view in func.tags:
+            with no_dispatch():
+                func(*args, **kwargs)  # this tensor gets the shape that what it holds has got
         if func._schema.is_mutable:
             changed = kwargs.get("out", args[0])
             return changed if isinstance(changed, Tensor) else found
