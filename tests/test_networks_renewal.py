@@ -10,6 +10,7 @@ from torch import nn
 
 from condensed_data import networks
 from condensed_data.networks import MLP, ConvNet, InitialWeights, ResNet18, Xavier
+from condensed_data.pools.lending import fill
 
 SHAPE = (3, 16, 16)
 
@@ -54,3 +55,14 @@ def test_what_somebody_did_to_the_weights_is_gone() -> None:
     for tensor in drawn.at(6).values():
         tensor.fill_(7)
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in drawn.at(5).items())
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    module = nn.Linear(3, 2)
+    whole = {name: torch.ones_like(tensor) for name, tensor in module.state_dict().items()}
+    fill(module, whole)
+    assert bool((module.weight == 1).all())
+    with pytest.raises(ValueError, match="Other shapes than the network's: bias"):
+        fill(module, {**whole, "bias": torch.ones(1)})
+    with pytest.raises(KeyError, match="bias"):
+        fill(module, {"weight": whole["weight"]})

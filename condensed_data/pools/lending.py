@@ -46,6 +46,9 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     if own.keys() != weights.keys():
         raise KeyError(f"Other names than the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
+    other = [name for name, tensor in own.items() if tensor.shape != weights[name].shape]
+    if other:  # copying would repeat the smaller one
+        raise ValueError(f"Other shapes than the network's: {', '.join(other)}.")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name], non_blocking=in_turn(tensor.device))
