@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ class Identity(Augment):
     def draw(
         self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> Applied:
-        return lambda batch: batch.x
+        return _Unchanged()
 
 
 @dataclass(frozen=True)
@@ -92,21 +91,8 @@ class Siamese(Augment):
         if not isinstance(self.ops, tuple):
             raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
-            return lambda batch: batch.x
-        active = self._active(streams, sweep, blocks)
-
-        @lru_cache
-        def drawn(rows: int, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> _Draw:
-            u = streams.uniform("augment", sweep, blocks, rows * _DRAWS).view(len(blocks), rows, _DRAWS)
-            return _Draw.make(self, u, active, size).to(device, dtype)
-
-        def applied(batch: Batch) -> Tensor:
-            image = batch.x.unsqueeze(2) if len(sample_shape) == 2 else batch.x
-            rows, (height, width) = max(batch.sizes) if self.per_sample else 1, image.shape[-2:]
-            found = drawn(rows, (height, width), image.device, image.dtype)
-            return found(image, batch.sizes).view_as(batch.x)
-
-        return applied
+            return _Unchanged()
+        return _Drawn(self, streams, sweep, tuple(blocks), self._active(streams, sweep, blocks), sample_shape)
 
     def _active(self, streams: Streams, sweep: int, blocks: Sequence[int]) -> Tensor:
         """(G, 6) bool: which operations act on which block."""
@@ -128,6 +114,57 @@ def _check_ops(name: str, ops: Any) -> None:
     for op in ops:
         if op not in OPERATIONS:
             raise ValueError(f"Siamese({name}=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
+
+
+class _Unchanged:
+    """No augmentation, applied."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return batch.x
+
+    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
+        return []
+
+
+class _Drawn:
+    """A draw of `Siamese`: both sides of a pair share its numbers, which are made and sent once."""
+
+    def __init__(
+        self,
+        spec: Siamese,
+        streams: Streams,
+        sweep: int,
+        blocks: tuple[int, ...],
+        active: Tensor,
+        sample_shape: tuple[int, ...],
+    ) -> None:
+        self.spec, self.streams, self.sweep, self.blocks, self.active = spec, streams, sweep, blocks, active
+        self.is_signal = len(sample_shape) == 2
+        self.size = (1, sample_shape[1]) if self.is_signal else (sample_shape[1], sample_shape[2])
+        self.made: dict[int, _Draw] = {}
+        self.there: dict[tuple[int, torch.device, torch.dtype], _Draw] = {}
+
+    def __call__(self, batch: Batch) -> Tensor:
+        image = batch.x.unsqueeze(2) if self.is_signal else batch.x
+        key = self._rows(batch.sizes), image.device, image.dtype
+        if key not in self.there:
+            self.there[key] = self._made(batch.sizes).to(image.device, image.dtype)
+        return self.there[key](image, batch.sizes).view_as(batch.x)
+
+    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
+        return self._made(sizes).tensors
+
+    def _rows(self, sizes: Sequence[int]) -> int:
+        """Rows of a block that have parameters of their own."""
+        return max(sizes) if self.spec.per_sample else 1
+
+    def _made(self, sizes: Sequence[int]) -> _Draw:
+        rows = self._rows(sizes)
+        if rows not in self.made:
+            u = self.streams.uniform("augment", self.sweep, self.blocks, rows * _DRAWS)
+            u = u.view(len(self.blocks), rows, _DRAWS)
+            self.made[rows] = _Draw.make(self.spec, u, self.active, self.size)
+        return self.made[rows]
 
 
 @dataclass(frozen=True)
@@ -155,6 +192,10 @@ class _Draw:
             _theta(spec, u, on, size) if bool(geometry.any()) else None,
             _keep(spec, u, on["cutout"], size) if bool(on["cutout"].any()) else None,
         )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [tensor for tensor in (self.color, self.theta, self.keep) if tensor is not None]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> _Draw:
         moved: list[Any] = [

@@ -25,7 +25,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -91,6 +91,7 @@ class Synthesis(State):
     learned: dict[str, Tensor]
     labels: Tensor
     groups: Tensor
+    _labels_there: Tensor | None = None  # `labels` on the device
 
     @abstractmethod
     def decode(self, index: Tensor) -> Tensor:
@@ -102,7 +103,14 @@ class Synthesis(State):
 
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
-        return sent(self.labels[index], self.device)
+        if self._labels_there is None:
+            self._labels_there = sent(self.labels, self.device)
+        return self._labels_there[sent(index, self.device)]
+
+    @property
+    def sends_index(self) -> bool:
+        """Whether `decode` and `targets` send nothing to the device that changes but the index they are given."""
+        return False
 
     @property
     def device(self) -> torch.device:
@@ -186,6 +194,11 @@ class Drawer(State):
 
     ahead: ClassVar[bool] = False
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the synthetic samples of some groups are the same every sweep."""
+        return False
+
     @abstractmethod
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
         """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
@@ -200,6 +213,17 @@ class Sampler(Spec, ABC):
 
 
 Applied = Callable[[Batch], Tensor]
+
+
+@runtime_checkable
+class Declared(Protocol):
+    """An applied augmentation that says what it sends to the device, so that a step with it can be recorded."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The augmented rows (B, *sample)."""
+
+    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
+        """The tensors that applying it to blocks of these sizes sends, which sends these very tensors."""
 
 
 class Augment(Spec, ABC):
@@ -252,10 +276,12 @@ class Pool(Spec, ABC):
     Attributes:
         knows_targets: whether its networks come with `Net.target`.
         learns_from_samples: whether its networks learn from the synthetic samples of all classes.
+        recordable: whether it lends one module whose tensors, as those of `Net`, are renewed in place.
     """
 
     knows_targets: ClassVar[bool] = False
     learns_from_samples: ClassVar[bool] = False
+    recordable: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> Lender:
@@ -301,10 +327,12 @@ class Objective(Spec, ABC):
     Attributes:
         separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
         reads_labels: whether the labels of the synthetic samples get a derivative, so that they can be learned.
+        recordable: whether it does the same every sweep, and sends nothing to the device that changes.
     """
 
     separable: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
+    recordable: ClassVar[bool] = False
 
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""

@@ -15,16 +15,15 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.ahead import Ahead
-from condensed_data.device import sent
+from condensed_data.captured import Captures, Results
+from condensed_data.meeting import Meeting
 from condensed_data.parts import (
     Augment,
-    Batch,
     Context,
     Drawer,
     LearningLoss,
     Lender,
     Loss,
-    Pair,
     Pool,
     Sampler,
     Synthesis,
@@ -35,6 +34,8 @@ from condensed_data.soft_labels import SoftSynthesis
 from condensed_data.spec import concrete
 from condensed_data.teams import ALL_ALONE, ALONE, Team, Teams
 from condensed_data.works import Works
+
+Meetings = dict[tuple[Sampler, Augment], Meeting]
 
 
 class Run:
@@ -69,6 +70,7 @@ class Run:
         self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
         self.in_blocks = context.ranks.divides  # where the recipe does not say how many
         self.asked_to_stop = self.stopping = False
+        self.captures = Captures(self)
         self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
         self._works: Works | None = None
 
@@ -180,37 +182,34 @@ class Run:
 
         `teams` are the processes that look at the real samples of a term together, where there are several.
         """
-        chosen = range(len(self.recipe.terms)) if terms is None else terms
-        pools = {self.recipe.terms[number].pool for number in chosen}
+        chosen = range(len(self.recipe.terms)) if terms is None else tuple(terms)
+        return self._loss(chosen, self._meetings(groups, chosen), teams)
+
+    def _loss(self, terms: Sequence[int], meetings: Meetings, teams: Teams = ALL_ALONE) -> Tensor:
+        pools = {self.recipe.terms[number].pool for number in terms}
         nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
-        pairs: dict[tuple[Sampler, Augment], Pair] = {}
+        pairs = {key: meeting.pair(self.context, self.synthesis) for key, meeting in meetings.items()}
         total = torch.zeros((), device=self.context.device)
-        for number in chosen:
+        for number in terms:
             term, loss = self.recipe.terms[number], self.losses[number]
-            key = (term.sampler, term.augment)
-            if key not in pairs:
-                pairs[key] = self._pair(term, groups)
             net = replace(nets[term.pool], team=teams.get(number, ALONE))
-            total = total + concrete(term.weight) * loss(net, pairs[key])
+            total = total + concrete(term.weight) * loss(net, pairs[term.sampler, term.augment])
         return total
 
-    def _pair(self, term: Term, groups: Sequence[int]) -> Pair:
-        real, synthesis = self.context.real, self.synthesis
+    def _meetings(self, groups: Sequence[int], terms: Sequence[int]) -> Meetings:
+        """What is drawn of the coming sweep for these groups and terms."""
+        chosen = [self.recipe.terms[number] for number in terms]
+        return {(term.sampler, term.augment): self._meeting(term, groups) for term in chosen}
+
+    def _meeting(self, term: Term, groups: Sequence[int]) -> Meeting:
+        fetched = None
         if self._ahead is None:
             draw = self.drawers[term.sampler].draw(self.sweep, groups)
-            rows = real[draw.real]
         else:
-            draw, rows = self._ahead.take(term.sampler, groups)
+            draw, fetched = self._ahead.take(term.sampler, groups)
         blocks = groups if draw.steps is None else draw.steps
-        applied = term.augment.draw(self.context.streams, self.sweep, blocks, real.sample_shape)
-        labels = sent(real.labels[draw.real], self.context.device)
-        first = Batch(sent(rows, self.context.device), labels, draw.real_sizes)
-        second = Batch(
-            synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes
-        )
-        if draw.steps is None:
-            first = replace(first, x=applied(first))
-        return Pair(first, replace(second, x=applied(second)), synthesis.step_sizes, self.sweep)
+        applied = term.augment.draw(self.context.streams, self.sweep, blocks, self.context.real.sample_shape)
+        return Meeting(self.sweep, draw, self.context.real.labels[draw.real], applied, fetched)
 
     def gradients(self, work: Work) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a share and its gradient in the learned tensors, accumulated piece by piece.
@@ -225,20 +224,35 @@ class Run:
                 self._halve(share.groups, share.terms)
 
     def _gradients(self, work: Work, team: Team) -> tuple[Tensor, dict[str, Tensor]]:
-        learned, teams = self.synthesis.learned, dict.fromkeys(work.looked, team)
+        teams = dict.fromkeys(work.looked, team)
         total = torch.zeros((), device=self.context.device)
         found: dict[str, Tensor] = {}
         for piece in cut(work.share.groups, self.pieces):
-            loss = self.loss(piece, work.looked if team.helps else work.share.terms, teams)
             if team.helps:
+                self.loss(piece, work.looked, teams)
                 continue
+            loss, *gradients = self._slope(tuple(piece), work.share.terms, teams, len(team.members) == 1)
+            for name, gradient in zip(self.synthesis.learned, gradients, strict=True):
+                found[name] = gradient if name not in found else found[name].add_(gradient)
+            total += loss
+        return total, found
+
+    def _slope(self, groups: tuple[int, ...], terms: tuple[int, ...], teams: Teams, alone: bool) -> Results:
+        """The loss over these groups and its gradient in every learned tensor."""
+        meetings = self._meetings(groups, terms)
+
+        def function() -> Results:
+            loss = self._loss(terms, meetings, teams)
             # Not loss.backward(): that would also fill the gradients of the networks. Terms of one share need not
             # reach everything: step sizes, say.
-            gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
-            for name, gradient in zip(learned, gradients, strict=True):
-                found[name] = gradient if name not in found else found[name].add_(gradient)
-            total += loss.detach()
-        return total, found
+            learned = list(self.synthesis.learned.values())
+            return loss.detach(), *torch.autograd.grad(loss, learned, materialize_grads=True)
+
+        # where several look together, others are spoken to on the way
+        if not alone or not all(meeting.declared for meeting in meetings.values()):
+            return function()
+        declared = [tensor for meeting in meetings.values() for tensor in meeting.sends()]
+        return self.captures((groups, terms), declared, function)
 
     def _halve(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> None:
         """Go on with half as many groups at once, after the device ran out of memory.
@@ -253,6 +267,7 @@ class Run:
                 "device='cpu'."
             )
         self.pieces *= 2
+        self.captures.forget()
         torch.cuda.empty_cache()
 
     @property

@@ -11,7 +11,7 @@ The device is torch's "meta", because only that one needs no driver; every tenso
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -37,6 +37,7 @@ _COPIES = (_OPS.copy_.default,)
 _INDEXES = (_OPS.index.Tensor, _OPS.index_put.default, _OPS.index_put_.default, _OPS._index_put_impl_.default)
 _STRICT = (*_INDEXES, _OPS.cat.default, _OPS.stack.default)  # these take not even scalars of the CPU
 _WAITS: list[str] = []
+_RECORDING: list[SimulatedGraph] = []
 
 
 class Far(Tensor):
@@ -64,6 +65,8 @@ class Far(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         device = kwargs.pop("device", None)
+        if _RECORDING:
+            _check_recorded(func, args, kwargs, device)
         near_ones = [
             leaf
             for leaf in tree_leaves((args, kwargs))
@@ -73,7 +76,7 @@ class Far(Tensor):
         brought = device is not None and torch.device(device).type == "cpu"
         if brought:
             _wait(func)
-        found = func(*tree_map(near, args), **tree_map(near, kwargs))
+        found = _recorded(func, tree_map(near, args), tree_map(near, kwargs))
         if brought:
             return found
         if torch.Tag.inplace_view in func.tags:
@@ -83,6 +86,48 @@ class Far(Tensor):
             changed = kwargs.get("out", args[0])
             return changed if isinstance(changed, Tensor) else found
         return tree_map(far, found)
+
+
+class SimulatedGraph:
+    """What was asked of the device while it recorded, asked again: values change, addresses and numbers do not."""
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.replays = 0
+
+    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        _RECORDING.append(self)
+        try:
+            return function()
+        finally:
+            _RECORDING.pop()
+
+    def replay(self) -> None:
+        self.replays += 1
+        for func, args, kwargs, found in self.operations:
+            again = func(*args, **kwargs)
+            if not (isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable):
+                for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+
+
+def _recorded(func: Any, args: Any, kwargs: Any) -> Any:
+    """What an operation gives on values, noted where the device records."""
+    found = func(*args, **kwargs)
+    if _RECORDING:
+        _RECORDING[-1].operations.append((func, args, kwargs, found))
+    return found
+
+
+def _check_recorded(func: Any, args: Any, kwargs: Any, device: Any) -> None:
+    """Refuse what a device that records refuses: to wait, and to read what lies with the host."""
+    leaves = tree_leaves((args, kwargs))
+    near_ones = [
+        leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, Far) and leaf.dim()
+    ]
+    if near_ones or func in _READS or (device is not None and torch.device(device).type == "cpu"):
+        raise RuntimeError(f"{func} is not permitted while the device records")
 
 
 def near(value: Any) -> Any:
@@ -139,7 +184,7 @@ class _MadeInside(TorchDispatchMode):
         if _there(kwargs.get("device")) and not any(
             isinstance(leaf, Far) for leaf in tree_leaves((args, kwargs))
         ):
-            return far(func(*args, **{**kwargs, "device": torch.device("cpu")}))
+            return far(_recorded(func, args, {**kwargs, "device": torch.device("cpu")}))
         return func(*args, **kwargs)
 
 
@@ -158,7 +203,7 @@ class _Asked(TorchFunctionMode):
         if func in (torch.tensor, torch.as_tensor):
             _wait("torch.tensor")
         learned = kwargs.pop("requires_grad", False)
-        made = far(func(*map(near, args), **{**kwargs, "device": "cpu"}))
+        made = far(_recorded(func, tuple(map(near, args)), {**kwargs, "device": "cpu"}))
         return made.requires_grad_() if learned else made
 
 
@@ -175,6 +220,8 @@ def _to(tensor: Tensor, *args: Any, non_blocking: bool = False, copy: bool = Fal
         elif value is not None:
             device = value
     if _there(device) and not isinstance(tensor, Far):
+        if _RECORDING:
+            raise RuntimeError("a copy from the host is not permitted while the device records")
         if not non_blocking:
             _wait("to")
         tensor = _Send.apply(tensor)

@@ -98,7 +98,7 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
     groups = run.steps()[0]
-    pair = run._pair(run.recipe.terms[0], groups)
+    pair = run._meeting(run.recipe.terms[0], groups).pair(run.context, run.synthesis)
     mean = sum(Unrolled()(net, pair) for net in nets) / 3
     torch.testing.assert_close(run.loss(groups), mean)
 
@@ -108,7 +108,8 @@ def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: 
     run = started(dd(unroll=unroll), tiny_images)
     run.step()
     net = next(iter(run.lenders.values())).lend(run.sweep)
-    reached = trained_weights(net, run._pair(run.recipe.terms[0], run.steps()[0]), unroll)
+    pair = run._meeting(run.recipe.terms[0], run.steps()[0]).pair(run.context, run.synthesis)
+    reached = trained_weights(net, pair, unroll)
     module = networks.build(NET, 3, (1, 12, 12), 0)
     module.load_state_dict(net.module.state_dict())
     everything = run.synthesis.decode(torch.arange(12)).detach()

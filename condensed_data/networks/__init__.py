@@ -13,7 +13,7 @@ other module.
 from condensed_data.networks.initialised import Xavier
 from condensed_data.networks.layers import Chain
 from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
-from condensed_data.networks.probing import Probe, couples_samples, embed_of, flops, maps_of, probe
+from condensed_data.networks.probing import Probe, couples_samples, draws, embed_of, flops, maps_of, probe
 from condensed_data.networks.registry import (
     NetworkFunction,
     Timm,
@@ -44,6 +44,7 @@ __all__ = [
     "couples_samples",
     "default_name",
     "default_network",
+    "draws",
     "embed_of",
     "flops",
     "maps_of",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from condensed_data.streams import untouched
 
@@ -133,6 +134,11 @@ def _has_method(module: nn.Module, name: str) -> bool:
 def couples_samples(module: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch in training mode (any batch normalisation)."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+def draws(module: nn.Module) -> bool:
+    """Whether a forward is random in the mode that the network is in (dropout)."""
+    return any(isinstance(layer, _DropoutNd) and layer.training and layer.p > 0 for layer in module.modules())
 
 
 def flops(module: nn.Module, sample: Tensor) -> int:

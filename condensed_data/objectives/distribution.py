@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Distribution(Objective):
 
     The sum is not divided by anything: the published learning rate of 1.0 assumes the plain sum.
     """
+
+    recordable: ClassVar[bool] = True
 
     def looked(self, real: Sequence[int]) -> int:
         return sum(real)

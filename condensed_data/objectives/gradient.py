@@ -91,6 +91,7 @@ class Gradient(Objective):
     distance: str | Rule = "rows_cosine"
     layers: str = "weights"
     reads_labels: ClassVar[bool] = True
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):

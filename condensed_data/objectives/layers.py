@@ -45,6 +45,7 @@ class LayerAlignment(Objective):
 
     weights: tuple[float, ...] | None = None
     layers: tuple[str, ...] = ()
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for weight in self.weights or ():
@@ -90,6 +91,7 @@ class Discrimination(Objective):
 
     weight: float = 0.01
     separable: ClassVar[bool] = False
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("Discrimination", "weight", self.weight)

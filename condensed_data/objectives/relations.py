@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class Covariance(Objective):
 
     weight: float = 0.01
     layers: tuple[str, ...] = ()
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
@@ -99,6 +101,7 @@ class Centralisation(Objective):
     beta: float = 1.0
     form: str = "exponential"
     centres: str = "synthetic"
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("form", _FORMS), ("centres", _CENTRES)):
@@ -166,6 +169,7 @@ class KernelMMD(Objective):
     kernel: str = "gaussian"
     scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     degree: int = 2
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.kernel not in _KERNELS:

@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.dropout import _DropoutNd
 
 from condensed_data import networks
 from condensed_data.objectives.classification import cross_entropy
@@ -55,6 +54,7 @@ class Unrolled(Objective):
     relabel: tuple[tuple[int, int], ...] = ()
     separable: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = True
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_unroll("Unrolled", self.unroll)
@@ -100,7 +100,7 @@ def _check_repeatable(module: nn.Module) -> None:
     """Refuse a network that a second pass over the same steps would find another one."""
     if module.training and networks.couples_samples(module):
         why = "normalises over the batch and keeps what it saw"
-    elif any(isinstance(part, _DropoutNd) and part.training and part.p > 0 for part in module.modules()):
+    elif networks.draws(module):
         why = "drops units at random"
     else:
         return

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.device import in_turn, sent
+from condensed_data.device import in_turn
 from condensed_data.learning.descent import Descent, check_count
 from condensed_data.learning.pretraining import Pretraining
 from condensed_data.parts import Context, Lender, Net, Pool
@@ -48,6 +48,7 @@ class Experts(Pool):
     ahead: int | Rule = 2
     precision: str = "fp16"
     knows_targets: ClassVar[bool] = True
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Experts", "ahead", self.ahead)
@@ -78,6 +79,9 @@ class _Experts(Lender):
         self.lent: tuple[int, int] | None = None
         self.loan = Loan(spec.network, context)
         self.trajectories = Trajectories(context, spec.network, spec.pretrain, spec.precision)
+        parameters = self.loan.module.named_parameters()
+        self.target = {name: torch.empty_like(weight) for name, weight in parameters}
+        self.loan.net.target = self.target
 
     def lend(self, sweep: int) -> Net:
         choose = self.context.streams.choose
@@ -97,5 +101,5 @@ class _Experts(Lender):
         with torch.no_grad():
             for name, weight in self.loan.module.named_parameters():
                 weight.copy_(begun[name], non_blocking=in_turn(weight.device))
-        device = self.context.device
-        self.loan.net.target = {name: sent(weight, device) for name, weight in later.items()}
+            for name, target in self.target.items():
+                target.copy_(later[name], non_blocking=in_turn(target.device))

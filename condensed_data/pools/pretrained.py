@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from condensed_data.device import sent
+from condensed_data.device import in_turn, sent
 from condensed_data.learning.descent import check_count
 from condensed_data.learning.pretraining import Pretraining, initial
 from condensed_data.learning.trained import trained_networks
@@ -44,6 +45,7 @@ class Pretrained(Pool):
     pretrain: Pretraining = field(default_factory=Pretraining)
     interpolate: str | None = None
     member: int = 0
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Pretrained", "member", self.member, 0)
@@ -91,7 +93,14 @@ class _Pretrained(Lender):
             weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
             centres = None
         self.loan.take(weights)
-        self.loan.net.centres = None if centres is None else sent(centres, self.context.device)
+        self._place(centres)
+
+    def _place(self, centres: Tensor | None) -> None:
+        net = self.loan.net
+        if centres is None or net.centres is None:
+            net.centres = None if centres is None else sent(centres, self.context.device)
+        else:
+            net.centres.copy_(centres, non_blocking=in_turn(self.context.device))
 
 
 def _between(

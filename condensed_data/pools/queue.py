@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class Queue(Pool):
     fetched: int = 2
     steps: int | Rule = 10
     descent: Descent = field(default=Descent(0.01, 0.9, 5e-4))
+    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("start_with", "interval", "capacity", "fetched", "steps"):
@@ -97,6 +98,8 @@ class _Queue(Lender):
         self.spec, self.context = spec, context
         self.loan = Loan(spec.network, context)
         self.loan.module.eval()
+        self.accuracy = torch.zeros((), device=context.device)
+        self.loan.net.accuracy = self.accuracy
         self.pushed = 0
         self.lent: int | None = None
         self.members: list[_Member] = []
@@ -109,7 +112,7 @@ class _Queue(Lender):
             chosen = self.context.streams.choose("queue look", sweep, 0, len(self.members), 1)
             member = self.members[int(chosen)]
             self.loan.module.load_state_dict(member.module.state_dict())
-            self.loan.net.accuracy = member.hits / max(member.seen, 1)
+            self.accuracy.copy_(member.hits / max(member.seen, 1))
         return self.loan.net
 
     def learn(self, sweep: int, synthesis: Synthesis) -> None:

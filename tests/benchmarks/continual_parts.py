@@ -43,6 +43,7 @@ EXPERIENCES = 5
 SHAPE = (1, 28, 28)
 PIXELS = 784
 LOGITS = 4 * CLASSES  # bytes that DER keeps beside an image
+BLOCK = 16  # bytes of the label and the affine map of a condensed class
 MEAN, STD = 0.2860, 0.3530
 
 
@@ -162,13 +163,19 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
 }
 
 
+# hosts of any memory
+HOSTS = ("gdumb", "replay")
+# hosts with a memory of their own, of which the last ones take no other
 OWN = ("er_ace", "der++", "icarl", "mir")
+# with logits beside the samples
+WITH_LOGITS = {"raw14": recipes.random, "fast14": fast}
 
 
 def known() -> list[str]:
     """Names of all competitors."""
-    hosts = ("gdumb", "replay", "er_ace")
-    return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *OWN]
+    hosts = (*HOSTS, "er_ace")
+    with_logits = (f"der+++{memory}" for memory in WITH_LOGITS)
+    return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *with_logits, *OWN]
 
 
 def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, Any]) -> Any:
@@ -181,19 +188,23 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
         steps: of the optimiser, an experience.
         common: model, optimizer, criterion and the like.
     """
-    host, _, memory = name.partition("+")
+    host, memory = _parts(name)
     steps_of = Steps(steps)
     common = {**common, "train_epochs": steps + 1}
-    if name == "der++":
-        size = raw_images(budget, LOGITS)
-        sizes = {"mem_size": size, "batch_size_mem": min(BATCH, size)}
-        return DER(**common, **sizes, alpha=0.1, beta=0.5, plugins=[steps_of])
+    if host == "der++":
+        return _der(memory, budget, seed, {**common, "plugins": [steps_of]})
     if name == "icarl":
         return _icarl(icarl_size(raw_images(budget)), common, steps_of)
     if host == "er_ace":
         return _er_ace(memory, budget, seed, {**common, "plugins": [steps_of]})
     plugin = _mir(raw_images(budget)) if name == "mir" else _plugin(host, memory, budget, seed)
     return Naive(**common, plugins=[steps_of, plugin])
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Host and memory of a competitor; no memory where the host brings its own."""
+    host = next(host for host in (*HOSTS, *OWN) if name == host or name.startswith(f"{host}+"))
+    return host, name[len(host) + 1 :]
 
 
 def _plugin(host: str, memory: str, budget: int, seed: int) -> Any:
@@ -214,6 +225,30 @@ def _er_ace(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
     if policy:
         found.storage_policy = policy
     return found
+
+
+def _der(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
+    size = raw_images(budget, LOGITS)
+    policy = _with_logits(memory, budget, seed) if memory else None
+    first = policy.max_size // EXPERIENCES if policy else size
+    found = DER(**common, mem_size=size, batch_size_mem=min(BATCH, size, first), alpha=0.1, beta=0.5)
+    if policy:
+        found.storage_policy = policy
+    return found
+
+
+def _with_logits(memory: str, budget: int, seed: int) -> CondensedBuffer:
+    """As many samples of a quarter of the pixels as fit with their logits, which our memory keeps in two bytes each."""
+    size = (budget - CLASSES * BLOCK) // (PIXELS // 4 + LOGITS // 2)
+    return CondensedBuffer(
+        size - size % CLASSES,
+        adaptive_size=False,
+        total_num_classes=CLASSES,
+        factor=2,
+        recipe=WITH_LOGITS[memory](),
+        logits=True,
+        seed=seed,
+    )
 
 
 def _mir(size: int) -> Any:

@@ -1,0 +1,62 @@
+"""What the host draws of a sweep before the device computes: who meets whom, and how both are augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from condensed_data.compared import Batch, Pair
+from condensed_data.device import sent
+from condensed_data.parts import Applied, Context, Declared, Draw, Synthesis
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Real and synthetic samples that meet in one sweep.
+
+    Attributes:
+        sweep: its number.
+        draw: who meets whom.
+        labels: of the real samples, (B,).
+        applied: the augmentation of both sides.
+        fetched: the real samples, where they do not lie on the device.
+    """
+
+    sweep: int
+    draw: Draw
+    labels: Tensor
+    applied: Applied
+    fetched: Tensor | None = None
+
+    def pair(self, context: Context, synthesis: Synthesis) -> Pair:
+        """Both sides on the device, augmented."""
+        draw, device = self.draw, context.device
+        rows = context.real[draw.real] if self.fetched is None else self.fetched
+        first = Batch(sent(rows, device), sent(self.labels, device), draw.real_sizes)
+        second = Batch(
+            synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes
+        )
+        if draw.steps is None:
+            first = replace(first, x=self.applied(first))
+        return Pair(first, replace(second, x=self.applied(second)), synthesis.step_sizes, self.sweep)
+
+    @property
+    def declared(self) -> bool:
+        """Whether `sends` knows all that changes."""
+        return isinstance(self.applied, Declared)
+
+    def sends(self) -> list[Tensor]:
+        """The tensors of the host that `pair` sends and that differ from sweep to sweep, each once."""
+        draw = self.draw
+        found = [draw.real if self.fetched is None else self.fetched, self.labels, draw.synthetic]
+        assert isinstance(self.applied, Declared)
+        for sizes in self._augmented():
+            found += self.applied.sends(sizes)
+        return list({id(tensor): tensor for tensor in found}.values())
+
+    def _augmented(self) -> list[Sequence[int]]:
+        """Block sizes of the sides that are augmented."""
+        draw = self.draw
+        return [draw.synthetic_sizes] if draw.steps is not None else [draw.real_sizes, draw.synthetic_sizes]
