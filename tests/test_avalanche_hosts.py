@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dill
@@ -29,6 +30,7 @@ from condensed_data_avalanche import (
     CondensedGDumbPlugin,
     CondensedReplay,
     CondensedReplayPlugin,
+    ReducedInputs,
 )
 
 # Avalanche's own, for its own calls
@@ -195,6 +197,71 @@ def test_logits_are_those_of_the_model_then() -> None:
     torch.testing.assert_close(item[3], expected, atol=2e-3, rtol=2e-3)
     blocks, values = 2 * 16, 9 * (64 + 2 * CLASSES)
     assert strategy.storage_policy.memory_bytes == blocks + values
+
+
+class Shown(nn.Module):
+    """Keeps what it was last shown in training and in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.shown = linear(), dict[bool, Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shown[self.training] = x.detach().clone()
+        return self.inner(x)
+
+
+def test_reduced_inputs_look_like_those_of_the_memory() -> None:
+    stream = old_kind().train_stream
+    kept = memory(24, recipe="random", factor=2)
+    kept.update(SimpleNamespace(experience=stream[0]))
+    see, samples = ReducedInputs(2).see, torch.stack([item[0] for item in stream[0].dataset])
+    found = torch.stack([item[0] for item in kept.buffer])
+    distances = torch.cdist(found.flatten(1), see(samples).flatten(1)).amin(1)
+    assert len(found) == 24
+    assert distances.max() < 0.1 < torch.cdist(found.flatten(1), samples.flatten(1)).amin(1).min()
+
+
+@pytest.mark.parametrize("make", [_der, _er_ace])
+def test_current_and_tested_samples_are_reduced_and_those_of_the_memory_are_not(make: Any) -> None:
+    strategy, plugin, model = make(), ReducedInputs(2), Shown()
+    strategy.model, strategy.plugins = model, [*strategy.plugins, plugin]
+    strategy.storage_policy = memory(8, factor=2, logits=make is _der)
+    strategy.optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    first, second = (benchmark := old_kind()).train_stream
+    strategy.train(first)
+    own = [item[0] for item in strategy.storage_policy.buffer]
+    strategy.train(second)
+    own += [item[0] for item in strategy.storage_policy.buffer]  # DER takes the experience in afterwards
+    raw = torch.stack([item[0] for item in second.dataset])
+    known = torch.cat([torch.stack(own), plugin.see(raw)]).flatten(1)
+    assert torch.cdist(model.shown[True].flatten(1), known).amin(1).max() < 0.01
+    strategy.eval(benchmark.test_stream)
+    tested = torch.stack([item[0] for item in benchmark.test_stream[1].dataset])
+    assert torch.cdist(model.shown[False].flatten(1), plugin.see(tested).flatten(1)).amin(1).max() < 0.01
+
+
+@pytest.mark.parametrize("plugin", [CondensedReplayPlugin, CondensedGDumbPlugin])
+def test_reduced_inputs_refuse_batches_of_the_memory(plugin: Any) -> None:
+    strategy = naive(plugin(storage_policy=memory(8, factor=2)))
+    strategy.plugins = [*strategy.plugins, ReducedInputs(2)]
+    with pytest.raises(ValueError, match=f"ReducedInputs with {plugin.__name__}.*train=False"):
+        strategy.train(old_kind().train_stream[0])
+    strategy.plugins[-1] = ReducedInputs(2, train=False)
+    train(strategy, old_kind())
+
+
+@pytest.mark.parametrize("factor", [1, 2.0, True])
+def test_a_factor_that_reduces_nothing_is_refused(factor: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"ReducedInputs\\(factor={factor}\\) must be an integer of at least 2"
+    ):
+        ReducedInputs(factor)
+
+
+def test_vectors_have_no_sides_to_reduce() -> None:
+    with pytest.raises(ValueError, match=r"ReducedInputs.*vectors"):
+        ReducedInputs(2).see(torch.zeros(3, 5))
 
 
 def test_classifiers_of_class_means_read_it() -> None:

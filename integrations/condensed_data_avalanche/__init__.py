@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from condensed_data_avalanche.condensing import fast as fast
     from condensed_data_avalanche.plugins import CondensedGDumbPlugin as CondensedGDumbPlugin
     from condensed_data_avalanche.plugins import CondensedReplayPlugin as CondensedReplayPlugin
+    from condensed_data_avalanche.plugins import ReducedInputs as ReducedInputs
     from condensed_data_avalanche.strategies import CondensedGDumb as CondensedGDumb
     from condensed_data_avalanche.strategies import CondensedReplay as CondensedReplay
 
@@ -24,6 +25,7 @@ _WHERE = {
     "CondensedGDumbPlugin": "plugins",
     "CondensedReplay": "strategies",
     "CondensedReplayPlugin": "plugins",
+    "ReducedInputs": "plugins",
     "fast": "condensing",
 }
 

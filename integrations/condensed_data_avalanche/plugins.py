@@ -1,4 +1,4 @@
-"""Hosts of a condensed memory: training on it alone, and beside current data."""
+"""Hosts of a condensed memory: training on it alone, and beside current data; and what the network sees in both."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins.gdumb import GDumbPlugin
+from avalanche.training.plugins.replay import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
+from torch import Tensor
 
+from condensed_data.synthetic.multi_formation import check_cells, enlarge
+from condensed_data.synthetic.reduced import reduce
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 
@@ -105,6 +109,58 @@ class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # typ
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Take in the experience."""
         self.storage_policy.update(strategy, **kwargs)
+
+
+class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
+    """Shows the network current and tested samples as a memory shows those that it keeps at 1/factor of their sides.
+
+    Otherwise a network that sees both tells them apart by their sharpness, and learns the old classes for blurred
+    samples alone. For hosts that draw from the memory after `before_forward`: `DER`, `ER_ACE`. Samples of the memory
+    must not be reduced again, so that a host that trains on the memory alone (`CondensedGDumbPlugin`) takes
+    `train=False`, and `ReplayPlugin`, which mixes both in its loader, can't have it.
+
+    Args:
+        factor: of the memory, at least 2.
+        train: whether current samples are reduced; tested ones always are.
+
+    Raises:
+        ValueError: for a factor below 2; in training, beside a plugin that mixes both in its loader; for samples that
+            cannot be reduced so far.
+    """
+
+    def __init__(self, factor: int, train: bool = True) -> None:
+        super().__init__()
+        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 2:
+            raise ValueError(f"ReducedInputs(factor={factor!r}) must be an integer of at least 2.")
+        self.factor, self.train = factor, train
+
+    def see(self, samples: Tensor) -> Tensor:
+        """Samples (B, *sample), averaged over areas and enlarged again."""
+        shape = tuple(samples.shape[1:])
+        check_cells(self.factor, shape, "ReducedInputs")
+        return enlarge(reduce(samples, self.factor), shape[1:])
+
+    def before_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a host whose batches hold samples of the memory already."""
+        mixing = [plugin for plugin in strategy.plugins if isinstance(plugin, MIXING)]
+        if self.train and mixing:
+            raise ValueError(
+                f"Cannot use ReducedInputs with {type(mixing[0]).__name__}: its batches hold samples of the memory, "
+                "which are reduced already. Use DER or ER_ACE, or train=False with a host that trains on the memory "
+                "alone."
+            )
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Reduce current samples."""
+        if self.train:
+            strategy.mbatch[0] = self.see(strategy.mbatch[0])
+
+    def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Reduce tested samples."""
+        strategy.mbatch[0] = self.see(strategy.mbatch[0])
+
+
+MIXING = (ReplayPlugin, CondensedReplayPlugin, GDumbPlugin, CondensedGDumbPlugin)
 
 
 def _memory(mem_size: int | None, given: ExemplarsBuffer | None) -> Any:

@@ -34,7 +34,13 @@ from condensed_data.parts import Batch
 from condensed_data.recipe import Recipe
 from condensed_data.streams import Streams
 from condensed_data.synthetic import Pixels
-from condensed_data_avalanche import CondensedBuffer, CondensedGDumbPlugin, CondensedReplayPlugin, fast
+from condensed_data_avalanche import (
+    CondensedBuffer,
+    CondensedGDumbPlugin,
+    CondensedReplayPlugin,
+    ReducedInputs,
+    fast,
+)
 from condensed_data_avalanche.condensing import chosen
 
 BATCH = 64
@@ -163,19 +169,19 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
 }
 
 
-# hosts of any memory
-HOSTS = ("gdumb", "replay")
-# hosts with a memory of their own, of which the last ones take no other
 OWN = ("er_ace", "der++", "icarl", "mir")
-# with logits beside the samples
+# hosts whose network sees all samples, current and tested ones too, at a quarter of the pixels
+REDUCED = {"gdumb14": "gdumb", "er_ace14": "er_ace", "der14": "der++"}
+# memories with logits beside the samples
 WITH_LOGITS = {"raw14": recipes.random, "fast14": fast}
 
 
 def known() -> list[str]:
     """Names of all competitors."""
-    hosts = (*HOSTS, "er_ace")
-    with_logits = (f"der+++{memory}" for memory in WITH_LOGITS)
-    return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *with_logits, *OWN]
+    hosts, small = ("gdumb", "replay", "er_ace"), [memory for memory in MEMORIES if memory.endswith("14")]
+    reduced = [f"{host}+{memory}" for host in ("gdumb14", "er_ace14") for memory in small]
+    with_logits = [f"der14+{memory}" for memory in WITH_LOGITS]
+    return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *reduced, *with_logits, *OWN]
 
 
 def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, Any]) -> Any:
@@ -189,22 +195,26 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
         common: model, optimizer, criterion and the like.
     """
     host, memory = _parts(name)
-    steps_of = Steps(steps)
+    more = [Steps(steps)]
+    if host in REDUCED:
+        host = REDUCED[host]
+        more.append(ReducedInputs(2, train=host != "gdumb"))
     common = {**common, "train_epochs": steps + 1}
-    if host == "der++":
-        return _der(memory, budget, seed, {**common, "plugins": [steps_of]})
     if name == "icarl":
-        return _icarl(icarl_size(raw_images(budget)), common, steps_of)
-    if host == "er_ace":
-        return _er_ace(memory, budget, seed, {**common, "plugins": [steps_of]})
+        return _icarl(icarl_size(raw_images(budget)), common, more)
+    if host in ("er_ace", "der++"):
+        build = _er_ace if host == "er_ace" else _der
+        return build(memory, budget, seed, {**common, "plugins": more})
     plugin = _mir(raw_images(budget)) if name == "mir" else _plugin(host, memory, budget, seed)
-    return Naive(**common, plugins=[steps_of, plugin])
+    return Naive(**common, plugins=[*more, plugin])
 
 
 def _parts(name: str) -> tuple[str, str]:
     """Host and memory of a competitor; no memory where the host brings its own."""
-    host = next(host for host in (*HOSTS, *OWN) if name == host or name.startswith(f"{host}+"))
-    return host, name[len(host) + 1 :]
+    if name in OWN:
+        return name, ""
+    host, _, memory = name.partition("+")
+    return host, memory
 
 
 def _plugin(host: str, memory: str, budget: int, seed: int) -> Any:
@@ -271,7 +281,7 @@ def icarl_size(images: int) -> int:
     return next(fits, 1)
 
 
-def _icarl(size: int, common: dict[str, Any], steps: Steps) -> Any:
+def _icarl(size: int, common: dict[str, Any], more: list[Any]) -> Any:
     kept = {key: value for key, value in common.items() if key not in ("model", "criterion")}
     model = common["model"]
     return ICaRL(
@@ -281,7 +291,7 @@ def _icarl(size: int, common: dict[str, Any], steps: Steps) -> Any:
         memory_size=size,
         buffer_transform=None,
         fixed_memory=True,
-        plugins=[steps, *([] if model.augment is None else [Augmented(model.augment)])],
+        plugins=[*more, *([] if model.augment is None else [Augmented(model.augment)])],
     )
 
 
@@ -289,6 +299,12 @@ def memory_of(found: Any) -> Any:
     """The storage policy of a strategy, or None: iCaRL has none."""
     holders = [found, *found.plugins]
     return next((holder.storage_policy for holder in holders if hasattr(holder, "storage_policy")), None)
+
+
+def seen(found: Any) -> Callable[[Tensor], Tensor]:
+    """What the network of a strategy sees of tested samples."""
+    reducing = [plugin for plugin in found.plugins if isinstance(plugin, ReducedInputs)]
+    return reducing[0].see if reducing else lambda samples: samples
 
 
 def held(found: Any) -> tuple[int, int]:

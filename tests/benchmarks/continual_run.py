@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import nc_benchmark
-from continual_parts import BATCH, CLASSES, EXPERIENCES, Images, Network, held, memory_of, strategy
+from continual_parts import BATCH, CLASSES, EXPERIENCES, Images, Network, held, memory_of, seen, strategy
 from rows import Row
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
@@ -69,7 +69,7 @@ def measure(
             memory.update(SimpleNamespace(experience=experience))
         else:
             found.train(experience)
-            curve.append(_accuracy(found.model, benchmark, number))
+            curve.append(_accuracy(found.model, seen(found), benchmark, number))
         condensing.append(round(getattr(memory, "condensing_seconds", 0.0), 1))
         condensing_cpu.append(round(sum(clock), 1))
         most = max(most, held(found)[1])
@@ -115,14 +115,14 @@ def _clocked(memory: Any) -> list[float]:
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, benchmark: Any, number: int) -> float:
+def _accuracy(model: nn.Module, see: Callable[[Tensor], Tensor], benchmark: Any, number: int) -> float:
     """On the test samples of all classes seen, in percent."""
     model.eval()
     right, total = 0, 0
     for experience in list(benchmark.test_stream)[: number + 1]:
         samples, labels = benchmark.tested[experience.current_experience]
         for x, y in zip(samples.split(500), labels.split(500), strict=True):
-            right += int((model(x).argmax(1) == y).sum())
+            right += int((model(see(x)).argmax(1) == y).sum())
         total += len(labels)
     return round(100 * right / total, 2)
 

@@ -103,11 +103,10 @@ class Ours:
         run = self.run
         assert run.optimizer is not None
         run.recipe.optimizer.tune(run.optimizer, run.sweep)
-        learned = list(run.synthesis.learned.values())
-        for groups in run.steps():
-            gradients = torch.autograd.grad(run.loss(groups), learned)
-            for tensor, gradient in zip(learned, gradients, strict=True):
-                tensor.grad = gradient
+        for (work,) in run.works.steps:  # one share a step, as one process has it
+            _, gradients = run.gradients(work)
+            for name, tensor in run.synthesis.learned.items():
+                tensor.grad = gradients[name]
             run.optimizer.step()
             run.synthesis.clamp()
 
