@@ -1,8 +1,9 @@
 """Steps recorded on an accelerator once and replayed, so that the host need not launch their kernels one by one.
 
-Whether a step can be recorded follows from its parts (`Captures.possible`): each sweep it must do the same with tensors
-at the same addresses. What differs is what the host draws, and that is declared (`Meeting.sent`): it is copied to where
-the recorded step reads it. Everything else that the host sends must be the same every time; it is kept on the device.
+Whether a step can be recorded follows from its parts (`Run.recordable`): each sweep it must do the same with tensors
+at the same addresses. What differs is what the host draws, and that is declared (`Meeting.sends`): it is copied to
+where the recorded step reads it. Everything else that the host sends must be the same every time; it is kept on the
+device.
 
 A step runs as it is written when it is first met. The second time it is recorded, replayed, and compared with the step
 as it is written; a device that cannot record it, or that gives something else, is told in a warning, and the run goes
@@ -15,21 +16,15 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from condensed_data import device as devices
-from condensed_data import networks
-
-if TYPE_CHECKING:
-    from condensed_data.run import Run
 
 MOST = 64  # recorded steps of a run; others are launched as they are written
-TOLERANCE = (
-    1e-2  # of what the kernels of a device add up in another order; another sample, or network, is far off
-)
+TOLERANCE = 1e-2  # kernels may add up in another order; another sample or network is far off
 Results = tuple[Tensor, ...]
 
 
@@ -156,13 +151,14 @@ class Captures:
     """The recorded steps of a run.
 
     Args:
-        run: whose parts have started.
+        device: of the run.
+        possible: finds out whether its steps do the same each sweep; it is asked where a device can record.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.device = run.context.device
-        makes = GRAPHS.get(self.device.type)
-        self.new = makes(self.device) if makes and run.context.compiles and possible(run) else None
+    def __init__(self, device: torch.device, possible: Callable[[], bool]) -> None:
+        self.device = device
+        makes = GRAPHS.get(device.type)
+        self.new = makes(device) if makes and possible() else None
         self.steps: dict[Hashable, _Step] = {}
 
     def __call__(self, key: Hashable, declared: Sequence[Tensor], function: Callable[[], Results]) -> Results:
@@ -198,19 +194,6 @@ class Captures:
     def forget(self) -> None:
         """Give back the memory of all of them."""
         self.steps.clear()
-
-
-def possible(run: Run) -> bool:
-    """Whether the parts of a run do the same each sweep, at the same addresses, but for what is declared."""
-    recipe = run.recipe
-    return all(
-        term.objective.recordable
-        and term.pool.recordable
-        and (run.synthesis.sends_index or run.drawers[term.sampler].fixed)
-        and not networks.draws(run.lenders[term.pool].lend(run.sweep).module)
-        and not networks.couples_samples(run.lenders[term.pool].lend(run.sweep).module)
-        for term in recipe.terms
-    )
 
 
 def _near(one: Tensor, other: Tensor) -> bool:

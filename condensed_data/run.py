@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.ahead import Ahead
@@ -70,7 +70,7 @@ class Run:
         self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
         self.in_blocks = context.ranks.divides  # where the recipe does not say how many
         self.asked_to_stop = self.stopping = False
-        self.captures = Captures(self)
+        self.captures = Captures(context.device, lambda: context.compiles and self.recordable)
         self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
         self._works: Works | None = None
 
@@ -269,6 +269,22 @@ class Run:
         self.pieces *= 2
         self.captures.forget()
         torch.cuda.empty_cache()
+
+    @property
+    def recordable(self) -> bool:
+        """Whether steps do the same each sweep, at the same addresses, with what `Meeting.sends` declares."""
+        return all(
+            term.objective.recordable
+            and term.pool.recordable
+            and (self.synthesis.sends_index or self.drawers[term.sampler].fixed)
+            and not self._own_mind(self.lenders[term.pool].lend(self.sweep).module)
+            for term in self.recipe.terms
+        )
+
+    @staticmethod
+    def _own_mind(module: nn.Module) -> bool:
+        """Whether a forward is random, or changes what the network keeps."""
+        return networks.draws(module) or networks.couples_samples(module)
 
     @property
     def separable(self) -> bool:
