@@ -94,7 +94,7 @@ class Net:
             that several processes cannot share them.
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
         accuracy: running accuracy of a trained network, a fraction in [0, 1] as a scalar on the device, where the
-            pool knows it.
+            pool knows it; like `target`, `centres` and the weights it is renewed in place when a network is lent.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
         centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
         team: the processes that look at the real samples together.

@@ -258,7 +258,9 @@ def test_queue_equals_its_definition() -> None:
 def test_networks_of_the_queue_get_better() -> None:
     where = context()
     lender = Queue(NETWORK, start_with=1, fetched=1, descent=Descent(0.05, 0.9, batch_size=16)).start(where)
-    before = lender.lend(0).accuracy
+    untrained = lender.lend(0).accuracy
+    assert untrained is not None
+    before = float(untrained)  # it is renewed in place
     for sweep in range(6):
         lender.lend(sweep)
         lender.learn(sweep, Stored(where))
