@@ -37,8 +37,8 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
     nor any global random state is touched.
 
     Mixed into batches of current data (`ReplayPlugin`), condensed samples can be told from real ones, which a
-    network uses as a shortcut. They serve best where they are trained on alone (`CondensedGDumbPlugin`) or under a
-    loss of their own (`ER_ACE`).
+    network uses as a shortcut. They serve best where they are trained on alone (`CondensedGDumbPlugin`), under a
+    loss of their own (`ER_ACE`), or where the network sees all samples at their resolution (`ReducedInputs`).
 
     Args:
         max_size: samples that the buffer yields.
