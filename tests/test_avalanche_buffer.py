@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import pickle
 import weakref
 from pathlib import Path
@@ -15,11 +16,11 @@ import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.core import Agent
 from avalanche_tools import KINDS, SHAPE, Samples, linear, old_kind, tiny
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from condensed_data import recipes
-from condensed_data_avalanche import CondensedBuffer, fast
+from condensed_data_avalanche import CondensedBuffer, ReducedInputs, fast
 
 
 def buffer(size: int = 9, **arguments: Any) -> CondensedBuffer:
@@ -395,3 +396,34 @@ def test_parts_are_avalanche_datasets() -> None:
     assert all(len(set(data.targets)) == 1 for data in memory.buffer_datasets)
     with pytest.raises(AttributeError, match="update_from_dataset"):
         memory.buffer = memory.buffer
+
+
+def test_reduced_inputs_are_condensed_at_the_size_at_which_they_are_kept(tmp_path: Path) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        shapes.append(sample_shape)
+        return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(sample_shape), num_classes))
+
+    recipe = recipes.dm(sweeps=2, batch=4, network=network)
+    kept = feed(buffer(8, factor=2, reduced_inputs=True, recipe=recipe))
+    assert set(shapes) == {(1, 4, 4)}
+    assert {tuple(item[0].shape) for item in kept.buffer} == {SHAPE}
+    kept.save(tmp_path / "memory")
+    again = CondensedBuffer.load(tmp_path / "memory", recipe=recipe)
+    assert again.reduced_inputs
+    assert torch.equal(rows(again), rows(kept))
+
+
+def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
+    stream = old_kind().train_stream
+    kept = buffer(24, factor=2, reduced_inputs=True, recipe="random", storage_dtype=torch.float32)
+    kept.update(SimpleNamespace(experience=stream[0]))
+    seen = ReducedInputs(2).see(torch.stack([item[0] for item in stream[0].dataset])).flatten(1)
+    assert len(kept.buffer) == len(seen) == 24
+    torch.testing.assert_close(rows(kept).flatten(1).sort(0).values, seen.sort(0).values)
+
+
+def test_reduced_inputs_need_a_factor() -> None:
+    with pytest.raises(ValueError, match="reduced_inputs=True needs a factor above 1"):
+        buffer(reduced_inputs=True)

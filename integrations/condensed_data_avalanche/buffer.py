@@ -53,6 +53,8 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
             until they are condensed.
         real_fraction: share of real samples, drawn uniformly from all that were seen, in [0, 1].
         logits: keep the strategy's logits of every sample, the field that Avalanche's `DER` reads.
+        reduced_inputs: condense for a network that sees all samples at 1/factor of their sides (`ReducedInputs`),
+            instead of one that also sees them at full size; four times faster with `factor=2`.
         device: where to condense; by default the strategy's.
         precision: "auto", "fp32" or "bf16".
         seed: of all draws, non-negative.
@@ -76,6 +78,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         real_fraction: float = 0.0,
         logits: bool = False,
         device: str | torch.device | None = None,
+        reduced_inputs: bool = False,
         precision: str = "auto",
         seed: int = 0,
         max_bytes: int | None = None,
@@ -88,8 +91,9 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         self.buffer_transform, self.condense_on = buffer_transform, condense_on
         self.real_fraction, self.max_bytes = real_fraction, max_bytes
         self.device, self.precision = None if device is None else torch.device(device), precision
-        settings = Settings(chosen(recipe, factor), factor, storage_dtype, real_fraction, precision, seed)
-        self.memory = Memory(settings)
+        self.reduced_inputs = bool(reduced_inputs)
+        learned = chosen(recipe, factor, self.reduced_inputs)
+        self.memory = Memory(Settings(learned, factor, storage_dtype, real_fraction, precision, seed))
         self.form: Form | None = None
         self.sample_shape: tuple[int, ...] | None = None
         self.condensing_seconds = 0.0

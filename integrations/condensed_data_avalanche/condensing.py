@@ -93,17 +93,19 @@ def fast(
     return begun.set(name="fast", optimizer__lr=rate)
 
 
-def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
+def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = False) -> Recipe:
     """The recipe of a memory, storing samples at 1/factor of their sides.
 
     Args:
         recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose sweeps are then cut
             to `FAST_SWEEPS` and whose usual networks are `Narrow`; or a Recipe, taken as it is.
         factor: what a recipe's own multi-formation is replaced by.
+        reduced_inputs: compare samples as they are stored, instead of enlarged again with real ones at full size.
 
     Raises:
         TypeError: for anything else.
-        ValueError: for recipes whose result is more than samples with labels, or cannot be reduced.
+        ValueError: for reduced inputs that are not smaller; for recipes whose result is more than samples with labels,
+            or cannot be reduced.
     """
     if isinstance(recipe, str):
         named = recipes.parse(recipe)
@@ -121,7 +123,12 @@ def chosen(recipe: str | Recipe | None, factor: int) -> Recipe:
             f"recipe {recipe.name} gives soft labels, which no host of Avalanche reads. Use "
             "CondensedBuffer(logits=True) with DER, or a recipe without them."
         )
-    return replace(recipe, synthetic=_stored_as(recipe, factor))
+    if reduced_inputs and factor == 1:
+        raise ValueError("reduced_inputs=True needs a factor above 1, at which samples are kept.")
+    stored = _stored_as(recipe, factor)
+    return replace(
+        recipe, synthetic=stored.inner if reduced_inputs and isinstance(stored, Reduced) else stored
+    )
 
 
 def _shortened(recipe: Recipe) -> Recipe:
@@ -161,7 +168,7 @@ def condense(
     Args:
         sources: of every cell, samples (n, *shape) float32.
         counts: samples to keep of every cell, at least 1.
-        recipe: from `chosen`.
+        recipe: from `chosen`; where it stores no reduced samples, it is given reduced ones.
         factor: what it was chosen with.
         seed: non-negative.
         device, precision: where and how to compute.
@@ -173,7 +180,8 @@ def condense(
         ValueError: for a single cell where the recipe learns from labels; for a recipe that whitens reduced samples.
     """
     _check_cells(recipe, len(sources))
-    samples = torch.cat(list(sources))
+    enlarges = isinstance(recipe.synthetic, Reduced)
+    samples = torch.cat(list(sources)) if enlarges else small(torch.cat(list(sources)), factor)
     labels = torch.arange(len(sources)).repeat_interleave(torch.tensor([len(rows) for rows in sources]))
     recipe = replace(recipe, ipc=max(counts))
     shape = tuple(samples.shape[1:])
@@ -185,7 +193,7 @@ def condense(
         making = Making(source, recipe, seed, device, choose_precision(precision, device), progress=False)
         outcome = making.afresh()
     rows = outcome.images
-    if isinstance(recipe.synthetic, Reduced):
+    if enlarges:
         assert outcome.stored is not None
         rows = outcome.record.space.restore(outcome.stored["images"])
     kept = [rows[outcome.labels == cell] for cell in range(len(sources))]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _PLAIN = ("max_size", "adaptive_size", "total_num_classes", "factor", "condense_on", "real_fraction")
-_MORE = ("logits", "precision", "max_bytes")
+_MORE = ("logits", "reduced_inputs", "precision", "max_bytes")
 
 
 def state_of(buffer: CondensedBuffer) -> dict[str, Any]:

@@ -143,10 +143,12 @@ def _coreset(name: str, init: Any) -> Recipe:
     return Recipe(name=name, synthetic=Pixels(init))
 
 
-def _condensed(factor: int, recipe: Callable[[], Recipe]) -> Callable[[int, int], CondensedBuffer]:
+def _condensed(
+    factor: int, recipe: Callable[[], Recipe], **arguments: Any
+) -> Callable[[int, int], CondensedBuffer]:
     def memory(budget: int, seed: int) -> CondensedBuffer:
         return CondensedBuffer.from_bytes(
-            budget, SHAPE, total_num_classes=CLASSES, factor=factor, recipe=recipe(), seed=seed
+            budget, SHAPE, total_num_classes=CLASSES, factor=factor, recipe=recipe(), seed=seed, **arguments
         )
 
     return memory
@@ -164,6 +166,7 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
+    "small14": _condensed(2, fast, reduced_inputs=True),
     "dm14": _condensed(2, lambda: chosen("dm", 1)),
     "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
 }
