@@ -424,6 +424,12 @@ def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
     torch.testing.assert_close(rows(kept).flatten(1).sort(0).values, seen.sort(0).values)
 
 
+def test_reduced_inputs_are_given_more_sweeps() -> None:
+    assert buffer(factor=2, recipe=None).memory.settings.recipe.sweeps == 150
+    assert buffer(factor=2, recipe=None, reduced_inputs=True).memory.settings.recipe.sweeps == 1000
+    assert buffer(factor=2, recipe="dm", reduced_inputs=True).memory.settings.recipe.sweeps == 1000
+
+
 def test_reduced_inputs_need_a_factor() -> None:
     with pytest.raises(ValueError, match="reduced_inputs=True needs a factor above 1"):
         buffer(reduced_inputs=True)

@@ -54,7 +54,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         real_fraction: share of real samples, drawn uniformly from all that were seen, in [0, 1].
         logits: keep the strategy's logits of every sample, the field that Avalanche's `DER` reads.
         reduced_inputs: condense for a network that sees all samples at 1/factor of their sides (`ReducedInputs`),
-            instead of one that also sees them at full size; four times faster with `factor=2`.
+            instead of one that also sees them at full size; `fast()` then takes 1,000 sweeps.
         device: where to condense; by default the strategy's.
         precision: "auto", "fp32" or "bf16".
         seed: of all draws, non-negative.

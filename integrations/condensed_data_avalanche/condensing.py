@@ -29,6 +29,7 @@ from condensed_data.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.synthetic.reduced import reduce
 
 FAST_SWEEPS = 150
+SMALL_SWEEPS = 1000  # at half the sides a sweep takes a quarter of the time, and more of them went on to help
 FEW = 60  # samples of a class: measured at 20, 40 and 80 of Fashion-MNIST at 14 x 14 pixels
 
 
@@ -98,7 +99,8 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
 
     Args:
         recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose sweeps are then cut
-            to `FAST_SWEEPS` and whose usual networks are `Narrow`; or a Recipe, taken as it is.
+            to `FAST_SWEEPS` (`SMALL_SWEEPS` for reduced inputs) and whose usual networks are `Narrow`; or a Recipe,
+            taken as it is.
         factor: what a recipe's own multi-formation is replaced by.
         reduced_inputs: compare samples as they are stored, instead of enlarged again with real ones at full size.
 
@@ -107,10 +109,11 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
         ValueError: for reduced inputs that are not smaller; for recipes whose result is more than samples with labels,
             or cannot be reduced.
     """
+    sweeps = SMALL_SWEEPS if reduced_inputs else FAST_SWEEPS
     if isinstance(recipe, str):
         named = recipes.parse(recipe)
-        recipe = _shortened(named) if named.terms else named
-    recipe = fast() if recipe is None else recipe
+        recipe = _shortened(named, sweeps) if named.terms else named
+    recipe = fast(sweeps) if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name, a Recipe or None.")
     if isinstance(recipe.training, Ordered):
@@ -131,13 +134,13 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
     )
 
 
-def _shortened(recipe: Recipe) -> Recipe:
+def _shortened(recipe: Recipe, sweeps: int) -> Recipe:
     terms = []
     for term in recipe.terms:
         pool: Any = term.pool
         usual = isinstance(getattr(pool, "network", None), UsualNetwork)
         terms.append(replace(term, pool=replace(pool, network=Narrow())) if usual else term)
-    return replace(recipe, sweeps=FAST_SWEEPS, terms=tuple(terms))
+    return replace(recipe, sweeps=sweeps, terms=tuple(terms))
 
 
 def _stored_as(recipe: Recipe, factor: int) -> Synthetic:

@@ -166,7 +166,7 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
-    "small14": _condensed(2, fast, reduced_inputs=True),
+    "small14": _condensed(2, lambda: fast(sweeps=1000), reduced_inputs=True),
     "dm14": _condensed(2, lambda: chosen("dm", 1)),
     "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
 }
