@@ -14,23 +14,19 @@ Letters: G blocks, B rows, C channels, H, W.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.compared import spread
-from condensed_data.device import sent
+from condensed_data.operations import DRAWS, Parameters
+from condensed_data.operations import OPERATIONS as OPERATIONS
 from condensed_data.parts import Applied, Augment, Batch
 from condensed_data.spec import Facts, Rule
 from condensed_data.streams import Streams
 
-OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-_DRAWS = 11  # uniform numbers for the parameters of all operations
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
 
 
@@ -141,8 +137,8 @@ class _Drawn:
         self.spec, self.streams, self.sweep, self.blocks, self.active = spec, streams, sweep, blocks, active
         self.is_signal = len(sample_shape) == 2
         self.size = (1, sample_shape[1]) if self.is_signal else (sample_shape[1], sample_shape[2])
-        self.made: dict[int, _Draw] = {}
-        self.there: dict[tuple[int, torch.device, torch.dtype], _Draw] = {}
+        self.made: dict[int, Parameters] = {}
+        self.there: dict[tuple[int, torch.device, torch.dtype], Parameters] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
         image = batch.x.unsqueeze(2) if self.is_signal else batch.x
@@ -158,126 +154,13 @@ class _Drawn:
         """Rows of a block that have parameters of their own."""
         return max(sizes) if self.spec.per_sample else 1
 
-    def _made(self, sizes: Sequence[int]) -> _Draw:
+    def _made(self, sizes: Sequence[int]) -> Parameters:
         rows = self._rows(sizes)
         if rows not in self.made:
-            u = self.streams.uniform("augment", self.sweep, self.blocks, rows * _DRAWS)
-            u = u.view(len(self.blocks), rows, _DRAWS)
-            self.made[rows] = _Draw.make(self.spec, u, self.active, self.size)
+            u = self.streams.uniform("augment", self.sweep, self.blocks, rows * DRAWS)
+            u = u.view(len(self.blocks), rows, DRAWS)
+            self.made[rows] = Parameters.make(self.spec, u, self.active, self.size)
         return self.made[rows]
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """Parameters of all operations, for every block (G, 1, ...) or for every row of equal blocks (G, B/G, ...)."""
-
-    color: Tensor | None  # (G, R, 3): brightness to add, saturation and contrast factors
-    theta: Tensor | None  # (G, R, 2, 3): where each output pixel comes from
-    keep: Tensor | None  # (G, R, 1, H, W): 0 where cut out
-
-    @staticmethod
-    def make(spec: Siamese, u: Tensor, active: Tensor, size: tuple[int, int]) -> _Draw:
-        on = {name: active[:, i, None] for i, name in enumerate(OPERATIONS)}  # (G, 1) each
-        color = torch.stack(
-            [
-                torch.where(on["color"], (u[..., 0] - 0.5) * spec.brightness, 0.0),
-                torch.where(on["color"], u[..., 1] * spec.saturation, 1.0),
-                torch.where(on["color"], u[..., 2] + spec.contrast, 1.0),
-            ],
-            -1,
-        )
-        geometry = on["crop"] | on["flip"] | on["scale"] | on["rotate"]
-        return _Draw(
-            color if bool(on["color"].any()) else None,
-            _theta(spec, u, on, size) if bool(geometry.any()) else None,
-            _keep(spec, u, on["cutout"], size) if bool(on["cutout"].any()) else None,
-        )
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [tensor for tensor in (self.color, self.theta, self.keep) if tensor is not None]
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> _Draw:
-        moved: list[Any] = [
-            None if tensor is None else sent(tensor, device, dtype)
-            for tensor in (self.color, self.theta, self.keep)
-        ]
-        return _Draw(*moved)
-
-    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Rows (B, C, H, W) in blocks of these sizes, augmented."""
-        if self.color is not None:
-            x = _recolor(x, _of_rows(self.color, sizes))
-        if self.theta is not None:
-            x = _resample(x, self.theta, sizes)
-        if self.keep is not None:
-            x = x * _of_rows(self.keep, sizes)
-        return x
-
-
-def _of_rows(values: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Parameters (G, R, ...) for every row (B, ...)."""
-    if values.shape[1] > 1:
-        return torch.cat([block[:size] for block, size in zip(values, sizes, strict=True)])
-    return spread(values[:, 0], sizes)
-
-
-def _resample(x: Tensor, theta: Tensor, sizes: Sequence[int]) -> Tensor:
-    if theta.shape[1] > 1 or len(set(sizes)) > 1:
-        return F.grid_sample(x, _grid(_of_rows(theta, sizes), x), align_corners=False)
-    # Rows of a block share their grid: seen as channels of one image, the weights are computed once.
-    blocks = x.reshape(len(sizes), -1, *x.shape[-2:])
-    return F.grid_sample(blocks, _grid(theta[:, 0], blocks), align_corners=False).view_as(x)
-
-
-def _grid(theta: Tensor, x: Tensor) -> Tensor:
-    return F.affine_grid(theta, [len(theta), 1, *x.shape[-2:]], align_corners=False)
-
-
-def _recolor(x: Tensor, color: Tensor) -> Tensor:
-    brightness, saturation, contrast = color.view(len(color), 3, 1, 1, 1).unbind(1)
-    x = x + brightness
-    grey = x.mean(1, keepdim=True)
-    x = (x - grey) * saturation + grey
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return (x - mean) * contrast + mean
-
-
-def _theta(spec: Siamese, u: Tensor, on: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """(G, R, 2, 3) affine maps in normalised coordinates; the identity where no geometry is drawn."""
-    height, width = size
-    signal = height == 1
-    low = 1 / spec.scale
-    sx = torch.where(on["scale"], low + u[..., 3] * (spec.scale - low), 1.0)
-    sy = torch.where(on["scale"] & (not signal), low + u[..., 4] * (spec.scale - low), 1.0)
-    sx = torch.where(on["flip"] & (u[..., 5] < spec.flip) & (not signal), -sx, sx)
-    angle = torch.where(on["rotate"] & (not signal), (u[..., 6] * 2 - 1) * math.radians(spec.rotate), 0.0)
-    dx, dy = (
-        torch.where(on["crop"], _whole(u[..., 7 + i], int(side * spec.crop + 0.5)) * (2 / side), 0.0)
-        for i, side in enumerate((width, height))
-    )
-    cos, sin = angle.cos(), angle.sin()
-    # rotation after flip and scaling: a composition (`always`) must not become a shear
-    rows = [sx * cos, -sy * sin * (height / width), dx, sx * sin * (width / height), sy * cos, dy]
-    return torch.stack(rows, -1).unflatten(-1, (2, 3))
-
-
-def _whole(u: Tensor, limit: int) -> Tensor:
-    """Whole numbers in [-limit, limit]."""
-    return (u * (2 * limit + 1)).floor() - limit
-
-
-def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor:
-    """(G, R, 1, H, W): 0 inside a square that may reach over the border."""
-    cut = []
-    for i, side in enumerate(size):
-        length = 1 if side == 1 else int(side * spec.cutout + 0.5)
-        centre = (u[..., 9 + i] * (side + 1 - length % 2)).floor()
-        start = (centre - length // 2).unsqueeze(-1)
-        pixels = torch.arange(side, dtype=u.dtype)
-        cut.append((pixels >= start) & (pixels < start + length))
-    inside = cut[0].unsqueeze(-1) & cut[1].unsqueeze(-2)
-    return (~(inside & on[..., None, None])).to(u.dtype).unsqueeze(2)
 
 
 @dataclass(frozen=True)
