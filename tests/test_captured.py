@@ -37,6 +37,12 @@ AS_WRITTEN = {
 }
 
 
+def on_the_cpu(images: TensorDataset, recipe: Recipe) -> list[Tensor]:
+    """The losses of a run that records nothing."""
+    run = started(images, recipe, torch.device("cpu"), None)
+    return [run.step() for _ in range(SWEEPS)]
+
+
 class Spoiled(SimulatedGraph):
     """A graph whose results are nowhere near."""
 
@@ -129,8 +135,7 @@ def test_what_changes_without_being_declared_is_found(
     objective: Told, tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = objective.number(0) != objective.number(1)
-    here = started(tiny_images, matched(objective), torch.device("cpu"), None)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = on_the_cpu(tiny_images, matched(objective))
     with recording(monkeypatch) as graphs, simulated(), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         there = started(tiny_images, matched(objective), DEVICE, None)
@@ -143,8 +148,7 @@ def test_what_changes_without_being_declared_is_found(
 def test_a_recording_that_gives_something_else_is_not_used(
     tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = started(tiny_images, LEARNING["dm"](), torch.device("cpu"), None)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = on_the_cpu(tiny_images, LEARNING["dm"]())
 
     with recording(monkeypatch, Spoiled) as graphs, simulated():
         there = started(tiny_images, LEARNING["dm"](), DEVICE, None)
@@ -160,8 +164,7 @@ def test_a_device_that_cannot_record_goes_on(
     # what a meeting does not declare is sent while the device records
     monkeypatch.setattr(Meeting, "sends", lambda meeting: [meeting.labels])
     monkeypatch.setattr(Tape, "_sent", lambda tape, tensor, dtype: tensor.to(tape.device, dtype))
-    here = started(tiny_images, LEARNING["dm"](), torch.device("cpu"), None)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = on_the_cpu(tiny_images, LEARNING["dm"]())
     with recording(monkeypatch), simulated():
         there = started(tiny_images, LEARNING["dm"](), DEVICE, None)
         with pytest.warns(UserWarning, match="not permitted while the device records"):
@@ -174,8 +177,7 @@ def test_no_more_steps_are_recorded_than_that(
 ) -> None:
     monkeypatch.setattr(captured, "MOST", 1)
     recipe = LEARNING["idc"]()  # a step for each class
-    here = started(tiny_images, recipe, torch.device("cpu"), None)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = on_the_cpu(tiny_images, recipe)
     with recording(monkeypatch) as graphs, simulated():
         there = started(tiny_images, recipe, DEVICE, None)
         found = [near(there.step()).clone() for _ in range(SWEEPS)]
@@ -186,8 +188,8 @@ def test_no_more_steps_are_recorded_than_that(
 def test_memory_that_ends_while_a_step_is_recorded_halves_it(
     tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = started(tiny_images, LEARNING["dm"](), torch.device("cpu"), None)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = on_the_cpu(tiny_images, LEARNING["dm"]())
+    monkeypatch.setattr(Full, "attempts", 0)
     with recording(monkeypatch, Full) as graphs, simulated():
         there = started(tiny_images, LEARNING["dm"](), DEVICE, None)
         found = [near(there.step()).clone() for _ in range(SWEEPS)]
