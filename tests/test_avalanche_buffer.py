@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from condensed_data import recipes
-from condensed_data_avalanche import CondensedBuffer, ReducedInputs, fast
+from condensed_data_avalanche import CondensedBuffer, ReducedInputs, condensing, fast
 
 
 def buffer(size: int = 9, **arguments: Any) -> CondensedBuffer:
@@ -422,6 +422,24 @@ def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
     seen = ReducedInputs(2).see(torch.stack([item[0] for item in stream[0].dataset])).flatten(1)
     assert len(kept.buffer) == len(seen) == 24
     torch.testing.assert_close(rows(kept).flatten(1).sort(0).values, seen.sort(0).values)
+
+
+def test_what_is_kept_at_reduced_size_is_condensed_again_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[Tensor]] = []
+
+    def condense(sources: Any, *arguments: Any) -> Any:
+        given.append(sources)
+        return condensing.condense(sources, *arguments)
+
+    monkeypatch.setattr("condensed_data_avalanche.memory.condense", condense)
+    first = old_kind().train_stream[0]
+    kept = buffer(8, factor=2, reduced_inputs=True)
+    for _ in range(2):
+        before = [cell.kept.small() for cell in kept.memory.cells.values() if cell.kept is not None]
+        kept.update(SimpleNamespace(experience=first))
+    for own, source in zip(before, given[-1], strict=True):
+        assert len(own) == 4
+        assert torch.equal(source[: len(own)], own)
 
 
 def test_reduced_inputs_are_given_more_sweeps() -> None:

@@ -169,22 +169,21 @@ def condense(
     """Condense the samples of K cells together.
 
     Args:
-        sources: of every cell, samples (n, *shape) float32.
+        sources: of every cell, samples (n, *shape) float32, of the size that `enlarges` says.
         counts: samples to keep of every cell, at least 1.
-        recipe: from `chosen`; where it stores no reduced samples, it is given reduced ones.
+        recipe: from `chosen`.
         factor: what it was chosen with.
         seed: non-negative.
         device, precision: where and how to compute.
 
     Returns:
-        Of every cell, `counts[k]` samples at 1/factor of their sides, float32 in the value space of `sources`.
+        Of every cell, `counts[k]` samples as they are stored, float32 in the value space of `sources`.
 
     Raises:
         ValueError: for a single cell where the recipe learns from labels; for a recipe that whitens reduced samples.
     """
     _check_cells(recipe, len(sources))
-    enlarges = isinstance(recipe.synthetic, Reduced)
-    samples = torch.cat(list(sources)) if enlarges else small(torch.cat(list(sources)), factor)
+    samples = torch.cat(list(sources))
     labels = torch.arange(len(sources)).repeat_interleave(torch.tensor([len(rows) for rows in sources]))
     recipe = replace(recipe, ipc=max(counts))
     shape = tuple(samples.shape[1:])
@@ -196,11 +195,16 @@ def condense(
         making = Making(source, recipe, seed, device, choose_precision(precision, device), progress=False)
         outcome = making.afresh()
     rows = outcome.images
-    if enlarges:
+    if enlarges(recipe):
         assert outcome.stored is not None
         rows = outcome.record.space.restore(outcome.stored["images"])
     kept = [rows[outcome.labels == cell] for cell in range(len(sources))]
     return [_first(found, count, recipe) for found, count in zip(kept, counts, strict=True)]
+
+
+def enlarges(recipe: Recipe) -> bool:
+    """Whether a recipe compares what it stores enlarged, with samples at full size; else both as they are stored."""
+    return isinstance(recipe.synthetic, Reduced)
 
 
 def reads_labels(recipe: Recipe) -> bool:

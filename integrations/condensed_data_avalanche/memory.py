@@ -19,7 +19,7 @@ from torch import Tensor
 from condensed_data.centroids import assign
 from condensed_data.recipe import Recipe
 from condensed_data.streams import Streams
-from condensed_data_avalanche.condensing import condense, reads_labels, small
+from condensed_data_avalanche.condensing import condense, enlarges, reads_labels, small
 from condensed_data_avalanche.stored import Stored
 
 Key = tuple[int, int]  # class and task
@@ -86,13 +86,17 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What is left to learn of one cell: `count` samples from `source`, after those that stay."""
+    """What is left to learn of one cell: `count` samples from `source`, after those that stay.
+
+    `source` is of the size that the recipe compares, a decoded sample of `shape`.
+    """
 
     cell: Cell
     stay: Tensor
     real: int
     source: Tensor
     count: int
+    shape: tuple[int, ...]
 
 
 class Memory:
@@ -163,23 +167,33 @@ class Memory:
 
     def _prepare(self, key: Key, cell: Cell) -> _Job | None:
         """Keep a cell whole where it fits; else say what has to be learned."""
-        factor, limit = self.settings.factor, cell.limit
+        limit = cell.limit
         new = torch.cat([part.decode() for part in cell.staged])
-        old = cell.kept if cell.kept is not None else self._empty(new)
+        shape = tuple(new.shape[1:])
+        old = cell.kept if cell.kept is not None else self._stored(self._small(new[:1])[:0], shape, 0)
         if len(old) + len(new) <= limit or limit == 0:
             rows = old.small()
             order = self._shuffled(key, old.real + len(new))
-            fresh = torch.cat([rows[: old.real], small(new, factor)])[order]
+            fresh = torch.cat([rows[: old.real], self._small(new)])[order]
             together = torch.cat([fresh, rows[old.real :]])[:limit]
-            cell.kept = self._stored(together, new, min(len(fresh), limit))
+            cell.kept = self._stored(together, shape, min(len(fresh), limit))
             return None
         stay, real = self._stay(key, cell, old, new)
         count = limit - len(stay)
         if count == 0:
-            cell.kept = self._stored(stay, new, real)
+            cell.kept = self._stored(stay, shape, real)
             return None
-        source = new if not self.settings.learns else _weighted(old, new, cell.seen - len(new))
-        return _Job(cell, stay, real, source, count)
+        source = new if enlarges(self.settings.recipe) else self._small(new)
+        if self.settings.learns:
+            source = _weighted(self._compared(old), source, cell.seen - len(new))
+        return _Job(cell, stay, real, source, count, shape)
+
+    def _compared(self, kept: Stored) -> Tensor:
+        """Kept samples at the size that the recipe compares; stored ones are not blurred by enlarging them for it."""
+        return kept.decode() if enlarges(self.settings.recipe) else kept.small()
+
+    def _small(self, samples: Tensor) -> Tensor:
+        return small(samples, self.settings.factor)
 
     def _stay(self, key: Key, cell: Cell, old: Stored, new: Tensor) -> tuple[Tensor, int]:
         """Samples that are kept as they are, and how many of them are real ones beside learned ones."""
@@ -195,7 +209,7 @@ class Memory:
         kept = int(draws.hypergeometric(before, len(new), wanted)) if before else 0
         kept = min(max(kept, wanted - len(new)), old.real)
         fresh = torch.from_numpy(draws.permutation(len(new))[: wanted - kept])
-        rows = torch.cat([old.small()[:kept], small(new[fresh], self.settings.factor)])
+        rows = torch.cat([old.small()[:kept], self._small(new[fresh])])
         return rows[torch.from_numpy(draws.permutation(len(rows)))], len(rows)
 
     def _learn(self, jobs: list[_Job], device: torch.device) -> None:
@@ -205,13 +219,13 @@ class Memory:
         others = [cell for cell in self.cells.values() if cell.kept_count and not cell.staged]
         if len(jobs) == 1 and reads_labels(self.settings.recipe):
             # recipes that tell classes apart need others to tell a single new one from
-            sources += [cell.kept.decode() for cell in others if cell.kept is not None]
+            sources += [self._compared(cell.kept) for cell in others if cell.kept is not None]
             counts += [1] * len(others)
         settings = self.settings
         seed = Streams(settings.seed).child("condense", self.updates)
         found = condense(sources, counts, settings.recipe, settings.factor, seed, device, settings.precision)
         for job, rows in zip(jobs, found, strict=False):
-            job.cell.kept = self._stored(torch.cat([job.stay, rows]), job.source, job.real)
+            job.cell.kept = self._stored(torch.cat([job.stay, rows]), job.shape, job.real)
 
     def _merged(self, key: Key, kept: Stored, limit: int) -> Stored:
         """Fewer samples: the first real ones, and means of clusters of the rest; of a coreset the first ones."""
@@ -238,16 +252,13 @@ class Memory:
         )
         return torch.from_numpy(order)
 
-    def _empty(self, like: Tensor) -> Stored:
-        return self._stored(small(like[:1], self.settings.factor)[:0], like, 0)
-
-    def _stored(self, rows: Tensor, like: Tensor, real: int) -> Stored:
-        return Stored.of(rows, tuple(like.shape[1:]), self.settings.dtype, real)
+    def _stored(self, rows: Tensor, shape: tuple[int, ...], real: int) -> Stored:
+        return Stored.of(rows, shape, self.settings.dtype, real)
 
 
-def _weighted(old: Stored, new: Tensor, before: int) -> Tensor:
+def _weighted(old: Tensor, new: Tensor, before: int) -> Tensor:
     """Kept samples beside new ones, repeated so that they count for the `before` samples that they stand for."""
     if not len(old):
         return new
     repeats = min(round(before / len(old)), MOST_REPEATS * len(new) // len(old))
-    return torch.cat([old.decode().repeat(max(1, repeats), *[1] * (new.dim() - 1)), new])
+    return torch.cat([old.repeat(max(1, repeats), *[1] * (new.dim() - 1)), new])

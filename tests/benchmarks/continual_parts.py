@@ -41,7 +41,7 @@ from condensed_data_avalanche import (
     ReducedInputs,
     fast,
 )
-from condensed_data_avalanche.condensing import chosen
+from condensed_data_avalanche.condensing import SMALL_SWEEPS, chosen
 
 BATCH = 64
 CLASSES = 10
@@ -166,7 +166,7 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
-    "small14": _condensed(2, lambda: fast(sweeps=1000), reduced_inputs=True),
+    "small14": _condensed(2, lambda: fast(SMALL_SWEEPS), reduced_inputs=True),
     "dm14": _condensed(2, lambda: chosen("dm", 1)),
     "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
 }
@@ -176,7 +176,11 @@ OWN = ("er_ace", "der++", "icarl", "mir")
 # hosts whose network sees all samples, current and tested ones too, at a quarter of the pixels
 REDUCED = {"gdumb14": "gdumb", "er_ace14": "er_ace", "der14": "der++"}
 # memories with logits beside the samples
-WITH_LOGITS = {"raw14": recipes.random, "fast14": fast}
+WITH_LOGITS: dict[str, dict[str, Any]] = {
+    "raw14": {"recipe": recipes.random()},
+    "fast14": {"recipe": fast()},
+    "small14": {"recipe": fast(SMALL_SWEEPS), "reduced_inputs": True},
+}
 
 
 def known() -> list[str]:
@@ -258,9 +262,9 @@ def _with_logits(memory: str, budget: int, seed: int) -> CondensedBuffer:
         adaptive_size=False,
         total_num_classes=CLASSES,
         factor=2,
-        recipe=WITH_LOGITS[memory](),
         logits=True,
         seed=seed,
+        **WITH_LOGITS[memory],
     )
 
 
