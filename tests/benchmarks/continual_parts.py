@@ -27,7 +27,7 @@ from avalanche.training.supervised import DER, ER_ACE, ICaRL, Naive
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from condensed_data import recipes
+from condensed_data import coresets, recipes
 from condensed_data.augment import Siamese
 from condensed_data.centroids import Centroids
 from condensed_data.parts import Batch
@@ -174,12 +174,18 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
 
 OWN = ("er_ace", "der++", "icarl", "mir")
 # hosts whose network sees all samples, current and tested ones too, at a quarter of the pixels
-REDUCED = {"gdumb14": "gdumb", "er_ace14": "er_ace", "der14": "der++"}
+REDUCED = {"gdumb14": "gdumb", "er_ace14": "er_ace", "der14": "der"}
 # memories with logits beside the samples
+EVEN = {"adaptive_size": False, "total_num_classes": CLASSES}
+NEAR = fast(lr=0.2, init=coresets.Random())  # begins at real samples, however few
 WITH_LOGITS: dict[str, dict[str, Any]] = {
-    "raw14": {"recipe": recipes.random()},
-    "fast14": {"recipe": fast()},
-    "small14": {"recipe": fast(SMALL_SWEEPS), "reduced_inputs": True},
+    "raw14": {"factor": 2, "recipe": recipes.random(), **EVEN},
+    "fast14": {"factor": 2, "recipe": fast(), **EVEN},
+    "small14": {"factor": 2, "recipe": fast(SMALL_SWEEPS), "reduced_inputs": True, **EVEN},
+    "near28": {"factor": 1, "recipe": NEAR, **EVEN},
+    # mostly real samples, and all of the memory from the first experience on
+    "mixed14": {"factor": 2, "recipe": NEAR, "real_fraction": 0.8},
+    "mixed28": {"factor": 1, "recipe": NEAR, "real_fraction": 0.8},
 }
 
 
@@ -187,7 +193,7 @@ def known() -> list[str]:
     """Names of all competitors."""
     hosts, small = ("gdumb", "replay", "er_ace"), [memory for memory in MEMORIES if memory.endswith("14")]
     reduced = [f"{host}+{memory}" for host in ("gdumb14", "er_ace14") for memory in small]
-    with_logits = [f"der14+{memory}" for memory in WITH_LOGITS]
+    with_logits = [f"der{'14' * memory.endswith('14')}+{memory}" for memory in WITH_LOGITS]
     return [*(f"{host}+{memory}" for host in hosts for memory in MEMORIES), *reduced, *with_logits, *OWN]
 
 
@@ -209,7 +215,7 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
     common = {**common, "train_epochs": steps + 1}
     if name == "icarl":
         return _icarl(icarl_size(raw_images(budget)), common, more)
-    if host in ("er_ace", "der++"):
+    if host in ("er_ace", "der", "der++"):
         build = _er_ace if host == "er_ace" else _der
         return build(memory, budget, seed, {**common, "plugins": more})
     plugin = _mir(raw_images(budget)) if name == "mir" else _plugin(host, memory, budget, seed)
@@ -255,16 +261,14 @@ def _der(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
 
 
 def _with_logits(memory: str, budget: int, seed: int) -> CondensedBuffer:
-    """As many samples of a quarter of the pixels as fit with their logits, which our memory keeps in two bytes each."""
-    size = (budget - CLASSES * BLOCK) // (PIXELS // 4 + LOGITS // 2)
+    """As many samples as fit with their logits, which our memory keeps in two bytes each."""
+    how = WITH_LOGITS[memory]
+    size = (budget - CLASSES * BLOCK) // (PIXELS // how["factor"] ** 2 + LOGITS // 2)
     return CondensedBuffer(
         size - size % CLASSES,
-        adaptive_size=False,
-        total_num_classes=CLASSES,
-        factor=2,
         logits=True,
         seed=seed,
-        **WITH_LOGITS[memory],
+        **how,
     )
 
 
