@@ -158,13 +158,14 @@ def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_
     assert [epoch for epoch, _ in together.curve] == [epoch for epoch, _ in alone.curve]
 
 
-def test_weights_trained_together_are_those_trained_alone() -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_fan_in"])
+def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> None:
     from condensed_data.evaluation import together
     from condensed_data.evaluation.learner import Learner
     from condensed_data.streams import Streams
     from condensed_data_nas.task import resolved
 
-    chosen = objective(training=replace(quick(), epochs=4, optimizer="adamw", cutmix=0.5), epochs=None)
+    chosen = objective(training=replace(quick(), epochs=4, optimizer=optimizer, cutmix=0.5), epochs=None)
     task = chosen.task
     learner = Learner.prepare(
         task.images,

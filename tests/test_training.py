@@ -55,6 +55,26 @@ def test_optimisers_carry_the_rate_of_their_drop() -> None:
             assert optimizer.param_groups[0]["weight_decay"] == 5e-4
 
 
+def test_weights_of_many_inputs_learn_at_a_share_of_the_rate() -> None:
+    """The first step of Adam moves every number by its rate, whatever the gradient."""
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 3, 3), torch.nn.LayerNorm([3, 6, 6]), torch.nn.Flatten(), torch.nn.Linear(108, 5)
+    )
+    before = [weight.detach().clone() for weight in module.parameters()]
+    training = Training(lr=0.1, optimizer="adamw_fan_in", weight_decay=0.0, reset_momentum=False)
+    optimizer = training.make_optimizer(module)
+    for weight in module.parameters():
+        weight.grad = torch.full_like(weight, 3.0)
+    optimizer.step()
+    moved = [float((old - new).mean().detach()) for old, new in zip(before, module.parameters(), strict=True)]
+    assert moved == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1 * 64 / 108, 0.1], rel=1e-3)
+    kept = training.dropped(optimizer, module, 1)
+    assert sorted(group["lr"] for group in kept.param_groups) == pytest.approx([0.01 * 64 / 108, 0.01])
+    fresh = replace(training, reset_momentum=True).dropped(optimizer, module, 1)
+    assert fresh is not optimizer
+    assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in kept.param_groups]
+
+
 def test_named_protocols() -> None:
     assert protocol("standard") == standard() == Training()
     assert (standard().epochs, standard(augment=False).epochs) == (1000, 300)

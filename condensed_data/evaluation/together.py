@@ -86,7 +86,7 @@ def fit(
     samples, training = len(learner.images), learner.training
     drops, steps = training.drops(samples), training.steps(samples)
     stack = Stack(modules)
-    optimizer = training.make_optimizer(stack)
+    optimizer = training.make_optimizer(stack.skeleton, weights=stack.stacked)
     last, step = torch.zeros(len(modules)), 0
     with seeded(streams[0]):
         for epoch in range(training.started_epochs(samples)):
@@ -100,7 +100,8 @@ def fit(
                 last = _step(learner, stack, optimizer, index, streams, step)
                 step += 1
                 if step in drops:
-                    optimizer = training.dropped(optimizer, stack, sum(drop <= step for drop in drops))
+                    past = sum(drop <= step for drop in drops)
+                    optimizer = training.dropped(optimizer, stack.skeleton, past, weights=stack.stacked)
             stack.unstack(modules[:1])  # the only one that is looked at
             on_epoch(epoch + 1, modules[0])
     stack.unstack(modules)
@@ -153,7 +154,8 @@ def faster(learner: Learner, count: int, rows: Tensor) -> bool:
     """`pays`, measured on a batch of these rows (B,)."""
     device, streams = rows.device, [Streams(run) for run in range(count)]
     module, stack = learner.new(streams[0]), Stack([learner.new(one) for one in streams])
-    alone, together = (learner.training.make_optimizer(one) for one in (module, stack))
+    alone = learner.training.make_optimizer(module)
+    together = learner.training.make_optimizer(stack.skeleton, weights=stack.stacked)
 
     def one_step(step: int) -> None:
         learner._step(module, alone, rows, streams[0], step)

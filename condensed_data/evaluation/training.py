@@ -24,7 +24,8 @@ from condensed_data.parts import Augment
 from condensed_data.spec import Facts, Rule, Spec, concrete
 from condensed_data.streams import Streams
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "adamw_fan_in")
+FULL_RATE_INPUTS = 64  # of a weight, up to which "adamw_fan_in" lets it learn at the full rate
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Training(Spec):
         decay: factor of a drop.
         reset_momentum: whether a drop starts a new optimiser.
         augment: how samples are augmented, with a draw of its own each step.
-        optimizer: "sgd" or "adamw".
+        optimizer: "sgd", "adamw", or "adamw_fan_in": AdamW whose weights of n inputs learn at min(1, 64 / n) of the
+            rate. Adam moves every number by about the rate, so that a unit of many inputs moves by more; by the rule
+            for Adam of Yang et al., NeurIPS 2021, https://arxiv.org/abs/2203.03466, table 3, one rate suits narrow and
+            wide networks. They have no bound of 1, and count widths from a base network of their own.
         cutmix: probability that a step mixes pairs of samples by CutMix (Yun et al., ICCV 2019), as in IDC's
             evaluation; after `augment`.
         cutmix_beta: both parameters of the Beta distribution that draws the share which a sample keeps.
@@ -109,22 +113,52 @@ class Training(Spec):
     def _per_epoch(self, samples: int) -> int:
         return math.ceil(samples / self.batch_size)
 
-    def make_optimizer(self, module: nn.Module, drops: int = 0) -> torch.optim.Optimizer:
-        """A new optimiser at the learning rate after `drops` drops."""
-        lr = self.lr * self.decay**drops
-        if self.optimizer == "adamw":
-            return torch.optim.AdamW(module.parameters(), lr, weight_decay=self.weight_decay)
-        return torch.optim.SGD(module.parameters(), lr, self.momentum, weight_decay=self.weight_decay)
+    def make_optimizer(
+        self, module: nn.Module, drops: int = 0, *, weights: Iterable[Tensor] | None = None
+    ) -> torch.optim.Optimizer:
+        """A new optimiser at the learning rate after `drops` drops.
+
+        Args:
+            module: the network.
+            drops: how often the rate has dropped.
+            weights: what is stepped in the place of the network's parameters, in their order: those of several such
+                networks, stacked.
+        """
+        lr, stepped = self.lr * self.decay**drops, module.parameters() if weights is None else weights
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(stepped, lr, self.momentum, weight_decay=self.weight_decay)
+        alike: dict[float, list[Tensor]] = {}
+        for weight, inputs in zip(stepped, _inputs(module), strict=True):
+            share = min(1.0, FULL_RATE_INPUTS / inputs) if self.optimizer == "adamw_fan_in" else 1.0
+            alike.setdefault(share, []).append(weight)
+        groups = [{"params": some, "lr": lr * share, "share": share} for share, some in alike.items()]
+        return torch.optim.AdamW(groups, lr, weight_decay=self.weight_decay)
 
     def dropped(
-        self, optimizer: torch.optim.Optimizer, module: nn.Module, drops: int
+        self,
+        optimizer: torch.optim.Optimizer,
+        module: nn.Module,
+        drops: int,
+        *,
+        weights: Iterable[Tensor] | None = None,
     ) -> torch.optim.Optimizer:
-        """The optimiser with which training goes on after drop number `drops`."""
+        """The optimiser with which training goes on after drop number `drops`; see `make_optimizer`."""
         if self.reset_momentum:
-            return self.make_optimizer(module, drops)
+            return self.make_optimizer(module, drops, weights=weights)
         for group in optimizer.param_groups:
-            group["lr"] = self.lr * self.decay**drops
+            group["lr"] = self.lr * self.decay**drops * group.get("share", 1.0)
         return optimizer
+
+
+def _inputs(module: nn.Module) -> list[int]:
+    """Of each parameter, in their order: how many inputs one of its outputs sums; 1 where it sums none."""
+    gains = {
+        id(gain) for part in module.modules() if isinstance(part, nn.LayerNorm) for gain in part.parameters()
+    }
+    return [
+        1 if weight.ndim < 2 or id(weight) in gains else math.prod(weight.shape[1:])
+        for weight in module.parameters()
+    ]
 
 
 def _counts(value: object) -> bool:

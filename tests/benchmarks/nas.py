@@ -48,18 +48,23 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--data-root")
     add("--folder", type=Path, required=True)
     add("--architectures", type=int, default=60)
+    add("--begin", type=int, default=0, help="skip that many of the draw: those on which choices were made")
     add("--widths", type=int, nargs="+", default=[4, 8, 16, 32])
     add("--depths", type=int, nargs="+", default=[1, 2, 3, 4])
     add("--images", type=int, default=10_000, help="of the reference")
     add("--val", type=int, default=2_000, help="images that judge")
     add("--epochs", type=int, default=5, help="of the reference")
+    add("--reference-lr", type=float, default=0.02)
+    add("--reference-optimizer", default="sgd", choices=OPTIMIZERS)
     add("--recipes", nargs="+", default=["dm(sweeps=200, batch=32, network=convnet-w16)"])
     add("--baselines", nargs="+", default=["random", "herding(features=raw)"])
     add("--ipc", type=int, default=10)
+    add("--seeds", type=int, default=1, help="networks of an architecture, for every proxy")
     add("--steps", type=int, default=160, help="of every proxy")
     add("--rows", type=int, default=25, help="of a step of every proxy")
     add("--lr", type=float, nargs="+", default=[0.05], help="of every proxy; each makes proxies of its own")
     add("--optimizer", default="sgd", choices=OPTIMIZERS, help="of every proxy")
+    add("--constant", action="store_true", help="of rate, for every proxy; else it drops half-way")
     add("--recalibrate", action="store_true", help="batch statistics of the final weights, for every proxy")
     add("--minutes", type=float, help="begin no architecture after that")
     add("--report", action="store_true", help="measure nothing, and report what there is")
@@ -74,7 +79,8 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     asked.folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(asked)
-    configs = sample(convnet_space(asked.widths, asked.depths), asked.architectures)
+    space = convnet_space(asked.widths, asked.depths)
+    configs = sample(space, asked.begin + asked.architectures)[asked.begin :]
     done = configs if not asked.report else []
     for number, config in enumerate(configs):
         late = asked.minutes is not None and time.perf_counter() - bench.started > 60 * asked.minutes
@@ -113,18 +119,20 @@ class Bench:
         for lr in asked.lr:
             name = _name("early-stop", lr, asked.lr)
             self.objectives[name] = first.on(self.train, training=self._training(lr))
-        whole = Training("reference", epochs=asked.epochs, batch_size=64, lr=0.02, augment=Identity())
+        how: dict[str, Any] = {"optimizer": asked.reference_optimizer, "lr": asked.reference_lr}
+        whole = Training("reference", epochs=asked.epochs, batch_size=64, augment=Identity(), **how)
         self.reference = first.on(self.train, training=whole, seeds=2, recalibrate=False)
 
     def _training(self, lr: float) -> Training:
         """Of every proxy: as many steps of as many rows, whatever they are drawn from."""
         asked = self.asked
         how: dict[str, Any] = {"optimizer": asked.optimizer, "augment": Identity()}
+        how |= {"milestones": ()} if asked.constant else {}
         return Training("proxy", max_steps=asked.steps, batch_size=asked.rows, lr=lr, **how)
 
     def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
         how: dict[str, Any] = {"precision": "fp32", "training": self._training(lr)}
-        how |= {"device": self.asked.device, "recalibrate": self.asked.recalibrate}
+        how |= {"device": self.asked.device, "recalibrate": self.asked.recalibrate, "seeds": self.asked.seeds}
         return ProxyObjective(made, space=convnet_space(), val=val, **how)
 
     def _made(self, text: str) -> tuple[CondensedDataset, float]:
