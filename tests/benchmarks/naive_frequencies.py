@@ -29,9 +29,9 @@ def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor
 
 
 def _function(rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part (F,) of the mean of exp(i <t, row>)."""
+    """Real and imaginary part (F,) of the mean of exp(i <t, row>), float64: `phase` is a difference of near numbers."""
     angles = rows @ t.T
-    return angles.cos().mean(0), angles.sin().mean(0)
+    return angles.cos().mean(0, dtype=torch.float64), angles.sin().mean(0, dtype=torch.float64)
 
 
 class Frequencies:
