@@ -118,9 +118,6 @@ class _Unchanged:
     def __call__(self, batch: Batch) -> Tensor:
         return batch.x
 
-    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
-        return []
-
 
 class _Drawn:
     """A draw of `Siamese`: both sides of a pair share its numbers, which are made and sent once."""
@@ -146,9 +143,6 @@ class _Drawn:
         if key not in self.there:
             self.there[key] = self._made(batch.sizes).to(image.device, image.dtype)
         return self.there[key](image, batch.sizes).view_as(batch.x)
-
-    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
-        return self._made(sizes).tensors
 
     def _rows(self, sizes: Sequence[int]) -> int:
         """Rows of a block that have parameters of their own."""

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condensed_data import teams
 from condensed_data.device import sent
 
 
@@ -91,13 +90,12 @@ class Net:
         layers: (B, *sample) -> maps of every block.
         micro_batch: most rows of one forward where no gradient is taken; it bounds memory and, on a CPU, keeps the
             maps in the cache. None for networks whose rows depend on each other (BatchNorm): they see all at once, so
-            that several processes cannot share them.
+            that they cannot be cut.
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
         accuracy: running accuracy of a trained network, a fraction in [0, 1] as a scalar on the device, where the
             pool knows it; like `target`, `centres` and the weights it is renewed in place when a network is lent.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
         centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
-        team: the processes that look at the real samples together.
     """
 
     module: nn.Module
@@ -108,7 +106,6 @@ class Net:
     accuracy: Tensor | None = None
     target: Mapping[str, Tensor] = field(default_factory=dict)
     centres: Tensor | None = None
-    team: teams.Team = teams.ALONE
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""
@@ -140,14 +137,10 @@ class Net:
 
     def split(self, *sides: Tensor) -> list[tuple[Tensor, ...]]:
         """Rows of all sides (B, ...), in the pieces that are looked at one by one where no gradient is taken."""
-        count = len(sides[0])
-        rows = max(1, count) if self.micro_batch is None else self.team.rows(count, self.micro_batch)
+        rows = self.micro_batch or max(1, len(sides[0]))
         return list(zip(*(side.split(rows) for side in sides), strict=True))
 
     def _look(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with self.autocast(x):
             pieces = [(x,)] if torch.is_grad_enabled() else self.split(x)
-            if len(pieces) == 1:
-                return _wide(function(x))
-            found = self.team.each(lambda rows: (_wide(function(rows)),), pieces)
-            return torch.cat([rows for (rows,) in found])
+            return torch.cat([_wide(function(rows)) for (rows,) in pieces])

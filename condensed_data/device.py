@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 PRECISIONS = ("auto", "fp32", "bf16")
-Sender = Callable[[Tensor, torch.dtype], Tensor]
-_SENDING = threading.local()
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -69,21 +64,7 @@ def in_turn(device: torch.device) -> bool:
 
 def sent(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """The same on `device`, without waiting for what that is doing, where that is safe."""
-    wanted = tensor.dtype if dtype is None else dtype
-    sender: Sender | None = getattr(_SENDING, "sender", None)
-    if sender is not None and tensor.device.type != device.type:
-        return sender(tensor, wanted)
-    return tensor.to(device, wanted, non_blocking=in_turn(device))
-
-
-@contextmanager
-def sending(sender: Sender) -> Iterator[None]:
-    """Inside, and in this thread, `sent` asks `sender` for what is not on the device: (tensor, dtype) -> tensor."""
-    _SENDING.sender = sender
-    try:
-        yield
-    finally:
-        _SENDING.sender = None
+    return tensor.to(device, tensor.dtype if dtype is None else dtype, non_blocking=in_turn(device))
 
 
 def clock(device: torch.device) -> float:

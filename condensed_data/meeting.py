@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from condensed_data.compared import Batch, Pair
 from condensed_data.device import sent
-from condensed_data.parts import Applied, Context, Declared, Draw, Synthesis
+from condensed_data.parts import Applied, Context, Draw, Synthesis
 
 
 @dataclass(frozen=True)
@@ -41,22 +40,3 @@ class Meeting:
         if draw.steps is None:
             first = replace(first, x=self.applied(first))
         return Pair(first, replace(second, x=self.applied(second)), synthesis.step_sizes, self.sweep)
-
-    @property
-    def declared(self) -> bool:
-        """Whether `sends` knows all that changes."""
-        return isinstance(self.applied, Declared)
-
-    def sends(self) -> list[Tensor]:
-        """The tensors of the host that `pair` sends and that differ from sweep to sweep, each once."""
-        draw = self.draw
-        found = [draw.real if self.fetched is None else self.fetched, self.labels, draw.synthetic]
-        assert isinstance(self.applied, Declared)
-        for sizes in self._augmented():
-            found += self.applied.sends(sizes)
-        return list({id(tensor): tensor for tensor in found}.values())
-
-    def _augmented(self) -> list[Sequence[int]]:
-        """Block sizes of the sides that are augmented."""
-        draw = self.draw
-        return [draw.synthetic_sizes] if draw.steps is not None else [draw.real_sizes, draw.synthetic_sizes]

@@ -52,10 +52,6 @@ class Parameters:
             _keep(spec, u, on["cutout"], size) if bool(on["cutout"].any()) else None,
         )
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        return [tensor for tensor in (self.color, self.theta, self.keep) if tensor is not None]
-
     def to(self, device: torch.device, dtype: torch.dtype) -> Parameters:
         moved: list[Any] = [
             None if tensor is None else sent(tensor, device, dtype)

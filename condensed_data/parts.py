@@ -25,7 +25,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -106,11 +106,6 @@ class Synthesis(State):
         if self._labels_there is None:
             self._labels_there = sent(self.labels, self.device)
         return self._labels_there[sent(index, self.device)]
-
-    @property
-    def sends_index(self) -> bool:
-        """Whether `decode` and `targets` send nothing to the device that changes but the index they are given."""
-        return False
 
     @property
     def device(self) -> torch.device:
@@ -194,11 +189,6 @@ class Drawer(State):
 
     ahead: ClassVar[bool] = False
 
-    @property
-    def fixed(self) -> bool:
-        """Whether the synthetic samples of some groups are the same every sweep."""
-        return False
-
     @abstractmethod
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
         """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
@@ -213,17 +203,6 @@ class Sampler(Spec, ABC):
 
 
 Applied = Callable[[Batch], Tensor]
-
-
-@runtime_checkable
-class Declared(Protocol):
-    """An applied augmentation that says what it sends to the device, so that a step with it can be recorded."""
-
-    def __call__(self, batch: Batch) -> Tensor:
-        """The augmented rows (B, *sample)."""
-
-    def sends(self, sizes: Sequence[int]) -> list[Tensor]:
-        """The tensors that applying it to blocks of these sizes sends, which sends these very tensors."""
 
 
 class Augment(Spec, ABC):
@@ -276,12 +255,10 @@ class Pool(Spec, ABC):
     Attributes:
         knows_targets: whether its networks come with `Net.target`.
         learns_from_samples: whether its networks learn from the synthetic samples of all classes.
-        recordable: whether it lends one module whose tensors, as those of `Net`, are renewed in place.
     """
 
     knows_targets: ClassVar[bool] = False
     learns_from_samples: ClassVar[bool] = False
-    recordable: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> Lender:
@@ -327,12 +304,10 @@ class Objective(Spec, ABC):
     Attributes:
         separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
         reads_labels: whether the labels of the synthetic samples get a derivative, so that they can be learned.
-        recordable: whether it does the same every sweep, and sends nothing to the device that changes.
     """
 
     separable: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
-    recordable: ClassVar[bool] = False
 
     def start(self, context: Context) -> Loss:
         """What is called each step: (network, pair) -> scalar float32 tensor."""
@@ -341,13 +316,6 @@ class Objective(Spec, ABC):
     def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
         """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
         return Held(2 * sum(synthetic))
-
-    def looked(self, real: Sequence[int]) -> int:
-        """Most real rows, of blocks of these sizes, that one call looks at in pieces, so that processes can share them.
-
-        0 where it looks at none so: `Net.embed` and `Net.logits` without a gradient, and `Net.team.each`, use pieces.
-        """
-        return 0
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool whose networks do not know what this objective asks of them."""

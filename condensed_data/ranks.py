@@ -2,7 +2,7 @@
 
 `torchrun --nproc-per-node N -m condensed_data build ...`, or any program that initialised a process group of
 torch.distributed, runs one build on several processes. All of them hold the real samples, the learned tensors and the
-networks; each computes its shares of every step (`shares.py`), and who has none helps one that has (`teams.py`). Rank 0
+networks; each computes its shares of every step (`shares.py`). Rank 0
 alone reads and writes the cache.
 
 What tensors pass is added as whole numbers to zeros, so that every bit arrives as it was sent, whoever adds first.

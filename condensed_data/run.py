@@ -7,15 +7,13 @@ both, an objective turns (network, pair) into a number, and the synthetic data s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.ahead import Ahead
-from condensed_data.captured import Captures, Results
 from condensed_data.meeting import Meeting
 from condensed_data.parts import (
     Augment,
@@ -29,10 +27,9 @@ from condensed_data.parts import (
     Synthesis,
 )
 from condensed_data.recipe import Recipe, Term
-from condensed_data.shares import BLOCKS, Exchange, Share, Work, cut, divided, rows_meet
+from condensed_data.shares import BLOCKS, Exchange, Share, cut, divided, rows_meet
 from condensed_data.soft_labels import SoftSynthesis
 from condensed_data.spec import concrete
-from condensed_data.teams import ALL_ALONE, ALONE, Team, Teams
 from condensed_data.works import Works
 
 Meetings = dict[tuple[Sampler, Augment], Meeting]
@@ -70,7 +67,6 @@ class Run:
         self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
         self.in_blocks = context.ranks.divides  # where the recipe does not say how many
         self.asked_to_stop = self.stopping = False
-        self.captures = Captures(context.device, lambda: context.compiles and self.recordable)
         self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
         self._works: Works | None = None
 
@@ -80,7 +76,6 @@ class Run:
             self.recipe.optimizer.tune(self.optimizer, self.sweep)
         for lender in self.lenders.values():
             lender.lend(self.sweep)  # also where this process has nothing to look at
-        self.works.meet()
         total = self._own_steps() if self.works.own_steps else self._steps_together()
         for lender in self.lenders.values():
             lender.learn(self.sweep, self.synthesis)
@@ -99,11 +94,10 @@ class Run:
     def _steps_together(self) -> Tensor:
         total = torch.zeros((), device=self.context.device)
         for works in self.works.steps:
-            exchange = Exchange(self.synthesis, [work.share for work in works], self.context.ranks)
-            for index, work in enumerate(works):
-                found = self.gradients(work) if self.works.computes(work) else None
-                if found is not None and self.works.owns(work):
-                    exchange.put(index, *found)
+            exchange = Exchange(self.synthesis, [share for share, _ in works], self.context.ranks)
+            for index, (share, owner) in enumerate(works):
+                if owner == self.context.ranks.rank:
+                    exchange.put(index, *self.gradients(share))
             loss, stopping = exchange.meet(self.asked_to_stop)
             self.stopping = self.stopping or stopping
             self._descend()
@@ -115,12 +109,10 @@ class Run:
         ranks, learned, steps = self.context.ranks, self.synthesis.learned, self.works.steps
         losses = torch.zeros(len(steps) + 1, device=self.context.device)
         losses[-1] = float(self.asked_to_stop and ranks.first)
-        for number, (work,) in enumerate(steps):
+        for number, ((share, owner),) in enumerate(steps):
             found = {name: torch.zeros_like(tensor) for name, tensor in learned.items()}
-            if self.works.computes(work):
-                loss, gradients = self.gradients(work)
-                if self.works.owns(work):
-                    losses[number], found = loss, gradients
+            if owner == ranks.rank:
+                losses[number], found = self.gradients(share)
             for name, tensor in learned.items():
                 tensor.grad = found[name]
             self._descend()
@@ -175,25 +167,17 @@ class Run:
         """The most groups that are computed at once, before a share is cut into pieces."""
         return max((share.groups for share in self.shares(self.steps()[0])), key=len)
 
-    def loss(
-        self, groups: Sequence[int], terms: Sequence[int] | None = None, teams: Teams = ALL_ALONE
-    ) -> Tensor:
-        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers.
-
-        `teams` are the processes that look at the real samples of a term together, where there are several.
-        """
+    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
+        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers."""
         chosen = range(len(self.recipe.terms)) if terms is None else tuple(terms)
-        return self._loss(chosen, self._meetings(groups, chosen), teams)
-
-    def _loss(self, terms: Sequence[int], meetings: Meetings, teams: Teams = ALL_ALONE) -> Tensor:
-        pools = {self.recipe.terms[number].pool for number in terms}
+        meetings = self._meetings(groups, chosen)
+        pools = {self.recipe.terms[number].pool for number in chosen}
         nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
         pairs = {key: meeting.pair(self.context, self.synthesis) for key, meeting in meetings.items()}
         total = torch.zeros((), device=self.context.device)
-        for number in terms:
+        for number in chosen:
             term, loss = self.recipe.terms[number], self.losses[number]
-            net = replace(nets[term.pool], team=teams.get(number, ALONE))
-            total = total + concrete(term.weight) * loss(net, pairs[term.sampler, term.augment])
+            total = total + concrete(term.weight) * loss(nets[term.pool], pairs[term.sampler, term.augment])
         return total
 
     def _meetings(self, groups: Sequence[int], terms: Sequence[int]) -> Meetings:
@@ -211,48 +195,27 @@ class Run:
         applied = term.augment.draw(self.context.streams, self.sweep, blocks, self.context.real.sample_shape)
         return Meeting(self.sweep, draw, self.context.real.labels[draw.real], applied, fetched)
 
-    def gradients(self, work: Work) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece.
-
-        Who helps the owner of the share gets no gradient.
-        """
-        share, team = work.share, self.works.team(work)
+    def gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece."""
         while True:
             try:
-                return team.together(lambda: self._gradients(work, team))
+                return self._gradients(share)
             except torch.OutOfMemoryError:
                 self._halve(share.groups, share.terms)
 
-    def _gradients(self, work: Work, team: Team) -> tuple[Tensor, dict[str, Tensor]]:
-        teams = dict.fromkeys(work.looked, team)
+    def _gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
         total = torch.zeros((), device=self.context.device)
         found: dict[str, Tensor] = {}
-        for piece in cut(work.share.groups, self.pieces):
-            if team.helps:
-                self.loss(piece, work.looked, teams)
-                continue
-            loss, *gradients = self._slope(tuple(piece), work.share.terms, teams, len(team.members) == 1)
-            for name, gradient in zip(self.synthesis.learned, gradients, strict=True):
-                found[name] = gradient if name not in found else found[name].add_(gradient)
-            total += loss
-        return total, found
-
-    def _slope(self, groups: tuple[int, ...], terms: tuple[int, ...], teams: Teams, alone: bool) -> Results:
-        """The loss over these groups and its gradient in every learned tensor."""
-        meetings = self._meetings(groups, terms)
-
-        def function() -> Results:
-            loss = self._loss(terms, meetings, teams)
+        learned = self.synthesis.learned
+        for piece in cut(share.groups, self.pieces):
+            loss = self.loss(piece, share.terms)
             # Not loss.backward(): that would also fill the gradients of the networks. Terms of one share need not
             # reach everything: step sizes, say.
-            learned = list(self.synthesis.learned.values())
-            return loss.detach(), *torch.autograd.grad(loss, learned, materialize_grads=True)
-
-        # where several look together, others are spoken to on the way
-        if not alone or not all(meeting.declared for meeting in meetings.values()):
-            return function()
-        declared = [tensor for meeting in meetings.values() for tensor in meeting.sends()]
-        return self.captures((groups, terms), declared, function)
+            gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
+            for name, gradient in zip(learned, gradients, strict=True):
+                found[name] = gradient if name not in found else found[name].add_(gradient)
+            total += loss.detach()
+        return total, found
 
     def _halve(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> None:
         """Go on with half as many groups at once, after the device ran out of memory.
@@ -267,24 +230,7 @@ class Run:
                 "device='cpu'."
             )
         self.pieces *= 2
-        self.captures.forget()
         torch.cuda.empty_cache()
-
-    @property
-    def recordable(self) -> bool:
-        """Whether steps do the same each sweep, at the same addresses, with what `Meeting.sends` declares."""
-        return all(
-            term.objective.recordable
-            and term.pool.recordable
-            and (self.synthesis.sends_index or self.drawers[term.sampler].fixed)
-            and not self._own_mind(self.lenders[term.pool].lend(self.sweep).module)
-            for term in self.recipe.terms
-        )
-
-    @staticmethod
-    def _own_mind(module: nn.Module) -> bool:
-        """Whether a forward is random, or changes what the network keeps."""
-        return networks.draws(module) or networks.couples_samples(module)
 
     @property
     def separable(self) -> bool:

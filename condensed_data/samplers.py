@@ -70,10 +70,6 @@ class _GroupDrawer(Drawer):
     chooser: Chooser | None
     ahead: ClassVar[bool] = True
 
-    @property
-    def fixed(self) -> bool:
-        return self.at_most is None or all(len(rows) <= self.at_most for rows in self.stored)
-
     def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
         real = [self._real(sweep, group) for group in groups]
         synthetic = [self._synthetic(sweep, group) for group in groups]

@@ -101,10 +101,6 @@ class _SequenceDrawer(Drawer):
     streams: Streams
     ahead: ClassVar[bool] = True
 
-    @property
-    def fixed(self) -> bool:
-        return self.spec.order == "stored"
-
     def draw(self, sweep: int, groups: Rows[int]) -> Draw:
         if len(groups) != self.num_groups:
             raise ValueError(

@@ -10,8 +10,6 @@ The division does not depend on the number of processes, so that neither do the 
 Where groups step one after another (IDC, IDM), those of one process do not look at those of another within a sweep, so
 each process takes its own steps, and rows are put together after the sweep.
 
-Where shares that are computed at the same time are fewer than processes, the others help: see `teams.py`.
-
 Letters: U shares, G groups.
 """
 
@@ -51,25 +49,6 @@ class Share:
         return len(self.groups) * len(self.terms)
 
 
-@dataclass(frozen=True)
-class Work:
-    """A share and who computes it.
-
-    Attributes:
-        share: what is computed.
-        owner: the rank that takes its gradient.
-        members: the ranks that look at its real samples, ascending, the owner among them.
-        looked: numbers of the terms that look at real samples in pieces.
-        pieces: in how many, see `teams.Team`.
-    """
-
-    share: Share
-    owner: int
-    members: tuple[int, ...]
-    looked: tuple[int, ...]
-    pieces: int
-
-
 def divided(
     groups: Sequence[int], blocks: int, separate: Sequence[int], coupled: Sequence[int]
 ) -> list[Share]:
@@ -99,29 +78,6 @@ def owners(shares: Sequence[Share], ranks: int, of_first: Sequence[int] = ()) ->
         found[index] = 0 if learning else loads.index(min(loads))
         loads[found[index]] += shares[index].cost
     return found
-
-
-def helped(owned: Sequence[int], costs: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
-    """The ranks that compute each share, ascending: its owner, and some of those that own none.
-
-    Each of these helps the owner that has most to do with real samples for each of its team, in all its shares.
-
-    Args:
-        owned: the owner of every share.
-        costs: of every share, relative time that looking at its real samples takes; 0 where nobody can help.
-        ranks: how many there are.
-    """
-    loads = dict.fromkeys(owned, 0)
-    for owner, cost in zip(owned, costs, strict=True):
-        loads[owner] += cost
-    teams = {owner: [owner] for owner in loads}
-    for idle in (rank for rank in range(ranks) if rank not in loads):
-        busiest = max(loads, key=lambda owner: loads[owner] / len(teams[owner]))
-        if loads[busiest]:
-            teams[busiest].append(idle)
-    return [
-        tuple(sorted(teams[owner])) if cost else (owner,) for owner, cost in zip(owned, costs, strict=True)
-    ]
 
 
 def row_groups(synthesis: Synthesis, name: str) -> Tensor | None:

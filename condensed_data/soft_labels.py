@@ -71,10 +71,6 @@ class SoftSynthesis(Synthesis):
         """Without the labels, which count where a set stores them."""
         return self.inner.stored_floats
 
-    @property
-    def sends_index(self) -> bool:
-        return self.inner.sends_index
-
     def decode(self, index: Tensor) -> Tensor:
         return self.inner.decode(index)
 

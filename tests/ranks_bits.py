@@ -11,7 +11,6 @@ import torch.distributed as dist
 from test_recipes import GROUPED, LEARNING
 from torch import Tensor
 
-from condensed_data import teams
 from condensed_data.parts import Context
 from condensed_data.pools import lending
 from condensed_data.ranks import Ranks
@@ -31,7 +30,7 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dic
     recipe = recipe.set(ipc=4) if groups else recipe
     real = Real.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    with mock.patch.object(lending, "CACHE_ROWS", ROWS), mock.patch.object(teams, "LEAST_ROWS", ROWS):
+    with mock.patch.object(lending, "CACHE_ROWS", ROWS):
         run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
         losses = torch.stack([run.step() for _ in range(SWEEPS)])
     return {

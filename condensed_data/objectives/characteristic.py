@@ -5,7 +5,7 @@ Letters: G groups, D features, F frequencies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,6 @@ class CharacteristicFunction(Objective):
         check_count("CharacteristicFunction", "frequencies", self.frequencies, least)
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"CharacteristicFunction(alpha={self.alpha}) must be between 0 and 1.")
-
-    def looked(self, real: Sequence[int]) -> int:
-        return sum(real)
 
     def start(self, context: Context) -> Loss:
         if self.sampling_lr:

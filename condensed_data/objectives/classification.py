@@ -37,7 +37,6 @@ class CrossEntropy(Objective):
 
     scale_by_accuracy: bool = False
     reads_labels: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         side = pair.synthetic

@@ -5,9 +5,7 @@ Letters: G groups, D features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,10 +20,6 @@ class Distribution(Objective):
     The sum is not divided by anything: the published learning rate of 1.0 assumes the plain sum.
     """
 
-    recordable: ClassVar[bool] = True
-
-    def looked(self, real: Sequence[int]) -> int:
-        return sum(real)
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         with torch.no_grad():

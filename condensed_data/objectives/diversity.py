@@ -30,7 +30,6 @@ class Diversity(Objective):
     """
 
     separable: ClassVar[bool] = False
-    recordable: ClassVar[bool] = True
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if any(size % 2 for size in synthetic):

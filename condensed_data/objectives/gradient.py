@@ -91,7 +91,6 @@ class Gradient(Objective):
     distance: str | Rule = "rows_cosine"
     layers: str = "weights"
     reads_labels: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):
@@ -100,9 +99,6 @@ class Gradient(Objective):
                 raise ValueError(
                     f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
                 )
-
-    def looked(self, real: Sequence[int]) -> int:
-        return max(real)
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
@@ -155,8 +151,5 @@ def _gradient_in_pieces(
         loss = cross_entropy(net.functional(weights, some_x), some_y).sum() / len(x)
         return torch.autograd.grad(loss, matched, materialize_grads=True)
 
-    total: tuple[Tensor, ...] | None = None
-    for piece in net.team.each(of_piece, net.split(x, y)):
-        total = piece if total is None else tuple(a + b for a, b in zip(total, piece, strict=True))
-    assert total is not None  # a block has rows
-    return total
+    found = [of_piece(*piece) for piece in net.split(x, y)]
+    return tuple(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True))

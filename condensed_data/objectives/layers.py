@@ -45,7 +45,6 @@ class LayerAlignment(Objective):
 
     weights: tuple[float, ...] | None = None
     layers: tuple[str, ...] = ()
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for weight in self.weights or ():
@@ -91,7 +90,6 @@ class Discrimination(Objective):
 
     weight: float = 0.01
     separable: ClassVar[bool] = False
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_weight("Discrimination", "weight", self.weight)
@@ -102,9 +100,6 @@ class Discrimination(Objective):
                 f"Discrimination tells classes apart and cannot work on {len(synthetic)} group at a time. "
                 "Use step='sweep' in the recipe, and a source with at least two classes."
             )
-
-    def looked(self, real: Sequence[int]) -> int:
-        return sum(real)
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +38,6 @@ class Covariance(Objective):
 
     weight: float = 0.01
     layers: tuple[str, ...] = ()
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
@@ -101,7 +99,6 @@ class Centralisation(Objective):
     beta: float = 1.0
     form: str = "exponential"
     centres: str = "synthetic"
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("form", _FORMS), ("centres", _CENTRES)):
@@ -169,7 +166,6 @@ class KernelMMD(Objective):
     kernel: str = "gaussian"
     scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     degree: int = 2
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.kernel not in _KERNELS:
@@ -178,9 +174,6 @@ class KernelMMD(Objective):
             raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
             raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
-
-    def looked(self, real: Sequence[int]) -> int:
-        return sum(real)
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         with torch.no_grad():

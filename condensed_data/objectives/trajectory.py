@@ -36,7 +36,6 @@ class Trajectory(Objective):
     unroll: str = "full"
     separable: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_unroll("Trajectory", self.unroll)

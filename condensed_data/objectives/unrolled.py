@@ -54,7 +54,6 @@ class Unrolled(Objective):
     relabel: tuple[tuple[int, int], ...] = ()
     separable: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_unroll("Unrolled", self.unroll)

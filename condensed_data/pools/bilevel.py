@@ -59,7 +59,6 @@ class Bilevel(Pool):
     epochs: int | Rule = 50
     descent: Descent = field(default_factory=Descent)
     learns_from_samples: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("queries", "period", "epochs"):

@@ -52,7 +52,6 @@ class Critic(Pool):
     momentum: float = 0.9
     codes: int | None = None
     learns_from_samples: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("alike", "contrast"):

@@ -48,7 +48,6 @@ class Experts(Pool):
     ahead: int | Rule = 2
     precision: str = "fp16"
     knows_targets: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Experts", "ahead", self.ahead)

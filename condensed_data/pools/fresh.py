@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
@@ -30,7 +30,6 @@ class Fresh(Pool):
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
     period: int | None = 1
     member: int = 0
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.period is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -50,7 +49,6 @@ class Loaded(Pool):
     head: str = "loaded"
     keep: bool = True
     member: int = 0
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -45,7 +44,6 @@ class Pretrained(Pool):
     pretrain: Pretraining = field(default_factory=Pretraining)
     interpolate: str | None = None
     member: int = 0
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Pretrained", "member", self.member, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,6 @@ class Queue(Pool):
     fetched: int = 2
     steps: int | Rule = 10
     descent: Descent = field(default=Descent(0.01, 0.9, 5e-4))
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("start_with", "interval", "capacity", "fetched", "steps"):

@@ -97,7 +97,6 @@ class Retrained(Pool):
     epochs: int | Rule = field(default_factory=InnerEpochs)
     descent: Descent = field(default_factory=Descent)
     learns_from_samples: ClassVar[bool] = True
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Retrained", "period", self.period)
@@ -136,7 +135,6 @@ class RetrainedOnReal(Pool):
     descent: Descent = field(
         default=Descent(0.01, 0.9, 5e-4, 64, Siamese(("crop",), ("color",), per_sample=True), SpatialCutMix())
     )
-    recordable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("RetrainedOnReal", "period", self.period)

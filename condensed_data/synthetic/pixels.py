@@ -55,10 +55,6 @@ class _Stored(Synthesis):
         self.images, self.labels, self.groups = images, labels, groups
         self.learned = {"images": images}
 
-    @property
-    def sends_index(self) -> bool:
-        return True
-
     def decode(self, index: Tensor) -> Tensor:
         return self.images[sent(index, self.images.device)]
 
@@ -73,10 +69,6 @@ class _Unit(Synthesis):
         self.low, self.width, self.labels, self.groups = low, width, labels, groups
         self.units = ((images - low) / width).clamp_(0, 1).requires_grad_()
         self.learned = {"images": self.units}
-
-    @property
-    def sends_index(self) -> bool:
-        return True
 
     def decode(self, index: Tensor) -> Tensor:
         return self.low + self.width * self.units[sent(index, self.units.device)]

@@ -79,10 +79,6 @@ class _Enlarged(Synthesis):
     def shared(self) -> frozenset[str]:
         return self.inner.shared
 
-    @property
-    def sends_index(self) -> bool:
-        return self.inner.sends_index
-
     def decode(self, index: Tensor) -> Tensor:
         return enlarge(self.inner.decode(index), self.sides)
 

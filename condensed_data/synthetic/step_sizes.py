@@ -100,10 +100,6 @@ class _Stepped(Synthesis):
     def sibling_rows(self) -> int:
         return self.inner.sibling_rows
 
-    @property
-    def sends_index(self) -> bool:
-        return self.inner.sends_index
-
     def decode(self, index: Tensor) -> Tensor:
         return self.inner.decode(index)
 
