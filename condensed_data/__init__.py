@@ -12,8 +12,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from condensed_data import recipes
-    from condensed_data.callbacks import (
+    from condensed_data.core.errors import (
+        ArtefactError,
+        IntegrityError,
+        NotACondensedDatasetError,
+        SaveError,
+        UnsupportedFormatError,
+    )
+    from condensed_data.core.hub_errors import (
+        ConcurrentPushError,
+        HubAccessError,
+        HubError,
+        HubNotFoundError,
+        HubRateLimitError,
+        HubUnavailableError,
+    )
+    from condensed_data.core.spec import Named
+    from condensed_data.data.sample import SourceError
+    from condensed_data.dataset import CondensedDataset
+    from condensed_data.engine.callbacks import (
         Callback,
         CSVLogger,
         History,
@@ -22,27 +39,10 @@ if TYPE_CHECKING:
         ProgressBar,
         TensorBoardLogger,
     )
-    from condensed_data.condense import DivergedError
-    from condensed_data.dataset import CondensedDataset
-    from condensed_data.evaluation.evaluate import Evaluation, Training
-    from condensed_data.hub.errors import (
-        ConcurrentPushError,
-        HubAccessError,
-        HubError,
-        HubNotFoundError,
-        HubRateLimitError,
-        HubUnavailableError,
-    )
-    from condensed_data.recipe import Optimizer, Recipe, Term
-    from condensed_data.sources.sample import SourceError
-    from condensed_data.spec import Named
-    from condensed_data.storage.errors import (
-        ArtefactError,
-        IntegrityError,
-        NotACondensedDatasetError,
-        SaveError,
-        UnsupportedFormatError,
-    )
+    from condensed_data.engine.loop import DivergedError
+    from condensed_data.methods import recipes
+    from condensed_data.methods.recipe import Optimizer, Recipe, Term
+    from condensed_data.training.evaluate import Evaluation, Training
 
     __version__: str
 
@@ -79,7 +79,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "callbacks": (
+    "engine.callbacks": (
         "CSVLogger",
         "Callback",
         "History",
@@ -88,8 +88,8 @@ _HOMES = {
         "ProgressBar",
         "TensorBoardLogger",
     ),
-    "condense": ("DivergedError",),
-    "hub.errors": (
+    "engine.loop": ("DivergedError",),
+    "core.hub_errors": (
         "ConcurrentPushError",
         "HubAccessError",
         "HubError",
@@ -97,12 +97,12 @@ _HOMES = {
         "HubRateLimitError",
         "HubUnavailableError",
     ),
-    "recipe": ("Optimizer", "Recipe", "Term"),
+    "methods.recipe": ("Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
-    "evaluation.evaluate": ("Evaluation", "Training"),
-    "sources.sample": ("SourceError",),
-    "spec": ("Named",),
-    "storage.errors": (
+    "training.evaluate": ("Evaluation", "Training"),
+    "data.sample": ("SourceError",),
+    "core.spec": ("Named",),
+    "core.errors": (
         "ArtefactError",
         "IntegrityError",
         "NotACondensedDatasetError",
@@ -118,7 +118,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
     elif name == "recipes":
-        value = import_module("condensed_data.recipes")
+        value = import_module("condensed_data.methods.recipes")
     elif name in _HOME:
         value = getattr(import_module(f"condensed_data.{_HOME[name]}"), name)
     else:

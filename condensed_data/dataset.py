@@ -17,34 +17,34 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from condensed_data import replay as replays
-from condensed_data import sharding
-from condensed_data import spec as specs
-from condensed_data.arguments import chosen_cache, chosen_recipe, say_random
-from condensed_data.build import Build
-from condensed_data.callbacks.progress import Callback
-from condensed_data.condense import DivergedError
-from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluation import of_a_set as evaluation
-from condensed_data.evaluation.evaluate import Evaluation, Training
-from condensed_data.evaluation.ordered import Ordered, Replay
-from condensed_data.hub.shelf import Shelf
-from condensed_data.making import Making
-from condensed_data.outcome import Outcome, with_baselines, with_evaluation
-from condensed_data.pictures import of_a_set as pictures
-from condensed_data.ranks import ALONE
-from condensed_data.recipe import Recipe
-from condensed_data.sources.groups import Groups
-from condensed_data.sources.source import inspect
-from condensed_data.storage.artefact import MAX_BYTES
-from condensed_data.streams import untouched
+from condensed_data.core import spec as specs
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.process_group import ALONE
+from condensed_data.core.rng import untouched
+from condensed_data.data.groups import Groups
+from condensed_data.data.source import inspect
+from condensed_data.engine import evaluate as evaluation
+from condensed_data.engine import job_array as sharding
+from condensed_data.engine.arguments import chosen_cache, chosen_recipe, say_random
+from condensed_data.engine.builder import Build
+from condensed_data.engine.callbacks.progress import Callback
+from condensed_data.engine.job import Making
+from condensed_data.engine.loop import DivergedError
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.storage import display as pictures
+from condensed_data.storage import replay as replays
+from condensed_data.storage.artifact import MAX_BYTES
+from condensed_data.storage.hub.remote_cache import Shelf
+from condensed_data.storage.result import Outcome, with_baselines, with_evaluation
+from condensed_data.training.evaluate import Evaluation, Training
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
     from PIL.Image import Image
     from torchvision.transforms import LinearTransformation, Normalize
 
-    from condensed_data.record import Record
+    from condensed_data.storage.metadata import Record
 
 
 class CondensedDataset(Dataset[Any]):
@@ -76,7 +76,7 @@ class CondensedDataset(Dataset[Any]):
         memory: bytes that the source's samples may take in memory (half of what is available by default); a larger
             source is kept in a nameless file under the cache while it is condensed.
         progress: whether to show bars.
-        callbacks: see `condensed_data.callbacks`.
+        callbacks: see `condensed_data.engine.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe has trained on
             the real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
         soft: indexing gives the class probabilities (K,) of a soft-labelled set, which `torch.nn.CrossEntropyLoss`
@@ -85,7 +85,7 @@ class CondensedDataset(Dataset[Any]):
         hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
             condensed. Without network there is a warning.
         push: publish the result to `hub`, unless it has it; a repository that is made is private.
-        shard: "2/8" makes the classes of the second of eight jobs, see `condensed_data.sharding`.
+        shard: "2/8" makes the classes of the second of eight jobs, see `condensed_data.engine.job_array`.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -326,7 +326,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ValueError: for other samples, or for classes of different sizes; `evaluation.ranking` has the scores.
         """
-        from condensed_data.evaluation.ranking import to_ddranking
+        from condensed_data.evaluation.dd_ranking import to_ddranking
 
         return to_ddranking(self)
 
@@ -400,7 +400,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ArtefactError: for a file that holds anything but tensors and numbers, or not what is known.
         """
-        from condensed_data.hub import authors
+        from condensed_data.storage.hub import author_files as authors
 
         outcome = authors.read(
             path,
@@ -443,7 +443,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             HubError: or a subclass that says why; nothing is published, and the same call again goes on.
         """
-        from condensed_data.hub.push import push
+        from condensed_data.storage.hub.push import push
 
         return push(
             self._outcome,
@@ -488,7 +488,7 @@ class CondensedDataset(Dataset[Any]):
             HubError: or a subclass: for what is not there, not allowed, or out of reach.
             ArtefactError: or a subclass: for files that are no condensed set, damaged, newer or hostile.
         """
-        from condensed_data.hub.pull import pull
+        from condensed_data.storage.hub.pull import pull
 
         pulled = pull(
             repo_id,

@@ -1,6 +1,6 @@
 """The operations of siamese augmentation on rows of samples, and their parameters.
 
-See `condensed_data.augment` for which are drawn, and for the deviations from the paper.
+See `condensed_data.data.augment` for which are drawn, and for the deviations from the paper.
 
 Letters: G blocks, R rows of a block with parameters of their own, B rows, C channels, H, W.
 """
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.compared import spread
-from condensed_data.device import sent
+from condensed_data.core.batch import spread
+from condensed_data.core.device import sent
 
 if TYPE_CHECKING:
-    from condensed_data.augment import Siamese
+    from condensed_data.data.augment import Siamese
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DRAWS = 11  # uniform numbers for the parameters of all operations

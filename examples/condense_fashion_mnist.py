@@ -13,8 +13,8 @@ from pathlib import Path
 from torchvision.datasets import FashionMNIST
 
 from condensed_data import CondensedDataset, JSONLLogger, recipes
-from condensed_data.evaluation.evaluate import quick
-from condensed_data.pictures import plots
+from condensed_data.plotting import grid as plots
+from condensed_data.training.evaluate import quick
 
 
 def main() -> None:

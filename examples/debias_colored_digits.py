@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.evaluate import predict, train
-from condensed_data.sources.catalog import Digits
-from condensed_data.streams import Streams
+from condensed_data.core.rng import Streams
+from condensed_data.data.catalog import Digits
+from condensed_data.training.evaluate import predict, train
 
 COLORS = {"red": 0xE61919, "blue": 0x1E3CF0, "green": 0x19B432, "yellow": 0xF5E114, "magenta": 0xF028DC}
 COLORS |= {"cyan": 0x28D7E6, "orange": 0xF5821E, "purple": 0x7D32BE, "white": 0xF0F0F0, "brown": 0x8C5523}

@@ -15,10 +15,10 @@ import time
 from torch.utils.data import Subset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.training import quick
-from condensed_data.sources import catalog
+from condensed_data.data import catalog
+from condensed_data.training.protocol import quick
 from condensed_data_nas import ProxyObjective, Range, Stage, cascade, convnet_space, rank_report, sample
-from condensed_data_nas.study import Live, search
+from condensed_data_nas.optuna_study import Live, search
 
 
 def parse():

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from condensed_data import CondensedDataset, Recipe, Term, recipes
-from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.evaluation.evaluate import quick
-from condensed_data.parts import Batch, Net, Objective, Pair
-from condensed_data.pools import Fresh
-from condensed_data.samplers import ByGroup
-from condensed_data.sources.catalog import Digits
+from condensed_data.data.augment import PublishedOps, Siamese
+from condensed_data.data.catalog import Digits
+from condensed_data.methods.base import Batch, Net, Objective, Pair
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.training.evaluate import quick
 
 
 @dataclass(frozen=True)

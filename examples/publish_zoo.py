@@ -15,10 +15,10 @@ import sys
 from itertools import product
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation import comparison
-from condensed_data.hub.errors import HubError
-from condensed_data.hub.search import keys
-from condensed_data.sources import catalog
+from condensed_data.core.hub_errors import HubError
+from condensed_data.data import catalog
+from condensed_data.evaluation import baselines as comparison
+from condensed_data.storage.hub.search import keys
 
 
 def repository(owner, source):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from condensed_data import recipes
-from condensed_data.recipe import Recipe
+from condensed_data.methods.recipe import Recipe
 
 SHAPE = (1, 8, 8)
 CLASSES = 4

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from condensed_data.cli import main
-from condensed_data.evaluation import comparison, training
-from condensed_data.evaluation.evaluate import quick
+from condensed_data.cli.main import main
+from condensed_data.evaluation import baselines as comparison
+from condensed_data.training import protocol as training
+from condensed_data.training.evaluate import quick
 
 NET = "convnet-d2-w4"
 FEW = ("--ipc", "2", "--sweeps", "2", "--runs", "2", "--quiet", "--no-cache")

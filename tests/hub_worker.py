@@ -201,7 +201,7 @@ def _warm_up() -> None:
     from huggingface_hub import CommitOperationAdd, HfApi  # noqa: F401
     from huggingface_hub.utils import httpx  # noqa: F401
 
-    from condensed_data.hub import pull, push, search  # noqa: F401
+    from condensed_data.storage.hub import pull, push, search  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
         small().save(folder)

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.training import quick
 from condensed_data.networks import ConvNet
+from condensed_data.training.protocol import quick
 from condensed_data_nas import ProxyObjective, convnet_space
 
 SPACE = convnet_space(widths=(4, 8), depths=(1, 2, 4), norms=("none", "instance", "batch"), poolings=("avg",))
@@ -79,6 +79,6 @@ def dies_at_the_fourth(trial: Any) -> ConvNet:
 
 
 if __name__ == "__main__":  # a search that is killed
-    from condensed_data_nas.study import search
+    from condensed_data_nas.optuna_study import search
 
     search(objective(dies_at_the_fourth, space=None), 6, storage=sys.argv[1])

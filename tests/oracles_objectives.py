@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from condensed_data.methods.base import Batch, Net, Pair
 from condensed_data.networks import build, embed_of, maps_of
-from condensed_data.parts import Batch, Net, Pair
 
 Gradient = dict[str, Tensor]
 

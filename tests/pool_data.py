@@ -9,11 +9,11 @@ import torch
 from sources import real as real_of
 from torch import Tensor
 
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.methods.base import Context, Synthesis
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context, Synthesis
-from condensed_data.sources.real import Real
 from condensed_data.storage import checkpoint
-from condensed_data.streams import Streams
 
 NETWORK = ConvNet(width=8, depth=2)
 SIZES = (30, 20, 7)

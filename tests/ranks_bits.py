@@ -11,13 +11,13 @@ import torch.distributed as dist
 from test_recipes import GROUPED, LEARNING
 from torch import Tensor
 
-from condensed_data.parts import Context
-from condensed_data.pools import lending
-from condensed_data.ranks import Ranks
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
-from condensed_data.streams import Streams
+from condensed_data.core.process_group import Ranks
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.pools import module_slot as lending
 
 SWEEPS = 3
 ROWS = 3  # of a piece of real samples, so that there are several

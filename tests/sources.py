@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import Source, inspect, read
+from condensed_data.data.real import Real
+from condensed_data.data.source import Source, inspect, read
 
 
 class Listed(Dataset[Any]):

@@ -16,18 +16,18 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset
-from condensed_data.augment import Siamese
-from condensed_data.device import in_turn
-from condensed_data.evaluation.computing import batch_loss
-from condensed_data.evaluation.learner import Learner
-from condensed_data.evaluation.training import Training
+from condensed_data.core.device import in_turn
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Siamese
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context
-from condensed_data.recipe import Recipe
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
-from condensed_data.streams import Streams
+from condensed_data.training.compute import batch_loss
+from condensed_data.training.protocol import Training
+from condensed_data.training.trainer import Learner
 
 SWEEPS = 3
 # CAFE goes on training its network for as long as the measured accuracy says, so that the host has to know it.

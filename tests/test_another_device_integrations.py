@@ -14,7 +14,7 @@ from test_another_device import asked_for
 from torch import Tensor
 
 from condensed_data_avalanche import CondensedBuffer
-from condensed_data_avalanche.condensing import fast
+from condensed_data_avalanche.condenser import fast
 from condensed_data_nas import ProxyObjective
 from condensed_data_nas.zero_cost import SCORES, ZeroCost
 

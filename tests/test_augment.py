@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.augment import OPERATIONS, Identity, PublishedOps, Siamese
-from condensed_data.parts import Batch
-from condensed_data.spec import Facts, resolve
-from condensed_data.streams import Streams
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts, resolve
+from condensed_data.data.augment import OPERATIONS, Identity, PublishedOps, Siamese
+from condensed_data.methods.base import Batch
 
 STREAMS = Streams(7)
 SHAPES = [(1, 8, 8), (3, 9, 6), (2, 5, 11), (2, 13)]

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from condensed_data import recipes
-from condensed_data_avalanche import CondensedBuffer, ReducedInputs, condensing, fast
+from condensed_data_avalanche import CondensedBuffer, ReducedInputs, fast
+from condensed_data_avalanche import condenser as condensing
 
 
 def buffer(size: int = 9, **arguments: Any) -> CondensedBuffer:

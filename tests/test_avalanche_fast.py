@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condensed_data.centroids import Centroids
-from condensed_data.spec import Facts
+from condensed_data.core.spec import Facts
+from condensed_data.methods.centroids import Centroids
 from condensed_data_avalanche import fast
-from condensed_data_avalanche.condensing import FEW, Begun, Rate, chosen, condense
+from condensed_data_avalanche.condenser import FEW, Begun, Rate, chosen, condense
 
 
 @pytest.mark.parametrize("kept", [FEW, FEW + 1])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from cli_tools import width
 
-from condensed_data.objectives import Centralisation, Covariance
+from condensed_data.methods.objectives import Centralisation, Covariance
 
 FOLDER = Path(__file__).parent / "benchmarks"
 NET = "convnet-d2-w4"

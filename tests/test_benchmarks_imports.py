@@ -36,7 +36,7 @@ def imports(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_package_loads_nothing_heavy_beyond_torch(imports: Any) -> None:
     base = imports.modules("import torch")  # on some machines torch itself loads triton
     loaded = imports.modules(imports.STATEMENTS["used"])
-    assert {"torch", "condensed_data.recipes", "condensed_data.dataset"} <= loaded
+    assert {"torch", "condensed_data.methods.recipes", "condensed_data.dataset"} <= loaded
     assert not (loaded - base) & HEAVY
 
 

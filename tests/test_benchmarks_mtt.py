@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from simulated_device import DEVICE, simulated
 
-from condensed_data.device import choose_device
+from condensed_data.core.device import choose_device
 
 FOLDER = Path(__file__).parent / "benchmarks"
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from condensed_data.augment import Siamese
-from condensed_data.evaluation.learner import Learner
-from condensed_data.evaluation.training import Training
-from condensed_data.ranks import Ranks
-from condensed_data.streams import Streams
+from condensed_data.core.process_group import Ranks
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Siamese
+from condensed_data.training.protocol import Training
+from condensed_data.training.trainer import Learner
 
 FOLDER = Path(__file__).parent / "benchmarks"
 SIZES = {"classes": 2, "ipc": 1, "side": 8, "width": 4, "source": 6, "batch": 4, "repeats": 1}

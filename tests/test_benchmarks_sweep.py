@@ -14,12 +14,12 @@ from simulated_device import DEVICE, Far, near, simulated
 from torch import Tensor, nn
 
 from condensed_data import recipes
-from condensed_data.parts import Context
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
-from condensed_data.streams import Streams
-from condensed_data.synthetic import Reduced
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.synthetic import Reduced
 
 FOLDER = Path(__file__).parent / "benchmarks"
 TINY = "network=convnet-d2-w8, batch=8"

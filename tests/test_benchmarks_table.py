@@ -15,9 +15,9 @@ import torch
 from cli_tools import NET, shorten
 
 from condensed_data import recipes
-from condensed_data.augment import Identity
-from condensed_data.evaluation import training
-from condensed_data.evaluation.ranking import augmentation_robust, label_robust
+from condensed_data.data.augment import Identity
+from condensed_data.evaluation.dd_ranking import augmentation_robust, label_robust
+from condensed_data.training import protocol as training
 
 FOLDER = Path(__file__).parent / "benchmarks"
 
@@ -67,7 +67,7 @@ def test_a_tiny_table(
     table(*words)  # nothing is missing
     assert _rows(tmp_path) == before
     monkeypatch.setattr(
-        "condensed_data.making.condense", None
+        "condensed_data.engine.job.condense", None
     )  # the set is not made again for another network
     table(
         *words,

@@ -13,14 +13,14 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import recipes
-from condensed_data.build import condense_tensors
-from condensed_data.callbacks.progress import Callback, Progress
-from condensed_data.condense import DivergedError
+from condensed_data.core.spec import Named
 from condensed_data.dataset import CondensedDataset
+from condensed_data.engine.builder import condense_tensors
+from condensed_data.engine.callbacks.progress import Callback, Progress
+from condensed_data.engine.loop import DivergedError
+from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Net, Objective, Pair
-from condensed_data.recipe import Recipe, Term
-from condensed_data.spec import Named
 from condensed_data.storage import checkpoint
 from condensed_data.storage.cache import Cache
 
@@ -67,7 +67,7 @@ def test_the_second_time_it_is_loaded(make: Make) -> None:
 
 def test_the_source_is_not_read_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
-    monkeypatch.setattr("condensed_data.build.Real.read", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("condensed_data.engine.builder.Real.read", lambda *_, **__: pytest.fail("read"))
     make()
 
 
@@ -108,7 +108,7 @@ def test_whatever_changes_the_result_misses(make: Make, tiny_images: TensorDatas
 def test_a_part_version_misses(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     counter = Counter()
-    monkeypatch.setattr("condensed_data.objectives.Distribution.version", 99)
+    monkeypatch.setattr("condensed_data.methods.objectives.Distribution.version", 99)
     make(callbacks=[counter])
     assert counter.sweeps == 4
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from tqdm.auto import tqdm
 
-from condensed_data.callbacks import Callback, Callbacks, History, Progress, ProgressBar
-from condensed_data.evaluation.result import Evaluation
-from condensed_data.evaluation.training import Training
+from condensed_data.engine.callbacks import Callback, Callbacks, History, Progress, ProgressBar
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import Training
 
 SWEEP = Progress(
     sweep=1,
@@ -138,5 +138,5 @@ def test_one_bar_can_show_two_runs_and_a_run_without_sweeps_shows_none(capsys) -
 def test_callbacks_do_not_need_torch() -> None:
     import subprocess
 
-    code = "import sys, condensed_data.callbacks; sys.exit('torch' in sys.modules)"
+    code = "import sys, condensed_data.engine.callbacks; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,8 +10,8 @@ import yaml
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
-from condensed_data.record import Record
-from condensed_data.storage.card import card
+from condensed_data.storage.dataset_card import card
+from condensed_data.storage.metadata import Record
 
 
 @pytest.fixture

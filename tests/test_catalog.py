@@ -12,9 +12,9 @@ import pytest
 import torch
 from torchvision import datasets
 
-from condensed_data.sources import catalog
-from condensed_data.sources.sample import SourceError
-from condensed_data.sources.torchvision_sources import ENTRIES
+from condensed_data.data import catalog
+from condensed_data.data.sample import SourceError
+from condensed_data.data.torchvision_sources import ENTRIES
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 MODULE = """

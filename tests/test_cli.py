@@ -13,14 +13,14 @@ import pytest
 from cli_tools import FEW, SMALL, fails
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import main
+from condensed_data.cli.main import main
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "sklearn", "tqdm"}
 
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys; from condensed_data.cli import main\n"
+        "import sys; from condensed_data.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print('modules:', *{name.split('.')[0] for name in sys.modules})"
     )

@@ -12,7 +12,7 @@ import torch
 from cli_tools import NET, SMALL, fails, shorten, width
 
 from condensed_data import CondensedDataset
-from condensed_data.cli import main
+from condensed_data.cli.main import main
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,11 @@ from cli_tools import fails, width
 from PIL import Image
 
 from condensed_data import networks
-from condensed_data.cli import main
-from condensed_data.learning import features
-from condensed_data.learning.features import Stage, StageNetwork, Trained, staged
-from condensed_data.sources.real import Real
-from condensed_data.spec import Facts, resolve
+from condensed_data.cli.main import main
+from condensed_data.core.spec import Facts, resolve
+from condensed_data.data.real import Real
+from condensed_data.training import features
+from condensed_data.training.features import Stage, StageNetwork, Trained, staged
 
 RAW = ("--features", "raw", "--quiet")
 

@@ -12,9 +12,9 @@ from hub_server import HubServer
 from hub_worker import small
 
 from condensed_data import CondensedDataset
-from condensed_data.cli import _parser, main
-from condensed_data.storage.card import source_tag
-from condensed_data.verbs import where
+from condensed_data.cli import hub_options as where
+from condensed_data.cli.main import _parser, main
+from condensed_data.storage.dataset_card import source_tag
 
 BUILD = ("build", "cli_sources:tiny", *SMALL, "--no-evaluate")
 

@@ -14,11 +14,14 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.clusters import Clusters, Nearest, kmeans, representatives
-from condensed_data.coresets import Noise
-from condensed_data.learning import features
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.features import (
+from condensed_data.core.spec import Facts, assign, from_json, parse, resolve, to_json
+from condensed_data.methods.base import Context, Drawer
+from condensed_data.methods.coresets import Noise
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.clustering import Clusters, Nearest, kmeans, representatives
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.training import features
+from condensed_data.training.features import (
     ImageNet,
     Looker,
     Raw,
@@ -28,12 +31,9 @@ from condensed_data.learning.features import (
     enlarged,
     pool,
 )
-from condensed_data.learning.pretraining import Pretraining
-from condensed_data.learning.trained import trained_networks
-from condensed_data.parts import Context, Drawer
-from condensed_data.samplers import ByGroup
-from condensed_data.spec import Facts, assign, from_json, parse, resolve, to_json
-from condensed_data.synthetic import Pixels
+from condensed_data.training.pretrained_cache import trained_networks
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.sgd import Descent
 
 ASKED = Pretraining(1, 1, Descent(0.05, 0.9, batch_size=16))
 SIZES = (12, 6, 3)  # of the clumps of every class

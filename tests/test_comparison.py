@@ -9,9 +9,9 @@ import pytest
 from cli_tools import NET, shorten
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation import comparison
-from condensed_data.evaluation.evaluate import quick
-from condensed_data.verbs import summary
+from condensed_data.cli import reporting as summary
+from condensed_data.evaluation import baselines as comparison
+from condensed_data.training.evaluate import quick
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,9 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.coresets import (
+from condensed_data.core.spec import Facts, from_json, resolve, to_json
+from condensed_data.methods.base import Context
+from condensed_data.methods.coresets import (
     Forgetting,
     Herding,
     Init,
@@ -23,13 +25,11 @@ from condensed_data.coresets import (
     herd,
     spread_out,
 )
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.features import Trained
-from condensed_data.learning.pretraining import Pretraining
-from condensed_data.learning.trained import TrainedNetworks, trained_networks
 from condensed_data.networks import MLP
-from condensed_data.parts import Context
-from condensed_data.spec import Facts, from_json, resolve, to_json
+from condensed_data.training.features import Trained
+from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.sgd import Descent
 
 ASKED = Pretraining(2, 1, Descent(0.05, 0.9, batch_size=16))
 FEATURES = Trained(NETWORK, ASKED)
@@ -196,7 +196,7 @@ def test_most_forgotten_samples() -> None:
 def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     where = context(trained=TrainedNetworks(tmp_path))
     Herding(FEATURES).samples(where, [1, 1, 1])
-    monkeypatch.setattr("condensed_data.learning.trained.train", None)
+    monkeypatch.setattr("condensed_data.training.pretrained_cache.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])
     Forgetting(NETWORK, ASKED).samples(where, [1, 1, 1])
     assert len(list(tmp_path.iterdir())) == 1

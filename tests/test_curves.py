@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condensed_data.pictures import curves as module
-from condensed_data.pictures.plots import curves
+from condensed_data.plotting import curves as module
+from condensed_data.plotting.grid import curves
 
 
 def drawn(monkeypatch, history, path):

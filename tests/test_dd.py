@@ -16,23 +16,24 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Named, Recipe, networks, recipes
-from condensed_data.build import condense_tensors
-from condensed_data.evaluation.comparison import compare
-from condensed_data.evaluation.computing import accuracy
-from condensed_data.evaluation.evaluate import standard
-from condensed_data.evaluation.ordered import Ordered, Replay
-from condensed_data.evaluation.replayed import Beginnings
+from condensed_data.cli.reporting import compared
+from condensed_data.core.errors import ArtefactError, UnsupportedFormatError
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts
+from condensed_data.engine.builder import condense_tensors
+from condensed_data.engine.evaluate_replay import Beginnings
+from condensed_data.engine.run import Run
+from condensed_data.evaluation.baselines import compare
+from condensed_data.methods.base import Context
+from condensed_data.methods.objectives import Unrolled
+from condensed_data.methods.objectives.unrolled import trained_weights
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.replay import Ordered, Replay
 from condensed_data.networks import ConvNet, LeNet, Xavier
-from condensed_data.objectives import Unrolled
-from condensed_data.objectives.unrolled import trained_weights
-from condensed_data.parts import Context
-from condensed_data.pools import Fresh
-from condensed_data.run import Run
-from condensed_data.spec import Facts
-from condensed_data.storage import artefact, schema
-from condensed_data.storage.errors import ArtefactError, UnsupportedFormatError
-from condensed_data.streams import Streams
-from condensed_data.verbs.summary import compared
+from condensed_data.storage import artifact as artefact
+from condensed_data.storage import manifest as schema
+from condensed_data.training.compute import accuracy
+from condensed_data.training.evaluate import standard
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"sweeps": 3, "batch": 20, "network": NET, "step_size": 0.1}

@@ -12,14 +12,15 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data import spec as specs
-from condensed_data.decoding import decode, decoded
-from condensed_data.outcome import Outcome
-from condensed_data.sources.space import Kind
-from condensed_data.storage import ArtefactError, UnsupportedFormatError, artefact
-from condensed_data.synthetic import MultiFormation, Pixels
-from condensed_data.synthetic.decoders import LatentDecoder
-from condensed_data.synthetic.factorised import Factorised
+from condensed_data.core import spec as specs
+from condensed_data.data.value_space import Kind
+from condensed_data.methods.synthetic import MultiFormation, Pixels
+from condensed_data.methods.synthetic.decoders import LatentDecoder
+from condensed_data.methods.synthetic.decoding import decode, decoded
+from condensed_data.methods.synthetic.factorised import Factorised
+from condensed_data.storage import ArtefactError, UnsupportedFormatError
+from condensed_data.storage import artifact as artefact
+from condensed_data.storage.result import Outcome
 
 SHAPE, LABELS = (1, 8, 8), torch.arange(3).repeat_interleave(8)
 LIMIT = 1 << 20

@@ -19,8 +19,8 @@ import torch
 import torch.distributed as dist
 from test_recipes import GROUPED, LEARNING, start
 
-from condensed_data.ranks import Ranks
-from condensed_data.shares import Share, cut, divided, owners, row_groups
+from condensed_data.core.process_group import Ranks
+from condensed_data.engine.distributed.gradient_exchange import Share, cut, divided, owners, row_groups
 
 Process = subprocess.Popen[str]
 SECONDS = 120  # in which anything here ends, on a machine that does much else

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives import Distribution
 from condensed_data.networks import MLP, ConvNet
-from condensed_data.objectives import Distribution
-from condensed_data.parts import Batch, Net, Pair
 
 EQUAL = (6, 6, 6), (2, 2, 2)
 UNEQUAL = (7, 1, 4), (3, 2, 1)

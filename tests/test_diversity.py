@@ -10,7 +10,7 @@ from cli_tools import NET, SMALL, shorten
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, SourceError, recipes
-from condensed_data.cli import main
+from condensed_data.cli.main import main
 from condensed_data.evaluation.diversity import diversity, within_class_distance
 
 

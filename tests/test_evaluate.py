@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import networks
-from condensed_data.augment import Identity, Siamese
-from condensed_data.evaluation import together
-from condensed_data.evaluation.evaluate import (
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Named
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.training import batched_trainer as together
+from condensed_data.training.evaluate import (
     Evaluation,
     Training,
     accuracy,
@@ -31,8 +33,6 @@ from condensed_data.evaluation.evaluate import (
     quick,
     train,
 )
-from condensed_data.spec import Named
-from condensed_data.streams import Streams
 
 SHORT = Training(name="quick", epochs=40, lr=0.05, augment=Identity())
 SMALL = networks.ConvNet(width=8, depth=2)

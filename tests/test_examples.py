@@ -14,7 +14,7 @@ from cli_tools import shorten
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset
-from condensed_data.hub.search import keys
+from condensed_data.storage.hub.search import keys
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NET = "convnet-d2-w4"
@@ -191,8 +191,8 @@ def test_the_new_objective_is_what_it_says() -> None:
     """Equal to a loop over classes and features in double precision, and dm where spread is 0."""
     import torch
 
-    from condensed_data.objectives import Distribution
-    from condensed_data.parts import Batch, Net, Pair
+    from condensed_data.methods.base import Batch, Net, Pair
+    from condensed_data.methods.objectives import Distribution
 
     example = runpy.run_path(str(EXAMPLES / "new_method.py"))
     torch_generator = torch.Generator().manual_seed(0)

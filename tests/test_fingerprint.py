@@ -15,8 +15,8 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from condensed_data.sources.fingerprint import digest
-from condensed_data.sources.source import inspect, read
+from condensed_data.data.fingerprint import digest
+from condensed_data.data.source import inspect, read
 
 IMAGES = torch.arange(60 * 12, dtype=torch.float32).view(60, 1, 3, 4) / 720
 LABELS = torch.arange(60) % 3
@@ -80,7 +80,7 @@ def test_a_folder_is_known_by_paths_sizes_and_times(tmp_path: Path) -> None:
 def test_equal_in_another_process() -> None:
     code = (
         "import torch; from torch.utils.data import TensorDataset;"
-        "from condensed_data.sources.fingerprint import digest;"
+        "from condensed_data.data.fingerprint import digest;"
         "x = torch.arange(60 * 12, dtype=torch.float32).view(60, 1, 3, 4) / 720;"
         "print(digest(TensorDataset(x, torch.arange(60) % 3)))"
     )

@@ -20,12 +20,12 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import Compose, RandomHorizontalFlip, ToTensor
 
 from condensed_data import CondensedDataset, Recipe, SourceError, recipes
-from condensed_data.build import condense_tensors
-from condensed_data.callbacks.progress import Callback, Progress
-from condensed_data.cli import main
+from condensed_data.cli.main import main
+from condensed_data.data.groups import Groups
+from condensed_data.data.source import inspect
+from condensed_data.engine.builder import condense_tensors
+from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.networks import ConvNet
-from condensed_data.sources.groups import Groups
-from condensed_data.sources.source import inspect
 
 NET = ConvNet(width=8, depth=2)
 COLOR = ["red", "blue", "blue"] * 20

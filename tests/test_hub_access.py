@@ -12,7 +12,7 @@ from hub_server.history import Repository
 from hub_worker import refused, seed_of, small, source
 
 from condensed_data import CondensedDataset
-from condensed_data.hub import errors
+from condensed_data.core import hub_errors as errors
 
 
 @pytest.fixture(autouse=True)

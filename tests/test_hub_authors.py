@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import ArtefactError, CondensedDataset
-from condensed_data.evaluation.training import Training
-from condensed_data.hub import authors
+from condensed_data.storage.hub import author_files as authors
+from condensed_data.training.protocol import Training
 
 NAMES = ["ant", "bee", "cat"]
 

@@ -13,9 +13,10 @@ import yaml
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
-from condensed_data.hub import card, layout
-from condensed_data.outcome import Outcome, with_baselines, with_evaluation
 from condensed_data.storage import read_manifest
+from condensed_data.storage.hub import layout
+from condensed_data.storage.hub import repo_card as card
+from condensed_data.storage.result import Outcome, with_baselines, with_evaluation
 
 
 def outcome(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> Outcome:

@@ -13,7 +13,7 @@ from hub_server.history import Repository
 from hub_worker import refused, seed_of, small, source
 
 from condensed_data import CondensedDataset, storage
-from condensed_data.hub import errors
+from condensed_data.core import hub_errors as errors
 
 GOES_ON = "Nothing partial is on the Hub, and the set here is unchanged: the same push again goes on."
 
@@ -224,7 +224,7 @@ def test_a_full_disk(
 def test_of_conflicts_without_end(
     hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("condensed_data.hub.commit.pause", lambda attempt: None)
+    monkeypatch.setattr("condensed_data.storage.hub.commit.pause", lambda attempt: None)
     hub.fault("POST .*/commit/", status=412, times=100)
     told = refused(
         errors.ConcurrentPushError, "another push was faster", small(1).push_to_hub, repo_id=repository.name
@@ -234,7 +234,7 @@ def test_of_conflicts_without_end(
 
 @pytest.mark.slow  # the client tries six times
 def test_search_says_what_is_wrong(hub: HubServer) -> None:
-    from condensed_data.hub import search
+    from condensed_data.storage.hub import search
 
     with hub.away():
         refused(errors.HubUnavailableError, "cannot be reached", search.find)

@@ -17,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from condensed_data import ArtefactError, CondensedDataset, NotACondensedDatasetError
-from condensed_data.hub import foreign
+from condensed_data.storage.hub import third_party as foreign
 
 NAMES = ["ant", "bee", "cat"]
 MADE_ELSEWHERE = "was not made by condensed-data, and does not say"
@@ -107,7 +107,7 @@ def test_it_is_an_ordinary_set_afterwards(hub: HubServer, repo_id: str, tmp_path
     assert torch.equal(again.images, found.images)
     assert again.record.source_samples is None
     test = [(picture(seed), seed % 3) for seed in range(100, 112)]
-    from condensed_data.evaluation.training import Training
+    from condensed_data.training.protocol import Training
 
     quick = Training("one", epochs=1)
     assert 0 <= again.evaluate(test, "convnet-d2-w4", 1, training=quick, progress=False).mean <= 1
@@ -252,7 +252,7 @@ def test_a_repository_with_a_condensed_set_is_not_foreign(
 
 def test_one_row_of_made_elsewhere() -> None:
     """Class names may be more than the labels that occur; without names, classes are the values that occur."""
-    from condensed_data.sources.space import Kind, Space
+    from condensed_data.data.value_space import Kind, Space
 
     kind, space = Kind("tensor:float32", (2,)), Space(torch.zeros(2), torch.ones(2))
     named = foreign.made_elsewhere("x", torch.zeros(1, 2), torch.tensor([1]), kind, space, NAMES)

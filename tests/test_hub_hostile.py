@@ -22,7 +22,8 @@ from hub_server.history import File
 from hub_worker import Workers, seed_of, small
 
 from condensed_data import CondensedDataset, storage
-from condensed_data.storage import schema, tensorfile
+from condensed_data.storage import manifest as schema
+from condensed_data.storage import safetensors_io as tensorfile
 
 Files = dict[str, bytes]
 MANIFEST, TENSORS = "condensed.json", "condensed.safetensors"

@@ -16,7 +16,7 @@ from hub_server.history import Repository
 from hub_worker import Workers, seed_of, small
 
 from condensed_data import CondensedDataset, storage
-from condensed_data.hub.errors import HubUnavailableError
+from condensed_data.core.hub_errors import HubUnavailableError
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from hub_server.history import Repository
 from hub_worker import Workers, seed_of, small
 
 from condensed_data import CondensedDataset, storage
-from condensed_data.recipe import Recipe
+from condensed_data.methods.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

@@ -263,8 +263,8 @@ def test_a_set_that_claims_a_key_and_is_another_is_not_taken(
     (name,) = [path for path in files(hub, repo_id) if path.endswith("condensed.json")]
     manifest = json.loads(files(hub, repo_id)[name])
     manifest["seed"] = 7
-    forged = storage.schema.seal(manifest, manifest["files"], manifest["content_hash"])
-    hub.commit(stored(hub, repo_id), {name: storage.schema.encode(forged, name)})
+    forged = storage.manifest.seal(manifest, manifest["files"], manifest["content_hash"])
+    hub.commit(stored(hub, repo_id), {name: storage.manifest.encode(forged, name)})
     with pytest.warns(UserWarning, match=r"condensed here.* claims the key .* its seed is another"):
         again = build(cache=tmp_path / "two", hub=repo_id)
     assert (again.hub_revision, seed_of(again)) == (None, 0)

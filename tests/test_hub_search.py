@@ -7,7 +7,7 @@ from hub_server import HubServer
 from hub_worker import small, source
 
 from condensed_data import CondensedDataset
-from condensed_data.hub import search
+from condensed_data.storage.hub import search
 
 
 @pytest.fixture(autouse=True)

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.augment import OPERATIONS, Identity, Siamese
-from condensed_data.evaluation import learner as learners
-from condensed_data.evaluation.computing import batch_loss, cache_rows, can_compile, split_evenly
-from condensed_data.evaluation.learner import Learner, train
-from condensed_data.evaluation.training import Training
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import OPERATIONS, Identity, Siamese
+from condensed_data.methods.base import Applied, Augment, Batch
 from condensed_data.networks import MLP, ConvNet, build
-from condensed_data.parts import Applied, Augment, Batch
-from condensed_data.streams import Streams
+from condensed_data.training import trainer as learners
+from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly
+from condensed_data.training.protocol import Training
+from condensed_data.training.trainer import Learner, train
 
 PLAIN = Training(epochs=6, batch_size=4, lr=0.1, augment=Identity())
 NET = ConvNet(width=4, depth=1)

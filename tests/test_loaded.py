@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Named, Recipe, recipes
-from condensed_data.evaluation.attack import attack
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.elsewhere import trained_on
-from condensed_data.learning.pretraining import Pretraining
+from condensed_data.core.spec import check, from_json, to_json
+from condensed_data.evaluation.label_switching import attack
+from condensed_data.methods.pools import Loaded, Pretrained
 from condensed_data.networks import build
-from condensed_data.networks.states import load_state
-from condensed_data.pools import Loaded, Pretrained
-from condensed_data.spec import check, from_json, to_json
-from condensed_data.storage.tensorfile import content_hash
+from condensed_data.networks.state_dicts import load_state
+from condensed_data.storage.safetensors_io import content_hash
+from condensed_data.training.pretrain import trained_on
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.sgd import Descent
 
 QUIET: dict[str, Any] = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
 SOON = Pretraining(epochs=8, networks=3, descent=Descent(0.05, 0.9, batch_size=16))

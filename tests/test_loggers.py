@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from condensed_data.callbacks import Callback, CSVLogger, JSONLLogger, Progress, TensorBoardLogger
-from condensed_data.evaluation.result import Evaluation
-from condensed_data.evaluation.training import Training
+from condensed_data.engine.callbacks import Callback, CSVLogger, JSONLLogger, Progress, TensorBoardLogger
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import Training
 
 EVALUATION = Evaluation("convnet", Training(name="quick"), (0.6, 0.8), (0.7, None))
 LOGGERS = pytest.mark.parametrize("logger", [CSVLogger, JSONLLogger])

@@ -10,12 +10,13 @@ import pytest
 import torch
 from sources import real
 
-from condensed_data import memory, recipes
-from condensed_data.memory import TooLargeError, estimate, fit
+from condensed_data import recipes
+from condensed_data.core.rng import Streams
+from condensed_data.engine import memory_estimate as memory
+from condensed_data.engine.memory_estimate import TooLargeError, estimate, fit
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context
-from condensed_data.run import Run
-from condensed_data.streams import Streams
 
 NET = ConvNet(width=8, depth=2)
 

@@ -13,13 +13,13 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import main
-from condensed_data.evaluation.training import Training, quick
+from condensed_data.cli.main import main
+from condensed_data.data.catalog import load
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes.mtt_defaults import FIELDS, PublishedMTT
 from condensed_data.networks import ConvNet
-from condensed_data.pools import Fresh
-from condensed_data.recipe import Recipe
-from condensed_data.recipes.published_mtt import FIELDS, PublishedMTT
-from condensed_data.sources.catalog import load
+from condensed_data.training.protocol import Training, quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}

@@ -20,8 +20,8 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.training import quick
-from condensed_data.sources.sample import SourceError
+from condensed_data.data.sample import SourceError
+from condensed_data.training.protocol import quick
 from condensed_data_nas import ProxyObjective, Range, Result, convnet_space, grid, sample
 from condensed_data_nas import space as spaces
 
@@ -94,9 +94,9 @@ def test_results_are_those_of_the_core() -> None:
     task = chosen.task
     seed = spaces_seed(chosen, FINE)
     training = replace(LIVELY, epochs=5, name="lively, 5 epochs")
-    from condensed_data.evaluation.computing import accuracy
-    from condensed_data.evaluation.learner import Learner
-    from condensed_data.streams import Streams
+    from condensed_data.core.rng import Streams
+    from condensed_data.training.compute import accuracy
+    from condensed_data.training.trainer import Learner
     from condensed_data_nas.task import resolved
 
     learner = Learner.prepare(
@@ -112,7 +112,7 @@ def test_results_are_those_of_the_core() -> None:
 
 
 def spaces_seed(chosen: ProxyObjective, config: dict[str, Any]) -> int:
-    from condensed_data.streams import Streams
+    from condensed_data.core.rng import Streams
 
     return Streams(chosen.seed).child(f"nas/{spaces.key_of(config)}")
 
@@ -160,9 +160,9 @@ def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_fan_in"])
 def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> None:
-    from condensed_data.evaluation import together
-    from condensed_data.evaluation.learner import Learner
-    from condensed_data.streams import Streams
+    from condensed_data.core.rng import Streams
+    from condensed_data.training import batched_trainer as together
+    from condensed_data.training.trainer import Learner
     from condensed_data_nas.task import resolved
 
     chosen = objective(training=replace(quick(), epochs=4, optimizer=optimizer, cutmix=0.5), epochs=None)
@@ -185,7 +185,7 @@ def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> Non
 
 
 def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    from condensed_data.evaluation import together
+    from condensed_data.training import batched_trainer as together
 
     counts: list[int] = []
     fit = together.fit
@@ -205,8 +205,8 @@ def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     from condensed_data import networks
-    from condensed_data.evaluation import together
-    from condensed_data.evaluation.learner import Learner
+    from condensed_data.training import batched_trainer as together
+    from condensed_data.training.trainer import Learner
     from condensed_data_nas.task import resolved
 
     chosen, network = objective(), spaces.convnet(FINE)
@@ -370,7 +370,7 @@ def test_statistics_of_the_final_weights(untouched_rng: None) -> None:
 
 
 def test_recalibration_is_a_choice_that_a_journal_knows(tmp_path: Path) -> None:
-    from condensed_data_nas.many import digest
+    from condensed_data_nas.parallel import digest
 
     batch = {**FINE, "norm": "batch"}
     plain, precise = objective(), objective(recalibrate=True)

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from condensed_data_nas import Stage, ZeroCost, cascade, rank_report, zero_cost
-from condensed_data_nas import statistics as found
+from condensed_data_nas import rank_statistics as found
 from condensed_data_nas.report import CEILING
 
 CONFIGS = [{"width": width} for width in range(40)]

@@ -18,8 +18,8 @@ from cli_tools import fails
 from nas_data import FINE, SPACE, TOO_DEEP, objective
 from optuna.trial import TrialState
 
-from condensed_data.cli import main
-from condensed_data_nas.study import Live, search
+from condensed_data.cli.main import main
+from condensed_data_nas.optuna_study import Live, search
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_a_killed_study_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_running_trial_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> None:
-    from condensed_data_nas import study as studies
+    from condensed_data_nas import optuna_study as studies
 
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'one.db'}", study_name="nas")
     trial = study.ask()

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from condensed_data import networks
+from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP, AlexNet, ConvNet, ConvNet1d, ResNet18, Timm
-from condensed_data.spec import from_json, to_json
 
 GREY = (1, 28, 28)
 

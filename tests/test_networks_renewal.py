@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from condensed_data import networks
+from condensed_data.methods.pools.module_slot import fill
 from condensed_data.networks import MLP, ConvNet, InitialWeights, ResNet18, Xavier
-from condensed_data.pools.lending import fill
 
 SHAPE = (3, 16, 16)
 

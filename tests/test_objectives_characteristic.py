@@ -11,9 +11,9 @@ import torch
 from sources import real
 from test_objectives_relations import NET, blocks, lent, pair
 
-from condensed_data.objectives import CharacteristicFunction
-from condensed_data.parts import Context, LearningLoss
-from condensed_data.streams import Streams
+from condensed_data.core.rng import Streams
+from condensed_data.methods.base import Context, LearningLoss
+from condensed_data.methods.objectives import CharacteristicFunction
 
 
 def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> LearningLoss:

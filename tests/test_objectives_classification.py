@@ -13,9 +13,12 @@ from oracles_objectives import lent, pair
 from sources import real
 from torch import Tensor
 
-from condensed_data.augment import Identity
-from condensed_data.networks import ConvNet
-from condensed_data.objectives import (
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import from_json, to_json
+from condensed_data.data.augment import Identity
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context, Lender, Objective, Pool
+from condensed_data.methods.objectives import (
     Centralisation,
     CharacteristicFunction,
     Covariance,
@@ -25,15 +28,12 @@ from condensed_data.objectives import (
     KernelMMD,
     LayerAlignment,
 )
-from condensed_data.parts import Context, Lender, Objective, Pool
-from condensed_data.pools import Fresh
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.spec import from_json, to_json
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
-from condensed_data.streams import Streams
-from condensed_data.synthetic import Pixels
 
 NET = ConvNet(width=4, depth=1)
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from oracles_objectives import batch, lent, pair, shuffled
 from torch import Tensor, nn
 
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives import Gradient
 from condensed_data.networks import MLP, ConvNet
-from condensed_data.objectives import Gradient
-from condensed_data.parts import Batch, Net, Pair
 
 DISTANCES = ("rows_cosine", "mse", "cosine", "l1")
 LAYERS = ("weights", "conv", "all")

@@ -11,9 +11,9 @@ import torch
 from oracles_objectives import batch, lent, pair, shuffled
 from torch import Tensor, nn
 
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives import Discrimination, LayerAlignment
 from condensed_data.networks import MLP, ConvNet
-from condensed_data.objectives import Discrimination, LayerAlignment
-from condensed_data.parts import Batch, Net, Pair
 
 SHAPE = (2, 8, 8)
 NET = ConvNet(width=4, depth=3, norm="group")

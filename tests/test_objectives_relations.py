@@ -14,16 +14,16 @@ from oracles_objectives import batch, lent, pair, shuffled
 from sources import real as real_of
 from torch import Tensor, nn
 
-from condensed_data.networks import MLP, ConvNet
-from condensed_data.objectives import (
+from condensed_data.core.rng import Streams
+from condensed_data.methods.base import Batch, Context, Net, Objective, Pair
+from condensed_data.methods.objectives import (
     Centralisation,
     CharacteristicFunction,
     Covariance,
     Distribution,
     KernelMMD,
 )
-from condensed_data.parts import Batch, Context, Net, Objective, Pair
-from condensed_data.streams import Streams
+from condensed_data.networks import MLP, ConvNet
 
 NET = ConvNet(width=4, depth=1)
 SMOOTH = ConvNet(width=3, depth=1, activation="sigmoid")

@@ -31,7 +31,7 @@ OPTIONAL = (
 )
 ASK_FOR_HELP = """
 import contextlib, sys
-from condensed_data.cli import main
+from condensed_data.cli.main import main
 sys.argv = ["condensed-data", "--help"]
 with contextlib.suppress(SystemExit):
     main()
@@ -110,7 +110,7 @@ def test_wheel_holds_every_module_and_marker(wheel: Path) -> None:
 
 
 def test_wheel_metadata(wheel: Path) -> None:
-    assert "condensed-data = condensed_data.cli:main" in metadata(wheel, "entry_points.txt")
+    assert "condensed-data = condensed_data.cli.main:main" in metadata(wheel, "entry_points.txt")
     assert "MIT License" in metadata(wheel, "licenses/LICENSE")
     assert "\nRequires-Python: >=3.10\n" in metadata(wheel, "METADATA")
     assert "\nLicense-Expression: MIT\n" in metadata(wheel, "METADATA")

@@ -10,16 +10,17 @@ from torch.utils.data import Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import recipes
-from condensed_data.cli import main
-from condensed_data.memory import Estimate, estimate
+from condensed_data.cli.main import main
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.memory_estimate import Estimate, estimate
+from condensed_data.engine.planning import Plan, plan
+from condensed_data.engine.planning import cost_estimate as measure
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context
-from condensed_data.planning import Plan, measure, plan
-from condensed_data.recipe import Recipe
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
-from condensed_data.streams import Streams
 
 NET = ConvNet(width=4, depth=1)
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from condensed_data.pictures import plots
-from condensed_data.pictures.tiles import painter
+from condensed_data.plotting import grid as plots
+from condensed_data.plotting.tiles import painter
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 

@@ -15,20 +15,21 @@ from pool_data import NETWORK, context, small_real, through_a_file, weights_of
 from torch import Tensor
 
 from condensed_data import networks
-from condensed_data.augment import Identity, Siamese
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.pretraining import Job, Pretraining, job_of
-from condensed_data.learning.trained import TrainedNetworks
-from condensed_data.objectives import Trajectory
-from condensed_data.parts import Context
-from condensed_data.pools import Experts, trajectories
-from condensed_data.pools.trajectories import Trajectories, train_expert
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.sequences import Sequence
-from condensed_data.spec import from_json, to_json
-from condensed_data.streams import Streams
-from condensed_data.synthetic import Pixels, WithSteps
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import from_json, to_json
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.objectives import Trajectory
+from condensed_data.methods.pools import Experts
+from condensed_data.methods.pools import expert_trajectories as trajectories
+from condensed_data.methods.pools.expert_trajectories import Trajectories, train_expert
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.sequence import Sequence
+from condensed_data.methods.synthetic import Pixels, WithSteps
+from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.pretraining import Job, Pretraining, job_of
+from condensed_data.training.sgd import Descent
 
 QUICK = Pretraining(epochs=4, networks=2, descent=Descent(0.05, batch_size=16))
 POOL = Experts(NETWORK, QUICK, ahead=2)

@@ -14,14 +14,14 @@ from pool_data import NETWORK, Stored, context, small_real, through_a_file, weig
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.augment import Identity, Siamese
-from condensed_data.evaluation.training import SpatialCutMix
-from condensed_data.learning.descent import Descender, Descent
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts, check, from_json, resolve, to_json
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.methods.base import Context, Lender, Pool
+from condensed_data.methods.pools import Bilevel, InnerEpochs, OuterLoops, Queue, Retrained, RetrainedOnReal
 from condensed_data.networks import MLP, ConvNet
-from condensed_data.parts import Context, Lender, Pool
-from condensed_data.pools import Bilevel, InnerEpochs, OuterLoops, Queue, Retrained, RetrainedOnReal
-from condensed_data.spec import Facts, check, from_json, resolve, to_json
-from condensed_data.streams import Streams
+from condensed_data.training.protocol import SpatialCutMix
+from condensed_data.training.sgd import Descender, Descent
 
 PLAIN = Descent(0.1, batch_size=5)
 MOVING = Descent(0.1, 0.9, 5e-4, batch_size=5)

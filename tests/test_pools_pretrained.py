@@ -12,14 +12,14 @@ from pool_data import NETWORK, Stored, context, weights_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.learning import trained
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.pretraining import Pretraining, initial
-from condensed_data.learning.trained import TrainedNetworks, trained_networks
+from condensed_data.core.spec import assign, from_json, to_json
+from condensed_data.methods.base import Context, Lender
+from condensed_data.methods.pools import Pretrained
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context, Lender
-from condensed_data.pools import Pretrained
-from condensed_data.spec import assign, from_json, to_json
+from condensed_data.training import pretrained_cache as trained
+from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.sgd import Descent
 
 ASKED = Pretraining(epochs=2, networks=3, descent=Descent(0.05, 0.9, batch_size=16))
 SPEC = Pretrained(NETWORK, ASKED)

@@ -10,17 +10,17 @@ import torch
 from pool_data import NETWORK, context, through_a_file
 from torch import Tensor
 
-from condensed_data.augment import PublishedOps, Siamese
-from condensed_data.clusters import Clusters, Nearest
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.pretraining import Pretraining
-from condensed_data.objectives import Distribution
-from condensed_data.parts import Pool
-from condensed_data.pools import Bilevel, Pretrained, Queue, Retrained, RetrainedOnReal
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.synthetic import Pixels
+from condensed_data.data.augment import PublishedOps, Siamese
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Pool
+from condensed_data.methods.objectives import Distribution
+from condensed_data.methods.pools import Bilevel, Pretrained, Queue, Retrained, RetrainedOnReal
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.clustering import Clusters, Nearest
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.sgd import Descent
 
 AUGMENTED = Descent(0.05, 0.9, augment=Siamese(PublishedOps(), per_sample=True))
 POOLS: dict[str, Pool] = {

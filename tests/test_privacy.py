@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from condensed_data import CondensedDataset, Training, recipes
-from condensed_data.cli import main
-from condensed_data.privacy import Privacy, measure, roc
-from condensed_data.privacy.neighbours import nearest
-from condensed_data.sources.sample import SourceError
+from condensed_data.cli.main import main
+from condensed_data.data.sample import SourceError
+from condensed_data.evaluation.privacy import Privacy, measure, roc
+from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 
 SHAPES = {"grey": (1, 8, 8), "RGB": (3, 9, 7), "signals": (2, 11), "vectors": (6,)}
 SHORT = Training(name="short", epochs=3)
@@ -135,7 +135,7 @@ def test_factorised_sets_are_measured_as_they_are_decoded(tmp_path: Path) -> Non
 
 def some_digits(split: str) -> Any:
     """A source of the command line: 200 digits, and 200 others."""
-    from condensed_data.sources.catalog import load
+    from condensed_data.data.catalog import load
 
     return Subset(load("digits", "train"), range(200) if split == "train" else range(200, 400))
 

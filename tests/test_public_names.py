@@ -20,7 +20,7 @@ def test_every_public_name_can_be_used() -> None:
 
 def test_names_come_from_where_they_are_defined() -> None:
     from condensed_data import CondensedDataset, Recipe, recipes
-    from condensed_data.recipe import Recipe as Original
+    from condensed_data.methods.recipe import Recipe as Original
 
     assert Recipe is Original
     assert isinstance(recipes.dm(), Recipe)

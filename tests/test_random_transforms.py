@@ -15,7 +15,7 @@ from torchvision import transforms
 from torchvision.datasets import FakeData, VisionDataset
 from torchvision.transforms import v2
 
-from condensed_data.sources.source import SourceError, inspect
+from condensed_data.data.source import SourceError, inspect
 
 
 class Pictures(VisionDataset):

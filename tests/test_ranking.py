@@ -13,11 +13,11 @@ from cli_tools import NET, SMALL, fails, shorten
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import main
-from condensed_data.evaluation.evaluate import quick, standard
-from condensed_data.evaluation.ordered import Ordered
-from condensed_data.evaluation.ranking import Ranking, augmentation_robust, label_robust, rank, variants
-from condensed_data.sources.source import SourceError
+from condensed_data.cli.main import main
+from condensed_data.data.source import SourceError
+from condensed_data.evaluation.dd_ranking import Ranking, augmentation_robust, label_robust, rank, variants
+from condensed_data.methods.replay import Ordered
+from condensed_data.training.evaluate import quick, standard
 
 
 def test_label_robust_by_hand() -> None:

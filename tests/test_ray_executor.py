@@ -14,7 +14,7 @@ from test_recipes import mtt
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.evaluate import Training
+from condensed_data.training.evaluate import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

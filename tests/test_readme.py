@@ -16,9 +16,9 @@ from fake_data import fashion_mnist
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import _parser, main
-from condensed_data.recipe import Recipe
-from condensed_data.sources.catalog import Digits
+from condensed_data.cli.main import _parser, main
+from condensed_data.data.catalog import Digits
+from condensed_data.methods.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ from PIL import Image
 from sources import Listed, real, real_of
 from torch.utils.data import TensorDataset
 
-from condensed_data.sources.source import SourceError
+from condensed_data.data.source import SourceError
 
 
 def numbered(labels: list[int]) -> torch.Tensor:

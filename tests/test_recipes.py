@@ -15,21 +15,21 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data import spec as specs
-from condensed_data.clusters import Nearest
-from condensed_data.learning.pretraining import Pretraining
+from condensed_data.core import spec as specs
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.objectives import Distribution
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.clustering import Nearest
+from condensed_data.methods.synthetic import MultiFormation
+from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import MLP, ConvNet, ConvNet1d
-from condensed_data.objectives import Distribution
-from condensed_data.parts import Context
-from condensed_data.recipe import Recipe
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.soft_labels import Teacher
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
 from condensed_data.storage import checkpoint
-from condensed_data.streams import Streams
-from condensed_data.synthetic import MultiFormation
+from condensed_data.training.pretraining import Pretraining
 
 SWEEPS = 4
 NET = ConvNet(width=8, depth=2)
@@ -312,7 +312,7 @@ BRIEF = {"pool.pretrain": Pretraining(epochs=5, networks=2), "pool.interval": 5,
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SHORT)
 def test_it_beats_random_samples_on_digits(name: str) -> None:
-    from condensed_data.sources.catalog import load
+    from condensed_data.data.catalog import load
 
     sweeps, ipc, options = SHORT[name]
     train, test = load("digits", "train"), load("digits", "test")

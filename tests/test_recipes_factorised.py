@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import main
+from condensed_data.cli.main import main
+from condensed_data.evaluation.plots_decoders import decoders
+from condensed_data.methods.objectives import Diversity
+from condensed_data.methods.pools import Critic
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Factorised, Frequency, MultiFormation, Pixels, WithSteps
 from condensed_data.networks import ConvNet, ConvNet1d
-from condensed_data.objectives import Diversity
-from condensed_data.pictures.decoders import decoders
-from condensed_data.pools import Critic
-from condensed_data.recipe import Recipe
-from condensed_data.synthetic import Factorised, Frequency, MultiFormation, Pixels, WithSteps
 
 NET = ConvNet(width=4, depth=1)
 SMALL = {"sweeps": 1, "batch": 4, "network": NET}

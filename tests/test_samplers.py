@@ -6,11 +6,11 @@ import pytest
 import torch
 from sources import real
 
-from condensed_data.coresets import Noise
-from condensed_data.parts import Context, Drawer
-from condensed_data.samplers import ByGroup
-from condensed_data.streams import Streams
-from condensed_data.synthetic import Pixels
+from condensed_data.core.rng import Streams
+from condensed_data.methods.base import Context, Drawer
+from condensed_data.methods.coresets import Noise
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.synthetic import Pixels
 
 SIZES = (40, 12, 3)
 

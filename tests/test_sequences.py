@@ -10,19 +10,19 @@ import torch
 from sources import real
 from torch import Tensor
 
-from condensed_data.augment import Identity, Siamese
-from condensed_data.coresets import Noise
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.coresets import Noise
+from condensed_data.methods.objectives import Unrolled
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.sequence import Sequence
+from condensed_data.methods.synthetic import MultiFormation, Pixels, WithSteps
 from condensed_data.networks import ConvNet
-from condensed_data.objectives import Unrolled
-from condensed_data.parts import Context
-from condensed_data.pools import Fresh
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.sequences import Sequence
 from condensed_data.storage import checkpoint
-from condensed_data.streams import Streams
-from condensed_data.synthetic import MultiFormation, Pixels, WithSteps
 
 SHAPE = (1, 8, 8)
 

@@ -12,10 +12,10 @@ from test_recipes import GROUPED, LEARNING, build
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset
-from condensed_data.cli import main
-from condensed_data.outcome import Outcome
-from condensed_data.recipe import Recipe
-from condensed_data.sharding import merge, shard
+from condensed_data.cli.main import main
+from condensed_data.engine.job_array import merge, shard
+from condensed_data.methods.recipe import Recipe
+from condensed_data.storage.result import Outcome
 
 TEACHER = "dm of whitened samples, labelled by a teacher"
 TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm", "bdm on dm", TEACHER)

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.build import condense_tensors
-from condensed_data.cli import main
-from condensed_data.evaluation.training import quick
-from condensed_data.learning.pretraining import Pretraining
+from condensed_data.cli.main import main
+from condensed_data.core.errors import ArtefactError
+from condensed_data.core.spec import Named
+from condensed_data.engine.builder import condense_tensors
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Factorised, Frequency, MultiFormation
+from condensed_data.methods.synthetic.soft_labels import CONFIDENCE, Teacher
 from condensed_data.networks import ConvNet
-from condensed_data.recipe import Recipe
-from condensed_data.soft_labels import CONFIDENCE, Teacher
-from condensed_data.spec import Named
-from condensed_data.storage.errors import ArtefactError
-from condensed_data.synthetic import Factorised, Frequency, MultiFormation
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.protocol import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}

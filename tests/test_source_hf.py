@@ -17,13 +17,13 @@ from hub_pictures import NAMES, both, parquet, picture, publish, rows
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset
-from condensed_data.cli import main
-from condensed_data.hub.errors import HubAccessError, HubNotFoundError
-from condensed_data.sources import catalog
-from condensed_data.sources.fingerprint import digest
-from condensed_data.sources.hub_sources import Address, HubDataset
-from condensed_data.sources.sample import NoTestSplitError, SourceError
-from condensed_data.sources.source import inspect
+from condensed_data.cli.main import main
+from condensed_data.core.hub_errors import HubAccessError, HubNotFoundError
+from condensed_data.data import catalog
+from condensed_data.data.fingerprint import digest
+from condensed_data.data.hf_datasets import Address, HubDataset
+from condensed_data.data.sample import NoTestSplitError, SourceError
+from condensed_data.data.source import inspect
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from hub_pictures import NAMES, picture, rows
 from PIL import Image
 
 from condensed_data import CondensedDataset
-from condensed_data.sources.fingerprint import digest
-from condensed_data.sources.hub_sources import HubDataset
-from condensed_data.sources.sample import SourceError
-from condensed_data.sources.source import inspect
+from condensed_data.data.fingerprint import digest
+from condensed_data.data.hf_datasets import HubDataset
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import inspect
 
 
 def test_the_memo_sees_every_change() -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 from sources import Listed, real, real_of
 from torch import Tensor
 
-from condensed_data.sources.sample import kind_of, to_tensor
-from condensed_data.sources.space import PIL_CHANNELS, Kind, Space
+from condensed_data.data.sample import kind_of, to_tensor
+from condensed_data.data.value_space import PIL_CHANNELS, Kind, Space
 
 SHAPES = [(3, 5, 7), (2, 11), (6,)]
 

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import pytest
 
 from condensed_data import recipes
-from condensed_data import spec as specs
-from condensed_data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core import spec as specs
+from condensed_data.core.spec import Facts, Named, Rule, Spec, UnnamedCallableError
+from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.methods.objectives import Distribution
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.recipe import Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import ConvNet
-from condensed_data.objectives import Distribution
-from condensed_data.pools import Fresh
-from condensed_data.recipe import Recipe, Term
-from condensed_data.samplers import ByGroup
-from condensed_data.spec import Facts, Named, Rule, Spec, UnnamedCallableError
-from condensed_data.synthetic import Pixels
 
 FACTS = Facts((1, 12, 12), ("cat", "dog"), ipc=4)
 

@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.callbacks import History
+from condensed_data.engine.callbacks import History
+from condensed_data.methods.stopping import Plateau
 from condensed_data.networks import ConvNet
-from condensed_data.stopping import Plateau
 
 RECIPE = recipes.dm(ipc=1, sweeps=40, batch=8, network=ConvNet(width=8, depth=2))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.sources.store import Store
+from condensed_data.data.sample_store import Store
 
 
 def filled(samples: Tensor, batch: int, **options: object) -> Store:

@@ -10,10 +10,10 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.cli import reporting as summary
 from condensed_data.networks import ConvNet
-from condensed_data.storage import artefact
-from condensed_data.storage.card import card
-from condensed_data.verbs import summary
+from condensed_data.storage import artifact as artefact
+from condensed_data.storage.dataset_card import card
 
 NET = ConvNet(width=4, depth=1)
 PIXELS = 3 * 2 * 144  # classes, samples of a class, values of a sample

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from condensed_data.streams import Streams, untouched
+from condensed_data.core.rng import Streams, untouched
 
 PINNED = 5_694_190_336_952_033_404
 

@@ -9,8 +9,8 @@ import pytest
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Training, recipes
-from condensed_data.evaluation.comparison import Comparison, Row
-from condensed_data.verbs import summary
+from condensed_data.cli import reporting as summary
+from condensed_data.evaluation.baselines import Comparison, Row
 
 COMPARISON = Comparison(
     condensed=Row("dm", (0.8, 0.9), 2.0, (0.7, 0.8)),

@@ -12,16 +12,16 @@ import torch
 from pool_data import NETWORK, context, small_real, through_a_file, weights_of
 from torch import Tensor, nn
 
-from condensed_data.augment import Identity, Siamese
-from condensed_data.objectives import Distribution, Diversity
-from condensed_data.objectives.diversity import supervised_contrast
-from condensed_data.parts import Batch, Net, Pair
-from condensed_data.pools import Critic, Fresh
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.siblings import Siblings
-from condensed_data.synthetic import Factorised, Hallucinator, MultiFormation, Pixels, WithSteps
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives import Distribution, Diversity
+from condensed_data.methods.objectives.diversity import supervised_contrast
+from condensed_data.methods.pools import Critic, Fresh
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.decoder_pairs import Siblings
+from condensed_data.methods.synthetic import Factorised, Hallucinator, MultiFormation, Pixels, WithSteps
 
 SYNTHETIC = Factorised(Hallucinator(), decoders=3, codes=4)
 

@@ -10,18 +10,18 @@ import torch
 from pool_data import context, small_real, through_a_file
 from torch import Tensor
 
-from condensed_data.augment import Identity
-from condensed_data.coresets import Random
+from condensed_data.core.spec import from_json, to_json
+from condensed_data.data.augment import Identity
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Synthesis
+from condensed_data.methods.coresets import Random
+from condensed_data.methods.objectives import Distribution
+from condensed_data.methods.pools import Fresh
+from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.synthetic import Frequency, MultiFormation
+from condensed_data.methods.synthetic.frequency import transform
 from condensed_data.networks import ConvNet, ConvNet1d
-from condensed_data.objectives import Distribution
-from condensed_data.parts import Synthesis
-from condensed_data.pools import Fresh
-from condensed_data.recipe import Optimizer, Recipe, Term
-from condensed_data.run import Run
-from condensed_data.samplers import ByGroup
-from condensed_data.spec import from_json, to_json
-from condensed_data.synthetic import Frequency, MultiFormation
-from condensed_data.synthetic.frequency import transform
 
 SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11))
 

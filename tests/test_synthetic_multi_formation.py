@@ -10,10 +10,10 @@ from sources import real, real_of
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from condensed_data.coresets import Noise, Random
-from condensed_data.parts import Context, Synthesis
-from condensed_data.streams import Streams
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.core.rng import Streams
+from condensed_data.methods.base import Context, Synthesis
+from condensed_data.methods.coresets import Noise, Random
+from condensed_data.methods.synthetic import MultiFormation, Pixels
 
 SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11), (2, 12))
 

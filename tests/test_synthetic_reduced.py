@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.centroids import Centroids, centroids
-from condensed_data.recipe import Recipe
-from condensed_data.synthetic import Pixels, Reduced
-from condensed_data.synthetic.multi_formation import enlarge
-from condensed_data.synthetic.reduced import reduce
+from condensed_data.methods.centroids import Centroids, centroids
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Pixels, Reduced
+from condensed_data.methods.synthetic.low_resolution import reduce
+from condensed_data.methods.synthetic.multi_formation import enlarge
 
 
 def _recipe(factor: int, sweeps: int = 2) -> Recipe:

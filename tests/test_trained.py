@@ -17,14 +17,15 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.learning import pretraining, trained
-from condensed_data.learning.descent import Descent
-from condensed_data.learning.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
-from condensed_data.learning.trained import TrainedNetworks, trained_networks
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import from_json, to_json
+from condensed_data.methods.base import Context
 from condensed_data.networks import MLP
-from condensed_data.parts import Context
-from condensed_data.spec import from_json, to_json
-from condensed_data.streams import Streams
+from condensed_data.training import pretrained_cache as trained
+from condensed_data.training import pretraining
+from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
+from condensed_data.training.sgd import Descent
 
 QUICK = Pretraining(epochs=2, networks=2, descent=Descent(0.05, 0.9, 1e-3, batch_size=16))
 

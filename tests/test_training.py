@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from condensed_data import spec as specs
-from condensed_data.augment import Identity, Siamese
-from condensed_data.evaluation.training import Training, mix, protocol, quick, standard
-from condensed_data.streams import Streams
+from condensed_data.core import spec as specs
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Identity, Siamese
+from condensed_data.training.protocol import Training, mix, protocol, quick, standard
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:

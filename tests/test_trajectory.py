@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from unrolling import D, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.objectives import Trajectory
-from condensed_data.parts import Net
+from condensed_data.methods.base import Net
+from condensed_data.methods.objectives import Trajectory
 
 UNROLLS = ("full", "checkpointed", "constant")
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from unrolling import STEPS, D, K, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.objectives import Unrolled
-from condensed_data.objectives.unrolled import trained_weights
-from condensed_data.parts import Batch, Net, Pair
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives import Unrolled
+from condensed_data.methods.objectives.unrolled import trained_weights
 
 EXACT = ("full", "checkpointed")
 

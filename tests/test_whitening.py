@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.evaluation.training import quick
+from condensed_data.core.errors import ArtefactError
+from condensed_data.data.value_space import Space
+from condensed_data.data.whitening import EPSILON, MOST_VALUES, Whitening
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.networks import ConvNet
-from condensed_data.recipe import Recipe
-from condensed_data.sources.space import Space
-from condensed_data.sources.whitening import EPSILON, MOST_VALUES, Whitening
-from condensed_data.storage.errors import ArtefactError
-from condensed_data.synthetic import MultiFormation, Pixels
+from condensed_data.training.protocol import quick
 
 NET = ConvNet(width=8, depth=1)
 SHORT = replace(quick(), name="short", epochs=60)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.methods.base import Batch, Net, Pair
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Batch, Net, Pair
 
 D, M, K = 3, 4, 3
 STEPS = (2, 1, 3)  # rows of every step

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from condensed_data import spec as specs
-from condensed_data.coresets import Random
-from condensed_data.device import choose_device, choose_precision
-from condensed_data.learning.features import Looker, extractor
-from condensed_data.learning.trained import TrainedNetworks
-from condensed_data.parts import Context
-from condensed_data.sources.real import Real
-from condensed_data.sources.sample import SourceError
-from condensed_data.sources.source import inspect
-from condensed_data.spec import Facts
+from condensed_data.core import spec as specs
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import Streams, untouched
+from condensed_data.core.spec import Facts
+from condensed_data.data.real import Real
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import inspect
+from condensed_data.methods.base import Context
+from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
-from condensed_data.streams import Streams, untouched
+from condensed_data.training.features import Looker, extractor
+from condensed_data.training.pretrained_cache import TrainedNetworks
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

@@ -10,9 +10,9 @@ are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of`
 other module.
 """
 
-from condensed_data.networks.initialised import Xavier
+from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.initializers import Xavier
 from condensed_data.networks.layers import Chain
-from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.probing import Probe, couples_samples, draws, embed_of, flops, maps_of, probe
 from condensed_data.networks.registry import (
     NetworkFunction,
@@ -23,7 +23,7 @@ from condensed_data.networks.registry import (
     names,
     network,
 )
-from condensed_data.networks.renewal import InitialWeights
+from condensed_data.networks.reinitialization import InitialWeights
 from condensed_data.networks.resnet import ResNet18
 
 __all__ = [

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from condensed_data.streams import untouched
+from condensed_data.core.rng import untouched
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from condensed_data.core.spec import Spec
 from condensed_data.networks import layers
-from condensed_data.networks.plain import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.resnet import ResNet18
-from condensed_data.spec import Spec
 
 NetworkFunction = Callable[[int, tuple[int, ...]], nn.Module]
 

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from condensed_data.core.spec import Spec
 from condensed_data.networks import layers
 from condensed_data.networks.layers import Chain, Size
-from condensed_data.spec import Spec
 
 _WIDTHS = (64, 128, 256, 512)
 

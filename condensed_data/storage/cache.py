@@ -27,9 +27,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from condensed_data.storage import artefact
-from condensed_data.storage.errors import ArtefactError
-from condensed_data.units import parse_bytes
+from condensed_data.core.errors import ArtefactError
+from condensed_data.core.sizes import parse_bytes
+from condensed_data.storage import artifact as artefact
 
 KEY_VERSION = 1
 

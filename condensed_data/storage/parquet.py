@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from condensed_data.core.errors import ArtefactError
 from condensed_data.storage import strict_json
-from condensed_data.storage.errors import ArtefactError
 
 _RANGES = {"unit": (0.0, 1.0), "uint8": (0.0, 255.0)}
 _MOST_DIMENSIONS = 5  # of an array in `datasets`

@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from condensed_data.storage.errors import ArtefactError, mismatch, shown
+from condensed_data.core.errors import ArtefactError, mismatch, shown
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows with the square

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from condensed_data_avalanche.buffer import CondensedBuffer as CondensedBuffer
-    from condensed_data_avalanche.condensing import fast as fast
+    from condensed_data_avalanche.condenser import fast as fast
     from condensed_data_avalanche.plugins import CondensedGDumbPlugin as CondensedGDumbPlugin
     from condensed_data_avalanche.plugins import CondensedReplayPlugin as CondensedReplayPlugin
     from condensed_data_avalanche.plugins import ReducedInputs as ReducedInputs
@@ -26,7 +26,7 @@ _WHERE = {
     "CondensedReplay": "strategies",
     "CondensedReplayPlugin": "plugins",
     "ReducedInputs": "plugins",
-    "fast": "condensing",
+    "fast": "condenser",
 }
 
 __all__ = sorted(_WHERE)

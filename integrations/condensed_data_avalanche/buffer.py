@@ -15,15 +15,23 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
-from condensed_data.recipe import Recipe
-from condensed_data_avalanche import options, saving
-from condensed_data_avalanche.agents import at_boundary, begins, check_shares, device_of, logits_of, publish
-from condensed_data_avalanche.arriving import Form, read
+from condensed_data.methods.recipe import Recipe
+from condensed_data_avalanche import arguments as options
+from condensed_data_avalanche import serialization as saving
 from condensed_data_avalanche.classes import CondensedClass
-from condensed_data_avalanche.condensing import chosen
+from condensed_data_avalanche.condenser import chosen
+from condensed_data_avalanche.experience import Form, read
 from condensed_data_avalanche.memory import Key, Memory, Settings
-from condensed_data_avalanche.presenting import Transform, present
-from condensed_data_avalanche.stored import Stored
+from condensed_data_avalanche.quantized import Stored
+from condensed_data_avalanche.replay_dataset import Transform, present
+from condensed_data_avalanche.strategy_access import (
+    at_boundary,
+    begins,
+    check_shares,
+    device_of,
+    logits_of,
+    publish,
+)
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensed_data.centroids import assign
-from condensed_data.recipe import Recipe
-from condensed_data.streams import Streams
-from condensed_data_avalanche.condensing import condense, enlarges, reads_labels, small
-from condensed_data_avalanche.stored import Stored
+from condensed_data.core.rng import Streams
+from condensed_data.methods.centroids import assign
+from condensed_data.methods.recipe import Recipe
+from condensed_data_avalanche.condenser import condense, enlarges, reads_labels, small
+from condensed_data_avalanche.quantized import Stored
 
 Key = tuple[int, int]  # class and task
 MOST_REPEATS = 9  # kept samples outnumber new ones at most so many times, however many they stand for

@@ -11,8 +11,8 @@ from avalanche.training.plugins.replay import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
-from condensed_data.synthetic.multi_formation import check_cells, enlarge
-from condensed_data.synthetic.reduced import reduce
+from condensed_data.methods.synthetic.low_resolution import reduce
+from condensed_data.methods.synthetic.multi_formation import check_cells, enlarge
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 

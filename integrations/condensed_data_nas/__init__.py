@@ -10,9 +10,9 @@ Optuna (`pip install condensed-data[nas]`) and Ray (`[ray]`) are imported when t
 
 from condensed_data_nas.cascade import Cascade, Stage, cascade
 from condensed_data_nas.objective import ProxyObjective
-from condensed_data_nas.outcome import Result
 from condensed_data_nas.report import RankReport, rank_report
 from condensed_data_nas.space import Range, convnet, convnet_space, grid, sample
+from condensed_data_nas.trial_result import Result
 from condensed_data_nas.zero_cost import ZeroCost
 
 __all__ = [

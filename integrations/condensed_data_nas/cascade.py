@@ -20,8 +20,8 @@ from typing import Any
 
 from condensed_data_nas import space as spaces
 from condensed_data_nas.objective import ProxyObjective
-from condensed_data_nas.outcome import Result
 from condensed_data_nas.space import Config
+from condensed_data_nas.trial_result import Result
 from condensed_data_nas.zero_cost import ZeroCost
 
 

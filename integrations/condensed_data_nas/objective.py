@@ -21,15 +21,16 @@ from typing import Any
 
 import torch
 
-from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluation.training import Training
-from condensed_data.streams import Streams, untouched
-from condensed_data_nas import loops, many
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import Streams, untouched
+from condensed_data.training.protocol import Training
+from condensed_data_nas import loops
+from condensed_data_nas import parallel as many
 from condensed_data_nas import space as spaces
-from condensed_data_nas.fitting import Plan, Report, fit
-from condensed_data_nas.outcome import Result
 from condensed_data_nas.space import Config, Space
 from condensed_data_nas.task import Task, training_for
+from condensed_data_nas.trial import Plan, Report, fit
+from condensed_data_nas.trial_result import Result
 
 BuildModel = Callable[[Any], Any]
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from condensed_data.evaluation.computing import autocast, split_evenly
-from condensed_data.streams import Streams, untouched
+from condensed_data.core.rng import Streams, untouched
+from condensed_data.training.compute import autocast, split_evenly
 
 MOST = 1000  # samples that pass through
 

@@ -28,9 +28,7 @@ import numpy as np
 
 from condensed_data_nas import space as spaces
 from condensed_data_nas.objective import ProxyObjective
-from condensed_data_nas.outcome import Result
-from condensed_data_nas.space import Config
-from condensed_data_nas.statistics import (
+from condensed_data_nas.rank_statistics import (
     FEWEST,
     Estimate,
     Statistic,
@@ -42,6 +40,8 @@ from condensed_data_nas.statistics import (
     spearman,
     top_spearman,
 )
+from condensed_data_nas.space import Config
+from condensed_data_nas.trial_result import Result
 from condensed_data_nas.zero_cost import ZeroCost
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from condensed_data import spec as specs
-from condensed_data.augment import Identity, PublishedOps, Siamese
-from condensed_data.evaluation.training import Training
+from condensed_data.core import spec as specs
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Spec
+from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.methods.base import Augment
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Augment
-from condensed_data.spec import Spec
-from condensed_data.streams import Streams
+from condensed_data.training.protocol import Training
 
 Config = Mapping[str, Any]
 TRAINED = frozenset(field.name for field in fields(Training)) - {"name"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from condensed_data.pictures.files import write_whole
+from condensed_data.core.atomic import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data import spec as specs
+from condensed_data.core import spec as specs
+from condensed_data.core.spec import Facts
 from condensed_data.dataset import CondensedDataset
-from condensed_data.evaluation.evaluate import protocol
-from condensed_data.evaluation.ordered import Ordered
-from condensed_data.evaluation.training import Training
-from condensed_data.spec import Facts
+from condensed_data.methods.replay import Ordered
+from condensed_data.training.evaluate import protocol
+from condensed_data.training.protocol import Training
 
 
 @dataclass(frozen=True, eq=False)

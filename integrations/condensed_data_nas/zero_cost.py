@@ -23,11 +23,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
-from condensed_data.streams import Streams, untouched
-from condensed_data_nas import fitting, outcome
+from condensed_data.core.rng import Streams, untouched
 from condensed_data_nas import space as spaces
-from condensed_data_nas.outcome import Costs, Result
+from condensed_data_nas import trial as fitting
+from condensed_data_nas import trial_result as outcome
 from condensed_data_nas.space import Config
+from condensed_data_nas.trial_result import Costs, Result
 
 if TYPE_CHECKING:
     from condensed_data_nas.objective import ProxyObjective

@@ -36,12 +36,12 @@ from table_parts import recipe_of
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from condensed_data.device import choose_precision
-from condensed_data.evaluation.evaluate import evaluate_tensors
-from condensed_data.evaluation.training import protocol
-from condensed_data.sources import catalog
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
+from condensed_data.core.device import choose_precision
+from condensed_data.data import catalog
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.protocol import protocol
 from condensed_data_avalanche import CondensedBuffer
 
 

@@ -27,13 +27,13 @@ from avalanche.training.supervised import DER, ER_ACE, ICaRL, Naive
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from condensed_data import coresets, recipes
-from condensed_data.augment import Siamese
-from condensed_data.centroids import Centroids
-from condensed_data.parts import Batch
-from condensed_data.recipe import Recipe
-from condensed_data.streams import Streams
-from condensed_data.synthetic import Pixels
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Siamese
+from condensed_data.methods import coresets, recipes
+from condensed_data.methods.base import Batch
+from condensed_data.methods.centroids import Centroids
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Pixels
 from condensed_data_avalanche import (
     CondensedBuffer,
     CondensedGDumbPlugin,
@@ -41,7 +41,7 @@ from condensed_data_avalanche import (
     ReducedInputs,
     fast,
 )
-from condensed_data_avalanche.condensing import SMALL_SWEEPS, chosen
+from condensed_data_avalanche.condenser import SMALL_SWEEPS, chosen
 
 BATCH = 64
 CLASSES = 10

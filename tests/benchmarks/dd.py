@@ -28,14 +28,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, recipes, spec
-from condensed_data.evaluation.computing import accuracy
-from condensed_data.learning.elsewhere import trained_on
-from condensed_data.learning.pretraining import Pretraining
+from condensed_data import CondensedDataset, recipes
+from condensed_data.core import spec
+from condensed_data.core.rng import Streams
+from condensed_data.data.catalog import Digits
+from condensed_data.methods.pools import Loaded
 from condensed_data.networks import LeNet, Xavier, build
-from condensed_data.pools import Loaded
-from condensed_data.sources.catalog import Digits
-from condensed_data.streams import Streams
+from condensed_data.training.compute import accuracy
+from condensed_data.training.pretrain import trained_on
+from condensed_data.training.pretraining import Pretraining
 
 Digit = tuple[TensorDataset, TensorDataset]
 NETWORK = Xavier(LeNet())

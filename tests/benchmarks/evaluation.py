@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from condensed_data import networks
-from condensed_data.evaluation.learner import Learner
-from condensed_data.evaluation.training import protocol
-from condensed_data.parts import Batch
-from condensed_data.spec import Facts, resolve
-from condensed_data.streams import Streams
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts, resolve
+from condensed_data.methods.base import Batch
+from condensed_data.training.protocol import protocol
+from condensed_data.training.trainer import Learner
 
 
 @dataclass

@@ -24,9 +24,9 @@ from rows import Row, Rows
 from table_parts import Data
 
 from condensed_data import CondensedDataset, networks, recipes
-from condensed_data.evaluation.training import Training, protocol
+from condensed_data.core.spec import parse_call
 from condensed_data.networks import ConvNet
-from condensed_data.spec import parse_call
+from condensed_data.training.protocol import Training, protocol
 
 KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))

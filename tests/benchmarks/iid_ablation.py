@@ -25,11 +25,11 @@ from rows import Row, Rows
 from torch.utils.data import Subset
 
 from condensed_data import CondensedDataset, Recipe, networks, recipes
-from condensed_data.evaluation.training import protocol
-from condensed_data.learning.features import Trained
-from condensed_data.learning.pretraining import Pretraining
-from condensed_data.objectives import Centralisation
-from condensed_data.sources import catalog
+from condensed_data.data import catalog
+from condensed_data.methods.objectives import Centralisation
+from condensed_data.training.features import Trained
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.protocol import protocol
 
 PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralisation and of covariance matching
 FACTORS = (0.1, 1.0, 10.0)  # of these, for the sweeps of both weights

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from condensed_data import CondensedDataset
-from condensed_data.learning.features import Looker, Trained
-from condensed_data.learning.trained import TrainedNetworks
-from condensed_data.parts import Context
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.methods.base import Context
 from condensed_data.storage.cache import default_root
-from condensed_data.streams import Streams
+from condensed_data.training.features import Looker, Trained
+from condensed_data.training.pretrained_cache import TrainedNetworks
 
 MOST = 300  # real samples drawn of a class
 

@@ -19,8 +19,8 @@ import torch
 from torch.utils.data import Dataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.core.sizes import parse_bytes, readable
 from condensed_data.networks import ConvNet
-from condensed_data.units import parse_bytes, readable
 
 SHAPE, CLASSES = (3, 64, 64), 20
 

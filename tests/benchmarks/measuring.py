@@ -1,6 +1,7 @@
 """What a device takes for a piece of work: seconds, memory and the rate of its products.
 
-Seconds are those of `condensed_data.device.clock`: of the processor over its threads on a CPU, of the wall elsewhere.
+Seconds are those of `condensed_data.core.device.clock`: of the processor over its threads on a
+CPU, of the wall elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from condensed_data.device import clock
+from condensed_data.core.device import clock
 
 WARM = 2
 SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, on a CPU and elsewhere

@@ -29,12 +29,12 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, networks, recipes
-from condensed_data.device import choose_device, clock
-from condensed_data.evaluation.training import quick, standard
+from condensed_data.core.device import choose_device, clock
+from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.objectives.unrolled import trained_weights
+from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
-from condensed_data.objectives.unrolled import trained_weights
-from condensed_data.parts import Batch, Net, Pair
-from condensed_data.recipe import Recipe
+from condensed_data.training.protocol import quick, standard
 
 NETWORK = ConvNet(width=64)
 IMAGES, EXPERTS, EPOCHS, IPC = 10_000, 10, 10, 1

@@ -43,12 +43,12 @@ from naive_samples import samples_of
 from naive_unrolled import unrolled_loss
 from torch import Tensor
 
+from condensed_data.core.spec import concrete
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Augment, Batch, Sampler
+from condensed_data.methods.objectives import CharacteristicFunction, Trajectory, Unrolled
+from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import embed_of
-from condensed_data.objectives import CharacteristicFunction, Trajectory, Unrolled
-from condensed_data.parts import Augment, Batch, Sampler
-from condensed_data.recipe import Recipe, Term
-from condensed_data.run import Run
-from condensed_data.spec import concrete
 
 
 def check(recipe: Recipe) -> None:

@@ -12,10 +12,10 @@ from naive_students import Look, Networks, built
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.pools import Critic
-from condensed_data.run import Run
-from condensed_data.siblings import pairs
-from condensed_data.streams import Streams, seeded
+from condensed_data.core.rng import Streams, seeded
+from condensed_data.engine.run import Run
+from condensed_data.methods.pools import Critic
+from condensed_data.methods.samplers.decoder_pairs import pairs
 
 
 class Adverse(Networks):

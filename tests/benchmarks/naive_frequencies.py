@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.objectives import CharacteristicFunction
-from condensed_data.run import Run
+from condensed_data.engine.run import Run
+from condensed_data.methods.objectives import CharacteristicFunction
 
 
 def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor:

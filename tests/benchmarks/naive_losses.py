@@ -15,8 +15,7 @@ from naive_frequencies import distance
 from naive_students import Look
 from torch import Tensor, nn
 
-from condensed_data.networks import embed_of, maps_of
-from condensed_data.objectives import (
+from condensed_data.methods.objectives import (
     Centralisation,
     CharacteristicFunction,
     Covariance,
@@ -28,6 +27,7 @@ from condensed_data.objectives import (
     KernelMMD,
     LayerAlignment,
 )
+from condensed_data.networks import embed_of, maps_of
 
 KNOWN = (
     Centralisation,

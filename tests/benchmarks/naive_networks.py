@@ -21,8 +21,11 @@ from naive_samples import Samples
 from naive_students import Batches, Look, Networks, Student, built, everything, shuffled
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from condensed_data.parts import Pool
-from condensed_data.pools import (
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import concrete
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Pool
+from condensed_data.methods.pools import (
     Bilevel,
     Critic,
     Experts,
@@ -33,10 +36,7 @@ from condensed_data.pools import (
     Retrained,
     RetrainedOnReal,
 )
-from condensed_data.pools.retrained import normalise
-from condensed_data.run import Run
-from condensed_data.spec import concrete
-from condensed_data.streams import Streams
+from condensed_data.methods.pools.inner_loop import normalise
 
 
 def networks_of(pool: Pool, run: Run) -> Networks:

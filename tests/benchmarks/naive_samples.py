@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.parts import Synthetic
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.spec import concrete
-from condensed_data.synthetic import (
+from condensed_data.core.spec import concrete
+from condensed_data.data.real import Real
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Synthetic
+from condensed_data.methods.synthetic import (
     Factorised,
     Frequency,
     Hallucinator,
@@ -32,8 +32,8 @@ from condensed_data.synthetic import (
     Pixels,
     WithSteps,
 )
-from condensed_data.synthetic.pixels import value_range
-from condensed_data.synthetic.step_sizes import NAME
+from condensed_data.methods.synthetic.pixels import value_range
+from condensed_data.methods.synthetic.step_sizes import NAME
 
 
 class Samples(ABC):

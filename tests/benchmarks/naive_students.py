@@ -16,13 +16,13 @@ from naive_samples import Samples
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.augment import Identity
-from condensed_data.evaluation.training import Training, mix
-from condensed_data.learning.descent import Descent
-from condensed_data.parts import Batch
-from condensed_data.run import Run
-from condensed_data.spec import concrete
-from condensed_data.streams import Streams, seeded
+from condensed_data.core.rng import Streams, seeded
+from condensed_data.core.spec import concrete
+from condensed_data.data.augment import Identity
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Batch
+from condensed_data.training.protocol import Training, mix
+from condensed_data.training.sgd import Descent
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

@@ -17,10 +17,10 @@ from naive_students import Look
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from condensed_data.objectives import Trajectory, Unrolled
-from condensed_data.parts import Batch, Draw
-from condensed_data.recipe import Term
-from condensed_data.run import Run
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Batch, Draw
+from condensed_data.methods.objectives import Trajectory, Unrolled
+from condensed_data.methods.recipe import Term
 
 Weights = dict[str, Tensor]
 Block = tuple[Tensor, Tensor]  # rows (B, *sample) and their classes (B,)

@@ -30,10 +30,10 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.augment import Identity
-from condensed_data.device import choose_device, clock
-from condensed_data.evaluation.training import OPTIMIZERS, Training
-from condensed_data.streams import Streams
+from condensed_data.core.device import choose_device, clock
+from condensed_data.core.rng import Streams
+from condensed_data.data.augment import Identity
+from condensed_data.training.protocol import OPTIMIZERS, Training
 from condensed_data_nas import ProxyObjective, RankReport, convnet_space, rank_report, sample
 
 GRID = 720
@@ -156,7 +156,7 @@ class Bench:
 
     def measured(self, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The architectures that the journal has whole."""
-        from condensed_data_nas.many import Journal, digest
+        from condensed_data_nas.parallel import Journal, digest
         from condensed_data_nas.space import key_of
 
         known = [

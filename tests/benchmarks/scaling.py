@@ -32,14 +32,14 @@ from rows import Row, Rows
 from table_parts import recipe_of, seconds
 from torch.utils.data import TensorDataset
 
-from condensed_data.device import choose_device, choose_precision
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.process_group import Ranks
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context
-from condensed_data.ranks import Ranks
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect
-from condensed_data.streams import Streams
 
 WARM = 2
 AXES = {

@@ -38,15 +38,15 @@ from rows import Row, Rows
 from table_parts import Data, recipe_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from condensed_data.device import choose_device, choose_precision
-from condensed_data.learning.trained import TrainedNetworks
-from condensed_data.parts import Context, LearningLoss
-from condensed_data.recipe import Recipe
-from condensed_data.run import Run
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect, read
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import Streams
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect, read
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context, LearningLoss
+from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
-from condensed_data.streams import Streams
+from condensed_data.training.pretrained_cache import TrainedNetworks
 
 PARTS = ("matching", "learning")
 
@@ -103,8 +103,8 @@ class Ours:
         run = self.run
         assert run.optimizer is not None
         run.recipe.optimizer.tune(run.optimizer, run.sweep)
-        for (work,) in run.works.steps:  # one share a step, as one process has it
-            _, gradients = run.gradients(work)
+        for ((share, _),) in run.works.steps:  # one share a step, as one process has it
+            _, gradients = run.gradients(share)
             for name, tensor in run.synthesis.learned.items():
                 tensor.grad = gradients[name]
             run.optimizer.step()

@@ -30,13 +30,14 @@ from table_parts import Bench, Data, recipe_of, seconds
 from table_report import render
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, networks, spec
-from condensed_data.condense import DivergedError
-from condensed_data.device import choose_device, choose_precision
-from condensed_data.evaluation.evaluate import Evaluation, evaluate_tensors
-from condensed_data.evaluation.training import Training, protocol, standard
-from condensed_data.learning.features import extractor
-from condensed_data.sources.source import inspect
+from condensed_data import CondensedDataset, networks
+from condensed_data.core import spec
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.data.source import inspect
+from condensed_data.engine.loop import DivergedError
+from condensed_data.training.evaluate import Evaluation, evaluate_tensors
+from condensed_data.training.features import extractor
+from condensed_data.training.protocol import Training, protocol, standard
 
 PROTOCOLS = ("standard", "quick", "unaugmented", "idc", "own")
 SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features of diversity: enough to tell samples apart

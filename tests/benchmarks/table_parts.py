@@ -13,18 +13,19 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import Compose, ToTensor
 
-from condensed_data import CondensedDataset, recipes, spec
-from condensed_data.evaluation import comparison
+from condensed_data import CondensedDataset, recipes
+from condensed_data.core import spec
+from condensed_data.core.rng import Streams
+from condensed_data.data import catalog
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect as checked
+from condensed_data.engine.run import Run
+from condensed_data.evaluation import baselines as comparison
 from condensed_data.evaluation.diversity import Diversity, diversity
-from condensed_data.learning.trained import TrainedNetworks
-from condensed_data.parts import Context
-from condensed_data.recipe import Recipe
-from condensed_data.run import Run
-from condensed_data.sources import catalog
-from condensed_data.sources.real import Real
-from condensed_data.sources.source import inspect as checked
+from condensed_data.methods.base import Context
+from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
-from condensed_data.streams import Streams
+from condensed_data.training.pretrained_cache import TrainedNetworks
 
 PACE_SECONDS, PACE_SWEEPS = 5.0, 3  # a pace is measured for at least so long
 

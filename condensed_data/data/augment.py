@@ -1,0 +1,182 @@
+"""Augmentations: one random draw, applied identically to the real and the synthetic side.
+
+Differentiable siamese augmentation (DSA): Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. One
+of six operations is drawn per class and step. All operations act on standardised samples and fill with zero,
+the mean of the data. The six are written as one path (colour, one resampling, one mask) whose parameters are
+neutral where an operation is not drawn, so that every step has the same shape.
+
+Deviations: rotation respects the aspect ratio of non-square images; resampling uses `align_corners=False`
+(the authors' torch 1.2 had True). Signals (C, L) are images of height one: translation, scaling and cut-out
+act along the signal, `flip` and `rotate` leave it as it is.
+
+Letters: G blocks, B rows, C channels, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts, Rule
+from condensed_data.methods.base import Applied, Augment, Batch
+from condensed_data.operations import DRAWS, Parameters
+from condensed_data.operations import OPERATIONS as OPERATIONS
+
+_DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+
+
+@dataclass(frozen=True)
+class Identity(Augment):
+    """No augmentation."""
+
+    def draw(
+        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> Applied:
+        return _Unchanged()
+
+
+@dataclass(frozen=True)
+class Siamese(Augment):
+    """DSA: of `ops`, one is drawn per block and step, with one set of parameters for all its rows.
+
+    Args:
+        ops: operations to draw from, a subset of `OPERATIONS`, or a rule. Empty for no augmentation.
+        always: operations applied on top of the drawn one.
+        per_sample: parameters for every row of its own (the operation is still drawn per block), as in the
+            standard evaluation; the real and the synthetic side then differ.
+        flip: probability of a horizontal flip where flip is drawn.
+        scale: horizontal and vertical factors are drawn from [1/scale, scale].
+        rotate: angle in degrees is drawn from [-rotate, rotate].
+        crop: translation of at most this fraction of the side, in whole pixels.
+        cutout: side of the erased square as a fraction of the side.
+        brightness, saturation, contrast: strengths as in the authors' code.
+
+    Raises:
+        ValueError: for an unknown operation or a strength out of range.
+    """
+
+    ops: tuple[str, ...] | Rule = OPERATIONS
+    always: tuple[str, ...] = ()
+    per_sample: bool = False
+    flip: float = 0.5
+    scale: float = 1.2
+    rotate: float = 15.0
+    crop: float = 0.125
+    cutout: float = 0.5
+    brightness: float = 1.0
+    saturation: float = 2.0
+    contrast: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, ops in (("ops", self.ops), ("always", self.always)):
+            _check_ops(name, ops)
+        for name in ("flip", "crop", "cutout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Siamese({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
+        if self.scale < 1:
+            raise ValueError(f"Siamese(scale={self.scale}) must be at least 1.")
+
+    def draw(
+        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> Applied:
+        if not isinstance(self.ops, tuple):
+            raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
+        if len(sample_shape) == 1 or not (self.ops or self.always):
+            return _Unchanged()
+        return _Drawn(self, streams, sweep, tuple(blocks), self._active(streams, sweep, blocks), sample_shape)
+
+    def _active(self, streams: Streams, sweep: int, blocks: Sequence[int]) -> Tensor:
+        """(G, 6) bool: which operations act on which block."""
+        names = self.ops if isinstance(self.ops, tuple) else ()
+        active = torch.zeros(len(blocks), len(OPERATIONS), dtype=torch.bool)
+        if names:
+            u = streams.uniform("augment op", sweep, blocks, 1)[:, 0]
+            chosen = torch.tensor([OPERATIONS.index(name) for name in names])[(u * len(names)).long()]
+            active[torch.arange(len(blocks)), chosen] = True
+        active[:, [OPERATIONS.index(name) for name in self.always]] = True
+        return active
+
+
+def _check_ops(name: str, ops: Any) -> None:
+    if isinstance(ops, Rule):
+        return
+    if not isinstance(ops, tuple):
+        raise ValueError(f"Siamese({name}={ops!r}) must be a tuple, for instance ({OPERATIONS[0]!r},).")
+    for op in ops:
+        if op not in OPERATIONS:
+            raise ValueError(f"Siamese({name}=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
+
+
+class _Unchanged:
+    """No augmentation, applied."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return batch.x
+
+
+class _Drawn:
+    """A draw of `Siamese`: both sides of a pair share its numbers, which are made and sent once."""
+
+    def __init__(
+        self,
+        spec: Siamese,
+        streams: Streams,
+        sweep: int,
+        blocks: tuple[int, ...],
+        active: Tensor,
+        sample_shape: tuple[int, ...],
+    ) -> None:
+        self.spec, self.streams, self.sweep, self.blocks, self.active = spec, streams, sweep, blocks, active
+        self.is_signal = len(sample_shape) == 2
+        self.size = (1, sample_shape[1]) if self.is_signal else (sample_shape[1], sample_shape[2])
+        self.made: dict[int, Parameters] = {}
+        self.there: dict[tuple[int, torch.device, torch.dtype], Parameters] = {}
+
+    def __call__(self, batch: Batch) -> Tensor:
+        image = batch.x.unsqueeze(2) if self.is_signal else batch.x
+        key = self._rows(batch.sizes), image.device, image.dtype
+        if key not in self.there:
+            self.there[key] = self._made(batch.sizes).to(image.device, image.dtype)
+        return self.there[key](image, batch.sizes).view_as(batch.x)
+
+    def _rows(self, sizes: Sequence[int]) -> int:
+        """Rows of a block that have parameters of their own."""
+        return max(sizes) if self.spec.per_sample else 1
+
+    def _made(self, sizes: Sequence[int]) -> Parameters:
+        rows = self._rows(sizes)
+        if rows not in self.made:
+            u = self.streams.uniform("augment", self.sweep, self.blocks, rows * DRAWS)
+            u = u.view(len(self.blocks), rows, DRAWS)
+            self.made[rows] = Parameters.make(self.spec, u, self.active, self.size)
+        return self.made[rows]
+
+
+@dataclass(frozen=True)
+class PublishedOps(Rule):
+    """The strategy that the authors use: all operations, without flip where samples are digits.
+
+    Digits are recognised by class names that begin with a digit or its English word. Where the source names
+    no classes, flip is left out: a wrong flip costs far more than a missing one.
+    """
+
+    ops: tuple[str, ...] = field(default=OPERATIONS)
+
+    def __call__(self, facts: Facts) -> tuple[str, ...]:
+        if len(facts.sample_shape) == 1:
+            return ()
+        if len(facts.sample_shape) == 2:
+            return tuple(op for op in self.ops if op not in ("flip", "rotate"))
+        digits = names_digits(facts.classes)
+        return tuple(op for op in self.ops if op != "flip" or (facts.named and not digits))
+
+
+def names_digits(classes: Sequence[str]) -> bool:
+    """Whether every class name begins with a digit or its English word."""
+    words = [name.replace("-", " ").split() for name in classes]
+    return all(word and (word[0].isdigit() or word[0].lower() in _DIGIT_WORDS) for word in words)

@@ -1,0 +1,145 @@
+"""Which columns of a `datasets.Dataset` hold the pictures and the labels, and what they hold.
+
+Letters: n rows, K classes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from condensed_data.data.sample import SourceError
+
+_IMAGE_NAMES = ("image", "img", "picture")
+_LABEL_NAMES = ("label", "labels", "class", "target")
+_LOOKED_AT = 1000  # images whose mode decides
+_GREY = {"1", "L", "LA"}
+_DEEP = ("I", "F")  # more than 8 bits a channel: I, I;16, F, ...
+
+
+def image_column(features: Mapping[str, Any], wanted: str | None) -> str:
+    """The column of images: `wanted`, or the only one, or the one with the usual name.
+
+    Raises:
+        SourceError: if there is none or more than one, naming the columns.
+    """
+    return _column(features, wanted, "image", _is_image, _IMAGE_NAMES)
+
+
+def label_column(features: Mapping[str, Any], wanted: str | None) -> str:
+    """The column of labels: `wanted`, or the only ClassLabel, or the one of them with the usual name.
+
+    Where no column is a ClassLabel, one of whole numbers or text with the usual name is.
+
+    Raises:
+        SourceError: if there is none or more than one, naming the columns.
+    """
+    if wanted is None and not any(map(_is_class, features.values())):
+        usual = [name for name in _LABEL_NAMES if name in features and _is_label(features[name])]
+        wanted = usual[0] if usual else None
+    return _column(features, wanted, "label", _is_class if wanted is None else _is_label, _LABEL_NAMES)
+
+
+def class_names(rows: Any, column: str, texts: Sequence[str] | None = None) -> list[str] | None:
+    """K names: those of a ClassLabel, `texts` or the sorted values of a column of text, None for numbers."""
+    feature = rows.features[column]
+    if _is_class(feature):
+        return list(feature.names)
+    if not is_text(feature):
+        return None
+    return list(texts or sorted_texts(rows, column))
+
+
+def sorted_texts(rows: Any, column: str) -> list[str]:
+    """The values of a column of text, sorted."""
+    return sorted(value for value in rows.unique(column) if value is not None)
+
+
+def texts(rows: Any, column: str) -> list[str] | None:
+    """`sorted_texts`, or None where the column holds no text."""
+    return sorted_texts(rows, column) if is_text(rows.features[column]) else None
+
+
+def withheld(rows: Any, column: str) -> bool:
+    """Whether no row has a label, as in the test splits of competitions."""
+    return set(rows.unique(column)) <= {-1, None}
+
+
+def is_text(feature: Any) -> bool:
+    """Whether a column holds text."""
+    return _value(feature) in ("string", "large_string")
+
+
+def common_mode(rows: Any, column: str) -> str | None:
+    """The mode that the images are brought to: "L" where all are grey, "RGB" where some have colour.
+
+    Returns:
+        None for images of more than 8 bits a channel, which are left alone. Evenly spread images decide, whose
+        headers alone are read.
+    """
+    from datasets import Image as Feature
+
+    encoded = rows.cast_column(column, Feature(decode=False))
+    indices = np.linspace(0, len(rows) - 1, min(_LOOKED_AT, len(rows)), dtype=int).tolist()
+    modes = {_mode(encoded[index][column]) for index in indices} - {""}
+    if any(mode.startswith(_DEEP) for mode in modes):
+        return None
+    return "L" if modes <= _GREY else "RGB"
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    """The image in `mode`, where that loses no colour; else as it is."""
+    return image.convert(mode) if mode == "RGB" or image.mode in _GREY else image
+
+
+def _mode(encoded: Mapping[str, Any] | None) -> str:
+    if encoded is None:
+        return ""
+    file = encoded["path"] if encoded["bytes"] is None else io.BytesIO(encoded["bytes"])
+    try:
+        with Image.open(file) as image:
+            return image.mode
+    except OSError:  # told, with its index, where it is read
+        return ""
+
+
+def _column(
+    features: Mapping[str, Any], wanted: str | None, what: str, right: Any, usual: Sequence[str]
+) -> str:
+    found = [name for name, feature in features.items() if right(feature)]
+    if wanted is not None:
+        if wanted in found:
+            return wanted
+        raise SourceError(f"{what}_column={wanted!r} is no column of {what}s. {_columns(features)}")
+    named = [name for name in usual if name in found]
+    if len(found) == 1 or named:
+        return named[0] if named else found[0]
+    count = f"{len(found)} columns of {what}s ({', '.join(found)})" if found else f"no column of {what}s"
+    raise SourceError(
+        f"There is {count}. {_columns(features)} Name one by {what}_column=, or --{what}-column NAME."
+    )
+
+
+def _columns(features: Mapping[str, Any]) -> str:
+    kinds = (f"{name} ({_value(feature) or type(feature).__name__})" for name, feature in features.items())
+    return f"The columns are {', '.join(kinds)}."
+
+
+def _is_image(feature: Any) -> bool:
+    return type(feature).__name__ == "Image"
+
+
+def _is_class(feature: Any) -> bool:
+    return type(feature).__name__ == "ClassLabel"
+
+
+def _is_label(feature: Any) -> bool:
+    return _is_class(feature) or is_text(feature) or _value(feature).startswith(("int", "uint"))
+
+
+def _value(feature: Any) -> str:
+    return str(feature.dtype) if type(feature).__name__ == "Value" else ""

@@ -1,0 +1,167 @@
+"""The samples of a source in one compact store: 8 bits a value where that loses nothing, on disk where memory ends.
+
+A float sample that holds at most 256 different values in each channel (a normalised 8-bit picture, say) is stored as
+8-bit codes and a table of values, bit for bit. Letters: n samples, B rows, C channels or features.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condensed_data.core.device import sent
+
+CHUNK = 1024
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be used without swapping."""
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":") for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
+
+
+class Store:
+    """Samples by index.
+
+    Args:
+        count: n.
+        shape: of one sample.
+        eight_bit: whether samples are uint8 as they come.
+        limit: bytes that may stay in memory; None for half of what is available. More goes to a file.
+        folder: where that file is made; the system's temporary folder by default. It has no name, so that nothing
+            is left behind however the process ends.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        shape: tuple[int, ...],
+        eight_bit: bool,
+        limit: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.count, self.shape, self.eight_bit = count, shape, eight_bit
+        self.limit = available_memory() // 2 if limit is None else limit
+        self.folder = folder
+        self.table: Tensor | None = None if eight_bit else torch.zeros(shape[0], 0)
+        self.rows = self._allocate(torch.uint8)
+
+    @staticmethod
+    def of(samples: Tensor) -> Store:
+        """A store of tensors that are in memory already: (n, *shape) uint8 or float32, kept as they are."""
+        store = Store.__new__(Store)
+        store.count, store.shape = len(samples), tuple(samples.shape[1:])
+        store.eight_bit, store.limit, store.folder = samples.dtype == torch.uint8, 0, None
+        store.table, store.rows, store.on_disk = None, samples, False
+        return store
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the samples take, in memory or on disk."""
+        return self.rows.numel() * self.rows.element_size()
+
+    def write(self, start: int, samples: Tensor) -> None:
+        """Store samples (B, *shape) uint8 or float32 at `start`, `start + 1`, ..."""
+        if self.table is not None and not self._fits_table(samples):
+            self._widen(start)
+        self.rows[start : start + len(samples)] = samples if self.table is None else self._encode(samples)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Samples (len(index), *shape), uint8 or float32 as they were written, on the device of the store."""
+        return self._decode(self.rows[sent(index, self.rows.device)])
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All samples in order, a few at a time."""
+        for rows in self.rows.split(CHUNK):
+            yield self._decode(rows)
+
+    def far_from(self, device: torch.device) -> bool:
+        """Whether fetching rows for `device` waits for a disk or for a transfer."""
+        return self.on_disk or self.rows.device.type != device.type
+
+    def to(self, device: torch.device) -> Store:
+        """The same on `device`, where a quarter of its free memory holds it; else it stays where it is."""
+        if device.type == "cpu" or (
+            device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
+        ):
+            return self
+        moved = Store.of(self.rows.to(device))
+        moved.eight_bit, moved.table = self.eight_bit, None if self.table is None else self.table.to(device)
+        return moved
+
+    def _allocate(self, dtype: torch.dtype) -> Tensor:
+        size = self.count * int(np.prod(self.shape)) * dtype.itemsize
+        self.on_disk = size > self.limit
+        if not self.on_disk:
+            return torch.empty((self.count, *self.shape), dtype=dtype)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder, prefix="condensed-data-store-") as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is found now, not in the middle
+            numpy_type = np.uint8 if dtype == torch.uint8 else np.float32
+            return torch.from_numpy(np.memmap(file, numpy_type, "r+", shape=(self.count, *self.shape)))
+
+    def _fits_table(self, samples: Tensor) -> bool:
+        """Extend the table by the new values of these samples; False where it would outgrow 256 a channel."""
+        assert self.table is not None
+        values = samples.transpose(0, 1).flatten(1).contiguous()
+        if self.table.shape[1] and torch.equal(self._nearest(values)[1], values):
+            return True
+        found = [torch.cat([known, row]).unique() for known, row in zip(self._known(), values, strict=True)]
+        largest = max(map(len, found))
+        if largest > 256:
+            return False
+        # Values keep their code: new ones go behind the old. Short channels repeat their last value.
+        rows = []
+        for known, row in zip(self._known(), found, strict=True):
+            new = row[~torch.isin(row, known)]
+            rows.append(torch.cat([known, new]))
+        self._counts = torch.tensor([len(row) for row in rows])
+        self.table = torch.stack([torch.cat([row, row[-1:].expand(largest - len(row))]) for row in rows])
+        return True
+
+    def _known(self) -> list[Tensor]:
+        assert self.table is not None
+        if not self.table.shape[1]:
+            return list(self.table)
+        return [row[:count] for row, count in zip(self.table, self._counts.tolist(), strict=True)]
+
+    def _nearest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes of values (C, m) and what these codes stand for; equal where the table has the value."""
+        assert self.table is not None
+        ordered, order = self.table.sort(dim=1, stable=True)  # a value before its own repeats
+        position = torch.searchsorted(ordered, values).clamp_max(ordered.shape[1] - 1)
+        return order.gather(1, position), ordered.gather(1, position)
+
+    def _encode(self, samples: Tensor) -> Tensor:
+        values = samples.transpose(0, 1)
+        codes = self._nearest(values.flatten(1).contiguous())[0]
+        return codes.to(torch.uint8).view(values.shape).transpose(0, 1)
+
+    def _decode(self, rows: Tensor) -> Tensor:
+        if self.table is None:
+            return rows
+        codes = rows.transpose(0, 1).flatten(1).long()
+        return self.table.gather(1, codes).view(rows.transpose(0, 1).shape).transpose(0, 1).contiguous()
+
+    def _widen(self, written: int) -> None:
+        """Go over to float32: some channel holds more than 256 values."""
+        narrow = self.rows
+        wide = self._allocate(torch.float32)
+        for start in range(0, written, CHUNK):
+            end = min(start + CHUNK, written)
+            wide[start:end] = self._decode(narrow[start:end])
+        self.rows, self.table = wide, None

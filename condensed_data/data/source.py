@@ -1,0 +1,220 @@
+"""What a dataset yields, checked before any long work, and read once.
+
+Any map-style torch Dataset of (sample, integer label) is a source. Samples are PIL images or tensors of one
+shape: images (C, H, W), signals (C, L) or vectors (D,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from tqdm.auto import tqdm
+
+from condensed_data.data.fingerprint import Content
+from condensed_data.data.random_transforms import check_applies, without_random_transforms
+from condensed_data.data.sample import SourceError as SourceError
+from condensed_data.data.sample import check_label, fetch, kind_of, same_kind, to_tensor
+from condensed_data.data.sample_store import Store
+from condensed_data.data.value_space import Kind, Space
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset that passed the checks.
+
+    Attributes:
+        dataset: without its random transforms.
+        kind: what its samples are.
+        random: the random transforms that were taken out, applied to the condensed samples instead, or None.
+        name: the dataset's `source_name`, or its class name, looking through subsets.
+        class_names: from the dataset's `classes`, or None.
+    """
+
+    dataset: Dataset[Any]
+    kind: Kind
+    random: Callable[[Any], Any] | None
+    name: str
+    class_names: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+
+def inspect(dataset: Any) -> Source:
+    """Check a dataset by its first samples.
+
+    Raises:
+        SourceError: if it is empty or not map-style; if samples are not (sample, label), are of an
+            unsupported kind, or differ between two reads; if labels are not single non-negative integers.
+    """
+    if isinstance(dataset, DataLoader):
+        raise SourceError("source is a DataLoader: pass its dataset, loader.dataset.")
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        raise SourceError(
+            f"source is a {type(dataset).__name__}, which has no samples by index. Collect it into a "
+            "map-style dataset first, for instance TensorDataset(images, labels)."
+        )
+    if not hasattr(dataset, "__len__"):
+        raise SourceError(f"source is a {type(dataset).__name__} without a length: give it a __len__.")
+    if len(dataset) == 0:
+        raise SourceError("source is empty: there is nothing to condense.")
+    plain, random = without_random_transforms(dataset)
+    sample, label = fetch(plain, 0)
+    kind = kind_of(sample, 0)
+    check_label(label, 0)
+    _check_repeatable(plain, kind)
+    if random is not None:
+        check_applies(random, kind.emit(to_tensor(sample).float() / (255 if kind.is_pil else 1)))
+    root = _root(dataset)
+    names = getattr(root, "classes", None)
+    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
+    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source that was read whole.
+
+    Attributes:
+        store: its samples.
+        labels: (n,) int64, the source's own.
+        space: the map to the standardised space.
+        fingerprint: of its content.
+    """
+
+    store: Store
+    labels: Tensor
+    space: Space
+    fingerprint: str
+
+
+def read(
+    source: Source,
+    num_workers: int = 0,
+    progress: bool = True,
+    memory: int | None = None,
+    folder: Path | None = None,
+) -> Reading:
+    """Read all samples, once.
+
+    Args:
+        num_workers: processes that decode samples.
+        memory, folder: see `Store`.
+
+    Raises:
+        SourceError: naming the index of a sample that cannot be read, has another shape or holds NaN, or of a
+            label that is no non-negative integer.
+        OSError: where samples do not fit the memory and the disk does not take them.
+    """
+    content = Content(source.kind, len(source))
+    if type(source.dataset) is TensorDataset:
+        samples, labels = _tensors(source)
+        for rows in samples.split(BATCH):
+            content.update(rows)
+        return Reading(Store.of(samples), labels, content.space(), content.fingerprint(labels))
+    store = Store(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
+    labels = torch.empty(len(source), dtype=torch.int64)
+    done = 0
+    with tqdm(total=len(source), desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
+        for batch in _loader(source, num_workers):
+            if isinstance(batch, SourceError):
+                raise batch
+            rows, values = batch
+            _check_finite(rows, done)
+            content.update(rows)
+            store.write(done, rows)
+            labels[done : done + len(rows)] = values
+            done += len(rows)
+            bar.update(len(rows))
+    return Reading(store, labels, content.space(), content.fingerprint(labels))
+
+
+def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        _Reader(source.dataset, source.kind),
+        batch_size=BATCH,
+        num_workers=num_workers,
+        collate_fn=_collate,
+        generator=torch.Generator(),  # without one, a loader draws from the global generator
+    )
+
+
+def _check_repeatable(dataset: Any, kind: Kind) -> None:
+    count = len(dataset)
+    for index in sorted({0, count // 3, count // 2, count - 1}):
+        reads = [fetch(dataset, index)[0] for _ in range(2)]
+        kinds = [kind_of(sample, index) for sample in reads]
+        if kinds[0] != kinds[1] or not torch.equal(*(to_tensor(sample).nan_to_num() for sample in reads)):
+            raise SourceError(
+                f"source yields another sample {index} at every read, so there is nothing fixed to condense. "
+                "Remove its random transforms and pass them as CondensedDataset(..., transform=...), or "
+                "condense a copy that is read once, such as TensorDataset(images, labels)."
+            )
+        same_kind(reads[0], kind, index)
+
+
+def _root(dataset: Any) -> Any:
+    return _root(dataset.dataset) if isinstance(dataset, Subset) else dataset
+
+
+Row = tuple[Tensor, int]
+
+
+class _Reader(Dataset[Row | SourceError]):
+    """Checks every sample where it is read.
+
+    Errors are returned, not raised: raised in a worker, a message comes wrapped in the worker's traceback.
+    """
+
+    def __init__(self, dataset: Any, kind: Kind) -> None:
+        self.dataset, self.kind = dataset, kind
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Row | SourceError:
+        try:
+            sample, label = fetch(self.dataset, index)
+            same_kind(sample, self.kind, index)
+            return to_tensor(sample), check_label(label, index)
+        except SourceError as error:
+            return SourceError(*error.args)  # without its cause, which may not travel between processes
+
+
+def _collate(items: Sequence[Row | SourceError]) -> tuple[Tensor, Tensor] | SourceError:
+    rows, labels = [], []
+    for item in items:
+        if isinstance(item, SourceError):
+            return item
+        rows.append(item[0])
+        labels.append(item[1])
+    return torch.stack(rows), torch.tensor(labels)
+
+
+def _check_finite(rows: Tensor, first: int) -> None:
+    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
+        bad = first + int((~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[0])
+        raise SourceError(f"source[{bad}] holds NaN or infinite values. Remove or repair that sample.")
+
+
+def _tensors(source: Source) -> tuple[Tensor, Tensor]:
+    samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
+    samples = samples.detach().cpu()
+    if not source.kind.eight_bit:
+        samples = samples.float()
+        _check_finite(samples, 0)
+    if labels.is_floating_point() or labels.dim() != 1:
+        check_label(labels[0], 0)
+    labels = labels.detach().cpu().long()
+    if bool((labels < 0).any()):
+        index = int((labels < 0).nonzero()[0])
+        check_label(labels[index], index)
+    return samples, labels

@@ -1,0 +1,150 @@
+"""Value spaces: from the samples of a source to the standardised tensors that are learned, and back.
+
+Learning happens in a standardised space (per-channel mean 0 and standard deviation 1 over the source),
+because the published learning rates and the zero fill of the augmentations assume it. Letters: C channels, D
+features.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from condensed_data.core.device import sent
+from condensed_data.data.whitening import Whitening
+
+if TYPE_CHECKING:
+    from torchvision.transforms import LinearTransformation, Normalize
+
+PIL_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What samples a source yields.
+
+    Attributes:
+        name: "pil:L", "pil:RGB", "pil:RGBA", "tensor:uint8" or "tensor:float32" (float16, bfloat16, float64).
+        shape: of one sample as a tensor: (C, H, W), (C, L) or (D,).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def known(name: str, shape: tuple[int, ...]) -> Kind:
+        """The kind of this name.
+
+        Raises:
+            ValueError: for a name that is none, or a shape that it cannot have.
+        """
+        mode, dtype = name.removeprefix("pil:"), name.removeprefix("tensor:")
+        if name.startswith("pil:"):
+            right = mode in PIL_CHANNELS and len(shape) == 3 and shape[0] == PIL_CHANNELS[mode]
+        else:
+            right = dtype in TENSOR_TYPES
+        if not right:
+            raise ValueError(f"There are no samples {name!r} of shape {shape}.")
+        return Kind(name, shape)
+
+    @property
+    def is_pil(self) -> bool:
+        return self.name.startswith("pil:")
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether samples are rounded to 8 bits on their way out."""
+        return self.is_pil or self.name == "tensor:uint8"
+
+    @property
+    def top(self) -> float:
+        """Largest value of an 8-bit sample in the source's value space: PIL images count as [0, 1]."""
+        return 1.0 if self.is_pil else 255.0
+
+    def emit(self, sample: Tensor) -> Any:
+        """One sample (*shape) float32 in the source's value space -> what the source would yield."""
+        if self.is_pil:
+            return self._to_pil(sample)
+        if self.name == "tensor:uint8":
+            return sample.round().clamp(0, 255).to(torch.uint8)
+        return sample.to(getattr(torch, self.name.removeprefix("tensor:")))
+
+    def eight_bit_view(self, samples: Tensor) -> Tensor:
+        """Samples (N, *shape) as they look after 8-bit rounding, in the source's value space."""
+        return (samples * (255 / self.top)).round().clamp(0, 255) * (self.top / 255)
+
+    def _to_pil(self, sample: Tensor) -> Image.Image:
+        pixels = (sample * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The affine map between the source's value space and the standardised space.
+
+    Attributes:
+        mean, std: (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors.
+        whitening: applied after them, where the recipe asks for it; the standardised space is then the whitened one.
+    """
+
+    mean: Tensor
+    std: Tensor
+    whitening: Whitening | None = None
+
+    @staticmethod
+    def of(total: Tensor, squares: Tensor, count: int) -> Space:
+        """From per-channel sums (float64) of the values and of their squares over `count` values a channel.
+
+        A source that is standardised already (means within 0.1, deviations within 10 %) keeps its values.
+        """
+        mean = total / count
+        std = (squares / count - mean.square()).clamp_min(0).sqrt()
+        if bool((mean.abs() < 0.1).all()) and bool(((std - 1).abs() < 0.1).all()):
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        # relative, so that signals in tiny units (volts, tesla) are not taken for constant channels
+        std = torch.where(std <= 1e-6 * mean.abs(), torch.ones_like(std), std)
+        return Space(mean.float(), std.float())
+
+    def standardise(self, samples: Tensor) -> Tensor:
+        """(N, *shape) in the source's value space -> (N, *shape) float32 standardised."""
+        scaled = self.scale(samples)
+        return scaled if self.whitening is None else self.whitening.apply(scaled)
+
+    def scale(self, samples: Tensor) -> Tensor:
+        """The first half of `standardise`, channel by channel."""
+        return (samples.float() - self._like(self.mean, samples)) / self._like(self.std, samples)
+
+    def restore(self, samples: Tensor) -> Tensor:
+        """(N, *shape) standardised -> (N, *shape) float32 in the source's value space."""
+        samples = samples.float() if self.whitening is None else self.whitening.invert(samples.float())
+        return samples * self._like(self.std, samples) + self._like(self.mean, samples)
+
+    def linear(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The whole map of a whitened space as a matrix (D, D) and a mean (D,): (flat sample - mean) @ matrix."""
+        assert self.whitening is not None
+        channels = math.prod(shape) // len(self.mean)
+        std, mean = (values.repeat_interleave(channels) for values in (self.std, self.mean))
+        return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
+
+    def transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
+        """`standardise` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
+        from torchvision.transforms import LinearTransformation, Normalize
+
+        if self.whitening is None:
+            return Normalize(self.mean.tolist(), self.std.tolist())
+        if len(shape) != 3:
+            raise ValueError(
+                f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
+                "record.space.standardise(samples)."
+            )
+        return LinearTransformation(*self.linear(shape))
+
+    def _like(self, values: Tensor, samples: Tensor) -> Tensor:
+        return sent(values, samples.device).view(1, -1, *[1] * (samples.dim() - 2))

@@ -1,0 +1,19 @@
+"""Callbacks that show, collect or log a run: a bar, a history in memory, JSONL, CSV and TensorBoard.
+
+Own callbacks derive from `Callback`; `condensed_data.engine.callbacks.progress` says when its methods are called.
+"""
+
+from condensed_data.engine.callbacks.bar import History, ProgressBar
+from condensed_data.engine.callbacks.loggers import CSVLogger, JSONLLogger, TensorBoardLogger
+from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "Callbacks",
+    "History",
+    "JSONLLogger",
+    "Progress",
+    "ProgressBar",
+    "TensorBoardLogger",
+]

@@ -1,0 +1,1 @@
+"""Several processes that condense together: who computes what, and how gradients are exchanged."""

@@ -1,0 +1,136 @@
+"""How good a `CondensedDataset` is: networks trained on it as its record says, and tested on real samples.
+
+Letters: N, n samples, K classes.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import networks
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import untouched
+from condensed_data.data.real import Real
+from condensed_data.data.source import SourceError, inspect
+from condensed_data.engine.evaluate_replay import evaluate_replay
+from condensed_data.methods.replay import Ordered
+from condensed_data.storage import replay as replays
+from condensed_data.storage.metadata import Record
+from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors
+
+if TYPE_CHECKING:
+    from condensed_data.dataset import CondensedDataset
+
+
+def evaluate(
+    condensed: CondensedDataset,
+    test_set: Any,
+    network: Any,
+    *,
+    training: str | Training | None,
+    initial: Any,
+    device: str | torch.device | None,
+    precision: str,
+    num_workers: int,
+    progress: bool,
+    executor: Executor | None,
+    **how: Any,
+) -> Evaluation:
+    """What was measured; see `CondensedDataset.evaluate`.
+
+    Args:
+        condensed: the set, which is left as it is.
+        how: `runs` and `seed`.
+    """
+    where, replay = choose_device(device), replays.chosen(condensed, training, initial)
+    precise, record = choose_precision(precision, where), condensed.record
+    if replay is not None and precision == "auto":
+        precise = record.environment.get("precision", precise)  # that its steps were learned in
+    how |= {
+        "device": where,
+        "precision": precise,
+        "progress": progress,
+        "num_classes": len(condensed.classes),
+    }
+    with untouched():
+        test = standardised(record, "test_set", test_set, num_workers, progress)
+        sets = (record.space.standardise(condensed.images), condensed.labels, *test)
+        how["eight_bit"] = _rounded(record, condensed.images)
+        if replay is not None:
+            if executor is not None:
+                raise ValueError(
+                    "executor= trains networks side by side, and this set's own training run has few steps, all of "
+                    "whose networks are trained here. Leave executor= out."
+                )
+            return evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
+        protocol = condensed.training if training is None else training
+        assert not isinstance(protocol, Ordered)  # `chosen` refuses it
+        return evaluate_tensors(
+            *sets,
+            network=networks.default_name(record.kind.shape) if network is None else network,
+            training=protocol,
+            classes=condensed.classes if _named(record) else None,
+            executor=executor,
+            **how,
+        )
+
+
+def _rounded(record: Record, images: Tensor) -> Tensor | None:
+    """The samples as they are after rounding to 8 bits, standardised, where the source has 8 bits."""
+    if not record.kind.eight_bit:
+        return None
+    return record.space.standardise(record.kind.eight_bit_view(images))
+
+
+def _named(record: Record) -> bool:
+    """Whether the classes have names that are more than their label values."""
+    return record.classes != tuple(map(str, record.class_values))
+
+
+def standardised(
+    record: Record, name: str, dataset: Any, num_workers: int, progress: bool
+) -> tuple[Tensor, Tensor]:
+    """Real samples as networks meet them beside a set; see `CondensedDataset.standardised`.
+
+    Args:
+        record: of the set.
+
+    Returns:
+        Standardised samples (n, *sample), class indices (n,).
+    """
+    source = inspect(dataset)
+    if source.kind.shape != record.kind.shape:
+        raise SourceError(
+            f"{name} has samples of shape {source.kind.shape}, this set {record.kind.shape}. "
+            f"Resize those of {name}."
+        )
+    real = Real.read(source, None, num_workers, progress)
+    samples = real.everything()
+    _check_scale(record, name, samples)
+    labels = _class_indices(record, name, real.class_values[real.labels])
+    return record.space.standardise(samples), labels
+
+
+def _check_scale(record: Record, name: str, samples: Tensor) -> None:
+    scaled = record.space.scale(samples)
+    mean, std = float(scaled.mean()), float(scaled.std())
+    if abs(mean) > 0.75 or not 0.5 < std < 2:
+        raise SourceError(
+            f"{name} is in another value space: standardised as this set, it has mean {mean:.2f} and "
+            f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
+            f"mean is {record.space.mean.mean():.4g}, its deviation {record.space.std.mean():.4g})."
+        )
+
+
+def _class_indices(record: Record, name: str, values: Tensor) -> Tensor:
+    """(n,) class indices of the source's own labels (n,)."""
+    known = torch.tensor(record.class_values)
+    labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
+    if not torch.equal(known[labels], values):
+        strange = sorted(set(values.tolist()) - set(record.class_values))[:5]
+        raise SourceError(f"{name} has labels that the source had not: {strange}. Leave these samples out.")
+    return labels

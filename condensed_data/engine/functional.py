@@ -1,0 +1,75 @@
+"""Condensing without a dataset around it: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from condensed_data.core import spec as specs
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import untouched
+from condensed_data.data.groups import Groups
+from condensed_data.data.source import inspect
+from condensed_data.engine.job import Making
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.replay import Ordered
+
+
+def condense_tensors(
+    samples: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    groups: Any = None,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Tensors in, tensors out: no fingerprint, no cache, no progress. For replay memories and proxies.
+
+    Args:
+        samples: (n, *sample) float or uint8.
+        labels: (n,) non-negative integers.
+        recipe: what to do; its `ipc` is taken.
+        groups: see `CondensedDataset`.
+        classes: class names by label.
+
+    Returns:
+        Synthetic samples (N, *sample) float32 in the value space of `samples`, and their labels (N,) int64 in the
+        values of `labels`, or where they are soft (N, K) float32 probabilities of these values in increasing order.
+
+    Raises:
+        SourceError: for samples or labels that cannot be condensed.
+        ValueError: for a recipe whose samples depend on their order, which tensors do not tell.
+        DivergedError: when the loss diverges.
+    """
+    if isinstance(recipe.training, Ordered):
+        raise ValueError(
+            f"recipe {recipe.name} makes samples for one training run, and two tensors cannot hold its order, step "
+            "sizes and initial weights. Use CondensedDataset."
+        )
+    where = choose_device(device)
+    with untouched():
+        source = replace(
+            inspect(TensorDataset(samples, labels)), class_names=None if classes is None else tuple(classes)
+        )
+        specs.check(recipe, source.kind.shape)
+        making = Making(
+            source,
+            recipe,
+            seed,
+            where,
+            choose_precision(precision, where),
+            groups=None if groups is None else Groups(groups, source),
+            progress=False,
+        )
+        outcome = making.afresh()
+    if outcome.labels.ndim == 2:
+        return outcome.images, outcome.labels
+    return outcome.images, torch.tensor(outcome.record.class_values)[outcome.labels]

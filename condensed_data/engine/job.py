@@ -1,0 +1,261 @@
+"""What is condensed and how, and its making: from the real samples to the result and its record.
+
+Where a result is kept, and whether it has to be made at all, is for `build.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condensed_data.core import spec as specs
+from condensed_data.core.process_group import ALONE, Ranks, local_count
+from condensed_data.core.rng import Streams
+from condensed_data.data.groups import Groups
+from condensed_data.data.real import Real
+from condensed_data.data.sample_store import available_memory
+from condensed_data.data.source import Source
+from condensed_data.engine import job_array as sharding
+from condensed_data.engine.callbacks import History, ProgressBar
+from condensed_data.engine.callbacks.bar import TrainingBar
+from condensed_data.engine.callbacks.progress import Callback
+from condensed_data.engine.checkpointing import Keeper
+from condensed_data.engine.loop import DivergedError, condense
+from condensed_data.engine.memory_estimate import fit
+from condensed_data.engine.rank_sync import Begun, Follower
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Context
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.methods.synthetic.decoding import decoded
+from condensed_data.methods.synthetic.soft_labels import Labeller, labeller
+from condensed_data.storage.metadata import Record, environment, thin
+from condensed_data.storage.result import Outcome, counted, with_labels
+from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.protocol import Training
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is condensed, and how.
+
+    Attributes:
+        source, recipe, groups, seed: what decides the result, with `precision`.
+        memory: bytes that the source's samples may take in memory; more goes to a file.
+        folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
+        device, precision, num_workers, progress, callbacks: how to go about it.
+        executor: trains the networks that learn from real samples beforehand; None for this process.
+        ranks: the processes that share the work; those but the first are silent and keep nothing. Of a shard of a
+            job array, the result is the samples of its classes.
+    """
+
+    source: Source
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    precision: str
+    groups: Groups | None = None
+    memory: int | None = None
+    folder: Path | None = None
+    num_workers: int = 0
+    progress: bool = True
+    callbacks: Sequence[Callback] = ()
+    executor: Executor | None = None
+    ranks: Ranks = ALONE
+
+    def on_all_ranks(self) -> Making:
+        """Shared with the other processes of the process group, where there is one; all of them call this.
+
+        Raises:
+            LostRankError: where some do not come within ten minutes.
+            ValueError: where they want to make different things.
+        """
+        if self.ranks.apart:
+            sharding.check(self.recipe)
+        ranks = Ranks.here()
+        if not ranks.several:
+            return self
+        if self.ranks.apart:
+            raise ValueError("A shard is built by one process: leave shard= out, or torchrun.")
+        recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
+        ranks.agree(
+            f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
+            f"{self.device.type}, {self.precision}"
+        )
+        memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
+        return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.first)
+
+    def afresh(self) -> Outcome:
+        """The result, with nothing looked up and nothing kept."""
+        real = self.read()
+        return self.condense(real, self.resolve(facts(real)))
+
+    def follow(self, message: Any) -> Outcome:
+        """The result on the other ranks: what the first one found, or made together with it."""
+        if isinstance(message, Outcome):
+            return message
+        assert isinstance(message, Begun)
+        real = self.read()
+        return self.condense(real, self.resolve(facts(real)), message.fingerprint)
+
+    def read(self) -> Real:
+        """The real samples."""
+        folder = None if self.folder is None else self.folder / "stores"
+        where = {"memory": self.memory, "folder": folder}
+        groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
+        return Real.read(self.source, groups, self.num_workers, self.progress, **where)
+
+    def resolve(self, facts: Mapping[str, Any]) -> Recipe:
+        """The recipe for a source of which this is known; see `facts`."""
+        names = facts["classes"] if facts["named"] else [""] * len(facts["classes"])
+        return self.recipe.resolve(self.source.kind.shape, names, samples=facts["samples"])
+
+    def condense(
+        self, real: Real, recipe: Recipe, fingerprint: str | None = None, keeper: Keeper | None = None
+    ) -> Outcome:
+        """Condense, and say what was made.
+
+        Args:
+            real: what `read` gave.
+            recipe: resolved.
+            fingerprint: of the source's content, under which networks trained on it are kept.
+            keeper: of checkpoints; None keeps none.
+
+        Raises:
+            DivergedError: when the loss diverges; its `outcome` is the last good state.
+        """
+        self.ranks.tell(Begun(fingerprint))
+        if recipe.whitening == "zca":
+            if self.progress:
+                print("whitening: the covariance of all samples and its eigenvectors", flush=True)
+            real = real.whitened()
+        run = Run(
+            recipe,
+            Context(
+                real.to(self.device),
+                recipe.ipc,
+                Streams(self.seed),
+                self.device,
+                self.precision,
+                compiles=is_long(recipe),
+                trained=TrainedNetworks(
+                    None if self.folder is None else self.folder / "networks",
+                    fingerprint,
+                    self.executor,
+                    TrainingBar() if self.progress else None,
+                    self.ranks,
+                ),
+                ranks=self.ranks,
+            ),
+        )
+        history = History()
+        listeners: list[Callback] = [history, *(self.callbacks if self.ranks.first else ())]
+        if self.progress and recipe.sweeps:
+            listeners.insert(0, ProgressBar())
+        if self.ranks.apart:
+            sharding.check_run(run)
+        if recipe.terms:
+            needed = fit(run)
+            if self.progress:
+                print(needed, flush=True)
+        _replay(run)  # what cannot be repeated is said now
+        label = None if recipe.labels_from is None else labeller(recipe.labels_from, run.context)
+        if keeper is not None:
+            keeper.resume(run)
+            listeners.append(keeper)
+        follower = Follower(run)
+        follower.resume()
+        listeners.append(follower)
+        started = time.perf_counter()
+        try:
+            with keeper or follower:
+                condense(run, listeners)
+        except DivergedError as error:
+            outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
+            error.outcome = _labelled(outcome, run, label)
+            raise
+        outcome = _labelled(self._outcome(run, real, fingerprint, history, run.sweep, started), run, label)
+        return sharding.part(outcome, run) if self.ranks.apart else outcome
+
+    def _outcome(
+        self,
+        run: Run,
+        real: Real,
+        fingerprint: str | None,
+        history: History,
+        sweeps: int,
+        started: float,
+    ) -> Outcome:
+        recipe, synthesis = run.recipe, run.synthesis
+        record = Record(
+            name=self.source.name,
+            source_samples=len(real),
+            fingerprint=fingerprint,
+            kind=real.kind,
+            space=real.space,
+            whitening=specs.concrete(recipe.whitening),
+            classes=real.class_names,
+            class_values=tuple(real.class_values.tolist()),
+            recipe=_stored(recipe),
+            recipe_name=recipe.name,
+            ipc=recipe.ipc,
+            seed=self.seed,
+            encoding=specs.to_json(recipe.synthetic),
+            training=_training(run),
+            sweeps=sweeps,
+            seconds=time.perf_counter() - started,
+            history=thin(list(zip(history.sweeps, history.losses, strict=True))),
+            environment=environment(self.device, self.precision),
+        )
+        images = real.space.restore(decoded(synthesis))
+        stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
+        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+
+
+def _labelled(outcome: Outcome, run: Run, label: Labeller | None) -> Outcome:
+    """With the labels that were learned or that a teacher gives, and its size told."""
+    if label is not None:
+        outcome = with_labels(outcome, label(decoded(run.synthesis)))
+    elif run.recipe.soft_labels:
+        learned = run.synthesis.targets(torch.arange(len(outcome.labels)))
+        outcome = with_labels(outcome, learned.detach().cpu())
+    return counted(outcome, run.synthesis.stored_floats)
+
+
+def _replay(run: Run) -> Replay | None:
+    """The training steps that belong to the result, where its recipe says so."""
+    return Replay.of(run) if isinstance(run.recipe.training, Ordered) else None
+
+
+def _training(run: Run) -> Training | Ordered:
+    """How to train on the result: at the learned step size, where one serves all steps."""
+    training, sizes = run.recipe.training, run.synthesis.step_sizes
+    if sizes is None or len(sizes) > 1 or not isinstance(training, Training):
+        return training
+    return replace(training, name=f"{training.name}, learned rate", lr=float(sizes.detach()[0]))
+
+
+def is_long(recipe: Recipe) -> bool:
+    """Whether a run may compile its networks. Compiled code rounds differently, so long and short runs differ."""
+    return specs.concrete(recipe.sweeps) >= 50
+
+
+def facts(real: Real) -> dict[str, Any]:
+    """What is known of a source once it was read, and noted for the next time."""
+    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+
+
+def _stored(recipe: Recipe) -> dict[str, Any] | None:
+    try:
+        return recipe.to_json()
+    except specs.UnnamedCallableError:
+        return None

@@ -1,0 +1,116 @@
+"""The one loop: sweep after sweep, with somebody listening, and an end when it goes wrong."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from condensed_data.core.spec import concrete
+from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
+from condensed_data.engine.run import Run
+from condensed_data.methods.base import Synthesis
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN, infinite or huge.
+
+    Attributes:
+        sweep: the last sweep whose result was good.
+        outcome: the last good result, where the run was a build's; condensed: the same as a `CondensedDataset`.
+    """
+
+    outcome: Any = None
+    condensed: Any = None
+
+    def __init__(self, message: str, sweep: int) -> None:
+        super().__init__(message)
+        self.sweep = sweep
+
+
+def condense(run: Run, callbacks: Sequence[Callback] = ()) -> Synthesis:
+    """Run to the last sweep of the recipe.
+
+    Raises:
+        DivergedError: when the loss is NaN, infinite or 1,000 times the largest of the first ten; the run then
+            holds the last good synthetic data.
+    """
+    watch = _Watch(run)
+    listeners = Callbacks(tuple(callbacks))
+    progress = None
+    for progress in _sweeps(run, watch):
+        listeners.on_sweep(progress)
+    if progress is not None:
+        listeners.on_end(progress)
+    return run.synthesis
+
+
+def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
+    """Run the sweeps, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
+    started, first = time.perf_counter(), run.sweep
+    read = -math.inf
+    while not run.finished:
+        loss = run.step()
+        now = time.perf_counter()
+        last = run.finished
+        # Reading the loss waits for an accelerator; ten times a second keeps it busy.
+        # Several processes read the same losses, to end in the same sweep.
+        always = loss.device.type == "cpu" or run.context.ranks.several
+        if always or last or now - read > 0.1:
+            read = now
+            value = float(loss)
+            watch.check(value)
+            seconds = time.perf_counter() - started
+            rate = (run.sweep - first) / seconds
+            yield Progress(
+                sweep=run.sweep,
+                sweeps=run.sweeps,
+                loss=value,
+                seconds=seconds,
+                sweeps_per_second=rate,
+                eta_seconds=(run.sweeps - run.sweep) / rate,
+                recipe=run.recipe.name,
+                resumed_at=first,
+            )
+
+
+class _Watch:
+    """Keeps the last good synthetic data and stops a run that diverges."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.seen, self.largest = run, 0, 0.0
+        self.good, self.good_sweep, self.kept = run.synthesis.state_dict(), run.sweep, time.perf_counter()
+
+    def check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self._stop(f"became {loss}")
+        if self.seen >= 10 and abs(loss) > 1000 * self.largest:
+            self._stop(f"grew to {loss:.3g}, more than 1,000 times where it began")
+        self.seen += 1
+        if self.seen <= 10:
+            self.largest = max(self.largest, abs(loss))
+        if time.perf_counter() - self.kept > 1 or self.seen <= 10:
+            self._keep()
+
+    def _keep(self) -> None:
+        state = self.run.synthesis.state_dict()
+        if all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            self.good, self.good_sweep, self.kept = state, self.run.sweep, time.perf_counter()
+
+    def _stop(self, what: str) -> None:
+        self.run.synthesis.load_state_dict(self.good)
+        lr, sweep = concrete(self.run.recipe.optimizer.lr), self.run.sweep
+        low = (
+            " Or compute in full precision with precision='fp32'."
+            if self.run.context.precision != "fp32"
+            else ""
+        )
+        raise DivergedError(
+            f"The loss {what} at sweep {sweep}. The likely cause is a learning rate that is too high for these "
+            f"samples: optimizer.lr={lr:g}; try {lr / 10:g}.{low} The last good state, of sweep {self.good_sweep}, "
+            "is kept.",
+            self.good_sweep,
+        )

@@ -1,0 +1,284 @@
+"""One condensation under way: all that changes, apart from the recipe that does not.
+
+Each sweep, a pool lends a network, a sampler pairs real with synthetic samples, an augmentation is applied to
+both, an objective turns (network, pair) into a number, and the synthetic data steps down its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data import networks
+from condensed_data.core.spec import concrete
+from condensed_data.engine.distributed.gradient_exchange import (
+    BLOCKS,
+    Exchange,
+    Share,
+    cut,
+    divided,
+    rows_meet,
+)
+from condensed_data.engine.distributed.work_plan import Works
+from condensed_data.engine.prefetch import Ahead
+from condensed_data.engine.step_inputs import Meeting
+from condensed_data.methods.base import (
+    Augment,
+    Context,
+    Drawer,
+    LearningLoss,
+    Lender,
+    Loss,
+    Pool,
+    Sampler,
+    Synthesis,
+)
+from condensed_data.methods.recipe import Recipe, Term
+from condensed_data.methods.synthetic.soft_labels import SoftSynthesis
+
+Meetings = dict[tuple[Sampler, Augment], Meeting]
+
+
+class Run:
+    """One condensation under way: everything that changes, apart from the recipe that does not.
+
+    Attributes:
+        recipe: resolved.
+        synthesis: what is learned.
+        sweep: completed sweeps, of `sweeps`.
+    """
+
+    def __init__(self, recipe: Recipe, context: Context) -> None:
+        self.recipe, self.context, self.sweep = recipe, context, 0
+        self.sweeps = concrete(recipe.sweeps)
+        self.synthesis: Synthesis = recipe.synthetic.start(context)
+        if recipe.soft_labels:
+            self.synthesis = SoftSynthesis(self.synthesis, context.real.num_classes, context.device)
+        self.lenders: dict[Pool, Lender] = {}
+        self.drawers: dict[Sampler, Drawer] = {}
+        self.losses: list[Loss] = []
+        for term in recipe.terms:
+            if term.sampler not in self.drawers:
+                self.drawers[term.sampler] = term.sampler.start(context, self.synthesis)
+            draw = self.drawers[term.sampler].draw(0, self.steps()[0])
+            term.objective.check_sizes(draw.real_sizes, draw.synthetic_sizes)
+        for term in recipe.terms:  # afterwards, because some pools train for hours when they start
+            if term.pool not in self.lenders:
+                self.lenders[term.pool] = term.pool.start(context)
+            self.losses.append(term.objective.start(context))
+        self.optimizer = recipe.optimizer.start(self.synthesis.learned) if recipe.terms else None
+        self.plateau = recipe.stop.start() if recipe.stop else None
+        self.pieces = 1  # parts that a share's gradient is accumulated from; more where memory ends
+        self.in_blocks = context.ranks.divides  # where the recipe does not say how many
+        self.asked_to_stop = self.stopping = False
+        self._ahead = Ahead(self) if context.real.store.far_from(context.device) else None
+        self._works: Works | None = None
+
+    def step(self) -> Tensor:
+        """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
+        if self.optimizer is not None:
+            self.recipe.optimizer.tune(self.optimizer, self.sweep)
+        for lender in self.lenders.values():
+            lender.lend(self.sweep)  # also where this process has nothing to look at
+        total = self._own_steps() if self.works.own_steps else self._steps_together()
+        for lender in self.lenders.values():
+            lender.learn(self.sweep, self.synthesis)
+        for loss in self._learning_losses():
+            loss.learn(self.sweep)
+        self.sweep += 1
+        if self.plateau is not None:
+            self.plateau.add(total)
+        return total
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last sweep is done, or the loss has come to rest where the recipe looks for that."""
+        return self.sweep >= self.sweeps or (self.plateau is not None and self.plateau.reached)
+
+    def _steps_together(self) -> Tensor:
+        total = torch.zeros((), device=self.context.device)
+        for works in self.works.steps:
+            exchange = Exchange(self.synthesis, [share for share, _ in works], self.context.ranks)
+            for index, (share, owner) in enumerate(works):
+                if owner == self.context.ranks.rank:
+                    exchange.put(index, *self.gradients(share))
+            loss, stopping = exchange.meet(self.asked_to_stop)
+            self.stopping = self.stopping or stopping
+            self._descend()
+            total = total + loss
+        return total
+
+    def _own_steps(self) -> Tensor:
+        """Steps of a group each, this process's with a gradient, the others' without; rows meet afterwards."""
+        ranks, learned, steps = self.context.ranks, self.synthesis.learned, self.works.steps
+        losses = torch.zeros(len(steps) + 1, device=self.context.device)
+        losses[-1] = float(self.asked_to_stop and ranks.first)
+        for number, ((share, owner),) in enumerate(steps):
+            found = {name: torch.zeros_like(tensor) for name, tensor in learned.items()}
+            if owner == ranks.rank:
+                losses[number], found = self.gradients(share)
+            for name, tensor in learned.items():
+                tensor.grad = found[name]
+            self._descend()
+        assert self.optimizer is not None
+        rows_meet(self.synthesis, self.optimizer, self.works.owned, ranks)
+        *merged, stop = ranks.merge(losses)
+        self.stopping = self.stopping or bool(stop)
+        return sum(merged, torch.zeros((), device=self.context.device))
+
+    def _descend(self) -> None:
+        assert self.optimizer is not None
+        self.optimizer.step()
+        self.synthesis.clamp()
+
+    @property
+    def steps_apart(self) -> bool:
+        """Whether the steps of a sweep are of a group each, and do not touch the rows of other groups."""
+        return self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
+
+    @property
+    def works(self) -> Works:
+        """Who computes what of every sweep."""
+        if self._works is None:
+            self._works = Works(self)
+        return self._works
+
+    @property
+    def blocks(self) -> int | None:
+        """In how many blocks of groups a step is computed at most; None where all groups go through one forward."""
+        return self.recipe.blocks or (BLOCKS if self.in_blocks else None)
+
+    def steps(self) -> list[list[int]]:
+        """The groups of every optimiser step of a sweep."""
+        groups = range(self.context.real.num_groups)
+        return [list(groups)] if self.recipe.step == "sweep" else [[group] for group in groups]
+
+    def shares(self, groups: Sequence[int]) -> list[Share]:
+        """What the step over these groups is computed in; the same for any number of processes."""
+        everything = range(len(self.recipe.terms))
+        if self.blocks is None or self.recipe.step == "class":
+            return [Share(tuple(groups), tuple(everything), False)]
+        separate = [term for term in everything if self.separates(term) and term not in self.learning]
+        return divided(groups, self.blocks, separate, [term for term in everything if term not in separate])
+
+    @property
+    def learning(self) -> list[int]:
+        """Numbers of the terms that learn themselves, whose state is rank 0's."""
+        return [number for number, loss in enumerate(self.losses) if isinstance(loss, LearningLoss)]
+
+    @property
+    def widest(self) -> tuple[int, ...]:
+        """The most groups that are computed at once, before a share is cut into pieces."""
+        return max((share.groups for share in self.shares(self.steps()[0])), key=len)
+
+    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
+        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers."""
+        chosen = range(len(self.recipe.terms)) if terms is None else tuple(terms)
+        meetings = self._meetings(groups, chosen)
+        pools = {self.recipe.terms[number].pool for number in chosen}
+        nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
+        pairs = {key: meeting.pair(self.context, self.synthesis) for key, meeting in meetings.items()}
+        total = torch.zeros((), device=self.context.device)
+        for number in chosen:
+            term, loss = self.recipe.terms[number], self.losses[number]
+            total = total + concrete(term.weight) * loss(nets[term.pool], pairs[term.sampler, term.augment])
+        return total
+
+    def _meetings(self, groups: Sequence[int], terms: Sequence[int]) -> Meetings:
+        """What is drawn of the coming sweep for these groups and terms."""
+        chosen = [self.recipe.terms[number] for number in terms]
+        return {(term.sampler, term.augment): self._meeting(term, groups) for term in chosen}
+
+    def _meeting(self, term: Term, groups: Sequence[int]) -> Meeting:
+        fetched = None
+        if self._ahead is None:
+            draw = self.drawers[term.sampler].draw(self.sweep, groups)
+        else:
+            draw, fetched = self._ahead.take(term.sampler, groups)
+        blocks = groups if draw.steps is None else draw.steps
+        applied = term.augment.draw(self.context.streams, self.sweep, blocks, self.context.real.sample_shape)
+        return Meeting(self.sweep, draw, self.context.real.labels[draw.real], applied, fetched)
+
+    def gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a share and its gradient in the learned tensors, accumulated piece by piece."""
+        while True:
+            try:
+                return self._gradients(share)
+            except torch.OutOfMemoryError:
+                self._halve(share.groups, share.terms)
+
+    def _gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
+        total = torch.zeros((), device=self.context.device)
+        found: dict[str, Tensor] = {}
+        learned = self.synthesis.learned
+        for piece in cut(share.groups, self.pieces):
+            loss = self.loss(piece, share.terms)
+            # Not loss.backward(): that would also fill the gradients of the networks. Terms of one share need not
+            # reach everything: step sizes, say.
+            gradients = torch.autograd.grad(loss, list(learned.values()), materialize_grads=True)
+            for name, gradient in zip(learned, gradients, strict=True):
+                found[name] = gradient if name not in found else found[name].add_(gradient)
+            total += loss.detach()
+        return total, found
+
+    def _halve(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> None:
+        """Go on with half as many groups at once, after the device ran out of memory.
+
+        Raises:
+            torch.OutOfMemoryError: where nothing is left to halve, or the objective needs all groups together.
+        """
+        chosen = range(len(self.recipe.terms)) if terms is None else terms
+        if self.pieces >= len(groups) or not all(map(self.separates, chosen)):
+            raise torch.OutOfMemoryError(
+                "The device's memory does not hold one step. Use a smaller sampler.batch, ipc or network, or "
+                "device='cpu'."
+            )
+        self.pieces *= 2
+        torch.cuda.empty_cache()
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a sum over groups, so that its gradient can be accumulated group by group."""
+        return all(map(self.separates, range(len(self.recipe.terms))))
+
+    def separates(self, number: int) -> bool:
+        """Whether the loss of this term is a sum over groups."""
+        term = self.recipe.terms[number]
+        coupled = networks.couples_samples(self.lenders[term.pool].lend(self.sweep).module)
+        return term.objective.separable and not coupled
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run of the same recipe and source needs to go on to the same bits."""
+        return {
+            "sweep": self.sweep,
+            "synthesis": self.synthesis.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
+            "lenders": [lender.state_dict() for lender in self.lenders.values()],
+            "drawers": [drawer.state_dict() for drawer in self.drawers.values()],
+            "losses": [loss.state_dict() for loss in self._learning_losses()],
+            "plateau": self.plateau.state_dict() if self.plateau else {},
+            "in_blocks": self.in_blocks,
+        }
+
+    def _learning_losses(self) -> list[LearningLoss]:
+        losses: list[object] = [*self.losses]
+        return [loss for loss in losses if isinstance(loss, LearningLoss)]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.sweep, self._works = state["sweep"], None
+        # begun by several processes: the same bits go on
+        self.in_blocks = self.in_blocks or state["in_blocks"]
+        self.synthesis.load_state_dict(state["synthesis"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+        for parts, stored in ((self.lenders, "lenders"), (self.drawers, "drawers")):
+            for part, part_state in zip(parts.values(), state[stored], strict=True):
+                part.load_state_dict(part_state)
+        for loss, loss_state in zip(self._learning_losses(), state["losses"], strict=True):
+            loss.load_state_dict(loss_state)
+        if self.plateau:
+            self.plateau.load_state_dict(state["plateau"])

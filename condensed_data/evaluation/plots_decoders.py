@@ -1,0 +1,71 @@
+"""One code of each class through every decoder: what is shared by classes, and what decoders differ in.
+
+Letters: K classes, M decoders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from condensed_data.core import spec
+from condensed_data.methods.synthetic import Factorised
+from condensed_data.plotting import grid as plots
+
+if TYPE_CHECKING:
+    from condensed_data.dataset import CondensedDataset
+
+
+def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Image:
+    """A row a class: its first code, where that has the shape of a sample, then what each decoder makes of it.
+
+    Args:
+        condensed: a set whose samples are decoded from codes, such as those of `haba` and `kfs`.
+        max_classes: rows at most.
+
+    Raises:
+        ValueError: for a set without decoders.
+    """
+    stored, factorised = condensed.stored, _factorised(spec.from_json(dict(condensed.record.encoding)))
+    if stored is None or factorised is None:
+        raise ValueError(
+            f"Cannot draw the decoders of a set by {condensed.record.recipe_name}: its samples are not decoded from "
+            "codes. Those of haba and kfs are."
+        )
+    space, shape = condensed.record.space, condensed.record.kind.shape
+    made = len(stored["codes"]) * len(stored["decoders"])
+    labels = condensed.class_indices[
+        :: len(condensed.class_indices) // made
+    ]  # more samples where each is cut into several
+    synthesis = factorised.restore(stored, labels, shape)
+    owners = synthesis.labels[:: synthesis.siblings]
+    images, rows = [], []
+    for label in range(len(condensed.classes)):
+        code = int((owners == label).nonzero()[0])
+        first = code * synthesis.siblings
+        with torch.no_grad():
+            row = [synthesis.decode(torch.arange(first, first + synthesis.siblings))]
+        if stored["codes"].shape[1:] == shape:
+            row.insert(0, stored["codes"][code : code + 1].float())
+        images.append(space.restore(torch.cat(row)))
+        rows += [label] * len(images[-1])
+    before = "its basis, then " if stored["codes"].shape[1:] == shape else ""
+    return plots.grid(
+        torch.cat(images),
+        rows,
+        condensed.classes,
+        per_class=None,
+        max_classes=max_classes,
+        title=f"First code of each class: {before}what {synthesis.siblings} decoders make of it",
+        value_range=(0.0, condensed.record.kind.top) if condensed.record.kind.eight_bit else None,
+    )
+
+
+def _factorised(part: Any) -> Factorised | None:
+    """The part with codes and decoders inside others."""
+    if isinstance(part, Factorised):
+        return part
+    inner = getattr(part, "inner", None)
+    return None if inner is None else _factorised(inner)

@@ -1,0 +1,1 @@
+"""The methods: five kinds of parts, what each paper needs of them, and the recipes that compose them."""

@@ -1,0 +1,58 @@
+"""Means of clusters, where synthetic samples begin and to which stored ones shrink.
+
+Letters: N samples asked for, n rows, D values of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condensed_data.methods.base import Context
+from condensed_data.methods.coresets import Init
+from condensed_data.methods.samplers.clustering import kmeans
+
+
+@dataclass(frozen=True)
+class Centroids(Init):
+    """The centroids of k-means in the space of the samples' own values, group by group.
+
+    Unlike `coresets.KMeans` these are means, no real samples. Averaged samples are what few rows of a memory
+    describe a class with best in squared error; matching then sharpens what networks look at.
+    """
+
+    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
+        blocks = []
+        for group, size in enumerate(sizes):
+            rows = context.real[context.real.members[group]].cpu()
+            blocks.append(centroids(rows, size, context.streams.child("centroids", group)))
+        return torch.cat(blocks).to(context.device)
+
+
+def centroids(rows: Tensor, count: int, seed: int) -> Tensor:
+    """Centroids of k-means, the largest cluster first: (count, *sample) float32.
+
+    Where there are fewer different rows than asked for, they are repeated in this order.
+
+    Args:
+        rows: (n, *sample), n at least 1.
+        count: centroids asked for.
+        seed: of k-means, non-negative.
+    """
+    index = assign(rows, count, seed)
+    means = torch.stack([rows[members].float().mean(0) for members in index])
+    return means.repeat(-(-count // len(means)), *[1] * (means.dim() - 1))[:count]
+
+
+def assign(rows: Tensor, count: int, seed: int) -> list[Tensor]:
+    """Indices of the rows of at most `count` clusters, the largest cluster first.
+
+    Args:
+        rows, count, seed: see `centroids`.
+    """
+    labels, _ = kmeans(rows.flatten(1), count, seed)
+    clusters = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    return sorted(clusters, key=len, reverse=True)

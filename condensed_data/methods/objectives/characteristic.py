@@ -1,0 +1,170 @@
+"""Matching of characteristic functions: NCFM, Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
+
+Letters: G groups, D features, F frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.device import sent
+from condensed_data.core.rng import Streams
+from condensed_data.methods.base import Batch, Context, LearningLoss, Loss, Net, Objective, Pair
+from condensed_data.training.sgd import check_count
+
+SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' code
+
+
+@dataclass(frozen=True)
+class CharacteristicFunction(Objective):
+    """Distance between the characteristic functions of L2-normalised embeddings, summed over groups.
+
+    With phi(t) the mean of exp(i <t, embedding>) over a group, the loss of the group is the mean over
+    frequencies t of sqrt(alpha a + (1 - alpha) p), where a = (|phi_real| - |phi_synthetic|)^2 compares
+    amplitudes and p = 2 (|phi_real| |phi_synthetic| - Re(phi_real conj(phi_synthetic))) compares phases.
+    The authors multiply it by 300.
+
+    The frequencies are t ~ N(0, I), or come from a sampling network that learns to make the loss large
+    while the samples make it small: three linear layers of D units with batch normalisation, leaky
+    rectifiers and a final tanh, from D standard normal numbers, as in the paper and the authors' code
+    (whose released configurations switch it off).
+
+    Deviations: the frequencies of a sweep are shared by its groups, and the sampling network takes one step
+    a sweep instead of one a class; where the root's argument is below 1e-12, as for equal samples, the root
+    and its gradient are 0.
+
+    Args:
+        frequencies: drawn anew every sweep, from the run's streams (by seed 0 where called without a run).
+        alpha: share of the amplitudes, in [0, 1].
+        sampling_lr: learning rate of Adam for the sampling network (ours); 0 for normal frequencies.
+
+    Raises:
+        ValueError: unless `frequencies` is a positive integer (at least 2 with a sampling network, whose batch
+            normalisation needs them), `alpha` in [0, 1] and `sampling_lr` at least 0.
+    """
+
+    frequencies: int = 4096
+    alpha: float = 0.5
+    sampling_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.sampling_lr >= 0:
+            raise ValueError(f"CharacteristicFunction(sampling_lr={self.sampling_lr!r}) must be at least 0.")
+        least = 2 if self.sampling_lr else 1
+        check_count("CharacteristicFunction", "frequencies", self.frequencies, least)
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"CharacteristicFunction(alpha={self.alpha}) must be between 0 and 1.")
+
+    def start(self, context: Context) -> Loss:
+        if self.sampling_lr:
+            return _Sampled(self, context.streams)
+        return lambda net, pair: self._normal(net, pair, context.streams)
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        return self._normal(net, pair, Streams(0))
+
+    def _normal(self, net: Net, pair: Pair, streams: Streams) -> Tensor:
+        return self.compare(
+            net, pair, lambda features: _noise(self.frequencies, features, streams, pair.sweep)
+        )
+
+    def compare(self, net: Net, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
+        """The loss at the frequencies (F, D) that are made for embeddings like the given (B, D)."""
+        with torch.no_grad():
+            real = F.normalize(net.embed(pair.real.x), dim=1)
+        synthetic = F.normalize(net.embed(pair.synthetic.x), dim=1)
+        t = frequencies(real)
+        (x, y), (u, v) = _means(pair.real, real @ t.T), _means(pair.synthetic, synthetic @ t.T)
+        amplitude = (_root(x.square() + y.square()) - _root(u.square() + v.square())).square()  # (G, F)
+        # a + p = |phi_real - phi_synthetic|^2, which keeps its digits where p would lose them
+        both = (x - u).square() + (y - v).square()
+        return _root((1 - self.alpha) * both + (2 * self.alpha - 1) * amplitude).mean(1).sum()
+
+
+class _Sampled(LearningLoss):
+    """The loss with its sampling network, which climbs a step a sweep."""
+
+    def __init__(self, spec: CharacteristicFunction, streams: Streams) -> None:
+        self.spec, self.streams = spec, streams
+        self.module: nn.Module | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.waiting: Mapping[str, Any] = {}
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        drawn: list[Tensor] = []
+
+        def frequencies(features: Tensor) -> Tensor:
+            with torch.enable_grad():
+                drawn.append(
+                    self._network(features)(_noise(self.spec.frequencies, features, self.streams, pair.sweep))
+                )
+            drawn.append(drawn[0].detach().requires_grad_())
+            return drawn[1]
+
+        loss = self.spec.compare(net, pair, frequencies)
+        self._slope(loss, *drawn)
+        return loss
+
+    def learn(self, sweep: int) -> None:
+        if self.optimizer is not None:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def _network(self, features: Tensor) -> nn.Module:
+        if self.module is None:
+            size, seed = features.shape[1], self.streams.child("sampling network")
+            self.module = networks.build(_sampling_network, 1, (size,), seed).to(features)
+            self.optimizer = torch.optim.Adam(self.module.parameters(), self.spec.sampling_lr)
+            if self.waiting:
+                self.module.load_state_dict(self.waiting["network"])
+                self.optimizer.load_state_dict(self.waiting["optimizer"])
+        return self.module
+
+    def _slope(self, loss: Tensor, made: Tensor, used: Tensor) -> None:
+        """Add to the gradient by which the sampling network climbs."""
+        assert self.module is not None
+        (slope,) = torch.autograd.grad(loss, used, retain_graph=True)
+        weights = list(self.module.parameters())
+        for weight, gradient in zip(weights, torch.autograd.grad(made, weights, -slope), strict=True):
+            weight.grad = gradient if weight.grad is None else weight.grad + gradient
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.module is None or self.optimizer is None:
+            return dict(self.waiting)
+        return {"network": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.module, self.optimizer, self.waiting = None, None, state
+
+
+def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+    """(F, D) noise -> (F, D) frequencies in (-1, 1)."""
+    (size,) = sample_shape
+    layers: list[nn.Module] = []
+    for last in (nn.LeakyReLU(SLOPE), nn.LeakyReLU(SLOPE), nn.Tanh()):
+        layers += [nn.Linear(size, size), nn.BatchNorm1d(size), last]
+    return nn.Sequential(*layers)
+
+
+def _noise(count: int, features: Tensor, streams: Streams, sweep: int) -> Tensor:
+    """Standard normal numbers (count, D)."""
+    generator = streams.torch("frequencies", sweep)
+    return sent(torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype)
+
+
+def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of phi (G, F) from angles (B, F)."""
+    return batch.means(angles.cos()), batch.means(angles.sin())
+
+
+def _root(squares: Tensor) -> Tensor:
+    """The square root, 0 and with gradient 0 where the true gradient grows without bound."""
+    positive = squares > 1e-12
+    return torch.where(positive, squares, 1).sqrt() * positive

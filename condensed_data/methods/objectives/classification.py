@@ -1,0 +1,59 @@
+"""Cross-entropy of the synthetic samples: IDM's regulariser, and the calibration of DANCE and NCFM.
+
+Letters: B rows of a batch, K classes, G groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.methods.base import Net, Objective, Pair
+
+PERCENT = 100.0
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """Sum over groups of the mean cross-entropy of the group's synthetic samples under the lent network.
+
+    IDM (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742) adds it to distribution matching,
+    times the accuracy of the network that looks, so that only networks that know the task have a say. The
+    authors' code counts that accuracy in percent, and their weights (0.5 for CIFAR-10) assume it. DANCE and
+    NCFM add the plain sum with a network trained on the real data. Deviation: for one sample a class
+    without partition and expansion, IDM's code skips the samples that are classified correctly; here all
+    count.
+
+    Args:
+        scale_by_accuracy: multiply by the network's accuracy in percent, 0 to 100, which is 100 times
+            `Net.accuracy`. The pool must know it.
+
+    Raises:
+        ValueError: when called, for a network without accuracy where it is needed.
+    """
+
+    scale_by_accuracy: bool = False
+    reads_labels: ClassVar[bool] = True
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        side = pair.synthetic
+        loss = side.means(cross_entropy(net.logits(side.x), side.y)).sum()
+        return loss * (PERCENT * _accuracy(net)) if self.scale_by_accuracy else loss
+
+
+def _accuracy(net: Net) -> Tensor:
+    if net.accuracy is None:
+        raise ValueError(
+            "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not know its networks' "
+            "accuracy. Use a pool that trains on real data, or scale_by_accuracy=False."
+        )
+    return net.accuracy
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of every row, (B,), of logits (B, K) and labels (B,) int64 or (B, K) probabilities."""
+    target = y.to(logits.dtype) if y.is_floating_point() else y
+    return F.cross_entropy(logits, target, reduction="none")

@@ -1,0 +1,204 @@
+"""What class means leave out: how samples of a class lie to each other, how features do, and higher moments.
+
+* `Covariance` and `Centralisation`: IID, Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
+* `KernelMMD`: M3D, Zhang et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
+
+Letters: B rows of a group, K classes, G groups, D features, d channels of a map, l its locations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.objectives.layers import block_maps
+
+
+@dataclass(frozen=True)
+class Covariance(Objective):
+    """Squared Frobenius distance between the covariances of local features, summed over groups.
+
+    The last map of a sample is a matrix X_i (d, l). The covariance of a group is the mean over its B
+    samples of (X_i - M)(X_i - M)^T, (d, d), where M is the mean map: locations are centred one by one and
+    summed.
+
+    Args:
+        weight: factor of the sum, at least 0 and finite; the authors use 0.01 on DM and 0.03 on IDM.
+        layers: names of submodules, of which the last one's output is the map, for networks without a method
+            `maps`; see `module.named_modules()`.
+
+    Raises:
+        ValueError: for a weight out of range; for groups with a single synthetic sample.
+    """
+
+    weight: float = 0.01
+    layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"Covariance(weight={self.weight}) must be at least 0 and finite.")
+
+    def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
+        if min(synthetic) < 2:
+            raise ValueError(
+                f"Covariance needs at least two synthetic samples in every group; one has {min(synthetic)}. "
+                "The covariance of a single sample is zero: nothing could be learned from it. Use ipc=2 or "
+                "more (two for each group of a class, where there are groups), or a synthetic part that decodes "
+                "several samples from one, such as MultiFormation."
+            )
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
+        with torch.no_grad():
+            real = [_covariance(maps[-1]) for maps in block_maps(net, pair.real, self.layers)]
+        synthetic = [_covariance(maps[-1]) for maps in block_maps(net, pair.synthetic, self.layers)]
+        return self.weight * (torch.stack(real) - torch.stack(synthetic)).square().sum()
+
+
+def _covariance(maps: Tensor) -> Tensor:
+    """(d, d) from maps (B, d, *locations); a map without locations (B, d) has one."""
+    rows = maps.reshape(*maps.shape[:2], -1)
+    deviations = (rows - rows.mean(0)).transpose(0, 1).flatten(1)  # (d, B * l)
+    return deviations @ deviations.T / len(maps)
+
+
+_FORMS = ("exponential", "simplified")
+_CENTRES = ("synthetic", "real")
+
+
+@dataclass(frozen=True)
+class Centralisation(Objective):
+    """Draws synthetic embeddings of a class to its centre, by a network that was trained on the real data.
+
+    With s_j = ||embedding of sample j - centre of its class||^2 the loss is the sum over the synthetic
+    samples of max(0, exp(alpha s_j) - beta) in the paper's form, and of s_j in the simplified one, which
+    the authors' code uses and reports to work as well. They multiply it by 0.05 on DM and 0.01 on IDM.
+
+    Args:
+        alpha: factor in the exponent, positive and finite; 0.02 stands in the authors' code, commented out.
+        beta: what a sample may cost for free, finite; 1 (our choice) is the cost at the centre, so that every
+            sample is drawn, and larger values leave those near the centre alone.
+        form: "exponential" or "simplified" (ignores alpha and beta).
+        centres: "synthetic", the mean embedding of the group's synthetic samples in this step, through which
+            the gradient also flows, as in the authors' code: it brings the samples of a class together.
+            "real", `Net.centres`, the class means of the real data: it brings them to where the class is, and
+            works for a single sample.
+
+    Raises:
+        ValueError: for an alpha, beta, form or kind of centre out of range; for groups with a single
+            synthetic sample and synthetic centres; when called, for a network without centres where it
+            needs them.
+    """
+
+    alpha: float = 0.02
+    beta: float = 1.0
+    form: str = "exponential"
+    centres: str = "synthetic"
+
+    def __post_init__(self) -> None:
+        for name, known in (("form", _FORMS), ("centres", _CENTRES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"Centralisation({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
+                )
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"Centralisation(alpha={self.alpha}) must be positive and finite.")
+        if not math.isfinite(self.beta):
+            raise ValueError(f"Centralisation(beta={self.beta}) must be finite.")
+
+    def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
+        if self.centres == "synthetic" and min(synthetic) < 2:
+            raise ValueError(
+                "Centralisation(centres='synthetic') needs at least two synthetic samples in every group; "
+                f"one has {min(synthetic)}, which is its own centre. Use centres='real', ipc=2 or more, or a "
+                "synthetic part that decodes several samples from one, such as MultiFormation."
+            )
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
+        embedded = net.embed(pair.synthetic.x)
+        squares = (embedded - self._centres(net, pair, embedded)).square().sum(1)
+        if self.form == "simplified":
+            return squares.sum()
+        return (torch.exp(self.alpha * squares) - self.beta).clamp_min(0).sum()
+
+    def _centres(self, net: Net, pair: Pair, embedded: Tensor) -> Tensor:
+        """The centre of every synthetic row: (B, D)."""
+        side = pair.synthetic
+        if self.centres == "synthetic":
+            return side.spread(side.means(embedded))
+        if net.centres is None:
+            raise ValueError(
+                "Cannot use Centralisation(centres='real') with this pool: its networks have no centres. "
+                "Use the Pretrained pool, or centres='synthetic'."
+            )
+        return net.centres[side.y.argmax(1) if side.y.ndim > 1 else side.y]
+
+
+_KERNELS = ("gaussian", "polynomial", "linear")
+
+
+@dataclass(frozen=True)
+class KernelMMD(Objective):
+    """Squared maximum mean discrepancy of embeddings, summed over groups.
+
+    Of a group it is the mean of k over all pairs of real samples, minus twice that over real and synthetic
+    ones, plus that over synthetic ones: the squared distance of the mean embeddings in the space of the
+    kernel. With the linear kernel it is the loss of `Distribution`. The authors published no code: the
+    width of the Gaussian kernel and the constants of the polynomial are ours.
+
+    Args:
+        kernel: "gaussian", k = mean over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared
+            distance between the real samples of the group, without a gradient; "polynomial",
+            k = (<x, y> / D + 1)^degree; "linear", k = <x, y>.
+        scales: of the Gaussian kernel, positive and finite; at least one.
+        degree: of the polynomial kernel, an integer of at least 1.
+
+    Raises:
+        ValueError: for an unknown kernel, or scales or a degree out of range.
+    """
+
+    kernel: str = "gaussian"
+    scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
+    degree: int = 2
+
+    def __post_init__(self) -> None:
+        if self.kernel not in _KERNELS:
+            raise ValueError(f"KernelMMD(kernel={self.kernel!r}) is unknown; known: {', '.join(_KERNELS)}.")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
+        if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
+            raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        with torch.no_grad():
+            real = net.embed(pair.real.x)
+        blocks = zip(pair.real.split(real), pair.synthetic.split(net.embed(pair.synthetic.x)), strict=True)
+        return torch.stack([self._discrepancy(*block) for block in blocks]).sum()
+
+    def _discrepancy(self, real: Tensor, synthetic: Tensor) -> Tensor:
+        if self.kernel == "linear":
+            return (real.mean(0) - synthetic.mean(0)).square().sum()
+        # distances do not change, and lose fewer digits, with the origin among the samples
+        origin = real.mean(0) if self.kernel == "gaussian" else torch.zeros_like(real[0])
+        real, synthetic = real - origin, synthetic - origin
+        width = _squared_distances(real, real).mean().clamp_min(torch.finfo(real.dtype).tiny)
+        pairs = ((real, real), (real, synthetic), (synthetic, synthetic))
+        both, mixed, own = (self._kernel(x, y, width).mean() for x, y in pairs)
+        return both - 2 * mixed + own
+
+    def _kernel(self, x: Tensor, y: Tensor, width: Tensor) -> Tensor:
+        if self.kernel == "polynomial":
+            return (x @ y.T / x.shape[1] + 1) ** self.degree
+        distances = _squared_distances(x, y) / width
+        return torch.stack([torch.exp(-distances / scale) for scale in self.scales]).mean(0)
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """||x_i - y_j||^2 of rows (n, D) and (m, D): (n, m), not below 0."""
+    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)

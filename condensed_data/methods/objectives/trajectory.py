@@ -1,0 +1,66 @@
+"""Matching training trajectories: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, equation 2.
+
+Letters: T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from condensed_data.methods.base import Held, Net, Objective, Pair, Pool
+from condensed_data.methods.objectives.unrolled import check_unroll, held, trained_weights
+
+
+@dataclass(frozen=True)
+class Trajectory(Objective):
+    """Squared distance of a student's weights to an expert's later ones, over the distance the expert went.
+
+    The student begins at the expert's weights that the network is lent with, and takes one step on each
+    synthetic block. The sums go over all parameters.
+
+    Args:
+        unroll: how it is differentiated, see `condensed_data.methods.objectives.unrolled`: "full" (the paper),
+            "checkpointed" (the same derivative in less memory) or "constant" (TESLA's, in the memory of one
+            step, without the terms with a second derivative in the weights).
+
+    Raises:
+        ValueError: for an unknown `unroll`; when called, for a network without `target`, an expert that did not
+            move, or samples without step sizes.
+    """
+
+    unroll: str = "full"
+    separable: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_unroll("Trajectory", self.unroll)
+
+    def check_pool(self, pool: Pool) -> None:
+        if not pool.knows_targets:
+            raise ValueError(
+                f"Cannot use Trajectory with the {type(pool).__name__} pool: it needs an expert's later weights. Use "
+                "the Experts pool."
+            )
+
+    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+        return held(self.unroll, synthetic)
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        if not net.target:
+            raise ValueError(
+                "Cannot use Trajectory with this pool: it needs an expert's later weights. Use the Experts pool."
+            )
+        start = dict(net.module.named_parameters())
+        reached = trained_weights(net, pair, self.unroll)
+        left = _squares(reached[name] - net.target[name] for name in start)
+        whole = _squares(start[name].detach() - net.target[name] for name in start)
+        return left / whole
+
+
+def _squares(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.stack([tensor.square().sum() for tensor in tensors]).sum()

@@ -1,0 +1,250 @@
+"""Training as a differentiable function: the student's steps on the synthetic samples, and DD's objective.
+
+Dataset distillation: Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, equations 3 to 5.
+A network at weights w_0 takes T steps w_{t+1} = w_t - eta_t g_t, where g_t is the gradient at w_t of the mean
+cross-entropy on block t of the synthetic samples. What is learned gets the derivative of a loss at w_T through
+all steps. Three ways, which differ in memory and in terms:
+
+* "full": plain automatic differentiation through the unrolled steps. Memory grows with T times a step's maps.
+* "checkpointed": the same derivative; only the weights of every step are kept, and a step's maps are computed
+  again on the way back. Memory grows with T times the weights, time by about a third.
+* "constant": only w_0 is kept, and the way back computes the steps again in their order. For that, dw_{t+1}/dw_t
+  = I - eta_t dg_t/dw_t is taken to be I: **every term with a second derivative in the weights is dropped**, that
+  is, all paths from a sample through w_{t+1} into later gradients. What stays of a sample's derivative is
+  -eta_t (dg_t/dx_t)^T dL/dw_T, and of a step size's -g_t . dL/dw_T. The loss itself is the same. This is how
+  TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) is computed by its authors.
+
+Letters: T steps, B rows, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from condensed_data import networks
+from condensed_data.methods.base import Held, Net, Objective, Pair
+from condensed_data.methods.objectives.classification import cross_entropy
+
+UNROLLS = ("full", "checkpointed", "constant")
+Weights = tuple[Tensor, ...]
+Gradient = Callable[[Weights, Tensor, Tensor, bool], Weights]
+
+
+@dataclass(frozen=True)
+class Unrolled(Objective):
+    """DD: mean cross-entropy on the real batch after T training steps on the synthetic samples.
+
+    Args:
+        unroll: how it is differentiated, see this module's head: "full", "checkpointed" or "constant".
+        relabel: ((class, other), ...): real samples of `class` count as `other`. With one pair this is the
+            paper's attack, section 3.5: after training, the class is taken for the other one.
+
+    Raises:
+        ValueError: for an unknown `unroll` or a `relabel` that is not pairs; when called, without step sizes or
+            without real samples, or with a network in training mode that has batch normalisation or dropout.
+    """
+
+    unroll: str = "full"
+    relabel: tuple[tuple[int, int], ...] = ()
+    separable: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_unroll("Unrolled", self.unroll)
+        if any(len(pair) != 2 or pair[0] < 0 or pair[1] < 0 for pair in self.relabel):
+            raise ValueError(
+                f"Unrolled(relabel={self.relabel!r}) must be pairs of class indices, as ((0, 1),)."
+            )
+
+    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+        return held(self.unroll, synthetic, sum(real))
+
+    def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
+        if sum(real) == 0:
+            raise ValueError("Unrolled needs real samples: use Sequence(batch=1024).")
+
+    def __call__(self, net: Net, pair: Pair) -> Tensor:
+        self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
+        _check_repeatable(net.module)
+        weights = trained_weights(net, pair, self.unroll)
+        logits, labels = net.functional(weights, pair.real.x), pair.real.y
+        for old, new in self.relabel:
+            if max(old, new) >= logits.shape[1]:
+                raise ValueError(
+                    f"Unrolled(relabel={self.relabel!r}) needs class indices from 0 to {logits.shape[1] - 1}."
+                )
+            labels = torch.where(pair.real.y == old, new, labels)
+        return cross_entropy(logits, labels).mean()
+
+
+def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
+    """What the derivative through training steps on so many rows keeps, and of a loss on `real` rows at their end.
+
+    "full" keeps the maps of all steps, their weights and gradients; the others the maps of one step, and
+    "checkpointed" the weights of every step.
+    """
+    if unroll == "full":
+        return Held(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
+    weights = len(steps) + 2 if unroll == "checkpointed" else 4
+    return Held(2 * max(steps), real, weights, "fewer samples a training step, fewer training steps")
+
+
+def _check_repeatable(module: nn.Module) -> None:
+    """Refuse a network that a second pass over the same steps would find another one."""
+    if module.training and networks.couples_samples(module):
+        why = "normalises over the batch and keeps what it saw"
+    elif networks.draws(module):
+        why = "drops units at random"
+    else:
+        return
+    raise ValueError(
+        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps could not be repeated. Use "
+        "a network without (norm='instance'), or the Loaded or Pretrained pool, whose networks are in evaluation mode."
+    )
+
+
+def check_unroll(objective: str, unroll: str) -> None:
+    """Refuse an unknown way to differentiate."""
+    if unroll not in UNROLLS:
+        raise ValueError(
+            f"{objective}(unroll={unroll!r}) is unknown; known: {', '.join(map(repr, UNROLLS))}."
+        )
+
+
+def trained_weights(net: Net, pair: Pair, unroll: str = "full") -> dict[str, Tensor]:
+    """The weights of `net` after one training step on every synthetic block, differentiable in the pair.
+
+    Args:
+        net: at w_0; it is not changed.
+        pair: blocks of its synthetic side are the steps; `step_sizes` are T, or 1 for all.
+        unroll: one of `UNROLLS`.
+
+    Raises:
+        ValueError: for a pair without step sizes, or with another number of them.
+    """
+    start = {name: weight.detach() for name, weight in net.module.named_parameters()}
+    side = pair.synthetic
+    sizes = _step_sizes(pair.step_sizes, len(side.sizes))
+    gradient = _gradient_of(net, tuple(start))
+    weights: Any = tuple(start.values())
+    if unroll == "constant":
+        weights = _Constant.apply(gradient, side.sizes, sizes, side.x, side.y, *weights)
+    else:
+        for size, x, y in zip(sizes.unbind(), side.split(side.x), side.split(side.y), strict=True):
+            weights = _step(gradient, unroll, size, x, y, weights)
+    return dict(zip(start, weights, strict=True))
+
+
+def _step_sizes(sizes: Tensor | None, steps: int) -> Tensor:
+    if sizes is None:
+        raise ValueError(
+            "Cannot train on samples without step sizes. Wrap the synthetic part: WithSteps(Pixels(), lr=0.01)."
+        )
+    if len(sizes) not in (1, steps):
+        raise ValueError(
+            f"WithSteps(steps={len(sizes)}) does not fit a Sequence of {steps} training steps. Use steps={steps}, "
+            "or 1 for one step size for all."
+        )
+    return sizes.expand(steps)
+
+
+def _gradient_of(net: Net, names: tuple[str, ...]) -> Gradient:
+    """(weights, x, y, whether with a graph) -> gradient of the mean cross-entropy in the weights."""
+
+    def gradient(weights: Weights, x: Tensor, y: Tensor, graph: bool) -> Weights:
+        loss = cross_entropy(net.functional(dict(zip(names, weights, strict=True)), x), y).mean()
+        # zeros for weights that this forward does not use
+        return torch.autograd.grad(loss, weights, create_graph=graph, materialize_grads=True)
+
+    return gradient
+
+
+def _step(gradient: Gradient, unroll: str, size: Tensor, x: Tensor, y: Tensor, weights: Weights) -> Weights:
+    if unroll == "checkpointed":
+        stepped: Weights = _Checkpointed.apply(gradient, size, x, y, *weights)
+        return stepped
+    # the first weights are leaves without a gradient, later ones carry the graph of the steps before
+    weights = tuple(w if w.requires_grad else w.requires_grad_() for w in weights)
+    slopes = gradient(weights, x, y, True)
+    return tuple(w - size * slope for w, slope in zip(weights, slopes, strict=True))
+
+
+class _Checkpointed(torch.autograd.Function):
+    """One step that keeps its inputs and is computed again for its derivative."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradient: Gradient, size: Tensor, x: Tensor, y: Tensor, *weights: Tensor
+    ) -> Weights:
+        ctx.gradient = gradient
+        ctx.save_for_backward(size, x, y, *weights)
+        return _plain_step(gradient, size, x, y, weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = _leaves(ctx.saved_tensors)
+        size, x, y, *weights = inputs
+        with torch.enable_grad():
+            slopes = ctx.gradient(tuple(weights), x, y, True)
+            stepped = [w - size * slope for w, slope in zip(weights, slopes, strict=True)]
+            wanted = [tensor for tensor in inputs if tensor.requires_grad]
+            found = iter(torch.autograd.grad(stepped, wanted, outer, materialize_grads=True))
+        return (None, *(next(found) if tensor.requires_grad else None for tensor in inputs))
+
+
+class _Constant(torch.autograd.Function):
+    """All steps; the way back computes them again, and takes every dw_{t+1}/dw_t to be the identity."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gradient: Gradient,
+        rows: tuple[int, ...],
+        sizes: Tensor,
+        x: Tensor,
+        y: Tensor,
+        *weights: Tensor,
+    ) -> Weights:
+        ctx.gradient, ctx.rows = gradient, rows
+        ctx.save_for_backward(sizes, x, y, *weights)
+        for size, some_x, some_y in zip(sizes, x.split(list(rows)), y.split(list(rows)), strict=True):
+            weights = _plain_step(gradient, size, some_x, some_y, weights)
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        sizes, x, y, *weights = ctx.saved_tensors
+        soft, found = y.is_floating_point(), []
+        blocks = zip(sizes, x.split(list(ctx.rows)), y.split(list(ctx.rows)), strict=True)
+        for size, some_x, some_y in blocks:
+            leaves = _leaves((size, some_x, some_y, *weights))
+            with torch.enable_grad():
+                slopes = ctx.gradient(tuple(leaves[3:]), *leaves[1:3], True)
+                moved = [-leaves[0] * slope for slope in slopes]
+                wanted = leaves[: 3 if soft else 2]
+                found.append(torch.autograd.grad(moved, wanted, outer, materialize_grads=True))
+            weights = [w - size * slope.detach() for w, slope in zip(weights, slopes, strict=True)]
+        sizes_, x_, *y_ = zip(*found, strict=True)
+        labels = torch.cat(y_[0]) if soft else None
+        return (None, None, torch.stack(sizes_), torch.cat(x_), labels, *outer)
+
+
+def _plain_step(gradient: Gradient, size: Tensor, x: Tensor, y: Tensor, weights: Weights) -> Weights:
+    """One step without a graph."""
+    leaves = tuple(w.detach().requires_grad_() for w in weights)
+    with torch.enable_grad():
+        slopes = gradient(leaves, x.detach(), y.detach(), False)
+    return tuple(w.detach() - size.detach() * slope for w, slope in zip(leaves, slopes, strict=True))
+
+
+def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same values, cut from any graph; floating point ones require a gradient."""
+    return [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in tensors]

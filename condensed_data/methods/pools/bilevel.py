@@ -1,0 +1,175 @@
+"""Networks renewed and trained by what they can do: the dynamic bi-level optimisation of CAFE.
+
+Wang et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
+https://arxiv.org/abs/2203.01531, section 3.4, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Rule
+from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
+from condensed_data.methods.pools.inner_loop import normalise, synthetic_epochs
+from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
+from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
+
+
+@dataclass(frozen=True)
+class Bilevel(Pool):
+    """A network lives until matching stops to change what it can do, and is trained until training does.
+
+    After each sweep the network's accuracy on random real training samples is measured. Where the spread
+    (largest minus smallest) of the last `window` of these is below `outer`, a new random network follows. Else it
+    is trained on the synthetic samples, an epoch at a time with a measurement after each, until the spread of the
+    last `window` measurements is above `inner`.
+
+    Deviations: the paper's plain accuracies are compared; the authors' code never resets its accumulators, so
+    that it compares smoothed ones, and its thresholds, which are the defaults here, belong to these. Both of
+    its loops have no bound; here `period` and `epochs` bound them.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        outer: spread of accuracies, a fraction, below which a network is replaced (the paper's lambda 1).
+        inner: spread above which its training stops (lambda 2).
+        window: measurements that are compared.
+        queries: random real training samples per class of one measurement.
+        period: sweeps that a network lives at most.
+        epochs: over the synthetic samples between two sweeps at most.
+        descent: the steps.
+
+    Raises:
+        ValueError: for numbers that are not positive, thresholds outside [0, 1], or a window of less than 2.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    outer: float = 0.04
+    inner: float = 0.03
+    window: int = 10
+    queries: int = 128
+    period: int | Rule = 50
+    epochs: int | Rule = 50
+    descent: Descent = field(default_factory=Descent)
+    learns_from_samples: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "period", "epochs"):
+            check_count("Bilevel", name, getattr(self, name))
+        check_count("Bilevel", "window", self.window, least=2)
+        for name in ("outer", "inner"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Bilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Lender:
+        return _Bilevel(self, context)
+
+
+class _Bilevel(Lender):
+    def __init__(self, spec: Bilevel, context: Context) -> None:
+        self.spec, self.context, self.number = spec, context, 0
+        self.loan = Loan(spec.network, context)
+        self.normalised: int | None = None
+        self._renew(0)
+
+    def lend(self, sweep: int) -> Net:
+        if sweep != self.normalised:
+            self.normalised = sweep
+            normalise(self.loan.module, self.context, sweep)
+        return self.loan.net
+
+    def learn(self, sweep: int, synthesis: Synthesis) -> None:
+        streams = Streams(self.context.streams.child("bilevel", sweep))
+        self.lived += 1
+        self.measured.append(self._accuracy(streams, 0))
+        period = self.spec.period
+        assert not isinstance(period, Rule)
+        if self.lived >= period or (self._full(self.measured) and _spread(self.measured) < self.spec.outer):
+            self._renew(self.number + 1)
+        else:
+            self._train(synthesis, streams)
+
+    def _train(self, synthesis: Synthesis, streams: Streams) -> None:
+        measured: deque[float] = deque(maxlen=self.spec.window)
+        epochs = self.spec.epochs
+        assert not isinstance(epochs, Rule)
+        for epoch in range(epochs):
+            own = Streams(streams.child("epoch", epoch))
+            batches = synthetic_epochs(synthesis, self.spec.descent, 1, own, self.context.device)
+            run_steps(self.descender, batches, own)
+            measured.append(self._accuracy(streams, epoch + 1))
+            if self._full(measured) and _spread(measured) > self.spec.inner:
+                break
+
+    def _accuracy(self, streams: Streams, number: int) -> float:
+        """Share of random real training samples that the network classifies correctly."""
+        real, hits, seen = self.context.real, [], 0
+        rows = torch.cat([self._queried(streams, number, label) for label in range(real.num_classes)])
+        module = self.loan.module
+        modes = [(part, part.training) for part in module.modules()]
+        module.eval()
+        with torch.no_grad():
+            for piece in rows.split(1024):
+                x, y = real.batch(piece, self.context.device)
+                hits.append((self.loan.net.logits(x).argmax(1) == y).sum())
+                seen += len(piece)
+        for part, mode in modes:
+            part.training = mode
+        return int(torch.stack(hits).sum()) / seen
+
+    def _queried(self, streams: Streams, number: int, label: int) -> Tensor:
+        members = self.classes[label]
+        count = min(self.spec.queries, len(members))
+        return members[streams.choose("query", number, label, len(members), count)]
+
+    @cached_property
+    def classes(self) -> list[Tensor]:
+        """Indices of the real samples of every class."""
+        labels = self.context.real.labels
+        return [(labels == label).nonzero()[:, 0] for label in range(self.context.real.num_classes)]
+
+    def _full(self, measured: deque[float]) -> bool:
+        return len(measured) == self.spec.window
+
+    def _renew(self, number: int) -> None:
+        self.number, self.lived, self.normalised = number, 0, None
+        self.measured: deque[float] = deque(maxlen=self.spec.window)
+        self.loan.renew(self.context.streams.child("network", number))
+        self.descender = self._descender()
+
+    def _descender(self) -> Descender:
+        real = self.context.real
+        return Descender(
+            self.loan.module, self.spec.descent, real.num_classes, real.sample_shape, self.context.precision
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "number": self.number,
+            "lived": self.lived,
+            "measured": list(self.measured),
+            "network": self.loan.module.state_dict(),
+            "optimizer": self.descender.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._renew(state["number"])
+        self.lived = state["lived"]
+        self.measured.extend(state["measured"])
+        self.loan.module.load_state_dict(state["network"])
+        self.descender.optimizer.load_state_dict(state["optimizer"])
+
+
+def _spread(measured: deque[float]) -> float:
+    return max(measured) - min(measured)

@@ -1,0 +1,128 @@
+"""HaBa's critic: a network that learns to find samples of one code alike, while these learn to differ.
+
+Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
+
+Letters: B pairs, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.device import sent
+from condensed_data.core.rng import Streams, seeded
+from condensed_data.core.spec import Rule
+from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
+from condensed_data.methods.objectives.diversity import supervised_contrast
+from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
+from condensed_data.methods.samplers.decoder_pairs import check_siblings, pairs
+from condensed_data.training.sgd import check_count
+
+
+@dataclass(frozen=True)
+class Critic(Pool):
+    """One network for the whole run, which takes one step after each sweep on pairs of siblings.
+
+    It minimises the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 of the pairs, the
+    adversary of `Diversity`, plus `contrast` times the supervised contrastive loss of all rows.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
+        temperature: of the contrastive loss; 0.07 as published.
+        lr, momentum: of SGD; 0.001 and 0.9 as published.
+        codes: codes of a group and step, drawn at random; None for all.
+
+    Raises:
+        ValueError: for a value out of range; after the first sweep, for samples that have no siblings.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    alike: float = 0.1
+    contrast: float = 0.1
+    temperature: float = 0.07
+    lr: float = 0.001
+    momentum: float = 0.9
+    codes: int | None = None
+    learns_from_samples: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("alike", "contrast"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"Critic({name}={getattr(self, name)!r}) must be at least 0.")
+        for name in ("temperature", "lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Critic({name}={getattr(self, name)!r}) must be positive.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"Critic(momentum={self.momentum!r}) must be in [0, 1).")
+        if self.codes is not None:
+            check_count("Critic", "codes", self.codes)
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Lender:
+        return _Critic(self, context)
+
+    def loss(self, features: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        """What the critic minimises.
+
+        Args:
+            features: (2 B, D); rows i and B + i are siblings.
+            logits: (2 B, K).
+            y: (2 B,) class indices.
+        """
+        first, second = features.chunk(2)
+        alike = (1 - F.cosine_similarity(first, second)).mean() / 2
+        contrast = supervised_contrast(features, y, self.temperature)
+        return F.cross_entropy(logits, y) + self.alike * alike + self.contrast * contrast
+
+
+class _Critic(Lender):
+    def __init__(self, spec: Critic, context: Context) -> None:
+        self.spec, self.context = spec, context
+        self.loan = Loan(spec.network, context)
+        self.loan.renew(context.streams.child("critic"))
+        self.optimizer = torch.optim.SGD(self.loan.module.parameters(), spec.lr, spec.momentum)
+
+    def lend(self, sweep: int) -> Net:
+        return self.loan.net
+
+    def learn(self, sweep: int, synthesis: Synthesis) -> None:
+        check_siblings("Critic", synthesis)
+        streams = Streams(self.context.streams.child("critic step", sweep))
+        groups = range(self.context.real.num_groups)
+        drawn = [pairs(synthesis, streams, sweep, group, self.spec.codes) for group in groups]
+        index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
+        with torch.no_grad():
+            x = synthesis.decode(index)
+        self._step(x, sent(synthesis.labels[index], x.device), streams)
+
+    def _step(self, x: Tensor, y: Tensor, streams: Streams) -> None:
+        module = self.loan.module.requires_grad_(True)
+        try:
+            with seeded(streams), torch.enable_grad(), self.loan.net.autocast(x):
+                features = networks.embed_of(module)(x).float()
+                loss = self.spec.loss(features, module(x).float(), y)
+            weights = list(module.parameters())
+            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+                weight.grad = gradient
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        finally:
+            module.requires_grad_(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.loan.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.loan.module.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])

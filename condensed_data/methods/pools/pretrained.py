@@ -1,0 +1,111 @@
+"""Networks trained on the real samples before the run: IID's feature extractors, DANCE's middle encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from condensed_data.core.device import in_turn, sent
+from condensed_data.core.spec import Rule
+from condensed_data.methods.base import Context, Initial, Lender, Net, Pool
+from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
+from condensed_data.training.pretrained_cache import trained_networks
+from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.sgd import check_count
+
+INTERPOLATIONS = (None, "dance")
+
+
+@dataclass(frozen=True)
+class Pretrained(Pool):
+    """One of several networks trained on the real data, drawn at random each sweep.
+
+    The networks come from `Context.trained`, the store that is shared with everything else that asks for the
+    same ones. They look in evaluation mode. `Net.centres` are the class means of the real embeddings.
+
+    Pools with equal `pretrain.networks` draw the same number in a sweep whatever else differs, so that a DANCE
+    recipe's second term (calibration) sees the trained end of the first one's interpolation.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        pretrain: how many and how long. IID: 40 epochs in the code (30 in the paper), 1,000 networks; DANCE and
+            NCFM: 60 epochs, 20 networks.
+        interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with lam ~ U(0, 1) anew each
+            sweep (Zhang et al., DANCE, IJCAI 2024); such a network has no `centres`.
+        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
+
+    Raises:
+        ValueError: for an unknown interpolation, or a member below 0.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    pretrain: Pretraining = field(default_factory=Pretraining)
+    interpolate: str | None = None
+    member: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("Pretrained", "member", self.member, 0)
+        if self.interpolate not in INTERPOLATIONS:
+            known = ", ".join(map(repr, INTERPOLATIONS))
+            raise ValueError(f"Pretrained(interpolate={self.interpolate!r}) is unknown; known: {known}.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Lender:
+        return _Pretrained(self, context)
+
+
+class _Pretrained(Lender):
+    """Stateless: the networks are in the store, and what is lent follows from the sweep alone."""
+
+    def __init__(self, spec: Pretrained, context: Context) -> None:
+        self.spec, self.context = spec, context
+        self.lent: tuple[int, float] | None = None
+        self.networks = trained_networks(context, spec.network, spec.pretrain)
+        self.loan = Loan(spec.network, context)
+        self.loan.module.eval()
+
+    def lend(self, sweep: int) -> Net:
+        streams, member = self.context.streams, self.spec.member
+        index = int(streams.choose("pretrained", sweep, member, len(self.networks), 1))
+        lam = float(streams.uniform("interpolate", sweep, [member], 1)) if self.spec.interpolate else 0.0
+        if (index, lam) != self.lent:
+            self.lent = (index, lam)
+            self._load(index, lam)
+        return self.loan.net
+
+    def initial(self) -> Initial:
+        """The only trained network; several are a distribution, of which whoever trains takes others."""
+        if len(self.networks) > 1 or self.spec.interpolate:
+            return Initial("given")
+        return Initial("stored", self.networks[0].weights)
+
+    def _load(self, index: int, lam: float) -> None:
+        found = self.networks[index]
+        weights, centres = found.weights, found.centres
+        if self.spec.interpolate:
+            weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
+            centres = None
+        self.loan.take(weights)
+        self._place(centres)
+
+    def _place(self, centres: Tensor | None) -> None:
+        net = self.loan.net
+        if centres is None or net.centres is None:
+            net.centres = None if centres is None else sent(centres, self.context.device)
+        else:
+            net.centres.copy_(centres, non_blocking=in_turn(self.context.device))
+
+
+def _between(
+    initial_weights: Mapping[str, Tensor], trained: Mapping[str, Tensor], lam: float
+) -> dict[str, Tensor]:
+    """The weights lam * initial + (1 - lam) * trained; what is no floating number (counters) stays as trained."""
+    return {
+        name: lam * initial_weights[name] + (1 - lam) * weight if weight.is_floating_point() else weight
+        for name, weight in trained.items()
+    }

@@ -1,0 +1,65 @@
+"""Networks that are new and random every few sweeps, never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from condensed_data.core.spec import Rule
+from condensed_data.methods.base import Context, Initial, Lender, Net, Pool
+from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network, copied
+from condensed_data.training.sgd import check_count
+
+
+@dataclass(frozen=True)
+class Fresh(Pool):
+    """A new random network every `period` sweeps, as in DM (every sweep), or one for the whole run.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        period: sweeps a network lives; None for the whole run, as in DD's fixed initialisation.
+        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
+
+    Raises:
+        ValueError: unless `period` is positive and `member` at least 0.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    period: int | None = 1
+    member: int = 0
+
+    def __post_init__(self) -> None:
+        if self.period is not None:
+            check_count("Fresh", "period", self.period)
+        check_count("Fresh", "member", self.member, 0)
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Lender:
+        return _Fresh(self, context)
+
+
+class _Fresh(Lender):
+    def __init__(self, spec: Fresh, context: Context) -> None:
+        self.spec, self.context = spec, context
+        self.number: int | None = None
+        self.loan = Loan(spec.network, context)
+
+    def lend(self, sweep: int) -> Net:
+        number = sweep // self.spec.period if self.spec.period else 0
+        if number != self.number:
+            self.number = number
+            member = [self.spec.member] if self.spec.member else []
+            self.loan.renew(self.context.streams.child("network", number, *member))
+        return self.loan.net
+
+    def initial(self) -> Initial:
+        return Initial() if self.spec.period else Initial("stored", copied(self.lend(0).module))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}  # the network follows from the sweep alone

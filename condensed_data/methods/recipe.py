@@ -1,0 +1,234 @@
+"""What a method is: terms, an optimiser and a synthetic part, put together under a name.
+
+A recipe is frozen: at once configuration, documentation and cache key. What changes while it runs is in `run.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensed_data.core import spec as specs
+from condensed_data.core.spec import Facts, Rule, Spec
+from condensed_data.data.whitening import Whitening
+from condensed_data.methods.base import Augment, Objective, Pool, Sampler, Synthetic
+from condensed_data.methods.replay import Ordered
+from condensed_data.methods.stopping import Plateau
+from condensed_data.methods.synthetic.soft_labels import Teacher
+from condensed_data.training.evaluate import Training
+from condensed_data.training.sgd import check_count
+
+WHITENINGS = ("none", "zca")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Optimizer(Spec):
+    """How the learned tensors step down their gradient.
+
+    Args:
+        kind: "sgd", "adam" or "adamw".
+        lr: learning rate, positive.
+        momentum: of SGD.
+        betas: of Adam.
+        rates: other learning rates by name of the learned tensor, as ((name, lr), ...).
+        milestones: sweeps after which all learning rates are multiplied by `decay`.
+        decay: positive.
+
+    Raises:
+        ValueError: for an unknown kind, or a learning rate, milestone or decay that is not positive.
+    """
+
+    kind: str = "sgd"
+    lr: float | Rule = 1.0
+    momentum: float = 0.5
+    betas: tuple[float, float] = (0.9, 0.999)
+    rates: tuple[tuple[str, float | Rule], ...] = ()
+    milestones: tuple[int, ...] | Rule = ()
+    decay: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.kind not in OPTIMIZERS:
+            raise ValueError(f"Optimizer(kind={self.kind!r}) is unknown; known: {', '.join(OPTIMIZERS)}.")
+        for lr in (self.lr, *(lr for _, lr in self.rates)):
+            if not isinstance(lr, Rule) and not 0 < lr < math.inf:
+                raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
+        if not isinstance(self.milestones, Rule) and not all(at > 0 for at in self.milestones):
+            raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of sweeps.")
+        if not 0 < self.decay < math.inf:
+            raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
+
+    def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+        """A torch optimiser over the learned tensors."""
+        rates = dict(self.rates)
+        chosen = {name: specs.concrete(rates.get(name, self.lr)) for name in learned}
+        groups = [
+            {"params": [tensor], "lr": chosen[name], "initial_lr": chosen[name]}
+            for name, tensor in learned.items()
+        ]
+        if self.kind == "sgd":
+            return torch.optim.SGD(groups, momentum=self.momentum)
+        cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
+        return cls(groups, betas=self.betas)
+
+    def tune(self, optimizer: torch.optim.Optimizer, sweep: int) -> None:
+        """Set the learning rates for the sweep after `sweep` completed ones."""
+        factor = self.decay ** sum(at <= sweep for at in specs.concrete(self.milestones))
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+@dataclass(frozen=True)
+class Term(Spec):
+    """One summand of a loss: an objective, seen through the networks of a pool on the pairs of a sampler.
+
+    Terms with equal pools, samplers and augmentations share their networks and pairs.
+
+    Raises:
+        ValueError: for a pool that does not know what the objective asks of its networks.
+    """
+
+    objective: Objective
+    pool: Pool
+    sampler: Sampler
+    augment: Augment
+    weight: float | Rule = 1.0
+
+    def __post_init__(self) -> None:
+        self.objective.check_pool(self.pool)
+
+
+@dataclass(frozen=True)
+class Recipe(Spec):
+    """A method: a named composition of parts.
+
+    Args:
+        name: for titles, file names and tags.
+        synthetic: what is learned.
+        terms: the loss; none for a coreset, which learns nothing.
+        optimizer: how the synthetic data steps.
+        sweeps: passes of synthetic steps over all classes.
+        ipc: samples stored per class (for factorised sets: the budget, in samples).
+        step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
+            processes, see `condensed_data.engine.distributed.gradient_exchange`;
+            None for all at once in one process, and 64 blocks in several.
+        whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
+            see `condensed_data.data.whitening`; stored samples are mapped back. "none" standardises channels.
+        soft_labels: learn class probabilities together with the samples; an objective must read labels. Their
+            learning rate is that of "labels" in the optimizer's `rates`.
+        labels_from: what gives the finished samples their class probabilities: a `Teacher`, or a module, see
+            `condensed_data.methods.synthetic.soft_labels.labeller`.
+        stop: when to end before the last sweep; None for never.
+        training: how to train on the result.
+        paper, deviations: what it follows and where it departs from it. No part of a cache key.
+
+    Raises:
+        ValueError: for `ipc`, `sweeps`, `step`, `blocks` or `whitening` out of range; for labels that cannot be
+            learned.
+    """
+
+    name: str
+    synthetic: Synthetic
+    terms: tuple[Term, ...] = ()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    sweeps: int | Rule = 0
+    ipc: int = 10
+    step: str = "sweep"
+    blocks: int | None = None
+    whitening: str | Rule = "none"
+    soft_labels: bool = False
+    labels_from: Teacher | Callable[[Tensor], Tensor] | None = None
+    stop: Plateau | None = None
+    training: Training | Ordered = field(default_factory=Training)
+    paper: str = field(default="", compare=False)
+    deviations: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ipc, bool) or not isinstance(self.ipc, int) or self.ipc < 1:
+            raise ValueError(f"ipc={self.ipc!r} must be a positive whole number: samples per class.")
+        if not isinstance(self.sweeps, Rule) and (not isinstance(self.sweeps, int) or self.sweeps < 0):
+            raise ValueError(f"sweeps={self.sweeps!r} must be a whole number of at least 0.")
+        if self.step not in ("sweep", "class"):
+            raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
+        if self.blocks is not None:
+            check_count("Recipe", "blocks", self.blocks)
+        if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
+            raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if not isinstance(self.soft_labels, bool):
+            raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
+        teaches = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
+        if self.labels_from is not None and not teaches:
+            raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
+        if not self.soft_labels:
+            return
+        if self.labels_from is not None:
+            raise ValueError(
+                "soft_labels=True and labels_from= exclude each other: learn labels, or ask a teacher."
+            )
+        if not any(term.objective.reads_labels for term in self.terms):
+            names = ", ".join(type(term.objective).__name__ for term in self.terms)
+            reason = f"{names} does not look at them" if names else "it learns nothing"
+            raise ValueError(
+                f"Recipe {self.name} cannot learn labels with soft_labels=True: {reason}. Have a teacher label its "
+                "samples: labels_from=Teacher()."
+            )
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse to whiten samples that are too large."""
+        if self.whitening == "zca":
+            Whitening.check(sample_shape)
+
+    def resolve(
+        self,
+        sample_shape: Sequence[int],
+        classes: Sequence[str],
+        ipc: int | None = None,
+        samples: int | None = None,
+    ) -> Recipe:
+        """The recipe with every rule made concrete for this data; this is what is run, shown, stored and hashed.
+
+        Args:
+            sample_shape: of one sample.
+            classes: class names, or an empty name for classes that the source does not name.
+            ipc: replaces the recipe's own.
+            samples: size of the source; None for the size of the published ones.
+        """
+        recipe = self if ipc is None else replace(self, ipc=ipc)
+        facts = Facts(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
+        return specs.resolve(recipe, facts)
+
+    def set(self, **fields: Any) -> Recipe:
+        """A copy with other fields, by dotted path with `__` for the dot, or by a name that occurs once."""
+        recipe = self
+        for path, value in fields.items():
+            recipe = specs.assign(recipe, path.replace("__", "."), value)
+        return recipe
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form; see `condensed_data.core.spec`."""
+        tree: dict[str, Any] = specs.to_json(self)
+        return tree
+
+
+@dataclass(frozen=True)
+class PublishedSweeps(Rule):
+    """The published number of sweeps, and proportionally fewer for sources smaller than the published ones.
+
+    The published sets have 50,000 samples and more; a set of 1,400 does not need the same number of passes.
+    """
+
+    published: int = 20_000
+    samples: int = 50_000
+
+    def __call__(self, facts: Facts) -> int:
+        share = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
+        return max(1, round(self.published * share))

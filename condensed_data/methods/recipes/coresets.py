@@ -1,0 +1,76 @@
+"""Coresets: real samples that are chosen, and not learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from condensed_data.methods import coresets
+from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.training.pretraining import Pretraining
+
+
+def random(ipc: int = 10) -> Recipe:
+    """Random real samples of each class: the baseline that every method must beat."""
+    return _coreset("random", ipc, coresets.Random(spread=0), "the baseline")
+
+
+def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
+    """Herding: real samples whose mean feature follows that of their class.
+
+    Args:
+        ipc: samples per class.
+        features: "trained" (a network trained on the data), "raw", or an extractor.
+
+    References:
+        Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
+    """
+    return _coreset(
+        "herding", ipc, coresets.Herding(features), "Welling, ICML 2009; Rebuffi et al., CVPR 2017"
+    )
+
+
+def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
+    """Greedy k-centre: each next sample is the farthest from those chosen; the first is nearest the class mean.
+
+    Args:
+        ipc: samples per class.
+        features: see `herding`.
+
+    References:
+        Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
+    """
+    return _coreset(
+        "k_center", ipc, coresets.KCenter(features), "Sener and Savarese, ICLR 2018, arXiv:1708.00489"
+    )
+
+
+def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
+    """The real samples nearest to the k-means centroids of their class.
+
+    Args:
+        ipc: samples per class.
+        features: see `herding`.
+
+    References:
+        Cui et al., DC-BENCH: Dataset Condensation Benchmark, NeurIPS 2022, https://arxiv.org/abs/2207.09639.
+    """
+    return _coreset("k_means", ipc, coresets.KMeans(features), "Cui et al., NeurIPS 2022, arXiv:2207.09639")
+
+
+def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
+    """The samples that a network forgets most often while it is trained.
+
+    Args:
+        ipc: samples per class.
+        epochs: of that training.
+
+    References:
+        Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.
+    """
+    init = coresets.Forgetting(pretrain=Pretraining(epochs=epochs))
+    return _coreset("forgetting", ipc, init, "Toneva et al., ICLR 2019, arXiv:1812.05159")
+
+
+def _coreset(name: str, ipc: int, init: coresets.Init, paper: str) -> Recipe:
+    return Recipe(name=name, synthetic=Pixels(init), ipc=ipc, paper=paper)

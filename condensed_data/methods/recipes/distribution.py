@@ -1,0 +1,191 @@
+"""Methods that compare distributions of embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from condensed_data.core.spec import Facts, Rule
+from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.methods import coresets
+from condensed_data.methods.objectives import CrossEntropy, Discrimination, Distribution, LayerAlignment
+from condensed_data.methods.pools import Bilevel, Fresh, Queue, UsualNetwork
+from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.clustering import Within
+from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
+from condensed_data.training.evaluate import standard
+
+
+def dm(
+    ipc: int = 10,
+    sweeps: int | None = None,
+    batch: int = 256,
+    lr: float = 1.0,
+    init: coresets.Init | None = None,
+    network: Any = None,
+    within: Within | None = None,
+) -> Recipe:
+    """Distribution matching: class means of embeddings by new random networks.
+
+    Args:
+        ipc: synthetic samples per class.
+        sweeps: optimisation steps, each with a new network; 20,000, and proportionally fewer for sources of less
+            than 50,000 samples.
+        batch: real samples per class and step.
+        lr: of SGD with momentum 0.5; the authors use 10 for CIFAR-10 at 100 samples per class and more.
+        init: where the samples begin; random real ones.
+        network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
+        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+
+    References:
+        Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
+        https://arxiv.org/abs/2110.04181, equation 4.
+    """
+    return Recipe(
+        name="dm",
+        synthetic=Pixels(init or coresets.Random()),
+        terms=(
+            Term(
+                Distribution(),
+                Fresh(network or UsualNetwork()),
+                ByGroup(batch, within=within),
+                Siamese(PublishedOps()),
+            ),
+        ),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
+        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        ipc=ipc,
+        paper="Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023, arXiv:2110.04181",
+        deviations="Each class draws its own augmentation and batch from named streams instead of the clock.",
+    )
+
+
+def idm(
+    ipc: int = 10,
+    sweeps: int | None = None,
+    batch: int | None = None,
+    lr: float = 0.2,
+    factor: int | None = None,
+    calibration: float | None = None,
+    init: coresets.Init | None = None,
+    network: Any = None,
+    within: Within | None = None,
+) -> Recipe:
+    """Improved distribution matching: a queue of networks in training, cross-entropy, partition and expansion.
+
+    Args:
+        ipc: synthetic samples stored per class; each is cut into factor x factor training samples.
+        sweeps: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        batch: real samples per class and step; 256, and 5,000 at one sample per class.
+        lr: of SGD with momentum 0.5.
+        factor: of partition and expansion; 2, and 1 for vectors.
+        calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
+        init: what the samples are made of at the start; random real ones, made small.
+        network: matching network; by default a ConvNet, or its 1-D twin for signals.
+        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+
+    References:
+        Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023,
+        https://arxiv.org/abs/2307.09742.
+    """
+    pool = Queue(network or UsualNetwork(), interval=ByIpc((1, 10), (5, 30)))
+    sampler = ByGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
+    augment = Siamese(PublishedOps())
+    weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
+    return Recipe(
+        name="idm",
+        synthetic=MultiFormation(Pixels(init or coresets.Random()), Cells() if factor is None else factor),
+        terms=(
+            Term(Distribution(), pool, sampler, augment),
+            Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),
+        ),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
+        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        ipc=ipc,
+        step="class",
+        paper="Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv:2307.09742",
+        deviations="What is published at 1, 10 and 50 samples per class is interpolated between. One network looks in "
+        "a sweep, as in the authors' commands.",
+    )
+
+
+@dataclass(frozen=True)
+class ByIpc(Rule):
+    """A number that was published at some counts of samples per class: linear between them, constant outside.
+
+    Args:
+        ipc: increasing.
+        values: one for each; whole numbers give whole numbers.
+    """
+
+    ipc: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, facts: Facts) -> float:
+        value = float(np.interp(facts.ipc, self.ipc, self.values))
+        return round(value) if all(isinstance(known, int) for known in self.values) else value
+
+
+def cafe(
+    ipc: int = 10,
+    sweeps: int | None = None,
+    batch: int = 256,
+    lr: float = 0.1,
+    augment: bool = False,
+    init: coresets.Init | None = None,
+    network: Any = None,
+    within: Within | None = None,
+) -> Recipe:
+    """CAFE: features of all layers aligned, samples told apart, networks renewed by what they can do.
+
+    Args:
+        ipc: synthetic samples per class.
+        sweeps: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        batch: real samples per class and step.
+        lr: of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published sweeps.
+        augment: siamese augmentation ("CAFE+DSA").
+        init: where the samples begin; noise.
+        network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
+        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+
+    References:
+        Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
+        https://arxiv.org/abs/2203.01531.
+    """
+    pool, sampler = Bilevel(network or UsualNetwork()), ByGroup(batch, within=within)
+    siamese = Siamese(PublishedOps()) if augment else Identity()
+    return Recipe(
+        name="cafe",
+        synthetic=Pixels(init or coresets.Noise()),
+        terms=(
+            Term(LayerAlignment(), pool, sampler, siamese),
+            Term(Discrimination(), pool, sampler, siamese),
+        ),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=Shares((0.6, 0.8, 0.9))),
+        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        ipc=ipc,
+        training=standard(augment=augment),
+        paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
+        deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
+        "here sweeps are steps, 10 for each published network, and a network takes at most 50. Without augmentation "
+        "sets are evaluated for 300 epochs (the authors: 600).",
+    )
+
+
+@dataclass(frozen=True)
+class Shares(Rule):
+    """Shares of the published number of sweeps, as numbers of sweeps.
+
+    Args:
+        shares: in (0, 1).
+        sweeps: whose shares they are.
+    """
+
+    shares: tuple[float, ...]
+    sweeps: PublishedSweeps = field(default_factory=PublishedSweeps)
+
+    def __call__(self, facts: Facts) -> tuple[int, ...]:
+        return tuple(max(1, round(share * self.sweeps(facts))) for share in self.shares)

@@ -1,0 +1,123 @@
+"""Training that belongs to a set: its own steps in their order, and where they begin.
+
+Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959) learns samples for one
+training run: plain gradient descent, block after block, each with a step size of its own, from weights that are
+always the same, random, or trained elsewhere. In another order or with another optimiser they are worth little.
+`Ordered` names this protocol where other sets have a `Training`; `Replay` holds what it needs and does it, with the
+arithmetic of the unroll that learned the samples: it arrives at the same bits as a "checkpointed" or "constant" one,
+and at those of a "full" one but for rounding.
+
+Letters: N samples, T steps, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.core.device import sent
+from condensed_data.core.spec import Spec
+from condensed_data.methods.base import Batch, Initial, Net, Pair
+from condensed_data.methods.objectives.unrolled import trained_weights
+
+if TYPE_CHECKING:
+    from condensed_data.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Ordered(Spec):
+    """The protocol of a set that is trained on by its own steps, see `Replay`.
+
+    Args:
+        name: stands beside every accuracy.
+    """
+
+    name: str = "ordered"
+
+    @property
+    def label(self) -> str:
+        """What is written beside an accuracy."""
+        return f"{self.name} protocol"
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """One training run on a set.
+
+    Attributes:
+        order: (rows,) int64 indices of samples, step after step.
+        sizes: rows of each of the T steps.
+        step_sizes: (T,) float32, positive.
+        network: that the samples were learned for: a name, a specification or a callable (num_classes,
+            sample_shape) -> Module; None where a file could not hold it.
+        initial: where the networks begin.
+    """
+
+    order: Tensor
+    sizes: tuple[int, ...]
+    step_sizes: Tensor
+    network: Any
+    initial: Initial
+
+    @staticmethod
+    def of(run: Run) -> Replay:
+        """The training run that `run` differentiates, as it stands.
+
+        Raises:
+            ValueError: for a recipe whose steps are not the same every sweep, or have no step sizes.
+        """
+        term = run.recipe.terms[0] if run.recipe.terms else None
+        if term is None:
+            raise _cannot("has no terms")
+        first, second = (run.drawers[term.sampler].draw(sweep, run.steps()[0]) for sweep in (0, 1))
+        if first.steps is None or not torch.equal(first.synthetic, second.synthetic):
+            raise _cannot(f"draws its samples with {term.sampler}")
+        sizes = run.synthesis.step_sizes
+        if sizes is None:
+            raise _cannot("has no step sizes")
+        network = getattr(term.pool, "network", None)
+        steps = sizes.detach().float().cpu().expand(len(first.synthetic_sizes)).clone()
+        initial = run.lenders[term.pool].initial()
+        return Replay(first.synthetic.cpu(), first.synthetic_sizes, steps, network, initial)
+
+    @property
+    def blocks(self) -> tuple[Tensor, ...]:
+        """Indices of the samples of each of the T steps."""
+        return self.order.split(list(self.sizes))
+
+    @property
+    def stored_floats(self) -> int:
+        """Numbers that are kept beside samples and step sizes: the order, and initial weights where they are kept."""
+        weights = self.initial.weights or {}
+        return len(self.order) + len(self.sizes) + sum(weight.numel() for weight in weights.values())
+
+    def train(self, module: nn.Module, images: Tensor, labels: Tensor, precision: str = "fp32") -> nn.Module:
+        """Train a network in place, and return it.
+
+        Every step is w - step_size * gradient of the mean cross-entropy on its block, in evaluation mode: no
+        dropout, and statistics of batch normalisation stay as they are.
+
+        Args:
+            module: where it begins; its weights are replaced.
+            images: (N, *sample) standardised, on the module's device.
+            labels: (N,) int64 class indices or (N, K) probabilities.
+            precision: "fp32" or "bf16".
+        """
+        module.eval().requires_grad_(False)
+        order = sent(self.order, images.device)
+        side = Batch(images[order], labels[order], self.sizes)
+        pair = Pair(side, side, sent(self.step_sizes, images.device, images.dtype))
+        net = Net(module, module, lambda x: (module(x),), precision=precision)
+        with torch.no_grad():
+            module.load_state_dict(trained_weights(net, pair, "constant"), strict=False)
+        return module
+
+
+def _cannot(why: str) -> ValueError:
+    return ValueError(
+        f"Cannot use training=Ordered() with this recipe: it {why}. Use Sequence(steps=..., order='stored') and "
+        "WithSteps(...) in every term, or training=standard()."
+    )

@@ -1,0 +1,1 @@
+"""Samplers: which real and synthetic samples are compared."""

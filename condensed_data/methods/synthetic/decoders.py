@@ -1,0 +1,161 @@
+"""Small networks that turn a code into a sample; `Factorised` learns them together with the codes.
+
+Letters: B rows, C channels, H, W, L, k kernel, P parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.core.spec import Spec
+from condensed_data.training.sgd import check_count
+
+_CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
+_BACK: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+STARTS = ("random", "identity")
+
+
+class Decoder(Spec, ABC):
+    """Specification of a map from codes (B, *code) to samples (B, *sample), images or signals of any size."""
+
+    @abstractmethod
+    def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one code."""
+
+    @abstractmethod
+    def module(self, sample_shape: tuple[int, ...]) -> nn.Module:
+        """A new decoder, its weights drawn from torch's global state."""
+
+    @abstractmethod
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse samples that it cannot make."""
+
+    def build(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        """`module`, in the form that `networks.build` takes; the classes share decoders."""
+        return self.module(sample_shape)
+
+
+@dataclass(frozen=True)
+class Hallucinator(Decoder):
+    """HaBa's: a convolution, a learned scale and shift of every value, a transposed convolution.
+
+    Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.2. A code, there a basis, has the
+    shape of a sample. 1,372 parameters for 1x28x28 and 5,568 for 3x32x32, as in the authors' code, which takes
+    no other size.
+
+    Args:
+        kernel: k, of both convolutions.
+        start: "random", the convolutions begin as torch draws them; "identity", a tenth of that around kernels
+            that return the basis (but for its border of k // 2 pixels), so that samples begin like their bases.
+
+    Raises:
+        ValueError: for a value out of range; from `check`, for vectors and samples smaller than the kernel.
+    """
+
+    kernel: int = 3
+    start: str = "random"
+
+    def __post_init__(self) -> None:
+        check_count("Hallucinator", "kernel", self.kernel)
+        if self.start not in STARTS:
+            raise ValueError(f"Hallucinator(start={self.start!r}) is unknown; known: {', '.join(STARTS)}.")
+
+    def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return sample_shape
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        _check_sides("Hallucinator", sample_shape)
+        if min(sample_shape[1:]) < self.kernel:
+            raise ValueError(
+                f"Hallucinator(kernel={self.kernel}) is larger than samples of shape {sample_shape}. "
+                f"Use kernel={min(sample_shape[1:])} or less."
+            )
+
+    def module(self, sample_shape: tuple[int, ...]) -> nn.Module:
+        module = _Hallucinator(sample_shape, self.kernel)
+        if self.start == "identity":
+            module.begin_as_identity()
+        return module
+
+
+class _Hallucinator(nn.Module):
+    def __init__(self, sample_shape: tuple[int, ...], kernel: int) -> None:
+        super().__init__()
+        channels, *sides = sample_shape
+        self.conv = _CONV[len(sides)](channels, channels, kernel)
+        self.scale = nn.Parameter(torch.ones(channels, *(side - kernel + 1 for side in sides)))
+        self.shift = nn.Parameter(torch.zeros_like(self.scale))
+        self.back = _BACK[len(sides)](channels, channels, kernel)
+
+    def forward(self, code: Tensor) -> Tensor:
+        mapped: Tensor = self.back(self.conv(code) * self.scale + self.shift)
+        return mapped
+
+    def begin_as_identity(self) -> None:
+        with torch.no_grad():
+            for layer in (self.conv, self.back):
+                layer.weight.mul_(0.1)
+                layer.bias.mul_(0.1)
+                middle = layer.weight
+                for side in layer.kernel_size:  # the weight at the kernel's centre, (C, C)
+                    middle = middle.select(2, side // 2)
+                middle.diagonal().add_(1)
+
+
+@dataclass(frozen=True)
+class LatentDecoder(Decoder):
+    """KFS's: two transposed convolutions of stride 2 from a small latent map.
+
+    Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494. The authors published no code and the sizes are
+    ours: a code has `channels` maps of a quarter of the side, rounded up; what is decoded too much is cut off.
+
+    Args:
+        channels: of a code.
+        width: channels between the two layers.
+
+    Raises:
+        ValueError: for a value out of range; from `check`, for vectors.
+    """
+
+    channels: int = 2
+    width: int = 16
+
+    def __post_init__(self) -> None:
+        check_count("LatentDecoder", "channels", self.channels)
+        check_count("LatentDecoder", "width", self.width)
+
+    def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.channels, *(-(-side // 4) for side in sample_shape[1:]))
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        _check_sides("LatentDecoder", sample_shape)
+
+    def module(self, sample_shape: tuple[int, ...]) -> nn.Module:
+        return _LatentDecoder(self, sample_shape)
+
+
+class _LatentDecoder(nn.Module):
+    def __init__(self, spec: LatentDecoder, sample_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, *self.sides = sample_shape
+        layer = _BACK[len(self.sides)]
+        self.first = layer(spec.channels, spec.width, 4, 2, 1)
+        self.second = layer(spec.width, channels, 4, 2, 1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        decoded: Tensor = self.second(self.first(code).relu())
+        for dim, side in enumerate(self.sides, start=2):
+            decoded = decoded.narrow(dim, 0, side)
+        return decoded
+
+
+def _check_sides(name: str, sample_shape: tuple[int, ...]) -> None:
+    if len(sample_shape) not in (2, 3):
+        raise ValueError(
+            f"{name} makes images (C, H, W) and signals (C, L), not samples of shape {sample_shape}. Use Pixels."
+        )

@@ -1,0 +1,180 @@
+"""Samples that are made of less: codes of every class, and decoders shared by all classes.
+
+Every code goes through every decoder, so n codes and M decoders give n * M samples a class. HaBa (Liu S. et al.,
+NeurIPS 2022, https://arxiv.org/abs/2210.16774): `Factorised(Hallucinator(), decoders=5)`. KFS (Lee, Lee and Hwang,
+2022, https://arxiv.org/abs/2208.10494): `Factorised(LatentDecoder(), decoders=2, fit=500)`.
+
+Letters: K classes, n codes a class, M decoders, P parameters of a decoder, B rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil, prod
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.device import sent
+from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.coresets import Init, Random
+from condensed_data.methods.synthetic.decoders import Decoder, Hallucinator
+from condensed_data.training.sgd import check_count
+
+FIT_RATE = 1e-2
+
+
+@dataclass(frozen=True)
+class Factorised(Synthetic):
+    """Codes and decoders within the budget of `ipc` stored samples a class.
+
+    The budget counts everything that must be kept: K * n codes and M decoders take at most as many numbers as
+    `ipc` samples of every class. This agrees with the comparisons in HaBa's paper, where 1 basis a class and 5
+    hallucinators stand beside 2 samples a class.
+
+    Args:
+        decoder: what makes a sample of a code.
+        decoders: M.
+        codes: n; None for as many as the budget holds.
+        init: where bases, or what `fit` imitates, come from. Codes that have not the shape of samples begin as
+            standard normal noise.
+        fit: steps of Adam at 0.01 before the run, in which codes and decoders learn to reproduce samples of
+            `init`, one a pair; ours, because noise is far from anything that a network can be matched on.
+
+    Raises:
+        ValueError: for a value out of range; when the run starts, if the budget holds no code a class.
+    """
+
+    decoder: Decoder = field(default_factory=Hallucinator)
+    decoders: int = 5
+    codes: int | None = None
+    init: Init = field(default_factory=Random)
+    fit: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("Factorised", "decoders", self.decoders)
+        check_count("Factorised", "fit", self.fit, 0)
+        if self.codes is not None:
+            check_count("Factorised", "codes", self.codes)
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse samples that the decoder cannot make."""
+        self.decoder.check(sample_shape)
+
+    def start(self, context: Context) -> Synthesis:
+        shape = context.real.sample_shape
+        self.check(shape)
+        modules = [
+            self._new(shape, context.streams.child("decoder", index)) for index in range(self.decoders)
+        ]
+        decoders = torch.stack([nn.utils.parameters_to_vector(m.parameters()).detach() for m in modules])
+        count = self._count(context, decoders.numel())
+        sizes = torch.tensor(context.real.group_sizes(count))
+        groups = torch.arange(len(sizes)).repeat_interleave(sizes)
+        synthesis = _Factorised(
+            modules[0].to(context.device),
+            self._codes(context, sizes.tolist()).requires_grad_(),
+            decoders.to(context.device).requires_grad_(),
+            context.real.group_class[groups].repeat_interleave(self.decoders),
+            groups.repeat_interleave(self.decoders),
+        )
+        if self.fit:
+            samples = self.init.samples(context, (sizes * self.decoders).tolist())
+            _imitate(synthesis, samples, self.fit)
+        return synthesis
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
+        codes, decoders = tensors["codes"], tensors["decoders"]
+        with torch.device("meta"):  # counted without memory, as the encoding may ask for any width
+            expected = sum(weight.numel() for weight in self.decoder.module(sample_shape).parameters())
+        if decoders.dim() != 2 or decoders.shape[1] != expected or len(codes) * len(decoders) != len(labels):
+            raise ValueError(
+                f"{len(codes)} codes and decoders of shape {tuple(decoders.shape)} do not fit {len(labels)} labels "
+                f"and {expected} weights a decoder"
+            )
+        return _Factorised(self._new(sample_shape, 0), codes, decoders, labels, labels)
+
+    def _new(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
+        return networks.build(self.decoder.build, 1, sample_shape, seed).requires_grad_(False)
+
+    def _codes(self, context: Context, sizes: list[int]) -> Tensor:
+        shape = self.decoder.code_shape(context.real.sample_shape)
+        if shape == context.real.sample_shape:
+            return self.init.samples(context, sizes).detach().clone()
+        codes = [
+            torch.randn(size, *shape, generator=context.streams.torch("codes", group))
+            for group, size in enumerate(sizes)
+        ]
+        return torch.cat(codes).to(context.device)
+
+    def _count(self, context: Context, decoder_floats: int) -> int:
+        """Codes of a class."""
+        shape, classes = context.real.sample_shape, context.real.num_classes
+        code, sample = prod(self.decoder.code_shape(shape)) * classes, prod(shape) * classes
+        fitting = (context.ipc * sample - decoder_floats) // code
+        if fitting < (self.codes or 1):
+            needed = decoder_floats + (self.codes or 1) * code
+            raise ValueError(
+                f"ipc={context.ipc} is a budget of {context.ipc * sample:,} numbers, and {self.decoders} decoders "
+                f"({decoder_floats:,}) with {self.codes or 1} codes a class ({code:,} for one each) take "
+                f"{needed:,}. Use ipc={ceil(needed / sample)} or more, or fewer decoders."
+            )
+        return self.codes or fitting
+
+
+class _Factorised(Synthesis):
+    def __init__(
+        self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor
+    ) -> None:
+        self.module, self.codes, self.decoders = module, codes, decoders
+        self.labels, self.groups = labels, groups
+        self.learned = {"codes": codes, "decoders": decoders}
+        self.shapes = {name: weight.shape for name, weight in module.named_parameters()}
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return frozenset({"decoders"})
+
+    @property
+    def siblings(self) -> int:
+        return len(self.decoders)
+
+    def decode(self, index: Tensor) -> Tensor:
+        # which decoder decodes what is found out on the CPU, so that nobody waits for the device
+        which = index % self.siblings
+        order = which.argsort(stable=True)
+        counts = which.bincount(minlength=self.siblings).tolist()
+        device = self.codes.device
+        rows = self.codes[sent((index // self.siblings)[order], device)]
+        blocks = zip(self.decoders, rows.split(counts), strict=True)
+        decoded = [self._decode(weights, block) for weights, block in blocks if len(block)]
+        return torch.cat(decoded)[sent(order.argsort(), device)]
+
+    def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
+        pieces = weights.split([shape.numel() for shape in self.shapes.values()])
+        named = {
+            name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+        decoded: Tensor = torch.func.functional_call(self.module, named, (codes,))
+        return decoded
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu() for name, tensor in self.learned.items()}
+
+
+def _imitate(synthesis: _Factorised, samples: Tensor, steps: int) -> None:
+    """Bring the decoded samples near to these, (K * n * M, *sample), by least squares."""
+    learned = list(synthesis.learned.values())
+    optimizer = torch.optim.Adam(learned, FIT_RATE)
+    index = torch.arange(len(samples))
+    for _ in range(steps):
+        loss = (synthesis.decode(index) - samples).square().mean()
+        for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+            tensor.grad = gradient
+        optimizer.step()
+    for tensor in learned:
+        tensor.grad = None

@@ -1,0 +1,99 @@
+"""Samples stored at a lower resolution and enlarged when they are decoded.
+
+One cell of the grids of `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4)
+standing for itself: where a memory counts samples, not grids of them, any number can be stored.
+
+Letters: N samples, B decoded rows, f factor, C channels, H, W, L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.coresets import Init
+from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
+from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.training.sgd import check_count
+
+
+@dataclass(frozen=True)
+class Small(Init):
+    """Samples reduced by averaging over areas.
+
+    Args:
+        inner: where the samples come from.
+        factor: f, by which every side is divided.
+    """
+
+    inner: Init
+    factor: int
+
+    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
+        return reduce(self.inner.samples(context, sizes), self.factor)
+
+
+@dataclass(frozen=True)
+class Reduced(Synthetic):
+    """Every sample is learned at 1/f of its sides, rounded up, and enlarged linearly.
+
+    Args:
+        inner: what is stored; its `init` is reduced.
+        factor: f, at least 1.
+
+    Raises:
+        ValueError: for a factor below 1; from `check`, for samples without sides to reduce.
+    """
+
+    inner: Pixels = field(default_factory=Pixels)
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("Reduced", "factor", self.factor)
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse samples that cannot be reduced so far."""
+        check_cells(self.factor, sample_shape, "Reduced")
+
+    def start(self, context: Context) -> Synthesis:
+        self.check(context.real.sample_shape)
+        inner = replace(self.inner, init=Small(self.inner.init, self.factor))
+        return _Enlarged(inner.start(context), context.real.sample_shape)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
+        return _Enlarged(self.inner.restore(tensors, labels, sample_shape), sample_shape)
+
+
+class _Enlarged(Synthesis):
+    def __init__(self, inner: Synthesis, sample_shape: tuple[int, ...]) -> None:
+        self.inner, self.sides = inner, sample_shape[1:]
+        self.learned, self.labels, self.groups = inner.learned, inner.labels, inner.groups
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared
+
+    def decode(self, index: Tensor) -> Tensor:
+        return enlarge(self.inner.decode(index), self.sides)
+
+    def targets(self, index: Tensor) -> Tensor:
+        return self.inner.targets(index)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.inner.tensors()
+
+    def clamp(self) -> None:
+        self.inner.clamp()
+
+
+def reduce(samples: Tensor, factor: int) -> Tensor:
+    """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; f = 1 leaves them as they are."""
+    if factor == 1:
+        return samples
+    return F.interpolate(samples, size=cell_sides(factor, tuple(samples.shape[1:])), mode="area")

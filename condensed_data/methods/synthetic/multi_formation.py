@@ -1,0 +1,252 @@
+"""Several samples in the place of one: a stored sample is a grid of smaller ones, enlarged when it is decoded.
+
+Multi-formation of IDC: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4; the same as
+partition and expansion of IDM: Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742, section 3.2.
+
+Letters: N stored samples, B decoded rows, f factor, C channels, H, W, L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.core.device import sent
+from condensed_data.core.spec import Facts, Rule, concrete
+from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.coresets import Init
+from condensed_data.methods.synthetic.pixels import Pixels, value_range
+from condensed_data.training.sgd import check_count
+
+INITS = ("mix", "inner")
+
+
+@dataclass(frozen=True)
+class Mix(Init):
+    """Grids of reduced samples: f x f a stored image, f a stored signal.
+
+    Reduced by averaging over areas (the authors' code picks single pixels). Where f does not divide a side, the
+    last cells lose what does not fit.
+
+    Args:
+        inner: where the reduced samples come from.
+        factor: f.
+    """
+
+    inner: Init
+    factor: int
+
+    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
+        shape = context.real.sample_shape
+        check_cells(self.factor, shape)
+        cells = self.factor ** (len(shape) - 1)
+        rows = self.inner.samples(context, [size * cells for size in sizes])
+        small = F.interpolate(rows, size=cell_sides(self.factor, shape), mode="area")
+        grids = _tile(small.unflatten(0, (-1, cells)), self.factor)
+        return _corner(grids, shape[1:])
+
+
+@dataclass(frozen=True)
+class MultiFormation(Synthetic):
+    """Every stored sample is cut into a grid of f x f (signals: f) cells, each enlarged linearly to full size.
+
+    A cell has the side ceil(H / f); where f does not divide a side, the stored sample is padded at its end with
+    the middle of the source's value range, as in the authors' code. The budget is that of the stored samples.
+
+    Args:
+        inner: what is stored.
+        factor: f, at least 1; IDC and IDM use 2, and IDC 3 for images of 224 pixels. 1 leaves the stored samples whole.
+        init: "mix" begins with grids of reduced samples from the `init` of `inner`; "inner" leaves it as it is.
+
+    Raises:
+        ValueError: for a factor or `init` out of range; from `check`, for samples without sides to cut.
+    """
+
+    inner: Synthetic = field(default_factory=Pixels)
+    factor: int | Rule = 2
+    init: str = "mix"
+
+    def __post_init__(self) -> None:
+        check_count("MultiFormation", "factor", self.factor)
+        if self.init not in INITS:
+            raise ValueError(
+                f"MultiFormation(init={self.init!r}) is unknown; known: {', '.join(map(repr, INITS))}."
+            )
+        if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
+            name = type(self.inner).__name__
+            raise ValueError(
+                f"Cannot use MultiFormation(init='mix') with {name}: it has no init to mix. Use init='inner'."
+            )
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse samples that cannot be cut into such a grid."""
+        factor = self.factor(Facts(sample_shape, (), 1)) if isinstance(self.factor, Rule) else self.factor
+        check_cells(factor, sample_shape)
+
+    def start(self, context: Context) -> Synthesis:
+        shape, factor = context.real.sample_shape, concrete(self.factor)
+        self.check(shape)
+        if factor == 1:
+            return self.inner.start(context)
+        inner: Any = self.inner
+        if self.init == "mix":
+            inner = replace(inner, init=Mix(inner.init, factor))
+        pad = None
+        if not _divides(factor, shape):
+            low, high = value_range(context.real)
+            pad = ((low + high) / 2).to(context.device)
+        return _Formed(inner.start(context), factor, shape, pad)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
+        factor = concrete(self.factor)
+        cells = factor ** (len(sample_shape) - 1)
+        if len(labels) % cells:
+            raise ValueError(f"{len(labels)} labels are no multiple of the {cells} cells of a stored sample")
+        inner = self.inner.restore(tensors, labels[::cells], sample_shape)
+        return inner if factor == 1 else _Formed(inner, factor, sample_shape, tensors.get("pad"))
+
+
+@dataclass(frozen=True)
+class Cells(Rule):
+    """This factor for images and signals; 1 for vectors, which have no sides to cut.
+
+    Args:
+        factor: of `MultiFormation`.
+    """
+
+    factor: int = 2
+
+    def __call__(self, facts: Facts) -> int:
+        return self.factor if len(facts.sample_shape) > 1 else 1
+
+
+class _Formed(Synthesis):
+    def __init__(
+        self, inner: Synthesis, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
+    ) -> None:
+        self.inner, self.factor, self.shape, self.pad = inner, factor, sample_shape, pad
+        self.cells = factor ** (len(sample_shape) - 1)
+        self.learned = inner.learned
+        self.labels = inner.labels.repeat_interleave(self.cells)
+        self.groups = inner.groups.repeat_interleave(self.cells)
+
+    def decode(self, index: Tensor) -> Tensor:
+        stored, row = (index // self.cells).unique(return_inverse=True)
+        grids = self._padded(self.inner.decode(stored))
+        cells = _cut(grids, self.factor)
+        cell = index % self.cells
+        chosen = cells[sent(row, cells.device), sent(cell, cells.device)]
+        return enlarge(chosen, self.shape[1:])
+
+    def _padded(self, grids: Tensor) -> Tensor:
+        if self.pad is None:
+            return grids
+        sides = [side * self.factor for side in cell_sides(self.factor, self.shape)]
+        whole = self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
+        _corner(whole, self.shape[1:]).copy_(grids)
+        return whole
+
+    def targets(self, index: Tensor) -> Tensor:
+        return self.inner.targets(index // self.cells)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared
+
+    @property
+    def step_sizes(self) -> Tensor | None:
+        return self.inner.step_sizes
+
+    @property
+    def stored_floats(self) -> int:
+        return self.inner.stored_floats + (0 if self.pad is None else self.pad.numel())
+
+    @property
+    def siblings(self) -> int:
+        return self.inner.siblings
+
+    @property
+    def sibling_rows(self) -> int:
+        return self.cells * self.inner.sibling_rows
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.inner.tensors() | ({} if self.pad is None else {"pad": self.pad.cpu()})
+
+    def clamp(self) -> None:
+        self.inner.clamp()
+
+
+def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
+    """Sides of one cell."""
+    return [-(-side // factor) for side in sample_shape[1:]]
+
+
+def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
+    return all(side % factor == 0 for side in sample_shape[1:])
+
+
+def check_cells(factor: int, sample_shape: tuple[int, ...], name: str = "MultiFormation") -> None:
+    """Refuse a factor that samples of this shape have no cells for, in the name of whoever asks."""
+    if factor == 1:
+        return
+    if len(sample_shape) < 2:
+        raise ValueError(
+            f"{name}(factor={factor}) cuts images (C, H, W) and signals (C, L), not vectors of shape "
+            f"{sample_shape}. Use factor=1."
+        )
+    cells = zip(sample_shape[1:], cell_sides(factor, sample_shape), strict=True)
+    if any((factor - 1) * cell >= side for side, cell in cells):
+        raise ValueError(
+            f"{name}(factor={factor}) does not fit samples of shape {sample_shape}: "
+            "the last cells would be empty. Use a smaller factor."
+        )
+
+
+def _cut(grids: Tensor, factor: int) -> Tensor:
+    """(N, C, f*h, f*w) -> (N, f*f, C, h, w), row by row; (N, C, f*l) -> (N, f, C, l)."""
+    for dim in range(2, grids.dim()):
+        grids = grids.unflatten(2 * dim - 2, (factor, -1))
+    # now (N, C, f, h, f, w): the counts of cells go before the channels
+    counts = list(range(2, grids.dim(), 2))
+    sides = list(range(3, grids.dim(), 2))
+    return grids.permute(0, *counts, 1, *sides).flatten(1, len(counts))
+
+
+def _tile(cells: Tensor, factor: int) -> Tensor:
+    """The inverse of `_cut`."""
+    axes = cells.dim() - 3
+    cells = cells.unflatten(1, (factor,) * axes)
+    order = [
+        axis for pair in zip(range(1, axes + 1), range(axes + 2, 2 * axes + 2), strict=True) for axis in pair
+    ]
+    grids = cells.permute(0, axes + 1, *order)
+    for dim in range(2, axes + 2):
+        grids = grids.flatten(dim, dim + 1)
+    return grids
+
+
+def _corner(grids: Tensor, sides: Sequence[int]) -> Tensor:
+    """A view of the first `sides` pixels along every side."""
+    for dim, side in enumerate(sides, start=2):
+        grids = grids.narrow(dim, 0, side)
+    return grids
+
+
+def enlarge(cells: Tensor, sides: Sequence[int]) -> Tensor:
+    """Linear interpolation along every side, `align_corners=False`.
+
+    As products with matrices, because the derivative of torch's own interpolation differs between two runs on an
+    accelerator.
+    """
+    for dim, side in enumerate(sides, start=2):
+        eye = torch.eye(cells.shape[dim], dtype=cells.dtype, device=cells.device)
+        weights = F.interpolate(eye[None], size=side, mode="linear")[0]
+        cells = (cells.movedim(dim, -1) @ weights).movedim(-1, dim)
+    return cells.contiguous()

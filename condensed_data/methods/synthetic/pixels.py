@@ -1,0 +1,106 @@
+"""Synthetic samples stored value by value.
+
+Letters: N samples, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from condensed_data.core.device import sent
+from condensed_data.data.real import Real
+from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.coresets import Init, Random
+
+
+@dataclass(frozen=True)
+class Pixels(Synthetic):
+    """Every value of every sample is learned.
+
+    Args:
+        init: where the samples begin.
+        clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and keep
+            them there after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
+            learning rates are then those of that unit range. The other methods learn standardised values without
+            bounds.
+    """
+
+    init: Init = field(default_factory=Random)
+    clamp: bool = False
+
+    def start(self, context: Context) -> Synthesis:
+        sizes = torch.tensor(context.real.group_sizes(context.ipc))
+        groups = torch.arange(len(sizes)).repeat_interleave(sizes)
+        images = self.init.samples(context, sizes.tolist()).detach().clone().requires_grad_()
+        labels = context.real.group_class[groups]
+        if not self.clamp:
+            return _Stored(images, labels, groups)
+        low, high = (_per_channel(edge, images.detach()) for edge in value_range(context.real))
+        return _Unit(
+            images.detach(), low, (high - low).clamp_min(torch.finfo(low.dtype).tiny), labels, groups
+        )
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
+        return _Stored(tensors["images"], labels, labels)
+
+
+class _Stored(Synthesis):
+    def __init__(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
+        self.images, self.labels, self.groups = images, labels, groups
+        self.learned = {"images": images}
+
+    def decode(self, index: Tensor) -> Tensor:
+        return self.images[sent(index, self.images.device)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"images": self.images.detach().cpu()}
+
+
+class _Unit(Synthesis):
+    """Values in [0, 1] of the range that begins at `low` and is `width` wide, per channel."""
+
+    def __init__(self, images: Tensor, low: Tensor, width: Tensor, labels: Tensor, groups: Tensor) -> None:
+        self.low, self.width, self.labels, self.groups = low, width, labels, groups
+        self.units = ((images - low) / width).clamp_(0, 1).requires_grad_()
+        self.learned = {"images": self.units}
+
+    def decode(self, index: Tensor) -> Tensor:
+        return self.low + self.width * self.units[sent(index, self.units.device)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"images": (self.low + self.width * self.units).detach().cpu()}
+
+    def clamp(self) -> None:
+        with torch.no_grad():
+            self.units.clamp_(0, 1)
+
+
+def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
+    """(C,) as a factor of samples (N, C, ...)."""
+    return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
+
+
+def value_range(real: Real) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value of every channel in the standardised space, (C,) each; none in a whitened one.
+
+    What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.
+    """
+    space, kind = real.space, real.kind
+    if space.whitening is not None:
+        raise ValueError(
+            "whitening='zca' mixes values, so that single ones have no range to stay in. Use whitening='none', or "
+            "Pixels(clamp=False) and a MultiFormation factor that divides the sides of the samples."
+        )
+    if kind.eight_bit:
+        low, high = torch.zeros_like(space.mean), torch.full_like(space.mean, kind.top)
+    else:
+        edges = [rows.float().cpu().transpose(0, 1).flatten(1).aminmax(dim=1) for rows in real.store.chunks()]
+        low = torch.stack([edge.min for edge in edges]).amin(0)
+        high = torch.stack([edge.max for edge in edges]).amax(0)
+    return (low - space.mean) / space.std, (high - space.mean) / space.std

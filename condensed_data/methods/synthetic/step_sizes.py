@@ -1,0 +1,116 @@
+"""Learned step sizes beside learned samples.
+
+Letters: T training steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condensed_data.core.spec import Rule, concrete
+from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.synthetic.pixels import Pixels
+
+FORMS = ("softplus", "plain")
+NAME = "step_sizes"
+
+
+@dataclass(frozen=True)
+class WithSteps(Synthetic):
+    """Another part and the step sizes with which a network is trained on its samples.
+
+    * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one for every training step, the softplus of a
+      learned number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
+    * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all, learned as it is:
+      `WithSteps(Pixels(), lr=0.01, form="plain")`, with a learning rate of its own in `Optimizer(rates=
+      (("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
+
+    Args:
+        inner: what is learned besides.
+        steps: step sizes; 1 serves all training steps.
+        lr: where they begin, positive.
+        form: "softplus" or "plain".
+        smallest: what "plain" step sizes are kept above after every step, positive.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    inner: Synthetic = field(default_factory=Pixels)
+    steps: int = 1
+    lr: float | Rule = 0.01
+    form: str = "softplus"
+    smallest: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ValueError(f"WithSteps(steps={self.steps!r}) must be an integer of at least 1.")
+        for name in ("lr", "smallest"):
+            value = getattr(self, name)
+            if not isinstance(value, Rule) and not 0 < value < math.inf:
+                raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
+        if self.form not in FORMS:
+            raise ValueError(
+                f"WithSteps(form={self.form!r}) is unknown; known: {', '.join(map(repr, FORMS))}."
+            )
+
+    def start(self, context: Context) -> Synthesis:
+        lr = concrete(self.lr)
+        raw = lr if self.form == "plain" else math.log(math.expm1(lr))
+        learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
+        return _Stepped(self, self.inner.start(context), learned)
+
+    def restore(
+        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
+    ) -> Synthesis:
+        others = {name: tensor for name, tensor in tensors.items() if name != NAME}
+        inner = self.inner.restore(others, labels, sample_shape)
+        return _Stepped(replace(self, form="plain"), inner, tensors[NAME])
+
+
+class _Stepped(Synthesis):
+    def __init__(self, spec: WithSteps, inner: Synthesis, raw: Tensor) -> None:
+        self.spec, self.inner, self.raw = spec, inner, raw
+        self.learned = inner.learned | {NAME: raw}
+        self.labels, self.groups = inner.labels, inner.groups
+
+    @property
+    def shared(self) -> frozenset[str]:
+        return self.inner.shared | {NAME}
+
+    @property
+    def step_sizes(self) -> Tensor:
+        return F.softplus(self.raw) if self.spec.form == "softplus" else self.raw
+
+    @property
+    def stored_floats(self) -> int:
+        return self.inner.stored_floats + self.raw.numel()
+
+    @property
+    def siblings(self) -> int:
+        return self.inner.siblings
+
+    @property
+    def sibling_rows(self) -> int:
+        return self.inner.sibling_rows
+
+    def decode(self, index: Tensor) -> Tensor:
+        return self.inner.decode(index)
+
+    def targets(self, index: Tensor) -> Tensor:
+        return self.inner.targets(index)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.inner.tensors() | {NAME: self.step_sizes.detach().cpu()}
+
+    def clamp(self) -> None:
+        self.inner.clamp()
+        if self.spec.form == "plain":
+            with torch.no_grad():
+                self.raw.clamp_(min=self.spec.smallest)

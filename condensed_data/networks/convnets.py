@@ -1,0 +1,244 @@
+"""Networks without shortcuts: ConvNet, ConvNet1d, MLP, LeNet, AlexNet and VGG11.
+
+They are those of the standard evaluation (Zhao, Mopuri and Bilen, ICLR 2021, and its reference code), with
+the same shapes and parameter counts at 1x28x28 and 3x32x32, and take samples of other sizes. Deviations:
+
+* the reference pads the first convolution of one-channel images more, which are all 28x28 there; here the
+  size decides, so that 28x28 gives the same maps whatever the channels, and other sizes get ordinary padding;
+* the classifier's input is computed from the sample, so that sizes other than 28x28 and 32x32 are possible.
+
+Letters: B batch, K classes, C channels, H, W height and width, L length, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from condensed_data.core.spec import Spec
+from condensed_data.networks import layers
+from condensed_data.networks.layers import Chain, Conv, Size
+
+_SMALLER = 'the network "convnet"'
+
+
+@dataclass(frozen=True)
+class ConvNet(Spec):
+    """The network of this field: `depth` blocks of convolution 3x3, normalisation, activation, 2x2 pooling.
+
+    The defaults are the ConvNet-3 of Gidaris and Komodakis (CVPR 2018) as used by DC, DSA and DM, whose
+    embedding of a 28x28 or 32x32 image has 2048 features. The other values span the 720 networks of DC's
+    search. A signal (C, L) gets the one-dimensional twin, `ConvNet1d` with the same fields.
+
+    Args:
+        width: channels of every block; a multiple of 4 for norm="group".
+        depth: number of blocks; with pooling, every block halves the map.
+        norm: none, batch, layer (over C, H, W), instance (one channel a group) or group (4 groups).
+        activation: sigmoid, relu, leakyrelu (slope 0.01) or swish.
+        pooling: none, max or avg.
+
+    Raises:
+        ValueError: for unknown field values; when called, for samples of another kind or too small.
+    """
+
+    width: int = 128
+    depth: int = 3
+    norm: str = "instance"
+    activation: str = "relu"
+    pooling: str = "avg"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        _check_convnet(self)
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples (C, H, W) or (C, L)."""
+        if len(sample_shape) not in (2, 3):
+            raise ValueError(
+                "ConvNet takes images (C, H, W) or signals (C, L); "
+                f'got samples of shape {tuple(sample_shape)}. Use the network "mlp".'
+            )
+        return _convnet(self if len(sample_shape) == 3 else _twin(self), num_classes, sample_shape)
+
+
+@dataclass(frozen=True)
+class ConvNet1d(Spec):
+    """`ConvNet` for signals (C, L): convolutions of length 3 and poolings of length 2. Not in the papers.
+
+    Args:
+        width: channels of every block; a multiple of 4 for norm="group".
+        depth: number of blocks; with pooling, every block halves the map.
+        norm: none, batch, layer (over C, L), instance or group, as in `ConvNet`.
+        activation: sigmoid, relu, leakyrelu (slope 0.01) or swish.
+        pooling: none, max or avg.
+
+    Raises:
+        ValueError: for unknown field values; when called, for samples that are no signal or too short.
+    """
+
+    width: int = 128
+    depth: int = 3
+    norm: str = "instance"
+    activation: str = "relu"
+    pooling: str = "avg"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        _check_convnet(self)
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples (C, L)."""
+        if len(sample_shape) != 2:
+            other = "convnet" if len(sample_shape) == 3 else "mlp"
+            raise ValueError(
+                f"ConvNet1d takes signals (C, L); got samples of shape {tuple(sample_shape)}. "
+                f'Use the network "{other}".'
+            )
+        return _convnet(self, num_classes, sample_shape)
+
+
+def _twin(spec: ConvNet) -> ConvNet1d:
+    return ConvNet1d(spec.width, spec.depth, spec.norm, spec.activation, spec.pooling)
+
+
+def _check_convnet(spec: ConvNet | ConvNet1d) -> None:
+    name = type(spec).__name__
+    layers.check_count(name, "width", spec.width)
+    layers.check_count(name, "depth", spec.depth)
+    layers.check_choice(name, "norm", spec.norm, layers.NORMS)
+    layers.check_choice(name, "activation", spec.activation, tuple(layers.ACTIVATIONS))
+    layers.check_choice(name, "pooling", spec.pooling, layers.POOLINGS)
+    if spec.norm == "group" and spec.width % layers.GROUPS:
+        raise ValueError(
+            f"{name}: width must be a multiple of {layers.GROUPS} with norm='group'; got {spec.width}."
+        )
+
+
+def _convnet(spec: ConvNet | ConvNet1d, num_classes: int, sample_shape: Size) -> Chain:
+    name = f"{type(spec).__name__}(depth={spec.depth})"
+    layers.check_task(name, num_classes, sample_shape)
+    block = Conv(spec.width, pooling=spec.pooling)
+    size = sample_shape[1:]
+    shallower = [
+        depth
+        for depth in range(1, spec.depth)
+        if layers.fits(_pad((block,) * depth, 3, size), spec.norm, size)
+    ]
+    remedy = f"depth={shallower[-1]}" if shallower else 'the network "mlp"'
+    convs = _fitting(name, (block,) * spec.depth, 3, spec.norm, size, remedy)
+    return layers.assemble(convs, (), num_classes, sample_shape, spec.norm, spec.activation)
+
+
+def _pad(convs: tuple[Conv, ...], pad: int, size: Size) -> tuple[Conv, ...]:
+    return layers.padded(convs, pad) if tuple(size) == layers.PADDED else convs
+
+
+def _fitting(
+    name: str, convs: tuple[Conv, ...], pad: int, norm: str, size: Size, remedy: str
+) -> tuple[Conv, ...]:
+    """The blocks for this size, the first padded by `pad` at 28x28; an error if the size is too small."""
+    chosen = _pad(convs, pad, size)
+    if layers.fits(chosen, norm, size):
+        return chosen
+    least = layers.smallest(lambda square: layers.fits(convs, norm, square), len(size))
+    special = least > layers.PADDED[0] and layers.fits(layers.padded(convs, pad), norm, layers.PADDED)
+    raise layers.too_small(
+        name, least, size, remedy, " (or exactly 28x28)" if special and len(size) == 2 else ""
+    )
+
+
+@dataclass(frozen=True)
+class MLP(Spec):
+    """`depth` hidden linear layers of `width` units with ReLU, for samples of any shape.
+
+    Args:
+        width: units of every hidden layer, and features of the embedding.
+        depth: number of hidden layers.
+
+    Raises:
+        ValueError: for fields that are no positive integers.
+    """
+
+    width: int = 128
+    depth: int = 2
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        layers.check_count("MLP", "width", self.width)
+        layers.check_count("MLP", "depth", self.depth)
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples of any shape."""
+        layers.check_task("MLP", num_classes, sample_shape)
+        return layers.assemble((), (self.width,) * self.depth, num_classes, sample_shape)
+
+
+@dataclass(frozen=True)
+class LeNet(Spec):
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling; its embedding has 84 features.
+
+    Raises:
+        ValueError: when called, for samples that are no image or too small.
+    """
+
+    version: ClassVar[int] = 1
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples (C, H, W)."""
+        layers.check_image("LeNet", num_classes, sample_shape)
+        convs = (Conv(6, 5, 0, "max"), Conv(16, 5, 0, "max"))
+        chosen = _fitting("LeNet", convs, 2, "none", sample_shape[1:], _SMALLER)
+        return layers.assemble(chosen, (120, 84), num_classes, sample_shape)
+
+
+@dataclass(frozen=True)
+class AlexNet(Spec):
+    """The small AlexNet of the standard evaluation (after Krizhevsky et al. 2012), with one linear layer.
+
+    Args:
+        norm: none, batch, layer, instance or group, before every activation.
+
+    Raises:
+        ValueError: for an unknown norm; when called, for samples that are no image or too small.
+    """
+
+    norm: str = "none"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        layers.check_choice("AlexNet", "norm", self.norm, layers.NORMS)
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples (C, H, W)."""
+        layers.check_image("AlexNet", num_classes, sample_shape)
+        first = (Conv(128, 5, 2, "max"), Conv(192, 5, 2, "max"))
+        convs = (*first, Conv(256), Conv(192), Conv(192, pooling="max"))
+        chosen = _fitting("AlexNet", convs, 4, self.norm, sample_shape[1:], _SMALLER)
+        return layers.assemble(chosen, (), num_classes, sample_shape, self.norm)
+
+
+@dataclass(frozen=True)
+class VGG11(Spec):
+    """VGG11 (Simonyan and Zisserman 2015) with normalisation and one linear layer; 512 features at 32x32.
+
+    Args:
+        norm: none, batch, layer, instance or group, before every activation.
+
+    Raises:
+        ValueError: for an unknown norm; when called, for samples that are no image or too small.
+    """
+
+    norm: str = "instance"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        layers.check_choice("VGG11", "norm", self.norm, layers.NORMS)
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        """A network for samples (C, H, W)."""
+        layers.check_image("VGG11", num_classes, sample_shape)
+        widths = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+        groups = [tuple(Conv(width) for width in group) for group in widths]
+        convs = tuple(c for group in groups for c in (*group[:-1], replace(group[-1], pooling="max")))
+        chosen = _fitting("VGG11", convs, 3, self.norm, sample_shape[1:], _SMALLER)
+        return layers.assemble(chosen, (), num_classes, sample_shape, self.norm)

@@ -1,0 +1,48 @@
+"""Networks that begin with other weights than torch's defaults.
+
+Letters: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from condensed_data.core.spec import Rule, Spec
+from condensed_data.networks.registry import network
+
+
+@dataclass(frozen=True)
+class Xavier(Spec):
+    """Another network with Xavier-normal weights of gain 1 and biases of 0 (Glorot and Bengio, AISTATS 2010).
+
+    These are the initial weights of dataset distillation (Wang et al., 2018, https://arxiv.org/abs/1811.10959).
+    Weights of fewer than two dimensions (those of normalisations) keep their values.
+
+    Args:
+        inner: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+
+    Raises:
+        ValueError: for an unknown name; for a rule: give what the rule would choose, or a rule around this.
+    """
+
+    inner: str | Callable[..., nn.Module]
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.inner, Rule):
+            raise ValueError(f"Xavier(inner={self.inner!r}) must be a network, not a rule that chooses one.")
+        network(self.inner)
+
+    def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
+        """A network for such samples."""
+        module = network(self.inner)(num_classes, sample_shape)
+        for name, parameter in module.named_parameters():
+            if parameter.dim() >= 2:
+                nn.init.xavier_normal_(parameter)
+            elif name.rpartition(".")[2] == "bias":
+                nn.init.zeros_(parameter)
+        return module

@@ -1,5 +1,0 @@
-"""What a build will take: time, memory, disk and operations, measured before it starts."""
-
-from condensed_data.planning.measure import Plan, plan
-
-__all__ = ["Plan", "plan"]

@@ -1,0 +1,117 @@
+"""Curves of a run: loss by sweep, and accuracy by sweep where it was measured. Needs matplotlib, an extra."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from condensed_data.core.atomic import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Point = Mapping[str, Any] | tuple[int, float]
+
+
+def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str = "") -> Path:
+    """Draw loss by sweep, and accuracy by sweep where the history has any, with matplotlib.
+
+    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The
+    axis of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are
+    not finite are left out.
+
+    Args:
+        history: the events of a run: (sweep, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
+            `History.records` and the lines of its log hold them.
+        path: the file; its suffix (.png, .svg, .pdf, ...) chooses the format. Missing folders are made.
+        title: over the picture.
+
+    Raises:
+        ImportError: without matplotlib.
+        ValueError: if `history` holds neither a finite loss nor an accuracy, or for an unknown suffix.
+        OSError: if `path` cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise ImportError("Curves need matplotlib: pip install condensed-data[plot]") from error
+    path = Path(path)
+    losses, accuracies = _series(history)
+    panels = bool(len(losses)) + bool(accuracies)
+    if not panels:
+        raise ValueError("history holds neither a finite loss nor an accuracy: there is nothing to draw.")
+    figure = Figure(figsize=(7, 3.6 * panels), dpi=120, layout="constrained")
+    kinds = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in kinds:
+        known = ", ".join(f".{kind}" for kind in kinds)
+        raise ValueError(f"path={str(path)!r} has no known suffix. Known: {known}.")
+    axes = list(figure.subplots(panels, sharex=True, squeeze=False)[:, 0])
+    if title:
+        figure.suptitle(title)
+    if len(losses):
+        _draw_loss(axes[0], losses)
+    if accuracies:
+        _draw_accuracy(axes[-1], accuracies)
+    axes[-1].set_xlabel("sweep")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    stream = io.BytesIO()
+    figure.savefig(stream, format=path.suffix[1:].lower())
+    return write_whole(path, stream.getvalue())
+
+
+def _series(history: Iterable[Point]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(points, 2) sweeps and losses, and by network (points, 3) sweeps, accuracies and their deviations."""
+    losses: list[tuple[float, float]] = []
+    accuracies: dict[str, list[tuple[float, float, float]]] = {}
+    for point in history:
+        event = point if isinstance(point, Mapping) else {"sweep": point[0], "loss": point[1]}
+        loss, accuracy, sweep = event.get("loss"), event.get("accuracy"), event["sweep"]
+        if loss is not None and np.isfinite(loss):
+            losses.append((sweep, loss))
+        if accuracy is not None:
+            label = f"{event.get('network', 'network')}, {event.get('protocol', 'unnamed')} protocol"
+            accuracies.setdefault(label, []).append((sweep, accuracy, event.get("accuracy_std") or 0.0))
+    by_network = {label: np.array(sorted(points)) for label, points in accuracies.items()}
+    return np.array(sorted(losses)).reshape(-1, 2), by_network
+
+
+def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
+    sweeps, values = losses.T
+    around = max(2, len(values) // 80) if len(values) >= 20 else 0
+    style: dict[str, Any] = {"color": "tab:blue", "marker": "" if around else "o", "linewidth": 1}
+    axes.plot(sweeps, values, alpha=0.3 if around else 1, label="loss", **style)
+    if around:
+        label = f"mean of {2 * around + 1} points"
+        axes.plot(sweeps, _running_mean(values, around), color="tab:blue", label=label)
+        axes.legend(frameon=False)
+    if values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    _tidy(axes, "loss")
+
+
+def _running_mean(values: np.ndarray, around: int) -> np.ndarray:
+    """Mean of each point with `around` points on either side; fewer at both ends."""
+    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+    centre = np.arange(len(values))
+    first, last = np.maximum(centre - around, 0), np.minimum(centre + around + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def _draw_accuracy(axes: Axes, accuracies: Mapping[str, np.ndarray]) -> None:
+    for label, points in accuracies.items():
+        sweeps, means, deviations = points.T
+        axes.errorbar(sweeps, 100 * means, 100 * deviations, marker="o", ms=4, capsize=2, label=label)
+    axes.legend(frameon=False)
+    _tidy(axes, "test accuracy in %")
+
+
+def _tidy(axes: Axes, label: str) -> None:
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,50 @@
+"""What a person sees of a `CondensedDataset`: a few lines, a grid of its samples, both in a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from condensed_data.plotting import grid as plots
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from condensed_data.dataset import CondensedDataset
+
+
+def summary(condensed: CondensedDataset) -> str:
+    """Sizes, how it was made, and the last measured accuracies."""
+    record = condensed.record
+    shape = "x".join(map(str, record.kind.shape))
+    before = "" if record.source_samples is None else f"{record.source_samples:,} -> "
+    lines = [
+        f"CondensedDataset: {record.name}, {before}{len(condensed):,} samples "
+        f"({record.ipc} per class, {len(condensed.classes)} classes)",
+        f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
+        f"  samples {shape} {record.kind.name}, stored as {condensed.stored_floats:,} numbers",
+    ]
+    lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
+    return "\n".join(lines)
+
+
+def grid(condensed: CondensedDataset, path: str | Path | None = None) -> Image:
+    """A labelled grid of the samples; written to `path` where one is given."""
+    labels = condensed.class_indices.tolist()
+    image = plots.grid(condensed.images, labels, condensed.classes, value_range=_value_range(condensed))
+    if path is not None:
+        plots.save(image, path)
+    return image
+
+
+def html(condensed: CondensedDataset) -> str:
+    """HTML for a notebook: the summary over a grid."""
+    labels, text = condensed.class_indices.tolist(), repr(condensed)
+    return plots.to_html(
+        condensed.images, labels, condensed.classes, text, value_range=_value_range(condensed)
+    )
+
+
+def _value_range(condensed: CondensedDataset) -> tuple[float, float] | None:
+    kind = condensed.record.kind
+    return (0.0, kind.top) if kind.eight_bit else None

@@ -1,0 +1,200 @@
+"""Pictures and labels out of the files of others: decoded with bounded memory, nothing in them executed.
+
+Letters: N samples, K classes, C channels, H, W.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from condensed_data.core.errors import ArtefactError, NotACondensedDatasetError
+from condensed_data.storage import strict_json
+
+Fetch = Callable[[str], Path]  # from a path in the repository to a file here
+
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_MOST_ROWS = 5_000_000
+_MOST_TEXT = 1 << 20  # of the description of the columns
+_IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "class", "target")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was read.
+
+    Attributes:
+        images: (N, C, H, W) float32 in [0, 1]; labels: (N,) int64, as stored.
+        mode: of PIL, "L" or "RGB".
+        names: class names by label, or None where the files have none.
+        left_out: columns that were not read, such as soft labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mode: str
+    names: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
+
+
+def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> Pictures:
+    """From parquet files with a column of encoded pictures and one of whole numbers.
+
+    Raises:
+        NotACondensedDatasetError: where a column is missing; the columns are named.
+        ArtefactError: for files that are damaged or expand to more than `max_bytes`.
+    """
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise NotACondensedDatasetError(
+            f'{repo_id} holds parquet files, which need pyarrow: pip install "condensed-data[hub]".'
+        ) from error
+    stack, labels, names = _Stack(repo_id, max_bytes), [], None
+    others: dict[str, None] = {}
+    for path in paths:
+        where = f"{repo_id}/{path}"
+        try:
+            with parquet.ParquetFile(fetch(path)) as file:
+                image, label = _columns(where, file.schema_arrow)
+                names = names or _names(where, file.schema_arrow, label)
+                others |= dict.fromkeys(set(file.schema_arrow.names) - {image, label})
+                _check_rows(where, file.metadata, max_bytes)
+                for row, (encoded, value) in enumerate(_rows(file, image, label)):
+                    stack.add(f"{where}, row {row}", encoded)
+                    labels.append(_label(f"{where}, row {row}", value))
+        except ArrowException as error:
+            raise ArtefactError(f"{where} is no parquet file that can be read: {error}") from error
+    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
+
+
+def from_folders(
+    repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetch, max_bytes: int
+) -> Pictures:
+    """From one folder of picture files for each class, numbered in the order of their names.
+
+    Raises:
+        ArtefactError: for files that are damaged or expand to more than `max_bytes`.
+    """
+    stack, labels, names = _Stack(repo_id, max_bytes), [], tuple(sorted(folders))
+    for number, name in enumerate(names):
+        for path in folders[name]:
+            stack.add(f"{repo_id}/{path}", Path(fetch(path)).read_bytes())
+            labels.append(number)
+    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names)
+
+
+class _Stack:
+    """Decodes pictures of one size and mode, whose headers are read before their pixels."""
+
+    def __init__(self, repo_id: str, max_bytes: int) -> None:
+        self.repo_id, self.max_bytes = repo_id, max_bytes
+        self.mode, self.size = "", (0, 0)
+        self.rows: list[Tensor] = []
+
+    def add(self, where: str, encoded: bytes) -> None:
+        try:
+            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+                self._check(where, image)
+                pixels = np.array(image.convert(self.mode))
+        except ArtefactError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
+            raise ArtefactError(f"{where} is no picture that can be read: {error}") from error
+        self.rows.append(
+            torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
+        )
+
+    def _check(self, where: str, image: Image.Image) -> None:
+        if not self.rows:
+            self.size, self.mode = image.size, "L" if image.mode in ("1", "L", "LA") else "RGB"
+        elif image.size != self.size:
+            raise ArtefactError(
+                f"{where} is a picture of {image.size[0]}x{image.size[1]} pixels, the first one of "
+                f"{self.size[0]}x{self.size[1]}. A condensed set has one size: resize the pictures."
+            )
+        # 4 bytes a value, as they are held in the end
+        values = (len(self.rows) + 1) * image.size[0] * image.size[1] * len(self.mode)
+        if 4 * values > self.max_bytes:
+            raise ArtefactError(
+                f"{self.repo_id} holds more than max_bytes={self.max_bytes} of pictures. If it is a condensed set "
+                "and you trust it, raise max_bytes."
+            )
+
+    def images(self) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1]."""
+        if not self.rows:
+            raise NotACondensedDatasetError(f"{self.repo_id} holds no pictures.")
+        return torch.stack(self.rows).float().div_(255)
+
+
+def _columns(where: str, schema: Any) -> tuple[str, str]:
+    """Names of the columns of pictures and labels."""
+    import pyarrow
+
+    def is_image(kind: Any) -> bool:
+        if pyarrow.types.is_struct(kind):
+            return any(field.name == "bytes" and pyarrow.types.is_binary(field.type) for field in kind)
+        return pyarrow.types.is_binary(kind)
+
+    image = _one([field.name for field in schema if is_image(field.type)], _IMAGES)
+    label = _one([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
+    missing = [what for what, found in (("pictures", image), ("labels", label)) if found is None]
+    if missing:
+        columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
+        raise NotACondensedDatasetError(
+            f"{where} has no column of {' and none of '.join(missing)} that can be told from the others. The columns "
+            f"are {columns[:1000]}."
+        )
+    assert image is not None
+    assert label is not None
+    return image, label
+
+
+def _one(found: Sequence[str], usual: Sequence[str]) -> str | None:
+    named = [name for name in usual if name in found]
+    return named[0] if named else found[0] if len(found) == 1 else None
+
+
+def _names(where: str, schema: Any, label: str) -> tuple[str, ...] | None:
+    """Class names in the description that `datasets` writes into a file."""
+    raw = (schema.metadata or {}).get(b"huggingface")
+    if raw is None or len(raw) > _MOST_TEXT:
+        return None
+    info = strict_json.loads(raw, where).get("info")
+    for key in ("features", label, "names"):
+        info = info.get(key) if isinstance(info, dict) else None
+    right = isinstance(info, list) and info and all(isinstance(name, str) for name in info)
+    return tuple(info) if right and info else None
+
+
+def _check_rows(where: str, metadata: Any, max_bytes: int) -> None:
+    """Refuse what is certainly too much; a file may lie, so that pictures are counted one by one as well."""
+    chunks = (metadata.row_group(g).total_byte_size for g in range(metadata.num_row_groups))
+    if metadata.num_rows > _MOST_ROWS or sum(chunks) > max_bytes:
+        raise ArtefactError(
+            f"{where} expands to {metadata.num_rows} rows and more than max_bytes={max_bytes}. If it is a condensed "
+            "set and you trust it, raise max_bytes."
+        )
+
+
+def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
+    """One by one: a few bytes of a file can stand for the same large value in many rows."""
+    for batch in file.iter_batches(batch_size=1, columns=[image, label], use_threads=False):
+        (row,) = batch.to_pylist()
+        encoded = row[image]
+        yield (encoded["bytes"] if isinstance(encoded, dict) else encoded), row[label]
+
+
+def _label(where: str, value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value < 2**31:
+        raise ArtefactError(f"{where} has the label {value!r}, which is no class number.")
+    return value

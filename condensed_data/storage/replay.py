@@ -1,0 +1,148 @@
+"""How the training run of an order-dependent set is stored and handed out; `evaluation.ordered` is what it is.
+
+In an artefact it is the manifest's field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
+"given", "digest": text or null, "head": "loaded" or "zeroed", "weights": names}, and the tensors `replay.order`,
+`replay.sizes`, `replay.step_sizes` and `replay.weight.0`, ... in the order of those names. Such a set requires the
+feature "replay".
+
+Letters: T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from condensed_data.core import spec as specs
+from condensed_data.core.errors import ArtefactError, mismatch
+from condensed_data.methods.base import Initial
+from condensed_data.methods.replay import Ordered, Replay
+
+if TYPE_CHECKING:
+    from condensed_data.dataset import CondensedDataset
+
+FEATURE = "replay"
+IN_ORDER = (
+    "This set was learned for one training run: its own steps in their order, with their step sizes. In any other "
+    "order it is worth little. Use .evaluate(...), or .loader() with .replay.step_sizes and .replay.initial."
+)
+_WEIGHT = "replay.weight."
+
+
+def tensors_of(replay: Replay) -> dict[str, Tensor]:
+    """What is stored as tensors."""
+    weights = replay.initial.weights or {}
+    return {
+        "replay.order": replay.order,
+        "replay.sizes": torch.tensor(replay.sizes),
+        "replay.step_sizes": replay.step_sizes,
+        **{f"{_WEIGHT}{i}": weight.detach().cpu() for i, weight in enumerate(weights.values())},
+    }
+
+
+def to_manifest(replay: Replay) -> dict[str, Any]:
+    """The field `replay`."""
+    try:
+        network = specs.to_json(replay.network)
+    except specs.UnnamedCallableError:
+        network = None
+    initial = replay.initial
+    return {
+        "network": network,
+        "initial": initial.kind,
+        "digest": initial.digest,
+        "head": initial.head,
+        "weights": list(initial.weights or ()),
+    }
+
+
+def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path) -> Replay:
+    """The training run of an artefact, trusting nothing in it.
+
+    Args:
+        field: of the manifest, whose schema the storage has checked.
+        tensors: of the artefact.
+        samples: how many the set has.
+        where: for messages.
+
+    Raises:
+        ArtefactError: for tensors that are missing or are no training run on so many samples.
+    """
+    names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
+    for name in ("replay.order", "replay.sizes", "replay.step_sizes", *names):
+        if name not in tensors:
+            raise ArtefactError(mismatch(where, f"no tensor {name!r}", "the one that `replay` needs"))
+    order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "sizes", "step_sizes"))
+    counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
+    if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
+        raise ArtefactError(mismatch(where, "sizes of steps that do not fit their order", "one row a sample"))
+    if not 0 <= int(order.min()) <= int(order.max()) < samples:
+        expected = f"indices from 0 to {samples - 1}"
+        raise ArtefactError(mismatch(where, f"steps on {int(order.min())} to {int(order.max())}", expected))
+    if steps.shape != sizes.shape or steps.dtype != torch.float32:
+        raise ArtefactError(
+            mismatch(where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step")
+        )
+    weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
+    initial = Initial(field["initial"], weights, field["digest"], field["head"])
+    return Replay(order, tuple(sizes.tolist()), steps, _network(field["network"]), initial)
+
+
+def _network(form: Any) -> Any:
+    try:
+        return specs.from_json(form)
+    except ValueError:  # a user's callable, or of a newer version: `evaluate` asks for it
+        return None
+
+
+def chosen(dataset: CondensedDataset, training: object, initial: object) -> Replay | None:
+    """The training run that an evaluation repeats, or None for one by a protocol of its own.
+
+    Raises:
+        ValueError: for initial weights where none are used.
+    """
+    replay = dataset.replay if training is None or isinstance(training, Ordered) else None
+    if replay is None and isinstance(training, Ordered):
+        raise ValueError(
+            "training=Ordered() repeats the steps of a set, and this set has none. Use a Training."
+        )
+    if replay is None and initial is not None:
+        raise ValueError(
+            "initial= is for a set that is trained on by its own steps. Leave it or training= out."
+        )
+    return replay
+
+
+def loader(dataset: CondensedDataset, options: Mapping[str, Any]) -> DataLoader[Any]:
+    """A DataLoader of T batches, the training steps in their order.
+
+    Raises:
+        ValueError: for options that would change the steps.
+    """
+    assert dataset.replay is not None
+    changing = sorted({"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"} & options.keys())
+    if changing:
+        raise ValueError(
+            f"loader({changing[0]}={options[changing[0]]!r}) would change the training steps of this set, which are "
+            "only good as they are. Leave it out; torch.utils.data.DataLoader(...) makes any other loader."
+        )
+    steps = [block.tolist() for block in dataset.replay.blocks]
+    return DataLoader(_Silent(dataset), batch_sampler=steps, **options)
+
+
+class _Silent(Dataset[Any]):
+    """The same samples, without the warning that indexing gives."""
+
+    def __init__(self, dataset: CondensedDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.dataset.sample(index)

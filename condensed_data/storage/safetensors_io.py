@@ -1,0 +1,213 @@
+"""Tensors as safetensors bytes, and back without trusting them.
+
+The reader is our own because the library's accepts what an artefact must not hold: repeated names (the last
+one wins), headers of 100 MB, any name and any type. It reads from the open file that was checked, one tensor
+after the other into the memory that the tensor keeps.
+
+Dimension letters: N synthetic samples, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeGuard
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from condensed_data.core.errors import ArtefactError, mismatch, shown
+from condensed_data.storage import strict_json
+
+DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_MAX_HEADER = 1 << 20
+_MAX_DIMENSIONS = 8
+_MAX_LENGTH = 1 << 40
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    code: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def serialise(tensors: Mapping[str, Tensor], format_version: str) -> bytes:
+    """The bytes of a safetensors file; the same tensors give the same bytes.
+
+    There is exactly one metadata key, because the library writes several in an order that differs between
+    processes.
+    """
+    own = {name: tensor.clone() for name, tensor in tensors.items()}  # the library refuses shared memory
+    metadata = {"condensed_data": strict_json.compact({"format_version": format_version}).decode()}
+    return safetensors.torch.save(own, metadata=metadata)
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Identity of the content: sha256 over (name, dtype, shape, bytes) of the tensors sorted by name.
+
+    Hashed for each tensor are `[dtype, name, shape]` as JSON without spaces (`["F32","images",[9,1,8,8]]`), a
+    newline, and the little-endian bytes.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(strict_json.compact([_CODES[tensor.dtype], name, list(tensor.shape)]) + b"\n")
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def read(file: BinaryIO, size: int, where: str) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file of `size` bytes, in memory of that size and that of a small header.
+
+    Raises:
+        ArtefactError: unless the header has at most 1 MiB, its names and types are allowed, and the tensors
+            cover the rest of the file exactly.
+    """
+    tensors = {}
+    for entry in _entries(file, size, where):
+        tensor = torch.empty(entry.shape, dtype=DTYPES[entry.code])
+        if file.readinto(_bytes_of(tensor)) != entry.end - entry.begin:  # type: ignore[attr-defined]
+            raise ArtefactError(mismatch(where, f"an end within tensor {entry.name!r}", f"{size} bytes"))
+        tensors[entry.name] = tensor
+    return tensors
+
+
+def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str) -> None:
+    """Check `tensors` against a manifest whose fields have been checked.
+
+    Raises:
+        ArtefactError: for a name or type that is not allowed, an empty tensor, numbers that are not finite, a
+            missing tensor, or shapes and labels that disagree with the manifest.
+    """
+    for name, tensor in tensors.items():
+        _check_kind(name, _CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), where)
+        if not all(bool(chunk.isfinite().all()) for chunk in tensor.reshape(-1).split(_CHUNK)):
+            raise ArtefactError(mismatch(where, f"NaN or infinity in {name!r}", "finite numbers"))
+    labels, classes = _required(tensors, "labels", where), manifest["num_classes"]
+    _check_labels(labels, manifest["label"]["kind"], classes, where)
+    encoded = manifest["encoding"]["part"] != "Pixels"
+    if manifest["label"]["kind"] == "probs" and encoded:
+        _required(tensors, "made_for", where)
+    if "made_for" in tensors:
+        _check_indices(tensors["made_for"], "made_for", classes, where)
+        _expect(
+            len(tensors["made_for"]) == len(labels), tensors["made_for"], "one a label", "made_for", where
+        )
+    if not encoded:
+        images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
+        _expect(images.shape == shape, images, f"{shape}, one sample a label", "images", where)
+    if manifest["value_space"].get("whitening") == "zca":
+        values = math.prod(manifest["shape"])
+        for name, form in (("mean", (values,)), ("vectors", (values, values)), ("scales", (values,))):
+            tensor = _required(tensors, f"zca.{name}", where)
+            right = tensor.shape == form and tensor.dtype == torch.float32
+            _expect(right, tensor, f"{form} of float32", f"zca.{name}", where)
+        _expect(
+            bool((tensors["zca.scales"] > 0).all()), tensors["zca.scales"], "positive", "zca.scales", where
+        )
+
+
+def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> None:
+    if kind == "probs":
+        shaped = labels.ndim == 2 and labels.shape[1] == num_classes and labels.is_floating_point()
+        _expect(shaped, labels, f"(N, {num_classes}) of a float type", "labels", where)
+        _expect(bool((labels >= 0).all()), labels, "probabilities of at least 0", "labels", where)
+        return
+    _check_indices(labels, "labels", num_classes, where)
+
+
+def _check_indices(labels: Tensor, name: str, num_classes: int, where: str) -> None:
+    _expect(labels.ndim == 1 and labels.dtype == torch.int64, labels, "(N,) of int64", name, where)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ArtefactError(
+            mismatch(where, f"{name} from {low} to {high}", f"{name} from 0 to {num_classes - 1}")
+        )
+
+
+def _expect(right: bool, tensor: Tensor, expected: str, name: str, where: str) -> None:
+    if not right:
+        found = f"{name!r} of shape {tuple(tensor.shape)} and type {tensor.dtype}"
+        raise ArtefactError(mismatch(where, found, expected))
+
+
+def _required(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:
+    if name not in tensors:
+        raise ArtefactError(mismatch(where, f"the tensors {shown(sorted(tensors))}", f"one called {name!r}"))
+    return tensors[name]
+
+
+def _entries(file: BinaryIO, size: int, where: str) -> list[_Entry]:
+    """The header's entries in the order of their bytes, which follow each other without gap or overlap."""
+    length = struct.unpack("<Q", file.read(8))[0] if size >= 8 else size
+    if length > min(_MAX_HEADER, size - 8):
+        limit = f"at most {_MAX_HEADER} within a file of {size}"
+        raise ArtefactError(mismatch(where, f"a header of {length} bytes", limit))
+    header = strict_json.loads(file.read(length), where)
+    header.pop("__metadata__", None)
+    entries = [_entry(name, value, where) for name, value in header.items()]
+    entries.sort(key=lambda entry: entry.begin)
+    position = 0
+    for entry in entries:
+        if entry.begin != position:
+            raise ArtefactError(
+                mismatch(where, f"{entry.name!r} at byte {entry.begin}", f"at byte {position}")
+            )
+        position = entry.end
+    if position != size - 8 - length:
+        raise ArtefactError(
+            mismatch(where, f"{size - 8 - length} bytes of data", f"{position} as in the header")
+        )
+    return entries
+
+
+def _entry(name: str, value: Any, where: str) -> _Entry:
+    fields = value if isinstance(value, dict) else {}
+    code, shape, extent = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if len(fields) != 3 or not (isinstance(code, str) and _integers(shape) and _integers(extent, 2)):
+        expected = "its dtype, shape and two data_offsets"
+        raise ArtefactError(mismatch(where, f"{shown(value)} for tensor {shown(name)}", expected))
+    entry = _Entry(name, code, tuple(shape), extent[0], extent[1])
+    _check_kind(name, code, entry.shape, where)
+    size = math.prod(entry.shape) * DTYPES[code].itemsize
+    if entry.end - entry.begin != size:
+        found = f"{entry.end - entry.begin} bytes for {name!r}"
+        raise ArtefactError(mismatch(where, found, f"{size} for {code} of shape {entry.shape}"))
+    return entry
+
+
+def _check_kind(name: str, code: str, shape: tuple[int, ...], where: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ArtefactError(mismatch(where, f"a tensor called {shown(name)}", f"a name like {_NAME.pattern}"))
+    if code not in DTYPES:
+        raise ArtefactError(mismatch(where, f"{name!r} of type {shown(code)}", f"one of {', '.join(DTYPES)}"))
+    if len(shape) > _MAX_DIMENSIONS or not all(0 < length <= _MAX_LENGTH for length in shape):
+        expected = f"at most {_MAX_DIMENSIONS} dimensions of at least 1"
+        raise ArtefactError(mismatch(where, f"{name!r} of shape {shown(shape)}", expected))
+
+
+def _integers(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
+    right = isinstance(value, list) and all(type(item) is int for item in value)
+    return right and length in (None, len(value))
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data

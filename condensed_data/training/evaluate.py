@@ -1,0 +1,231 @@
+"""How good is a set: networks trained on it from scratch, tested on real samples.
+
+The published numbers are means over networks of the accuracy after the last epoch; no epoch is chosen on test
+data. Here a number always comes with the protocol that gave it (`Training`).
+
+Letters: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.core import spec as specs
+from condensed_data.core.rng import Streams
+from condensed_data.core.spec import Facts, Named, Spec
+from condensed_data.training import batched_trainer as together
+from condensed_data.training.compute import accuracy, predict
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import Training, protocol, quick, standard
+from condensed_data.training.trainer import Learner, check_samples, train
+
+__all__ = [
+    "Evaluation",
+    "Training",
+    "accuracy",
+    "cross_architecture",
+    "evaluate_tensors",
+    "predict",
+    "protocol",
+    "quick",
+    "standard",
+    "train",
+]
+
+Scores = tuple[float, list[float]]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What trains and tests one network; sent to an executor's worker as it is."""
+
+    arguments: Mapping[str, Any]
+    test: tuple[Tensor, Tensor]
+    seed: int
+
+    def __call__(self, run: int) -> Scores:
+        return self.score(Learner.prepare(**self.arguments), run, None)
+
+    def streams(self, run: int) -> Streams:
+        return Streams(Streams(self.seed).child("evaluation", run))
+
+    def score(self, learner: Learner, run: int, on_epoch: Callable[[int], None] | None) -> Scores:
+        return self.test_of(learner, learner.fit(self.streams(run), on_epoch))
+
+    def test_of(self, learner: Learner, module: nn.Module) -> Scores:
+        overall, per_class = accuracy(
+            module, *self.test, precision=learner.precision, num_classes=learner.num_classes
+        )
+        return overall, per_class.tolist()
+
+
+def evaluate_tensors(
+    images: Tensor,
+    labels: Tensor,
+    test_images: Tensor,
+    test_labels: Tensor,
+    *,
+    num_classes: int,
+    network: str | Callable[..., nn.Module] = "convnet",
+    runs: int = 5,
+    training: str | Training = "standard",
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    eight_bit: Tensor | None = None,
+    device: str | torch.device | None = "cpu",
+    precision: str = "fp32",
+    compile: bool | None = None,  # noqa: A002  # torch's own word for it
+    progress: bool = False,
+    executor: Executor | None = None,
+) -> Evaluation:
+    """Train `runs` new networks on a set and test each after its last step.
+
+    Args:
+        images: (N, *sample) standardised float samples to train on.
+        labels: (N,) int64 class indices in [0, K), or (N, K) probabilities.
+        test_images: (M, *sample), standardised in the same way; they may stay in ordinary memory.
+        test_labels: (M,) int64.
+        num_classes: K.
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        runs: networks to train, each with its own seed.
+        training: a protocol or its name. What depends on the data is resolved with `classes`.
+        seed: of the weights and all draws; network i starts with the same weights on every set.
+        classes: class names, which decide about flipping digits; without them nothing is flipped.
+        eight_bit: (N, *sample), `images` after rounding to 8 bits, to be evaluated beside them.
+        device, precision, compile: see `train`.
+        progress: show a bar for each network.
+        executor: trains the networks in its worker processes, with their thread count, unless they are so small that
+            they train faster all at once here (see `together`; networks of this package). Processes started by
+            "fork" hang once torch has computed with several threads: use a context of "spawn".
+
+    Raises:
+        ValueError: for data that do not fit each other, the network or the protocol; for fewer than one run.
+        FloatingPointError: if a network's training diverges.
+    """
+    started = time.perf_counter()
+    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
+        raise ValueError(f"runs={runs!r} must be an integer >= 1: the number of networks to train.")
+    if isinstance(executor, ThreadPoolExecutor):
+        raise ValueError("executor=ThreadPoolExecutor shares random states: use a ProcessPoolExecutor.")
+    test, name = (test_images, test_labels), network_name(network)
+    _check_test(images, labels, test, num_classes, eight_bit)
+    named = tuple(classes or map(str, range(num_classes)))
+    ipc = max(1, len(images) // num_classes)
+    facts = Facts(tuple(images.shape[1:]), named, ipc, named=classes is not None)
+    resolved = specs.resolve(protocol(training), facts)
+    shared: dict[str, Any] = {
+        "labels": labels,
+        "network": network,
+        "num_classes": num_classes,
+        "training": resolved,
+    }
+    shared |= {"device": device, "precision": precision, "compile": compile, "runs": runs}
+    scores = _scores(_Task({"images": images, **shared}, test, seed), runs, name, progress, executor)
+    rounded = []
+    if eight_bit is not None:
+        task = _Task({"images": eight_bit, **shared}, test, seed)
+        rounded = _scores(task, runs, f"{name}, 8 bits", progress, executor)
+    return Evaluation(
+        name,
+        resolved,
+        tuple(overall for overall, _ in scores),
+        tuple(map(_mean_or_none, zip(*(per_class for _, per_class in scores), strict=True))),
+        tuple(overall for overall, _ in rounded),
+        time.perf_counter() - started,
+    )
+
+
+def cross_architecture(
+    *tensors: Tensor, networks: Iterable[str | Callable[..., nn.Module]], **options: Any
+) -> dict[str, Evaluation]:
+    """`evaluate_tensors` with several networks, by their names.
+
+    Args:
+        tensors: images, labels, test_images and test_labels of `evaluate_tensors`.
+        networks: names, specifications or callables.
+        options: keyword arguments of `evaluate_tensors`, the same for all.
+
+    Raises:
+        ValueError: if there are no networks or two have one name.
+    """
+    listed = list(networks)
+    chosen = {network_name(network): network for network in listed}
+    if not chosen or len(chosen) < len(listed):
+        raise ValueError(f"networks={listed!r} must be at least one network, each with a name of its own.")
+    return {name: evaluate_tensors(*tensors, network=network, **options) for name, network in chosen.items()}
+
+
+def network_name(network: Any) -> str:
+    """What a network is called in results."""
+    if isinstance(network, str):
+        return network
+    if isinstance(network, Named):
+        return network.name
+    if isinstance(network, Spec):
+        values = {f.name: getattr(network, f.name) for f in fields(network)}  # type: ignore[arg-type]
+        changed = [f.name for f in fields(network) if values[f.name] != f.default]  # type: ignore[arg-type]
+        shown = (f"{name}={_field(values[name])}" for name in changed)
+        return f"{type(network).__name__}({', '.join(shown)})"
+    return str(getattr(network, "__name__", type(network).__name__))
+
+
+def _field(value: Any) -> str:
+    return network_name(value) if isinstance(value, Spec) else repr(value)
+
+
+def _check_test(
+    images: Tensor, labels: Tensor, test: tuple[Tensor, Tensor], num_classes: int, eight_bit: Tensor | None
+) -> None:
+    check_samples("images", images, "labels", labels, num_classes)
+    check_samples("test_images", test[0], "test_labels", test[1], num_classes)
+    if test[1].ndim > 1:
+        raise ValueError("test_labels must be int64 class indices (M,); got probabilities.")
+    if test[0].shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"test_images has samples of shape {tuple(test[0].shape[1:])}, images {tuple(images.shape[1:])}: "
+            "resize one of them."
+        )
+    if eight_bit is not None and eight_bit.shape != images.shape:
+        raise ValueError(f"eight_bit has the shape {tuple(eight_bit.shape)}, images {tuple(images.shape)}.")
+
+
+def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executor | None) -> list[Scores]:
+    """Overall and per-class accuracy of every network, in the order of their seeds."""
+    from tqdm.auto import tqdm
+
+    learner = Learner.prepare(**task.arguments)  # even for an executor: what is wrong is said here
+    epochs = learner.training.started_epochs(len(learner.images))
+    if isinstance(learner.network, Spec) and together.pays(learner, runs):
+        title = f"{name} 1-{runs}/{runs}"
+        with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
+            streams = [task.streams(run) for run in range(runs)]
+            modules = together.fit(learner, streams, lambda epoch, first: _advance(bar, epoch))
+        return [task.test_of(learner, module) for module in modules]
+    if executor is not None:
+        alone = replace(task, arguments={**task.arguments, "runs": 1})
+        done = executor.map(alone, range(runs))
+        return list(tqdm(done, name, runs, unit="network", leave=False, disable=not progress))
+    scores = []
+    for run in range(runs):
+        title = f"{name} {run + 1}/{runs}"
+        with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
+            scores.append(task.score(learner, run, functools.partial(_advance, bar)))
+    return scores
+
+
+def _advance(bar: Any, epochs: int) -> None:
+    bar.update(epochs - bar.n)
+
+
+def _mean_or_none(accuracies: Sequence[float]) -> float | None:
+    return None if math.isnan(accuracies[0]) else statistics.fmean(accuracies)

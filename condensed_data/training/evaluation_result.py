@@ -1,0 +1,118 @@
+"""The result of an evaluation: accuracies that always come with the protocol that gave them.
+
+Letters: K classes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from condensed_data.core import spec as specs
+from condensed_data.methods.replay import Ordered
+from condensed_data.training.protocol import Training
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy of networks of one kind, trained on one set by one protocol.
+
+    Accuracies are fractions in [0, 1].
+
+    Attributes:
+        network: name of the architecture.
+        training: the resolved protocol.
+        accuracies: of each network, in the order of their seeds.
+        per_class: (K,) mean over the networks of each class's accuracy; None where a class has no test
+            samples.
+        eight_bit: accuracies of networks trained with the same seeds on the samples rounded to 8 bits, where
+            the set is given out so; empty elsewhere.
+        seconds: that all of it took. Neither stored nor compared: the same result elsewhere is equal.
+    """
+
+    network: str
+    training: Training | Ordered
+    accuracies: tuple[float, ...]
+    per_class: tuple[float | None, ...]
+    eight_bit: tuple[float, ...] = ()
+    seconds: float | None = field(default=None, compare=False)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the networks."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation over the networks: squares are divided by their number."""
+        return statistics.pstdev(self.accuracies)
+
+    @property
+    def runs(self) -> int:
+        """Number of networks."""
+        return len(self.accuracies)
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, such as "standard" or "quick"."""
+        return self.training.name
+
+    @property
+    def eight_bit_mean(self) -> float | None:
+        """Mean accuracy with the samples rounded to 8 bits, or None where that was not measured."""
+        return statistics.fmean(self.eight_bit) if self.eight_bit else None
+
+    @property
+    def eight_bit_std(self) -> float | None:
+        """Population standard deviation of `eight_bit`, or None where it was not measured."""
+        return statistics.pstdev(self.eight_bit) if self.eight_bit else None
+
+    def __str__(self) -> str:
+        networks = f"{self.runs} network" + ("s" if self.runs > 1 else "")
+        text = f"{self.network}: {_percent(self.accuracies)} ({networks}, {self.training.label})"
+        return text + (f"; rounded to 8 bits {_percent(self.eight_bit)}" if self.eight_bit else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; mean, std and protocol are for its readers."""
+        return {
+            "network": self.network,
+            "protocol": self.protocol,
+            "mean": self.mean,
+            "std": self.std,
+            "accuracies": list(self.accuracies),
+            "per_class": list(self.per_class),
+            "eight_bit": list(self.eight_bit),
+            "training": specs.to_json(self.training),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Evaluation:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        try:
+            training = specs.from_json(value["training"])
+            network = value["network"]
+            accuracies = tuple(map(_fraction, value["accuracies"]))
+            eight_bit = tuple(map(_fraction, value["eight_bit"]))
+            per_class = tuple(None if item is None else _fraction(item) for item in value["per_class"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"An evaluation cannot be read: {type(error).__name__} {error}.") from error
+        if not isinstance(training, Training | Ordered) or not isinstance(network, str) or not accuracies:
+            raise ValueError(f"An evaluation cannot be read: {network!r} lacks its protocol or accuracies.")
+        return Evaluation(network, training, accuracies, per_class, eight_bit)
+
+
+def _percent(accuracies: Sequence[float]) -> str:
+    mean = f"{statistics.fmean(accuracies):.1%}".replace("%", " %")
+    return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.pstdev(accuracies):.1f}"
+
+
+def _fraction(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"An accuracy must be a number in [0, 1]; got {value!r}.")
+    return float(value)

@@ -1,0 +1,272 @@
+"""What samples look like to coresets and clusterings: their values, a network trained on them, or ImageNet's.
+
+Letters: B rows of a batch, n real samples, C channels, H, W, D features.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.rng import untouched
+from condensed_data.core.spec import Facts, Rule, Spec, concrete
+from condensed_data.methods.base import Context
+from condensed_data.methods.pools.module_slot import UsualNetwork, check_network
+from condensed_data.training.compute import autocast
+from condensed_data.training.pretrained_cache import trained_networks
+from condensed_data.training.pretraining import Pretraining, initial
+
+Extract = Callable[[Tensor], Tensor]
+
+
+class Extractor(Spec, ABC):
+    """Specification of the features of a sample."""
+
+    @abstractmethod
+    def start(self, context: Context) -> Extract:
+        """Standardised samples (B, *sample) on the run's device -> features (B, D) or (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Raw(Extractor):
+    """The standardised values themselves."""
+
+    def start(self, context: Context) -> Extract:
+        return lambda x: x
+
+
+@dataclass(frozen=True)
+class Trained(Extractor):
+    """A network trained on the real samples, from the store that is shared with pools.
+
+    Args:
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        pretrain: its training; one network is trained whatever `pretrain.networks` says.
+        layer: None for the embedding; a number from 1 for the map of that block; the name of any submodule.
+        pooled: average a map over its extent; False keeps every value.
+
+    Raises:
+        ValueError: for a layer number below 1; when started, for a layer that the network does not have.
+    """
+
+    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    pretrain: Pretraining = field(default_factory=Pretraining)
+    layer: int | str | Rule | None = None
+    pooled: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, int) and self.layer < 1:
+            raise ValueError(f"Trained(layer={self.layer!r}) must be at least 1, a name or None.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Raise what building the network for such samples would raise."""
+        check_network(self.network, sample_shape)
+
+    def start(self, context: Context) -> Extract:
+        module = initial(context, self.network, 0)
+        layer = self._layer(module, context.real.sample_shape)  # before anything is trained
+        (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
+        module.load_state_dict(found.weights)
+        module.to(context.device).eval()
+        return lambda x: layer(x)
+
+    def _layer(self, module: nn.Module, shape: tuple[int, ...]) -> Extract:
+        if self.layer is None:
+            return networks.embed_of(module)
+        if isinstance(self.layer, str):
+            maps, index = networks.maps_of(module, (self.layer,)), 0
+        else:
+            maps, index = networks.maps_of(module), concrete(self.layer) - 1
+            with torch.no_grad(), untouched():
+                count = len(maps(torch.zeros(2, *shape)))
+            if index >= count:
+                raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} maps.")
+        return lambda x: pool(maps(x)[index], self.pooled)
+
+
+@dataclass(frozen=True)
+class ImageNet(Extractor):
+    """A stage of torchvision's ResNet18 trained on ImageNet, for grey and colour images.
+
+    Standardised samples stand in for ImageNet's own normalisation, so that images of any value range work. Grey
+    images are repeated to three channels; images with a side below `side` are enlarged.
+
+    Args:
+        layer: stage 1 to 4 (`layer1` to `layer4` of the network).
+        pooled: average the map over its extent; False keeps every value.
+        side: the shorter side that images are enlarged to.
+
+    Raises:
+        ValueError: for a stage that does not exist; by `check`, for samples that are no grey or colour image, or
+            where the weights are neither on this computer nor to be had.
+    """
+
+    layer: int = 1
+    pooled: bool = True
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or self.layer not in (1, 2, 3, 4):
+            raise ValueError(f"ImageNet(layer={self.layer!r}) must be 1, 2, 3 or 4.")
+        if self.side < 32:
+            raise ValueError(f"ImageNet(side={self.side!r}) must be at least 32.")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Whether there are weights, and such samples can be looked at."""
+        if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
+            raise ValueError(
+                f"features='imagenet' needs images with 1 or 3 channels; samples are {tuple(sample_shape)}. Use "
+                "features='trained' or 'raw'."
+            )
+        _imagenet_weights()
+
+    def start(self, context: Context) -> Extract:
+        from torchvision.models import resnet18
+
+        self.check(context.real.sample_shape)
+        with untouched():
+            module = resnet18(weights=None)
+        module.load_state_dict(_imagenet_weights())
+        stem = (module.conv1, module.bn1, module.relu, module.maxpool)
+        stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
+        looks = nn.Sequential(*stem, *stages).to(context.device).eval()
+        return lambda x: pool(looks(enlarged(x, self.side)), self.pooled)
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    from torchvision.models import ResNet18_Weights
+
+    url = str(ResNet18_Weights.IMAGENET1K_V1.url)
+    place = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    try:
+        return torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(
+            f"features='imagenet' needs the ImageNet weights of torchvision's ResNet18, which cannot be had "
+            f"({error}). Download {url} to {place}, or use features='trained' for a network trained on the data."
+        ) from error
+
+
+def enlarged(x: Tensor, side: int) -> Tensor:
+    """Images (B, 1 or 3, H, W) with three channels and a shorter side of at least `side`."""
+    x = x.expand(-1, 3, -1, -1)
+    shorter = min(x.shape[-2:])
+    if shorter >= side:
+        return x
+    size = [round(length * side / shorter) for length in x.shape[-2:]]
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def pool(maps: Tensor, pooled: bool) -> Tensor:
+    """Maps (B, C, ...) averaged over their extent, or flattened: (B, D)."""
+    maps = maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(-1)
+    return maps.mean(2) if pooled else maps.flatten(1)
+
+
+NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
+
+
+@dataclass(frozen=True)
+class StageNetwork(Rule):
+    """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples.
+
+    With batch normalisation for images of less than 9 pixels, whose last map has one value to normalise.
+    """
+
+    def __call__(self, facts: Facts) -> Any:
+        if len(facts.sample_shape) != 3:
+            return UsualNetwork()(facts)
+        return "resnet18" if min(facts.sample_shape[1:]) > 8 else "resnet18-bn"
+
+
+@dataclass(frozen=True)
+class Stage(Rule):
+    """The number of the map that a `StageNetwork` makes in this stage: the first map of a ResNet18 is its stem."""
+
+    stage: int = 1
+
+    def __call__(self, facts: Facts) -> int:
+        return self.stage + (len(facts.sample_shape) == 3)
+
+
+def staged(which: Any, layer: int = 1) -> Extractor | Extract:
+    """`extractor`, where "imagenet" and "trained" mean the map of this stage.
+
+    Args:
+        which: "imagenet", "trained", "raw", an `Extractor`, a module or a function.
+        layer: 1 to 4; samples that are no images have networks of fewer stages.
+
+    Raises:
+        ValueError: for anything else, or a stage that does not exist.
+    """
+    if which == "imagenet":
+        return ImageNet(layer)
+    if which != "trained":
+        return extractor(which)
+    if isinstance(layer, bool) or layer not in (1, 2, 3, 4):
+        raise ValueError(f"layer={layer!r} must be 1, 2, 3 or 4: a stage of the network that is trained.")
+    return Trained(StageNetwork(), layer=Stage(layer))
+
+
+def extractor(which: Any) -> Extractor | Extract:
+    """Features by name; a specification or any callable (B, *sample) -> (B, D) is returned as it is.
+
+    Args:
+        which: "trained", "raw", "imagenet", an `Extractor`, a module or a function.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(which, str) and which in NAMES:
+        return NAMES[which]
+    if isinstance(which, Extractor) or (callable(which) and not isinstance(which, type)):
+        return which
+    known = ", ".join(map(repr, NAMES))
+    raise ValueError(f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function.")
+
+
+class Looker:
+    """Started features.
+
+    Args:
+        features: what `extractor` returns.
+        context: of the run.
+    """
+
+    def __init__(self, features: Any, context: Context) -> None:
+        self.context = context
+        self.extract: Extract = (
+            features.start(context) if isinstance(features, Extractor) else _given(features, context)
+        )
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
+        return torch.cat([self.look(self.context.real[rows]) for rows in index.split(256)])
+
+    def look(self, x: Tensor) -> Tensor:
+        """Features of standardised samples (B, *sample): (B, D) float32 on the CPU."""
+        device, found = self.context.device, []
+        with torch.no_grad(), untouched():
+            for rows in x.split(256):
+                with autocast(device, self.context.precision):
+                    found.append(self.extract(rows.to(device)).flatten(1).float().cpu())
+        return torch.cat(found)
+
+
+def _given(function: Extract, context: Context) -> Extract:
+    """A user's function; of a module a frozen copy, so that theirs stays as it is."""
+    if isinstance(function, nn.Module):
+        return deepcopy(function).to(context.device).eval().requires_grad_(False)
+    return function

@@ -1,0 +1,63 @@
+"""Networks trained on another data set, for `pools.Loaded`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rng import Streams, untouched
+from condensed_data.data.real import Real
+from condensed_data.data.source import inspect
+from condensed_data.methods.base import Context
+from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretraining import Pretraining
+
+
+def trained_on(
+    source: Any,
+    network: str | Callable[..., nn.Module],
+    pretraining: Pretraining | None = None,
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "fp32",
+    num_workers: int = 0,
+    progress: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Tensor]]:
+    """Train networks on a data set.
+
+    DD's adaptation (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section 4.2) trains with Adam; here it is
+    `Descent`, SGD with momentum.
+
+    Args:
+        source: any dataset that `CondensedDataset` takes. Its samples must have the shape of those that the networks
+            are adapted to (resize them), and are standardised by their own mean and deviation.
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        pretraining: how many and how long.
+        seed: of weights and draws.
+        folder: where trained networks are kept and found again; None for nowhere.
+        device, precision: where and how to compute.
+        num_workers, progress: of reading the source.
+        report: called with (epochs done, epochs in all).
+
+    Returns:
+        State dictionaries on the CPU, `pretraining.networks` of them. The first ones are the same however many.
+
+    Raises:
+        SourceError: for a source that cannot be read.
+        FloatingPointError: where training diverges.
+    """
+    where = choose_device(device)
+    with untouched():
+        real = Real.read(inspect(source), None, num_workers, progress).to(where)
+        store = TrainedNetworks(None if folder is None else Path(folder), report=report)
+        precise = choose_precision(precision, where)
+        context = Context(real, 1, Streams(seed), where, precise, trained=store)
+        return [found.weights for found in trained_networks(context, network, pretraining or Pretraining())]

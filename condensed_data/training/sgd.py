@@ -1,0 +1,170 @@
+"""How networks learn between the steps of a condensation: SGD on mini-batches, one step at a time.
+
+`Descent` says how, `Descender` does it. The standard evaluation trains whole networks by its own protocol
+(`condensed_data.training.protocol`); here a network takes a few steps, is looked through, and goes on.
+
+Letters: B rows of a batch, K classes, n real samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.rng import Streams, seeded
+from condensed_data.core.spec import Rule, Spec
+from condensed_data.data.augment import Identity
+from condensed_data.methods.base import Augment, Batch
+from condensed_data.training.compute import autocast, cache_rows, map_sizes, split_evenly
+from condensed_data.training.protocol import Training, mix
+
+
+@dataclass(frozen=True)
+class Descent(Spec):
+    """SGD on mini-batches with cross-entropy.
+
+    Args:
+        lr, momentum, weight_decay: of SGD; the rate stays the same.
+        batch_size: rows of a step; the last step of an epoch has what is left.
+        augment: a draw of its own each step.
+        cutmix: probability that a step mixes its samples by CutMix with Beta(1, 1), after `augment`.
+
+    Raises:
+        ValueError: for a value out of its range; by `check`, for CutMix of vectors.
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    augment: Augment = field(default_factory=Identity)
+    cutmix: float | Rule = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"Descent(lr={self.lr!r}) must be positive.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"Descent(momentum={self.momentum!r}) must be in [0, 1).")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"Descent(weight_decay={self.weight_decay!r}) must be at least 0.")
+        check_count("Descent", "batch_size", self.batch_size)
+        if not isinstance(self.cutmix, Rule) and not 0 <= self.cutmix <= 1:
+            raise ValueError(f"Descent(cutmix={self.cutmix!r}) must be a probability in [0, 1].")
+
+    def check(self, sample_shape: tuple[int, ...]) -> None:
+        """Refuse CutMix where samples have no extent."""
+        if not isinstance(self.cutmix, Rule) and self.cutmix and len(sample_shape) == 1:
+            raise ValueError(
+                f"Descent(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0."
+            )
+
+    def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
+        """A new optimiser over all parameters."""
+        return torch.optim.SGD(module.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+
+    def batches(self, count: int, order: torch.Generator) -> tuple[Tensor, ...]:
+        """The indices of one epoch over `count` samples, shuffled."""
+        return torch.randperm(count, generator=order).split(self.batch_size)
+
+
+def check_count(part: str, name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`; rules are checked when they are resolved."""
+    if isinstance(value, Rule):
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{part}({name}={value!r}) must be an integer of at least {least}.")
+
+
+class Descender:
+    """Trains one module in place; the optimiser lives as long as this object.
+
+    Args:
+        module: on its device. Its parameters require gradients only within a step.
+        descent: resolved.
+        num_classes: K.
+        sample_shape: of one sample.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        descent: Descent,
+        num_classes: int,
+        sample_shape: tuple[int, ...],
+        precision: str = "fp32",
+    ) -> None:
+        self.module, self.descent, self.num_classes, self.precision = module, descent, num_classes, precision
+        self.optimizer = descent.optimizer(module)
+        self.rows = _rows(module, sample_shape)
+
+    def step(self, x: Tensor, y: Tensor, streams: Streams, number: int = 0) -> tuple[Tensor, Tensor]:
+        """One step; the module is in training mode during it.
+
+        Args:
+            x: (B, *sample) standardised, on the module's device.
+            y: (B,) class indices or (B, K) probabilities.
+            streams: name the draws of the augmentation, together with `number`.
+
+        Returns:
+            The mean loss, and which rows were classified correctly before the step, (B,) bool.
+        """
+        truth = y if y.ndim == 1 else y.argmax(1)
+        batch = Batch(x.detach(), y.detach(), (len(x),))
+        x, y = self.descent.augment.draw(streams, number, [0], tuple(x.shape[1:]))(batch), batch.y
+        if self.descent.cutmix:
+            y = F.one_hot(y, self.num_classes).to(x.dtype) if y.ndim == 1 else y
+            x, y = mix(self._cutmix(), x, y, streams, number)
+        with _learning(self.module), torch.enable_grad():
+            pieces = [self._backward(x[rows], y[rows], len(x)) for rows in split_evenly(len(x), self.rows)]
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        losses, predicted = zip(*pieces, strict=True)
+        return torch.stack(losses).sum(), torch.cat(predicted) == truth
+
+    def _backward(self, x: Tensor, y: Tensor, total: int) -> tuple[Tensor, Tensor]:
+        with autocast(x.device, self.precision):
+            logits = self.module(x)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(wide, y, reduction="sum") / total
+        loss.backward()
+        return loss.detach(), wide.detach().argmax(1)
+
+    def _cutmix(self) -> Training:
+        return Training(cutmix=float(self.descent.cutmix), augment=Identity())  # type: ignore[arg-type]
+
+
+def run_steps(
+    descender: Descender, batches: Iterable[tuple[Tensor, Tensor]], streams: Streams
+) -> list[tuple[Tensor, Tensor]]:
+    """One step on each batch; the global random states are as before, what layers draw is named by `streams`."""
+    with seeded(streams):
+        return [descender.step(x, y, streams, number) for number, (x, y) in enumerate(batches)]
+
+
+@contextmanager
+def _learning(module: nn.Module) -> Iterator[None]:
+    """Training mode and gradients for a while."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.train().requires_grad_(True)
+    try:
+        yield
+    finally:
+        module.requires_grad_(False)
+        for part, mode in modes:
+            part.training = mode
+
+
+def _rows(module: nn.Module, sample_shape: tuple[int, ...]) -> int | None:
+    """Rows of a piece that stays in a CPU's cache; None elsewhere, and where rows depend on each other."""
+    weight = next(module.parameters())
+    if weight.device.type != "cpu" or networks.couples_samples(module):
+        return None
+    sizes, _ = map_sizes(module, torch.zeros(1, *sample_shape, dtype=weight.dtype))
+    return cache_rows(max(sizes))

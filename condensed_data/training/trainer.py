@@ -1,0 +1,250 @@
+"""Training networks on tensors.
+
+Letters: N samples, B rows of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condensed_data import networks
+from condensed_data.core.device import choose_device, choose_precision, sent
+from condensed_data.core.rng import Streams, seeded
+from condensed_data.core.spec import Rule, Spec, paths
+from condensed_data.methods.base import Batch
+from condensed_data.training.compute import (
+    COMPILE_PAYS,
+    LossFunction,
+    batch_loss,
+    cache_rows,
+    can_compile,
+    compiled,
+    map_sizes,
+    split_evenly,
+)
+from condensed_data.training.protocol import Training, mix
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Trains networks of one kind on one set of samples, which stays on the device.
+
+    Attributes:
+        images: (N, *sample) standardised samples on the device; networks compute in their dtype.
+        labels: (N,) int64 or (N, K) probabilities, on the device.
+        network: (num_classes, sample_shape) -> Module.
+        num_classes: K.
+        training: the resolved protocol.
+        precision: "fp32" or "bf16".
+        rows: a step is computed in pieces of at most this many rows; None for whole batches.
+        loss: (module, x, y, precision) -> summed cross-entropy of a piece.
+    """
+
+    images: Tensor
+    labels: Tensor
+    network: Callable[..., nn.Module]
+    num_classes: int
+    training: Training
+    precision: str
+    rows: int | None
+    loss: LossFunction
+
+    @staticmethod
+    def prepare(
+        images: Tensor,
+        labels: Tensor,
+        *,
+        network: str | Callable[..., nn.Module],
+        num_classes: int,
+        training: Training,
+        device: str | torch.device | None = "cpu",
+        precision: str = "fp32",
+        compile: bool | None = None,  # noqa: A002  # torch's own word for it
+        runs: int = 1,
+    ) -> Learner:
+        """Check everything, move the samples to the device, and choose how to compute; see `train`.
+
+        Args:
+            runs: networks that will be trained; compiling pays sooner for many.
+        """
+        where = choose_device(device)
+        precise = choose_precision(precision, where)
+        _check(images, labels, num_classes, training)
+        build = networks.network(network)
+        largest, coupled = _try_network(build, images, num_classes)
+        if compile is None:
+            work = largest * training.steps(len(images)) * min(len(images), training.batch_size) * runs
+            known = isinstance(build, Spec) and where.type == "cpu" and precise == "bf16"
+            compile = known and work >= COMPILE_PAYS and can_compile()  # noqa: A001
+        cut = where.type == "cpu" and not coupled
+        if training.cutmix and labels.ndim == 1:
+            labels = F.one_hot(labels, num_classes).to(images.dtype)
+        return Learner(
+            images.to(where),
+            labels.to(where),
+            build,
+            num_classes,
+            training,
+            precise,
+            cache_rows(largest) if cut else None,
+            compiled(batch_loss) if compile else batch_loss,
+        )
+
+    def fit(self, streams: Streams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
+        """A newly trained network in evaluation mode; see `train`."""
+        module = self.new(streams)
+        with seeded(streams):
+            last = self._run(module, streams, on_epoch or (lambda epoch: None))
+        if not bool(torch.isfinite(last)):
+            raise FloatingPointError(
+                f"Training a {type(module).__name__} diverged to a loss of {float(last)}: lower Training(lr="
+                f"{self.training.lr}), or look for extreme values in images."
+            )
+        return module.eval()
+
+    def new(self, streams: Streams) -> nn.Module:
+        """A network that has learned nothing, on the device, in training mode."""
+        shape = tuple(self.images.shape[1:])
+        module = networks.build(self.network, self.num_classes, shape, streams.child("network"))
+        return module.to(self.images.device, self.images.dtype).train()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps run as compiled code."""
+        return self.loss is not batch_loss
+
+    def _run(self, module: nn.Module, streams: Streams, on_epoch: Callable[[int], None]) -> Tensor:
+        samples, training = len(self.images), self.training
+        drops, steps = training.drops(samples), training.steps(samples)
+        optimizer = training.make_optimizer(module)
+        last, step = torch.zeros(()), 0
+        for epoch in range(training.started_epochs(samples)):
+            order = sent(
+                torch.randperm(samples, generator=streams.torch("shuffle", epoch)), self.images.device
+            )
+            for index in order.split(training.batch_size)[: steps - step]:
+                last = self._step(module, optimizer, index, streams, step)
+                step += 1
+                if step in drops:
+                    optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
+            on_epoch(epoch + 1)
+        return last
+
+    def _step(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, index: Tensor, streams: Streams, step: int
+    ) -> Tensor:
+        x, y = self.images[index], self.labels[index]
+        augmented = self.training.augment.draw(streams, step, [0], tuple(x.shape[1:]))
+        x = augmented(Batch(x, y, (len(x),)))
+        if self.training.cutmix:
+            x, y = mix(self.training, x, y, streams, step)
+        optimizer.zero_grad()
+        total = torch.zeros((), device=x.device)
+        for rows in split_evenly(len(x), self.rows):
+            loss = self.loss(module, x[rows], y[rows], self.precision) / len(x)
+            loss.backward()
+            total += loss.detach()
+        optimizer.step()
+        return total
+
+
+def train(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    network: str | Callable[..., nn.Module],
+    num_classes: int,
+    training: Training,
+    streams: Streams,
+    device: str | torch.device | None = "cpu",
+    precision: str = "fp32",
+    compile: bool | None = None,  # noqa: A002  # torch's own word for it
+    on_epoch: Callable[[int], None] | None = None,
+) -> nn.Module:
+    """Train one new network.
+
+    The same arguments give the same bits on the same torch, device kind, thread count and precision. The
+    global random states are put back at the end, so don't call this in several threads at once.
+
+    Args:
+        images: (N, *sample) standardised float samples.
+        labels: (N,) int64 class indices in [0, K), or (N, K) probabilities, trained with cross-entropy.
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+        num_classes: K.
+        training: the protocol, resolved.
+        streams: name the initial weights ("network") and every draw.
+        device: where to compute; None or "auto" for the best one.
+        precision: "fp32", "bf16" (autocast) or "auto".
+        compile: whether to use torch.compile; None uses it for bf16 on a CPU where a network of this package
+            trains for enough steps and a C++ compiler is present.
+        on_epoch: called after every epoch with the number of completed ones.
+
+    Returns:
+        The network after the last step, in evaluation mode, on the device.
+
+    Raises:
+        ValueError: for data that do not fit each other, the network or the protocol.
+        FloatingPointError: if the loss ends as NaN or infinite.
+    """
+    learner = Learner.prepare(
+        images,
+        labels,
+        network=network,
+        num_classes=num_classes,
+        training=training,
+        device=device,
+        precision=precision,
+        compile=compile,
+    )
+    return learner.fit(streams, on_epoch)
+
+
+def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training) -> None:
+    """Refuse what cannot be trained on."""
+    check_samples("images", images, "labels", labels, num_classes)
+    rules = [path for path, value in paths(training) if isinstance(value, Rule)]
+    if rules:
+        raise ValueError(
+            f"training: {', '.join(rules)} depends on the data. Call spec.resolve(training, facts)."
+        )
+    if training.cutmix and images.ndim < 3:
+        raise ValueError(
+            f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0."
+        )
+
+
+def check_samples(name: str, samples: Tensor, label_name: str, labels: Tensor, num_classes: int) -> None:
+    """Refuse samples and labels that do not belong together; the names are for the message."""
+    if samples.ndim < 2 or len(samples) == 0 or samples.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{name} must be float32 or float64 (N, *sample) with N >= 1; got {samples.dtype} "
+            f"{tuple(samples.shape)}."
+        )
+    soft = labels.is_floating_point() and tuple(labels.shape) == (len(samples), num_classes)
+    hard = labels.dtype == torch.int64 and tuple(labels.shape) == (len(samples),)
+    if not (soft or hard):
+        raise ValueError(
+            f"{label_name} must be int64 ({len(samples)},) or probabilities ({len(samples)}, {num_classes}); "
+            f"got {labels.dtype} {tuple(labels.shape)}."
+        )
+    if hard and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"{label_name} holds {int(labels.min())} to {int(labels.max())}; "
+            f"num_classes={num_classes} allows 0 to {num_classes - 1}."
+        )
+
+
+def _try_network(build: Callable[..., nn.Module], images: Tensor, num_classes: int) -> tuple[int, bool]:
+    """Values of the largest map of one sample, and whether rows of a batch depend on each other."""
+    module = networks.build(build, num_classes, tuple(images.shape[1:]), 0).to(images.dtype)
+    sizes, logits = map_sizes(module, images[:1].cpu())
+    if tuple(logits.shape) != (1, num_classes):
+        raise ValueError(
+            f"network returns {tuple(logits.shape)} for one sample; it must be (1, {num_classes})."
+        )
+    return max(sizes), networks.couples_samples(module)

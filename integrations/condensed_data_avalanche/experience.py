@@ -1,0 +1,125 @@
+"""What an experience brings: its samples as tensors, and the form in which a benchmark gives them.
+
+A memory is mixed with current data by one collate function, so that its samples must be built alike: as many
+fields, labels of the same type, values of the same type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils import AvalancheDataset
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from condensed_data.core.rng import untouched
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a benchmark gives its samples.
+
+    Attributes:
+        tasks: whether a task label is the third field.
+        task_set: whether the dataset can be split by task, as the older benchmarks' can.
+        tensor_labels: whether labels are 0-d tensors instead of integers.
+        dtype: of the values, for instance "float32".
+    """
+
+    tasks: bool
+    task_set: bool
+    tensor_labels: bool
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Arrived:
+    """Samples (n, *shape) float32, labels (n,) int64, task labels (n,) int64, and their form."""
+
+    samples: Tensor
+    labels: Tensor
+    tasks: Tensor
+    form: Form
+
+    def cells(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """((class, task), samples) in the order of their first appearance."""
+        pairs = torch.stack([self.labels, self.tasks], 1)
+        found, inverse = pairs.unique(dim=0, return_inverse=True)
+        first = [int((inverse == index).nonzero()[0, 0]) for index in range(len(found))]
+        for index in sorted(range(len(found)), key=first.__getitem__):
+            yield (int(found[index, 0]), int(found[index, 1])), self.samples[inverse == index]
+
+
+def read(dataset: Any, num_workers: int = 0) -> Arrived:
+    """Read all samples once, without training augmentation and without a trace in global random states.
+
+    Args:
+        dataset: an AvalancheDataset, of which the eval transforms are used, or any map-style one, whose samples are
+            then kept as Avalanche's own buffers do, with task label 0.
+        num_workers: processes that read.
+
+    Raises:
+        TypeError: for samples that are no tensors, or items that are no sequences.
+        ValueError: for items of any other structure, or samples of several shapes.
+    """
+    view = dataset.eval() if isinstance(dataset, AvalancheDataset) else dataset
+    with untouched():
+        first = view[0]
+        _check_item(first, view)
+        items = _items(view, num_workers)
+        samples: list[Tensor] = []
+        labels, tasks = [], []
+        for item in items:
+            samples.append(_sample(item[0], len(samples)))
+            labels.append(int(item[1]))
+            tasks.append(int(item[2]) if len(item) > 2 else 0)
+    shapes = {tuple(sample.shape) for sample in samples}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The samples have several shapes, {sorted(shapes)[:3]}. Give them a resizing transform."
+        )
+    form = _form(dataset, first)
+    return Arrived(torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks), form)
+
+
+def _items(view: Any, num_workers: int) -> Iterator[Any]:
+    if not num_workers:
+        return (view[index] for index in range(len(view)))
+    loader: Any = DataLoader(view, batch_size=64, num_workers=num_workers, collate_fn=list)
+    return (item for batch in loader for item in batch)
+
+
+def _form(dataset: Any, item: Any) -> Form:
+    plain = not isinstance(dataset, AvalancheDataset)
+    return Form(
+        tasks=plain or len(item) > 2,
+        task_set=plain or hasattr(dataset, "task_set"),
+        tensor_labels=not plain and isinstance(item[1], Tensor),
+        dtype=str(item[0].dtype).removeprefix("torch."),
+    )
+
+
+def _check_item(item: Any, view: Any) -> None:
+    if isinstance(item, Mapping):
+        raise TypeError(
+            f"{type(view).__name__} gives dictionaries with {', '.join(map(repr, item))}; a CondensedBuffer keeps "
+            "(sample, label) or (sample, label, task). Give the benchmark a dataset of tuples."
+        )
+    if not isinstance(item, list | tuple):
+        raise TypeError(f"{type(view).__name__} gives a {type(item).__name__}, not (sample, label[, task]).")
+    if len(item) == 3 and isinstance(view, AvalancheDataset) and not hasattr(view, "targets_task_labels"):
+        raise ValueError("The third field of the items is no task label (targets_task_labels). Leave it out.")
+    if len(item) not in (2, 3):
+        raise ValueError(f"Items have {len(item)} fields; a CondensedBuffer takes (sample, label[, task]).")
+
+
+def _sample(sample: Any, index: int) -> Tensor:
+    if not isinstance(sample, Tensor):
+        raise TypeError(
+            f"Sample {index} is a {type(sample).__name__}, not a tensor. Give the benchmark an eval_transform that "
+            "makes tensors, such as torchvision's ToTensor()."
+        )
+    return sample.detach().cpu()
