@@ -24,7 +24,10 @@ _HUB = socket.socket()
 _HUB.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 _HUB.bind(("127.0.0.1", 0))
 _HUB_PORT: int = _HUB.getsockname()[1]
+_SUPPORT = Path(__file__).parent / "support"
 _ENVIRONMENT = {
+    # processes that tests start import what tests import
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(_SUPPORT), os.environ.get("PYTHONPATH")))),
     "CONDENSED_DATA_CACHE": str(_HOME / "cache"),
     "HF_HOME": str(_HOME / "hf"),
     "HF_ENDPOINT": f"http://127.0.0.1:{_HUB_PORT}",

@@ -11,7 +11,7 @@ import fake_data
 import pytest
 from simulated_device import DEVICE
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 SIZES = (
     "--images",
     "120",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_tools import fails
-from test_recipes import GROUPED, LEARNING, build
+from exam import GROUPED, LEARNING, build
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset

@@ -10,12 +10,14 @@ The device is torch's "meta", because only that one needs no driver; every tenso
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -242,3 +244,13 @@ def simulated() -> Iterator[list[str]]:
             yield _WAITS
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
+
+
+@contextmanager
+def asked_for(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator[None]:
+    """Whatever device is asked for, it is this one."""
+    with monkeypatch.context() as patch:
+        for module in list(sys.modules.values()):
+            if module.__name__.startswith("condensed_data") and hasattr(module, "choose_device"):
+                patch.setattr(module, "choose_device", lambda asked: device)
+        yield

@@ -10,12 +10,12 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import batch, lent, pair, shuffled
+from oracles_objectives import NET, Rows, batch, blocks, embedded, lent, pair, shuffled
 from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Batch, Context, Net, Objective, Pair
+from condensed_data.methods.base import Batch, Context, Objective, Pair
 from condensed_data.methods.objectives import (
     Centralisation,
     CharacteristicFunction,
@@ -25,9 +25,7 @@ from condensed_data.methods.objectives import (
 )
 from condensed_data.networks import MLP, ConvNet
 
-NET = ConvNet(width=4, depth=1)
 SMOOTH = ConvNet(width=3, depth=1, activation="sigmoid")
-Rows = list[list[float]]
 
 OBJECTIVES: list[Objective] = [
     Covariance(),
@@ -39,14 +37,6 @@ OBJECTIVES: list[Objective] = [
     CharacteristicFunction(64),
     CharacteristicFunction(64, alpha=0.8),
 ]
-
-
-def embedded(net: Net, side: Batch) -> list[Rows]:
-    return [rows.tolist() for rows in side.split(net.embed(side.x))]
-
-
-def blocks(net: Net, both: Pair) -> list[tuple[Rows, Rows]]:
-    return list(zip(embedded(net, both.real), embedded(net, both.synthetic), strict=True))
 
 
 def expected_covariance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> float:

@@ -19,7 +19,7 @@ from condensed_data.data.augment import Identity
 from condensed_data.evaluation.dd_ranking import augmentation_robust, label_robust
 from condensed_data.training import protocol as training
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from exam import mtt
 from ray_work import dies_once, fails, square, threads
-from test_recipes import mtt
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes

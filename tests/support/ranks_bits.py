@@ -8,7 +8,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
-from test_recipes import GROUPED, LEARNING
+from exam import GROUPED, LEARNING
 from torch import Tensor
 
 from condensed_data.core.process_group import Ranks

@@ -9,8 +9,7 @@ import pytest
 import torch
 from avalanche_tools import SHAPE, old_kind, tiny
 from nas_data import FINE, objective
-from simulated_device import DEVICE, simulated
-from test_another_device import asked_for
+from simulated_device import DEVICE, asked_for, simulated
 from torch import Tensor
 
 from condensed_data_avalanche import CondensedBuffer

@@ -11,7 +11,7 @@ from simulated_device import DEVICE, simulated
 
 from condensed_data.core.device import choose_device
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR100
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "benchmarks"
 NAMES = (
     "rows",

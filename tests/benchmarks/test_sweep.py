@@ -21,7 +21,7 @@ from condensed_data.engine.run import Run
 from condensed_data.methods.base import Context
 from condensed_data.methods.synthetic import Reduced
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 TINY = "network=convnet-d2-w8, batch=8"
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ import ranks_bits
 import ranks_worker
 import torch
 import torch.distributed as dist
-from test_recipes import GROUPED, LEARNING, start
+from exam import GROUPED, LEARNING, start
 
 from condensed_data.core.process_group import Ranks
 from condensed_data.engine.distributed.gradient_exchange import Share, cut, divided, owners, row_groups

@@ -8,8 +8,8 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
+from oracles_objectives import NET, blocks, lent, pair
 from sources import real
-from test_objectives_relations import NET, blocks, lent, pair
 
 from condensed_data.core.rng import Streams
 from condensed_data.methods.base import Context, LearningLoss

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 TINY = {"sweeps": 1, "width": 4, "batch": 4, "epochs": 1, "test-samples": 40, "seeds": 1}
 FIXED = ["--source", "digits", "--device", "cpu", *(f"--{name}={value}" for name, value in TINY.items())]
 SMALL = ["--set", "kfs:channels=1", "kfs:width=2", "kfs:codes=1", "kfs:fit=1"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from simulated_device import DEVICE, Far, near, simulated
-from test_recipes import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
+from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
+from simulated_device import DEVICE, Far, asked_for, near, simulated
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -83,16 +80,6 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
         there, waited = trained(DEVICE, waits)
     assert torch.equal(here, there)
     assert not waited
-
-
-@contextmanager
-def asked_for(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator[None]:
-    """Whatever device is asked for, it is this one."""
-    with monkeypatch.context() as patch:
-        for module in list(sys.modules.values()):
-            if module.__name__.startswith("condensed_data") and hasattr(module, "choose_device"):
-                patch.setattr(module, "choose_device", lambda asked: device)
-        yield
 
 
 # what looks at real samples, trains networks or labels before or after the sweeps

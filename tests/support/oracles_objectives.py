@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.methods.base import Batch, Net, Pair
-from condensed_data.networks import build, embed_of, maps_of
+from condensed_data.networks import ConvNet, build, embed_of, maps_of
 
 Gradient = dict[str, Tensor]
+Rows = list[list[float]]
+NET = ConvNet(width=4, depth=1)
 
 
 def mean_gradient(loss: Callable[[int], Tensor], count: int, weights: Gradient) -> Gradient:
@@ -201,3 +203,11 @@ def shuffled(side: Batch, seed: int = 0) -> Batch:
     index = torch.cat(order)
     assert not torch.equal(index, torch.arange(len(index)))
     return Batch(side.x[index], side.y[index], side.sizes)
+
+
+def embedded(net: Net, side: Batch) -> list[Rows]:
+    return [rows.tolist() for rows in side.split(net.embed(side.x))]
+
+
+def blocks(net: Net, both: Pair) -> list[tuple[Rows, Rows]]:
+    return list(zip(embedded(net, both.real), embedded(net, both.synthetic), strict=True))

@@ -18,7 +18,7 @@ from condensed_data.data.augment import Siamese
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Learner
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 SIZES = {"classes": 2, "ipc": 1, "side": 8, "width": 4, "source": 6, "batch": 4, "repeats": 1}
 TINY = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
 

@@ -15,7 +15,7 @@ from cli_tools import width
 
 from condensed_data.methods.objectives import Centralisation, Covariance
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER = Path(__file__).parent
 NET = "convnet-d2-w4"
 TINY = (
     "--network",
