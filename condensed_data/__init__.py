@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from condensed_data.core.errors import (
-        ArtefactError,
+        ArtifactError,
         IntegrityError,
         NotACondensedDatasetError,
         SaveError,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "ArtefactError",
+    "ArtifactError",
     "CSVLogger",
     "Callback",
     "ConcurrentPushError",
@@ -103,7 +103,7 @@ _HOMES = {
     "data.sample": ("SourceError",),
     "core.spec": ("Named",),
     "core.errors": (
-        "ArtefactError",
+        "ArtifactError",
         "IntegrityError",
         "NotACondensedDatasetError",
         "SaveError",

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class CondensedDataset(Dataset[Any]):
-    """A labelled dataset condensed to a few synthetic samples per class.
+    """A labeled dataset condensed to a few synthetic samples per class.
 
     Indexing gives (sample, label) of the kind the source yields: tensor in, tensor out in the same value space and
     dtype; PIL in, PIL out; labels in the source's own values.
@@ -79,7 +79,7 @@ class CondensedDataset(Dataset[Any]):
         callbacks: see `condensed_data.engine.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe has trained on
             the real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
-        soft: indexing gives the class probabilities (K,) of a soft-labelled set, which `torch.nn.CrossEntropyLoss`
+        soft: indexing gives the class probabilities (K,) of a soft-labeled set, which `torch.nn.CrossEntropyLoss`
             takes, instead of the most probable label.
         fingerprint: a name for the source's content, instead of the hash of all its samples.
         hub: "user/name" of a dataset repository: what is not in the cache is looked for there before it is
@@ -89,7 +89,7 @@ class CondensedDataset(Dataset[Any]):
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
-        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities of a soft-labelled set.
+        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities of a soft-labeled set.
         targets: list of N labels in the source's own values; of soft ones the most probable.
         soft: what indexing gives of soft labels.
         classes: K class names.
@@ -212,7 +212,7 @@ class CondensedDataset(Dataset[Any]):
 
     @property
     def stored(self) -> Mapping[str, Tensor] | None:
-        """What samples are decoded from, by name and standardised, or None where they are stored as they are."""
+        """What samples are decoded from, by name and standardized, or None where they are stored as they are."""
         return self._outcome.stored
 
     @property
@@ -238,11 +238,11 @@ class CondensedDataset(Dataset[Any]):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Value space of the samples, and the mean and deviation per channel that standardise them."""
+        """Value space of the samples, and the mean and deviation per channel that standardize them."""
         return self.record.to_manifest()["value_space"]
 
     def normalization(self) -> Normalize | LinearTransformation:
-        """A torchvision transform that standardises tensors in the source's value space.
+        """A torchvision transform that standardizes tensors in the source's value space.
 
         `Normalize`; for a whitened set a `LinearTransformation` that also whitens, of images.
 
@@ -319,9 +319,9 @@ class CondensedDataset(Dataset[Any]):
         """Plain tensors for the package `ddranking`, which takes RGB images.
 
         Returns:
-            Images (N, 3, H, W) float32, standardised as networks see them, class after class, because the package
-            numbers them itself; and their class indices (N,) int64. The package standardises its own test images by
-            constants, so a set whose source was standardised otherwise is judged in a slightly other space.
+            Images (N, 3, H, W) float32, standardized as networks see them, class after class, because the package
+            numbers them itself; and their class indices (N,) int64. The package standardizes its own test images by
+            constants, so a set whose source was standardized otherwise is judged in a slightly other space.
 
         Raises:
             ValueError: for other samples, or for classes of different sizes; `evaluation.ranking` has the scores.
@@ -330,10 +330,10 @@ class CondensedDataset(Dataset[Any]):
 
         return to_ddranking(self)
 
-    def standardised(
+    def standardized(
         self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Real samples as networks meet them beside this set: standardised (n, *sample), class indices (n,).
+        """Real samples as networks meet them beside this set: standardized (n, *sample), class indices (n,).
 
         Args:
             name: of `dataset` in error messages.
@@ -342,13 +342,13 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SourceError: for samples of another shape, with other labels or in another value space.
         """
-        return evaluation.standardised(self.record, name, dataset, num_workers, progress)
+        return evaluation.standardized(self.record, name, dataset, num_workers, progress)
 
     def save(self, directory: str | Path) -> None:
-        """Write the artefact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
+        """Write the artifact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
 
         Raises:
-            SaveError: if the folder cannot be written; an artefact that was there before is left whole.
+            SaveError: if the folder cannot be written; an artifact that was there before is left whole.
         """
         self._outcome.write(directory)
 
@@ -364,10 +364,10 @@ class CondensedDataset(Dataset[Any]):
         """Read what `save` wrote.
 
         Args:
-            soft: indexing gives the class probabilities of a soft-labelled set.
+            soft: indexing gives the class probabilities of a soft-labeled set.
 
         Raises:
-            ArtefactError: if a file is missing, damaged, of a newer format or not what the manifest says.
+            ArtifactError: if a file is missing, damaged, of a newer format or not what the manifest says.
             ValueError: for `soft` of a set with hard labels.
         """
         loaded = cls._of(Outcome.read(directory), transform, target_transform)
@@ -386,7 +386,7 @@ class CondensedDataset(Dataset[Any]):
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        normalised: bool = True,
+        normalized: bool = True,
         factor: int = 1,
         run: int = 0,
         classes: Sequence[str] | None = None,
@@ -394,11 +394,11 @@ class CondensedDataset(Dataset[Any]):
     ) -> CondensedDataset:
         """Read the `.pt` file in which the authors of a method published their set; see `hub.authors.read`.
 
-        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalised=False, factor=2`) are known. Nothing in
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known. Nothing in
         them is executed.
 
         Raises:
-            ArtefactError: for a file that holds anything but tensors and numbers, or not what is known.
+            ArtifactError: for a file that holds anything but tensors and numbers, or not what is known.
         """
         from condensed_data.storage.hub import author_files as authors
 
@@ -407,7 +407,7 @@ class CondensedDataset(Dataset[Any]):
             labels,
             mean=mean,
             std=std,
-            normalised=normalised,
+            normalized=normalized,
             factor=factor,
             run=run,
             classes=classes,
@@ -435,7 +435,7 @@ class CondensedDataset(Dataset[Any]):
             revision: branch to commit to; made if it is not there.
             create_pr: open a pull request instead.
             config_name: several sets share a repository under such names.
-            license: identifier of the source's licence, for the card.
+            license: identifier of the source's license, for the card.
 
         Returns:
             The commit; the present one where nothing has changed.
@@ -486,7 +486,7 @@ class CondensedDataset(Dataset[Any]):
 
         Raises:
             HubError: or a subclass: for what is not there, not allowed, or out of reach.
-            ArtefactError: or a subclass: for files that are no condensed set, damaged, newer or hostile.
+            ArtifactError: or a subclass: for files that are no condensed set, damaged, newer or hostile.
         """
         from condensed_data.storage.hub.pull import pull
 
@@ -505,7 +505,7 @@ class CondensedDataset(Dataset[Any]):
         return self
 
     def plot(self, path: str | Path | None = None) -> Image:
-        """A labelled grid of the samples; written to `path` where one is given."""
+        """A labeled grid of the samples; written to `path` where one is given."""
         return pictures.grid(self, path)
 
     def __repr__(self) -> str:

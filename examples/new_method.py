@@ -55,17 +55,17 @@ def moments(features: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.T
     return mean, (variance + 1e-6).sqrt()  # the root of 0 has no gradient
 
 
-def moment_matching(ipc: int = 10, sweeps: int | None = None, spread: float = 1.0) -> Recipe:
+def moment_matching(ipc: int = 10, iterations: int | None = None, spread: float = 1.0) -> Recipe:
     """Distribution matching with means and deviations."""
     term = Term(Moments(spread), Fresh("convnet"), ByGroup(256), Siamese(PublishedOps()))
-    return replace(recipes.dm(ipc, sweeps), name="moments", terms=(term,), paper="", deviations="")
+    return replace(recipes.dm(ipc, iterations), name="moments", terms=(term,), paper="", deviations="")
 
 
 def main() -> None:
     """Compare three recipes."""
     parser = argparse.ArgumentParser(description="Compare a new method with dm and with random samples.")
     parser.add_argument("--ipc", type=int, default=10, help="synthetic samples for each class")
-    parser.add_argument("--sweeps", type=int, help="by default as many as dm takes for this data")
+    parser.add_argument("--iterations", type=int, help="by default as many as dm takes for this data")
     parser.add_argument("--spread", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3, help="networks trained on each set")
     parser.add_argument("--epochs", type=int, default=300)
@@ -75,8 +75,8 @@ def main() -> None:
     training = replace(quick(), name="example", epochs=args.epochs)
     for recipe in (
         recipes.random(args.ipc),
-        recipes.dm(args.ipc, args.sweeps),
-        moment_matching(args.ipc, args.sweeps, args.spread),
+        recipes.dm(args.ipc, args.iterations),
+        moment_matching(args.ipc, args.iterations, args.spread),
     ):
         condensed = CondensedDataset(train_set, recipe)
         accuracy = condensed.evaluate(test_set, "convnet", args.runs, training=training)

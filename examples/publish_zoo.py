@@ -1,5 +1,5 @@
 # pip install "condensed-data[hub]"
-"""Fill an organisation of the Hub with condensed sets: recipes x data sets x samples per class.
+"""Fill an organization of the Hub with condensed sets: recipes x data sets x samples per class.
 
     HF_TOKEN=... python publish_zoo.py my-org --sources cifar10 mnist --recipes dm dsa --ipc 1 10 --data-root data
 
@@ -57,14 +57,14 @@ def datasets_of(source, args):
 
 def main():
     """Publish what is not there yet."""
-    parser = argparse.ArgumentParser(description="Fill an organisation of the Hub with condensed sets.")
-    parser.add_argument("owner", help="user or organisation of the Hub")
+    parser = argparse.ArgumentParser(description="Fill an organization of the Hub with condensed sets.")
+    parser.add_argument("owner", help="user or organization of the Hub")
     parser.add_argument(
         "--sources", nargs="+", default=["digits"], help="as `condensed-data build` takes them"
     )
     parser.add_argument("--recipes", nargs="+", default=["dm"], help="as `condensed-data recipes` lists them")
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50], help="samples for each class")
-    parser.add_argument("--sweeps", type=int, help="by default as published")
+    parser.add_argument("--iterations", type=int, help="by default as published")
     parser.add_argument("--data-root", help="folder with the files of torchvision's data sets")
     parser.add_argument("--image-size", type=int, help="resize and crop images to this side")
     parser.add_argument("--network", help="by default the usual one for such samples")
@@ -80,8 +80,8 @@ def main():
         train_set, test_set = datasets_of(source, args)
         for name, ipc in product(args.recipes, args.ipc):
             recipe = recipes.parse(name, ipc=ipc)
-            if args.sweeps is not None and recipe.terms:
-                recipe = recipe.set(sweeps=args.sweeps)
+            if args.iterations is not None and recipe.terms:
+                recipe = recipe.set(iterations=args.iterations)
             try:
                 print(publish(repository(args.owner, source), train_set, test_set, recipe, args), flush=True)
             except (HubError, ValueError) as error:  # the others go on; the same command tries it again

@@ -53,13 +53,13 @@ def test_examples_are_short_and_begin_with_their_installation() -> None:
 
 
 def test_drop_in_on_digits(run: Callable[..., str]) -> None:
-    text = run("drop_in.py", "--data", "digits", "--ipc", 1, "--sweeps", 1, "--epochs", 1)
+    text = run("drop_in.py", "--data", "digits", "--ipc", 1, "--iterations", 1, "--epochs", 1)
     assert "trained on 10 samples" in text
 
 
 def test_drop_in_on_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path)
-    text = run("drop_in.py", "--data-root", tmp_path, "--ipc", 1, "--sweeps", 1, "--epochs", 1)
+    text = run("drop_in.py", "--data-root", tmp_path, "--ipc", 1, "--iterations", 1, "--epochs", 1)
     assert "trained on 10 samples" in text
 
 
@@ -71,7 +71,7 @@ def test_drop_in_changes_one_line() -> None:
 
 def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path)
-    words = ("--data-root", tmp_path, "--ipc", 1, "--sweeps", 2, "--runs", 1, "--epochs", 1)
+    words = ("--data-root", tmp_path, "--ipc", 1, "--iterations", 2, "--runs", 1, "--epochs", 1)
     text = run("condense_fashion_mnist.py", *words, "--network", NET, "--out", tmp_path / "out")
     assert "example, 1 epochs protocol" in text
     condensed = CondensedDataset.load(tmp_path / "out")
@@ -88,7 +88,19 @@ def test_publish_zoo(
     shorten(monkeypatch)
     owner = f"zoo{tmp_path.name}".replace("_", "-")
     monkeypatch.setenv("HF_TOKEN", hub.token(owner))
-    words = (owner, "--sources", "digits", "--sweeps", 2, "--runs", 1, "--network", NET, "--license", "mit")
+    words = (
+        owner,
+        "--sources",
+        "digits",
+        "--iterations",
+        2,
+        "--runs",
+        1,
+        "--network",
+        NET,
+        "--license",
+        "mit",
+    )
     first = run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1)
     repo = f"{owner}/condensed-digits"
     assert f"{repo} random-ipc1: published in " in first
@@ -115,13 +127,13 @@ def test_publish_zoo_goes_on_after_a_failure(
 ) -> None:
     shorten(monkeypatch)
     monkeypatch.setenv("HF_TOKEN", hub.token("mallory"))  # who may not write there
-    words = ("zoo", "--sweeps", 2, "--recipes", "random", "--ipc", 1, 2, "--runs", 1, "--network", NET)
+    words = ("zoo", "--iterations", 2, "--recipes", "random", "--ipc", 1, 2, "--runs", 1, "--network", NET)
     with pytest.raises(SystemExit, match="2 sets were not published; start the same command again"):
         run("publish_zoo.py", *words)
 
 
 def test_new_method(run: Callable[..., str]) -> None:
-    text = run("new_method.py", "--ipc", 2, "--sweeps", 2, "--runs", 1, "--epochs", 1)
+    text = run("new_method.py", "--ipc", 2, "--iterations", 2, "--runs", 1, "--epochs", 1)
     assert [line.split()[0] for line in text.splitlines() if "protocol" in line] == [
         "random",
         "dm",
@@ -130,7 +142,7 @@ def test_new_method(run: Callable[..., str]) -> None:
 
 
 def test_nas_proxy(run: Callable[..., str], tmp_path: Path) -> None:
-    few = ("--ipc", 1, "--sweeps", 1, "--widths", 4, "--depths", 1, 2, "--trials", 4, "--epochs", 1)
+    few = ("--ipc", 1, "--iterations", 1, "--widths", 4, "--depths", 1, 2, "--trials", 4, "--epochs", 1)
     text = run("nas_proxy.py", *few, "--reference-epochs", 1, "--compare", 4)
     assert "best of 4 trials: " in text
     rows = [line.split()[0] for line in text.splitlines() if line.endswith("x")]
@@ -142,7 +154,7 @@ def test_nas_proxy(run: Callable[..., str], tmp_path: Path) -> None:
 
 
 def test_debias_colored_digits(run: Callable[..., str], tmp_path: Path) -> None:
-    few = ("--ratios", 0.5, "--seeds", 1, "--sweeps", 2, "--runs", 1, "--epochs", 1, "--network", NET)
+    few = ("--ratios", 0.5, "--seeds", 1, "--iterations", 2, "--runs", 1, "--epochs", 1, "--network", NET)
     text = run("debias_colored_digits.py", *few, "--out", tmp_path / "grids")
     rows = [line.split() for line in text.splitlines()[1:]]
     assert [row[:3] for row in rows] == [["0.5", "0", "none"], ["0.5", "0", "color"]]
@@ -154,7 +166,7 @@ def test_debias_colored_digits(run: Callable[..., str], tmp_path: Path) -> None:
     }
 
 
-def test_the_colours_of_digits_are_as_biased_as_asked_for() -> None:
+def test_the_colors_of_digits_are_as_biased_as_asked_for() -> None:
     import torch
 
     example = runpy.run_path(str(EXAMPLES / "debias_colored_digits.py"))
@@ -163,14 +175,14 @@ def test_the_colours_of_digits_are_as_biased_as_asked_for() -> None:
     for label in range(10):
         mine = colors[labels == label]
         assert int((mine == label).sum()) == 3600
-        assert len(mine.unique()) == 10  # every other colour is among the 400 that conflict
+        assert len(mine.unique()) == 10  # every other color is among the 400 that conflict
     assert not torch.equal(colors, example["biased"](labels, 0.1, 1))
     source = example["ColoredDigits"](torch.ones(2, 1, 1, 1), torch.tensor([3, 5]), torch.tensor([0, 8]))
     assert source.color == ["red", "white"]
     assert (255 * source[0][0]).flatten().tolist() == pytest.approx([0xE6, 0x19, 0x19])
 
 
-def test_the_splits_of_coloured_mnist(tmp_path: Path) -> None:
+def test_the_splits_of_colored_mnist(tmp_path: Path) -> None:
     import numpy as np
 
     example = runpy.run_path(str(EXAMPLES / "debias_colored_digits.py"))
@@ -181,7 +193,7 @@ def test_the_splits_of_coloured_mnist(tmp_path: Path) -> None:
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(fake_data._idx(labels))
         images = np.broadcast_to(labels[:, None, None], (count, 2, 2)).copy()
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(fake_data._idx(images))
-    (images, labels), (test, _) = example["grey_digits"]("mnist", tmp_path)
+    (images, labels), (test, _) = example["gray_digits"]("mnist", tmp_path)
     assert images.shape == (45_000, 1, 2, 2)
     assert test.shape == (10_000, 1, 2, 2)
     assert (255 * images[:, 0, 0, 0]).round().long().equal(labels)
@@ -221,7 +233,7 @@ def test_the_new_objective_is_what_it_says() -> None:
 # Avalanche's, for its own calls
 @pytest.mark.filterwarnings("ignore:Call to deprecated function update:DeprecationWarning")
 def test_continual_replay(run: Callable[..., str]) -> None:
-    text = run("continual_replay.py", "--data", "digits", "--images", 20, "--steps", 1, "--sweeps", 1)
+    text = run("continual_replay.py", "--data", "digits", "--images", 20, "--steps", 1, "--iterations", 1)
     assert "20 real images: " in text
     assert "condensed ones in 1280 bytes: " in text
     assert "Memory/seconds_of_condensing" in text

@@ -54,7 +54,7 @@ def test_the_python_runs(
     whole = recipes.dm
 
     def short(ipc: int = 10, **options: Any) -> Recipe:
-        small: dict[str, Any] = {"network": "convnet-w8-d2", "batch": 4, "sweeps": 2}
+        small: dict[str, Any] = {"network": "convnet-w8-d2", "batch": 4, "iterations": 2}
         recipe = whole(ipc=ipc, **small | options)
         return recipe.set(training__epochs=1)
 

@@ -75,7 +75,7 @@ VERBS = (
     ),
     Verb("nas", "search architectures on a condensed set", nas.options, nas.run, takes_source=True),
     Verb("merge", "put the sets of all shards of a build together", merge.options, merge.run),
-    Verb("show", "draw a condensed set, and its loss by sweep", show.options, show.run),
+    Verb("show", "draw a condensed set, and its loss by iteration", show.options, show.run),
     Verb("push", "publish a condensed set on the Hub", push.options, push.run),
     Verb("pull", "load a condensed set from the Hub into a folder", pull.options, pull.run),
     Verb("search", "find condensed sets on the Hub", search.options, search.run),

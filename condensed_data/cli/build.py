@@ -115,7 +115,7 @@ def _run(arguments: Namespace) -> None:
     resumed = summary.Resumed()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
     picture = _save(condensed, arguments.out)
-    made = summary.made(condensed, arguments.out, picture, not arguments.no_cache, resumed.sweeps)
+    made = summary.made(condensed, arguments.out, picture, not arguments.no_cache, resumed.iterations)
     print(made, flush=True)
     if test is None:
         print(unmeasured, flush=True)
@@ -232,7 +232,7 @@ def _scratch(out: Path) -> Path:
 
 
 def _save(condensed: CondensedDataset, out: Path | None) -> Path | None:
-    """Write the artefact and a picture of it; returns the picture's path."""
+    """Write the artifact and a picture of it; returns the picture's path."""
     if out is None:
         return None
     condensed.save(out)

@@ -45,7 +45,7 @@ def push_options(parser: ArgumentParser) -> None:
     add("--revision", metavar="BRANCH", help="publish to this branch, made if needed (default: main)")
     add("--create-pr", action="store_true", help="open a pull request instead of publishing")
     add("--message", metavar="TEXT", help="of the commit")
-    add("--license", metavar="NAME", help="licence of the data that was condensed, such as mit or cc-by-4.0")
+    add("--license", metavar="NAME", help="license of the data that was condensed, such as mit or cc-by-4.0")
 
 
 def pushing(options: Namespace) -> dict[str, Any]:

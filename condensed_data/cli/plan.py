@@ -43,7 +43,7 @@ def told(plan: Plan) -> str:
 
     about = "" if plan.counted else ", as far as a sample of the labels shows"
     pretraining = f", networks beforehand {duration(plan.pretraining)}" if plan.pretraining else ""
-    total = plan.operations * plan.sweeps
+    total = plan.operations * plan.iterations
     enough = "enough"
     if plan.memory.working > plan.free:
         cut = "steps are cut into pieces" if plan.pieces else f"use {' or '.join(plan.memory.remedies)}"
@@ -51,9 +51,9 @@ def told(plan: Plan) -> str:
     store = f"{readable(plan.memory.samples)} the source's samples, " if plan.memory.on_disk else ""
     trained = f"{readable(plan.networks)} trained networks, " if plan.networks else ""
     lines = {
-        "time": f"{duration(plan.seconds)}: reading {duration(plan.reading)}{pretraining}, {plan.sweeps:,} sweeps of "
-        f"{duration(plan.sweep)}",
-        "operations": f"{total:.3g} FLOP, {plan.operations:.3g} a sweep; {plan.operations / plan.sweep:.3g} a second",
+        "time": f"{duration(plan.seconds)}: reading {duration(plan.reading)}{pretraining}, {plan.iterations:,} iterations of "
+        f"{duration(plan.iteration)}",
+        "operations": f"{total:.3g} FLOP, {plan.operations:.3g} an iteration; {plan.operations / plan.iteration:.3g} a second",
         "memory": f"{str(plan.memory).removeprefix('memory: ')}; {readable(plan.free)} free, {enough}",
         "disk": f"{store}{trained}{readable(plan.checkpoint)} checkpoint, {readable(plan.result)} result",
     }

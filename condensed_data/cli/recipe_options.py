@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def recipe_options(parser: ArgumentParser) -> None:
-    """Name, samples per class, sweeps and fields."""
+    """Name, samples per class, iterations and fields."""
     add = parser.add_argument
     add(
         "--recipe",
@@ -22,7 +22,7 @@ def recipe_options(parser: ArgumentParser) -> None:
     )
     add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
     add(
-        "--sweeps",
+        "--iterations",
         type=whole,
         metavar="N",
         help="passes over all classes (default: as published for such data)",
@@ -37,18 +37,18 @@ def recipe_options(parser: ArgumentParser) -> None:
 
 
 def chosen_recipe(arguments: Namespace) -> Recipe:
-    """The recipe with what --ipc, --sweeps and --set say."""
+    """The recipe with what --ipc, --iterations and --set say."""
     from condensed_data.methods import recipes
 
     given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
     recipe = recipes.parse(arguments.recipe, **given)
-    if arguments.sweeps is not None:
-        recipe = recipe.set(sweeps=arguments.sweeps)
+    if arguments.iterations is not None:
+        recipe = recipe.set(iterations=arguments.iterations)
     for text in arguments.set:
         recipe = _assigned(recipe, text)
-    if not recipe.terms and recipe.sweeps != 0:
+    if not recipe.terms and recipe.iterations != 0:
         raise ValueError(
-            f"sweeps={recipe.sweeps}: recipe {recipe.name} learns nothing. Leave its sweeps at 0."
+            f"iterations={recipe.iterations}: recipe {recipe.name} learns nothing. Leave its iterations at 0."
         )
     return recipe
 

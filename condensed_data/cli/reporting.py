@@ -13,13 +13,13 @@ from condensed_data.evaluation.baselines import Comparison, Row
 
 
 class Resumed(Callback):
-    """Remembers how many sweeps an earlier process had done; the seconds of a run are those of this one."""
+    """Remembers how many iterations an earlier process had done; the seconds of a run are those of this one."""
 
     def __init__(self) -> None:
-        self.sweeps = 0
+        self.iterations = 0
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.sweeps = progress.resumed_at
+    def on_iteration(self, progress: Progress) -> None:
+        self.iterations = progress.resumed_at
 
 
 def made(
@@ -38,7 +38,7 @@ def made(
         "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
         "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
         "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * condensed.stored_floats)} (as stored)",
-        "condensing": _condensing(record.seconds, record.sweeps, resumed_at, condensed.hub_revision),
+        "condensing": _condensing(record.seconds, record.iterations, resumed_at, condensed.hub_revision),
         "saved in": str(
             directory or f"{'the cache' if cached else 'nowhere'}; --out DIR writes it to a folder"
         ),
@@ -105,12 +105,12 @@ def _bytes(count: int) -> str:
     return f"{size:.4g} {unit}"
 
 
-def _condensing(seconds: float | None, sweeps: int, resumed_at: int, commit: str | None) -> str:
+def _condensing(seconds: float | None, iterations: int, resumed_at: int, commit: str | None) -> str:
     had = "the cache had it" if commit is None else f"the Hub had it, commit {commit[:12]}"
     time = f"no time: {had}" if seconds is None else duration(seconds)
     if resumed_at:
-        return f"{time} for the last {sweeps - resumed_at:,} of {sweeps:,} sweeps"
-    return f"{time}, {sweeps:,} sweeps"
+        return f"{time} for the last {iterations - resumed_at:,} of {iterations:,} iterations"
+    return f"{time}, {iterations:,} iterations"
 
 
 def duration(seconds: float) -> str:

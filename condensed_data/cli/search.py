@@ -19,7 +19,7 @@ def options(parser: ArgumentParser) -> None:
     add("--source", metavar="NAME", help="data set that was condensed, such as fashion-mnist")
     add("--recipe", metavar="NAME", help="how it was condensed, such as dm")
     add("--ipc", type=count, metavar="N", help="samples for each class")
-    add("--author", metavar="USER", help="user or organisation that published it")
+    add("--author", metavar="USER", help="user or organization that published it")
     add("--limit", type=count, default=30, metavar="N", help="show at most so many (default: 30)")
     token_option(parser)
 

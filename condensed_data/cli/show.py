@@ -1,4 +1,4 @@
-"""`condensed-data show`: draw a condensed set, and its loss by sweep."""
+"""`condensed-data show`: draw a condensed set, and its loss by iteration."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Batch:
     """Rows of one side, arranged in contiguous blocks.
 
     Attributes:
-        x: (B, *sample) in the standardised space.
+        x: (B, *sample) in the standardized space.
         y: (B,) int64 class indices, or (B, K) soft labels.
         sizes: rows of each block, in order; they sum to B. A block is a group (`ByGroup`: one class, or one
             class and attribute) or one training step (`Sequence`).
@@ -68,13 +68,13 @@ class Pair:
         real, synthetic: with `ByGroup`, block i of both sides is the same group; with `Sequence`, the real side
             is one block and the blocks of the synthetic side are the training steps in order.
         step_sizes: (steps,) learned step sizes of a `Sequence`, else None.
-        sweep: of the run; it names the random draws of an objective.
+        iteration: of the run; it names the random draws of an objective.
     """
 
     real: Batch
     synthetic: Batch
     step_sizes: Tensor | None = None
-    sweep: int = 0
+    iteration: int = 0
 
 
 @dataclass
@@ -93,9 +93,9 @@ class Net:
             that they cannot be cut.
         precision: "fp32" or "bf16" (autocast; results are returned in float32).
         accuracy: running accuracy of a trained network, a fraction in [0, 1] as a scalar on the device, where the
-            pool knows it; like `target`, `centres` and the weights it is renewed in place when a network is lent.
+            pool knows it; like `target`, `centers` and the weights it is renewed in place when a network is lent.
         target: weights that the network should reach (an expert's later ones), where the pool knows them.
-        centres: (K, D) mean embedding of the real samples of every class, where the pool knows them.
+        centers: (K, D) mean embedding of the real samples of every class, where the pool knows them.
     """
 
     module: nn.Module
@@ -105,7 +105,7 @@ class Net:
     precision: str = "fp32"
     accuracy: Tensor | None = None
     target: Mapping[str, Tensor] = field(default_factory=dict)
-    centres: Tensor | None = None
+    centers: Tensor | None = None
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""

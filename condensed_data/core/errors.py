@@ -32,19 +32,19 @@ if hasattr(errno, "EDQUOT"):  # not known on Windows
     _CAUSES[errno.EDQUOT] = ("the disk quota is used up", "Free some space or choose another directory")
 
 
-class ArtefactError(ValueError):
+class ArtifactError(ValueError):
     """A condensed dataset cannot be read, or this content cannot be written as one."""
 
 
-class IntegrityError(ArtefactError):
+class IntegrityError(ArtifactError):
     """A file is missing, or its size or checksum is not the one in the manifest."""
 
 
-class UnsupportedFormatError(ArtefactError):
+class UnsupportedFormatError(ArtifactError):
     """The files need a newer version of condensed-data."""
 
 
-class NotACondensedDatasetError(ArtefactError):
+class NotACondensedDatasetError(ArtifactError):
     """The directory holds no condensed dataset."""
 
 
@@ -62,9 +62,9 @@ def before_saving() -> Iterator[None]:
     """Where a check of content fails that is only about to be saved, the remedy is another one."""
     try:
         yield
-    except ArtefactError as error:
+    except ArtifactError as error:
         remedy = "Nothing was saved: correct what is to be saved."
-        raise ArtefactError(str(error).replace(_AGAIN, remedy)) from error
+        raise ArtifactError(str(error).replace(_AGAIN, remedy)) from error
 
 
 def shown(value: Any) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from condensed_data.core.errors import ArtefactError, SaveError, save_error, shown
+from condensed_data.core.errors import ArtifactError, SaveError, save_error, shown
 
 
 class HubError(OSError):
@@ -55,7 +55,7 @@ def speaking(repo_id: str, revision: str | None = None, *, folder: str | Path = 
     """
     try:
         yield
-    except (HubError, ArtefactError, SaveError):
+    except (HubError, ArtifactError, SaveError):
         raise
     except Exception as error:
         told = explained(error, repo_id, revision, folder=folder)

@@ -1,6 +1,6 @@
 """The processes of one build: who they are, and how they agree.
 
-`torchrun --nproc-per-node N -m condensed_data build ...`, or any program that initialised a process group of
+`torchrun --nproc-per-node N -m condensed_data build ...`, or any program that initialized a process group of
 torch.distributed, runs one build on several processes. All of them hold the real samples, the learned tensors and the
 networks; each computes its shares of every step (`shares.py`). Rank 0
 alone reads and writes the cache.

@@ -37,7 +37,7 @@ class Streams:
             raise ValueError(f"seed={self.seed!r} must be a non-negative integer.")
 
     def child(self, purpose: str, *keys: int) -> int:
-        """A 63-bit seed for (purpose, keys), for instance to initialise network number `keys[0]`."""
+        """A 63-bit seed for (purpose, keys), for instance to initialize network number `keys[0]`."""
         text = "/".join((str(self.seed), purpose, *map(str, keys)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -49,15 +49,15 @@ class Streams:
         """A fresh CPU torch generator for (purpose, keys)."""
         return torch.Generator().manual_seed(self.child(purpose, *keys))
 
-    def uniform(self, purpose: str, sweep: int, groups: Sequence[int], count: int) -> Tensor:
+    def uniform(self, purpose: str, iteration: int, groups: Sequence[int], count: int) -> Tensor:
         """Uniform draws, independent between groups: (G, count) float32 in [0, 1)."""
-        keys = [self.child(purpose, sweep, group) for group in groups]
+        keys = [self.child(purpose, iteration, group) for group in groups]
         rows = [_begun(key).random(count, dtype=np.float32) for key in keys]
         return torch.from_numpy(np.stack(rows))
 
-    def choose(self, purpose: str, sweep: int, group: int, size: int, count: int) -> Tensor:
+    def choose(self, purpose: str, iteration: int, group: int, size: int, count: int) -> Tensor:
         """`count` of `range(size)`: (count,) int64, without replacement, with it where size < count."""
-        generator = _begun(self.child(purpose, sweep, group))
+        generator = _begun(self.child(purpose, iteration, group))
         return torch.from_numpy(generator.choice(size, count, replace=size < count, shuffle=False))
 
 

@@ -64,7 +64,7 @@ class Named(Spec):
     """A user's callable with a name, so that it can stand in a stored recipe and in a cache key.
 
     Args:
-        name: identifies the callable's behaviour; change it when the behaviour changes.
+        name: identifies the callable's behavior; change it when the behavior changes.
         function: called as is. It is not stored: a recipe read from a file keeps only the name.
     """
 

@@ -1,8 +1,8 @@
 """Augmentations: one random draw, applied identically to the real and the synthetic side.
 
 Differentiable siamese augmentation (DSA): Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259. One
-of six operations is drawn per class and step. All operations act on standardised samples and fill with zero,
-the mean of the data. The six are written as one path (colour, one resampling, one mask) whose parameters are
+of six operations is drawn per class and step. All operations act on standardized samples and fill with zero,
+the mean of the data. The six are written as one path (color, one resampling, one mask) whose parameters are
 neutral where an operation is not drawn, so that every step has the same shape.
 
 Deviations: rotation respects the aspect ratio of non-square images; resampling uses `align_corners=False`
@@ -35,7 +35,7 @@ class Identity(Augment):
     """No augmentation."""
 
     def draw(
-        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> Applied:
         return _Unchanged()
 
@@ -82,20 +82,22 @@ class Siamese(Augment):
             raise ValueError(f"Siamese(scale={self.scale}) must be at least 1.")
 
     def draw(
-        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> Applied:
         if not isinstance(self.ops, tuple):
             raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
             return _Unchanged()
-        return _Drawn(self, streams, sweep, tuple(blocks), self._active(streams, sweep, blocks), sample_shape)
+        return _Drawn(
+            self, streams, iteration, tuple(blocks), self._active(streams, iteration, blocks), sample_shape
+        )
 
-    def _active(self, streams: Streams, sweep: int, blocks: Sequence[int]) -> Tensor:
+    def _active(self, streams: Streams, iteration: int, blocks: Sequence[int]) -> Tensor:
         """(G, 6) bool: which operations act on which block."""
         names = self.ops if isinstance(self.ops, tuple) else ()
         active = torch.zeros(len(blocks), len(OPERATIONS), dtype=torch.bool)
         if names:
-            u = streams.uniform("augment op", sweep, blocks, 1)[:, 0]
+            u = streams.uniform("augment op", iteration, blocks, 1)[:, 0]
             chosen = torch.tensor([OPERATIONS.index(name) for name in names])[(u * len(names)).long()]
             active[torch.arange(len(blocks)), chosen] = True
         active[:, [OPERATIONS.index(name) for name in self.always]] = True
@@ -126,12 +128,18 @@ class _Drawn:
         self,
         spec: Siamese,
         streams: Streams,
-        sweep: int,
+        iteration: int,
         blocks: tuple[int, ...],
         active: Tensor,
         sample_shape: tuple[int, ...],
     ) -> None:
-        self.spec, self.streams, self.sweep, self.blocks, self.active = spec, streams, sweep, blocks, active
+        self.spec, self.streams, self.iteration, self.blocks, self.active = (
+            spec,
+            streams,
+            iteration,
+            blocks,
+            active,
+        )
         self.is_signal = len(sample_shape) == 2
         self.size = (1, sample_shape[1]) if self.is_signal else (sample_shape[1], sample_shape[2])
         self.made: dict[int, Parameters] = {}
@@ -151,7 +159,7 @@ class _Drawn:
     def _made(self, sizes: Sequence[int]) -> Parameters:
         rows = self._rows(sizes)
         if rows not in self.made:
-            u = self.streams.uniform("augment", self.sweep, self.blocks, rows * DRAWS)
+            u = self.streams.uniform("augment", self.iteration, self.blocks, rows * DRAWS)
             u = u.view(len(self.blocks), rows, DRAWS)
             self.made[rows] = Parameters.make(self.spec, u, self.active, self.size)
         return self.made[rows]
@@ -161,7 +169,7 @@ class _Drawn:
 class PublishedOps(Rule):
     """The strategy that the authors use: all operations, without flip where samples are digits.
 
-    Digits are recognised by class names that begin with a digit or its English word. Where the source names
+    Digits are recognized by class names that begin with a digit or its English word. Where the source names
     no classes, flip is left out: a wrong flip costs far more than a missing one.
     """
 

@@ -63,7 +63,7 @@ class Content:
         return whole.hexdigest()
 
     def space(self) -> Space:
-        """The map that standardises each channel of the source's value space."""
+        """The map that standardizes each channel of the source's value space."""
         scale = 255.0 if self.kind.is_pil else 1.0
         values = self.count * math.prod(self.kind.shape[1:])
         return Space.of(self._total / scale, self._squares / scale**2, values)

@@ -17,7 +17,7 @@ from condensed_data.data.sample import SourceError
 _IMAGE_NAMES = ("image", "img", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "target")
 _LOOKED_AT = 1000  # images whose mode decides
-_GREY = {"1", "L", "LA"}
+_GRAY = {"1", "L", "LA"}
 _DEEP = ("I", "F")  # more than 8 bits a channel: I, I;16, F, ...
 
 
@@ -75,7 +75,7 @@ def is_text(feature: Any) -> bool:
 
 
 def common_mode(rows: Any, column: str) -> str | None:
-    """The mode that the images are brought to: "L" where all are grey, "RGB" where some have colour.
+    """The mode that the images are brought to: "L" where all are gray, "RGB" where some have color.
 
     Returns:
         None for images of more than 8 bits a channel, which are left alone. Evenly spread images decide, whose
@@ -88,12 +88,12 @@ def common_mode(rows: Any, column: str) -> str | None:
     modes = {_mode(encoded[index][column]) for index in indices} - {""}
     if any(mode.startswith(_DEEP) for mode in modes):
         return None
-    return "L" if modes <= _GREY else "RGB"
+    return "L" if modes <= _GRAY else "RGB"
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image in `mode`, where that loses no colour; else as it is."""
-    return image.convert(mode) if mode == "RGB" or image.mode in _GREY else image
+    """The image in `mode`, where that loses no color; else as it is."""
+    return image.convert(mode) if mode == "RGB" or image.mode in _GRAY else image
 
 
 def _mode(encoded: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""The real samples of one source: read once, held by class and by group, lent standardised on one device.
+"""The real samples of one source: read once, held by class and by group, lent standardized on one device.
 
 Letters: n real samples, K classes, G groups.
 """
@@ -26,7 +26,7 @@ class Real:
 
     Attributes:
         kind: what one sample of the source is.
-        space: the map to the standardised space.
+        space: the map to the standardized space.
         store: n samples in the source's value space (8-bit for PIL images).
         fingerprint: of the source's content.
         labels: (n,) class index.
@@ -65,9 +65,9 @@ class Real:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """Standardised samples (len(index), *shape) float32 on the device of the store."""
+        """Standardized samples (len(index), *shape) float32 on the device of the store."""
         rows = self.store[index]
-        return self.space.standardise(rows.float() / 255 if self.kind.is_pil else rows)
+        return self.space.standardize(rows.float() / 255 if self.kind.is_pil else rows)
 
     def group_sizes(self, ipc: int) -> tuple[int, ...]:
         """Synthetic samples of every group: `ipc` of each class, split evenly over its groups.
@@ -87,7 +87,7 @@ class Real:
         return tuple(sizes)
 
     def batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Standardised samples (len(index), *shape) float32 and their classes (len(index),) int64 on `device`."""
+        """Standardized samples (len(index), *shape) float32 and their classes (len(index),) int64 on `device`."""
         rows, labels = self[index], self.labels[index]
         return sent(rows, device), sent(labels, device)
 

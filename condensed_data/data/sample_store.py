@@ -1,6 +1,6 @@
 """The samples of a source in one compact store: 8 bits a value where that loses nothing, on disk where memory ends.
 
-A float sample that holds at most 256 different values in each channel (a normalised 8-bit picture, say) is stored as
+A float sample that holds at most 256 different values in each channel (a normalized 8-bit picture, say) is stored as
 8-bit codes and a table of values, bit for bit. Letters: n samples, B rows, C channels or features.
 """
 

@@ -86,7 +86,7 @@ class Reading:
     Attributes:
         store: its samples.
         labels: (n,) int64, the source's own.
-        space: the map to the standardised space.
+        space: the map to the standardized space.
         fingerprint: of its content.
     """
 

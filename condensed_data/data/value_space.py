@@ -1,6 +1,6 @@
-"""Value spaces: from the samples of a source to the standardised tensors that are learned, and back.
+"""Value spaces: from the samples of a source to the standardized tensors that are learned, and back.
 
-Learning happens in a standardised space (per-channel mean 0 and standard deviation 1 over the source),
+Learning happens in a standardized space (per-channel mean 0 and standard deviation 1 over the source),
 because the published learning rates and the zero fill of the augmentations assume it. Letters: C channels, D
 features.
 """
@@ -87,11 +87,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Space:
-    """The affine map between the source's value space and the standardised space.
+    """The affine map between the source's value space and the standardized space.
 
     Attributes:
         mean, std: (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors.
-        whitening: applied after them, where the recipe asks for it; the standardised space is then the whitened one.
+        whitening: applied after them, where the recipe asks for it; the standardized space is then the whitened one.
     """
 
     mean: Tensor
@@ -102,7 +102,7 @@ class Space:
     def of(total: Tensor, squares: Tensor, count: int) -> Space:
         """From per-channel sums (float64) of the values and of their squares over `count` values a channel.
 
-        A source that is standardised already (means within 0.1, deviations within 10 %) keeps its values.
+        A source that is standardized already (means within 0.1, deviations within 10 %) keeps its values.
         """
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
@@ -112,17 +112,17 @@ class Space:
         std = torch.where(std <= 1e-6 * mean.abs(), torch.ones_like(std), std)
         return Space(mean.float(), std.float())
 
-    def standardise(self, samples: Tensor) -> Tensor:
-        """(N, *shape) in the source's value space -> (N, *shape) float32 standardised."""
+    def standardize(self, samples: Tensor) -> Tensor:
+        """(N, *shape) in the source's value space -> (N, *shape) float32 standardized."""
         scaled = self.scale(samples)
         return scaled if self.whitening is None else self.whitening.apply(scaled)
 
     def scale(self, samples: Tensor) -> Tensor:
-        """The first half of `standardise`, channel by channel."""
+        """The first half of `standardize`, channel by channel."""
         return (samples.float() - self._like(self.mean, samples)) / self._like(self.std, samples)
 
     def restore(self, samples: Tensor) -> Tensor:
-        """(N, *shape) standardised -> (N, *shape) float32 in the source's value space."""
+        """(N, *shape) standardized -> (N, *shape) float32 in the source's value space."""
         samples = samples.float() if self.whitening is None else self.whitening.invert(samples.float())
         return samples * self._like(self.std, samples) + self._like(self.mean, samples)
 
@@ -134,7 +134,7 @@ class Space:
         return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
 
     def transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
-        """`standardise` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
+        """`standardize` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
         from torchvision.transforms import LinearTransformation, Normalize
 
         if self.whitening is None:
@@ -142,7 +142,7 @@ class Space:
         if len(shape) != 3:
             raise ValueError(
                 f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
-                "record.space.standardise(samples)."
+                "record.space.standardize(samples)."
             )
         return LinearTransformation(*self.linear(shape))
 

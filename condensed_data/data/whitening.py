@@ -3,7 +3,7 @@
 As in MTT's experiments on CIFAR (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, whose authors use
 kornia's with epsilon 0.1 on values in [0, 1]). With the eigenvectors U and eigenvalues l of the covariance of the
 values, samples x become U diag(1 / sqrt(l + epsilon)) U^T (x - mean). Deviation: the map is taken after each channel
-was standardised, so that it is the same whatever the source's value space is; `EPSILON` is 0.1 in the mean variance
+was standardized, so that it is the same whatever the source's value space is; `EPSILON` is 0.1 in the mean variance
 0.063 of CIFAR-10's pixels in [0, 1].
 
 Letters: n samples, D values of a sample.
@@ -29,7 +29,7 @@ class Whitening:
     """The map and its inverse.
 
     Attributes:
-        mean: (D,) float32 of the standardised values.
+        mean: (D,) float32 of the standardized values.
         vectors: (D, D) float32, orthonormal eigenvectors of their covariance, one a column.
         scales: (D,) float32, 1 / sqrt(eigenvalue + epsilon).
     """
@@ -41,7 +41,7 @@ class Whitening:
 
     @staticmethod
     def of(chunks: Iterable[Tensor], epsilon: float = EPSILON) -> Whitening:
-        """From all samples of a source, some (B, *shape) at a time, standardised, on any device."""
+        """From all samples of a source, some (B, *shape) at a time, standardized, on any device."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in chunks:
             rows = chunk.flatten(1)
@@ -67,12 +67,12 @@ class Whitening:
             )
 
     def apply(self, samples: Tensor) -> Tensor:
-        """(B, *shape) standardised -> (B, *shape) whitened."""
+        """(B, *shape) standardized -> (B, *shape) whitened."""
         rows = samples.flatten(1) - sent(self.mean, samples.device)
         return (rows @ self.map(samples.device)).view(samples.shape)
 
     def invert(self, samples: Tensor) -> Tensor:
-        """(B, *shape) whitened -> (B, *shape) standardised."""
+        """(B, *shape) whitened -> (B, *shape) standardized."""
         rows = samples.flatten(1) @ self._map("inverse", self.scales.reciprocal(), samples.device)
         return (rows + sent(self.mean, samples.device)).view(samples.shape)
 

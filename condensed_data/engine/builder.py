@@ -113,8 +113,10 @@ class Build:
     ) -> Outcome:
         """Condense under the lock of the run, from its checkpoint where there is one, and keep the result."""
         fingerprint = content["fingerprint"]
-        # Runs that differ in their number of sweeps alone share a checkpoint: a longer one goes on from it.
-        lineage = key_of(content | {"recipe": {**content["recipe"], "sweeps": None}, "long": is_long(recipe)})
+        # Runs that differ in their number of iterations alone share a checkpoint: a longer one goes on from it.
+        lineage = key_of(
+            content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)}
+        )
         with ExitStack() as held:
             try:
                 waited = held.enter_context(cache.building(lineage))

@@ -22,8 +22,8 @@ INTERVAL = "CONDENSED_DATA_CHECKPOINT_SECONDS"
 class Keeper(Callback):
     """Saves a run once a minute, at its end, and when Ctrl-C asks it to stop.
 
-    As a context manager it holds back Ctrl-C until the sweep under way is complete, because a state in the middle of
-    a sweep cannot be resumed to the same bits. A second Ctrl-C stops at once, unless others compute with this process:
+    As a context manager it holds back Ctrl-C until the iteration under way is complete, because a state in the middle of
+    an iteration cannot be resumed to the same bits. A second Ctrl-C stops at once, unless others compute with this process:
     torchrun sends one of its own.
 
     Args:
@@ -41,7 +41,7 @@ class Keeper(Callback):
         self._handler: Any = None
 
     def resume(self, run: Run) -> None:
-        """Go on from the checkpoint, where there is one of no more sweeps; one that does not fit is put aside."""
+        """Go on from the checkpoint, where there is one of no more iterations; one that does not fit is put aside."""
         self.run = run
         if not self.path.exists():
             return
@@ -52,27 +52,27 @@ class Keeper(Callback):
             os.replace(self.path, aside)
             warnings.warn(f"{error} It is now {aside.name}, and the run starts over.", stacklevel=2)
             return
-        if state["sweep"] <= run.sweeps:
+        if state["iteration"] <= run.iterations:
             run.load_state_dict(state)
             if self.progress:
-                print(f"Resumed at sweep {run.sweep:,} of {run.sweeps:,}.", flush=True)
+                print(f"Resumed at iteration {run.iteration:,} of {run.iterations:,}.", flush=True)
 
     def forget(self) -> None:
         """Remove the checkpoint."""
         self.path.unlink(missing_ok=True)
 
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         if self._stops():
             self.save()
             raise KeyboardInterrupt(
-                f"Stopped after sweep {progress.sweep:,} of {progress.sweeps:,}. "
+                f"Stopped after iteration {progress.iteration:,} of {progress.iterations:,}. "
                 "Run the same again to go on from there."
             )
         if time.monotonic() - self.saved >= self.every:
             self.save()
 
     def _stops(self) -> bool:
-        """Whether this was the last sweep; of several processes all have to know."""
+        """Whether this was the last iteration; of several processes all have to know."""
         if self.run is not None and self.run.context.ranks.several:
             return self.run.stopping
         return self.asked_to_stop
@@ -87,7 +87,8 @@ class Keeper(Callback):
                 checkpoint.write(self.path, self.run.state_dict(), self.identity)
             except OSError as error:
                 warnings.warn(
-                    f"No checkpoint of sweep {self.run.sweep}: {error}. The last one is kept.", stacklevel=2
+                    f"No checkpoint of iteration {self.run.iteration}: {error}. The last one is kept.",
+                    stacklevel=2,
                 )
         self.saved = time.monotonic()
 

@@ -57,8 +57,8 @@ def evaluate(
         "num_classes": len(condensed.classes),
     }
     with untouched():
-        test = standardised(record, "test_set", test_set, num_workers, progress)
-        sets = (record.space.standardise(condensed.images), condensed.labels, *test)
+        test = standardized(record, "test_set", test_set, num_workers, progress)
+        sets = (record.space.standardize(condensed.images), condensed.labels, *test)
         how["eight_bit"] = _rounded(record, condensed.images)
         if replay is not None:
             if executor is not None:
@@ -80,10 +80,10 @@ def evaluate(
 
 
 def _rounded(record: Record, images: Tensor) -> Tensor | None:
-    """The samples as they are after rounding to 8 bits, standardised, where the source has 8 bits."""
+    """The samples as they are after rounding to 8 bits, standardized, where the source has 8 bits."""
     if not record.kind.eight_bit:
         return None
-    return record.space.standardise(record.kind.eight_bit_view(images))
+    return record.space.standardize(record.kind.eight_bit_view(images))
 
 
 def _named(record: Record) -> bool:
@@ -91,16 +91,16 @@ def _named(record: Record) -> bool:
     return record.classes != tuple(map(str, record.class_values))
 
 
-def standardised(
+def standardized(
     record: Record, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:
-    """Real samples as networks meet them beside a set; see `CondensedDataset.standardised`.
+    """Real samples as networks meet them beside a set; see `CondensedDataset.standardized`.
 
     Args:
         record: of the set.
 
     Returns:
-        Standardised samples (n, *sample), class indices (n,).
+        Standardized samples (n, *sample), class indices (n,).
     """
     source = inspect(dataset)
     if source.kind.shape != record.kind.shape:
@@ -112,7 +112,7 @@ def standardised(
     samples = real.everything()
     _check_scale(record, name, samples)
     labels = _class_indices(record, name, real.class_values[real.labels])
-    return record.space.standardise(samples), labels
+    return record.space.standardize(samples), labels
 
 
 def _check_scale(record: Record, name: str, samples: Tensor) -> None:
@@ -120,7 +120,7 @@ def _check_scale(record: Record, name: str, samples: Tensor) -> None:
     mean, std = float(scaled.mean()), float(scaled.std())
     if abs(mean) > 0.75 or not 0.5 < std < 2:
         raise SourceError(
-            f"{name} is in another value space: standardised as this set, it has mean {mean:.2f} and "
+            f"{name} is in another value space: standardized as this set, it has mean {mean:.2f} and "
             f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
             f"mean is {record.space.mean.mean():.4g}, its deviation {record.space.std.mean():.4g})."
         )

@@ -37,7 +37,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import Ordered, Replay
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.decoding import decoded
-from condensed_data.methods.synthetic.soft_labels import Labeller, labeller
+from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
 from condensed_data.storage.metadata import Record, environment, thin
 from condensed_data.storage.result import Outcome, counted, with_labels
 from condensed_data.training.pretrained_cache import TrainedNetworks
@@ -159,7 +159,7 @@ class Making:
         )
         history = History()
         listeners: list[Callback] = [history, *(self.callbacks if self.ranks.first else ())]
-        if self.progress and recipe.sweeps:
+        if self.progress and recipe.iterations:
             listeners.insert(0, ProgressBar())
         if self.ranks.apart:
             sharding.check_run(run)
@@ -168,7 +168,7 @@ class Making:
             if self.progress:
                 print(needed, flush=True)
         _replay(run)  # what cannot be repeated is said now
-        label = None if recipe.labels_from is None else labeller(recipe.labels_from, run.context)
+        label = None if recipe.labels_from is None else labeler(recipe.labels_from, run.context)
         if keeper is not None:
             keeper.resume(run)
             listeners.append(keeper)
@@ -180,10 +180,10 @@ class Making:
             with keeper or follower:
                 condense(run, listeners)
         except DivergedError as error:
-            outcome = self._outcome(run, real, fingerprint, history, error.sweep, started)
-            error.outcome = _labelled(outcome, run, label)
+            outcome = self._outcome(run, real, fingerprint, history, error.iteration, started)
+            error.outcome = _labeled(outcome, run, label)
             raise
-        outcome = _labelled(self._outcome(run, real, fingerprint, history, run.sweep, started), run, label)
+        outcome = _labeled(self._outcome(run, real, fingerprint, history, run.iteration, started), run, label)
         return sharding.part(outcome, run) if self.ranks.apart else outcome
 
     def _outcome(
@@ -192,7 +192,7 @@ class Making:
         real: Real,
         fingerprint: str | None,
         history: History,
-        sweeps: int,
+        iterations: int,
         started: float,
     ) -> Outcome:
         recipe, synthesis = run.recipe, run.synthesis
@@ -211,9 +211,9 @@ class Making:
             seed=self.seed,
             encoding=specs.to_json(recipe.synthetic),
             training=_training(run),
-            sweeps=sweeps,
+            iterations=iterations,
             seconds=time.perf_counter() - started,
-            history=thin(list(zip(history.sweeps, history.losses, strict=True))),
+            history=thin(list(zip(history.iterations, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
         images = real.space.restore(decoded(synthesis))
@@ -221,7 +221,7 @@ class Making:
         return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
 
 
-def _labelled(outcome: Outcome, run: Run, label: Labeller | None) -> Outcome:
+def _labeled(outcome: Outcome, run: Run, label: Labeler | None) -> Outcome:
     """With the labels that were learned or that a teacher gives, and its size told."""
     if label is not None:
         outcome = with_labels(outcome, label(decoded(run.synthesis)))
@@ -246,7 +246,7 @@ def _training(run: Run) -> Training | Ordered:
 
 def is_long(recipe: Recipe) -> bool:
     """Whether a run may compile its networks. Compiled code rounds differently, so long and short runs differ."""
-    return specs.concrete(recipe.sweeps) >= 50
+    return specs.concrete(recipe.iterations) >= 50
 
 
 def facts(real: Real) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def check(recipe: Recipe) -> None:
         if term.pool.learns_from_samples
     ]
     if recipe.stop is not None:
-        reasons.append("it stops by the loss of all classes (stop=None runs all sweeps)")
+        reasons.append("it stops by the loss of all classes (stop=None runs all iterations)")
     _refuse(recipe, reasons)
 
 
@@ -67,7 +67,7 @@ def check_run(run: Run) -> None:
     """
     reasons = [f"all classes share the learned {name}" for name in sorted(run.synthesis.shared)]
     if not run.separable:
-        reasons.append("batch normalisation looks at all classes together")
+        reasons.append("batch normalization looks at all classes together")
     if run.learning:
         reasons.append("its loss learns from all classes")
     _refuse(run.recipe, reasons)
@@ -76,7 +76,7 @@ def check_run(run: Run) -> None:
         raise ValueError(
             "Shards are made of classes, and groups= splits these. Use torchrun, or leave groups= out."
         )
-    most = len(run.shares(run.steps()[0])) if run.recipe.step == "sweep" else real.num_classes
+    most = len(run.shares(run.steps()[0])) if run.recipe.step == "iteration" else real.num_classes
     if count > most:
         raise ValueError(
             f"{count} shards are more than the {most} parts that this run has. Use at most {most}."
@@ -167,10 +167,12 @@ def _joined(tensors: Sequence[Tensor], parts: Sequence[Outcome]) -> Tensor:
 
 
 def _history(histories: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:
-    """The summed loss of the sweeps that all have."""
+    """The summed loss of the iterations that all have."""
     each = [dict(history) for history in histories]
     return tuple(
-        (sweep, sum(points[sweep] for points in each)) for sweep in each[0] if all(sweep in p for p in each)
+        (iteration, sum(points[iteration] for points in each))
+        for iteration in each[0]
+        if all(iteration in p for p in each)
     )
 
 
@@ -179,7 +181,7 @@ def _check_same(first: Record, other: Record, number: int) -> None:
         "fingerprint",
         "recipe",
         "seed",
-        "sweeps",
+        "iterations",
         "classes",
         "kind",
         "encoding",

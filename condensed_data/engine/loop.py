@@ -1,4 +1,4 @@
-"""The one loop: sweep after sweep, with somebody listening, and an end when it goes wrong."""
+"""The one loop: iteration after iteration, with somebody listening, and an end when it goes wrong."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class DivergedError(ArithmeticError):
     """The loss became NaN, infinite or huge.
 
     Attributes:
-        sweep: the last sweep whose result was good.
+        iteration: the last iteration whose result was good.
         outcome: the last good result, where the run was a build's; condensed: the same as a `CondensedDataset`.
     """
 
     outcome: Any = None
     condensed: Any = None
 
-    def __init__(self, message: str, sweep: int) -> None:
+    def __init__(self, message: str, iteration: int) -> None:
         super().__init__(message)
-        self.sweep = sweep
+        self.iteration = iteration
 
 
 def condense(run: Run, callbacks: Sequence[Callback] = ()) -> Synthesis:
-    """Run to the last sweep of the recipe.
+    """Run to the last iteration of the recipe.
 
     Raises:
         DivergedError: when the loss is NaN, infinite or 1,000 times the largest of the first ten; the run then
@@ -41,37 +41,37 @@ def condense(run: Run, callbacks: Sequence[Callback] = ()) -> Synthesis:
     watch = _Watch(run)
     listeners = Callbacks(tuple(callbacks))
     progress = None
-    for progress in _sweeps(run, watch):
-        listeners.on_sweep(progress)
+    for progress in _iterations(run, watch):
+        listeners.on_iteration(progress)
     if progress is not None:
         listeners.on_end(progress)
     return run.synthesis
 
 
-def _sweeps(run: Run, watch: _Watch) -> Iterator[Progress]:
-    """Run the sweeps, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
-    started, first = time.perf_counter(), run.sweep
+def _iterations(run: Run, watch: _Watch) -> Iterator[Progress]:
+    """Run the iterations, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
+    started, first = time.perf_counter(), run.iteration
     read = -math.inf
     while not run.finished:
         loss = run.step()
         now = time.perf_counter()
         last = run.finished
         # Reading the loss waits for an accelerator; ten times a second keeps it busy.
-        # Several processes read the same losses, to end in the same sweep.
+        # Several processes read the same losses, to end in the same iteration.
         always = loss.device.type == "cpu" or run.context.ranks.several
         if always or last or now - read > 0.1:
             read = now
             value = float(loss)
             watch.check(value)
             seconds = time.perf_counter() - started
-            rate = (run.sweep - first) / seconds
+            rate = (run.iteration - first) / seconds
             yield Progress(
-                sweep=run.sweep,
-                sweeps=run.sweeps,
+                iteration=run.iteration,
+                iterations=run.iterations,
                 loss=value,
                 seconds=seconds,
-                sweeps_per_second=rate,
-                eta_seconds=(run.sweeps - run.sweep) / rate,
+                iterations_per_second=rate,
+                eta_seconds=(run.iterations - run.iteration) / rate,
                 recipe=run.recipe.name,
                 resumed_at=first,
             )
@@ -82,7 +82,11 @@ class _Watch:
 
     def __init__(self, run: Run) -> None:
         self.run, self.seen, self.largest = run, 0, 0.0
-        self.good, self.good_sweep, self.kept = run.synthesis.state_dict(), run.sweep, time.perf_counter()
+        self.good, self.good_iteration, self.kept = (
+            run.synthesis.state_dict(),
+            run.iteration,
+            time.perf_counter(),
+        )
 
     def check(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -98,19 +102,19 @@ class _Watch:
     def _keep(self) -> None:
         state = self.run.synthesis.state_dict()
         if all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            self.good, self.good_sweep, self.kept = state, self.run.sweep, time.perf_counter()
+            self.good, self.good_iteration, self.kept = state, self.run.iteration, time.perf_counter()
 
     def _stop(self, what: str) -> None:
         self.run.synthesis.load_state_dict(self.good)
-        lr, sweep = concrete(self.run.recipe.optimizer.lr), self.run.sweep
+        lr, iteration = concrete(self.run.recipe.optimizer.lr), self.run.iteration
         low = (
             " Or compute in full precision with precision='fp32'."
             if self.run.context.precision != "fp32"
             else ""
         )
         raise DivergedError(
-            f"The loss {what} at sweep {sweep}. The likely cause is a learning rate that is too high for these "
-            f"samples: optimizer.lr={lr:g}; try {lr / 10:g}.{low} The last good state, of sweep {self.good_sweep}, "
+            f"The loss {what} at iteration {iteration}. The likely cause is a learning rate that is too high for these "
+            f"samples: optimizer.lr={lr:g}; try {lr / 10:g}.{low} The last good state, of iteration {self.good_iteration}, "
             "is kept.",
-            self.good_sweep,
+            self.good_iteration,
         )

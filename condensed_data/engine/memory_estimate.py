@@ -1,6 +1,6 @@
 """How much memory a build will take, before it starts.
 
-The estimate adds what is surely there: the samples, the learned tensors with their gradients and optimiser state,
+The estimate adds what is surely there: the samples, the learned tensors with their gradients and optimizer state,
 one step's real batch, and the maps and weights that objectives say they keep for a gradient. The maps are measured
 on two rows of a real network, not guessed.
 """
@@ -29,7 +29,7 @@ class Estimate:
     Attributes:
         samples: of the source, where the store holds them.
         on_disk: whether they lie in a file.
-        learned: synthetic data, gradient and optimiser state.
+        learned: synthetic data, gradient and optimizer state.
         batch: the real samples of one step, twice for their augmented copy.
         maps: of the networks, for the synthetic rows of one gradient and the real rows of one forward.
         weights: of networks on their way through unrolled training.
@@ -59,7 +59,7 @@ class Estimate:
 
 
 def estimate(run: Run) -> Estimate:
-    """What the coming sweeps of a run need; nothing is computed but two rows of each network."""
+    """What the coming iterations of a run need; nothing is computed but two rows of each network."""
     context, synthesis = run.context, run.synthesis
     learned = sum(tensor.numel() * 4 for tensor in synthesis.learned.values())
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
@@ -67,9 +67,9 @@ def estimate(run: Run) -> Estimate:
     row = 4 * prod(context.real.sample_shape)
     rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
     for term in run.recipe.terms:
-        drawn = run.drawers[term.sampler].draw(run.sweep, groups)
+        drawn = run.drawers[term.sampler].draw(run.iteration, groups)
         rows = max(rows, len(drawn.real))
-        net = run.lenders[term.pool].lend(run.sweep)
+        net = run.lenders[term.pool].lend(run.iteration)
         width = 2 if context.precision == "bf16" else 4
         inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
         per_row = sum(map_sizes(net.module, inputs)[0]) // 2 * width

@@ -23,14 +23,14 @@ class Ahead:
         self.coming: dict[tuple[Sampler, int, tuple[int, ...]], Future[tuple[Draw, Tensor]]] = {}
 
     def take(self, sampler: Sampler, groups: Sequence[int]) -> tuple[Draw, Tensor]:
-        """The draw of the current sweep over these groups, and its samples."""
-        run, key = self.run, (sampler, self.run.sweep, tuple(groups))
+        """The draw of the current iteration over these groups, and its samples."""
+        run, key = self.run, (sampler, self.run.iteration, tuple(groups))
         found = self.coming.pop(key, None)
         now = self._fetch(*key) if found is None else found.result()
         if run.drawers[sampler].ahead:
             steps = run.works.forwards()
             place = steps.index(tuple(groups)) + 1
-            later = (run.sweep, steps[place]) if place < len(steps) else (run.sweep + 1, steps[0])
+            later = (run.iteration, steps[place]) if place < len(steps) else (run.iteration + 1, steps[0])
             self.coming = {
                 (sampler, later[0], tuple(later[1])): self.thread.submit(
                     self._fetch, sampler, later[0], later[1]
@@ -38,6 +38,6 @@ class Ahead:
             }
         return now
 
-    def _fetch(self, sampler: Sampler, sweep: int, groups: Sequence[int]) -> tuple[Draw, Tensor]:
-        draw = self.run.drawers[sampler].draw(sweep, groups)
+    def _fetch(self, sampler: Sampler, iteration: int, groups: Sequence[int]) -> tuple[Draw, Tensor]:
+        draw = self.run.drawers[sampler].draw(iteration, groups)
         return draw, self.run.context.real[draw.real]

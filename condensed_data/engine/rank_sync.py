@@ -1,4 +1,4 @@
-"""What every process of a build does beside the steps: begin at one state, and stop at one sweep."""
+"""What every process of a build does beside the steps: begin at one state, and stop at one iteration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Begun:
 
 
 class Follower(Callback):
-    """Brings a run to the state of rank 0's, and stops it in the sweep in which rank 0 was asked to stop.
+    """Brings a run to the state of rank 0's, and stops it in the iteration in which rank 0 was asked to stop.
 
     As a context manager it holds Ctrl-C back on the other ranks, as a terminal sends it to all processes. One process
     alone has nobody to follow.
@@ -38,13 +38,15 @@ class Follower(Callback):
         """The state from which rank 0 goes on, where it found a checkpoint."""
         if not self.ranks.several:
             return
-        state = self.ranks.share(self.run.state_dict() if self.ranks.first and self.run.sweep else None)
+        state = self.ranks.share(self.run.state_dict() if self.ranks.first and self.run.iteration else None)
         if state is not None and not self.ranks.first:
             self.run.load_state_dict(state)
 
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         if self.run.stopping:
-            raise KeyboardInterrupt(f"Stopped after sweep {progress.sweep:,} of {progress.sweeps:,}.")
+            raise KeyboardInterrupt(
+                f"Stopped after iteration {progress.iteration:,} of {progress.iterations:,}."
+            )
 
     def __enter__(self) -> Follower:
         if not self.ranks.first and threading.current_thread() is threading.main_thread():

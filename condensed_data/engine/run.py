@@ -1,6 +1,6 @@
 """One condensation under way: all that changes, apart from the recipe that does not.
 
-Each sweep, a pool lends a network, a sampler pairs real with synthetic samples, an augmentation is applied to
+Each iteration, a pool lends a network, a sampler pairs real with synthetic samples, an augmentation is applied to
 both, an objective turns (network, pair) into a number, and the synthetic data steps down its gradient.
 """
 
@@ -48,12 +48,12 @@ class Run:
     Attributes:
         recipe: resolved.
         synthesis: what is learned.
-        sweep: completed sweeps, of `sweeps`.
+        iteration: completed iterations, of `iterations`.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
-        self.recipe, self.context, self.sweep = recipe, context, 0
-        self.sweeps = concrete(recipe.sweeps)
+        self.recipe, self.context, self.iteration = recipe, context, 0
+        self.iterations = concrete(recipe.iterations)
         self.synthesis: Synthesis = recipe.synthetic.start(context)
         if recipe.soft_labels:
             self.synthesis = SoftSynthesis(self.synthesis, context.real.num_classes, context.device)
@@ -78,25 +78,25 @@ class Run:
         self._works: Works | None = None
 
     def step(self) -> Tensor:
-        """One sweep: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
+        """One iteration: every class meets its real samples once. Returns the summed loss, a scalar on the device."""
         if self.optimizer is not None:
-            self.recipe.optimizer.tune(self.optimizer, self.sweep)
+            self.recipe.optimizer.tune(self.optimizer, self.iteration)
         for lender in self.lenders.values():
-            lender.lend(self.sweep)  # also where this process has nothing to look at
+            lender.lend(self.iteration)  # also where this process has nothing to look at
         total = self._own_steps() if self.works.own_steps else self._steps_together()
         for lender in self.lenders.values():
-            lender.learn(self.sweep, self.synthesis)
+            lender.learn(self.iteration, self.synthesis)
         for loss in self._learning_losses():
-            loss.learn(self.sweep)
-        self.sweep += 1
+            loss.learn(self.iteration)
+        self.iteration += 1
         if self.plateau is not None:
             self.plateau.add(total)
         return total
 
     @property
     def finished(self) -> bool:
-        """Whether the last sweep is done, or the loss has come to rest where the recipe looks for that."""
-        return self.sweep >= self.sweeps or (self.plateau is not None and self.plateau.reached)
+        """Whether the last iteration is done, or the loss has come to rest where the recipe looks for that."""
+        return self.iteration >= self.iterations or (self.plateau is not None and self.plateau.reached)
 
     def _steps_together(self) -> Tensor:
         total = torch.zeros((), device=self.context.device)
@@ -136,12 +136,12 @@ class Run:
 
     @property
     def steps_apart(self) -> bool:
-        """Whether the steps of a sweep are of a group each, and do not touch the rows of other groups."""
+        """Whether the steps of an iteration are of a group each, and do not touch the rows of other groups."""
         return self.recipe.step == "class" and not self.synthesis.shared and not self._learning_losses()
 
     @property
     def works(self) -> Works:
-        """Who computes what of every sweep."""
+        """Who computes what of every iteration."""
         if self._works is None:
             self._works = Works(self)
         return self._works
@@ -152,9 +152,9 @@ class Run:
         return self.recipe.blocks or (BLOCKS if self.in_blocks else None)
 
     def steps(self) -> list[list[int]]:
-        """The groups of every optimiser step of a sweep."""
+        """The groups of every optimizer step of an iteration."""
         groups = range(self.context.real.num_groups)
-        return [list(groups)] if self.recipe.step == "sweep" else [[group] for group in groups]
+        return [list(groups)] if self.recipe.step == "iteration" else [[group] for group in groups]
 
     def shares(self, groups: Sequence[int]) -> list[Share]:
         """What the step over these groups is computed in; the same for any number of processes."""
@@ -175,11 +175,11 @@ class Run:
         return max((share.groups for share in self.shares(self.steps()[0])), key=len)
 
     def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
-        """The differentiable loss of the coming sweep over these groups: all terms, or those with these numbers."""
+        """The differentiable loss of the coming iteration over these groups: all terms, or those with these numbers."""
         chosen = range(len(self.recipe.terms)) if terms is None else tuple(terms)
         meetings = self._meetings(groups, chosen)
         pools = {self.recipe.terms[number].pool for number in chosen}
-        nets = {pool: lender.lend(self.sweep) for pool, lender in self.lenders.items() if pool in pools}
+        nets = {pool: lender.lend(self.iteration) for pool, lender in self.lenders.items() if pool in pools}
         pairs = {key: meeting.pair(self.context, self.synthesis) for key, meeting in meetings.items()}
         total = torch.zeros((), device=self.context.device)
         for number in chosen:
@@ -188,19 +188,21 @@ class Run:
         return total
 
     def _meetings(self, groups: Sequence[int], terms: Sequence[int]) -> Meetings:
-        """What is drawn of the coming sweep for these groups and terms."""
+        """What is drawn of the coming iteration for these groups and terms."""
         chosen = [self.recipe.terms[number] for number in terms]
         return {(term.sampler, term.augment): self._meeting(term, groups) for term in chosen}
 
     def _meeting(self, term: Term, groups: Sequence[int]) -> Meeting:
         fetched = None
         if self._ahead is None:
-            draw = self.drawers[term.sampler].draw(self.sweep, groups)
+            draw = self.drawers[term.sampler].draw(self.iteration, groups)
         else:
             draw, fetched = self._ahead.take(term.sampler, groups)
         blocks = groups if draw.steps is None else draw.steps
-        applied = term.augment.draw(self.context.streams, self.sweep, blocks, self.context.real.sample_shape)
-        return Meeting(self.sweep, draw, self.context.real.labels[draw.real], applied, fetched)
+        applied = term.augment.draw(
+            self.context.streams, self.iteration, blocks, self.context.real.sample_shape
+        )
+        return Meeting(self.iteration, draw, self.context.real.labels[draw.real], applied, fetched)
 
     def gradients(self, share: Share) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a share and its gradient in the learned tensors, accumulated piece by piece."""
@@ -247,13 +249,13 @@ class Run:
     def separates(self, number: int) -> bool:
         """Whether the loss of this term is a sum over groups."""
         term = self.recipe.terms[number]
-        coupled = networks.couples_samples(self.lenders[term.pool].lend(self.sweep).module)
+        coupled = networks.couples_samples(self.lenders[term.pool].lend(self.iteration).module)
         return term.objective.separable and not coupled
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run of the same recipe and source needs to go on to the same bits."""
         return {
-            "sweep": self.sweep,
+            "iteration": self.iteration,
             "synthesis": self.synthesis.state_dict(),
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "lenders": [lender.state_dict() for lender in self.lenders.values()],
@@ -269,7 +271,7 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
-        self.sweep, self._works = state["sweep"], None
+        self.iteration, self._works = state["iteration"], None
         # begun by several processes: the same bits go on
         self.in_blocks = self.in_blocks or state["in_blocks"]
         self.synthesis.load_state_dict(state["synthesis"])

@@ -1,4 +1,4 @@
-"""What the host draws of a sweep before the device computes: who meets whom, and how both are augmented."""
+"""What the host draws of an iteration before the device computes: who meets whom, and how both are augmented."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from condensed_data.methods.base import Applied, Context, Draw, Synthesis
 
 @dataclass(frozen=True)
 class Meeting:
-    """Real and synthetic samples that meet in one sweep.
+    """Real and synthetic samples that meet in one iteration.
 
     Attributes:
-        sweep: its number.
+        iteration: its number.
         draw: who meets whom.
         labels: of the real samples, (B,).
         applied: the augmentation of both sides.
         fetched: the real samples, where they do not lie on the device.
     """
 
-    sweep: int
+    iteration: int
     draw: Draw
     labels: Tensor
     applied: Applied
@@ -39,4 +39,4 @@ class Meeting:
         )
         if draw.steps is None:
             first = replace(first, x=self.applied(first))
-        return Pair(first, replace(second, x=self.applied(second)), synthesis.step_sizes, self.sweep)
+        return Pair(first, replace(second, x=self.applied(second)), synthesis.step_sizes, self.iteration)

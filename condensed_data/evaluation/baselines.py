@@ -132,9 +132,9 @@ def compare(
         own = {"network": None, "precision": precision}  # "auto" is what its steps were learned in
     first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
     how |= {"training": training, "num_classes": len(record.classes)}
-    held = standardised(*tested, record)
+    held = standardized(*tested, record)
     part, title = seen(train, steps * protocol.batch_size, record, seed)
-    whole = standardised(*values(part, num_workers, progress), record)
+    whole = standardized(*values(part, num_workers, progress), record)
     random = [
         evaluate_tensors(*random_subset(*whole, record.ipc, number), *held, runs=1, seed=number, **how)
         for number in range(seed, seed + runs)
@@ -173,9 +173,9 @@ def values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tens
     return rows / 255 if source.kind.is_pil else rows, reading.labels
 
 
-def standardised(values: Tensor, labels: Tensor, record: Record) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) standardised, and labels (n,) numbered, as in the record."""
-    return record.space.standardise(values), torch.searchsorted(torch.tensor(record.class_values), labels)
+def standardized(values: Tensor, labels: Tensor, record: Record) -> tuple[Tensor, Tensor]:
+    """Samples (n, *shape) standardized, and labels (n,) numbered, as in the record."""
+    return record.space.standardize(values), torch.searchsorted(torch.tensor(record.class_values), labels)
 
 
 def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:

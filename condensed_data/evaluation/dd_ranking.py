@@ -172,7 +172,7 @@ def rank(
 
     The condensed set and random samples are trained with and without augmentation, in the same number of steps. The
     augmentation is that of `training`, or the standard one where `training` has none. Soft labels are left aside: all
-    sets are trained with hard labels, a soft-labelled one with its most probable classes (its record then stays as it
+    sets are trained with hard labels, a soft-labeled one with its most probable classes (its record then stays as it
     is), so that what a teacher knows has no part in the scores. `label_robust(condensed_any=...)` is for other pairs.
 
     Args:
@@ -202,9 +202,9 @@ def rank(
     how: dict[str, Any] = {"device": where, "precision": choose_precision(precision, where)}
     how |= {"progress": progress, "network": network or networks.default_name(record.kind.shape)}
     part, _ = comparison.seen(train, steps * chosen.batch_size, record, seed)
-    real = condensed.standardised("train", part, num_workers, progress)
+    real = condensed.standardized("train", part, num_workers, progress)
     tested = comparison.values(test, num_workers, progress)
-    held = comparison.standardised(*tested, record)
+    held = comparison.standardized(*tested, record)
     counts: dict[str, Any] = {"runs": runs, "seed": seed}
     first, second = (
         condensed.evaluate(TensorDataset(*tested), training=replace(one, max_steps=steps), **counts, **how)
@@ -233,11 +233,11 @@ def rank(
 
 
 def _hard(condensed: CondensedDataset, held: tuple[Tensor, Tensor], **how: Any) -> Evaluation:
-    """Networks trained on a soft-labelled set by the most probable classes alone."""
+    """Networks trained on a soft-labeled set by the most probable classes alone."""
     record = condensed.record
     named = record.classes != tuple(map(str, record.class_values))
     return evaluate_tensors(
-        record.space.standardise(condensed.images),
+        record.space.standardize(condensed.images),
         condensed.class_indices,
         *held,
         num_classes=len(record.classes),
@@ -277,4 +277,4 @@ def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
             f"are {counts.tolist()}. condensed_data.evaluation.dd_ranking.rank measures its scores here."
         )
     order = condensed.class_indices.argsort(stable=True)
-    return condensed.record.space.standardise(condensed.images)[order], condensed.class_indices[order]
+    return condensed.record.space.standardize(condensed.images)[order], condensed.class_indices[order]

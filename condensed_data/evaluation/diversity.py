@@ -131,7 +131,7 @@ def diversity(
         )
         facts = Facts(real.sample_shape, real.class_names, 1, real.named, len(real))
         look = Looker(specs.resolve(chosen, facts), context).look
-        ours = within_class_distance(look(real.space.standardise(condensed.images)), condensed.class_indices)
+        ours = within_class_distance(look(real.space.standardize(condensed.images)), condensed.class_indices)
         draws = (_random(context, look, counts, number) for number in range(subsets))
         theirs = sum(draws) / subsets
     return Diversity(ours, theirs, _name(features), subsets)

@@ -102,13 +102,13 @@ def attack(
     chosen = _pair(condensed, pair)
     where, classes = choose_device(device), len(condensed.classes)
     with untouched():
-        test, labels = condensed.standardised("test_set", test_set, num_workers, progress)
+        test, labels = condensed.standardized("test_set", test_set, num_workers, progress)
         present = set(labels.tolist())
         if chosen[0] not in present or len(present) == 1:
             raise ValueError(
                 f"test_set has classes {sorted(present)}: it needs {chosen[0]}, and others beside it."
             )
-        x, y = condensed.record.space.standardise(condensed.images).to(where), condensed.labels.to(where)
+        x, y = condensed.record.space.standardize(condensed.images).to(where), condensed.labels.to(where)
         begin = Beginnings.of(replay, network, initial, runs, seed, classes, tuple(x.shape[1:]))
         seen: list[list[tuple[float, float]]] = [[], []]
         for module in begin:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from condensed_data.core import spec
-from condensed_data.methods.synthetic import Factorised
+from condensed_data.methods.synthetic import Factorized
 from condensed_data.plotting import grid as plots
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
     Raises:
         ValueError: for a set without decoders.
     """
-    stored, factorised = condensed.stored, _factorised(spec.from_json(dict(condensed.record.encoding)))
-    if stored is None or factorised is None:
+    stored, factorized = condensed.stored, _factorized(spec.from_json(dict(condensed.record.encoding)))
+    if stored is None or factorized is None:
         raise ValueError(
             f"Cannot draw the decoders of a set by {condensed.record.recipe_name}: its samples are not decoded from "
             "codes. Those of haba and kfs are."
@@ -39,7 +39,7 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
     labels = condensed.class_indices[
         :: len(condensed.class_indices) // made
     ]  # more samples where each is cut into several
-    synthesis = factorised.restore(stored, labels, shape)
+    synthesis = factorized.restore(stored, labels, shape)
     owners = synthesis.labels[:: synthesis.siblings]
     images, rows = [], []
     for label in range(len(condensed.classes)):
@@ -63,9 +63,9 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
     )
 
 
-def _factorised(part: Any) -> Factorised | None:
+def _factorized(part: Any) -> Factorized | None:
     """The part with codes and decoders inside others."""
-    if isinstance(part, Factorised):
+    if isinstance(part, Factorized):
         return part
     inner = getattr(part, "inner", None)
-    return None if inner is None else _factorised(inner)
+    return None if inner is None else _factorized(inner)

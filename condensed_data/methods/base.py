@@ -1,13 +1,13 @@
 """The five parts of a method, and what passes between them.
 
-Each sweep, a **pool** lends a network; a **sampler** says which real samples meet which synthetic ones; an
+Each iteration, a **pool** lends a network; a **sampler** says which real samples meet which synthetic ones; an
 **augmentation** is applied identically to both sides; an **objective** turns (network, pair) into a number;
 the **synthetic** data steps down its gradient. Three methods, to see how they fall out:
 
 * DM: `Pixels`; `ByGroup` draws 256 real samples a class; `Siamese` draws one operation a class; the `Fresh`
-  pool lends a new random network every sweep; `Distribution` compares the classes' mean embeddings.
+  pool lends a new random network every iteration; `Distribution` compares the classes' mean embeddings.
 * DC: the same, without augmentation, with the `Retrained` pool (the network is trained on the synthetic
-  samples between sweeps) and the `Gradient` objective.
+  samples between iterations) and the `Gradient` objective.
 * MTT: `Pixels` with a learned step size; `Sequence` gives the student's mini-batches in order; the `Experts`
   pool lends a network at an expert's early weights; `Trajectory` compares where the student arrives.
 
@@ -48,7 +48,7 @@ class Context:
     """What a run offers to its parts when they start.
 
     Attributes:
-        real: the real samples, standardised, by class and by group.
+        real: the real samples, standardized, by class and by group.
         ipc: samples stored per class.
         streams: the run's random draws.
         device: where the run computes.
@@ -83,7 +83,7 @@ class Synthesis(State):
     """Run state of a `Synthetic` part: everything learned, and the map from indices to samples.
 
     Attributes:
-        learned: tensors that require a gradient, by name; the optimiser steps them.
+        learned: tensors that require a gradient, by name; the optimizer steps them.
         labels: (N,) class index of every decodable sample, in group order.
         groups: (N,) group of every decodable sample, non-decreasing.
     """
@@ -95,11 +95,11 @@ class Synthesis(State):
 
     @abstractmethod
     def decode(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample) in the standardised space, differentiable in `learned`."""
+        """Samples (len(index), *sample) in the standardized space, differentiable in `learned`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What must be stored to decode again, detached and on the CPU, in the standardised space."""
+        """What must be stored to decode again, detached and on the CPU, in the standardized space."""
 
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
@@ -154,7 +154,7 @@ class Synthetic(Spec, ABC):
 
     @abstractmethod
     def start(self, context: Context) -> Synthesis:
-        """Initialise from the real data."""
+        """Initialize from the real data."""
 
     @abstractmethod
     def restore(
@@ -184,13 +184,13 @@ class Drawer(State):
     """Run state of a `Sampler`.
 
     Attributes:
-        ahead: whether the draw of a later sweep may be taken now, because it depends on nothing that changes.
+        ahead: whether the draw of a later iteration may be taken now, because it depends on nothing that changes.
     """
 
     ahead: ClassVar[bool] = False
 
     @abstractmethod
-    def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
+    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
         """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
 
 
@@ -210,7 +210,7 @@ class Augment(Spec, ABC):
 
     @abstractmethod
     def draw(
-        self, streams: Streams, sweep: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> Applied:
         """A function from a batch with these blocks to its augmented rows (B, *sample)."""
 
@@ -238,11 +238,11 @@ class Lender(State):
     """Run state of a `Pool`."""
 
     @abstractmethod
-    def lend(self, sweep: int) -> Net:
-        """The network that looks in this sweep."""
+    def lend(self, iteration: int) -> Net:
+        """The network that looks in this iteration."""
 
-    def learn(self, sweep: int, synthesis: Synthesis) -> None:
-        """What the networks learn after the synthetic step of `sweep`."""
+    def learn(self, iteration: int, synthesis: Synthesis) -> None:
+        """What the networks learn after the synthetic step of `iteration`."""
 
     def initial(self) -> Initial:
         """Where networks begin that are trained on the result, as these do that the pool lends."""
@@ -294,8 +294,8 @@ class LearningLoss(State):
         """The loss of one step."""
 
     @abstractmethod
-    def learn(self, sweep: int) -> None:
-        """What it learns after the synthetic step of `sweep`."""
+    def learn(self, iteration: int) -> None:
+        """What it learns after the synthetic step of `iteration`."""
 
 
 class Objective(Spec, ABC):

@@ -34,7 +34,7 @@ class Init(Spec, ABC):
 
     @abstractmethod
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        """Standardised samples, `sizes[g]` of group g, in group order: (sum(sizes), *shape)."""
+        """Standardized samples, `sizes[g]` of group g, in group order: (sum(sizes), *shape)."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class Herding(Init):
 
 @dataclass(frozen=True)
 class KCenter(Init):
-    """Greedy k-centres: each choice is the sample farthest from its nearest chosen one.
+    """Greedy k-centers: each choice is the sample farthest from its nearest chosen one.
 
-    Sener and Savarese, ICLR 2018, https://arxiv.org/abs/1708.00489, algorithm 1. The first centre is the sample
+    Sener and Savarese, ICLR 2018, https://arxiv.org/abs/1708.00489, algorithm 1. The first center is the sample
     nearest to the mean of its group, as in the tables of DC and DSA.
 
     Args:
@@ -196,7 +196,7 @@ def herd(features: Tensor, count: int) -> Tensor:
 
 
 def spread_out(features: Tensor, count: int) -> Tensor:
-    """Greedy k-centres of rows (n, D), see `KCenter`: (count,) indices in the order of choice."""
+    """Greedy k-centers of rows (n, D), see `KCenter`: (count,) indices in the order of choice."""
     rows: Any = features.double().numpy()
     free = np.ones(len(rows), dtype=bool)
     to_mean = np.square(rows - rows.mean(0)).sum(1)

@@ -1,4 +1,4 @@
-"""What a method is: terms, an optimiser and a synthetic part, put together under a name.
+"""What a method is: terms, an optimizer and a synthetic part, put together under a name.
 
 A recipe is frozen: at once configuration, documentation and cache key. What changes while it runs is in `run.py`.
 """
@@ -37,7 +37,7 @@ class Optimizer(Spec):
         momentum: of SGD.
         betas: of Adam.
         rates: other learning rates by name of the learned tensor, as ((name, lr), ...).
-        milestones: sweeps after which all learning rates are multiplied by `decay`.
+        milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: positive.
 
     Raises:
@@ -59,12 +59,14 @@ class Optimizer(Spec):
             if not isinstance(lr, Rule) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
         if not isinstance(self.milestones, Rule) and not all(at > 0 for at in self.milestones):
-            raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of sweeps.")
+            raise ValueError(
+                f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations."
+            )
         if not 0 < self.decay < math.inf:
             raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
 
     def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-        """A torch optimiser over the learned tensors."""
+        """A torch optimizer over the learned tensors."""
         rates = dict(self.rates)
         chosen = {name: specs.concrete(rates.get(name, self.lr)) for name in learned}
         groups = [
@@ -76,9 +78,9 @@ class Optimizer(Spec):
         cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
         return cls(groups, betas=self.betas)
 
-    def tune(self, optimizer: torch.optim.Optimizer, sweep: int) -> None:
-        """Set the learning rates for the sweep after `sweep` completed ones."""
-        factor = self.decay ** sum(at <= sweep for at in specs.concrete(self.milestones))
+    def tune(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+        """Set the learning rates for the iteration after `iteration` completed ones."""
+        factor = self.decay ** sum(at <= iteration for at in specs.concrete(self.milestones))
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -112,24 +114,24 @@ class Recipe(Spec):
         synthetic: what is learned.
         terms: the loss; none for a coreset, which learns nothing.
         optimizer: how the synthetic data steps.
-        sweeps: passes of synthetic steps over all classes.
-        ipc: samples stored per class (for factorised sets: the budget, in samples).
-        step: "sweep" sums the loss over all classes and steps once; "class" steps class by class.
+        iterations: passes of synthetic steps over all classes.
+        ipc: samples stored per class (for factorized sets: the budget, in samples).
+        step: "iteration" sums the loss over all classes and steps once; "class" steps class by class.
         blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
             processes, see `condensed_data.engine.distributed.gradient_exchange`;
             None for all at once in one process, and 64 blocks in several.
         whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
-            see `condensed_data.data.whitening`; stored samples are mapped back. "none" standardises channels.
+            see `condensed_data.data.whitening`; stored samples are mapped back. "none" standardizes channels.
         soft_labels: learn class probabilities together with the samples; an objective must read labels. Their
             learning rate is that of "labels" in the optimizer's `rates`.
         labels_from: what gives the finished samples their class probabilities: a `Teacher`, or a module, see
-            `condensed_data.methods.synthetic.soft_labels.labeller`.
-        stop: when to end before the last sweep; None for never.
+            `condensed_data.methods.synthetic.soft_labels.labeler`.
+        stop: when to end before the last iteration; None for never.
         training: how to train on the result.
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `sweeps`, `step`, `blocks` or `whitening` out of range; for labels that cannot be
+        ValueError: for `ipc`, `iterations`, `step`, `blocks` or `whitening` out of range; for labels that cannot be
             learned.
     """
 
@@ -137,9 +139,9 @@ class Recipe(Spec):
     synthetic: Synthetic
     terms: tuple[Term, ...] = ()
     optimizer: Optimizer = field(default_factory=Optimizer)
-    sweeps: int | Rule = 0
+    iterations: int | Rule = 0
     ipc: int = 10
-    step: str = "sweep"
+    step: str = "iteration"
     blocks: int | None = None
     whitening: str | Rule = "none"
     soft_labels: bool = False
@@ -152,10 +154,12 @@ class Recipe(Spec):
     def __post_init__(self) -> None:
         if isinstance(self.ipc, bool) or not isinstance(self.ipc, int) or self.ipc < 1:
             raise ValueError(f"ipc={self.ipc!r} must be a positive whole number: samples per class.")
-        if not isinstance(self.sweeps, Rule) and (not isinstance(self.sweeps, int) or self.sweeps < 0):
-            raise ValueError(f"sweeps={self.sweeps!r} must be a whole number of at least 0.")
-        if self.step not in ("sweep", "class"):
-            raise ValueError(f"step={self.step!r} must be 'sweep' or 'class'.")
+        if not isinstance(self.iterations, Rule) and (
+            not isinstance(self.iterations, int) or self.iterations < 0
+        ):
+            raise ValueError(f"iterations={self.iterations!r} must be a whole number of at least 0.")
+        if self.step not in ("iteration", "class"):
+            raise ValueError(f"step={self.step!r} must be 'iteration' or 'class'.")
         if self.blocks is not None:
             check_count("Recipe", "blocks", self.blocks)
         if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
@@ -220,8 +224,8 @@ class Recipe(Spec):
 
 
 @dataclass(frozen=True)
-class PublishedSweeps(Rule):
-    """The published number of sweeps, and proportionally fewer for sources smaller than the published ones.
+class PublishedIterations(Rule):
+    """The published number of iterations, and proportionally fewer for sources smaller than the published ones.
 
     The published sets have 50,000 samples and more; a set of 1,400 does not need the same number of passes.
     """

@@ -2,7 +2,7 @@
 
 Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959) learns samples for one
 training run: plain gradient descent, block after block, each with a step size of its own, from weights that are
-always the same, random, or trained elsewhere. In another order or with another optimiser they are worth little.
+always the same, random, or trained elsewhere. In another order or with another optimizer they are worth little.
 `Ordered` names this protocol where other sets have a `Training`; `Replay` holds what it needs and does it, with the
 arithmetic of the unroll that learned the samples: it arrives at the same bits as a "checkpointed" or "constant" one,
 and at those of a "full" one but for rounding.
@@ -67,12 +67,12 @@ class Replay:
         """The training run that `run` differentiates, as it stands.
 
         Raises:
-            ValueError: for a recipe whose steps are not the same every sweep, or have no step sizes.
+            ValueError: for a recipe whose steps are not the same every iteration, or have no step sizes.
         """
         term = run.recipe.terms[0] if run.recipe.terms else None
         if term is None:
             raise _cannot("has no terms")
-        first, second = (run.drawers[term.sampler].draw(sweep, run.steps()[0]) for sweep in (0, 1))
+        first, second = (run.drawers[term.sampler].draw(iteration, run.steps()[0]) for iteration in (0, 1))
         if first.steps is None or not torch.equal(first.synthetic, second.synthetic):
             raise _cannot(f"draws its samples with {term.sampler}")
         sizes = run.synthesis.step_sizes
@@ -98,11 +98,11 @@ class Replay:
         """Train a network in place, and return it.
 
         Every step is w - step_size * gradient of the mean cross-entropy on its block, in evaluation mode: no
-        dropout, and statistics of batch normalisation stay as they are.
+        dropout, and statistics of batch normalization stay as they are.
 
         Args:
             module: where it begins; its weights are replaced.
-            images: (N, *sample) standardised, on the module's device.
+            images: (N, *sample) standardized, on the module's device.
             labels: (N,) int64 class indices or (N, K) probabilities.
             precision: "fp32" or "bf16".
         """

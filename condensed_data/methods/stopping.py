@@ -16,13 +16,13 @@ from condensed_data.training.sgd import check_count
 
 @dataclass(frozen=True)
 class Plateau(Spec):
-    """Stop when the mean loss of a window of sweeps is hardly below that of the window before.
+    """Stop when the mean loss of a window of iterations is hardly below that of the window before.
 
-    The loss of single sweeps says little where each has another network, so means are compared. IID converges long
-    before the sweeps of its base are over (Deng et al., CVPR 2024); this criterion for it is ours.
+    The loss of single iterations says little where each has another network, so means are compared. IID converges long
+    before the iterations of its base are over (Deng et al., CVPR 2024); this criterion for it is ours.
 
     Args:
-        window: sweeps of a mean.
+        window: iterations of a mean.
         tolerance: relative decrease between two windows below which the run ends.
 
     Raises:
@@ -51,7 +51,7 @@ class PlateauState(State):
         self.before: float | None = None
 
     def add(self, loss: Tensor) -> None:
-        """Take in the loss of one sweep; it is read, which waits for an accelerator, once a window."""
+        """Take in the loss of one iteration; it is read, which waits for an accelerator, once a window."""
         self.sum, self.count = self.sum + loss.double(), self.count + 1
         if self.count == self.spec.window:
             mean = float(self.sum) / self.count

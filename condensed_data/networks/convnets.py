@@ -24,7 +24,7 @@ _SMALLER = 'the network "convnet"'
 
 @dataclass(frozen=True)
 class ConvNet(Spec):
-    """The network of this field: `depth` blocks of convolution 3x3, normalisation, activation, 2x2 pooling.
+    """The network of this field: `depth` blocks of convolution 3x3, normalization, activation, 2x2 pooling.
 
     The defaults are the ConvNet-3 of Gidaris and Komodakis (CVPR 2018) as used by DC, DSA and DM, whose
     embedding of a 28x28 or 32x32 image has 2048 features. The other values span the 720 networks of DC's
@@ -219,7 +219,7 @@ class AlexNet(Spec):
 
 @dataclass(frozen=True)
 class VGG11(Spec):
-    """VGG11 (Simonyan and Zisserman 2015) with normalisation and one linear layer; 512 features at 32x32.
+    """VGG11 (Simonyan and Zisserman 2015) with normalization and one linear layer; 512 features at 32x32.
 
     Args:
         norm: none, batch, layer, instance or group, before every activation.

@@ -20,7 +20,7 @@ class Xavier(Spec):
     """Another network with Xavier-normal weights of gain 1 and biases of 0 (Glorot and Bengio, AISTATS 2010).
 
     These are the initial weights of dataset distillation (Wang et al., 2018, https://arxiv.org/abs/1811.10959).
-    Weights of fewer than two dimensions (those of normalisations) keep their values.
+    Weights of fewer than two dimensions (those of normalizations) keep their values.
 
     Args:
         inner: a name, a specification or any callable (num_classes, sample_shape) -> Module.

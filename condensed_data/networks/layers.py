@@ -83,7 +83,7 @@ class Chain(nn.Module):
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolutional block: a stride-1 convolution, normalisation, activation, and a pooling that halves.
+    """One convolutional block: a stride-1 convolution, normalization, activation, and a pooling that halves.
 
     Attributes:
         channels: output channels.
@@ -108,12 +108,12 @@ def map_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
 
 
 def fits(convs: Sequence[Conv], norm: str, size: Size) -> bool:
-    """Whether every map of the blocks keeps something to pool and to normalise."""
-    return all(min(after) > 0 and can_normalise(norm, before) for before, after in map_sizes(convs, size))
+    """Whether every map of the blocks keeps something to pool and to normalize."""
+    return all(min(after) > 0 and can_normalize(norm, before) for before, after in map_sizes(convs, size))
 
 
-def can_normalise(norm: str, size: Size) -> bool:
-    """Whether `norm` leaves anything of such a map: a single value, normalised by itself, is always 0."""
+def can_normalize(norm: str, size: Size) -> bool:
+    """Whether `norm` leaves anything of such a map: a single value, normalized by itself, is always 0."""
     return min(size) > 0 and (norm != "instance" or prod(size) > 1)
 
 
@@ -155,10 +155,10 @@ def _conv_block(channels: int, conv: Conv, size: Size, norm: str, activation: st
 
 
 def norm_layer(norm: str, channels: int, size: Size) -> nn.Module:
-    """The normalisation of a map (B, channels, *size), one of `NORMS`.
+    """The normalization of a map (B, channels, *size), one of `NORMS`.
 
-    In this literature "instance" is an affine group normalisation with one channel a group, without running
-    statistics; "group" has 4 groups; "layer" normalises over (channels, *size).
+    In this literature "instance" is an affine group normalization with one channel a group, without running
+    statistics; "group" has 4 groups; "layer" normalizes over (channels, *size).
     """
     if norm == "batch":
         return _BATCH[len(size)](channels)

@@ -132,7 +132,7 @@ def _has_method(module: nn.Module, name: str) -> bool:
 
 
 def couples_samples(module: nn.Module) -> bool:
-    """Whether an output depends on the rest of the batch in training mode (any batch normalisation)."""
+    """Whether an output depends on the rest of the batch in training mode (any batch normalization)."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 

@@ -2,7 +2,7 @@
 
 A name is a family and settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`.
 Settings, each where the family has that field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the
-normalisation (batch, instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation,
+normalization (batch, instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation,
 `avgpool`, `maxpool`, `nopool` the pooling, `ap` the pooled ResNet.
 `timm:NAME` is a model of timm, with random weights.
 
@@ -149,7 +149,7 @@ def default_name(sample_shape: tuple[int, ...]) -> str:
     """The usual network for samples of this shape: a "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
 
     A ConvNet has three blocks up to 32 pixels and one more with each doubling, as published (four at 64, five at
-    128), and fewer where the last map would be smaller than 2x2: normalising a single pixel leaves nothing of it.
+    128), and fewer where the last map would be smaller than 2x2: normalizing a single pixel leaves nothing of it.
 
     Raises:
         ValueError: for samples of more than three dimensions, or none.

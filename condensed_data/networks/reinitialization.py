@@ -12,7 +12,7 @@ from condensed_data.networks.registry import NetworkFunction, build
 class InitialWeights:
     """What `build` gives for any seed, drawn into one module on the CPU where that gives the same.
 
-    Making the modules takes longer than drawing small weights, and pools renew their network every sweep. Drawing in
+    Making the modules takes longer than drawing small weights, and pools renew their network every iteration. Drawing in
     place is `reset_parameters` of every layer in order. It is taken for specifications of this package, whose modules
     do not depend on the seed, where it was seen to repeat what `build` did.
 

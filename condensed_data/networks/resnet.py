@@ -105,7 +105,7 @@ def _sizes(average_pool: bool, size: Size) -> list[Size]:
 
 def _checked_sizes(spec: ResNet18, size: Size) -> list[Size]:
     def accepts(candidate: Size, norm: str = spec.norm) -> bool:
-        return layers.can_normalise(norm, _sizes(spec.average_pool, candidate)[-1])
+        return layers.can_normalize(norm, _sizes(spec.average_pool, candidate)[-1])
 
     if not accepts(size):
         remedy = "norm='batch'" if accepts(size, "batch") else 'the network "convnet"'

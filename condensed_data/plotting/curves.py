@@ -1,4 +1,4 @@
-"""Curves of a run: loss by sweep, and accuracy by sweep where it was measured. Needs matplotlib, an extra."""
+"""Curves of a run: loss by iteration, and accuracy by iteration where it was measured. Needs matplotlib, an extra."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Point = Mapping[str, Any] | tuple[int, float]
 
 
 def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Draw loss by sweep, and accuracy by sweep where the history has any, with matplotlib.
+    """Draw loss by iteration, and accuracy by iteration where the history has any, with matplotlib.
 
     From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The
     axis of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are
     not finite are left out.
 
     Args:
-        history: the events of a run: (sweep, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
+        history: the events of a run: (iteration, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
             `History.records` and the lines of its log hold them.
         path: the file; its suffix (.png, .svg, .pdf, ...) chooses the format. Missing folders are made.
         title: over the picture.
@@ -58,7 +58,7 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
         _draw_loss(axes[0], losses)
     if accuracies:
         _draw_accuracy(axes[-1], accuracies)
-    axes[-1].set_xlabel("sweep")
+    axes[-1].set_xlabel("iteration")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     stream = io.BytesIO()
     figure.savefig(stream, format=path.suffix[1:].lower())
@@ -66,29 +66,29 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
 
 
 def _series(history: Iterable[Point]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(points, 2) sweeps and losses, and by network (points, 3) sweeps, accuracies and their deviations."""
+    """(points, 2) iterations and losses, and by network (points, 3) iterations, accuracies and their deviations."""
     losses: list[tuple[float, float]] = []
     accuracies: dict[str, list[tuple[float, float, float]]] = {}
     for point in history:
-        event = point if isinstance(point, Mapping) else {"sweep": point[0], "loss": point[1]}
-        loss, accuracy, sweep = event.get("loss"), event.get("accuracy"), event["sweep"]
+        event = point if isinstance(point, Mapping) else {"iteration": point[0], "loss": point[1]}
+        loss, accuracy, iteration = event.get("loss"), event.get("accuracy"), event["iteration"]
         if loss is not None and np.isfinite(loss):
-            losses.append((sweep, loss))
+            losses.append((iteration, loss))
         if accuracy is not None:
             label = f"{event.get('network', 'network')}, {event.get('protocol', 'unnamed')} protocol"
-            accuracies.setdefault(label, []).append((sweep, accuracy, event.get("accuracy_std") or 0.0))
+            accuracies.setdefault(label, []).append((iteration, accuracy, event.get("accuracy_std") or 0.0))
     by_network = {label: np.array(sorted(points)) for label, points in accuracies.items()}
     return np.array(sorted(losses)).reshape(-1, 2), by_network
 
 
 def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
-    sweeps, values = losses.T
+    iterations, values = losses.T
     around = max(2, len(values) // 80) if len(values) >= 20 else 0
     style: dict[str, Any] = {"color": "tab:blue", "marker": "" if around else "o", "linewidth": 1}
-    axes.plot(sweeps, values, alpha=0.3 if around else 1, label="loss", **style)
+    axes.plot(iterations, values, alpha=0.3 if around else 1, label="loss", **style)
     if around:
         label = f"mean of {2 * around + 1} points"
-        axes.plot(sweeps, _running_mean(values, around), color="tab:blue", label=label)
+        axes.plot(iterations, _running_mean(values, around), color="tab:blue", label=label)
         axes.legend(frameon=False)
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
@@ -98,15 +98,15 @@ def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
 def _running_mean(values: np.ndarray, around: int) -> np.ndarray:
     """Mean of each point with `around` points on either side; fewer at both ends."""
     sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
-    centre = np.arange(len(values))
-    first, last = np.maximum(centre - around, 0), np.minimum(centre + around + 1, len(values))
+    center = np.arange(len(values))
+    first, last = np.maximum(center - around, 0), np.minimum(center + around + 1, len(values))
     return (sums[last] - sums[first]) / (last - first)
 
 
 def _draw_accuracy(axes: Axes, accuracies: Mapping[str, np.ndarray]) -> None:
     for label, points in accuracies.items():
-        sweeps, means, deviations = points.T
-        axes.errorbar(sweeps, 100 * means, 100 * deviations, marker="o", ms=4, capsize=2, label=label)
+        iterations, means, deviations = points.T
+        axes.errorbar(iterations, 100 * means, 100 * deviations, marker="o", ms=4, capsize=2, label=label)
     axes.legend(frameon=False)
     _tidy(axes, "test accuracy in %")
 

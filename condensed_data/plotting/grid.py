@@ -1,4 +1,4 @@
-"""Pictures of a condensed set: a labelled grid of its samples, and curves of the run that made them.
+"""Pictures of a condensed set: a labeled grid of its samples, and curves of the run that made them.
 
 Grids need pillow alone; curves need matplotlib, which is an extra.
 Letters: N samples, K classes, C channels, H, W, L length, D features.

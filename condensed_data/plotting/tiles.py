@@ -27,7 +27,7 @@ STRIP_WIDTH, STRIP_CELL, STRIP_ROW = (
 FRAME = (226, 228, 232)
 # blue, orange, green, red, purple, brown: told apart on white, also in small
 _LINES = ((31, 102, 180), (230, 120, 20), (40, 150, 70), (200, 45, 50), (125, 85, 175), (125, 85, 75))
-# five anchors of viridis (Smith and van der Walt, 2015): even steps in value look even, in grey print too
+# five anchors of viridis (Smith and van der Walt, 2015): even steps in value look even, in gray print too
 _HEAT = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
 
@@ -106,7 +106,7 @@ def _brightness(images: Tensor, given: tuple[float, float] | None) -> tuple[tupl
         return given, []
     if images.dtype == torch.uint8:
         return (0.0, 255.0), []
-    # learned images leave their range a little everywhere; standardised ones do so by far
+    # learned images leave their range a little everywhere; standardized ones do so by far
     if float(((images > -0.1) & (images < 1.1)).float().mean()) > 0.9:
         return (0.0, 1.0), []
     low, high = _ends(images)
@@ -189,7 +189,7 @@ def _vectors(vectors: Tensor, scale: int | None, value_range: tuple[float, float
 
 
 def _heat(values: Tensor) -> Tensor:
-    """Colours of values in [0, 1]: (M, D) -> (3, M, D) uint8."""
+    """Colors of values in [0, 1]: (M, D) -> (3, M, D) uint8."""
     stops = np.linspace(0, 1, len(_HEAT))
-    colours = [np.interp(values.numpy(), stops, anchors) for anchors in zip(*_HEAT, strict=True)]
-    return torch.from_numpy(np.stack(colours).round().astype(np.uint8))
+    colors = [np.interp(values.numpy(), stops, anchors) for anchors in zip(*_HEAT, strict=True)]
+    return torch.from_numpy(np.stack(colors).round().astype(np.uint8))

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from condensed_data.core.errors import (
-    ArtefactError,
+    ArtifactError,
     IntegrityError,
     NotACondensedDatasetError,
     before_saving,
@@ -37,7 +37,7 @@ MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Artefact:
+class Artifact:
     """What was read.
 
     Attributes:
@@ -71,7 +71,7 @@ def write(
             (N, *shape) in the same value space; False makes none.
 
     Raises:
-        ArtefactError: if the content is not what an artefact may hold; nothing is touched.
+        ArtifactError: if the content is not what an artifact may hold; nothing is touched.
         SaveError: if the directory cannot be written to, naming the cause and the remedy.
     """
     directory = Path(os.path.abspath(directory))
@@ -81,7 +81,7 @@ def write(
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         tensorfile.check(stored, described, str(directory / files.TENSORS))
     samples = stored.get("images") if isinstance(preview, bool) else preview.detach().cpu()
-    contents: dict[str, bytes | None] = {files.TENSORS: tensorfile.serialise(stored, schema.TEXT_VERSION)}
+    contents: dict[str, bytes | None] = {files.TENSORS: tensorfile.serialize(stored, schema.TEXT_VERSION)}
     contents[files.PREVIEW] = None
     if samples is not None and preview is not False and parquet.is_possible(described):
         limits = parquet.value_range(samples, described["value_space"]["kind"])
@@ -96,7 +96,7 @@ def write(
         files.replace_all(directory, contents)
 
 
-def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = True) -> Artefact:
+def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = True) -> Artifact:
     """Read a condensed dataset, trusting nothing in it.
 
     Args:
@@ -108,7 +108,7 @@ def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = Tr
         NotACondensedDatasetError: if there is no manifest.
         UnsupportedFormatError: if it needs a newer version of condensed-data.
         IntegrityError: if a file is missing or not the one that the manifest describes.
-        ArtefactError: if a file holds what an artefact may not.
+        ArtifactError: if a file holds what an artifact may not.
     """
     directory = Path(directory)
     raw = _manifest_bytes(directory)
@@ -127,13 +127,13 @@ def read_manifest(directory: Path | str, *, verify: bool = True) -> dict[str, An
     return schema.decode(_manifest_bytes(Path(directory)), where, verify=verify)
 
 
-def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artefact:
+def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact:
     manifest = schema.decode(raw, str(directory / files.MANIFEST), verify=verify)
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtefactError(mismatch(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError(mismatch(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
     if files.PREVIEW in listed:
         _check_preview(directory, listed[files.PREVIEW], verify)
     where = str(directory / files.TENSORS)
@@ -147,7 +147,7 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artefact
     tensorfile.check(tensors, manifest, where)
     if verify and tensorfile.content_hash(tensors) != manifest["content_hash"]:
         raise IntegrityError(mismatch(where, "other content", f"content_hash {manifest['content_hash']}"))
-    return Artefact(tensors, manifest, directory)
+    return Artifact(tensors, manifest, directory)
 
 
 def _manifest_bytes(directory: Path) -> bytes:
@@ -159,7 +159,7 @@ def _manifest_bytes(directory: Path) -> bytes:
         remedy = "Give the directory that CondensedDataset.save wrote, or save one there."
         raise NotACondensedDatasetError(mismatch(where, "no such file", "a manifest", remedy)) from error
     if len(raw) > schema.MAX_BYTES:
-        raise ArtefactError(mismatch(where, "a larger file", f"at most {schema.MAX_BYTES} bytes"))
+        raise ArtifactError(mismatch(where, "a larger file", f"at most {schema.MAX_BYTES} bytes"))
     return raw
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from condensed_data.core.errors import ArtefactError, SaveError, mismatch, save_error
+from condensed_data.core.errors import ArtifactError, SaveError, mismatch, save_error
 
 README = "README.md"
 MANIFEST = "condensed.json"
@@ -41,7 +41,7 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
 
     Raises:
         FileNotFoundError: if there is none.
-        ArtefactError: for a pipe, device or directory; opening never blocks on one.
+        ArtifactError: for a pipe, device or directory; opening never blocks on one.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -50,7 +50,7 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
         descriptor = os.open(directory / name, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtefactError(mismatch(directory / name, "something else than a file", "a regular file"))
+        raise ArtifactError(mismatch(directory / name, "something else than a file", "a regular file"))
     return os.fdopen(descriptor, "rb")
 
 

@@ -1,8 +1,8 @@
 """The local cache: finished condensations, memos of fingerprints, and checkpoints of builds under way.
 
-    <root>/sets/<key>/         an artefact, the same files as on the Hub
+    <root>/sets/<key>/         an artifact, the same files as on the Hub
     <root>/builds/<lineage>/   the checkpoint of a run, and a lock while somebody builds; runs that differ in their
-                               number of sweeps alone share it, so that a longer one goes on where one ended
+                               number of iterations alone share it, so that a longer one goes on where one ended
     <root>/memos/<digest>      the fingerprint of a dataset that was read before
     <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
     <root>/networks/           networks trained on real samples, see `learning.trained`
@@ -27,9 +27,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.core.sizes import parse_bytes
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 
 KEY_VERSION = 1
 
@@ -87,14 +87,14 @@ class Cache:
     root: Path
     max_bytes: int | None = None
 
-    def load(self, key: str) -> artefact.Artefact | None:
+    def load(self, key: str) -> artifact.Artifact | None:
         """The entry, or None where there is none; a damaged one is put aside, said, and counts as none."""
         path = self.root / "sets" / key
         if not path.is_dir():
             return None
         try:
-            found = artefact.read(path)
-        except ArtefactError as error:
+            found = artifact.read(path)
+        except ArtifactError as error:
             aside = self._aside(key)
             warnings.warn(
                 f"A cached set is damaged and will be built again: {error} It is kept in {aside}.",
@@ -105,7 +105,7 @@ class Cache:
         return found
 
     def place(self, key: str) -> Path:
-        """Where the finished artefact of `key` is written (by a writer that replaces a folder as a whole)."""
+        """Where the finished artifact of `key` is written (by a writer that replaces a folder as a whole)."""
         return self.root / "sets" / key
 
     def checkpoint(self, lineage: str) -> Path:
@@ -113,7 +113,7 @@ class Cache:
         return self.root / "builds" / lineage / "checkpoint.safetensors"
 
     def finish(self, key: str) -> None:
-        """After the artefact of `key` is written: keep the cache within its limit."""
+        """After the artifact of `key` is written: keep the cache within its limit."""
         self._touch(self.place(key))
         self.evict(keep=key)
 
@@ -159,7 +159,7 @@ class Cache:
         """All entries, the most recently used first."""
         found = []
         for path in (self.root / "sets").glob("*"):
-            if (path / artefact.MANIFEST).is_file() and not path.name.startswith("."):
+            if (path / artifact.MANIFEST).is_file() and not path.name.startswith("."):
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 found.append(Entry(path.name, path, _title(path), size, path.stat().st_mtime))
         return sorted(found, key=lambda entry: -entry.used)
@@ -212,7 +212,7 @@ def _remove(path: Path) -> None:
 
 def _title(path: Path) -> str:
     try:
-        manifest = json.loads((path / artefact.MANIFEST).read_text())
+        manifest = json.loads((path / artifact.MANIFEST).read_text())
         return f"{manifest['name']} {manifest['recipe_name']} ipc {manifest['ipc']} seed {manifest['seed']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "unreadable"

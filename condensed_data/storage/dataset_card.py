@@ -25,7 +25,7 @@ _SPACES = {
     "unit": "0 to 1",
     "uint8": "0 to 255",
     "source": "those of the source",
-    "standardised": "standardised",
+    "standardized": "standardized",
 }
 _BASELINES = {"random": "random real samples, as many", "whole set": "the whole real set"}
 
@@ -60,7 +60,7 @@ def body(record: Record, use: str, picture: str = "", level: int = 1) -> str:
     """
     shown = f"![samples]({quote(picture)})" if picture else ""
     parts = [_title(record), shown, f"## Use\n\n```python\n{use}\n```"]
-    parts += [part(record) for part in (_recipe, _evaluations, _normalisation, _training)]
+    parts += [part(record) for part in (_recipe, _evaluations, _normalization, _training)]
     parts = [re.sub("^#", "#" * level, part) for part in parts if part]  # a part begins with its heading
     return "\n\n".join(parts)
 
@@ -142,7 +142,7 @@ def _shortened(names: tuple[str, ...], most: int = 100) -> list[str]:
 def _recipe(record: Record) -> str:
     if record.source_samples is None:
         return "## Recipe\n\nNot known: the set was made elsewhere and read from files that do not say."
-    lines = [f"## Recipe\n\n{record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}."]
+    lines = [f"## Recipe\n\n{record.recipe_name}, {record.iterations:,} iterations, seed {record.seed}."]
     if record.recipe is None:
         lines.append("It holds a function without a name, so its fields are not stored.")
     else:
@@ -180,7 +180,7 @@ def _percent(mean: float, std: float) -> str:
     return f"{100 * mean:.1f} % ± {100 * std:.1f}"
 
 
-def _normalisation(record: Record) -> str:
+def _normalization(record: Record) -> str:
     space = record.space
     rows = zip(map(_number, space.mean.tolist()), map(_number, space.std.tolist()), strict=True)
     kept = list(rows)[:16]
@@ -191,7 +191,7 @@ def _normalisation(record: Record) -> str:
     )
     whitened = "" if record.whitening == "none" else zca
     return (
-        f"## Normalisation\n\nStored values are {_SPACES[record.value_space]}. For training, subtract the "
+        f"## Normalization\n\nStored values are {_SPACES[record.value_space]}. For training, subtract the "
         f"mean and divide by the deviation; `train_set.normalization()` does it.\n\n"
         f"{table(('channel', 'mean', 'deviation'), numbered)}{more}{whitened}"
     )

@@ -21,7 +21,7 @@ def summary(condensed: CondensedDataset) -> str:
     lines = [
         f"CondensedDataset: {record.name}, {before}{len(condensed):,} samples "
         f"({record.ipc} per class, {len(condensed.classes)} classes)",
-        f"  recipe {record.recipe_name}, {record.sweeps:,} sweeps, seed {record.seed}",
+        f"  recipe {record.recipe_name}, {record.iterations:,} iterations, seed {record.seed}",
         f"  samples {shape} {record.kind.name}, stored as {condensed.stored_floats:,} numbers",
     ]
     lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
@@ -29,7 +29,7 @@ def summary(condensed: CondensedDataset) -> str:
 
 
 def grid(condensed: CondensedDataset, path: str | Path | None = None) -> Image:
-    """A labelled grid of the samples; written to `path` where one is given."""
+    """A labeled grid of the samples; written to `path` where one is given."""
     labels = condensed.class_indices.tolist()
     image = plots.grid(condensed.images, labels, condensed.classes, value_range=_value_range(condensed))
     if path is not None:

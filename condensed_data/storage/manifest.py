@@ -8,15 +8,15 @@
 | `num_classes`, `class_names`, `class_values` | K, K strings, and the source's own K label values |
 | `shape` | of one sample: [C, H, W], [C, L] or [D] |
 | `sample_kind` | what the source yields: "pil:L", "pil:RGB", "tensor:float32", "tensor:uint8", ... |
-| `value_space` | {"kind": "unit", "uint8", "source" or "standardised", "mean": [...], "std": [...]}, of the |
-|   | stored samples; mean and std (per channel, or one for all) standardise them. With "whitening": "zca" |
-|   | the tensors `zca.*` whiten what is standardised, see `condensed_data.data.whitening` |
+| `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]}, of the |
+|   | stored samples; mean and std (per channel, or one for all) standardize them. With "whitening": "zca" |
+|   | the tensors `zca.*` whiten what is standardized, see `condensed_data.data.whitening` |
 | `label` | {"kind": "index" or "probs"}: labels (N,) int64 in 0..K-1, or (N, K) of a float type; |
 |   | then `made_for` (N,) int64 is the class of which a sample was made |
 | `encoding` | canonical JSON of the synthetic part; where its "part" is "Pixels" there is a tensor `images` |
 |   | (N, *shape), else the tensors `synthetic.*` hold what it decodes |
 | `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null where it has none; its name |
-| `ipc`, `seed`, `sweeps` | samples stored per class, the seed, sweeps completed |
+| `ipc`, `seed`, `iterations` | samples stored per class, the seed, iterations completed |
 | `source` | {"name": ..., "fingerprint": text or null, "num_samples": ... or null} |
 | `training` | canonical JSON of the protocol to train with |
 | `replay` | only where the set requires it: its own training steps, see `condensed_data.storage.replay` |
@@ -25,7 +25,7 @@
 | `num_samples`, `cache_key` | optional: N as decoded; the key of the build that gives this set; or null |
 | `stored_floats` | optional: the numbers that are kept to decode the samples; or null |
 | `environment` | {name: text}: versions and device, informational |
-| `history` | a list of [sweep, loss] |
+| `history` | a list of [iteration, loss] |
 | `preview_range` | only where there is a preview of pictures: [low, high], the values behind its bytes 0 and 255 |
 | `files` | {file: {"sha256": ..., "size": ...}} of the tensors and the preview; README.md may be edited |
 | `content_hash` | identity of the tensors, see `tensorfile.content_hash` |
@@ -45,7 +45,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from condensed_data.core.errors import (
-    ArtefactError,
+    ArtifactError,
     IntegrityError,
     NotACondensedDatasetError,
     UnsupportedFormatError,
@@ -85,12 +85,12 @@ def encode(manifest: Mapping[str, Any], where: str) -> bytes:
     """The bytes of a sealed manifest.
 
     Raises:
-        ArtefactError: if they are more than 1 MiB.
+        ArtifactError: if they are more than 1 MiB.
     """
     raw = strict_json.pretty(manifest)
     if len(raw) > MAX_BYTES:
         remedy = "Store large lists as tensors, and fewer evaluations and points of history."
-        raise ArtefactError(
+        raise ArtifactError(
             mismatch(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
         )
     return raw
@@ -105,7 +105,7 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
         verify: whether its own checksum must be right.
 
     Raises:
-        ArtefactError: or the subclass that says what is wrong.
+        ArtifactError: or the subclass that says what is wrong.
     """
     manifest = strict_json.loads(raw, where)
     minor = _check_version(manifest, where)
@@ -128,13 +128,13 @@ def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields that the caller of `write` brings, checked, as a reader will see them.
 
     Raises:
-        ArtefactError: naming the field, what it holds and what it may hold.
+        ArtifactError: naming the field, what it holds and what it may hold.
     """
     strict_json.check(dict(manifest), where)
     try:
         raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _OURS})
     except (TypeError, ValueError) as error:
-        raise ArtefactError(mismatch(where, f"no JSON ({error})", "plain data, finite numbers")) from error
+        raise ArtifactError(mismatch(where, f"no JSON ({error})", "plain data, finite numbers")) from error
     described = strict_json.loads(raw, where)
     fields.check(described, fields.DESCRIBED, where)
     fields.check_agreement(described, where)
@@ -149,7 +149,7 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
         raise NotACondensedDatasetError(mismatch(where, found, f"format {FORMAT!r}"))
     text = manifest.get("format_version")
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
-        raise ArtefactError(mismatch(where, f"format_version {shown(text)}", "two numbers, as in '1.0'"))
+        raise ArtifactError(mismatch(where, f"format_version {shown(text)}", "two numbers, as in '1.0'"))
     major, minor = map(int, text.split("."))
     if major != VERSION[0]:
         expected = f"version {VERSION[0]}.x"
@@ -160,7 +160,7 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
 
 def _check_features(features: Any, where: str) -> None:
     if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
-        raise ArtefactError(mismatch(where, f"required_features {shown(features)}", "a list of names"))
+        raise ArtifactError(mismatch(where, f"required_features {shown(features)}", "a list of names"))
     unknown = sorted(set(features) - FEATURES)
     if unknown:
         expected = f"only {', '.join(sorted(FEATURES))}"

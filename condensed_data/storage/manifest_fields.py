@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtefactError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, mismatch, shown
 from condensed_data.storage import atomic_directory as files
 
 Field = tuple[Callable[[Any], bool], str]
@@ -17,39 +17,39 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
     """Check that every field is there and holds what it may.
 
     Raises:
-        ArtefactError: naming the field, what it holds and what it may hold.
+        ArtifactError: naming the field, what it holds and what it may hold.
     """
     for name, (right, expected) in fields.items():
         if name not in manifest:
-            raise ArtefactError(mismatch(where, f"no field {name!r}", expected))
+            raise ArtifactError(mismatch(where, f"no field {name!r}", expected))
         if not right(manifest[name]):
-            raise ArtefactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
+            raise ArtifactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
 
 
 def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
     """Check that fields which are each right also fit each other.
 
     Raises:
-        ArtefactError: naming the two.
+        ArtifactError: naming the two.
     """
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
-        raise ArtefactError(
+        raise ArtifactError(
             mismatch(where, "one of them", "a field and a required feature 'replay', or none")
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
-            raise ArtefactError(mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
+            raise ArtifactError(mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
     if len(set(manifest["class_values"])) != classes:
-        raise ArtefactError(mismatch(where, "class_values that repeat", "one value a class"))
+        raise ArtifactError(mismatch(where, "class_values that repeat", "one value a class"))
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
         expected = "'whitening': 'zca' and a required feature 'zca', or none"
-        raise ArtefactError(mismatch(where, "one of them", expected))
+        raise ArtifactError(mismatch(where, "one of them", expected))
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
             expected = f"1 or {manifest['shape'][0]} numbers, as the shape {manifest['shape']} has channels"
-            raise ArtefactError(mismatch(where, f"{name} of {len(space[name])} numbers", expected))
+            raise ArtifactError(mismatch(where, f"{name} of {len(space[name])} numbers", expected))
 
 
 def _integer(value: Any, low: int = -_LIMIT) -> bool:
@@ -87,7 +87,7 @@ def _is_files(value: Any) -> bool:
 
 
 _OBJECT: Field = (lambda v: isinstance(v, dict), "an object")
-_SPACES = ("unit", "uint8", "source", "standardised")
+_SPACES = ("unit", "uint8", "source", "standardized")
 DESCRIBED: dict[str, Field] = {
     "name": (is_text, "a string"),
     "num_classes": (lambda v: _integer(v, 1), "an integer of at least 1"),
@@ -116,7 +116,7 @@ DESCRIBED: dict[str, Field] = {
     "recipe_name": (is_text, "a string"),
     "ipc": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "seed": (_integer, "an integer"),
-    "sweeps": (lambda v: _integer(v, 0), "an integer of at least 0"),
+    "iterations": (lambda v: _integer(v, 0), "an integer of at least 0"),
     "source": (
         lambda v: _object(
             v,
@@ -134,7 +134,7 @@ DESCRIBED: dict[str, Field] = {
     ),
     "history": (
         lambda v: list_of(v, lambda point: list_of(point, _number) and len(point) == 2),
-        "a list of [sweep, loss]",
+        "a list of [iteration, loss]",
     ),
 }
 OPTIONAL: dict[str, Field] = {

@@ -24,15 +24,15 @@ class Record:
         source_samples: how many samples were condensed; None for a set that was made elsewhere and does not say.
         fingerprint: of the source's content, or None where it was not taken.
         kind: what the samples are on their way out.
-        space: the map between the source's value space and the standardised one.
+        space: the map between the source's value space and the standardized one.
         classes: class names; class_values: the source's own label of each.
         recipe: canonical form of the resolved recipe, or None for an unnamed callable.
         recipe_name, ipc, seed: of the build.
         encoding: canonical form of the synthetic part.
         training: how to train on it.
-        sweeps: completed; fewer than the recipe's where the run stopped early.
+        iterations: completed; fewer than the recipe's where the run stopped early.
         seconds: of condensing, reading excluded. Part of no stored file: identical content gives identical bytes.
-        history: (sweep, loss) points, at most 200.
+        history: (iteration, loss) points, at most 200.
         evaluations: accuracies that were measured.
         baselines: accuracies of what this set is compared with, (name, evaluation): "random" for random real
             samples of the same number, "whole set" for all of them.
@@ -58,7 +58,7 @@ class Record:
     seed: int
     encoding: Mapping[str, Any]
     training: Training | Ordered
-    sweeps: int = 0
+    iterations: int = 0
     seconds: float | None = None
     history: tuple[tuple[int, float], ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
@@ -96,7 +96,7 @@ class Record:
             "recipe_name": self.recipe_name,
             "ipc": self.ipc,
             "seed": self.seed,
-            "sweeps": self.sweeps,
+            "iterations": self.iterations,
             "source": {
                 "name": self.name,
                 "fingerprint": self.fingerprint,
@@ -136,8 +136,8 @@ class Record:
             seed=manifest["seed"],
             encoding=manifest["encoding"],
             training=training,
-            sweeps=manifest["sweeps"],
-            history=tuple((int(sweep), float(loss)) for sweep, loss in manifest["history"]),
+            iterations=manifest["iterations"],
+            history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
             baselines=tuple(
                 (item["set"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())

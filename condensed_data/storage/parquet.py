@@ -1,6 +1,6 @@
 """A table of the samples for `datasets.load_dataset` and the Hub's viewer.
 
-It holds labelled pictures of 8 bits where samples are pictures, else float32 numbers. It is never read back; the
+It holds labeled pictures of 8 bits where samples are pictures, else float32 numbers. It is never read back; the
 tensors are what counts.
 Dimension letters: N samples, K classes, C channels, H, W.
 """
@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.storage import strict_json
 
 _RANGES = {"unit": (0.0, 1.0), "uint8": (0.0, 255.0)}
@@ -62,11 +62,11 @@ def encode(
             `datasets` wants them distinct.
 
     Raises:
-        ArtefactError: if samples have another shape or number than the manifest and the labels say.
+        ArtifactError: if samples have another shape or number than the manifest and the labels say.
     """
     expected = (len(labels), *manifest["shape"])
     if samples.shape != expected:
-        raise ArtefactError(
+        raise ArtifactError(
             f"preview has shape {tuple(samples.shape)}: give the decoded samples, {expected}."
         )
     import pyarrow

@@ -1,6 +1,6 @@
 """How the training run of an order-dependent set is stored and handed out; `evaluation.ordered` is what it is.
 
-In an artefact it is the manifest's field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
+In an artifact it is the manifest's field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
 "given", "digest": text or null, "head": "loaded" or "zeroed", "weights": names}, and the tensors `replay.order`,
 `replay.sizes`, `replay.step_sizes` and `replay.weight.0`, ... in the order of those names. Such a set requires the
 feature "replay".
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtefactError, mismatch
+from condensed_data.core.errors import ArtifactError, mismatch
 from condensed_data.methods.base import Initial
 from condensed_data.methods.replay import Ordered, Replay
 
@@ -62,30 +62,30 @@ def to_manifest(replay: Replay) -> dict[str, Any]:
 
 
 def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path) -> Replay:
-    """The training run of an artefact, trusting nothing in it.
+    """The training run of an artifact, trusting nothing in it.
 
     Args:
         field: of the manifest, whose schema the storage has checked.
-        tensors: of the artefact.
+        tensors: of the artifact.
         samples: how many the set has.
         where: for messages.
 
     Raises:
-        ArtefactError: for tensors that are missing or are no training run on so many samples.
+        ArtifactError: for tensors that are missing or are no training run on so many samples.
     """
     names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
     for name in ("replay.order", "replay.sizes", "replay.step_sizes", *names):
         if name not in tensors:
-            raise ArtefactError(mismatch(where, f"no tensor {name!r}", "the one that `replay` needs"))
+            raise ArtifactError(mismatch(where, f"no tensor {name!r}", "the one that `replay` needs"))
     order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "sizes", "step_sizes"))
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
-        raise ArtefactError(mismatch(where, "sizes of steps that do not fit their order", "one row a sample"))
+        raise ArtifactError(mismatch(where, "sizes of steps that do not fit their order", "one row a sample"))
     if not 0 <= int(order.min()) <= int(order.max()) < samples:
         expected = f"indices from 0 to {samples - 1}"
-        raise ArtefactError(mismatch(where, f"steps on {int(order.min())} to {int(order.max())}", expected))
+        raise ArtifactError(mismatch(where, f"steps on {int(order.min())} to {int(order.max())}", expected))
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
-        raise ArtefactError(
+        raise ArtifactError(
             mismatch(where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step")
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None

@@ -1,4 +1,4 @@
-"""A finished condensation, in memory and as an artefact."""
+"""A finished condensation, in memory and as an artifact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from condensed_data.data.whitening import Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import Replay
 from condensed_data.methods.synthetic.decoding import WRONG, decode, fitting
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
 from condensed_data.storage.metadata import Record
@@ -36,7 +36,7 @@ class Outcome:
         stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
             so that the budget stays honest.
         replay: the training steps of a set that depends on their order, else None.
-        made_for: (N,) class index of which soft-labelled samples were made, which decoding may ask for; None where
+        made_for: (N,) class index of which soft-labeled samples were made, which decoding may ask for; None where
             the labels say so.
     """
 
@@ -54,7 +54,7 @@ class Outcome:
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
     def write(self, directory: str | Path) -> None:
-        """Write the artefact; see `storage.artefact.write`."""
+        """Write the artifact; see `storage.artifact.write`."""
         if self.stored is None:
             tensors = {"images": self.images}
         else:
@@ -72,25 +72,25 @@ class Outcome:
             manifest |= {"replay": replays.to_manifest(self.replay)}
             needed.append(replays.FEATURE)
         manifest["required_features"] = needed
-        artefact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
+        artifact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
 
     @staticmethod
     def read(directory: str | Path) -> Outcome:
-        """Read an artefact; see `storage.artefact.read`."""
-        return Outcome.of(artefact.read(directory))
+        """Read an artifact; see `storage.artifact.read`."""
+        return Outcome.of(artifact.read(directory))
 
     @staticmethod
-    def of(stored: artefact.Artefact, max_bytes: int = artefact.MAX_BYTES) -> Outcome:
-        """From an artefact that was read, whose samples take at most so many bytes.
+    def of(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> Outcome:
+        """From an artifact that was read, whose samples take at most so many bytes.
 
         Raises:
-            ArtefactError: where what it holds does not fit together.
+            ArtifactError: where what it holds does not fit together.
         """
         with fitting(stored.directory, "fields that make no set"):
             return Outcome._of(stored, max_bytes)
 
     @staticmethod
-    def _of(stored: artefact.Artefact, max_bytes: int) -> Outcome:
+    def _of(stored: artifact.Artifact, max_bytes: int) -> Outcome:
         record, tensors = Record.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(record.recipe)
         if record.whitening == "zca":

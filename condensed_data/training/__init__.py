@@ -1,1 +1,1 @@
-"""Networks that learn from real samples: a few steps between sweeps, or whole trainings that are kept."""
+"""Networks that learn from real samples: a few steps between iterations, or whole trainings that are kept."""

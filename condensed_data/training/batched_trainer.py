@@ -1,10 +1,10 @@
 """Several networks of one architecture, trained together.
 
-Weights of S networks are stacked and every step is one vectorised forward and backward (`torch.func`). Every
-network sees the shuffles and augmentations that it would see alone, and optimisers work number by number, so the
+Weights of S networks are stacked and every step is one vectorized forward and backward (`torch.func`). Every
+network sees the shuffles and augmentations that it would see alone, and optimizers work number by number, so the
 results are those of networks trained one after another, but for rounding.
 
-On a CPU it gains where a step is so small that Python takes most of it, and loses where convolutions do, as vectorised
+On a CPU it gains where a step is so small that Python takes most of it, and loses where convolutions do, as vectorized
 ones are grouped. Measured with four networks on one thread, by the forward of a step of one: 1.25 to 2.2 times faster
 below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast above 8.
 
@@ -35,7 +35,7 @@ SMALL = 4e6  # floating-point operations of a step's forward of one network, see
 
 
 class Stack(nn.Module):
-    """The weights of S networks, (S, *shape) each, so that one optimiser steps all of them.
+    """The weights of S networks, (S, *shape) each, so that one optimizer steps all of them.
 
     Args:
         modules: networks of one architecture.

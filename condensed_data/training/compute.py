@@ -129,7 +129,7 @@ def accuracy(
 
     Args:
         module: (B, *sample) -> (B, K) logits; its mode is restored.
-        images: (N, *sample), standardised; sent to the network's device batch by batch.
+        images: (N, *sample), standardized; sent to the network's device batch by batch.
         labels: (N,) int64.
         batch: rows of a forward; by default what fits a CPU's cache, or 512 elsewhere.
         precision: "fp32" or "bf16".

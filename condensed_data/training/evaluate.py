@@ -91,9 +91,9 @@ def evaluate_tensors(
     """Train `runs` new networks on a set and test each after its last step.
 
     Args:
-        images: (N, *sample) standardised float samples to train on.
+        images: (N, *sample) standardized float samples to train on.
         labels: (N,) int64 class indices in [0, K), or (N, K) probabilities.
-        test_images: (M, *sample), standardised in the same way; they may stay in ordinary memory.
+        test_images: (M, *sample), standardized in the same way; they may stay in ordinary memory.
         test_labels: (M,) int64.
         num_classes: K.
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.

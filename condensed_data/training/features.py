@@ -34,12 +34,12 @@ class Extractor(Spec, ABC):
 
     @abstractmethod
     def start(self, context: Context) -> Extract:
-        """Standardised samples (B, *sample) on the run's device -> features (B, D) or (B, ...)."""
+        """Standardized samples (B, *sample) on the run's device -> features (B, D) or (B, ...)."""
 
 
 @dataclass(frozen=True)
 class Raw(Extractor):
-    """The standardised values themselves."""
+    """The standardized values themselves."""
 
     def start(self, context: Context) -> Extract:
         return lambda x: x
@@ -96,9 +96,9 @@ class Trained(Extractor):
 
 @dataclass(frozen=True)
 class ImageNet(Extractor):
-    """A stage of torchvision's ResNet18 trained on ImageNet, for grey and colour images.
+    """A stage of torchvision's ResNet18 trained on ImageNet, for gray and color images.
 
-    Standardised samples stand in for ImageNet's own normalisation, so that images of any value range work. Grey
+    Standardized samples stand in for ImageNet's own normalization, so that images of any value range work. Gray
     images are repeated to three channels; images with a side below `side` are enlarged.
 
     Args:
@@ -107,7 +107,7 @@ class ImageNet(Extractor):
         side: the shorter side that images are enlarged to.
 
     Raises:
-        ValueError: for a stage that does not exist; by `check`, for samples that are no grey or colour image, or
+        ValueError: for a stage that does not exist; by `check`, for samples that are no gray or color image, or
             where the weights are neither on this computer nor to be had.
     """
 
@@ -182,7 +182,7 @@ NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
 class StageNetwork(Rule):
     """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples.
 
-    With batch normalisation for images of less than 9 pixels, whose last map has one value to normalise.
+    With batch normalization for images of less than 9 pixels, whose last map has one value to normalize.
     """
 
     def __call__(self, facts: Facts) -> Any:
@@ -256,7 +256,7 @@ class Looker:
         return torch.cat([self.look(self.context.real[rows]) for rows in index.split(256)])
 
     def look(self, x: Tensor) -> Tensor:
-        """Features of standardised samples (B, *sample): (B, D) float32 on the CPU."""
+        """Features of standardized samples (B, *sample): (B, D) float32 on the CPU."""
         device, found = self.context.device, []
         with torch.no_grad(), untouched():
             for rows in x.split(256):

@@ -38,7 +38,7 @@ def trained_on(
 
     Args:
         source: any dataset that `CondensedDataset` takes. Its samples must have the shape of those that the networks
-            are adapted to (resize them), and are standardised by their own mean and deviation.
+            are adapted to (resize them), and are standardized by their own mean and deviation.
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretraining: how many and how long.
         seed: of weights and draws.

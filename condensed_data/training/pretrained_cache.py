@@ -1,7 +1,7 @@
 """Networks trained on the real samples, kept on disk and shared by everything that needs one.
 
     <folder>/<key>/lock               held while somebody trains
-    <folder>/<key>/<i>.safetensors    network number i: weights, class centres, how often each sample was forgotten
+    <folder>/<key>/<i>.safetensors    network number i: weights, class centers, how often each sample was forgotten
 
 The key is the sha256 of everything that decides the bits: the data's fingerprint and label map, the network, its
 training, the seed and the precision. A file appears by one rename and carries the sha256 of its tensors; one that
@@ -229,8 +229,8 @@ def _warn(folder: Path, error: OSError) -> None:
 def _write(path: Path, network: TrainedNetwork) -> None:
     tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in network.weights.items()}
     tensors["forgotten"] = network.forgotten
-    if network.centres is not None:
-        tensors["centres"] = network.centres
+    if network.centers is not None:
+        tensors["centers"] = network.centers
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(partial, "wb") as file:
@@ -252,7 +252,7 @@ def _read(path: Path) -> TrainedNetwork:
     if _digest(tensors) != stated:
         raise ValueError("its checksum does not fit")
     weights = {name.removeprefix(_WEIGHT): tensors[name] for name in tensors if name.startswith(_WEIGHT)}
-    return TrainedNetwork(weights, tensors.get("centres"), tensors["forgotten"])
+    return TrainedNetwork(weights, tensors.get("centers"), tensors["forgotten"])
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

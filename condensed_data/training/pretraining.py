@@ -56,14 +56,14 @@ class TrainedNetwork:
 
     Attributes:
         weights: its state dictionary.
-        centres: (K, D) class means of the embeddings of all real samples, in evaluation mode; None for a network
+        centers: (K, D) class means of the embeddings of all real samples, in evaluation mode; None for a network
             without an embedding (no method `embed` and no linear layer).
         forgotten: (n,) int32: how often each sample was classified correctly in one epoch and wrongly in the next
             (the forgetting events of Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159).
     """
 
     weights: dict[str, Tensor]
-    centres: Tensor | None
+    centers: Tensor | None
     forgotten: Tensor
 
 
@@ -130,9 +130,9 @@ def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwor
             correct = now
             if on_epoch is not None:
                 on_epoch()
-        centres = class_means(module.eval(), real, device, job.precision)
+        centers = class_means(module.eval(), real, device, job.precision)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-    return TrainedNetwork(weights, centres, forgotten)
+    return TrainedNetwork(weights, centers, forgotten)
 
 
 def _epoch(job: Job, descender: Descender, epoch: int) -> Tensor:

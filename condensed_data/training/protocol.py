@@ -2,7 +2,7 @@
 
 The standard protocol is that of DC, DSA and DM (Zhao, Mopuri and Bilen, ICLR 2021,
 https://arxiv.org/abs/2006.05929, and the authors' `evaluate_synset`): SGD for E + 1 epochs; after epoch
-E // 2 + 1, counted from 0, the learning rate times 0.1 and a new optimiser, so that the momentum starts from
+E // 2 + 1, counted from 0, the learning rate times 0.1 and a new optimizer, so that the momentum starts from
 zero again. The network of the last epoch counts.
 
 Letters: N samples, B rows of a batch, K classes.
@@ -38,10 +38,10 @@ class Training(Spec):
         batch_size: rows of a step; the last step of an epoch has what is left.
         lr: learning rate.
         momentum: of SGD; AdamW has torch's moments.
-        weight_decay: of the optimiser.
+        weight_decay: of the optimizer.
         milestones: the learning rate drops after the epochs numbered int(E * milestone) + 1, counted from 0.
         decay: factor of a drop.
-        reset_momentum: whether a drop starts a new optimiser.
+        reset_momentum: whether a drop starts a new optimizer.
         augment: how samples are augmented, with a draw of its own each step.
         optimizer: "sgd", "adamw", or "adamw_fan_in": AdamW whose weights of n inputs learn at min(1, 64 / n) of the
             rate. Adam moves every number by about the rate, so that a unit of many inputs moves by more; by the rule
@@ -95,7 +95,7 @@ class Training(Spec):
         return f"{self.name} protocol" + (f", {self.max_steps} steps" if self.max_steps else "")
 
     def steps(self, samples: int) -> int:
-        """Optimiser steps that training on this many samples takes."""
+        """Optimizer steps that training on this many samples takes."""
         return self.max_steps or (self.epochs + 1) * self._per_epoch(samples)
 
     def started_epochs(self, samples: int) -> int:
@@ -116,7 +116,7 @@ class Training(Spec):
     def make_optimizer(
         self, module: nn.Module, drops: int = 0, *, weights: Iterable[Tensor] | None = None
     ) -> torch.optim.Optimizer:
-        """A new optimiser at the learning rate after `drops` drops.
+        """A new optimizer at the learning rate after `drops` drops.
 
         Args:
             module: the network.
@@ -142,7 +142,7 @@ class Training(Spec):
         *,
         weights: Iterable[Tensor] | None = None,
     ) -> torch.optim.Optimizer:
-        """The optimiser with which training goes on after drop number `drops`; see `make_optimizer`."""
+        """The optimizer with which training goes on after drop number `drops`; see `make_optimizer`."""
         if self.reset_momentum:
             return self.make_optimizer(module, drops, weights=weights)
         for group in optimizer.param_groups:
@@ -207,7 +207,7 @@ class SpatialCutMix(Rule):
 def idc() -> Training:
     """How IDC trains on its sets: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
 
-    1000 epochs in batches of 64, the learning rate times 0.2 after 2/3 and 5/6 of them, colour changes and one of
+    1000 epochs in batches of 64, the learning rate times 0.2 after 2/3 and 5/6 of them, color changes and one of
     translation, scaling and rotation (and flips, but for digits) for every sample, CutMix in half of the steps.
     """
     ops = PublishedOps(("crop", "flip", "scale", "rotate"))
@@ -266,10 +266,10 @@ def mix(training: Training, x: Tensor, y: Tensor, streams: Streams, step: int) -
 
 
 def _box(size: tuple[int, ...], share: float, draw: np.random.Generator) -> tuple[slice, ...]:
-    """A box with this share of the area around a uniform centre, without what lies over the border."""
+    """A box with this share of the area around a uniform center, without what lies over the border."""
     cuts = []
     for side in size:
         half = int(side * share ** (1 / len(size))) // 2
-        centre = int(draw.integers(side))
-        cuts.append(slice(max(centre - half, 0), min(centre + half, side)))
+        center = int(draw.integers(side))
+        cuts.append(slice(max(center - half, 0), min(center + half, side)))
     return tuple(cuts)

@@ -65,7 +65,7 @@ class Descent(Spec):
             )
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        """A new optimiser over all parameters."""
+        """A new optimizer over all parameters."""
         return torch.optim.SGD(module.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
 
     def batches(self, count: int, order: torch.Generator) -> tuple[Tensor, ...]:
@@ -82,7 +82,7 @@ def check_count(part: str, name: str, value: object, least: int = 1) -> None:
 
 
 class Descender:
-    """Trains one module in place; the optimiser lives as long as this object.
+    """Trains one module in place; the optimizer lives as long as this object.
 
     Args:
         module: on its device. Its parameters require gradients only within a step.
@@ -108,7 +108,7 @@ class Descender:
         """One step; the module is in training mode during it.
 
         Args:
-            x: (B, *sample) standardised, on the module's device.
+            x: (B, *sample) standardized, on the module's device.
             y: (B,) class indices or (B, K) probabilities.
             streams: name the draws of the augmentation, together with `number`.
 

@@ -35,7 +35,7 @@ class Learner:
     """Trains networks of one kind on one set of samples, which stays on the device.
 
     Attributes:
-        images: (N, *sample) standardised samples on the device; networks compute in their dtype.
+        images: (N, *sample) standardized samples on the device; networks compute in their dtype.
         labels: (N,) int64 or (N, K) probabilities, on the device.
         network: (num_classes, sample_shape) -> Module.
         num_classes: K.
@@ -172,7 +172,7 @@ def train(
     global random states are put back at the end, so don't call this in several threads at once.
 
     Args:
-        images: (N, *sample) standardised float samples.
+        images: (N, *sample) standardized float samples.
         labels: (N,) int64 class indices in [0, K), or (N, K) probabilities, trained with cross-entropy.
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         num_classes: K.

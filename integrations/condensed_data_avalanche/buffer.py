@@ -52,7 +52,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         max_size: samples that the buffer yields.
         adaptive_size: divide `max_size` by the classes seen so far; else by `total_num_classes`.
         total_num_classes: with `adaptive_size=False`.
-        recipe: None for `fast()`; a name such as "dm", whose sweeps are cut to those of `fast`; or a Recipe.
+        recipe: None for `fast()`; a name such as "dm", whose iterations are cut to those of `fast`; or a Recipe.
         factor: keep samples at 1/factor of their sides, so that as many bytes hold factor ** 2 times as many images.
         storage_dtype: torch.uint8 (one affine map per channel, class and task), float16, bfloat16 or float32.
         buffer_transform: of a sample (*shape) while it is trained on; eval never transforms.
@@ -62,7 +62,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         real_fraction: share of real samples, drawn uniformly from all that were seen, in [0, 1].
         logits: keep the strategy's logits of every sample, the field that Avalanche's `DER` reads.
         reduced_inputs: condense for a network that sees all samples at 1/factor of their sides (`ReducedInputs`),
-            instead of one that also sees them at full size; `fast()` then takes 1,000 sweeps.
+            instead of one that also sees them at full size; `fast()` then takes 1,000 iterations.
         device: where to condense; by default the strategy's.
         precision: "auto", "fp32" or "bf16".
         seed: of all draws, non-negative.

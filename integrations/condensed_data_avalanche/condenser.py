@@ -29,16 +29,18 @@ from condensed_data.methods.replay import Ordered
 from condensed_data.methods.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.methods.synthetic.low_resolution import reduce
 
-FAST_SWEEPS = 150
-SMALL_SWEEPS = 1000  # at half the sides a sweep takes a quarter of the time, and more of them went on to help
+FAST_ITERATIONS = 150
+SMALL_ITERATIONS = (
+    1000  # at half the sides an iteration takes a quarter of the time, and more of them went on to help
+)
 FEW = 60  # samples of a class: measured at 20, 40 and 80 of Fashion-MNIST at 14 x 14 pixels
 
 
 @dataclass(frozen=True)
 class Narrow(Rule):
-    """The usual network with 32 channels, which take a tenth of the time, normalised by groups of them.
+    """The usual network with 32 channels, which take a tenth of the time, normalized by groups of them.
 
-    Normalisation by single channels, the usual one, would hide how bright samples are; networks without it that
+    Normalization by single channels, the usual one, would hide how bright samples are; networks without it that
     are trained on the memory need that.
     """
 
@@ -76,12 +78,15 @@ class Rate(Rule):
 
 
 def fast(
-    sweeps: int = FAST_SWEEPS, lr: float | None = None, batch: int = 64, init: coresets.Init | None = None
+    iterations: int = FAST_ITERATIONS,
+    lr: float | None = None,
+    batch: int = 64,
+    init: coresets.Init | None = None,
 ) -> Recipe:
-    """The default of a memory: distribution matching from a good start, which few sweeps change for the better.
+    """The default of a memory: distribution matching from a good start, which few iterations change for the better.
 
     Args:
-        sweeps: optimisation steps an update.
+        iterations: optimization steps an update.
         lr: of SGD with momentum 0.5; `Rate` from the usual start, else 1.
         batch: real samples per class and step.
         init: where the samples begin; `Begun`.
@@ -90,7 +95,7 @@ def fast(
         Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
         https://arxiv.org/abs/2110.04181.
     """
-    begun = recipes.dm(sweeps=sweeps, batch=batch, init=init or Begun(), network=Narrow())
+    begun = recipes.dm(iterations=iterations, batch=batch, init=init or Begun(), network=Narrow())
     rate = (Rate() if init is None else 1.0) if lr is None else lr
     return begun.set(name="fast", optimizer__lr=rate)
 
@@ -99,8 +104,8 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
     """The recipe of a memory, storing samples at 1/factor of their sides.
 
     Args:
-        recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose sweeps are then cut
-            to `FAST_SWEEPS` (`SMALL_SWEEPS` for reduced inputs) and whose usual networks are `Narrow`; or a Recipe,
+        recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose iterations are then cut
+            to `FAST_ITERATIONS` (`SMALL_ITERATIONS` for reduced inputs) and whose usual networks are `Narrow`; or a Recipe,
             taken as it is.
         factor: what a recipe's own multi-formation is replaced by.
         reduced_inputs: compare samples as they are stored, instead of enlarged again with real ones at full size.
@@ -110,11 +115,11 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
         ValueError: for reduced inputs that are not smaller; for recipes whose result is more than samples with labels,
             or cannot be reduced.
     """
-    sweeps = SMALL_SWEEPS if reduced_inputs else FAST_SWEEPS
+    iterations = SMALL_ITERATIONS if reduced_inputs else FAST_ITERATIONS
     if isinstance(recipe, str):
         named = recipes.parse(recipe)
-        recipe = _shortened(named, sweeps) if named.terms else named
-    recipe = fast(sweeps) if recipe is None else recipe
+        recipe = _shortened(named, iterations) if named.terms else named
+    recipe = fast(iterations) if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name, a Recipe or None.")
     if isinstance(recipe.training, Ordered):
@@ -135,13 +140,13 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
     )
 
 
-def _shortened(recipe: Recipe, sweeps: int) -> Recipe:
+def _shortened(recipe: Recipe, iterations: int) -> Recipe:
     terms = []
     for term in recipe.terms:
         pool: Any = term.pool
         usual = isinstance(getattr(pool, "network", None), UsualNetwork)
         terms.append(replace(term, pool=replace(pool, network=Narrow())) if usual else term)
-    return replace(recipe, sweeps=sweeps, terms=tuple(terms))
+    return replace(recipe, iterations=iterations, terms=tuple(terms))
 
 
 def _stored_as(recipe: Recipe, factor: int) -> Synthetic:

@@ -143,7 +143,7 @@ def to_condensed_dataset(buffer: CondensedBuffer) -> CondensedDataset:
         recipe_name=recipe.name,
         ipc=int(labels.bincount().max()),
         seed=buffer.memory.settings.seed,
-        # what is enlarged on its way out has no smaller form in an artefact
+        # what is enlarged on its way out has no smaller form in an artifact
         encoding=specs.to_json(Pixels()),
         training=recipe.training if isinstance(recipe.training, Training) else Training(),
     )

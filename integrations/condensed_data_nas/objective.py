@@ -45,7 +45,7 @@ class ProxyObjective:
     are bugs, and end the search.
 
     Args:
-        condensed: the set to train on; soft labels and factorised sets as well.
+        condensed: the set to train on; soft labels and factorized sets as well.
         build_model: configuration -> network: a module, a name, a specification or a callable (num_classes,
             sample_shape) -> Module; called under a seed of its own. Without `space` it takes the Optuna trial and
             suggests for itself. By default the ConvNets of `convnet_space`.
@@ -168,7 +168,7 @@ class ProxyObjective:
         """The same objective, trained on real samples: the reference, or a baseline that stops early.
 
         Args:
-            dataset: of the condensed set's kind, standardised as that is.
+            dataset: of the condensed set's kind, standardized as that is.
             training, epochs: as in the class; by default this objective's training.
             seeds, seed, recalibrate: by default this objective's.
 
@@ -177,7 +177,7 @@ class ProxyObjective:
         """
         other = copy.copy(self)
         with untouched():
-            images, labels = self.condensed.standardised("dataset", dataset)
+            images, labels = self.condensed.standardized("dataset", dataset)
         other.task = Task(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
         other.training = training_for(self.training, training, epochs)
         other.plan = replace(

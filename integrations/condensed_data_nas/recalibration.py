@@ -1,7 +1,7 @@
-"""Statistics of batch normalisations, estimated anew once a network is trained.
+"""Statistics of batch normalizations, estimated anew once a network is trained.
 
 What a network gathers while it learns lags behind its weights, which move fastest in short trainings: after 40 steps,
-deep networks with batch normalisation are judged by statistics of weights that they no longer have. Precise statistics
+deep networks with batch normalization are judged by statistics of weights that they no longer have. Precise statistics
 are the means over batches that pass through the final weights (Wu and Johnson, 2021,
 https://arxiv.org/abs/2105.07576, section 3).
 
@@ -21,7 +21,7 @@ MOST = 1000  # samples that pass through
 
 
 def recalibrate(module: nn.Module, images: Tensor, rows: int, precision: str) -> None:
-    """Give the batch normalisations of a network the statistics of its final weights; others are left alone.
+    """Give the batch normalizations of a network the statistics of its final weights; others are left alone.
 
     Args:
         module: in evaluation mode, which it stays in.

@@ -22,7 +22,7 @@ from condensed_data.training.protocol import Training
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Samples to train on and real ones to judge by, standardised alike.
+    """Samples to train on and real ones to judge by, standardized alike.
 
     Attributes:
         images: (N, *sample) float32; labels: (N,) int64 or (N, K) probabilities.
@@ -55,10 +55,10 @@ class Task:
                 "set was not made of."
             )
         space, record = condensed.record.space, condensed.record
-        val_images, val_labels = condensed.standardised("val", val)
+        val_images, val_labels = condensed.standardized("val", val)
         named = record.classes != tuple(map(str, record.class_values))
         facts = Facts(record.kind.shape, record.classes, record.ipc, named)
-        return Task(space.standardise(condensed.images), condensed.labels, val_images, val_labels, facts)
+        return Task(space.standardize(condensed.images), condensed.labels, val_images, val_labels, facts)
 
     @property
     def classes(self) -> int:

@@ -42,7 +42,7 @@ class Plan:
         precision: "fp32" or "bf16".
         report_every: epochs between two tests of the first network; None for ten tests.
         batched: whether the networks of a configuration are trained together; None where that is faster.
-        recalibrate: whether batch normalisations get the statistics of the final weights, see `recalibration`.
+        recalibrate: whether batch normalizations get the statistics of the final weights, see `recalibration`.
     """
 
     seeds: int

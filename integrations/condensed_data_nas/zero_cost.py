@@ -3,7 +3,7 @@
 * params, flops: larger is taken for better; competitive with most of the others (Krishnakumar et al., NeurIPS 2022,
   https://arxiv.org/abs/2210.03230).
 * synflow: sum over the weights of |w * dR/dw| for R the summed output for an input of ones, with all weights made
-  positive and no normalisation (Tanaka et al., NeurIPS 2020, https://arxiv.org/abs/2006.05467, as an architecture
+  positive and no normalization (Tanaka et al., NeurIPS 2020, https://arxiv.org/abs/2006.05467, as an architecture
   score by Abdelfattah et al., ICLR 2021, https://arxiv.org/abs/2101.08134).
 * naswot: log-determinant of the kernel of how many units of one mini-batch agree in being on (Mellor et al., ICML
   2021, https://arxiv.org/abs/2006.04647). Deviation: a unit is on where the input of its activation is positive, for

@@ -6,7 +6,7 @@ At equal bytes (`--protocol equal-bytes`, the default): Split-Fashion-MNIST, 5 x
     python tests/benchmarks/continual.py --data-root data --out rows.jsonl --competitors gdumb+fast14 er_ace
     python tests/benchmarks/continual.py --out rows.jsonl --report --plot continual.png
 
-Every competitor takes `--steps` steps of the optimiser an experience, on batches of 64 of what its host trains on (the
+Every competitor takes `--steps` steps of the optimizer an experience, on batches of 64 of what its host trains on (the
 memory alone; or current data, with as many of the memory). `--tune` runs the grid of learning rates, with and without
 augmentation, on the held-out seed and on a sixth of the training samples that is not trained on; the best is taken for
 the other seeds, which are tested on the test split. Without `--tune` first, `--lr` and `--augment` say what to take.
@@ -161,7 +161,7 @@ def _arguments() -> argparse.Namespace:
         help='such as "gdumb+fast14" or "er_ace"; memory-only: recipes',
     )
     add("--seeds", nargs="+", type=int, default=list(SEEDS))
-    add("--steps", type=int, help="of the optimiser, an experience; 1000, or memory-only instead of epochs")
+    add("--steps", type=int, help="of the optimizer, an experience; 1000, or memory-only instead of epochs")
     add("--samples", type=int, help="of each split of the source, to try things")
     add("--report", action="store_true", help="print the table of the rows in --out")
     add("--plot", type=Path, help="draw the rows in --out")
@@ -180,7 +180,7 @@ def _arguments() -> argparse.Namespace:
     only.add_argument("--data", default="cifar100", help="a source of the command line")
     only.add_argument("--per-class", type=int, default=20, help="images that the memory keeps of a class")
     only.add_argument("--experiences", type=int, default=5, help="the classes come in so many parts")
-    only.add_argument("--sweeps", type=int, help="of recipes that learn; by default as published")
+    only.add_argument("--iterations", type=int, help="of recipes that learn; by default as published")
     only.add_argument("--network", default="convnet")
     only.add_argument("--runs", type=int, default=3, help="networks that are trained on each memory")
     only.add_argument("--device", default="cpu")

@@ -10,11 +10,11 @@ on continual learning) give a figure for CIFAR-100 with 20 images a class and fi
 shows about 34.4 % (DM), 31.7 % (DSA), 28.2 % (herding) and 24.8 % (random) in 5 parts; 34.6, 30.3, 27.4 and 24.8 % in
 10. These values were taken down second-hand; compare with the figure itself before relying on a decimal.
 
-What differs: the budget is counted in images, learned ones in float32, as there; samples are standardised by the whole
+What differs: the budget is counted in images, learned ones in float32, as there; samples are standardized by the whole
 train split's mean and deviation, which a learner that never saw later classes could not know, as there. A part is
-standardised once more by its own while it is condensed, so that augmentation fills with the part's mean. The last layer
-has the classes seen so far. Sweeps follow the recipe's rule, which takes fewer for parts smaller than 50,000 samples;
-`--sweeps` says how many. Herding uses networks trained on the part.
+standardized once more by its own while it is condensed, so that augmentation fills with the part's mean. The last layer
+has the classes seen so far. Iterations follow the recipe's rule, which takes fewer for parts smaller than 50,000 samples;
+`--iterations` says how many. Herding uses networks trained on the part.
 
 Letters: n samples, K classes.
 """
@@ -46,7 +46,7 @@ from condensed_data_avalanche import CondensedBuffer
 
 
 class Samples(Dataset[Any]):
-    """Standardised samples (n, *shape) float32 and labels (n,), as Avalanche asks for them."""
+    """Standardized samples (n, *shape) float32 and labels (n,), as Avalanche asks for them."""
 
     def __init__(self, samples: Tensor, labels: Tensor) -> None:
         self.samples, self.targets = samples, labels.tolist()
@@ -68,8 +68,8 @@ class Protocol:
         experiences: parts in which the classes come.
         network: that is trained on the memory.
         runs: networks on each memory.
-        steps: of the optimiser instead of the protocol's epochs, or None.
-        sweeps: of recipes that learn, or None for their own.
+        steps: of the optimizer instead of the protocol's epochs, or None.
+        iterations: of recipes that learn, or None for their own.
         samples: the first ones of each split, or None for all.
     """
 
@@ -79,7 +79,7 @@ class Protocol:
     network: str
     runs: int
     steps: int | None
-    sweeps: int | None
+    iterations: int | None
     samples: int | None
     data_root: Path
     device: str
@@ -100,14 +100,14 @@ class Protocol:
         if not methods:
             raise SystemExit("--competitors is empty. Name recipes, such as: random herding dsa dm.")
         try:
-            made = {method: recipe_of(method, self.per_class, {}, self.sweeps) for method in methods}
+            made = {method: recipe_of(method, self.per_class, {}, self.iterations) for method in methods}
         except ValueError as error:
             raise SystemExit(f"--competitors: {error}") from error
         told = {name: value for name, value in asdict(self).items() if name not in ("data_root", "device")}
         keys = [{"protocol": "memory-only", "competitor": method, **told} for method in methods]
         for key in keys:
             if not made[key["competitor"]].terms:
-                key["sweeps"] = None  # nothing is learned
+                key["iterations"] = None  # nothing is learned
         jobs = [key | {"seed": seed} for seed in seeds for key in keys]
         jobs = [job for job in jobs if not rows.find(**job)]
         data = self._data() if jobs else None
@@ -182,7 +182,7 @@ class Protocol:
         )
 
     def _data(self) -> tuple[Samples, Samples, tuple[str, ...]]:
-        """Both splits, standardised by the train split, and the names of the classes."""
+        """Both splits, standardized by the train split, and the names of the classes."""
         train, test = (self._split(split) for split in catalog.SPLITS)
         count, fewest = train.num_classes, int(train.labels.bincount().min())
         if count % self.experiences:
@@ -196,7 +196,7 @@ class Protocol:
         if not torch.equal(train.class_values, test.class_values):
             raise SystemExit(f"{self.data}: both splits must hold the same classes; raise --samples.")
         made = [
-            Samples(train.space.standardise(part.everything()), part.labels.clone()) for part in (train, test)
+            Samples(train.space.standardize(part.everything()), part.labels.clone()) for part in (train, test)
         ]
         return made[0], made[1], train.class_names
 

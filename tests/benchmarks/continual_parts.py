@@ -1,7 +1,7 @@
 """What `continual.py` compares: hosts of Avalanche, memories of one budget, and the network that they all train.
 
 A competitor is "host+memory", such as "gdumb+dm14", or the name of one of Avalanche's own strategies. All of them take
-the same number of optimiser steps an experience, batches of the same size, and the same augmentation.
+the same number of optimizer steps an experience, batches of the same size, and the same augmentation.
 
 What a budget counts: a byte a pixel, whatever the precision in which Avalanche keeps it; of condensed memories and
 controls also labels and affine maps, which Avalanche's own get for nothing; of DER++ the logits, four bytes each.
@@ -41,7 +41,7 @@ from condensed_data_avalanche import (
     ReducedInputs,
     fast,
 )
-from condensed_data_avalanche.condenser import SMALL_SWEEPS, chosen
+from condensed_data_avalanche.condenser import SMALL_ITERATIONS, chosen
 
 BATCH = 64
 CLASSES = 10
@@ -54,7 +54,7 @@ MEAN, STD = 0.2860, 0.3530
 
 
 class Images(Dataset[Any]):
-    """Fashion-MNIST as standardised tensors; a byte a pixel in memory."""
+    """Fashion-MNIST as standardized tensors; a byte a pixel in memory."""
 
     classes = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
@@ -166,7 +166,7 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
-    "small14": _condensed(2, lambda: fast(SMALL_SWEEPS), reduced_inputs=True),
+    "small14": _condensed(2, lambda: fast(SMALL_ITERATIONS), reduced_inputs=True),
     "dm14": _condensed(2, lambda: chosen("dm", 1)),
     "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
 }
@@ -181,7 +181,7 @@ NEAR = fast(lr=0.2, init=coresets.Random())  # begins at real samples, however f
 WITH_LOGITS: dict[str, dict[str, Any]] = {
     "raw14": {"factor": 2, "recipe": recipes.random(), **EVEN},
     "fast14": {"factor": 2, "recipe": fast(), **EVEN},
-    "small14": {"factor": 2, "recipe": fast(SMALL_SWEEPS), "reduced_inputs": True, **EVEN},
+    "small14": {"factor": 2, "recipe": fast(SMALL_ITERATIONS), "reduced_inputs": True, **EVEN},
     "near28": {"factor": 1, "recipe": NEAR, **EVEN},
     # mostly real samples, and all of the memory from the first experience on
     "mixed14": {"factor": 2, "recipe": NEAR, "real_fraction": 0.8},
@@ -204,7 +204,7 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
         name: one of `known()`.
         budget: bytes of the memory.
         seed: of condensing.
-        steps: of the optimiser, an experience.
+        steps: of the optimizer, an experience.
         common: model, optimizer, criterion and the like.
     """
     host, memory = _parts(name)

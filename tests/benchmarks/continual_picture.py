@@ -10,7 +10,7 @@ from typing import Any
 from continual_report import Panel, panels
 from rows import Row
 
-Looks = dict[str, dict[str, Any]]  # colour and marker of every competitor
+Looks = dict[str, dict[str, Any]]  # color and marker of every competitor
 ROW_HEIGHT = 0.3  # inches of a competitor
 WRITTEN = 5.6  # inches that the longest names of competitors and settings take
 
@@ -60,7 +60,7 @@ def _curves(axes: Any, panel: Panel, looks: Looks) -> None:
 
 
 def _differences(axes: Any, panel: Panel, looks: Looks) -> None:
-    """Ours minus each, the best competitor on top; names in the colours of the curves are the legend of both."""
+    """Ours minus each, the best competitor on top; names in the colors of the curves are the legend of both."""
     for index, line in enumerate(panel.lines):
         found = panel.difference(line)
         if found is not None:
@@ -84,5 +84,5 @@ def _name(panel: Panel, index: int) -> str:
 
 
 def _marker(index: int) -> str:
-    """Competitors whose colours repeat have other markers."""
+    """Competitors whose colors repeat have other markers."""
     return "os^Dv"[index // 10 % 5]

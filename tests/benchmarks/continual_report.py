@@ -176,7 +176,7 @@ def _title(row: Row) -> str:
 
 def _setting(row: Row) -> str:
     if row.get("protocol") == "memory-only":
-        parts = {"sweeps": row["sweeps"], "steps": row["steps"], "first samples": row["samples"]}
+        parts = {"iterations": row["iterations"], "steps": row["steps"], "first samples": row["samples"]}
         told = [f"{value} {name}" for name, value in parts.items() if value is not None]
         return ", ".join(told) or "as published"
     return f"lr {row['lr']}, {'augmented' if row['augment'] else 'plain'}, {row['steps']} steps"

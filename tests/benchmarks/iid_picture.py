@@ -35,14 +35,14 @@ def draw(
     look = Looker(extractor, Context(real, 1, Streams(0), torch.device("cpu"), trained=networks))
     shown = range(min(classes, real.num_classes))
     features = [look(real.members[label][:MOST]) for label in shown]
-    centre, axes = principal(torch.cat(features))
+    center, axes = principal(torch.cat(features))
     figure = Figure(figsize=(5.5 * len(sets), 5), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (title, small) in zip(panels, sets.items(), strict=True):
-        looked = look.look(real.space.standardise(small.images))
+        looked = look.look(real.space.standardize(small.images))
         for label in shown:
-            behind = (features[label] - centre) @ axes
-            stars = (looked[small.class_indices == label] - centre) @ axes
+            behind = (features[label] - center) @ axes
+            stars = (looked[small.class_indices == label] - center) @ axes
             name, color = real.class_names[label], f"C{label}"
             panel.scatter(*behind.T, s=8, alpha=0.35, linewidths=0, color=color)
             panel.scatter(
@@ -56,6 +56,6 @@ def draw(
 
 def principal(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and the two orthonormal directions (D, 2) of the largest variance of features (n, D)."""
-    centre = features.mean(0)
-    _, _, directions = torch.linalg.svd(features - centre, full_matrices=False)
-    return centre, directions[:2].T
+    center = features.mean(0)
+    _, _, directions = torch.linalg.svd(features - center, full_matrices=False)
+    return center, directions[:2].T

@@ -73,13 +73,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--gigabytes", type=float, default=12)
     parser.add_argument("--memory", default="500MB")
-    parser.add_argument("--sweeps", type=int, default=5)
+    parser.add_argument("--iterations", type=int, default=5)
     arguments = parser.parse_args()
     count = int(arguments.gigabytes * 1e9 / (4 * np.prod(SHAPE)))
     path = arguments.folder / "source.bin"
     generate(path, count)
     watch, started = Watch(), time.perf_counter()
-    recipe = recipes.dm(ipc=1, sweeps=arguments.sweeps, batch=64, network=ConvNet(width=32, depth=3))
+    recipe = recipes.dm(ipc=1, iterations=arguments.iterations, batch=64, network=ConvNet(width=32, depth=3))
     condensed = CondensedDataset(
         Generated(path, count), recipe, cache=arguments.folder / "cache", memory=parse_bytes(arguments.memory)
     )

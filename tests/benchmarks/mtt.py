@@ -39,7 +39,7 @@ from condensed_data.training.protocol import quick, standard
 NETWORK = ConvNet(width=64)
 IMAGES, EXPERTS, EPOCHS, IPC = 10_000, 10, 10, 1
 STEPS = (5, 10, 20, 30, 40, 50, 60)
-COLOURS = {"full": "tab:blue", "constant": "tab:orange", "checkpointed": "tab:green"}
+COLORS = {"full": "tab:blue", "constant": "tab:orange", "checkpointed": "tab:green"}
 Row = dict[str, Any]
 
 
@@ -62,8 +62,8 @@ class Rows:
             file.write(json.dumps(row) + "\n")
 
 
-def recipe_of(arguments: argparse.Namespace, sweeps: int, unroll: str) -> Recipe:
-    recipe = recipes.mtt(IPC, sweeps, unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK)
+def recipe_of(arguments: argparse.Namespace, iterations: int, unroll: str) -> Recipe:
+    recipe = recipes.mtt(IPC, iterations, unroll=unroll, experts=EXPERTS, epochs=EPOCHS, network=NETWORK)
     return recipe if arguments.lr is None else recipe.set(optimizer__lr=arguments.lr)
 
 
@@ -79,7 +79,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-root")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--only", choices=("curves", "unroll"))
-    parser.add_argument("--sweeps", type=int, nargs="+", default=[50, 100, 200, 300])
+    parser.add_argument("--iterations", type=int, nargs="+", default=[50, 100, 200, 300])
     parser.add_argument("--unroll", nargs="+", default=["full", "constant"])
     parser.add_argument("--lr", type=float, help="of the samples (default: the recipe's)")
     parser.add_argument("--networks", type=int, default=3)
@@ -110,8 +110,8 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
     train = Subset(train, range(IMAGES))
     measure_experts(arguments, train, rows)
     for unroll in arguments.unroll:
-        for sweeps in sorted(arguments.sweeps):
-            measure_sweeps(arguments, train, test, rows, unroll, sweeps)
+        for iterations in sorted(arguments.iterations):
+            measure_iterations(arguments, train, test, rows, unroll, iterations)
         measure_final(arguments, train, test, rows, unroll)
     for seed in range(arguments.networks):
         if not rows.find(what="random", seed=seed):
@@ -121,7 +121,7 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
-        print(row["what"], row.get("unroll", row.get("seed")), row.get("sweeps", ""), values)
+        print(row["what"], row.get("unroll", row.get("seed")), row.get("iterations", ""), values)
 
 
 def measure_experts(arguments: argparse.Namespace, train: Any, rows: Rows) -> None:
@@ -155,17 +155,17 @@ def passed(device: torch.device) -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def measure_sweeps(
-    arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str, sweeps: int
+def measure_iterations(
+    arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str, iterations: int
 ) -> None:
-    """Condense on from the last measured sweeps, then one accuracy by the quick protocol at the learned rate."""
-    key = {"what": "mtt", "unroll": unroll, "sweeps": sweeps, "lr": arguments.lr}
+    """Condense on from the last measured iterations, then one accuracy by the quick protocol at the learned rate."""
+    key = {"what": "mtt", "unroll": unroll, "iterations": iterations, "lr": arguments.lr}
     if rows.find(**key):
         return
     earlier = rows.find(what="mtt", unroll=unroll, lr=arguments.lr)
     begun = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
     started = passed(arguments.device)
-    made = condense(arguments, train, recipe_of(arguments, sweeps, unroll))
+    made = condense(arguments, train, recipe_of(arguments, iterations, unroll))
     seconds = begun + passed(arguments.device) - started
     quickly, how = replace(quick(), lr=made.training.lr), {"device": arguments.device, "progress": False}
     found = made.evaluate(test, NETWORK, 1, training=quickly, **how)
@@ -176,28 +176,28 @@ def measure_sweeps(
 
 def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str) -> None:
     """The last iterate by the standard protocol at the learned rate."""
-    key = {"what": "final", "unroll": unroll, "sweeps": max(arguments.sweeps), "lr": arguments.lr}
+    key = {"what": "final", "unroll": unroll, "iterations": max(arguments.iterations), "lr": arguments.lr}
     if not rows.find(**key):
-        made = condense(arguments, train, recipe_of(arguments, key["sweeps"], unroll))
+        made = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
         found = made.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
         rows.add(key | {"accuracies": list(found.accuracies), "step_size": made.training.lr})
 
 
-def _sweeps(row: Row) -> int:
-    return int(row["sweeps"])
+def _iterations(row: Row) -> int:
+    return int(row["iterations"])
 
 
 def measure_unrolls(rows: Rows, device: torch.device) -> None:
     spawn = multiprocessing.get_context("spawn")
-    for unroll in COLOURS:
+    for unroll in COLORS:
         for steps in STEPS:
             key = {"what": "unroll", "unroll": unroll, "steps": steps}
             if not rows.find(**key):
                 with ProcessPoolExecutor(1, spawn) as alone:  # peak memory is that of a process
                     rows.add(key | alone.submit(unrolled, unroll, steps, device).result())
-    print("steps", *(f"{unroll:>24}" for unroll in COLOURS))
+    print("steps", *(f"{unroll:>24}" for unroll in COLORS))
     for steps in STEPS:
-        found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0] for unroll in COLOURS]
+        found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0] for unroll in COLORS]
         print(f"{steps:5}", *(f"{row['megabytes']:12.0f} MB {row['seconds']:6.2f} s" for row in found))
 
 
@@ -226,14 +226,14 @@ def draw_curves(rows: Rows, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
-    for unroll, colour in COLOURS.items():
-        found = sorted(rows.find(what="mtt", unroll=unroll), key=_sweeps)
+    for unroll, color in COLORS.items():
+        found = sorted(rows.find(what="mtt", unroll=unroll), key=_iterations)
         if found:
             minutes = [row["seconds"] / 60 for row in found]
             axes.plot(
-                minutes, [100 * row["accuracy"] for row in found], "o-", color=colour, label=f"mtt, {unroll}"
+                minutes, [100 * row["accuracy"] for row in found], "o-", color=color, label=f"mtt, {unroll}"
             )
-    axes.axvline(rows.find(what="experts")[0]["seconds"] / 60, color="grey", linestyle=":")
+    axes.axvline(rows.find(what="experts")[0]["seconds"] / 60, color="gray", linestyle=":")
     random = [value for row in rows.find(what="random") for value in row["accuracies"]]
     axes.axhline(100 * sum(random) / len(random), color="black", linestyle="--", label="random samples")
     axes.set(
@@ -249,9 +249,9 @@ def draw_unrolls(rows: Rows, path: Path) -> None:
 
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 4))
     for axes, value, label in zip(panels, ("megabytes", "seconds"), ("memory, MB", "time, s"), strict=True):
-        for unroll, colour in COLOURS.items():
+        for unroll, color in COLORS.items():
             found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0][value] for steps in STEPS]
-            axes.plot(STEPS, found, "o-", color=colour, label=unroll)
+            axes.plot(STEPS, found, "o-", color=color, label=unroll)
         axes.set(xlabel="training steps", ylabel=label)
         axes.legend()
     figure.savefig(path, dpi=150, bbox_inches="tight")

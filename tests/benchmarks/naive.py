@@ -1,10 +1,10 @@
-"""Sweeps as loops over classes in fp32, written from the equations: what `sweep.py` compares with.
+"""Iterations as loops over classes in fp32, written from the equations: what `iteration.py` compares with.
 
 For every class its real and its synthetic samples, with the same augmentation as in the package, go through the network
 one after the other, whole batches at once; the real side without gradients where the method needs none; one backward
 and one step for all classes, or for each class where the method steps so. Nothing is compiled, shared between classes
 or computed in lower precision. Numbers (batch, rates, period) and draws of samples, augmentations and initial weights
-are those of the run, so that the first sweeps of both must agree. Everything is computed on the run's device, which a
+are those of the run, so that the first iterations of both must agree. Everything is computed on the run's device, which a
 loop may wait for; indices of samples stay with the host, as the draws do.
 
     dm          ||mean f(real) - mean f(synthetic)||^2                   Zhao and Bilen, WACV 2023, equation 4
@@ -15,7 +15,7 @@ loop may wait for; indices of samples stay with the host, as the draws do.
     m3d         maximum mean discrepancy, Gaussian kernels               Zhang H. et al., AAAI 2024
     dance       dm + cross-entropy, by trained networks                  Zhang H. et al., IJCAI 2024
     ncfm        characteristic functions + cross-entropy                 Wang S. et al., CVPR 2025
-    iid         dm or idm + covariances + centres by trained networks    Deng et al., CVPR 2024
+    iid         dm or idm + covariances + centers by trained networks    Deng et al., CVPR 2024
     bdm         its base, real samples from one cluster of the class
     debiased    its base, over groups of classes
     haba        its base, and what is made of one basis told apart       Liu S. et al., NeurIPS 2022
@@ -25,7 +25,7 @@ loop may wait for; indices of samples stay with the host, as the draws do.
 
 How samples are made is in `naive_samples.py` (pixels, cells, hallucinators, decoders, frequencies), what classes
 cost in `naive_losses.py` and `naive_frequencies.py`, the training of students (mtt, dd) in `naive_unrolled.py`, and
-the networks with what they learn between sweeps in `naive_networks.py`. Networks that are trained beforehand are the
+the networks with what they learn between iterations in `naive_networks.py`. Networks that are trained beforehand are the
 run's own.
 
 Letters: B rows of a batch, K classes.
@@ -79,7 +79,7 @@ class Naive:
 
     def __init__(self, run: Run) -> None:
         check(run.recipe)
-        self.run, self.recipe, self.sweep = run, run.recipe, 0
+        self.run, self.recipe, self.iteration = run, run.recipe, 0
         self.samples = samples_of(run)
         self.networks = {term.pool: networks_of(term.pool, run) for term in self.recipe.terms}
         self.frequencies = {
@@ -90,8 +90,8 @@ class Naive:
         self.optimizer = self.recipe.optimizer.start(self.samples.learned)
 
     def matching(self) -> None:
-        """The synthetic steps of one sweep."""
-        self.recipe.optimizer.tune(self.optimizer, self.sweep)
+        """The synthetic steps of one iteration."""
+        self.recipe.optimizer.tune(self.optimizer, self.iteration)
         groups = list(range(self.run.context.real.num_groups))
         for some in [[group] for group in groups] if self.recipe.step == "class" else [groups]:
             self._step(some)
@@ -116,18 +116,18 @@ class Naive:
         self.samples.clamp()
 
     def _loss(self, term: Term, groups: list[Group]) -> Tensor:
-        look = self.networks[term.pool].lend(self.sweep)
+        look = self.networks[term.pool].lend(self.iteration)
         if isinstance(term.objective, Trajectory | Unrolled):
-            return unrolled_loss(term, look, self.samples, self.run, self.sweep)
+            return unrolled_loss(term, look, self.samples, self.run, self.iteration)
         if term not in self.frequencies:
             return loss_of(term.objective, look, groups)
         with torch.no_grad():
             features = embed_of(look.module)(groups[0].real[:1]).shape[1]
-        return loss_of(term.objective, look, groups, self.frequencies[term].at(self.sweep, features))
+        return loss_of(term.objective, look, groups, self.frequencies[term].at(self.iteration, features))
 
     def _group(self, term: Term, group: int) -> Group:
-        real, draw = self.run.context.real, self.run.drawers[term.sampler].draw(self.sweep, [group])
-        applied = term.augment.draw(self.run.context.streams, self.sweep, [group], real.sample_shape)
+        real, draw = self.run.context.real, self.run.drawers[term.sampler].draw(self.iteration, [group])
+        applied = term.augment.draw(self.run.context.streams, self.iteration, [group], real.sample_shape)
 
         def augmented(rows: Tensor) -> Tensor:
             y = torch.full((len(rows),), label, device=rows.device)
@@ -138,9 +138,9 @@ class Naive:
         return Group(label, augmented(rows), augmented(self.samples.rows(draw.synthetic)))
 
     def learning(self) -> None:
-        """What networks learn after the synthetic steps; the next sweep follows."""
+        """What networks learn after the synthetic steps; the next iteration follows."""
         for found in self.networks.values():
-            found.learn(self.sweep, self.samples)
+            found.learn(self.iteration, self.samples)
         for frequencies in self.frequencies.values():
             frequencies.climb()
-        self.sweep += 1
+        self.iteration += 1

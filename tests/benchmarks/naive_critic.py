@@ -26,25 +26,25 @@ class Adverse(Networks):
         self.module = built(pool, run, run.context.streams.child("critic"))
         self.optimizer = torch.optim.SGD(self.module.parameters(), pool.lr, pool.momentum)
 
-    def lend(self, sweep: int) -> Look:
+    def lend(self, iteration: int) -> Look:
         return Look(self.module)
 
-    def learn(self, sweep: int, samples: Samples) -> None:
+    def learn(self, iteration: int, samples: Samples) -> None:
         self.module.requires_grad_(True)
-        streams = Streams(self.run.context.streams.child("critic step", sweep))
+        streams = Streams(self.run.context.streams.child("critic step", iteration))
         with seeded(streams):
-            loss = self._loss(sweep, samples, streams)
+            loss = self._loss(iteration, samples, streams)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.module.requires_grad_(False)
 
-    def _loss(self, sweep: int, samples: Samples, streams: Streams) -> Tensor:
+    def _loss(self, iteration: int, samples: Samples, streams: Streams) -> Tensor:
         embed, real = networks.embed_of(self.module), self.run.context.real
         *_, head = (layer for layer in self.module.modules() if isinstance(layer, nn.Linear))
         features, logits, labels, apart = [], [], [], []
         for group in range(real.num_groups):
-            sides = pairs(self.run.synthesis, streams, sweep, group, self.pool.codes)
+            sides = pairs(self.run.synthesis, streams, iteration, group, self.pool.codes)
             with torch.no_grad():
                 rows = [samples.rows(index) for index in sides]
             one, other = (embed(x) for x in rows)

@@ -17,7 +17,7 @@ def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor
     """Mean over t of sqrt(alpha a + (1 - alpha) p): a compares amplitudes, p phases.
 
     Args:
-        real, synthetic: (B, D), normalised.
+        real, synthetic: (B, D), normalized.
         t: (F, D).
         alpha: share of the amplitudes.
     """
@@ -35,7 +35,7 @@ def _function(rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Frequencies:
-    """The frequencies of every sweep: normal numbers, or what a network makes of them that climbs the loss.
+    """The frequencies of every iteration: normal numbers, or what a network makes of them that climbs the loss.
 
     Attributes:
         weights: of that network; none where the frequencies are normal.
@@ -50,9 +50,9 @@ class Frequencies:
     def weights(self) -> list[Tensor]:
         return list(self.network.parameters()) if self.network else []
 
-    def at(self, sweep: int, features: int) -> Tensor:
+    def at(self, iteration: int, features: int) -> Tensor:
         """(F, D) for embeddings of so many features, differentiable in `weights`."""
-        generator = self.streams.torch("frequencies", sweep)
+        generator = self.streams.torch("frequencies", iteration)
         noise = torch.randn(self.objective.frequencies, features, generator=generator).to(self.device)
         if not self.objective.sampling_lr:
             return noise

@@ -1,4 +1,4 @@
-"""What the classes of a sweep cost, from the equations: part of `naive.py`.
+"""What the classes of an iteration cost, from the equations: part of `naive.py`.
 
 Letters: B rows of a class, K classes, d channels of a map, D features, t frequencies.
 """
@@ -16,7 +16,7 @@ from naive_students import Look
 from torch import Tensor, nn
 
 from condensed_data.methods.objectives import (
-    Centralisation,
+    Centralization,
     CharacteristicFunction,
     Covariance,
     CrossEntropy,
@@ -30,7 +30,7 @@ from condensed_data.methods.objectives import (
 from condensed_data.networks import embed_of, maps_of
 
 KNOWN = (
-    Centralisation,
+    Centralization,
     CharacteristicFunction,
     Covariance,
     CrossEntropy,
@@ -45,7 +45,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Group:
-    """The samples of one class, or of one of its groups, in one sweep.
+    """The samples of one class, or of one of its groups, in one iteration.
 
     Attributes:
         label: class index.
@@ -89,8 +89,8 @@ def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
     if isinstance(objective, Covariance):
         return _covariance(objective, network, real, synthetic)
     embed = embed_of(network)
-    if isinstance(objective, Centralisation):
-        return _centralisation(objective, embed(synthetic))
+    if isinstance(objective, Centralization):
+        return _centralization(objective, embed(synthetic))
     with torch.no_grad():
         there = embed(real)
     if isinstance(objective, KernelMMD):
@@ -101,14 +101,14 @@ def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
 def _discrimination(objective: Discrimination, network: nn.Module, groups: Sequence[Group]) -> Tensor:
     """Real samples are told apart by the mean synthetic embeddings: Wang K. et al., CVPR 2022."""
     embed, losses = embed_of(network), []
-    centres = torch.stack([embed(group.synthetic).mean(0) for group in groups])
+    centers = torch.stack([embed(group.synthetic).mean(0) for group in groups])
     classes = torch.tensor([group.label for group in groups])
     for number, group in enumerate(groups):
         with torch.no_grad():
             real = embed(group.real)
         others = (classes != group.label) | (torch.arange(len(groups)) == number)
         truth = torch.full((len(real),), int(others[:number].sum()), device=real.device)
-        losses.append(F.cross_entropy(real @ centres[others].T, truth, reduction="sum"))
+        losses.append(F.cross_entropy(real @ centers[others].T, truth, reduction="sum"))
     return objective.weight * torch.stack(losses).sum()
 
 
@@ -170,10 +170,10 @@ def _covariance(objective: Covariance, network: nn.Module, real: Tensor, synthet
     return objective.weight * (target - spread(maps(synthetic)[-1])).square().sum()
 
 
-def _centralisation(objective: Centralisation, embedded: Tensor) -> Tensor:
+def _centralization(objective: Centralization, embedded: Tensor) -> Tensor:
     """What the distances of embeddings (B, D) to their mean cost: Deng et al., CVPR 2024."""
-    if objective.centres != "synthetic":
-        raise ValueError(f"There is no naive loop for Centralisation(centres={objective.centres!r}).")
+    if objective.centers != "synthetic":
+        raise ValueError(f"There is no naive loop for Centralization(centers={objective.centers!r}).")
     squares = (embedded - embedded.mean(0)).square().sum(1)
     if objective.form == "simplified":
         return squares.sum()

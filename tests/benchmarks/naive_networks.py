@@ -1,6 +1,6 @@
-"""The networks of the naive loops, and what they learn between sweeps: part of `naive.py`.
+"""The networks of the naive loops, and what they learn between iterations: part of `naive.py`.
 
-    New      random, for one or more sweeps            Zhao and Bilen, WACV 2023; Wang et al., 2018
+    New      random, for one or more iterations            Zhao and Bilen, WACV 2023; Wang et al., 2018
     Renewed  trained on synthetic or on real samples   Zhao, Mopuri and Bilen, ICLR 2021; Kim et al., ICML 2022
     Many     a queue in every stage of training        Zhao G. et al., CVPR 2023
     Judged   renewed and trained by their accuracies   Wang K. et al., CVPR 2022
@@ -36,7 +36,7 @@ from condensed_data.methods.pools import (
     Retrained,
     RetrainedOnReal,
 )
-from condensed_data.methods.pools.inner_loop import normalise
+from condensed_data.methods.pools.inner_loop import normalize
 
 
 def networks_of(pool: Pool, run: Run) -> Networks:
@@ -49,7 +49,7 @@ def networks_of(pool: Pool, run: Run) -> Networks:
     layers = found.lend(0).module.modules()
     if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
         raise ValueError(
-            "There is no naive loop for batch normalisation over all classes. Use a network without."
+            "There is no naive loop for batch normalization over all classes. Use a network without."
         )
     return found
 
@@ -60,8 +60,8 @@ class New(Networks):
     def __init__(self, pool: Fresh, run: Run) -> None:
         self.pool, self.run, self.number = pool, run, -1
 
-    def lend(self, sweep: int) -> Look:
-        number = sweep // self.pool.period if self.pool.period else 0
+    def lend(self, iteration: int) -> Look:
+        number = iteration // self.pool.period if self.pool.period else 0
         if number != self.number:
             member = [self.pool.member] if self.pool.member else []
             seed = self.run.context.streams.child("network", number, *member)
@@ -75,30 +75,30 @@ class Given(Networks):
     def __init__(self, pool: Pool, run: Run) -> None:
         self.lender = run.lenders[pool]
 
-    def lend(self, sweep: int) -> Look:
-        net = self.lender.lend(sweep)
+    def lend(self, iteration: int) -> Look:
+        net = self.lender.lend(iteration)
         accuracy = 0.0 if net.accuracy is None else float(net.accuracy)
         return Look(net.module, accuracy, net.target)
 
 
 class Renewed(Networks):
-    """A network for some sweeps, trained after each of them but the last."""
+    """A network for some iterations, trained after each of them but the last."""
 
     def __init__(self, pool: Any, run: Run) -> None:
         self.pool, self.run, self.period = pool, run, concrete(pool.period)
-        self.student, self.normalised = Student(pool, run, 0), -1
+        self.student, self.normalized = Student(pool, run, 0), -1
 
-    def lend(self, sweep: int) -> Look:
-        if sweep // self.period != self.student.number:
-            self.student = Student(self.pool, self.run, sweep // self.period)
-        if sweep != self.normalised:
-            self.normalised = sweep
-            normalise(self.student.module, self.run.context, sweep)
+    def lend(self, iteration: int) -> Look:
+        if iteration // self.period != self.student.number:
+            self.student = Student(self.pool, self.run, iteration // self.period)
+        if iteration != self.normalized:
+            self.normalized = iteration
+            normalize(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
-    def learn(self, sweep: int, samples: Samples) -> None:
-        if (sweep + 1) % self.period:
-            streams = Streams(self.run.context.streams.child("learn", sweep))
+    def learn(self, iteration: int, samples: Samples) -> None:
+        if (iteration + 1) % self.period:
+            streams = Streams(self.run.context.streams.child("learn", iteration))
             on_real = isinstance(self.pool, RetrainedOnReal)
             self.student.learn(self._real(streams) if on_real else self._synthetic(samples, streams), streams)
 
@@ -115,28 +115,28 @@ class Renewed(Networks):
 
 
 class Many(Networks):
-    """A queue of networks; some of them learn from real samples after each sweep."""
+    """A queue of networks; some of them learn from real samples after each iteration."""
 
     def __init__(self, pool: Queue, run: Run) -> None:
         self.pool, self.run, self.pushed = pool, run, pool.start_with
         self.students = [Student(pool, run, number) for number in range(pool.start_with)]
 
-    def lend(self, sweep: int) -> Look:
-        student = self.students[self._chosen("queue look", sweep, 1)[0]]
+    def lend(self, iteration: int) -> Look:
+        student = self.students[self._chosen("queue look", iteration, 1)[0]]
         return Look(student.module.eval(), student.hits / student.seen if student.seen else 0.0)
 
-    def learn(self, sweep: int, samples: Samples) -> None:
-        for index in self._chosen("queue learn", sweep, min(self.pool.fetched, len(self.students))):
+    def learn(self, iteration: int, samples: Samples) -> None:
+        for index in self._chosen("queue learn", iteration, min(self.pool.fetched, len(self.students))):
             student = self.students[index]
-            streams = Streams(self.run.context.streams.child("queue", sweep, student.number))
+            streams = Streams(self.run.context.streams.child("queue", iteration, student.number))
             student.learn(self._batches(streams), streams)
-        if (sweep + 1) % concrete(self.pool.interval) == 0:
+        if (iteration + 1) % concrete(self.pool.interval) == 0:
             newest = Student(self.pool, self.run, self.pushed)
             self.students = [*self.students, newest][-self.pool.capacity :]
             self.pushed += 1
 
-    def _chosen(self, purpose: str, sweep: int, count: int) -> list[int]:
-        return self.run.context.streams.choose(purpose, sweep, 0, len(self.students), count).tolist()
+    def _chosen(self, purpose: str, iteration: int, count: int) -> list[int]:
+        return self.run.context.streams.choose(purpose, iteration, 0, len(self.students), count).tolist()
 
     def _batches(self, streams: Streams) -> Batches:
         real = self.run.context.real
@@ -154,17 +154,17 @@ class Judged(Networks):
         self._renew(0)
 
     def _renew(self, number: int) -> None:
-        self.student, self.lived, self.normalised = Student(self.pool, self.run, number), 0, -1
+        self.student, self.lived, self.normalized = Student(self.pool, self.run, number), 0, -1
         self.measured: deque[float] = deque(maxlen=self.pool.window)
 
-    def lend(self, sweep: int) -> Look:
-        if sweep != self.normalised:
-            self.normalised = sweep
-            normalise(self.student.module, self.run.context, sweep)
+    def lend(self, iteration: int) -> Look:
+        if iteration != self.normalized:
+            self.normalized = iteration
+            normalize(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
-    def learn(self, sweep: int, samples: Samples) -> None:
-        streams = Streams(self.run.context.streams.child("bilevel", sweep))
+    def learn(self, iteration: int, samples: Samples) -> None:
+        streams = Streams(self.run.context.streams.child("bilevel", iteration))
         self.lived += 1
         self.measured.append(self._accuracy(streams, 0))
         if self.lived >= concrete(self.pool.period) or self._spread(self.measured, 1.0) < self.pool.outer:

@@ -24,7 +24,7 @@ from condensed_data.data.real import Real
 from condensed_data.engine.run import Run
 from condensed_data.methods.base import Synthetic
 from condensed_data.methods.synthetic import (
-    Factorised,
+    Factorized,
     Frequency,
     Hallucinator,
     LatentDecoder,
@@ -79,7 +79,7 @@ def _of(part: Synthetic, synthesis: Any, real: Real) -> Samples:
     if isinstance(part, Pixels):
         images = _copy(synthesis.learned["images"])
         return Unit(images, real) if part.clamp else Values(images)
-    if isinstance(part, Factorised):
+    if isinstance(part, Factorized):
         return Decoded(part, synthesis, real.sample_shape)
     if isinstance(part, Frequency):
         return Frequencies(synthesis, real.sample_shape)
@@ -160,7 +160,7 @@ class Cells(Samples):
 class Decoded(Samples):
     """Sample i * M + m is what decoder m makes of code i."""
 
-    def __init__(self, part: Factorised, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, part: Factorized, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("decoders", sample_shape)
         if not isinstance(part.decoder, Hallucinator | LatentDecoder):
             raise ValueError(f"There is no naive loop for {type(part.decoder).__name__}.")

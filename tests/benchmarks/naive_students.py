@@ -29,7 +29,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass
 class Look:
-    """A network as it looks in one sweep.
+    """A network as it looks in one iteration.
 
     Attributes:
         module: (B, *sample) -> (B, K).
@@ -46,11 +46,11 @@ class Networks(ABC):
     """The networks of one pool."""
 
     @abstractmethod
-    def lend(self, sweep: int) -> Look:
-        """The network of this sweep."""
+    def lend(self, iteration: int) -> Look:
+        """The network of this iteration."""
 
-    def learn(self, sweep: int, samples: Samples) -> None:
-        """What follows the synthetic steps of `sweep`."""
+    def learn(self, iteration: int, samples: Samples) -> None:
+        """What follows the synthetic steps of `iteration`."""
 
 
 def built(pool: Any, run: Run, seed: int) -> nn.Module:

@@ -26,7 +26,7 @@ Weights = dict[str, Tensor]
 Block = tuple[Tensor, Tensor]  # rows (B, *sample) and their classes (B,)
 
 
-def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, sweep: int) -> Tensor:
+def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, iteration: int) -> Tensor:
     """What `Trajectory` or `Unrolled` costs.
 
     Args:
@@ -35,8 +35,8 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, sweep: int
         run: whose draws are used: which samples and which augmentation a step takes.
     """
     objective: Any = term.objective
-    draw = run.drawers[term.sampler].draw(sweep, range(run.context.real.num_groups))
-    blocks, rates = _blocks(term, samples, draw, run, sweep), samples.step_sizes
+    draw = run.drawers[term.sampler].draw(iteration, range(run.context.real.num_groups))
+    blocks, rates = _blocks(term, samples, draw, run, iteration), samples.step_sizes
     assert rates is not None
     start = {name: weight.detach().clone() for name, weight in look.module.named_parameters()}
     reached = _trained(look.module, start, blocks, rates.expand(len(blocks)))
@@ -46,11 +46,11 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, sweep: int
     return _real_loss(objective, look.module, reached, x, y)
 
 
-def _blocks(term: Term, samples: Samples, draw: Draw, run: Run, sweep: int) -> list[Block]:
+def _blocks(term: Term, samples: Samples, draw: Draw, run: Run, iteration: int) -> list[Block]:
     blocks = []
     for step, index in enumerate(draw.synthetic.split(list(draw.synthetic_sizes))):
         x, y = samples.rows(index), run.synthesis.labels[index].to(run.context.device)
-        applied = term.augment.draw(run.context.streams, sweep, [step], run.context.real.sample_shape)
+        applied = term.augment.draw(run.context.streams, iteration, [step], run.context.real.sample_shape)
         blocks.append((applied(Batch(x, y, (len(x),))), y))
     return blocks
 

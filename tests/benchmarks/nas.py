@@ -2,7 +2,7 @@
 
     python tests/benchmarks/nas.py --data-root DATA --folder nas --architectures 60
     python tests/benchmarks/nas.py --data-root DATA --folder nas --lr 0.01 0.05 \
-        --recipes "dm(sweeps=500)" "dsa(sweeps=100)"
+        --recipes "dm(iterations=500)" "dsa(iterations=100)"
 
 The reference is training on a fixed subset of Fashion-MNIST (10,000 images) with two seeds, whose agreement is the
 ceiling; every proxy trains as many networks for as many steps of as many rows: on condensed samples of each recipe, on
@@ -56,7 +56,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--epochs", type=int, default=5, help="of the reference")
     add("--reference-lr", type=float, default=0.02)
     add("--reference-optimizer", default="sgd", choices=OPTIMIZERS)
-    add("--recipes", nargs="+", default=["dm(sweeps=200, batch=32, network=convnet-w16)"])
+    add("--recipes", nargs="+", default=["dm(iterations=200, batch=32, network=convnet-w16)"])
     add("--baselines", nargs="+", default=["random", "herding(features=raw)"])
     add("--ipc", type=int, default=10)
     add("--seeds", type=int, default=1, help="networks of an architecture, for every proxy")

@@ -1,11 +1,11 @@
-"""Seconds of one sweep as classes, samples, sizes and processes grow, and the exponents of their growth.
+"""Seconds of one iteration as classes, samples, sizes and processes grow, and the exponents of their growth.
 
     python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png
     python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png --recipes dm dsa --axes classes ipc
 
 From one point, each axis alone is varied. Every measurement is a row of `--out`; what is there is not measured again,
 so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
-compiling pays from some size on and would bend the lines. Sweeps are warmed and the median counts. On a CPU seconds are
+compiling pays from some size on and would bend the lines. Iterations are warmed and the median counts. On a CPU seconds are
 those of the processor over the number of threads, which leave out what ranks wait for each other: measure these with
 `--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process) the slowest counts.
 Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
@@ -67,7 +67,7 @@ class Point:
     Attributes:
         recipe: its name, maybe with arguments.
         classes, ipc, side, width, source, ranks: the axes; see `NAMES`.
-        channels: of an image; batch: real samples per class and sweep.
+        channels: of an image; batch: real samples per class and iteration.
         threads: of each process.
         clock: "processor" or "wall".
     """
@@ -88,8 +88,8 @@ class Point:
     repeats: int = 7
 
 
-def sweep_seconds(point: Point, ranks: Ranks) -> float:
-    """Median seconds of a sweep on this process."""
+def iteration_seconds(point: Point, ranks: Ranks) -> float:
+    """Median seconds of an iteration on this process."""
     before = torch.get_num_threads()
     torch.set_num_threads(point.threads)
     try:
@@ -119,9 +119,9 @@ def _run(point: Point, ranks: Ranks) -> Run:
 
 
 def measure(point: Point) -> float:
-    """Median seconds of a sweep, on the slowest of the point's processes."""
+    """Median seconds of an iteration, on the slowest of the point's processes."""
     if point.ranks == 1:
-        return sweep_seconds(point, Ranks())
+        return iteration_seconds(point, Ranks())
     with tempfile.TemporaryDirectory() as folder:
         asked = json.dumps([asdict(point), f"file://{folder}/meeting"])
         words = [sys.executable, __file__, "--process", asked]
@@ -136,11 +136,11 @@ def measure(point: Point) -> float:
 
 
 def _process(asked: str, rank: int) -> None:
-    """One of several ranks: tell the seconds of a sweep."""
+    """One of several ranks: tell the seconds of an iteration."""
     values, meeting = json.loads(asked)
     point = Point(**values)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=point.ranks)
-    print(sweep_seconds(point, Ranks.here()))
+    print(iteration_seconds(point, Ranks.here()))
     dist.destroy_process_group()
 
 
@@ -189,7 +189,7 @@ def draw(rows: Rows, path: Path) -> None:
         values = sorted({row[axis] for (known, _), some in measured.items() if known == axis for row in some})
         panel.set_xticks(values, [f"{value:,}" for value in values])
         panel.minorticks_off()
-        panel.set(xlabel=NAMES[axis], ylabel="seconds a sweep")
+        panel.set(xlabel=NAMES[axis], ylabel="seconds an iteration")
         panel.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)

@@ -3,12 +3,12 @@
     python tests/benchmarks/table.py --data fashion-mnist --data-root DATA --out table.jsonl --ipc 1 --seeds 3 \
         --recipes whole random dm dsa "bdm(base=dsa, features=trained)" --seconds 300 --set "iid:pretrain.epochs=5"
     python tests/benchmarks/table.py --data mnist5000 --out table.jsonl --ipc 10 --seeds 3 --protocol quick \
-        --recipes random dm --sweeps 500 --networks mlp convnet lenet alexnet vgg11 resnet18
+        --recipes random dm --iterations 500 --networks mlp convnet lenet alexnet vgg11 resnet18
     python tests/benchmarks/table.py --out table.jsonl --render table.md
 
 A row that the file holds is not measured again, so the script can be killed and started again, extended, and run by
 several processes on one file. A condensed set is made once and kept in the cache; other networks find it there.
-Budgets are equal in one of two ways: `--sweeps N`, or `--seconds S`, which measures a few sweeps of each recipe and
+Budgets are equal in one of two ways: `--iterations N`, or `--seconds S`, which measures a few iterations of each recipe and
 takes as many as fit into that time; the number is fixed by the first measurement and stands in every row. On a CPU
 seconds are those of the processor over the number of threads, so that other work on the machine does not count.
 Networks that a recipe trains beforehand are not part of a budget; shorten them with --set. The last iterate is
@@ -72,7 +72,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--protocol", nargs="+", default=["standard"], choices=PROTOCOLS)
     add("--whole-epochs", type=int, default=20, help="on the whole set, and one more, as in the protocols")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--sweeps", type=int, help="of every recipe that learns (default: as published)")
+    budget.add_argument("--iterations", type=int, help="of every recipe that learns (default: as published)")
     budget.add_argument("--seconds", type=float, help="of condensing, for every recipe that learns")
     add(
         "--diversity",
@@ -99,7 +99,7 @@ class Table:
             networks.network(network)
         for text in arguments.recipes:
             if text != "whole":
-                recipe_of(text, min(arguments.ipc), self.overrides[text], arguments.sweeps)
+                recipe_of(text, min(arguments.ipc), self.overrides[text], arguments.iterations)
         self.features = extractor(spec.parse(arguments.diversity)) if arguments.diversity else None
         device = choose_device(arguments.device)
         precision = choose_precision(arguments.precision, device)
@@ -139,7 +139,11 @@ class Table:
         asked = self.arguments
         learns = text != "whole" and bool(recipe_of(text, max(ipc, 1), self.overrides[text], None).terms)
         amount = (
-            {"sweeps": asked.sweeps} if asked.sweeps else {"seconds": asked.seconds} if asked.seconds else {}
+            {"iterations": asked.iterations}
+            if asked.iterations
+            else {"seconds": asked.seconds}
+            if asked.seconds
+            else {}
         )
         key: Row = {"data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc, "seed": seed}
         key |= {"network": network, "protocol": name, "runs": asked.runs, "precision": self.bench.precision}
@@ -173,14 +177,14 @@ class Table:
                 self._add(key | {"error": f"{type(error).__name__}: {error}"})
 
     def _made(self, text: str, ipc: int, seed: int, budget: Row) -> tuple[CondensedDataset, Row]:
-        sweeps = self._sweeps(text, ipc) if "seconds" in budget else budget.get("sweeps")
-        recipe = recipe_of(text, ipc, self.overrides[text], sweeps)
+        iterations = self._iterations(text, ipc) if "seconds" in budget else budget.get("iterations")
+        recipe = recipe_of(text, ipc, self.overrides[text], iterations)
         started = seconds()
         try:
             made = self.bench.condense(recipe, seed)
         except DivergedError as error:
-            raise ArithmeticError(f"diverged in sweep {error.sweep}") from error
-        facts = {"sweeps": made.record.sweeps, "samples": len(made)}
+            raise ArithmeticError(f"diverged in iteration {error.iteration}") from error
+        facts = {"iterations": made.record.iterations, "samples": len(made)}
         facts |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
         if self.features is not None:
             found = self.bench.spread(made, self.features)
@@ -205,15 +209,15 @@ class Table:
             self._add(key | {"seconds": round(now, 1)})
         return float(self.rows.find(**key)[0]["seconds"])
 
-    def _sweeps(self, text: str, ipc: int) -> int:
-        """Sweeps that fit into the seconds of the budget, as first measured for this recipe."""
+    def _iterations(self, text: str, ipc: int) -> int:
+        """Iterations that fit into the seconds of the budget, as first measured for this recipe."""
         asked = self.arguments
         key = {"kind": "pace", "data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc}
         key |= {"seconds": asked.seconds, "precision": self.bench.precision}
         if not self.rows.find(**key):
-            pace = self.bench.sweep_seconds(recipe_of(text, ipc, self.overrides[text], None))
-            self._add(key | {"sweep_seconds": pace, "sweeps": max(1, int(asked.seconds / pace))})
-        return int(self.rows.find(**key)[0]["sweeps"])
+            pace = self.bench.iteration_seconds(recipe_of(text, ipc, self.overrides[text], None))
+            self._add(key | {"iteration_seconds": pace, "iterations": max(1, int(asked.seconds / pace))})
+        return int(self.rows.find(**key)[0]["iterations"])
 
     def _judged(self, made: CondensedDataset, key: Row) -> Evaluation:
         training = None if key["protocol"] == "own" else _training(key["protocol"])
@@ -233,9 +237,9 @@ class Table:
         test = TensorDataset(*bench.data.test.tensors)  # type: ignore[attr-defined]
         labels = torch.searchsorted(real.class_values, test.tensors[1])
         return evaluate_tensors(
-            real.space.standardise(real.everything()),
+            real.space.standardize(real.everything()),
             real.labels,
-            real.space.standardise(test.tensors[0]),
+            real.space.standardize(test.tensors[0]),
             labels,
             num_classes=real.num_classes,
             network=key["network"],
@@ -249,7 +253,7 @@ class Table:
 
     def _add(self, row: Row) -> None:
         self.rows.add(row | {"threads": torch.get_num_threads(), "torch": torch.__version__})
-        what = row.get("mean", row.get("error", row.get("sweeps", row.get("seconds"))))
+        what = row.get("mean", row.get("error", row.get("iterations", row.get("seconds"))))
         shown = f"{100 * what:.2f} %" if "mean" in row else what
         title = row.get("kind") or f"{row['network']} {row['protocol']}"
         print(

@@ -27,7 +27,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
 from condensed_data.training.pretrained_cache import TrainedNetworks
 
-PACE_SECONDS, PACE_SWEEPS = 5.0, 3  # a pace is measured for at least so long
+PACE_SECONDS, PACE_ITERATIONS = 5.0, 3  # a pace is measured for at least so long
 
 
 class Mnist5000(Dataset[Any]):
@@ -95,8 +95,8 @@ def seconds() -> float:
     return time.process_time() / torch.get_num_threads()
 
 
-def recipe_of(text: str, ipc: int, overrides: dict[str, str], sweeps: int | None) -> Recipe:
-    """The recipe of this text with overrides by field; `sweeps` where it learns anything.
+def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | None) -> Recipe:
+    """The recipe of this text with overrides by field; `iterations` where it learns anything.
 
     Raises:
         ValueError: for an unknown recipe, argument or field.
@@ -104,13 +104,13 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], sweeps: int | None
     name, arguments = spec.parse_call(text)
     try:
         recipe = recipes.get(name, ipc=ipc, **arguments)
-        if recipe.terms and sweeps is not None and "sweeps" not in arguments:
-            # Some recipes have rules that follow their sweeps, so these are an argument where they can be.
+        if recipe.terms and iterations is not None and "iterations" not in arguments:
+            # Some recipes have rules that follow their iterations, so these are an argument where they can be.
             parameters = inspect.signature(getattr(recipes, name)).parameters.values()
-            takes = any(p.name == "sweeps" or p.kind is p.VAR_KEYWORD for p in parameters)
+            takes = any(p.name == "iterations" or p.kind is p.VAR_KEYWORD for p in parameters)
             if takes:
-                recipe = recipes.get(name, ipc=ipc, sweeps=sweeps, **arguments)
-            recipe = recipe.set(sweeps=sweeps)
+                recipe = recipes.get(name, ipc=ipc, iterations=iterations, **arguments)
+            recipe = recipe.set(iterations=iterations)
     except TypeError as error:
         raise ValueError(f"Recipe {text!r} cannot be built: {error}.") from error
     for path, value in overrides.items():
@@ -151,15 +151,15 @@ class Bench:
         trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
         return Context(real, ipc, Streams(seed), self.device, self.precision, compiles, trained)
 
-    def sweep_seconds(self, recipe: Recipe) -> float:
-        """Mean seconds of a few sweeps after a first one, networks that are trained beforehand not counted."""
+    def iteration_seconds(self, recipe: Recipe) -> float:
+        """Mean seconds of a few iterations after a first one, networks that are trained beforehand not counted."""
         context = self.context(recipe.ipc, 0)
         real = context.real
         names = real.class_names if real.named else [""] * real.num_classes
         run = Run(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
         run.step()
         started, count = seconds(), 0
-        while count < PACE_SWEEPS or seconds() - started < PACE_SECONDS:
+        while count < PACE_ITERATIONS or seconds() - started < PACE_SECONDS:
             float(run.step())
             count += 1
         return (seconds() - started) / count

@@ -50,13 +50,13 @@ def _tables(rows: list[Row]) -> str:
         ]
         networks = list(dict.fromkeys(row["network"] for row in (*some, *whole)))
         lines += [f"### {data}, {ipc} per class, {protocol} protocol", ""]
-        heads = ["recipe", "sweeps", "seconds", *networks]
+        heads = ["recipe", "iterations", "seconds", *networks]
         scored = bool(_label(rows, some, networks[0])), bool(_augmented(rows, some, networks[0]))
         spread = any(row.get("diversity") for row in some)
         heads += ["diversity"] * spread + ["label-robust"] * scored[0] + ["augmentation-robust"] * scored[1]
         lines += [_line(heads), _line("---" for _ in heads)]
         for (text, overrides, _, _), group in _grouped((*whole, *some), "recipe", "set", "budget", "epochs"):
-            cells = [_name(text, overrides), _sweeps(group), _mean(group, "condense_seconds", "{:.0f}")]
+            cells = [_name(text, overrides), _iterations(group), _mean(group, "condense_seconds", "{:.0f}")]
             cells += [_cell([row for row in group if row["network"] == network]) for network in networks]
             cells += [_diversity(group)] * spread
             cells += [_label(rows, group, networks[0])] * scored[0]
@@ -74,11 +74,13 @@ def _name(text: str, overrides: Row | None) -> str:
     return f"`{text}`" + "".join(f", {field}={value}" for field, value in (overrides or {}).items())
 
 
-def _sweeps(rows: list[Row]) -> str:
+def _iterations(rows: list[Row]) -> str:
     if "epochs" in rows[0]:
         return f"{rows[0]['epochs'] + 1} epochs"
-    found = sorted({row["sweeps"] for row in rows if "sweeps" in row})
-    return " to ".join(f"{sweeps:,}" for sweeps in dict.fromkeys((found[0], found[-1]))) if found else ""
+    found = sorted({row["iterations"] for row in rows if "iterations" in row})
+    return (
+        " to ".join(f"{iterations:,}" for iterations in dict.fromkeys((found[0], found[-1]))) if found else ""
+    )
 
 
 def _mean(rows: list[Row], name: str, form: str) -> str:
@@ -211,7 +213,7 @@ def _pairs(rows: list[Row]) -> str:
 
 
 def _draw(rows: list[Row], path: Path) -> None:
-    """One panel a data set and protocol: accuracies of the recipes, a colour for each network."""
+    """One panel a data set and protocol: accuracies of the recipes, a color for each network."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -203,7 +203,7 @@ def test_dms_protocol_refuses_what_it_cannot_divide(
 ) -> None:
     cifar100(tmp_path, monkeypatch)
     given = {"data": "cifar100", "per_class": 3, "experiences": 2, "network": "mlp", "runs": 1, "steps": 1}
-    given |= {"sweeps": None, "samples": None, "data_root": tmp_path, "device": "cpu"}
+    given |= {"iterations": None, "samples": None, "data_root": tmp_path, "device": "cpu"}
     protocol = modules["continual_memory_only"].Protocol(**{**given, **changed})
     with pytest.raises(SystemExit, match=reason):
         protocol.run(modules["rows"].Rows(tmp_path / "rows.jsonl"), ["random"], [0])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from cli_tools import width
 
-from condensed_data.methods.objectives import Centralisation, Covariance
+from condensed_data.methods.objectives import Centralization, Covariance
 
 FOLDER = Path(__file__).parent
 NET = "convnet-d2-w4"
@@ -54,7 +54,7 @@ def run(
             "--ipc",
             "2",
             "3",
-            "--sweeps",
+            "--iterations",
             "1",
             "2",
         ]
@@ -80,10 +80,10 @@ def test_every_part_once_and_nothing_twice(
     )
     keys = [tuple(row[name] for name in ablation.SHOWN) for row in rows]
     assert len(set(keys)) == len(keys) == 5 + 4 + 3 + 2 + 2  # what several parts ask for is one row
-    terms = {(row["centralisation"], row["covariance"]) for row in rows}
+    terms = {(row["centralization"], row["covariance"]) for row in rows}
     assert {(0.0, 0.0), (0.05, 0.0), (0.0, 0.01), (0.05, 0.01), (0.005, 0.01), (0.05, 0.1)} <= terms
     assert {row["beta"] for row in rows} == set(ablation.BETAS)
-    assert {(row["ipc"], row["sweeps"]) for row in rows} == {(2, 1), (2, 2), (3, 2)}
+    assert {(row["ipc"], row["iterations"]) for row in rows} == {(2, 1), (2, 2), (3, 2)}
     assert all(0 <= row["mean"] <= 1 for row in rows)
     assert width(tmp_path / "iid.png") > 0
     monkeypatch.setattr(ablation, "_measure", None)
@@ -95,19 +95,19 @@ def test_a_row_is_the_recipe_that_it_names(ablation: Any) -> None:
     row = {
         "base": "idm",
         "ipc": 2,
-        "sweeps": 3,
+        "iterations": 3,
         "form": "exponential",
         "beta": 2.0,
         "network": NET,
         "extractor": NET,
     }
-    row |= {"centralisation": 0.5, "covariance": 0.0, "epochs": 4, "extractors": 5}
+    row |= {"centralization": 0.5, "covariance": 0.0, "epochs": 4, "extractors": 5}
     recipe = ablation.recipe_of(row)
-    (drawn,) = (term for term in recipe.terms if isinstance(term.objective, Centralisation))
+    (drawn,) = (term for term in recipe.terms if isinstance(term.objective, Centralization))
     assert (drawn.weight, drawn.objective.beta) == (0.5, 2.0)
     assert (drawn.pool.pretrain.epochs, drawn.pool.pretrain.networks) == (4, 5)
     assert not any(isinstance(term.objective, Covariance) for term in recipe.terms)
-    assert (recipe.sweeps, recipe.stop) == (3, None)
+    assert (recipe.iterations, recipe.stop) == (3, None)
     (related,) = (
         term.objective
         for term in ablation.recipe_of(row | {"covariance": 0.3}).terms
@@ -120,8 +120,8 @@ def test_the_directions_are_those_of_the_largest_variance(ablation: Any) -> None
     picture = importlib.import_module("iid_picture")
     spread = torch.tensor([1.0, 9.0, 0.1, 4.0])
     rows = torch.randn(400, 4, generator=torch.Generator().manual_seed(0)) * spread + 5
-    centre, axes = picture.principal(rows)
-    torch.testing.assert_close(centre, rows.mean(0))
+    center, axes = picture.principal(rows)
+    torch.testing.assert_close(center, rows.mean(0))
     torch.testing.assert_close(axes.T @ axes, torch.eye(2), atol=1e-5, rtol=0)
     assert axes[:, 0].abs().argmax() == 1
     assert axes[:, 1].abs().argmax() == 3

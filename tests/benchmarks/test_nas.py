@@ -27,7 +27,7 @@ SIZES = (
     "--ipc",
     "1",
 )
-PROXIES = ("--recipes", "dm(sweeps=1, batch=4, network=convnet-d1-w4)", "--steps", "3", "--rows", "5")
+PROXIES = ("--recipes", "dm(iterations=1, batch=4, network=convnet-d1-w4)", "--steps", "3", "--rows", "5")
 
 
 def test_it_measures_and_reports(

@@ -51,14 +51,14 @@ SMALL = ("--set", f"dm:network={NET}", "--set", "dm:batch=4", "--networks", NET)
 def test_a_tiny_table(
     table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--recipes", "whole", "random", "dm", "--sweeps", "2", *SMALL, "--diversity", "raw"]
+    words = ["--recipes", "whole", "random", "dm", "--iterations", "2", *SMALL, "--diversity", "raw"]
     table(*words)
     rows = [row for row in _rows(tmp_path) if "mean" in row]
     assert [row["recipe"] for row in rows] == ["whole", "random", "dm"]
     dm = rows[2]
-    assert dm["sweeps"] == 2
+    assert dm["iterations"] == 2
     assert dm["set"] == {"network": NET, "batch": "4"}
-    assert dm["budget"] == {"sweeps": 2}
+    assert dm["budget"] == {"iterations": 2}
     assert rows[1]["budget"] == {}
     assert dm["diversity"] > 0
     assert dm["diversity_real"] > 0
@@ -93,11 +93,13 @@ def test_a_budget_in_seconds_is_fixed_once(table: Any, tmp_path: Path, modules: 
     words = ["--recipes", "dm", "random", "--seconds", "0.2", *SMALL]
     table(*words)
     (pace,) = modules["rows"].Rows(tmp_path / "t.jsonl").find(kind="pace")
-    assert pace["sweeps"] == max(1, int(0.2 / pace["sweep_seconds"]))
+    assert pace["iterations"] == max(1, int(0.2 / pace["iteration_seconds"]))
     table(*words, "--seeds", "2")
     rows = _rows(tmp_path)
     assert [row["kind"] for row in rows if row.get("kind") == "pace"] == ["pace"]
-    assert [row["sweeps"] for row in rows if row["recipe"] == "dm" and "mean" in row] == [pace["sweeps"]] * 2
+    assert [row["iterations"] for row in rows if row["recipe"] == "dm" and "mean" in row] == [
+        pace["iterations"]
+    ] * 2
     assert {row["seed"] for row in rows if row["recipe"] == "random" and "mean" in row} == {0, 1}
 
 
@@ -135,7 +137,7 @@ def test_mistakes_are_found_before_the_work(
 def test_a_recipe_with_arguments(modules: dict[str, Any]) -> None:
     of = modules["table_parts"].recipe_of
     recipe = of("bdm(base=dsa, k=3, features=raw)", 4, {"optimizer.momentum": "0.25"}, 7)
-    assert (recipe.name, recipe.ipc, recipe.sweeps) == ("bdm_dsa", 4, 7)
+    assert (recipe.name, recipe.ipc, recipe.iterations) == ("bdm_dsa", 4, 7)
     assert recipe.terms[0].sampler.within.k == 3
     assert recipe.optimizer.momentum == 0.25
     assert of("random", 4, {}, 7) == recipes.random(ipc=4)
@@ -171,7 +173,7 @@ def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(
 
 def _row(recipe: str, mean: float, **other: Any) -> dict[str, Any]:
     row = {"data": "d", "recipe": recipe, "set": {}, "ipc": 10, "seed": 0, "network": "convnet", "runs": 1}
-    row |= {"protocol": "quick", "precision": "fp32", "budget": {"sweeps": 5}, "mean": mean}
+    row |= {"protocol": "quick", "precision": "fp32", "budget": {"iterations": 5}, "mean": mean}
     if recipe in ("whole", "random"):
         row["budget"] = {} if recipe == "random" else None
     return row | {"accuracies": [mean]} | other

@@ -26,7 +26,7 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert "36 -> 6 (6.0 times fewer)" in text
     assert "2.25 KiB -> 384 bytes" in text
-    assert "2 sweeps" in text
+    assert "2 iterations" in text
     assert f"image grid  {out / 'grid.png'}" in text
     assert "Accuracy on 24 test samples: convnet-d2-w4, quick protocol, 4 steps for every network" in text
     assert [line.split()[0] for line in text.splitlines() if "%" in line][:3] == ["dm", "random", "whole"]
@@ -36,7 +36,7 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     assert condensed.record.evaluations[0].training.name == "quick"
     assert "quick protocol" in (out / "README.md").read_text()
     assert width(out / "grid.png") > 0
-    assert [json.loads(line)["sweep"] for line in log.read_text().splitlines()] == [1, 2]
+    assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()] == [1, 2]
 
 
 def test_build_without_a_folder_says_that_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,8 +86,8 @@ def test_a_longer_build_tells_what_its_time_is_for(
 ) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
     words = ["build", "cli_sources:tiny", *(word for word in SMALL if word != "--no-cache"), "--no-evaluate"]
-    for sweeps, expected in (("2", "s, 2 sweeps"), ("5", "s for the last 3 of 5 sweeps")):
-        assert main([*words, "--sweeps", sweeps]) == 0
+    for iterations, expected in (("2", "s, 2 iterations"), ("5", "s for the last 3 of 5 iterations")):
+        assert main([*words, "--iterations", iterations]) == 0
         assert expected in capsys.readouterr().out
 
 
@@ -112,7 +112,7 @@ def test_set_reaches_fields_by_path_and_by_name(tmp_path: Path) -> None:
     recipe: Any = CondensedDataset.load(tmp_path / "x").recipe
     term = recipe.terms[0]
     assert (term.augment.cutout, term.sampler.batch, recipe.optimizer.kind) == (0.25, 7, "adam")
-    assert (term.pool.network.width, recipe.sweeps, recipe.ipc) == (4, 2, 2)
+    assert (term.pool.network.width, recipe.iterations, recipe.ipc) == (4, 2, 2)
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_diverging_run_saves_its_last_good_state(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = (*SMALL, "--sweeps", "5", "--set", "optimizer.lr=1e38", "--out", out)
+    words = (*SMALL, "--iterations", "5", "--set", "optimizer.lr=1e38", "--out", out)
     message = fails(capsys, "build", "cli_sources:tiny", *words)
     assert "optimizer.lr=1e+38; try 1e+37" in message
     assert f"It is saved in {out}." in message

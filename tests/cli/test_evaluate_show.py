@@ -115,7 +115,7 @@ def test_damaged_sets_are_refused(
 def test_show(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(built), "--out", str(tmp_path / "grid.png")]) == 0
     text = capsys.readouterr().out
-    assert "recipe dm, 2 sweeps, seed 0" in text
+    assert "recipe dm, 2 iterations, seed 0" in text
     for name in ("grid.png", "grid-curves.png"):
         assert str(tmp_path / name) in text
         assert width(tmp_path / name) > 0

@@ -157,7 +157,7 @@ def test_show_and_evaluate_a_set_of_the_hub(
     monkeypatch.chdir(tmp_path)
     assert main([*BUILD, "--out", "built"]) == 0
     says(capsys, "push", "built", repo_id, "--config", "two")
-    assert "recipe dm, 2 sweeps" in says(capsys, "show", repo_id, "--config", "two", "--out", "grid.png")
+    assert "recipe dm, 2 iterations" in says(capsys, "show", repo_id, "--config", "two", "--out", "grid.png")
     assert (tmp_path / "grid.png").is_file()
     test = ("--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet", "--protocol", "quick")
     assert "1 network, quick protocol" in says(capsys, "evaluate", repo_id, *test)

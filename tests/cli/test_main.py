@@ -37,7 +37,7 @@ def test_the_module_is_the_command() -> None:
         "--recipe",
         "--ipc",
         "--out",
-        "--sweeps",
+        "--iterations",
         "--set",
         "--device",
         "--precision",
@@ -103,13 +103,13 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
     [
         (["--ipc", "0"], "ipc=0 must be a positive whole number"),
         (["--ipc", "-1"], "ipc=-1 must be a positive whole number"),
-        (["--sweeps", "-1"], "sweeps=-1 must be a whole number"),
+        (["--iterations", "-1"], "iterations=-1 must be a whole number"),
         (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: bdm, "),
-        (["--recipe", "random"], "sweeps=2: recipe random learns nothing"),
+        (["--recipe", "random"], "iterations=2: recipe random learns nothing"),
         (["--set", "lrr=1"], "Unknown field 'lrr'. Known fields: "),
         (["--set", "augment=Nothing()"], "Unknown part 'Nothing'"),
         (["--set", "lr=1"], "'lr' is ambiguous: optimizer.lr, training.lr"),
-        (["--set", "sweeps"], "--set sweeps: the value is missing"),
+        (["--set", "iterations"], "--set iterations: the value is missing"),
         (["--set", "optimizer.lr=fast"], "'optimizer.lr' cannot be 'fast'"),
         (["--network", "convnot"], "Unknown network 'convnot'. Known networks: convnet"),
         (["--device", "abacus"], "device='abacus' is unknown. Present here: auto, cpu"),
@@ -183,7 +183,7 @@ def test_a_recipe_may_be_given_with_arguments(capsys: pytest.CaptureFixture[str]
     for wrong, said in (
         ("bdm(dm)", "Write NAME or NAME(FIELD=VALUE"),
         ("bdm(base=dm", "Write NAME or NAME(FIELD=VALUE"),
-        ("dm(colour=1)", "unexpected keyword argument 'colour'"),
+        ("dm(color=1)", "unexpected keyword argument 'color'"),
         ("nothing(k=1)", "Unknown recipe 'nothing'"),
     ):
         assert main(["recipes", wrong]) == 1

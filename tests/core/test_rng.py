@@ -28,18 +28,18 @@ def test_draws_do_not_depend_on_earlier_draws() -> None:
 
 def test_groups_draw_what_a_new_generator_draws_in_any_thread() -> None:
     streams = Streams(5)
-    for sweep in range(3):
+    for iteration in range(3):
         for group in range(3):
-            new = [streams.numpy(purpose, sweep, group) for purpose in ("augment", "real")]
+            new = [streams.numpy(purpose, iteration, group) for purpose in ("augment", "real")]
             assert np.array_equal(
-                streams.uniform("augment", sweep, [group], 7)[0], new[0].random(7, np.float32)
+                streams.uniform("augment", iteration, [group], 7)[0], new[0].random(7, np.float32)
             )
             chosen = new[1].choice(90, 8, replace=False, shuffle=False)
-            assert np.array_equal(streams.choose("real", sweep, group, 90, 8), chosen)
-    alone = [streams.uniform("augment", sweep, range(20), 40) for sweep in range(40)]
+            assert np.array_equal(streams.choose("real", iteration, group, 90, 8), chosen)
+    alone = [streams.uniform("augment", iteration, range(20), 40) for iteration in range(40)]
     with ThreadPoolExecutor(4) as threads:
         together = list(
-            threads.map(lambda sweep: streams.uniform("augment", sweep, range(20), 40), range(40))
+            threads.map(lambda iteration: streams.uniform("augment", iteration, range(20), 40), range(40))
         )
     assert all(map(torch.equal, alone, together))
 
@@ -81,9 +81,9 @@ def test_more_numbers_begin_with_the_same_ones() -> None:
 
 def test_choose_is_without_replacement_where_it_can_be() -> None:
     streams = Streams(0)
-    for sweep in range(20):
-        assert len(streams.choose("real", sweep, 0, 12, 10).unique()) == 10
-        assert streams.choose("real", sweep, 0, 10, 10).sort().values.tolist() == list(range(10))
+    for iteration in range(20):
+        assert len(streams.choose("real", iteration, 0, 12, 10).unique()) == 10
+        assert streams.choose("real", iteration, 0, 10, 10).sort().values.tolist() == list(range(10))
     repeated = streams.choose("real", 0, 0, 3, 50)
     assert repeated.dtype == torch.int64
     assert len(repeated) == 50
@@ -91,7 +91,7 @@ def test_choose_is_without_replacement_where_it_can_be() -> None:
 
 
 def test_every_index_is_chosen_equally_often() -> None:
-    draws = torch.cat([Streams(1).choose("real", sweep, 0, 12, 5) for sweep in range(1200)])
+    draws = torch.cat([Streams(1).choose("real", iteration, 0, 12, 5) for iteration in range(1200)])
     counts = draws.bincount(minlength=12).double()
     expected = 1200 * 5 / 12
     deviation = (1200 * 5 / 12 * 7 / 12) ** 0.5

@@ -153,10 +153,10 @@ def test_rules_are_resolved_wherever_they_stand() -> None:
 
 
 def test_a_recipe_is_resolved_with_its_own_or_another_ipc() -> None:
-    recipe = replace(recipes.dm(ipc=3), sweeps=TimesIpc())
-    assert recipe.resolve((1, 12, 12), ("a", "b")).sweeps == 30
+    recipe = replace(recipes.dm(ipc=3), iterations=TimesIpc())
+    assert recipe.resolve((1, 12, 12), ("a", "b")).iterations == 30
     other = recipe.resolve((1, 12, 12), ("a", "b"), ipc=5)
-    assert (other.sweeps, other.ipc) == (50, 5)
+    assert (other.iterations, other.ipc) == (50, 5)
     assert not any(isinstance(value, Rule) for _, value in specs.paths(other))
     assert other.terms[0].augment == Siamese()
 
@@ -168,7 +168,7 @@ def test_classes_without_names_are_not_flipped() -> None:
 
 def two_terms(batch: int = 8, other: int = 8) -> Recipe:
     terms = tuple(Term(Distribution(), Fresh("mlp"), ByGroup(rows), Identity()) for rows in (batch, other))
-    return Recipe("two", Pixels(), terms, sweeps=1)
+    return Recipe("two", Pixels(), terms, iterations=1)
 
 
 def test_fields_are_set_by_path_and_by_a_name_that_is_enough() -> None:
@@ -199,7 +199,9 @@ def test_an_unknown_field_lists_the_known() -> None:
     with pytest.raises(ValueError, match="Unknown field 'learning_rate'") as error:
         recipes.dm().set(learning_rate=1)
     listed = str(error.value).partition("Known fields: ")[2].rstrip(".").split(", ")
-    assert {"ipc", "sweeps", "optimizer.lr", "terms.0.sampler.batch", "terms.0.augment.crop"} <= set(listed)
+    assert {"ipc", "iterations", "optimizer.lr", "terms.0.sampler.batch", "terms.0.augment.crop"} <= set(
+        listed
+    )
     with pytest.raises(ValueError, match=r"Unknown field 'terms\.1\.weight'"):
         recipes.dm().set(terms__1__weight=1)
 

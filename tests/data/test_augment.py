@@ -59,12 +59,12 @@ def shift(u: float, side: int) -> int:
 def cut(u: float, side: int) -> tuple[int, int]:
     """Start and length along one side."""
     length = 1 if side == 1 else int(side * 0.5 + 0.5)
-    centre = math.floor(u * (side + 1 - length % 2))
-    return centre - length // 2, length
+    center = math.floor(u * (side + 1 - length % 2))
+    return center - length // 2, length
 
 
-def uniforms(sweep: int, block: int, rows: int = 1) -> Tensor:
-    return STREAMS.uniform("augment", sweep, [block], rows * DRAWS).view(rows, DRAWS)
+def uniforms(iteration: int, block: int, rows: int = 1) -> Tensor:
+    return STREAMS.uniform("augment", iteration, [block], rows * DRAWS).view(rows, DRAWS)
 
 
 def close(ours: Tensor, oracle: Tensor) -> None:
@@ -111,7 +111,7 @@ def test_operations_are_drawn_equally_often() -> None:
     x = samples(1, shape).expand(count, -1, -1, -1)
     spec = Siamese(ops=("color", "cutout", "flip"), cutout=1.0, flip=1.0)
     ours = spec.draw(STREAMS, 0, range(count), shape)(batch(x, (1,) * count))
-    # a square of the whole side has its centre anywhere: recognised by any zero, of which randn has none
+    # a square of the whole side has its center anywhere: recognized by any zero, of which randn has none
     cutout = (ours == 0).flatten(1).any(1)
     flip = (ours - x.flip(-1)).abs().flatten(1).amax(1) < 1e-5
     assert not bool((cutout & flip).any())
@@ -128,11 +128,11 @@ def test_a_block_gets_the_same_draw_whatever_is_drawn_beside_it() -> None:
         torch.testing.assert_close(alone, together[rows], rtol=0, atol=1e-6)
 
 
-def test_draws_change_with_sweep_seed_and_block_and_with_nothing_else() -> None:
+def test_draws_change_with_iteration_seed_and_block_and_with_nothing_else() -> None:
     shape, x = (3, 8, 8), samples(1, (3, 8, 8))
 
-    def drawn(seed: int, sweep: int, block: int) -> tuple[float, ...]:
-        ours = Siamese(ops=("color",)).draw(Streams(seed), sweep, [block], shape)(batch(x, (1,)))
+    def drawn(seed: int, iteration: int, block: int) -> tuple[float, ...]:
+        ours = Siamese(ops=("color",)).draw(Streams(seed), iteration, [block], shape)(batch(x, (1,)))
         return tuple(ours.flatten().tolist())
 
     assert drawn(0, 0, 0) == drawn(0, 0, 0)
@@ -191,7 +191,7 @@ def test_gradients_flow_through_every_operation(op: str, sizes: tuple[int, ...])
 
 
 def test_the_published_set_lets_most_of_the_gradient_through() -> None:
-    # clamping implementations zero most of it on standardised samples
+    # clamping implementations zero most of it on standardized samples
     x = samples(60, (3, 16, 16)).requires_grad_()
     ours = Siamese().draw(STREAMS, 0, range(60), (3, 16, 16))(batch(x, (1,) * 60))
     (gradient,) = torch.autograd.grad(ours.square().sum(), x)

@@ -49,7 +49,7 @@ def source(tiny_images: TensorDataset) -> Colored:
 
 
 def small(name: str = "dm", ipc: int = 4, **options: Any) -> Recipe:
-    return recipes.get(name, ipc=ipc, **{"sweeps": 2, "batch": 8, "network": NET} | options)
+    return recipes.get(name, ipc=ipc, **{"iterations": 2, "batch": 8, "network": NET} | options)
 
 
 def values(given: Any, source: Dataset[Any]) -> list[int | str]:
@@ -122,7 +122,7 @@ def test_all_ways_to_say_the_same_are_one_entry_of_the_cache(source: Colored, tm
 
 
 class _Fail(Callback):
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         pytest.fail("condensed again")
 
 
@@ -179,7 +179,7 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("colour", r"groups='colour': Colored has no attribute of that name.*in 'color', or pass the values"),
+        ("color", r"groups='color': Colored has no attribute of that name.*in 'color', or pass the values"),
         ("hue", r"groups='hue': source\.hue is a method, not a value for every sample.*function \(sample"),
         ("classes", r"groups='classes': source\.classes has 3 entries, the source 60 samples"),
         ("tensors", r"source\.tensors has 2 entries"),
@@ -215,13 +215,15 @@ def test_attributes_below_a_subset_that_do_not_fit(source: Colored) -> None:
 
 
 def rare() -> list[str]:
-    """Class 0 has "red" 19 times and "blue" once, class 1 is all red, class 2 has four colours."""
-    return ["blue", *["red"] * 39, *["red", "blue", "green", "grey"] * 5]
+    """Class 0 has "red" 19 times and "blue" once, class 1 is all red, class 2 has four colors."""
+    return ["blue", *["red"] * 39, *["red", "blue", "green", "gray"] * 5]
 
 
 @pytest.mark.parametrize("name", ["dm", "dc", "dsa", "cafe", "random", "herding", "k_center"])
 def test_rare_and_missing_groups(source: Colored, name: str) -> None:
-    options = {} if name in ("random", "herding", "k_center") else {"sweeps": 2, "batch": 8, "network": NET}
+    options = (
+        {} if name in ("random", "herding", "k_center") else {"iterations": 2, "batch": 8, "network": NET}
+    )
     if name in ("herding", "k_center"):
         options = {"features": "raw"}
     recipe = recipes.get(name, ipc=5, **options)
@@ -241,7 +243,7 @@ def test_ipc_is_split_and_each_part_begins_in_its_group(source: Colored, ipc: in
     extra = -(-ipc // 2)
     assert colors[:ipc] == ["blue"] * extra + ["red"] * (ipc - extra)
     assert colors[ipc : 2 * ipc] == ["red"] * ipc
-    counts = [colors[2 * ipc :].count(color) for color in ("blue", "green", "grey", "red")]
+    counts = [colors[2 * ipc :].count(color) for color in ("blue", "green", "gray", "red")]
     assert sum(counts) == ipc
     assert max(counts) - min(counts) <= 1
     assert counts == sorted(counts, reverse=True)
@@ -255,20 +257,20 @@ def test_too_few_samples_for_the_groups_are_said(source: Colored) -> None:
 
 
 def test_objectives_that_need_two_samples_of_a_group_say_so(source: Colored) -> None:
-    recipe = recipes.iid(ipc=4, sweeps=1, network=NET, centralisation_weight=0)
+    recipe = recipes.iid(ipc=4, iterations=1, network=NET, centralization_weight=0)
     with pytest.raises(ValueError, match=r"one has 1\..*two for each group of a class"):
         condense_tensors(*source.tensors, recipe, groups=rare())
 
 
 def test_clusters_lie_inside_groups(source: Colored) -> None:
-    recipe = recipes.bdm("dm", ipc=4, k=3, features="raw", sweeps=2, batch=8, network=NET)
+    recipe = recipes.bdm("dm", ipc=4, k=3, features="raw", iterations=2, batch=8, network=NET)
     images, labels = condense_tensors(*source.tensors, recipe, groups=rare())
     assert labels.bincount().tolist() == [4, 4, 4]
     assert torch.isfinite(images).all()
 
 
 def test_debiased_is_its_base_with_groups(source: Colored) -> None:
-    options: dict[str, Any] = {"ipc": 4, "sweeps": 2, "batch": 8, "network": NET}
+    options: dict[str, Any] = {"ipc": 4, "iterations": 2, "batch": 8, "network": NET}
     first, _ = condense_tensors(*source.tensors, recipes.debiased("dm", **options), groups=rare())
     second, _ = condense_tensors(*source.tensors, recipes.dm(**options), groups=rare())
     assert torch.equal(first, second)
@@ -281,7 +283,7 @@ def test_only_a_groups_own_samples_teach_it(tiny_images: TensorDataset) -> None:
     images, labels = tiny_images.tensors
     changed = images.clone()
     red = torch.tensor([color == "red" for color in COLOR])
-    changed[red] = changed[red].flip(-1)  # the same pixels, so the same standardisation
+    changed[red] = changed[red].flip(-1)  # the same pixels, so the same standardization
     first, _ = condense_tensors(images, labels, small(), groups=COLOR)
     second, _ = condense_tensors(changed, labels, small(), groups=COLOR)
     for label in range(3):

@@ -99,8 +99,8 @@ def test_crops_leave_the_shape_that_they_give() -> None:
     crop = Pictures(transforms.Compose([transforms.RandomCrop(8), transforms.ToTensor()]))
     source = inspect(crop)
     assert source.kind.shape == (3, 8, 8)
-    centre = torch.from_numpy(crop.data[:, 1:9, 1:9]).permute(0, 3, 1, 2) / 255
-    assert torch.equal(contents(source)[0], centre)
+    center = torch.from_numpy(crop.data[:, 1:9, 1:9]).permute(0, 3, 1, 2) / 255
+    assert torch.equal(contents(source)[0], center)
     resized = Pictures(transforms.Compose([transforms.RandomResizedCrop((6, 7)), transforms.ToTensor()]))
     source = inspect(resized)
     assert source.kind.shape == (3, 6, 7)
@@ -144,8 +144,8 @@ def test_datasets_of_torchvision_and_transforms_of_its_second_version() -> None:
     ],
     ids=lambda step: type(step).__name__,
 )
-def test_transforms_that_look_at_values_are_refused_before_a_normalisation(step: nn.Module) -> None:
-    # they clamp to [0, 1], or want 8 bits: on a normalised sample they would destroy it
+def test_transforms_that_look_at_values_are_refused_before_a_normalization(step: nn.Module) -> None:
+    # they clamp to [0, 1], or want 8 bits: on a normalized sample they would destroy it
     steps = [transforms.RandomHorizontalFlip(), step, transforms.ToTensor(), NORMALIZE]
     with pytest.raises(
         SourceError, match=r"before Normalize, ToTensor.*CondensedDataset\(\.\.\., transform="
@@ -153,7 +153,7 @@ def test_transforms_that_look_at_values_are_refused_before_a_normalisation(step:
         inspect(Pictures(transforms.Compose(steps)))
 
 
-def test_colours_may_change_before_pixels_become_a_tensor_in_0_1() -> None:
+def test_colors_may_change_before_pixels_become_a_tensor_in_0_1() -> None:
     source = inspect(Pictures(transforms.Compose([transforms.ColorJitter(0.4), transforms.ToTensor()])))
     assert random_names(source) == ["ColorJitter"]
     with pytest.raises(SourceError, match="holds RandAugment before ToTensor"):

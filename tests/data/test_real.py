@@ -44,7 +44,7 @@ def test_class_names_are_those_of_the_source_where_they_reach(
     assert source.named == named
 
 
-def test_samples_come_standardised_in_the_order_asked_for() -> None:
+def test_samples_come_standardized_in_the_order_asked_for() -> None:
     labels = list(range(9))
     source = real(numbered(labels), torch.tensor(labels))
     samples = numbered(labels).double()

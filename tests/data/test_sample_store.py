@@ -24,11 +24,11 @@ def draw(*shape: int) -> Tensor:
 
 
 PIXELS = torch.randint(0, 256, (90, 3, 5, 4), generator=torch.Generator().manual_seed(1))
-NORMALISED = (PIXELS / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.3
+NORMALIZED = (PIXELS / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.3
 
 
 @pytest.mark.parametrize(
-    "samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALISED, draw(90, 7), draw(90, 2, 30)]
+    "samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED, draw(90, 7), draw(90, 2, 30)]
 )
 @pytest.mark.parametrize("limit", [None, 10])
 def test_gives_back_the_bits(samples: Tensor, limit: int | None, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_gives_back_the_bits(samples: Tensor, limit: int | None, tmp_path: Path)
     assert store.on_disk == (limit is not None)
 
 
-@pytest.mark.parametrize("samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALISED])
+@pytest.mark.parametrize("samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED])
 def test_eight_bits_where_nothing_is_lost(samples: Tensor) -> None:
     assert filled(samples, 13).bytes == samples.numel()
 

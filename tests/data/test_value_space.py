@@ -1,4 +1,4 @@
-"""Value spaces: standardised as in double precision, and back to what the source yields."""
+"""Value spaces: standardized as in double precision, and back to what the source yields."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def offset(count: int, shape: tuple[int, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_standardised_as_in_double_precision(shape: tuple[int, ...]) -> None:
+def test_standardized_as_in_double_precision(shape: tuple[int, ...]) -> None:
     samples = offset(2500, shape)  # more than one chunk
     values = samples.double().numpy()
     axes = (0, *range(2, values.ndim))
@@ -38,14 +38,14 @@ def test_standardised_as_in_double_precision(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_restore_undoes_standardise(shape: tuple[int, ...]) -> None:
+def test_restore_undoes_standardize(shape: tuple[int, ...]) -> None:
     samples = offset(50, shape)
     space = real(samples).space
-    torch.testing.assert_close(space.restore(space.standardise(samples)), samples, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(space.restore(space.standardize(samples)), samples, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_standardised_source_keeps_its_values(shape: tuple[int, ...]) -> None:
+def test_a_standardized_source_keeps_its_values(shape: tuple[int, ...]) -> None:
     samples = drawn(3000, shape)
     source = real(samples)
     assert source.space.mean.tolist() == [0] * shape[0]
@@ -54,7 +54,7 @@ def test_a_standardised_source_keeps_its_values(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(("factor", "shift"), [(0.5, 0.0), (1.0, 0.3)])
-def test_one_channel_that_is_not_standardised_changes_all(factor: float, shift: float) -> None:
+def test_one_channel_that_is_not_standardized_changes_all(factor: float, shift: float) -> None:
     samples = drawn(3000, (2, 4, 4))
     samples[:, 1] = samples[:, 1] * factor + shift
     space = real(samples).space
@@ -64,7 +64,7 @@ def test_one_channel_that_is_not_standardised_changes_all(factor: float, shift: 
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e5])
-def test_a_constant_channel_is_only_centred(value: float) -> None:
+def test_a_constant_channel_is_only_centered(value: float) -> None:
     samples = offset(3000, (2, 6))
     samples[:, 0] = value
     source = real(samples)
@@ -75,7 +75,7 @@ def test_a_constant_channel_is_only_centred(value: float) -> None:
 
 
 @pytest.mark.parametrize("unit", [1e-13, 1e-6, 1e6])
-def test_signals_in_any_unit_are_standardised(unit: float) -> None:
+def test_signals_in_any_unit_are_standardized(unit: float) -> None:
     standard = real(drawn(500, (2, 20)) * unit + unit)[torch.arange(500)]
     torch.testing.assert_close(standard.mean((0, 2)), torch.zeros(2), rtol=0, atol=1e-4)
     torch.testing.assert_close(standard.std((0, 2)), torch.ones(2), rtol=1e-3, atol=0)
@@ -139,6 +139,6 @@ def test_the_8_bit_view_is_what_comes_out(name: str, top: float) -> None:
 
 def test_the_space_follows_the_samples_to_their_device_and_shape() -> None:
     space = Space(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
-    assert space.standardise(torch.tensor([[1, 6]], dtype=torch.uint8)).tolist() == [[0, 1]]
+    assert space.standardize(torch.tensor([[1, 6]], dtype=torch.uint8)).tolist() == [[0, 1]]
     assert space.restore(torch.ones(1, 2, 1, 1)).flatten().tolist() == [2, 6]
     assert space.restore(torch.ones(1, 2, 3)).shape == (1, 2, 3)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.data.value_space import Space
 from condensed_data.data.whitening import EPSILON, MOST_VALUES, Whitening
 from condensed_data.methods.recipe import Recipe
@@ -39,9 +39,9 @@ def mixed(shape: tuple[int, ...], count: int = 200) -> Tensor:
 
 def by_definition(rows: np.ndarray, epsilon: float) -> np.ndarray:
     """(n, D) whitened, from the eigenvalues of the covariance in double precision."""
-    centred = rows - rows.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred / len(rows))
-    return centred @ vectors @ np.diag(1 / np.sqrt(values + epsilon)) @ vectors.T
+    centered = rows - rows.mean(0)
+    values, vectors = np.linalg.eigh(centered.T @ centered / len(rows))
+    return centered @ vectors @ np.diag(1 / np.sqrt(values + epsilon)) @ vectors.T
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 3), (2, 9), (7,)])
@@ -83,7 +83,7 @@ def test_it_does_not_depend_on_the_value_space() -> None:
 
 
 def recipe(**options: Any) -> Recipe:
-    return recipes.dm(2, sweeps=2, batch=8, network=NET, **options).set(whitening="zca")
+    return recipes.dm(2, iterations=2, batch=8, network=NET, **options).set(whitening="zca")
 
 
 def whitening_of(made: CondensedDataset) -> Whitening:
@@ -133,7 +133,7 @@ def test_normalization_is_the_whole_map(tiny_images: TensorDataset) -> None:
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whole = made.normalization()(tiny_images.tensors[0][:5])
     torch.testing.assert_close(
-        whole, made.record.space.standardise(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4
+        whole, made.record.space.standardize(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4
     )
     plain = CondensedDataset(tiny_images, recipe().set(whitening="none"), cache=False, **QUIET)
     assert "whitening" not in plain.preprocessing
@@ -143,7 +143,7 @@ def test_normalization_is_the_whole_map(tiny_images: TensorDataset) -> None:
 def test_signals_and_vectors(tmp_path: Path) -> None:
     for shape, network in (((2, 12), "convnet"), ((9,), "mlp")):
         source = TensorDataset(mixed(shape, 30), torch.arange(30) % 3)
-        chosen = recipes.dm(1, sweeps=1, batch=4, network=network).set(whitening="zca")
+        chosen = recipes.dm(1, iterations=1, batch=4, network=network).set(whitening="zca")
         made = CondensedDataset(source, chosen, cache=False, **QUIET)
         made.save(tmp_path / str(len(shape)))
         assert torch.equal(made.images, CondensedDataset.load(tmp_path / str(len(shape))).images)
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whitening = replace(whitening_of(made), scales=torch.ones(3))
     broken = replace(made.record, space=replace(made.record.space, whitening=whitening))
-    with pytest.raises(ArtefactError, match=r"zca\.scales"):
+    with pytest.raises(ArtifactError, match=r"zca\.scales"):
         replace(made._outcome, record=broken).write(tmp_path / "set")
 
 

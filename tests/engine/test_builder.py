@@ -27,19 +27,19 @@ from condensed_data.storage.cache import Cache
 Make = Callable[..., CondensedDataset]
 
 
-def small(sweeps: int = 4, ipc: int = 2, **options: Any) -> Recipe:
-    return recipes.dm(ipc=ipc, sweeps=sweeps, batch=8, network=ConvNet(width=8, depth=2), **options)
+def small(iterations: int = 4, ipc: int = 2, **options: Any) -> Recipe:
+    return recipes.dm(ipc=ipc, iterations=iterations, batch=8, network=ConvNet(width=8, depth=2), **options)
 
 
 class Counter(Callback):
-    """Counts the sweeps that were really computed, and may raise after one."""
+    """Counts the iterations that were really computed, and may raise after one."""
 
     def __init__(self, stop: int | None = None, error: type[BaseException] = RuntimeError) -> None:
-        self.sweeps, self.stop, self.error = 0, stop, error
+        self.iterations, self.stop, self.error = 0, stop, error
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.sweeps += 1
-        if progress.sweep == self.stop:
+    def on_iteration(self, progress: Progress) -> None:
+        self.iterations += 1
+        if progress.iteration == self.stop:
             raise self.error("stop")
 
 
@@ -60,7 +60,7 @@ def make(tiny_images: TensorDataset, tmp_path: Path) -> Make:
 def test_the_second_time_it_is_loaded(make: Make) -> None:
     first, counter = make(), Counter()
     second = make(callbacks=[counter])
-    assert counter.sweeps == 0
+    assert counter.iterations == 0
     assert torch.equal(first.images, second.images)
     assert first.record.to_manifest() == second.record.to_manifest()
 
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[TensorDataset], dict[str, Any]]] = {
     "groups": lambda source: {"groups": [i % 2 for i in range(len(source))]},
     "ipc": lambda _: {"recipe": small(ipc=3)},
     "field": lambda _: {"recipe": small(lr=0.5)},
-    "sweeps": lambda _: {"recipe": small(sweeps=5)},
+    "iterations": lambda _: {"recipe": small(iterations=5)},
     "precision": lambda _: {"precision": "bf16"},
     "fingerprint": lambda _: {"fingerprint": "mine"},
     "force": lambda _: {"force": True},
@@ -102,7 +102,7 @@ def test_whatever_changes_the_result_misses(make: Make, tiny_images: TensorDatas
     make()
     counter = Counter()
     make(**CHANGES[change](tiny_images), callbacks=[counter])
-    assert counter.sweeps > 0
+    assert counter.iterations > 0
 
 
 def test_a_part_version_misses(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,14 +110,14 @@ def test_a_part_version_misses(make: Make, monkeypatch: pytest.MonkeyPatch) -> N
     counter = Counter()
     monkeypatch.setattr("condensed_data.methods.objectives.Distribution.version", 99)
     make(callbacks=[counter])
-    assert counter.sweeps == 4
+    assert counter.iterations == 4
 
 
 def test_what_does_not_change_the_result_hits(make: Make) -> None:
     make()
     counter = Counter()
     make(callbacks=[counter], num_workers=1, transform=lambda x: x, memory=10**9)
-    assert counter.sweeps == 0
+    assert counter.iterations == 0
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -130,15 +130,15 @@ def test_an_interrupted_run_ends_at_the_same_bits(
         make(callbacks=[Counter(2, error)])
     counter = Counter()
     resumed = make(callbacks=[counter])
-    assert counter.sweeps in (2, 3)  # the checkpoint of the sweep that failed may not be written yet
+    assert counter.iterations in (2, 3)  # the checkpoint of the iteration that failed may not be written yet
     assert torch.equal(resumed.images, whole.images)
 
 
-def test_ctrl_c_stops_after_the_sweep_and_saves(make: Make) -> None:
+def test_ctrl_c_stops_after_the_iteration_and_saves(make: Make) -> None:
     class Press(Counter):
-        def on_sweep(self, progress: Progress) -> None:
-            super().on_sweep(progress)
-            if progress.sweep == 1:
+        def on_iteration(self, progress: Progress) -> None:
+            super().on_iteration(progress)
+            if progress.iteration == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
@@ -147,15 +147,15 @@ def test_ctrl_c_stops_after_the_sweep_and_saves(make: Make) -> None:
     assert signal.getsignal(signal.SIGINT) is before
     counter = Counter()
     assert torch.equal(make(callbacks=[counter]).images, make(cache=False).images)
-    assert counter.sweeps < 4
+    assert counter.iterations < 4
 
 
-def test_a_finished_run_goes_on_to_more_sweeps(make: Make) -> None:
-    make(small(sweeps=4))
+def test_a_finished_run_goes_on_to_more_iterations(make: Make) -> None:
+    make(small(iterations=4))
     counter = Counter()
-    longer = make(small(sweeps=6), callbacks=[counter])
-    assert counter.sweeps == 2
-    assert torch.equal(longer.images, make(small(sweeps=6), cache=False).images)
+    longer = make(small(iterations=6), callbacks=[counter])
+    assert counter.iterations == 2
+    assert torch.equal(longer.images, make(small(iterations=6), cache=False).images)
 
 
 def test_a_damaged_entry_is_put_aside_and_built_again(make: Make, tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_a_damaged_checkpoint_is_refused_with_a_sentence(make: Make, tmp_path: P
     (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint.safetensors")
     path.write_bytes(damage)
     with pytest.warns(UserWarning, match="cannot be read"):
-        longer = make(small(sweeps=6))
-    assert torch.equal(longer.images, make(small(sweeps=6), cache=False).images)
+        longer = make(small(iterations=6))
+    assert torch.equal(longer.images, make(small(iterations=6), cache=False).images)
 
 
 def test_a_checkpoint_of_another_torch_is_refused(make: Make, tmp_path: Path) -> None:
@@ -187,23 +187,23 @@ def test_a_checkpoint_of_another_torch_is_refused(make: Make, tmp_path: Path) ->
     checkpoint.write(path, checkpoint.read(path, {}), {"lineage": path.parent.name, "torch": "1.0"})
     counter = Counter()
     with pytest.warns(UserWarning, match="another run: its torch is '1.0'"):
-        make(small(sweeps=5), callbacks=[counter])
-    assert counter.sweeps == 5
+        make(small(iterations=5), callbacks=[counter])
+    assert counter.iterations == 5
 
 
 def test_an_unnamed_callable_is_built_and_not_cached(make: Make, tmp_path: Path) -> None:
     def mine(num_classes: int, shape: tuple[int, ...]) -> Any:
         return ConvNet(width=4, depth=1)(num_classes, shape)
 
-    recipe = recipes.dm(ipc=1, sweeps=2, batch=8, network=mine)
+    recipe = recipes.dm(ipc=1, iterations=2, batch=8, network=mine)
     with pytest.warns(UserWarning, match="will not be cached.*Named"):
         made = make(recipe)
     assert made.record.recipe is None
     assert Cache(tmp_path / "cache").entries() == []
     counter = Counter()
-    make(recipes.dm(ipc=1, sweeps=2, batch=8, network=Named("mine", mine)))
-    make(recipes.dm(ipc=1, sweeps=2, batch=8, network=Named("mine", mine)), callbacks=[counter])
-    assert counter.sweeps == 0
+    make(recipes.dm(ipc=1, iterations=2, batch=8, network=Named("mine", mine)))
+    make(recipes.dm(ipc=1, iterations=2, batch=8, network=Named("mine", mine)), callbacks=[counter])
+    assert counter.iterations == 0
 
 
 def test_a_cache_that_cannot_be_written_costs_only_a_warning(make: Make, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_cache_that_cannot_be_written_costs_only_a_warning(make: Make, tmp_pat
 
 
 class Exploding(Objective):
-    """Finite for two sweeps, then not a number."""
+    """Finite for two iterations, then not a number."""
 
     calls = 0
 
@@ -228,10 +228,10 @@ def test_divergence_keeps_the_last_good_state(make: Make) -> None:
     base = small()
     term: Term = base.terms[0]
     recipe = base.set(terms=(Term(Exploding(), term.pool, term.sampler, term.augment),))
-    with pytest.raises(DivergedError, match=r"learning rate.*sweep 2") as caught:
+    with pytest.raises(DivergedError, match=r"learning rate.*iteration 2") as caught:
         make(recipe, cache=False)
     assert torch.isfinite(caught.value.condensed.images).all()
-    assert caught.value.condensed.record.sweeps == 2
+    assert caught.value.condensed.record.iterations == 2
 
 
 def test_eviction_and_clearing(make: Make, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ from condensed_data.engine.callbacks import Callback, Callbacks, History, Progre
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import Training
 
-SWEEP = Progress(
-    sweep=1,
-    sweeps=10,
+ITERATION = Progress(
+    iteration=1,
+    iterations=10,
     loss=2.5,
     seconds=0.5,
-    sweeps_per_second=2.0,
+    iterations_per_second=2.0,
     eta_seconds=4.5,
     recipe="dm",
     resumed_at=0,
@@ -28,34 +28,34 @@ class Recorder(Callback):
     def __init__(self, calls: list[object], name: str) -> None:
         self.calls, self.name = calls, name
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.calls.append((self.name, "sweep", progress.sweep))
+    def on_iteration(self, progress: Progress) -> None:
+        self.calls.append((self.name, "iteration", progress.iteration))
 
-    def on_evaluate(self, sweep: int, evaluation: Evaluation) -> None:
-        self.calls.append((self.name, "evaluate", sweep))
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
+        self.calls.append((self.name, "evaluate", iteration))
 
     def on_end(self, progress: Progress) -> None:
-        self.calls.append((self.name, "end", progress.sweep))
+        self.calls.append((self.name, "end", progress.iteration))
 
 
 class Failing(Callback):
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         raise ZeroDivisionError("from the user's callback")
 
 
 def test_all_callbacks_are_called_in_order() -> None:
     calls: list[object] = []
     both = Callbacks([Recorder(calls, "a"), Callback(), Recorder(calls, "b")])
-    both.on_sweep(SWEEP)
+    both.on_iteration(ITERATION)
     both.on_evaluate(1, EVALUATION)
-    both.on_end(SWEEP)
-    assert calls == [(name, event, 1) for event in ("sweep", "evaluate", "end") for name in ("a", "b")]
+    both.on_end(ITERATION)
+    assert calls == [(name, event, 1) for event in ("iteration", "evaluate", "end") for name in ("a", "b")]
 
 
 def test_an_exception_of_a_callback_reaches_the_user() -> None:
     calls: list[object] = []
     with pytest.raises(ZeroDivisionError, match="from the user"):
-        Callbacks([Failing(), Recorder(calls, "after")]).on_sweep(SWEEP)
+        Callbacks([Failing(), Recorder(calls, "after")]).on_iteration(ITERATION)
     assert calls == []
 
 
@@ -67,14 +67,14 @@ def test_what_is_no_callback_is_named(wrong: object) -> None:
 
 def test_history_collects_losses_and_evaluations() -> None:
     history = History()
-    history.on_sweep(SWEEP)
+    history.on_iteration(ITERATION)
     history.on_evaluate(1, EVALUATION)
-    history.on_sweep(replace(SWEEP, sweep=4, loss=1.5))
-    history.on_end(replace(SWEEP, sweep=4, loss=1.5))
-    assert (history.sweeps, history.losses) == ([1, 4], [2.5, 1.5])
+    history.on_iteration(replace(ITERATION, iteration=4, loss=1.5))
+    history.on_end(replace(ITERATION, iteration=4, loss=1.5))
+    assert (history.iterations, history.losses) == ([1, 4], [2.5, 1.5])
     assert history.evaluations == [(1, EVALUATION)]
     assert history.records[1] == {
-        "sweep": 1,
+        "iteration": 1,
         "network": "convnet",
         "protocol": "quick",
         "networks": 2,
@@ -83,33 +83,35 @@ def test_history_collects_losses_and_evaluations() -> None:
     }
 
 
-def test_history_gets_the_last_sweep_from_the_end() -> None:
+def test_history_gets_the_last_iteration_from_the_end() -> None:
     history = History()
-    history.on_sweep(SWEEP)
-    history.on_end(replace(SWEEP, sweep=10, loss=0.5))
-    assert (history.sweeps, history.losses) == ([1, 10], [2.5, 0.5])
+    history.on_iteration(ITERATION)
+    history.on_end(replace(ITERATION, iteration=10, loss=0.5))
+    assert (history.iterations, history.losses) == ([1, 10], [2.5, 0.5])
 
 
 def test_the_bar_shows_recipe_loss_speed_and_time_left(capsys) -> None:
     bar = ProgressBar()
-    bar.on_sweep(SWEEP)
+    bar.on_iteration(ITERATION)
     bar.on_evaluate(1, EVALUATION)
-    bar.on_sweep(replace(SWEEP, sweep=5, loss=0.125, sweeps_per_second=0.25, eta_seconds=3725.0))
-    bar.on_end(replace(SWEEP, sweep=10, loss=0.0625, eta_seconds=0.0))
+    bar.on_iteration(
+        replace(ITERATION, iteration=5, loss=0.125, iterations_per_second=0.25, eta_seconds=3725.0)
+    )
+    bar.on_end(replace(ITERATION, iteration=10, loss=0.0625, eta_seconds=0.0))
     shown = capsys.readouterr()
     assert shown.out == ""
     last = shown.err.split("\r")[-1]
     assert "dm: condensing 100%" in last
-    assert "10/10, loss 0.0625, 2.0 sweeps/s, ETA 0:00" in last
-    assert f"sweep 1: {EVALUATION}" in shown.err
+    assert "10/10, loss 0.0625, 2.0 iterations/s, ETA 0:00" in last
+    assert f"iteration 1: {EVALUATION}" in shown.err
 
 
-def test_slow_sweeps_are_counted_in_seconds(capsys) -> None:
+def test_slow_iterations_are_counted_in_seconds(capsys) -> None:
     bar = ProgressBar()
-    bar.on_sweep(replace(SWEEP, sweeps_per_second=0.25, eta_seconds=3725.0))
-    bar.on_end(replace(SWEEP, sweeps_per_second=0.25, eta_seconds=math.inf))
+    bar.on_iteration(replace(ITERATION, iterations_per_second=0.25, eta_seconds=3725.0))
+    bar.on_end(replace(ITERATION, iterations_per_second=0.25, eta_seconds=math.inf))
     shown = capsys.readouterr().err
-    assert "4.0 s/sweep, ETA 1:02:05" in shown
+    assert "4.0 s/iteration, ETA 1:02:05" in shown
     assert "ETA ?" in shown
 
 
@@ -118,18 +120,18 @@ def test_the_bar_of_a_resumed_run_starts_where_it_resumes(monkeypatch) -> None:
     original = tqdm.__init__
     monkeypatch.setattr(tqdm, "__init__", lambda *args, **kw: (opened.append(kw), original(*args, **kw))[1])
     bar = ProgressBar()
-    bar.on_sweep(replace(SWEEP, sweep=7, resumed_at=6))
-    bar.on_end(replace(SWEEP, sweep=7, resumed_at=6))
+    bar.on_iteration(replace(ITERATION, iteration=7, resumed_at=6))
+    bar.on_end(replace(ITERATION, iteration=7, resumed_at=6))
     assert opened[0]["initial"] == 6
 
 
-def test_one_bar_can_show_two_runs_and_a_run_without_sweeps_shows_none(capsys) -> None:
+def test_one_bar_can_show_two_runs_and_a_run_without_iterations_shows_none(capsys) -> None:
     bar = ProgressBar()
-    bar.on_end(replace(SWEEP, sweep=0, sweeps=0))
+    bar.on_end(replace(ITERATION, iteration=0, iterations=0))
     assert capsys.readouterr().err == ""
     for recipe in ("dm", "dc"):
-        bar.on_sweep(replace(SWEEP, recipe=recipe))
-        bar.on_end(replace(SWEEP, recipe=recipe, sweep=10))
+        bar.on_iteration(replace(ITERATION, recipe=recipe))
+        bar.on_end(replace(ITERATION, recipe=recipe, iteration=10))
     shown = capsys.readouterr().err
     assert "dm: condensing 100%" in shown
     assert "dc: condensing 100%" in shown

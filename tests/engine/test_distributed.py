@@ -50,8 +50,8 @@ def ended(processes: list[Process], seconds: int = SECONDS) -> list[tuple[int, s
     return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
 
 
-def alone(folder: Path, sweeps: int) -> torch.Tensor:
-    return ranks_worker.build(folder / "alone", sweeps).images
+def alone(folder: Path, iterations: int) -> torch.Tensor:
+    return ranks_worker.build(folder / "alone", iterations).images
 
 
 SOME = (
@@ -118,20 +118,20 @@ class _Counts(ranks_worker.Callback):
     def __init__(self, swept: list[int]) -> None:
         self.swept = swept
 
-    def on_sweep(self, progress: ranks_worker.Progress) -> None:
-        self.swept.append(progress.sweep)
+    def on_iteration(self, progress: ranks_worker.Progress) -> None:
+        self.swept.append(progress.iteration)
 
 
 def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
     processes = begin(2, tmp_path, 60, "stopped")
     waiting = time.monotonic() + SECONDS
-    while not (tmp_path / "sweep").exists() and time.monotonic() < waiting:
+    while not (tmp_path / "iteration").exists() and time.monotonic() < waiting:
         time.sleep(0.05)
     for process in processes:
         process.send_signal(signal.SIGINT)
     found = ended(processes)
     assert [code for code, _ in found] == [1, 1]
-    assert all("KeyboardInterrupt: Stopped after sweep" in words for _, words in found)
+    assert all("KeyboardInterrupt: Stopped after iteration" in words for _, words in found)
     again = ended(begin(3, tmp_path, 60, "whole"))
     assert [code for code, _ in again] == [0, 0, 0], again
     images = [torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in range(3)]

@@ -34,7 +34,7 @@ class Slow(Dataset):
         return self.x[index], index % 3
 
 print("start", flush=True)
-recipe = recipes.dm(ipc=2, sweeps=40, batch=16, network=ConvNet(width=8, depth=2))
+recipe = recipes.dm(ipc=2, iterations=40, batch=16, network=ConvNet(width=8, depth=2))
 made = CondensedDataset(Slow(), recipe, cache=sys.argv[1], progress=False, device="cpu", precision="fp32")
 made.save(sys.argv[2])
 print("done", flush=True)
@@ -129,7 +129,7 @@ def test_a_disk_that_takes_no_large_file(tmp_path: Path, whole: tuple[str, float
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "SaveError" in errors
-    assert "No checkpoint of sweep" in errors
+    assert "No checkpoint of iteration" in errors
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".safetensors"]
     finish(start(tmp_path))
     assert bits(tmp_path) == whole[0]

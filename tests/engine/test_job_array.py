@@ -17,7 +17,7 @@ from condensed_data.engine.job_array import merge, shard
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.result import Outcome
 
-TEACHER = "dm of whitened samples, labelled by a teacher"
+TEACHER = "dm of whitened samples, labeled by a teacher"
 TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm", "bdm on dm", TEACHER)
 
 
@@ -93,7 +93,17 @@ def test_what_is_no_whole_set_is_refused(tiny_images: TensorDataset, tmp_path: P
 
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["build", "digits", "--ipc", "1", "--sweeps", "2", "--set", "network=convnet-d1-w4", "--quiet"]
+    words = [
+        "build",
+        "digits",
+        "--ipc",
+        "1",
+        "--iterations",
+        "2",
+        "--set",
+        "network=convnet-d1-w4",
+        "--quiet",
+    ]
     assert "needs --out" in fails(capsys, *words, "--shard", "1/2")
     for number in (1, 2):
         assert (

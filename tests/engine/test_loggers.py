@@ -17,22 +17,22 @@ EVALUATION = Evaluation("convnet", Training(name="quick"), (0.6, 0.8), (0.7, Non
 LOGGERS = pytest.mark.parametrize("logger", [CSVLogger, JSONLLogger])
 
 
-def progress(sweep: int, resumed_at: int = 0, loss: float | None = None) -> Progress:
+def progress(iteration: int, resumed_at: int = 0, loss: float | None = None) -> Progress:
     return Progress(
-        sweep=sweep,
-        sweeps=10,
-        loss=1 / (sweep or 1) if loss is None else loss,
-        seconds=0.5 * sweep,
-        sweeps_per_second=2.0,
-        eta_seconds=5 - 0.5 * sweep,
+        iteration=iteration,
+        iterations=10,
+        loss=1 / (iteration or 1) if loss is None else loss,
+        seconds=0.5 * iteration,
+        iterations_per_second=2.0,
+        eta_seconds=5 - 0.5 * iteration,
         recipe="dm, edited",
         resumed_at=resumed_at,
     )
 
 
 def run(callback: Callback, first: int, last: int, *, resumed_at: int = 0, end: bool = True) -> None:
-    for sweep in range(first, last + 1):
-        callback.on_sweep(progress(sweep, resumed_at))
+    for iteration in range(first, last + 1):
+        callback.on_iteration(progress(iteration, resumed_at))
     if end:
         callback.on_end(progress(last, resumed_at))
 
@@ -44,8 +44,8 @@ def records(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def sweeps(path: Path) -> list[int]:
-    return [int(record["sweep"]) for record in records(path)]  # type: ignore[call-overload]
+def iterations(path: Path) -> list[int]:
+    return [int(record["iteration"]) for record in records(path)]  # type: ignore[call-overload]
 
 
 @pytest.fixture
@@ -56,37 +56,37 @@ def path(tmp_path: Path, logger: type) -> Path:
 def test_jsonl_holds_one_object_an_event(tmp_path: Path) -> None:
     path = tmp_path / "new" / "log.jsonl"
     log = JSONLLogger(path)
-    log.on_sweep(progress(1, loss=2.5))
+    log.on_iteration(progress(1, loss=2.5))
     log.on_evaluate(1, EVALUATION)
     log.on_end(progress(10, loss=0.25))
     first, accuracy, last = records(path)
     assert first == {
-        "sweep": 1,
+        "iteration": 1,
         "recipe": "dm, edited",
-        "sweeps": 10,
+        "iterations": 10,
         "loss": 2.5,
         "seconds": 0.5,
-        "sweeps_per_second": 2.0,
+        "iterations_per_second": 2.0,
     }
     assert accuracy == {
-        "sweep": 1,
+        "iteration": 1,
         "network": "convnet",
         "protocol": "quick",
         "networks": 2,
         "accuracy": EVALUATION.mean,
         "accuracy_std": EVALUATION.std,
     }
-    assert (last["sweep"], last["loss"]) == (10, 0.25)
+    assert (last["iteration"], last["loss"]) == (10, 0.25)
 
 
 def test_csv_has_one_header_and_empty_fields_where_an_event_has_no_value(tmp_path: Path) -> None:
     log = CSVLogger(tmp_path / "log.csv")
-    log.on_sweep(progress(1, loss=2.5))
+    log.on_iteration(progress(1, loss=2.5))
     log.on_evaluate(1, EVALUATION)
     log.on_end(progress(1, loss=2.5))
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("sweep,recipe,sweeps,loss,")
+    assert lines[0].startswith("iteration,recipe,iterations,loss,")
     first, accuracy = records(tmp_path / "log.csv")
     assert (first["recipe"], first["loss"], first["accuracy"]) == ("dm, edited", "2.5", "")
     assert (accuracy["loss"], accuracy["network"], accuracy["protocol"]) == ("", "convnet", "quick")
@@ -95,16 +95,16 @@ def test_csv_has_one_header_and_empty_fields_where_an_event_has_no_value(tmp_pat
 @LOGGERS
 def test_every_event_is_in_the_file_at_once(path: Path, logger: type) -> None:
     log = logger(path)
-    for sweep in (1, 2, 3):
-        log.on_sweep(progress(sweep))
-        assert sweeps(path) == list(range(1, sweep + 1))
+    for iteration in (1, 2, 3):
+        log.on_iteration(progress(iteration))
+        assert iterations(path) == list(range(1, iteration + 1))
 
 
 @LOGGERS
-def test_a_resumed_run_goes_on_without_doubling_sweeps(path: Path, logger: type) -> None:
+def test_a_resumed_run_goes_on_without_doubling_iterations(path: Path, logger: type) -> None:
     whole = path.with_stem("whole")
     run(logger(whole), 1, 8)
-    run(logger(path), 1, 6, end=False)  # killed after sweep 6, with a checkpoint of sweep 4
+    run(logger(path), 1, 6, end=False)  # killed after iteration 6, with a checkpoint of iteration 4
     run(logger(path), 5, 8, resumed_at=4)
     assert path.read_bytes() == whole.read_bytes()
 
@@ -126,11 +126,11 @@ def test_a_new_run_replaces_the_log_of_an_older_one(path: Path, logger: type) ->
     log = logger(path)
     run(log, 1, 8)
     run(log, 1, 3)
-    assert sweeps(path) == [1, 2, 3]
+    assert iterations(path) == [1, 2, 3]
 
 
 @LOGGERS
-def test_nothing_changes_before_the_first_sweep(path: Path, logger: type) -> None:
+def test_nothing_changes_before_the_first_iteration(path: Path, logger: type) -> None:
     run(logger(path), 1, 3)
     before = path.read_bytes()
     logger(path)
@@ -142,18 +142,18 @@ def test_a_line_that_a_killed_run_left_unfinished_is_dropped(path: Path, logger:
     run(logger(path), 1, 4, end=False)
     path.write_bytes(path.read_bytes()[:-5])
     run(logger(path), 4, 5, resumed_at=3)
-    assert sweeps(path) == [1, 2, 3, 4, 5]
+    assert iterations(path) == [1, 2, 3, 4, 5]
 
 
 @LOGGERS
-def test_an_evaluation_before_the_first_sweep_is_not_lost(path: Path, logger: type) -> None:
+def test_an_evaluation_before_the_first_iteration_is_not_lost(path: Path, logger: type) -> None:
     log = logger(path)
     log.on_evaluate(0, EVALUATION)
     run(log, 1, 2)
-    assert sweeps(path) == [0, 1, 2]
+    assert iterations(path) == [0, 1, 2]
     log.on_evaluate(0, EVALUATION)
     log.on_end(progress(0))
-    assert sweeps(path) == [0]
+    assert iterations(path) == [0]
 
 
 def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
 
 
 @LOGGERS
-@pytest.mark.parametrize("content", ["notes\n", "[1]\n", '{"loss": 1}\n', "sweep,loss\n1,2\n", "\xff\n"])
+@pytest.mark.parametrize("content", ["notes\n", "[1]\n", '{"loss": 1}\n', "iteration,loss\n1,2\n", "\xff\n"])
 def test_a_file_that_is_no_log_is_left_alone(path: Path, logger: type, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=r"path=.* exists and is no log"):
@@ -193,7 +193,7 @@ def test_tensorboard_gets_loss_speed_and_accuracy(tmp_path: Path) -> None:
     run(log, 1, 3)
     assert scalars(tmp_path) == {
         "loss": [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))],
-        "sweeps_per_second": [(1, 2.0), (2, 2.0), (3, 2.0)],
+        "iterations_per_second": [(1, 2.0), (2, 2.0), (3, 2.0)],
         "accuracy/convnet/quick": [(0, pytest.approx(0.7))],
     }
 

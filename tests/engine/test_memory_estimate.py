@@ -24,7 +24,7 @@ NET = ConvNet(width=8, depth=2)
 def started(name: str = "dd", **options: Any) -> Run:
     draw = torch.Generator().manual_seed(0)
     where = real(torch.randn(60, 1, 12, 12, generator=draw), torch.arange(60) % 3)
-    fields = {"ipc": 4, "sweeps": 1, "batch": 10, "network": NET}
+    fields = {"ipc": 4, "iterations": 1, "batch": 10, "network": NET}
     recipe = recipes.get(name, **(fields | options)).resolve((1, 12, 12), ["a", "b", "c"], samples=60)
     return Run(recipe, Context(where, recipe.ipc, Streams(0), torch.device("cpu"), compiles=False))
 
@@ -78,7 +78,7 @@ from condensed_data.parts import Context
 from condensed_data.run import Run
 from condensed_data.streams import Streams
 where = real(torch.randn(1200, 1, 28, 28), torch.arange(1200) % 10)
-recipe = recipes.dd(ipc=10, steps=10, epochs=3, sweeps=1, network=ConvNet(width=64))
+recipe = recipes.dd(ipc=10, steps=10, epochs=3, iterations=1, network=ConvNet(width=64))
 recipe = recipe.resolve((1, 28, 28), [str(i) for i in range(10)], samples=1200)
 run = Run(recipe, Context(where, 10, Streams(0), torch.device("cpu"), compiles=False))
 estimated = estimate(run).working

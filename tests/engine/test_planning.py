@@ -55,7 +55,7 @@ def planned(source: Dataset[object], recipe: Recipe) -> Plan:
 
 @pytest.mark.parametrize("name", ["dm", "dsa", "idm"])
 def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
-    recipe = recipes.get(name, ipc=2, sweeps=4, batch=8, network=NET)
+    recipe = recipes.get(name, ipc=2, iterations=4, batch=8, network=NET)
     found = planned(source, recipe)
     real = Real.read(inspect(source), progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
@@ -66,15 +66,15 @@ def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
     needed = estimate(run)
     assert found.memory.learned == needed.learned
     assert found.memory.working == pytest.approx(needed.working, rel=0.15)
-    assert (found.samples, found.classes, found.sweeps) == (128, 8, 4)
+    assert (found.samples, found.classes, found.iterations) == (128, 8, 4)
     assert found.result == run.synthesis.stored_floats * 4
-    assert found.seconds > found.sweeps * found.sweep > 0
+    assert found.seconds > found.iterations * found.iteration > 0
 
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_large_source_is_sampled(listed: bool) -> None:
     source = Large(listed)
-    found = planned(source, recipes.dm(ipc=1, sweeps=100, batch=16, network=NET))
+    found = planned(source, recipes.dm(ipc=1, iterations=100, batch=16, network=NET))
     assert source.read < 3_000
     assert found.classes == 50
     assert found.counted is listed
@@ -83,7 +83,7 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
 
 
 def test_networks_that_are_trained_beforehand_are_counted(source: TensorDataset) -> None:
-    short = {"ipc": 2, "sweeps": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
+    short = {"ipc": 2, "iterations": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
     two, four = (planned(source, recipes.mtt(experts=experts, **short)) for experts in (2, 4))
     assert two.pretraining > 0
     assert four.networks == 2 * two.networks > 0

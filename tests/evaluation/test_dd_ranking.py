@@ -153,7 +153,7 @@ def test_on_the_command_line(
     assert "whole=80.0 must be a fraction" in fails(capsys, *words, "--ranking", "--whole-accuracy", "80")
 
 
-def _coloured(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDataset:
+def _colored(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDataset:
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     samples = torch.rand(len(labels), *shape, generator=torch.Generator().manual_seed(0))
     source = TensorDataset(samples, labels * 3)
@@ -166,7 +166,7 @@ def _rearrange(condensed: CondensedDataset, order: list[int]) -> None:
 
 
 def test_to_ddranking() -> None:
-    condensed = _coloured((3, 8, 8), (4, 5, 6))
+    condensed = _colored((3, 8, 8), (4, 5, 6))
     _rearrange(condensed, [3, 0, 5, 2, 1, 4])
     images, labels = condensed.to_ddranking()
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -179,8 +179,8 @@ def test_to_ddranking() -> None:
 
 def test_to_ddranking_takes_rgb_alone() -> None:
     with pytest.raises(ValueError, match=r"RGB images \(3, H, W\).*shape \(1, 8, 8\)"):
-        _coloured((1, 8, 8), (4, 4)).to_ddranking()
-    condensed = _coloured((3, 8, 8), (4, 4))
+        _colored((1, 8, 8), (4, 4)).to_ddranking()
+    condensed = _colored((3, 8, 8), (4, 4))
     _rearrange(condensed, [1, 2, 3])
     with pytest.raises(ValueError, match=r"equally many samples of each class.*\[1, 2\]"):
         condensed.to_ddranking()

@@ -15,7 +15,7 @@ from condensed_data.data.sample import SourceError
 from condensed_data.evaluation.privacy import Privacy, measure, roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 
-SHAPES = {"grey": (1, 8, 8), "RGB": (3, 9, 7), "signals": (2, 11), "vectors": (6,)}
+SHAPES = {"gray": (1, 8, 8), "RGB": (3, 9, 7), "signals": (2, 11), "vectors": (6,)}
 SHORT = Training(name="short", epochs=3)
 
 
@@ -41,7 +41,7 @@ def test_copies_are_found(shape: str) -> None:
     source, heldout = samples(SHAPES[shape], 90, 1), samples(SHAPES[shape], 60, 2)
     condensed = chosen(source)
     report = found(condensed, source, heldout)
-    assert float(report.distances.max()) < 1e-6  # standardised twice
+    assert float(report.distances.max()) < 1e-6  # standardized twice
     torch.testing.assert_close(source.tensors[0][report.members], condensed.images)
     assert report.nearer_to_members == 1
     assert report.too_near == 12
@@ -121,9 +121,9 @@ def test_global_random_states_stay(untouched_rng: None) -> None:
     )
 
 
-def test_factorised_sets_are_measured_as_they_are_decoded(tmp_path: Path) -> None:
+def test_factorized_sets_are_measured_as_they_are_decoded(tmp_path: Path) -> None:
     source, heldout = samples((1, 8, 8), 90, 1), samples((1, 8, 8), 60, 2)
-    recipe = recipes.kfs(ipc=4, sweeps=1, batch=4, channels=1, width=4, codes=3, fit=2)
+    recipe = recipes.kfs(ipc=4, iterations=1, batch=4, channels=1, width=4, codes=3, fit=2)
     condensed = CondensedDataset(source, recipe, cache=False, progress=False)
     report = found(condensed, source, heldout)
     assert report.distances.shape == (len(condensed),) == (18,)

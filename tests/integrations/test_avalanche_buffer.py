@@ -102,12 +102,12 @@ def test_shrunk_samples_are_means_of_those_before() -> None:
 def test_a_coreset_keeps_real_samples_as_it_shrinks() -> None:
     memory = feed(buffer(12, recipe="random", storage_dtype=torch.float32))
     memory.resize(None, 4)
-    # standardised and back: equal up to rounding
+    # standardized and back: equal up to rounding
     assert torch.cdist(rows(memory).flatten(1), Samples().samples.flatten(1)).amin(1).max() < 1e-2
 
 
 def test_classes_that_come_back_are_condensed_with_what_was_kept() -> None:
-    memory = CondensedBuffer(4, recipe=fast(sweeps=1, lr=1e-6), storage_dtype=torch.float32)
+    memory = CondensedBuffer(4, recipe=fast(iterations=1, lr=1e-6), storage_dtype=torch.float32)
     for level in (0.0, 1.0):
         data = Samples()
         data.samples = torch.full_like(data.samples, level) + 0.01 * data.samples
@@ -148,7 +148,7 @@ def test_real_samples_beside_learned_ones() -> None:
 def test_any_shape_and_every_type(shape: tuple[int, ...]) -> None:
     net: Any = {1: "mlp"}.get(len(shape), NETS[len(shape)])
     for dtype in (torch.uint8, torch.float16, torch.float32):
-        memory = buffer(recipe=recipes.dm(sweeps=1, batch=4, network=net), storage_dtype=dtype)
+        memory = buffer(recipe=recipes.dm(iterations=1, batch=4, network=net), storage_dtype=dtype)
         memory.update_from_dataset(Samples(shape))
         assert rows(memory).shape == (9, *shape)
         assert rows(memory).dtype == torch.float32
@@ -306,7 +306,7 @@ def test_it_becomes_a_condensed_dataset(tmp_path: Path) -> None:
 
 
 def test_recipes_that_tell_classes_apart_use_those_that_are_kept() -> None:
-    recipe = recipes.dc(sweeps=1, batch=4, network=tiny().terms[0].pool.network)
+    recipe = recipes.dc(iterations=1, batch=4, network=tiny().terms[0].pool.network)
     memory = CondensedBuffer(6, recipe=recipe)
     data = Samples(classes=2)
     memory.update_from_dataset(data)
@@ -317,9 +317,9 @@ def test_recipes_that_tell_classes_apart_use_those_that_are_kept() -> None:
         CondensedBuffer(6, recipe=recipe).update_from_dataset(Part(single, range(12)))
 
 
-def test_names_are_cut_to_few_sweeps_and_recipes_are_not() -> None:
-    assert CondensedBuffer(5, recipe="dm").memory.settings.recipe.sweeps == fast().sweeps
-    assert CondensedBuffer(5, recipe=tiny(7)).memory.settings.recipe.sweeps == 7
+def test_names_are_cut_to_few_iterations_and_recipes_are_not() -> None:
+    assert CondensedBuffer(5, recipe="dm").memory.settings.recipe.iterations == fast().iterations
+    assert CondensedBuffer(5, recipe=tiny(7)).memory.settings.recipe.iterations == 7
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_reduced_inputs_are_condensed_at_the_size_at_which_they_are_kept(tmp_pat
         shapes.append(sample_shape)
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(sample_shape), num_classes))
 
-    recipe = recipes.dm(sweeps=2, batch=4, network=network)
+    recipe = recipes.dm(iterations=2, batch=4, network=network)
     kept = feed(buffer(8, factor=2, reduced_inputs=True, recipe=recipe))
     assert set(shapes) == {(1, 4, 4)}
     assert {tuple(item[0].shape) for item in kept.buffer} == {SHAPE}
@@ -443,10 +443,10 @@ def test_what_is_kept_at_reduced_size_is_condensed_again_as_it_is(monkeypatch: p
         assert torch.equal(source[: len(own)], own)
 
 
-def test_reduced_inputs_are_given_more_sweeps() -> None:
-    assert buffer(factor=2, recipe=None).memory.settings.recipe.sweeps == 150
-    assert buffer(factor=2, recipe=None, reduced_inputs=True).memory.settings.recipe.sweeps == 1000
-    assert buffer(factor=2, recipe="dm", reduced_inputs=True).memory.settings.recipe.sweeps == 1000
+def test_reduced_inputs_are_given_more_iterations() -> None:
+    assert buffer(factor=2, recipe=None).memory.settings.recipe.iterations == 150
+    assert buffer(factor=2, recipe=None, reduced_inputs=True).memory.settings.recipe.iterations == 1000
+    assert buffer(factor=2, recipe="dm", reduced_inputs=True).memory.settings.recipe.iterations == 1000
 
 
 def test_reduced_inputs_need_a_factor() -> None:

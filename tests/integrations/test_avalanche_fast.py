@@ -15,7 +15,7 @@ from condensed_data_avalanche.condenser import FEW, Begun, Rate, chosen, condens
 def test_many_samples_begin_at_real_ones(kept: int) -> None:
     draw = torch.Generator().manual_seed(0)
     sources = [torch.randn(80, 1, 6, 6, generator=draw) for _ in range(2)]
-    recipe = chosen(fast(sweeps=1, lr=1e-9), 1)
+    recipe = chosen(fast(iterations=1, lr=1e-9), 1)
     found = condense(sources, [kept, kept], recipe, 1, 0, torch.device("cpu"), "fp32")
     for rows, real in zip(found, sources, strict=True):
         nearest = torch.cdist(rows.flatten(1), real.flatten(1)).min(1).values

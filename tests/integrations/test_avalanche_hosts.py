@@ -332,7 +332,7 @@ def test_loggers_see_time_and_size() -> None:
 
 @pytest.fixture
 def recursing() -> Iterator[None]:
-    """The work-around of the README: dill takes torch's optimisers by value, with all globals of their module."""
+    """The work-around of the README: dill takes torch's optimizers by value, with all globals of their module."""
     before = dill.settings["recurse"]
     dill.settings["recurse"] = True
     yield

@@ -223,11 +223,11 @@ def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     assert made == [3] * 4
 
 
-def test_soft_labels_and_factorised_sets() -> None:
-    soft = condensed(recipes.dc(ipc=1, sweeps=1, network="convnet-d1-w4").set(soft_labels=True))
+def test_soft_labels_and_factorized_sets() -> None:
+    soft = condensed(recipes.dc(ipc=1, iterations=1, network="convnet-d1-w4").set(soft_labels=True))
     assert soft.labels.ndim == 2
     assert objective(made=soft).measure(FINE).values
-    grids = condensed(recipes.idc(ipc=1, sweeps=1, network="convnet-d1-w4").set(training__epochs=2))
+    grids = condensed(recipes.idc(ipc=1, iterations=1, network="convnet-d1-w4").set(training__epochs=2))
     assert len(grids) > 3
     assert objective(made=grids, training=None, epochs=2).measure(FINE).values
 
@@ -239,7 +239,7 @@ def test_the_training_is_that_of_the_set_and_can_be_changed() -> None:
     changed = spaces.training_of({"lr": 0.5, "augment": "crop+flip", "width": 3}, quick())
     assert changed.lr == 0.5
     assert changed.augment.ops == ("crop", "flip")  # type: ignore[attr-defined]
-    ordered = condensed(recipes.dd(ipc=1, steps=1, epochs=1, sweeps=1, network="convnet-d1-w4"))
+    ordered = condensed(recipes.dd(ipc=1, steps=1, epochs=1, iterations=1, network="convnet-d1-w4"))
     with pytest.raises(ValueError, match="its own training steps"):
         objective(made=ordered, training=None)
     assert objective(made=ordered).measure(FINE).values

@@ -143,7 +143,7 @@ def test_synflow_of_a_linear_network_by_hand() -> None:
     assert zero_cost.synflow(module.eval(), torch.randn(5, 3)) == pytest.approx(2 * total, rel=1e-6)
 
 
-def test_synflow_passes_by_normalisation() -> None:
+def test_synflow_passes_by_normalization() -> None:
     plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     normed = nn.Sequential(plain[0], nn.BatchNorm2d(4), plain[1], plain[2], plain[3])
     x = torch.randn(2, 1, 4, 4)

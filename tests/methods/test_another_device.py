@@ -1,4 +1,4 @@
-"""Every recipe on a device that is not the CPU: nothing of both is mixed, and no sweep waits for the device."""
+"""Every recipe on a device that is not the CPU: nothing of both is mixed, and no iteration waits for the device."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from condensed_data.training.compute import batch_loss
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Learner
 
-SWEEPS = 3
+ITERATIONS = 3
 # CAFE goes on training its network for as long as the measured accuracy says, so that the host has to know it.
 WAITING = {"cafe", "cafe with augmentation"}
 
@@ -42,19 +42,19 @@ def values(run: Run) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
-def test_a_sweep_gives_the_bits_of_the_cpu_and_waits_for_nothing(
+def test_a_iteration_gives_the_bits_of_the_cpu_and_waits_for_nothing(
     name: str, tiny_images: TensorDataset
 ) -> None:
     recipe = (LEARNING | GROUPED)[name]()
     groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
     here = started(tiny_images, recipe, torch.device("cpu"), groups)
-    losses = [here.step() for _ in range(SWEEPS)]
+    losses = [here.step() for _ in range(ITERATIONS)]
     with simulated() as waits:
         there = started(tiny_images, recipe, DEVICE, groups)
         assert all(isinstance(tensor, Far) for tensor in there.synthesis.learned.values())
         found = [there.step()]  # the first may make what later ones use
         waits.clear()
-        found += [there.step() for _ in range(SWEEPS - 1)]
+        found += [there.step() for _ in range(ITERATIONS - 1)]
         waited = list(waits)
     for name_of, tensor in values(here).items():
         assert torch.equal(tensor, values(there)[name_of]), name_of
@@ -82,9 +82,9 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
     assert not waited
 
 
-# what looks at real samples, trains networks or labels before or after the sweeps
+# what looks at real samples, trains networks or labels before or after the iterations
 BUILT = [*CHOOSING, "dm", "iid on dm", "mtt with soft labels", "kfs"]
-BUILT.append("dm of whitened samples, labelled by a teacher")
+BUILT.append("dm of whitened samples, labeled by a teacher")
 
 
 @pytest.mark.parametrize("name", BUILT)

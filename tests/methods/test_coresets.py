@@ -35,7 +35,7 @@ ASKED = Pretraining(2, 1, Descent(0.05, 0.9, batch_size=16))
 FEATURES = Trained(NETWORK, ASKED)
 CORESETS: dict[str, Init] = {
     "herding": Herding(FEATURES),
-    "k-centre": KCenter("raw"),
+    "k-center": KCenter("raw"),
     "k-means": KMeans(FEATURES),
     "forgetting": Forgetting(NETWORK, ASKED),
 }
@@ -64,7 +64,7 @@ def herding_loop(rows: list[list[float]], count: int) -> list[int]:
     return chosen
 
 
-def k_centre_loop(rows: list[list[float]], count: int) -> list[int]:
+def k_center_loop(rows: list[list[float]], count: int) -> list[int]:
     size = len(rows[0])
     mean = [sum(row[d] for row in rows) / len(rows) for d in range(size)]
 
@@ -79,10 +79,10 @@ def k_centre_loop(rows: list[list[float]], count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_herding_and_k_centre_equal_their_definitions(seed: int) -> None:
+def test_herding_and_k_center_equal_their_definitions(seed: int) -> None:
     rows = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed)).double() + 3
     assert herd(rows, 12).tolist() == herding_loop(rows.tolist(), 12)
-    assert spread_out(rows, 12).tolist() == k_centre_loop(rows.tolist(), 12)
+    assert spread_out(rows, 12).tolist() == k_center_loop(rows.tolist(), 12)
     assert sorted(herd(rows, 30).tolist()) == sorted(spread_out(rows, 30).tolist()) == list(range(30))
     assert herd(rows, 1).tolist() == spread_out(rows, 1).tolist()  # both begin nearest to the mean
 
@@ -172,10 +172,10 @@ def test_k_means_takes_one_sample_of_every_clump() -> None:
     chosen = indices(where, KMeans("raw").samples(where, [4, 4]))
     for part in (chosen[:4], chosen[4:]):
         assert {index % 4 for index in part} == {0, 1, 2, 3}
-    standardised = where.real[torch.arange(40)]
+    standardized = where.real[torch.arange(40)]
     for index in chosen[:4]:  # nearest to the centroid, which is the mean of the clump
         mates = [other for other in range(40) if other % 4 == index % 4]
-        distances = (standardised[mates] - standardised[mates].mean(0)).square().sum(1)
+        distances = (standardized[mates] - standardized[mates].mean(0)).square().sum(1)
         assert mates[int(distances.argmin())] == index
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Named, Recipe, networks, recipes
 from condensed_data.cli.reporting import compared
-from condensed_data.core.errors import ArtefactError, UnsupportedFormatError
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.rng import Streams
 from condensed_data.core.spec import Facts
 from condensed_data.engine.builder import condense_tensors
@@ -30,13 +30,13 @@ from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.pools import Fresh
 from condensed_data.methods.replay import Ordered, Replay
 from condensed_data.networks import ConvNet, LeNet, Xavier
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage import manifest as schema
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import standard
 
 NET = ConvNet(width=8, depth=2)
-FIELDS: dict[str, Any] = {"sweeps": 3, "batch": 20, "network": NET, "step_size": 0.1}
+FIELDS: dict[str, Any] = {"iterations": 3, "batch": 20, "network": NET, "step_size": 0.1}
 
 
 def dd(**options: Any) -> Recipe:
@@ -72,17 +72,17 @@ def by_hand(made: CondensedDataset, batches: Any) -> nn.Module:
     for (x, y), size in zip(batches, made.replay.step_sizes.tolist(), strict=True):
         optimizer = torch.optim.SGD(module.parameters(), lr=size)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(made.record.space.standardise(x)), y).backward()
+        nn.functional.cross_entropy(module(made.record.space.standardize(x)), y).backward()
         optimizer.step()
     return module.eval()
 
 
 def test_the_published_defaults() -> None:
-    recipe = dd(ipc=10, steps=None, epochs=3, network=None, sweeps=None, batch=1024, step_size=0.02)
+    recipe = dd(ipc=10, steps=None, epochs=3, network=None, iterations=None, batch=1024, step_size=0.02)
     small = recipe.resolve((1, 28, 28), ["0"] * 10, samples=4000)
     whole = recipe.resolve((3, 32, 32), ["0"] * 10, samples=60_000)
     assert recipes.dd().resolve((1, 28, 28), ["0"] * 10, samples=4000) == small
-    assert (small.sweeps, whole.sweeps) == (2000, 23_600)
+    assert (small.iterations, whole.iterations) == (2000, 23_600)
     assert whole.optimizer.milestones == tuple(range(2360, 23_600, 2360))
     assert (whole.optimizer.kind, whole.optimizer.betas) == ("adam", (0.5, 0.999))
     assert whole.terms[0].pool == Fresh(Xavier(LeNet()))
@@ -108,7 +108,7 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
 def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: TensorDataset) -> None:
     run = started(dd(unroll=unroll), tiny_images)
     run.step()
-    net = next(iter(run.lenders.values())).lend(run.sweep)
+    net = next(iter(run.lenders.values())).lend(run.iteration)
     pair = run._meeting(run.recipe.terms[0], run.steps()[0]).pair(run.context, run.synthesis)
     reached = trained_weights(net, pair, unroll)
     module = networks.build(NET, 3, (1, 12, 12), 0)
@@ -131,11 +131,11 @@ def test_a_user_who_follows_the_loader_gets_what_evaluate_measures(
     assert result.runs == 1  # every other network would be the same
     assert result.protocol == "ordered"
     module = by_hand(made, made.loader())
-    x = made.record.space.standardise(tiny_test_images.tensors[0])
+    x = made.record.space.standardize(tiny_test_images.tensors[0])
     assert accuracy(module, x, tiny_test_images.tensors[1])[0] == pytest.approx(result.mean, abs=0.01)
     ours = networks.build(NET, 3, (1, 12, 12), 0)
     ours.load_state_dict(initial_of(made))
-    ours = made.replay.train(ours, made.record.space.standardise(made.images), made.labels)
+    ours = made.replay.train(ours, made.record.space.standardize(made.images), made.labels)
     for weight, expected in zip(ours.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(weight, expected.detach(), rtol=1e-4, atol=1e-5)
     other = by_hand(made, reversed(list(made.loader())))
@@ -152,7 +152,7 @@ def test_the_steps_share_the_classes_and_come_in_order(tiny_images: TensorDatase
     assert made.stored_floats == 6 * 144 + 4 + 12 + 4  # samples, step sizes, order, rows of steps
 
 
-def test_random_initialisation_takes_new_networks(
+def test_random_initialization_takes_new_networks(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     made = build(tiny_images, dd())
@@ -200,13 +200,13 @@ def test_older_readers_refuse_it(
         CondensedDataset.load(tmp_path)
 
 
-def _through_a_file(stored: artefact.Artefact, folder: Path) -> None:
-    artefact.write(folder, stored.tensors, stored.manifest, card="", preview=False)
+def _through_a_file(stored: artifact.Artifact, folder: Path) -> None:
+    artifact.write(folder, stored.tensors, stored.manifest, card="", preview=False)
     CondensedDataset.load(folder)
 
 
 def _cut(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Any], None]:
-    def apply(stored: artefact.Artefact) -> None:
+    def apply(stored: artifact.Artifact) -> None:
         stored.tensors[name] = change(stored.tensors[name])
 
     return apply
@@ -230,9 +230,9 @@ def test_what_is_no_training_run_is_refused(
     damage: Callable[[Any], None], message: str, tiny_images: TensorDataset, tmp_path: Path
 ) -> None:
     fixed(tiny_images).save(tmp_path / "set")
-    stored = artefact.read(tmp_path / "set")
+    stored = artifact.read(tmp_path / "set")
     damage(stored)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         _through_a_file(stored, tmp_path / "bad")
 
 
@@ -333,13 +333,13 @@ class Drops(nn.Module):
         ({"steps": 0}, r"steps=0\) must be"),
         ({"epochs": 0}, "must be an integer of at least 1"),
         ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
-        ({"n_nets": 2, "fixed": True}, r"fixed initialisation is one network"),
+        ({"n_nets": 2, "fixed": True}, r"fixed initialization is one network"),
         ({"pool": Fresh(NET)}, r"dd\(pool=\.\.\.\) brings its own networks"),
         ({"step_size": -1.0}, "must be positive"),
         ({"batch": 0}, "needs real samples"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
-        ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalises over the batch"),
+        ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),
         ({"network": Named("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
     ],
 )
@@ -351,7 +351,7 @@ def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_ima
 def test_only_steps_that_are_the_same_can_be_a_sets_own(tiny_images: TensorDataset) -> None:
     ordered = {"training": Ordered()}
     with pytest.raises(ValueError, match=r"Ordered\(\) with this recipe: it draws its samples with ByGroup"):
-        build(tiny_images, replace(recipes.dm(ipc=1, sweeps=2, batch=4, network=NET), **ordered))
+        build(tiny_images, replace(recipes.dm(ipc=1, iterations=2, batch=4, network=NET), **ordered))
     with pytest.raises(ValueError, match="it has no terms"):
         build(tiny_images, replace(recipes.random(ipc=1), **ordered))
     with pytest.raises(ValueError, match="it draws its samples with Sequence"):

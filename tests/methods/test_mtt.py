@@ -167,7 +167,7 @@ def test_the_command_line_trains_experts_in_processes(
         "mtt",
         "--ipc",
         "1",
-        "--sweeps",
+        "--iterations",
         "2",
         "--no-evaluate",
         "--no-cache",

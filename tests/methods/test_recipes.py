@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from exam import EXAM, GROUPED, LEARNING, NET, SWEEPS, briefly, build, everything, learned, start
+from exam import EXAM, GROUPED, ITERATIONS, LEARNING, NET, briefly, build, everything, learned, start
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
@@ -60,14 +60,14 @@ def test_every_learned_tensor_moves(learning: Recipe, tiny_images: TensorDataset
 
 def test_it_resumes_to_the_same_bits(learning: Recipe, tiny_images: TensorDataset, tmp_path: Path) -> None:
     whole = start(tiny_images, learning)
-    for _ in range(SWEEPS):
+    for _ in range(ITERATIONS):
         whole.step()
     first, second = start(tiny_images, learning), start(tiny_images, learning)
-    for _ in range(SWEEPS // 2 + 1):
+    for _ in range(ITERATIONS // 2 + 1):
         first.step()
     checkpoint.write(tmp_path / "state", first.state_dict(), {})
     second.load_state_dict(checkpoint.read(tmp_path / "state", {}))
-    while second.sweep < SWEEPS:
+    while second.iteration < ITERATIONS:
         second.step()
     for name, tensor in everything(whole).items():
         assert torch.equal(tensor, everything(second)[name]), name
@@ -103,7 +103,7 @@ def test_groups(learning: Recipe, tiny_images: TensorDataset) -> None:
 
 
 SHAPES = {
-    "grey 28": ((1, 28, 28), NET),
+    "gray 28": ((1, 28, 28), NET),
     "RGB 32": ((3, 32, 32), NET),
     "odd RGB": ((3, 17, 13), NET),
     "signals": ((2, 40), ConvNet1d(width=8, depth=2)),
@@ -115,7 +115,7 @@ def of_shape(name: str, shape: str, **options: Any) -> None:
     size, network = SHAPES[shape]
     draw = torch.Generator().manual_seed(0)
     source = TensorDataset(torch.randn(24, *size, generator=draw), torch.arange(24) % 3 * 5)
-    recipe = briefly(recipes.get(name, ipc=1, sweeps=2, batch=4, network=network, **options))
+    recipe = briefly(recipes.get(name, ipc=1, iterations=2, batch=4, network=network, **options))
     made = build(source, recipe)
     assert torch.isfinite(made.images).all()
     assert made.images.shape[1:] == size
@@ -155,7 +155,7 @@ def test_samples_of_any_shape_in_the_other_recipes(name: str, shape: str) -> Non
         of_shape(name, shape, **options)
 
 
-# Short runs on 8x8 images, which grids of smaller samples would halve to 4x4: sweeps, samples a class, and learning
+# Short runs on 8x8 images, which grids of smaller samples would halve to 4x4: iterations, samples a class, and learning
 # rates to match where the published ones are meant for a hundred times as many steps.
 NARROW = ConvNet(width=32, depth=2)
 SHORT: dict[str, tuple[int, int, dict[str, Any]]] = {
@@ -180,9 +180,9 @@ BRIEF = {"pool.pretrain": Pretraining(epochs=5, networks=2), "pool.interval": 5,
 def test_it_beats_random_samples_on_digits(name: str) -> None:
     from condensed_data.data.catalog import load
 
-    sweeps, ipc, options = SHORT[name]
+    iterations, ipc, options = SHORT[name]
     train, test = load("digits", "train"), load("digits", "test")
-    recipe = recipes.get(name, ipc=ipc, sweeps=sweeps, batch=64, network=NARROW, **options)
+    recipe = recipes.get(name, ipc=ipc, iterations=iterations, batch=64, network=NARROW, **options)
     for path in BRIEF.keys() & {
         f"pool.{field}" for term in recipe.terms for field, _ in specs.paths(term.pool)
     }:

@@ -16,11 +16,11 @@ from condensed_data.evaluation.plots_decoders import decoders
 from condensed_data.methods.objectives import Diversity
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Factorised, Frequency, MultiFormation, Pixels, WithSteps
+from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation, Pixels, WithSteps
 from condensed_data.networks import ConvNet, ConvNet1d
 
 NET = ConvNet(width=4, depth=1)
-SMALL = {"sweeps": 1, "batch": 4, "network": NET}
+SMALL = {"iterations": 1, "batch": 4, "network": NET}
 FEW_STEPS = {"experts": 1, "epochs": 2, "ahead": 1, "steps": 2}
 
 
@@ -49,7 +49,7 @@ def test_what_stands_around_the_samples_of_a_base_stays(method: str) -> None:
         for kind in around:
             assert isinstance(part, kind)
             part = part.inner
-        assert isinstance(part, Factorised if method == "haba" else Frequency)
+        assert isinstance(part, Factorized if method == "haba" else Frequency)
         assert part.init == core(recipes.get(base).synthetic).init
 
 
@@ -101,14 +101,14 @@ def test_a_base_that_cannot_work_says_what_can() -> None:
     for name in ("haba", "fred"):
         with pytest.raises(ValueError, match=r"base 'random': it learns nothing. Use dm, dc, dsa"):
             recipes.get(name, base="random")
-        with pytest.raises(ValueError, match="already made of less by Factorised"):
+        with pytest.raises(ValueError, match="already made of less by Factorized"):
             recipes.get(name, base="kfs")
         with pytest.raises(ValueError, match="Unknown recipe 'nothing'"):
             recipes.get(name, base="nothing")
         with pytest.raises(ValueError, match="edit the recipe itself"):
-            recipes.get(name, base=recipes.dm(), sweeps=3)
+            recipes.get(name, base=recipes.dm(), iterations=3)
         with pytest.raises(ValueError, match=r"vectors? of shape|samples of shape"):
-            build((5,), recipes.get(name, base="dm", ipc=2, sweeps=1))
+            build((5,), recipes.get(name, base="dm", ipc=2, iterations=1))
     with pytest.raises(ValueError, match=r"haba\(hallucinators=1, contrast=0.1\).*contrast=0"):
         recipes.haba(hallucinators=1)
     with pytest.raises(ValueError, match=r"contrast=-1.*at least 0"):
@@ -125,7 +125,7 @@ def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
 
 
 def test_samples_of_one_code_grow_apart() -> None:
-    recipe = recipes.haba("dm", ipc=5, hallucinators=2, **{**SMALL, "sweeps": 30})
+    recipe = recipes.haba("dm", ipc=5, hallucinators=2, **{**SMALL, "iterations": 30})
     free, apart = (build((1, 8, 8), replace(recipe).set(terms__1__weight=weight)) for weight in (1e-9, 300.0))
 
     def gap(made: CondensedDataset) -> float:

@@ -14,7 +14,7 @@ from condensed_data.engine.callbacks import History
 from condensed_data.methods.stopping import Plateau
 from condensed_data.networks import ConvNet
 
-RECIPE = recipes.dm(ipc=1, sweeps=40, batch=8, network=ConvNet(width=8, depth=2))
+RECIPE = recipes.dm(ipc=1, iterations=40, batch=8, network=ConvNet(width=8, depth=2))
 
 
 def losses_until_rest(plateau: Plateau, losses: list[float]) -> int:
@@ -41,20 +41,20 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     recipe = replace(RECIPE, stop=Plateau(4, 0.9))  # nothing falls by nine tenths: it ends after two windows
     how = {"progress": False, "device": "cpu", "precision": "fp32"}
     whole = CondensedDataset(tiny_images, recipe, cache=False, **how)
-    assert whole.record.sweeps == 8
+    assert whole.record.iterations == 8
     history = History()
 
     class Killed(History):
-        def on_sweep(self, progress: object) -> None:
-            if progress.sweep == 6:  # type: ignore[attr-defined]
+        def on_iteration(self, progress: object) -> None:
+            if progress.iteration == 6:  # type: ignore[attr-defined]
                 raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
         CondensedDataset(tiny_images, recipe, cache=tmp_path, callbacks=[Killed()], **how)
     again = CondensedDataset(tiny_images, recipe, cache=tmp_path, callbacks=[history], **how)
-    assert again.record.sweeps == 8
-    assert history.sweeps[-1] == 8
-    assert history.sweeps[0] > 1
+    assert again.record.iterations == 8
+    assert history.iterations[-1] == 8
+    assert history.iterations[0] > 1
     assert torch.equal(again.images, whole.images)
 
 
@@ -67,9 +67,9 @@ def test_values_out_of_range_are_said(wrong: dict[str, float]) -> None:
 def test_milestones_lower_the_learning_rate(tiny_images: TensorDataset) -> None:
     how = {"progress": False, "device": "cpu", "precision": "fp32", "cache": False}
     low = replace(
-        RECIPE, sweeps=4, optimizer=replace(RECIPE.optimizer, milestones=(2,), decay=1e-12, momentum=0.0)
+        RECIPE, iterations=4, optimizer=replace(RECIPE.optimizer, milestones=(2,), decay=1e-12, momentum=0.0)
     )
-    two = replace(RECIPE, sweeps=2, optimizer=replace(RECIPE.optimizer, momentum=0.0))
+    two = replace(RECIPE, iterations=2, optimizer=replace(RECIPE.optimizer, momentum=0.0))
     torch.testing.assert_close(
         CondensedDataset(tiny_images, low, **how).images, CondensedDataset(tiny_images, two, **how).images
     )

@@ -12,7 +12,7 @@ from condensed_data import networks
 from condensed_data.networks import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet, ResNet18
 from condensed_data.networks.layers import ACTIVATIONS, NORMS, POOLINGS
 
-GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+GRAY, COLOR = (1, 28, 28), (3, 32, 32)
 
 
 def count(module):
@@ -52,7 +52,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("name", "parameters", "features"), TABLE)
 def test_sizes_and_contract_of_the_reference_networks(name, parameters, features):
-    for shape, size, width in zip((GREY, COLOUR), parameters, features, strict=True):
+    for shape, size, width in zip((GRAY, COLOR), parameters, features, strict=True):
         module = make(name, shape).eval()
         x = samples(shape, rows=2)
         with torch.no_grad():
@@ -65,7 +65,7 @@ def test_sizes_and_contract_of_the_reference_networks(name, parameters, features
 
 
 def test_convnet_equals_its_definition():
-    module, x = make("convnet", GREY), samples(GREY)
+    module, x = make("convnet", GRAY), samples(GRAY)
     state, expected = module.state_dict(), []
     weights = [value for key, value in state.items() if key.startswith("blocks")]
     for block, (weight, bias, scale, shift) in enumerate(zip(*[iter(weights)] * 4, strict=True)):
@@ -74,7 +74,7 @@ def test_convnet_equals_its_definition():
         x = (x - mean) / (variance + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
         expected.append(x.clamp(min=0))
         x = expected[-1].unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-3, -1))
-    maps = module.maps(samples(GREY))
+    maps = module.maps(samples(GRAY))
     assert [tuple(m.shape[1:]) for m in maps] == [(128, 32, 32), (128, 16, 16), (128, 8, 8), (128, 4, 4)]
     for ours, oracle in zip(maps, [*expected, x], strict=True):
         torch.testing.assert_close(ours, oracle, rtol=1e-4, atol=1e-5)
@@ -107,7 +107,7 @@ def test_every_architecture_of_the_search_space_builds(pooling):
 
 
 def test_width_changes_only_the_width():
-    sizes = [count(make(f"convnet-w{width}", COLOUR)) for width in (32, 64, 128, 256)]
+    sizes = [count(make(f"convnet-w{width}", COLOR)) for width in (32, 64, 128, 256)]
     assert sizes == [28 * w + 2 * w + 2 * (9 * w * w + 3 * w) + 160 * w + 10 for w in (32, 64, 128, 256)]
 
 
@@ -242,7 +242,7 @@ def test_samples_that_do_not_fit(spec, shape, message):
             lambda: ResNet18(average_pool="yes"),
             "ResNet18: average_pool must be one of False, True; got 'yes'.",
         ),
-        (lambda: LeNet()(0, GREY), "LeNet: num_classes must be an integer of at least 1; got 0."),
+        (lambda: LeNet()(0, GRAY), "LeNet: num_classes must be an integer of at least 1; got 0."),
     ],
 )
 def test_wrong_fields(call, message):

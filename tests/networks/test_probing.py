@@ -10,7 +10,7 @@ from torch import nn
 
 from condensed_data import networks
 
-GREY = (1, 28, 28)
+GRAY = (1, 28, 28)
 
 
 def make(which, shape, classes=10):
@@ -62,11 +62,11 @@ def test_hooks_leave_nothing_behind():
 
 
 def test_own_methods_are_used_and_submodules_of_that_name_are_not():
-    ours = make("convnet-w8", GREY)
+    ours = make("convnet-w8", GRAY)
     assert networks.embed_of(ours) == ours.embed
     assert networks.maps_of(ours) == ours.maps
-    block = networks.maps_of(ours, ("blocks.1",))(samples(GREY))
-    torch.testing.assert_close(block[0], ours.maps(samples(GREY))[1])
+    block = networks.maps_of(ours, ("blocks.1",))(samples(GRAY))
+    torch.testing.assert_close(block[0], ours.maps(samples(GRAY))[1])
 
     class Tricky(nn.Module):
         def __init__(self):
@@ -82,7 +82,7 @@ def test_own_methods_are_used_and_submodules_of_that_name_are_not():
 
 
 def test_weights_can_be_replaced_functionally():
-    for module, shape in ((make("convnet-w8", GREY), GREY), (foreign().eval(), (3, 33, 33))):
+    for module, shape in ((make("convnet-w8", GRAY), GRAY), (foreign().eval(), (3, 33, 33))):
         x = samples(shape, rows=2)
         networks.embed_of(module)(x)
         doubled = {name: weight.detach() * 2 for name, weight in module.named_parameters()}
@@ -142,7 +142,7 @@ def test_probe_tries_a_module_without_changing_it():
 
 def test_probe_reports_modules_that_do_not_fit():
     with pytest.raises(ValueError, match=r"ResNet cannot take samples of shape \(1, 28, 28\)"):
-        networks.probe(foreign(), GREY)
+        networks.probe(foreign(), GRAY)
     with pytest.raises(
         ValueError, match=r"Conv2d must map \(B, ...\) to logits \(B, K\); 2 samples gave \(2, 4, 6, 6\)"
     ):

@@ -11,7 +11,7 @@ from condensed_data import networks
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP, AlexNet, ConvNet, ConvNet1d, ResNet18, Timm
 
-GREY = (1, 28, 28)
+GRAY = (1, 28, 28)
 
 
 def make(which, shape, classes=10, seed=0):
@@ -76,12 +76,12 @@ def test_callables_pass_and_other_things_do_not():
 
 def test_build_is_reproducible_and_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    first, again, other = (make("convnet-w16", GREY, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (make("convnet-w16", GRAY, seed=seed) for seed in (5, 5, 6))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not torch.equal(first.classifier.weight, other.classifier.weight)
     with torch.device("meta"):
-        assert make("mlp", GREY).classifier.weight.device.type == "cpu"
+        assert make("mlp", GRAY).classifier.weight.device.type == "cpu"
 
 
 def test_build_reports_the_failure_of_a_callable_with_the_shape():
@@ -108,7 +108,7 @@ def test_timm_models_take_channels_classes_and_the_image_size():
         probe = networks.probe(module, shape)
         assert probe == networks.Probe(outputs=5, features=timm.create_model(name).num_features)
     with pytest.raises(ValueError, match="timm has no model 'nothing'"):
-        make("timm:nothing", GREY)
+        make("timm:nothing", GRAY)
     with pytest.raises(ValueError, match=r"timm:resnet18 takes images \(C, H, W\)"):
         make("timm:resnet18", (20,))
 
@@ -116,4 +116,4 @@ def test_timm_models_take_channels_classes_and_the_image_size():
 def test_timm_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"timm:resnet18.*pip install timm"):
-        make("timm:resnet18", GREY)
+        make("timm:resnet18", GRAY)

@@ -26,12 +26,12 @@ def drawn(monkeypatch, history, path):
 
 
 def losses(count: int) -> list[dict[str, float]]:
-    return [{"sweep": sweep, "loss": 1000 / sweep} for sweep in range(1, count + 1)]
+    return [{"iteration": iteration, "loss": 1000 / iteration} for iteration in range(1, count + 1)]
 
 
 def accuracies(network: str = "convnet", protocol: str = "quick") -> list[dict[str, object]]:
     return [
-        {"sweep": s, "network": network, "protocol": protocol, "accuracy": a, "accuracy_std": 0.01}
+        {"iteration": s, "network": network, "protocol": protocol, "accuracy": a, "accuracy_std": 0.01}
         for s, a in ((0, 0.5), (100, 0.7))
     ]
 
@@ -39,7 +39,7 @@ def accuracies(network: str = "convnet", protocol: str = "quick") -> list[dict[s
 def test_pairs_and_records_give_the_same_loss(monkeypatch, tmp_path) -> None:
     pairs = [(3, 1.0), (1, 2.0), (2, 1.5)]
     from_pairs = drawn(monkeypatch, pairs, tmp_path / "a.png")
-    from_records = drawn(monkeypatch, [{"sweep": s, "loss": v} for s, v in pairs], tmp_path / "b.png")
+    from_records = drawn(monkeypatch, [{"iteration": s, "loss": v} for s, v in pairs], tmp_path / "b.png")
     for axes in (from_pairs, from_records):
         assert len(axes) == 1
         assert axes[0].lines[0].get_xydata().tolist() == [[1, 2.0], [2, 1.5], [3, 1.0]]
@@ -85,7 +85,7 @@ def test_the_running_mean_uses_what_is_there_at_the_ends() -> None:
 
 def test_losses_that_are_not_finite_are_left_out(monkeypatch, tmp_path) -> None:
     history = [(1, 2.0), (2, math.nan), (3, math.inf), (4, 1.0)]
-    records = [*history, {"sweep": 5, "loss": None}]
+    records = [*history, {"iteration": 5, "loss": None}]
     (axes,) = drawn(monkeypatch, records, tmp_path / "curves.png")
     assert axes.lines[0].get_xdata().tolist() == [1, 4]
 

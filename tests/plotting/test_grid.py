@@ -24,7 +24,7 @@ def tile(images: torch.Tensor, **options: object) -> Image.Image:
     return painter(images, **options).paint(images[:1])[0]  # type: ignore[arg-type]
 
 
-def colours(image: Image.Image) -> set[tuple[int, ...]]:
+def colors(image: Image.Image) -> set[tuple[int, ...]]:
     return {tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3).tolist()}
 
 
@@ -118,32 +118,32 @@ def test_enlarging_keeps_every_pixel_a_square_of_its_own_value() -> None:
 
 def test_images_in_unit_range_are_clamped_not_stretched() -> None:
     images = uniform([[0.25], [0.75], [-0.05], [1.05]])
-    shown = [colours(picture) for picture in painter(images).paint(images)]
+    shown = [colors(picture) for picture in painter(images).paint(images)]
     assert shown == [{(64,) * 3}, {(191,) * 3}, {BLACK}, {WHITE}]
     assert painter(images).notes == ()
 
 
 def test_other_images_are_stretched_over_the_whole_set_and_say_so() -> None:
     images = uniform([[-2.0], [0.0], [3.0]])
-    shown = [colours(picture) for picture in painter(images).paint(images)]
+    shown = [colors(picture) for picture in painter(images).paint(images)]
     assert shown == [{BLACK}, {(102,) * 3}, {WHITE}]
     assert painter(images).notes == ("black is -2, white is 3",)
 
 
 def test_a_given_value_range_and_uint8_decide_what_is_white() -> None:
-    assert colours(tile(uniform([[5.0], [10.0]]), value_range=(0, 10))) == {(128,) * 3}
-    assert colours(tile(torch.full((1, 1, 4, 4), 7, dtype=torch.uint8))) == {(7,) * 3}
+    assert colors(tile(uniform([[5.0], [10.0]]), value_range=(0, 10))) == {(128,) * 3}
+    assert colors(tile(torch.full((1, 1, 4, 4), 7, dtype=torch.uint8))) == {(7,) * 3}
 
 
 def test_constant_images_outside_the_unit_range_are_drawn() -> None:
-    assert colours(tile(uniform([[9.0]]))) == {BLACK}
+    assert colors(tile(uniform([[9.0]]))) == {BLACK}
 
 
 def test_two_channels_are_averaged_and_more_than_three_cut() -> None:
     two, five = uniform([[0.0, 0.4]]), uniform([[1.0, 0.0, 0.0, 1.0, 1.0]])
-    assert colours(tile(two)) == {(51,) * 3}
+    assert colors(tile(two)) == {(51,) * 3}
     assert painter(two).notes == ("mean of 2 channels shown",)
-    assert colours(tile(five)) == {(255, 0, 0)}
+    assert colors(tile(five)) == {(255, 0, 0)}
     assert painter(five).notes == ("first 3 of 5 channels shown as red, green, blue",)
 
 

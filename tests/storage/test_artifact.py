@@ -1,4 +1,4 @@
-"""Round trips of the artefact: the same content comes back, and gives the same bytes everywhere.
+"""Round trips of the artifact: the same content comes back, and gives the same bytes everywhere.
 
 Dimension letters: N samples, K classes, C channels, H, W.
 """
@@ -90,7 +90,7 @@ def test_probabilities_as_labels(tmp_path: Path) -> None:
 def test_sets_that_store_no_pixels(tmp_path: Path) -> None:
     decoded = tensors()["images"]
     stored = {"synthetic.codes": torch.ones(2, 3), "labels": tensors()["labels"]}
-    storage.write(tmp_path, stored, manifest(encoding={"part": "Factorised"}), card=CARD, preview=decoded)
+    storage.write(tmp_path, stored, manifest(encoding={"part": "Factorized"}), card=CARD, preview=decoded)
     assert storage.read(tmp_path).tensors.keys() == stored.keys()
     assert parquet.read_table(tmp_path / "data").num_rows == len(decoded)
 
@@ -139,7 +139,7 @@ def test_hashes_follow_the_documented_rules(tmp_path: Path) -> None:
     assert own == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_preview_shows_labelled_pictures(tmp_path: Path) -> None:
+def test_preview_shows_labeled_pictures(tmp_path: Path) -> None:
     described = manifest(shape=[3, 4, 5], sample_kind="pil:RGB", class_names=["crane", "dog", "crane"])
     storage.write(tmp_path, tensors(3, 4, 5), described, card=CARD)
     table = parquet.read_table(tmp_path / "data")

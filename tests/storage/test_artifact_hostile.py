@@ -1,6 +1,6 @@
 """Manifests that lie and files that are not what they should be, made by hand from a golden set.
 
-Refused means an `ArtefactError` that names the file and the remedy. Checksums are right where they do not lie
+Refused means an `ArtifactError` that names the file and the remedy. Checksums are right where they do not lie
 themselves.
 """
 
@@ -45,7 +45,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def refused(
-    directory: Path, expected: str, kind: type[Exception] = storage.ArtefactError, **options: Any
+    directory: Path, expected: str, kind: type[Exception] = storage.ArtifactError, **options: Any
 ) -> None:
     with pytest.raises(kind, match=expected) as caught:
         storage.read(directory, **options)
@@ -161,7 +161,7 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("recipe_name", [None, 1]),
     ("ipc", [0, 1.5, None]),
     ("seed", [None, 0.5, "0"]),
-    ("sweeps", [-1, None]),
+    ("iterations", [-1, None]),
     ("source", [None, {"name": "x"}, {"name": "x", "fingerprint": 3, "num_samples": 1}]),
     ("training", [None, []]),
     ("evaluation", [None, {}, [1]]),
@@ -225,7 +225,7 @@ def test_any_damage_is_noticed_or_harmless(directory: Path) -> None:
             (directory / name).write_bytes(damaged)
             try:
                 after = storage.read(directory)
-            except storage.ArtefactError:
+            except storage.ArtifactError:
                 continue
             assert after.manifest == before.manifest
             assert all(torch.equal(after.tensors[key], value) for key, value in before.tensors.items())
@@ -253,7 +253,7 @@ def test_what_could_not_be_read_is_not_written(
     found = storage.read(directory)
     tensors = {**found.tensors, **change.get("tensors", {})}
     manifest = {**found.manifest, **change.get("manifest", {})}
-    with pytest.raises(storage.ArtefactError, match=expected) as caught:
+    with pytest.raises(storage.ArtifactError, match=expected) as caught:
         storage.write(directory / "new", tensors, manifest, card="# New")
     assert "download" not in str(caught.value)
     assert not (directory / "new").exists()

@@ -1,6 +1,6 @@
 """Tensor files that lie, made byte by byte, with right sizes and checksums in the manifest.
 
-Refused means an `ArtefactError` that names the file and the remedy, in bounded memory and without unpickling.
+Refused means an `ArtifactError` that names the file and the remedy, in bounded memory and without unpickling.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def refused(directory: Path, expected: str) -> None:
-    with pytest.raises(storage.ArtefactError, match=expected) as caught:
+    with pytest.raises(storage.ArtifactError, match=expected) as caught:
         storage.read(directory)
     message = str(caught.value)
     assert str(directory) in message

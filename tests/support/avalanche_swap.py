@@ -33,7 +33,7 @@ class Swapped(CondensedBuffer):
     def __init__(
         self, max_size: int, adaptive_size: bool = True, total_num_classes: int | None = None
     ) -> None:
-        recipe: Any = recipes.dm(sweeps=1, batch=4, network="mlp")
+        recipe: Any = recipes.dm(iterations=1, batch=4, network="mlp")
         super().__init__(max_size, adaptive_size, total_num_classes, recipe=recipe)
         COUNT["made"] += 1
 

@@ -39,9 +39,9 @@ class Samples(Dataset[Any]):
         return self.samples[index], self.targets[index]
 
 
-def tiny(sweeps: int = 2, **arguments: Any) -> Recipe:
+def tiny(iterations: int = 2, **arguments: Any) -> Recipe:
     """Distribution matching that takes a moment."""
-    return recipes.dm(sweeps=sweeps, batch=4, network=NET, **arguments)
+    return recipes.dm(iterations=iterations, batch=4, network=NET, **arguments)
 
 
 def old_kind(shape: Sequence[int] = SHAPE, **arguments: Any) -> Any:

@@ -64,28 +64,28 @@ class Listed(Dataset[Any]):
         return self.items[index]
 
 
-def _labelled(labels: list[Any]) -> Listed:
+def _labeled(labels: list[Any]) -> Listed:
     return Listed([(image, label) for (image, _), label in zip(tiny("train"), labels, strict=False)])
 
 
 def float_labels() -> Listed:
     """Labels are floats."""
-    return _labelled([0.5, 1.0])
+    return _labeled([0.5, 1.0])
 
 
 def negative_labels() -> Listed:
     """One label is negative."""
-    return _labelled([0, 1, -1])
+    return _labeled([0, 1, -1])
 
 
 def text_labels() -> Listed:
     """Labels are strings."""
-    return _labelled(["ant", "bee"])
+    return _labeled(["ant", "bee"])
 
 
 def vector_labels() -> Listed:
     """Labels are one-hot."""
-    return _labelled([torch.tensor([1, 0]), torch.tensor([0, 1])])
+    return _labeled([torch.tensor([1, 0]), torch.tensor([0, 1])])
 
 
 def empty() -> Listed:
@@ -126,7 +126,7 @@ def stream() -> Stream:
 
 
 class Colored(TensorDataset):
-    """`tiny` with a colour for every sample."""
+    """`tiny` with a color for every sample."""
 
     def __init__(self, split: str) -> None:
         super().__init__(*tiny(split).tensors)

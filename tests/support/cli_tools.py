@@ -15,7 +15,7 @@ from condensed_data.training import protocol as training
 from condensed_data.training.evaluate import quick
 
 NET = "convnet-d2-w4"
-FEW = ("--ipc", "2", "--sweeps", "2", "--runs", "2", "--quiet", "--no-cache")
+FEW = ("--ipc", "2", "--iterations", "2", "--runs", "2", "--quiet", "--no-cache")
 SMALL = (*FEW, "--set", f"network={NET}", "--network", NET)
 
 

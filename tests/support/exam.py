@@ -22,14 +22,14 @@ from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import ConvNet
 from condensed_data.training.pretraining import Pretraining
 
-SWEEPS = 4
+ITERATIONS = 4
 NET = ConvNet(width=8, depth=2)
 TEACHER = Teacher(NET, Pretraining(epochs=8))
 BATCH_NET = ConvNet(width=8, depth=2, norm="batch")
 
 
 def learned(name: str, **options: Any) -> Recipe:
-    return recipes.get(name, ipc=2, sweeps=SWEEPS, batch=8, network=NET, **options)
+    return recipes.get(name, ipc=2, iterations=ITERATIONS, batch=8, network=NET, **options)
 
 
 def quickly(name: str) -> Recipe:
@@ -45,7 +45,7 @@ def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
 
 
 def briefly(recipe: Recipe) -> Recipe:
-    """Networks that live two sweeps and are trained for one epoch."""
+    """Networks that live two iterations and are trained for one epoch."""
     short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
     terms = []
     for term in recipe.terms:
@@ -97,7 +97,7 @@ LEARNING = {
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
     "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
-    "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, sweeps=SWEEPS)).set(
+    "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
         network=BATCH_NET
     ),
     "dsa with the nearest to centroids": lambda: quick("dsa", within=Nearest("raw", period=2)),
@@ -113,7 +113,7 @@ LEARNING = {
         soft_labels=True, rates=(("step_sizes", 1e-5), ("labels", 0.05))
     ),
     "dsa with soft labels": lambda: quick("dsa").set(soft_labels=True),
-    "dm of whitened samples, labelled by a teacher": lambda: learned("dm").set(
+    "dm of whitened samples, labeled by a teacher": lambda: learned("dm").set(
         whitening="zca", labels_from=TEACHER
     ),
     "haba on dm": lambda: haba("dm"),

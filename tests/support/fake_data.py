@@ -27,9 +27,9 @@ def _idx(array: np.ndarray) -> bytes:
 
 
 def image_folder(root: Path, classes: dict[str, tuple[int, ...]], mode: str = "RGB", count: int = 4) -> None:
-    """`count` images for every class; its tuple is the colour, `mode` that of the files. Sizes differ."""
-    for name, colour in classes.items():
+    """`count` images for every class; its tuple is the color, `mode` that of the files. Sizes differ."""
+    for name, color in classes.items():
         (root / name).mkdir(parents=True)
         for index in range(count):
-            image = Image.new("RGB", (12 + index, 10), colour).convert(mode)
+            image = Image.new("RGB", (12 + index, 10), color).convert(mode)
             image.save(root / name / f"{index}.png")

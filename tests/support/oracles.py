@@ -25,8 +25,8 @@ def color(image: Image, brightness: float, saturation: float, contrast: float) -
         out[c, i, j] = image[c, i, j] + brightness
     saturated = np.empty_like(out)
     for c, i, j in _pixels(image):
-        grey = sum(out[k, i, j] for k in range(channels)) / channels
-        saturated[c, i, j] = (out[c, i, j] - grey) * saturation + grey
+        gray = sum(out[k, i, j] for k in range(channels)) / channels
+        saturated[c, i, j] = (out[c, i, j] - gray) * saturation + gray
     mean = sum(saturated[pixel] for pixel in _pixels(image)) / (channels * height * width)
     for pixel in _pixels(image):
         out[pixel] = (saturated[pixel] - mean) * contrast + mean
@@ -62,10 +62,10 @@ def flip(image: Image) -> Image:
 
 
 def affine(image: Image, matrix: Sequence[Sequence[float]]) -> Image:
-    """A pixel at (x, y) from the centre comes from matrix @ (x, y), interpolated between four pixels.
+    """A pixel at (x, y) from the center comes from matrix @ (x, y), interpolated between four pixels.
 
-    Distances are in pixels; pixel centres lie at half-integers, so that the border of the image is half a
-    pixel outside its outermost centres (`align_corners=False`). Pixels outside are 0.
+    Distances are in pixels; pixel centers lie at half-integers, so that the border of the image is half a
+    pixel outside its outermost centers (`align_corners=False`). Pixels outside are 0.
     """
     _, height, width = image.shape
     (xx, xy), (yx, yy) = matrix
@@ -84,7 +84,7 @@ def scale(image: Image, sx: float, sy: float) -> Image:
 
 
 def rotate(image: Image, radians: float) -> Image:
-    """Rotation by an angle around the centre."""
+    """Rotation by an angle around the center."""
     cos, sin = math.cos(radians), math.sin(radians)
     return affine(image, [[cos, -sin], [sin, cos]])
 

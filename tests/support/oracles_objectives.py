@@ -34,9 +34,9 @@ def mean_gradient(loss: Callable[[int], Tensor], count: int, weights: Gradient) 
 
 def log_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of logits (K,) and probabilities (K,)."""
-    normaliser = torch.log(sum((torch.exp(value) for value in logits), torch.zeros((), dtype=logits.dtype)))
+    normalizer = torch.log(sum((torch.exp(value) for value in logits), torch.zeros((), dtype=logits.dtype)))
     return -sum(
-        (target[k] * (logits[k] - normaliser) for k in range(len(logits))),
+        (target[k] * (logits[k] - normalizer) for k in range(len(logits))),
         torch.zeros((), dtype=logits.dtype),
     )
 
@@ -95,13 +95,13 @@ def alignment(weights: Sequence[float], real: Sequence[Tensor], synthetic: Seque
 
 def discrimination(real: Sequence[Tensor], synthetic: Sequence[Tensor], classes: Sequence[int]) -> float:
     """CAFE's discrimination: cross-entropy of real rows by dot products with the blocks' synthetic means."""
-    centres = [[float(block[:, d].mean()) for d in range(block.shape[1])] for block in synthetic]
+    centers = [[float(block[:, d].mean()) for d in range(block.shape[1])] for block in synthetic]
     loss = 0.0
     for own, block in enumerate(real):
         for row in block.tolist():
             scores = {
-                other: sum(a * b for a, b in zip(row, centre, strict=True))
-                for other, centre in enumerate(centres)
+                other: sum(a * b for a, b in zip(row, center, strict=True))
+                for other, center in enumerate(centers)
                 if other == own or classes[other] != classes[own]
             }
             loss += math.log(sum(math.exp(score) for score in scores.values())) - scores[own]

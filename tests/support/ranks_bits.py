@@ -19,12 +19,12 @@ from condensed_data.engine.run import Run
 from condensed_data.methods.base import Context
 from condensed_data.methods.pools import module_slot as lending
 
-SWEEPS = 3
+ITERATIONS = 3
 ROWS = 3  # of a piece of real samples, so that there are several
 
 
 def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dict[str, Tensor]:
-    """Losses and learned tensors after some sweeps of a recipe that is computed in blocks."""
+    """Losses and learned tensors after some iterations of a recipe that is computed in blocks."""
     groups = [index % 2 for index in range(len(source))] if name in GROUPED else None
     recipe = (LEARNING | GROUPED)[name]().set(blocks=64)
     recipe = recipe.set(ipc=4) if groups else recipe
@@ -32,7 +32,7 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dic
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
     with mock.patch.object(lending, "CACHE_ROWS", ROWS):
         run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
-        losses = torch.stack([run.step() for _ in range(SWEEPS)])
+        losses = torch.stack([run.step() for _ in range(ITERATIONS)])
     return {
         "losses": losses,
         **{key: tensor.detach().clone() for key, tensor in run.synthesis.learned.items()},

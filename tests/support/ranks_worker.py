@@ -25,34 +25,34 @@ def source() -> TensorDataset:
     return TensorDataset(torch.rand(24, 1, 8, 8, generator=draw) * (labels + 1).view(-1, 1, 1, 1) / 3, labels)
 
 
-def recipe(sweeps: int) -> Recipe:
+def recipe(iterations: int) -> Recipe:
     """One whose networks learn from the samples of all classes."""
-    made = recipes.dsa(ipc=2, sweeps=sweeps, batch=4, network=ConvNet(width=4, depth=1))
+    made = recipes.dsa(ipc=2, iterations=iterations, batch=4, network=ConvNet(width=4, depth=1))
     return made.set(pool__period=50, pool__epochs=1, blocks=64)
 
 
 class Dies(Callback):
     """Ends its process in the middle of the run, as a machine does that loses power."""
 
-    def on_sweep(self, progress: Progress) -> None:
-        if progress.sweep == 5:
+    def on_iteration(self, progress: Progress) -> None:
+        if progress.iteration == 5:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Announces(Callback):
-    """Tells whoever waits for it that a sweep is over, and takes its time."""
+    """Tells whoever waits for it that an iteration is over, and takes its time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.path.write_text(str(progress.sweep))
+    def on_iteration(self, progress: Progress) -> None:
+        self.path.write_text(str(progress.iteration))
         time.sleep(0.05)
 
 
-def build(folder: Path, sweeps: int, callbacks: Any = ()) -> CondensedDataset:
+def build(folder: Path, iterations: int, callbacks: Any = ()) -> CondensedDataset:
     """The set, by whatever processes are here."""
-    made = recipe(sweeps)
+    made = recipe(iterations)
     return CondensedDataset(
         source(),
         made,
@@ -64,21 +64,21 @@ def build(folder: Path, sweeps: int, callbacks: Any = ()) -> CondensedDataset:
     )
 
 
-def main(rank: int, count: int, folder: Path, sweeps: int, how: str) -> None:
+def main(rank: int, count: int, folder: Path, iterations: int, how: str) -> None:
     """One process of `count`."""
     torch.set_num_threads(1)
     if count > 1:
         dist.init_process_group(
             "gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count
         )
-    callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "sweep")]}.get(how, [])
+    callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "iteration")]}.get(how, [])
     try:
         if how == "other" and rank:
             made = CondensedDataset(
-                source(), recipe(sweeps), cache=False, progress=False, device="cpu", seed=1
+                source(), recipe(iterations), cache=False, progress=False, device="cpu", seed=1
             )
         else:
-            made = build(folder, sweeps, callbacks)
+            made = build(folder, iterations, callbacks)
     finally:
         if count > 1:
             dist.destroy_process_group()

@@ -41,7 +41,7 @@ Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @pytest.fixture
 def toy(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> Tensors:
-    """Standardised training and test samples with their labels."""
+    """Standardized training and test samples with their labels."""
     (x, y), (test_x, test_y) = tiny_images.tensors, tiny_test_images.tensors
     return (x - x.mean()) / x.std(), y, (test_x - x.mean()) / x.std(), test_y
 

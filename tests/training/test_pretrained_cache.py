@@ -34,7 +34,7 @@ def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
     weights = all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
     return (
         weights
-        and torch.equal(first.centres, second.centres)
+        and torch.equal(first.centers, second.centers)
         and torch.equal(first.forgotten, second.forgotten)
     )
 
@@ -90,7 +90,7 @@ def test_training_equals_its_definition() -> None:
     assert not same(found[0], found[1])
 
 
-def test_networks_learn_and_their_centres_are_class_means() -> None:
+def test_networks_learn_and_their_centers_are_class_means() -> None:
     where = context()
     (found,) = trained_networks(where, NETWORK, replace(QUICK, epochs=8, networks=1))
     module = networks.build(NETWORK, 3, (1, 8, 8), 0)
@@ -103,7 +103,7 @@ def test_networks_learn_and_their_centres_are_class_means() -> None:
             mean = torch.stack([module.embed(row[None])[0] for row in rows[where.real.labels == label]]).mean(
                 0
             )
-            torch.testing.assert_close(found.centres[label], mean, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found.centers[label], mean, rtol=1e-4, atol=1e-5)
     assert float(accuracy) > 0.9
 
 
@@ -254,8 +254,8 @@ def test_divergence_names_the_remedy() -> None:
 def test_any_shape_and_large_batches_in_pieces() -> None:
     for shape in ((5,), (2, 9), (3, 9, 11)):
         found = trained_networks(context(small_real(shape)), networks.default_network(shape), QUICK)
-        assert found[0].centres.shape[0] == 3
-        assert bool(torch.isfinite(found[0].centres).all())
+        assert found[0].centers.shape[0] == 3
+        assert bool(torch.isfinite(found[0].centers).all())
 
 
 def test_initial_weights_are_those_before_training() -> None:

@@ -41,7 +41,7 @@ def test_max_steps_is_exact_and_drops_at_the_same_fraction() -> None:
     assert Training(max_steps=1).drops(20) == ()
 
 
-def test_optimisers_carry_the_rate_of_their_drop() -> None:
+def test_optimizers_carry_the_rate_of_their_drop() -> None:
     module = torch.nn.Linear(2, 2)
     for training in (Training(lr=0.1), Training(lr=0.1, optimizer="adamw")):
         first = training.make_optimizer(module)

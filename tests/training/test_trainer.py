@@ -52,7 +52,7 @@ def assert_same(module: nn.Module, other: nn.Module, **tolerance: float) -> None
 
 
 def plain_loop(x: Tensor, y: Tensor, training: Training, network: Any = NET) -> nn.Module:
-    """SGD with momentum from its definition; the reference's epochs, drop, new optimiser; no cut batches."""
+    """SGD with momentum from its definition; the reference's epochs, drop, new optimizer; no cut batches."""
     streams = Streams(5)
     module = build(network, 3, tuple(x.shape[1:]), streams.child("network")).to(x.dtype)
     weights = list(module.parameters())
@@ -165,9 +165,9 @@ class Recorded(Augment):
 
     calls: tuple[list[Any], ...] = ()
 
-    def draw(self, streams: Streams, sweep: int, blocks: Any, sample_shape: tuple[int, ...]) -> Applied:
+    def draw(self, streams: Streams, iteration: int, blocks: Any, sample_shape: tuple[int, ...]) -> Applied:
         def applied(batch: Batch) -> Tensor:
-            self.calls[0].append((streams, sweep, list(blocks), sample_shape, batch.sizes, len(batch.y)))
+            self.calls[0].append((streams, iteration, list(blocks), sample_shape, batch.sizes, len(batch.y)))
             return batch.x * 0
 
         return applied

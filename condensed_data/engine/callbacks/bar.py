@@ -11,7 +11,7 @@ from condensed_data.engine.callbacks.progress import (
     Progress,
     Record,
     evaluation_record,
-    sweep_record,
+    iteration_record,
 )
 
 if TYPE_CHECKING:
@@ -24,23 +24,23 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._bar: Any = None
 
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         first = self._bar is None
         if first:
             self._bar = _open_bar(progress)
         self._bar.set_postfix_str(_describe(progress), refresh=False)
-        self._bar.update(progress.sweep - self._bar.n)
-        if first:  # tqdm would wait for the next sweep, which may take long
+        self._bar.update(progress.iteration - self._bar.n)
+        if first:  # tqdm would wait for the next iteration, which may take long
             self._bar.refresh()
 
-    def on_evaluate(self, sweep: int, evaluation: Evaluation) -> None:
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
         from tqdm.auto import tqdm
 
-        tqdm.write(f"sweep {sweep}: {evaluation}", file=sys.stderr)
+        tqdm.write(f"iteration {iteration}: {evaluation}", file=sys.stderr)
 
     def on_end(self, progress: Progress) -> None:
         if self._bar is not None:
-            self.on_sweep(progress)
+            self.on_iteration(progress)
             self._bar.close()
             self._bar = None
 
@@ -66,15 +66,15 @@ class TrainingBar:
 def _open_bar(progress: Progress) -> Any:
     from tqdm.auto import tqdm
 
-    # tqdm's own speed would start with the sweeps that were done before the bar was there
+    # tqdm's own speed would start with the iterations that were done before the bar was there
     layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
     title = f"{progress.recipe}: condensing"
-    return tqdm(total=progress.sweeps, initial=progress.resumed_at, desc=title, bar_format=layout)
+    return tqdm(total=progress.iterations, initial=progress.resumed_at, desc=title, bar_format=layout)
 
 
 def _describe(progress: Progress) -> str:
-    speed = progress.sweeps_per_second
-    text = f"{speed:.1f} sweeps/s" if speed >= 1 or speed <= 0 else f"{1 / speed:.1f} s/sweep"
+    speed = progress.iterations_per_second
+    text = f"{speed:.1f} iterations/s" if speed >= 1 or speed <= 0 else f"{1 / speed:.1f} s/iteration"
     return f"loss {progress.loss:.4g}, {text}, ETA {_clock(progress.eta_seconds)}"
 
 
@@ -92,7 +92,7 @@ class History(Callback):
 
     Attributes:
         records: one dictionary an event in the keys of `JSONLLogger`, in the order of the calls.
-        evaluations: (sweep, evaluation) of every `on_evaluate`.
+        evaluations: (iteration, evaluation) of every `on_evaluate`.
     """
 
     def __init__(self) -> None:
@@ -100,22 +100,22 @@ class History(Callback):
         self.evaluations: list[tuple[int, Evaluation]] = []
 
     @property
-    def sweeps(self) -> list[int]:
-        """The sweeps whose loss was read."""
-        return [record["sweep"] for record in self.records if "loss" in record]
+    def iterations(self) -> list[int]:
+        """The iterations whose loss was read."""
+        return [record["iteration"] for record in self.records if "loss" in record]
 
     @property
     def losses(self) -> list[float]:
-        """The losses of `sweeps`."""
+        """The losses of `iterations`."""
         return [record["loss"] for record in self.records if "loss" in record]
 
-    def on_sweep(self, progress: Progress) -> None:
-        self.records.append(sweep_record(progress))
+    def on_iteration(self, progress: Progress) -> None:
+        self.records.append(iteration_record(progress))
 
-    def on_evaluate(self, sweep: int, evaluation: Evaluation) -> None:
-        self.records.append(evaluation_record(sweep, evaluation))
-        self.evaluations.append((sweep, evaluation))
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
+        self.records.append(evaluation_record(iteration, evaluation))
+        self.evaluations.append((iteration, evaluation))
 
     def on_end(self, progress: Progress) -> None:
-        if progress.sweep > max(self.sweeps, default=0):
-            self.on_sweep(progress)
+        if progress.iteration > max(self.iterations, default=0):
+            self.on_iteration(progress)

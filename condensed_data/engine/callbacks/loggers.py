@@ -1,7 +1,7 @@
 """Callbacks that write a run to disk: JSONL, CSV and TensorBoard.
 
-A log holds one run: a new run replaces what its file held, a resumed run keeps the sweeps up to the one it
-resumes from and goes on behind them, so that no sweep is there twice.
+A log holds one run: a new run replaces what its file held, a resumed run keeps the iterations up to the one it
+resumes from and goes on behind them, so that no iteration is there twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from condensed_data.engine.callbacks.progress import (
     Progress,
     Record,
     evaluation_record,
-    sweep_record,
+    iteration_record,
 )
 
 if TYPE_CHECKING:
@@ -49,20 +49,20 @@ class _FileLogger(Callback, ABC):
     def _decode(self, text: str) -> list[Record]:
         """The records of whole lines; raises ValueError, KeyError or TypeError where they are no log."""
 
-    def on_sweep(self, progress: Progress) -> None:
+    def on_iteration(self, progress: Progress) -> None:
         if self._written is None:
             self._written = self._keep(progress.resumed_at)
-        if progress.sweep > 0:
-            self._pending.append(sweep_record(progress))
+        if progress.iteration > 0:
+            self._pending.append(iteration_record(progress))
         self._append()
 
-    def on_evaluate(self, sweep: int, evaluation: Evaluation) -> None:
-        self._pending.append(evaluation_record(sweep, evaluation))
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
+        self._pending.append(evaluation_record(iteration, evaluation))
         if self._written is not None:
             self._append()
 
     def on_end(self, progress: Progress) -> None:
-        self.on_sweep(progress)
+        self.on_iteration(progress)
         self._written = None
 
     def _append(self) -> None:
@@ -77,7 +77,7 @@ class _FileLogger(Callback, ABC):
 
     def _keep(self, resumed_at: int) -> set[tuple[int, str, str]]:
         """Keep the records that a resumed run stands on; returns what identifies them."""
-        kept = [record for record in self._read() if record["sweep"] <= resumed_at > 0]
+        kept = [record for record in self._read() if record["iteration"] <= resumed_at > 0]
         write_whole(self.path, (self.header + "".join(map(self._encode, kept))).encode())
         return set(map(_key, kept))
 
@@ -95,8 +95,8 @@ class _FileLogger(Callback, ABC):
 
 
 def _key(record: Record) -> tuple[int, str, str]:
-    """What identifies a record: its sweep and, where it is an evaluation, its network and protocol."""
-    return record["sweep"], record.get("network") or "", record.get("protocol") or ""
+    """What identifies a record: its iteration and, where it is an evaluation, its network and protocol."""
+    return record["iteration"], record.get("network") or "", record.get("protocol") or ""
 
 
 def _writable(path: Path) -> Path:
@@ -108,13 +108,13 @@ def _writable(path: Path) -> Path:
 
 
 class JSONLLogger(_FileLogger):
-    """Writes one JSON object a line: `{"sweep": 1, "recipe": "dm", "sweeps": ..., "loss": ..., ...}`.
+    """Writes one JSON object a line: `{"iteration": 1, "recipe": "dm", "iterations": ..., "loss": ..., ...}`.
 
-    Evaluations are lines with `sweep`, `network`, `protocol`, `networks` (how many were trained), `accuracy`
+    Evaluations are lines with `iteration`, `network`, `protocol`, `networks` (how many were trained), `accuracy`
     and `accuracy_std` (fractions in [0, 1]). Numbers that are not finite are null, which JSON can hold.
 
     Args:
-        path: the file; missing folders are made at the first sweep.
+        path: the file; missing folders are made at the first iteration.
 
     Raises:
         OSError: if no file can be written there.
@@ -127,7 +127,7 @@ class JSONLLogger(_FileLogger):
 
     def _decode(self, text: str) -> list[Record]:
         records = [json.loads(line) for line in text.splitlines()]
-        return [{**record, "sweep": int(record["sweep"])} for record in records]
+        return [{**record, "iteration": int(record["iteration"])} for record in records]
 
 
 def _finite(value: Any) -> Any:
@@ -138,7 +138,7 @@ class CSVLogger(_FileLogger):
     """Writes one row an event in columns named like the keys of `JSONLLogger`; missing values stay empty.
 
     Args:
-        path: the file; missing folders are made at the first sweep.
+        path: the file; missing folders are made at the first iteration.
 
     Raises:
         OSError: if no file can be written there.
@@ -156,11 +156,11 @@ class CSVLogger(_FileLogger):
         if text and not text.startswith(self.header):
             raise ValueError("another header")
         records = list(csv.DictReader(io.StringIO(text)))
-        return [{**record, "sweep": int(record["sweep"])} for record in records]
+        return [{**record, "iteration": int(record["iteration"])} for record in records]
 
 
 class TensorBoardLogger(Callback):
-    """Writes `loss`, `sweeps_per_second` and `accuracy/NETWORK/PROTOCOL` by sweep for TensorBoard.
+    """Writes `loss`, `iterations_per_second` and `accuracy/NETWORK/PROTOCOL` by iteration for TensorBoard.
 
     Args:
         log_dir: the folder that `tensorboard --logdir` is pointed at.
@@ -177,19 +177,19 @@ class TensorBoardLogger(Callback):
         self._pending: list[tuple[str, float, int]] = []
         self._last = 0
 
-    def on_sweep(self, progress: Progress) -> None:
-        self._last = progress.sweep
-        self._pending.append(("loss", progress.loss, progress.sweep))
-        self._pending.append(("sweeps_per_second", progress.sweeps_per_second, progress.sweep))
+    def on_iteration(self, progress: Progress) -> None:
+        self._last = progress.iteration
+        self._pending.append(("loss", progress.loss, progress.iteration))
+        self._pending.append(("iterations_per_second", progress.iterations_per_second, progress.iteration))
         self._write(progress.resumed_at)
 
-    def on_evaluate(self, sweep: int, evaluation: Evaluation) -> None:
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
         tag = f"accuracy/{evaluation.network}/{evaluation.training.name}"
-        self._pending.append((tag, evaluation.mean, sweep))
+        self._pending.append((tag, evaluation.mean, iteration))
 
     def on_end(self, progress: Progress) -> None:
-        if progress.sweep > self._last:
-            self.on_sweep(progress)
+        if progress.iteration > self._last:
+            self.on_iteration(progress)
         self._write(progress.resumed_at)
         self._writer.close()
         self._writer, self._last = None, 0
@@ -198,9 +198,9 @@ class TensorBoardLogger(Callback):
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # TensorBoard then hides what earlier files in this folder hold from this sweep on
+            # TensorBoard then hides what earlier files in this folder hold from this iteration on
             self._writer = SummaryWriter(self.log_dir, purge_step=resumed_at + 1 if resumed_at else 0)
-        for tag, value, sweep in self._pending:
-            self._writer.add_scalar(tag, value, sweep)
+        for tag, value, iteration in self._pending:
+            self._writer.add_scalar(tag, value, iteration)
         self._pending.clear()
         self._writer.flush()

@@ -7,8 +7,8 @@ The division does not depend on the number of processes, so that neither do the 
 * terms that look at all groups at once (CAFE's discrimination, a whole training run of DD or MTT) are a share each;
 * the gradients of shares that meet in the same numbers (decoders, step sizes) are added in the order of the shares.
 
-Where groups step one after another (IDC, IDM), those of one process do not look at those of another within a sweep, so
-each process takes its own steps, and rows are put together after the sweep.
+Where groups step one after another (IDC, IDM), those of one process do not look at those of another within an iteration, so
+each process takes its own steps, and rows are put together after the iteration.
 
 Letters: U shares, G groups.
 """

@@ -1,4 +1,4 @@
-"""Who computes what of every sweep, where a run is shared by processes."""
+"""Who computes what of every iteration, where a run is shared by processes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ class Works:
         return sorted({group for share in self.mine for group in share.groups})
 
     def forwards(self) -> list[tuple[int, ...]]:
-        """The groups of every forward that this process makes in a sweep, in order."""
+        """The groups of every forward that this process makes in an iteration, in order."""
         found = [tuple(piece) for share in self.mine for piece in cut(share.groups, self.run.pieces)]
         return list(dict.fromkeys(found))

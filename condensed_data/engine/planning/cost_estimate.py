@@ -1,7 +1,7 @@
 """What a build will take, measured on a sample of the source before anything is read whole.
 
-A few classes of the source are read, and a few sweeps of the recipe run on them, with two numbers of classes: time,
-memory, disk and floating-point operations of a sweep grow linearly in the classes, so two points tell those of all.
+A few classes of the source are read, and a few iterations of the recipe run on them, with two numbers of classes: time,
+memory, disk and floating-point operations of an iteration grow linearly in the classes, so two points tell those of all.
 
 Letters: n real samples, K classes.
 """
@@ -33,7 +33,7 @@ from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.pretraining import Pretraining, job_of, train
 
 CLASSES = 4  # that are measured
-SECONDS = 5.0  # of measured sweeps for each number of classes
+SECONDS = 5.0  # of measured iterations for each number of classes
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Plan:
     Attributes:
         name, recipe: what is built.
         samples, classes: of the source; `counted` tells whether all labels were seen.
-        sweeps: of the recipe.
+        iterations: of the recipe.
         reading: seconds to read the source with one process.
-        sweep: seconds of a sweep; operations: floating-point operations of a sweep.
+        iteration: seconds of an iteration; operations: floating-point operations of an iteration.
         pretraining: seconds to train networks on the real samples beforehand.
         memory: see `Estimate`; free: bytes that the device has; pieces: whether a step may be cut into pieces.
         checkpoint, networks, result: bytes on disk.
@@ -57,9 +57,9 @@ class Plan:
     samples: int
     classes: int
     counted: bool
-    sweeps: int
+    iterations: int
     reading: float
-    sweep: float
+    iteration: float
     operations: float
     pretraining: float
     memory: Estimate
@@ -73,7 +73,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.reading + self.pretraining + self.sweeps * self.sweep
+        return self.reading + self.pretraining + self.iterations * self.iteration
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def _plan(
         samples=len(source),
         classes=classes,
         counted=counted,
-        sweeps=concrete(recipe.sweeps),
+        iterations=concrete(recipe.iterations),
         reading=reading * len(source),
-        sweep=_at(few, classes, lambda p: p.seconds),
+        iteration=_at(few, classes, lambda p: p.seconds),
         operations=_at(few, classes, lambda p: p.operations),
         pretraining=seconds,
         memory=memory,

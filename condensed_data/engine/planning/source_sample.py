@@ -48,7 +48,7 @@ def of_first(real: Real, classes: int) -> Real:
 def sampled(
     source: Source, labels: Tensor, chosen: Tensor, recipe: Recipe, counted: bool
 ) -> tuple[Real, float]:
-    """As many real samples of these classes as a sweep meets, and the seconds to read one."""
+    """As many real samples of these classes as an iteration meets, and the seconds to read one."""
     batches = [concrete(t.sampler.batch) for t in recipe.terms if isinstance(t.sampler, ByGroup)]
     most = max([LEAST, *batches])
     known = labels if counted else _spread(labels, len(source))

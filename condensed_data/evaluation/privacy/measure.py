@@ -154,12 +154,12 @@ def measure(
     where, how, streams = choose_device(device), protocol(training), Streams(seed)
     with untouched():
         sides = [
-            condensed.standardised(name, dataset, num_workers, progress)
+            condensed.standardized(name, dataset, num_workers, progress)
             for name, dataset in (("source", source), ("heldout", heldout))
         ]
         (real, _), (others, _) = sides
         _check_source(condensed, len(real))
-        images = condensed.record.space.standardise(condensed.images)
+        images = condensed.record.space.standardize(condensed.images)
         distances, members = nearest(images, real, where)
         to_heldout, _ = nearest(images, others, where)
         reference, _ = nearest(_some(others, REFERENCE, streams, "reference"), real, where)
@@ -167,7 +167,7 @@ def measure(
         attacks = [roc("distance to the nearest condensed sample", *scores)]
         if networks_trained:
             modules = _Networks(condensed, images, network, how, streams, where, precision)
-            some = [_labelled(*side, streams, name) for side, name in zip(sides, ("in", "out"), strict=True)]
+            some = [_labeled(*side, streams, name) for side, name in zip(sides, ("in", "out"), strict=True)]
             losses = [-modules.losses(*side, networks_trained) for side in some]
             attacks.append(roc("loss of networks trained on the set", *losses))
     return Privacy(
@@ -199,7 +199,7 @@ def _some(rows: Tensor, most: int, streams: Streams, purpose: str) -> Tensor:
     return rows if len(rows) <= most else rows[streams.choose(purpose, 0, 0, len(rows), most)]
 
 
-def _labelled(x: Tensor, y: Tensor, streams: Streams, purpose: str) -> tuple[Tensor, Tensor]:
+def _labeled(x: Tensor, y: Tensor, streams: Streams, purpose: str) -> tuple[Tensor, Tensor]:
     index = _some(torch.arange(len(x)), COMPARED, streams, purpose)
     return x[index], y[index]
 

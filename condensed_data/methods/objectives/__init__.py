@@ -7,7 +7,7 @@ from condensed_data.methods.objectives.diversity import Diversity as Diversity
 from condensed_data.methods.objectives.gradient import Gradient as Gradient
 from condensed_data.methods.objectives.layers import Discrimination as Discrimination
 from condensed_data.methods.objectives.layers import LayerAlignment as LayerAlignment
-from condensed_data.methods.objectives.relations import Centralisation as Centralisation
+from condensed_data.methods.objectives.relations import Centralization as Centralization
 from condensed_data.methods.objectives.relations import Covariance as Covariance
 from condensed_data.methods.objectives.relations import KernelMMD as KernelMMD
 from condensed_data.methods.objectives.trajectory import Trajectory as Trajectory

@@ -24,7 +24,7 @@ SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' co
 
 @dataclass(frozen=True)
 class CharacteristicFunction(Objective):
-    """Distance between the characteristic functions of L2-normalised embeddings, summed over groups.
+    """Distance between the characteristic functions of L2-normalized embeddings, summed over groups.
 
     With phi(t) the mean of exp(i <t, embedding>) over a group, the loss of the group is the mean over
     frequencies t of sqrt(alpha a + (1 - alpha) p), where a = (|phi_real| - |phi_synthetic|)^2 compares
@@ -32,22 +32,22 @@ class CharacteristicFunction(Objective):
     The authors multiply it by 300.
 
     The frequencies are t ~ N(0, I), or come from a sampling network that learns to make the loss large
-    while the samples make it small: three linear layers of D units with batch normalisation, leaky
+    while the samples make it small: three linear layers of D units with batch normalization, leaky
     rectifiers and a final tanh, from D standard normal numbers, as in the paper and the authors' code
     (whose released configurations switch it off).
 
-    Deviations: the frequencies of a sweep are shared by its groups, and the sampling network takes one step
-    a sweep instead of one a class; where the root's argument is below 1e-12, as for equal samples, the root
+    Deviations: the frequencies of an iteration are shared by its groups, and the sampling network takes one step
+    an iteration instead of one a class; where the root's argument is below 1e-12, as for equal samples, the root
     and its gradient are 0.
 
     Args:
-        frequencies: drawn anew every sweep, from the run's streams (by seed 0 where called without a run).
+        frequencies: drawn anew every iteration, from the run's streams (by seed 0 where called without a run).
         alpha: share of the amplitudes, in [0, 1].
         sampling_lr: learning rate of Adam for the sampling network (ours); 0 for normal frequencies.
 
     Raises:
         ValueError: unless `frequencies` is a positive integer (at least 2 with a sampling network, whose batch
-            normalisation needs them), `alpha` in [0, 1] and `sampling_lr` at least 0.
+            normalization needs them), `alpha` in [0, 1] and `sampling_lr` at least 0.
     """
 
     frequencies: int = 4096
@@ -72,7 +72,7 @@ class CharacteristicFunction(Objective):
 
     def _normal(self, net: Net, pair: Pair, streams: Streams) -> Tensor:
         return self.compare(
-            net, pair, lambda features: _noise(self.frequencies, features, streams, pair.sweep)
+            net, pair, lambda features: _noise(self.frequencies, features, streams, pair.iteration)
         )
 
     def compare(self, net: Net, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
@@ -89,7 +89,7 @@ class CharacteristicFunction(Objective):
 
 
 class _Sampled(LearningLoss):
-    """The loss with its sampling network, which climbs a step a sweep."""
+    """The loss with its sampling network, which climbs a step an iteration."""
 
     def __init__(self, spec: CharacteristicFunction, streams: Streams) -> None:
         self.spec, self.streams = spec, streams
@@ -103,7 +103,9 @@ class _Sampled(LearningLoss):
         def frequencies(features: Tensor) -> Tensor:
             with torch.enable_grad():
                 drawn.append(
-                    self._network(features)(_noise(self.spec.frequencies, features, self.streams, pair.sweep))
+                    self._network(features)(
+                        _noise(self.spec.frequencies, features, self.streams, pair.iteration)
+                    )
                 )
             drawn.append(drawn[0].detach().requires_grad_())
             return drawn[1]
@@ -112,7 +114,7 @@ class _Sampled(LearningLoss):
         self._slope(loss, *drawn)
         return loss
 
-    def learn(self, sweep: int) -> None:
+    def learn(self, iteration: int) -> None:
         if self.optimizer is not None:
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -153,9 +155,9 @@ def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Mod
     return nn.Sequential(*layers)
 
 
-def _noise(count: int, features: Tensor, streams: Streams, sweep: int) -> Tensor:
+def _noise(count: int, features: Tensor, streams: Streams, iteration: int) -> Tensor:
     """Standard normal numbers (count, D)."""
-    generator = streams.torch("frequencies", sweep)
+    generator = streams.torch("frequencies", iteration)
     return sent(torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of the synthetic samples: IDM's regulariser, and the calibration of DANCE and NCFM.
+"""Cross-entropy of the synthetic samples: IDM's regularizer, and the calibration of DANCE and NCFM.
 
 Letters: B rows of a batch, K classes, G groups.
 """

@@ -46,7 +46,7 @@ def supervised_contrast(features: Tensor, y: Tensor, temperature: float) -> Tens
     """Supervised contrastive loss: Khosla et al., NeurIPS 2020, https://arxiv.org/abs/2004.11362, equation 2.
 
     Args:
-        features: (B, D), normalised here.
+        features: (B, D), normalized here.
         y: (B,) class indices; every class occurs at least twice.
         temperature: positive.
 

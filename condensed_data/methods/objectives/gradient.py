@@ -80,7 +80,7 @@ class Gradient(Objective):
             unit, with 1e-6 added to the product of the norms; "cosine", one cosine between all values;
             "mse", sum of squared differences; "l1", sum of absolute differences (both IDC).
         layers: "weights", tensors of two and more dimensions; "conv", kernels of convolutions only (IDC);
-            "all", biases and the factors of normalisations too, which "rows_cosine" counts as 0. DC's code
+            "all", biases and the factors of normalizations too, which "rows_cosine" counts as 0. DC's code
             takes "all" for "mse" and "cosine".
 
     Raises:

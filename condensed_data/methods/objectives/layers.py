@@ -98,7 +98,7 @@ class Discrimination(Objective):
         if len(synthetic) < 2:
             raise ValueError(
                 f"Discrimination tells classes apart and cannot work on {len(synthetic)} group at a time. "
-                "Use step='sweep' in the recipe, and a source with at least two classes."
+                "Use step='iteration' in the recipe, and a source with at least two classes."
             )
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:

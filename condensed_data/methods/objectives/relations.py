@@ -1,6 +1,6 @@
 """What class means leave out: how samples of a class lie to each other, how features do, and higher moments.
 
-* `Covariance` and `Centralisation`: IID, Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
+* `Covariance` and `Centralization`: IID, Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 * `KernelMMD`: M3D, Zhang et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
 
 Letters: B rows of a group, K classes, G groups, D features, d channels of a map, l its locations.
@@ -24,7 +24,7 @@ class Covariance(Objective):
     """Squared Frobenius distance between the covariances of local features, summed over groups.
 
     The last map of a sample is a matrix X_i (d, l). The covariance of a group is the mean over its B
-    samples of (X_i - M)(X_i - M)^T, (d, d), where M is the mean map: locations are centred one by one and
+    samples of (X_i - M)(X_i - M)^T, (d, d), where M is the mean map: locations are centered one by one and
     summed.
 
     Args:
@@ -68,76 +68,76 @@ def _covariance(maps: Tensor) -> Tensor:
 
 
 _FORMS = ("exponential", "simplified")
-_CENTRES = ("synthetic", "real")
+_CENTERS = ("synthetic", "real")
 
 
 @dataclass(frozen=True)
-class Centralisation(Objective):
-    """Draws synthetic embeddings of a class to its centre, by a network that was trained on the real data.
+class Centralization(Objective):
+    """Draws synthetic embeddings of a class to its center, by a network that was trained on the real data.
 
-    With s_j = ||embedding of sample j - centre of its class||^2 the loss is the sum over the synthetic
+    With s_j = ||embedding of sample j - center of its class||^2 the loss is the sum over the synthetic
     samples of max(0, exp(alpha s_j) - beta) in the paper's form, and of s_j in the simplified one, which
     the authors' code uses and reports to work as well. They multiply it by 0.05 on DM and 0.01 on IDM.
 
     Args:
         alpha: factor in the exponent, positive and finite; 0.02 stands in the authors' code, commented out.
-        beta: what a sample may cost for free, finite; 1 (our choice) is the cost at the centre, so that every
-            sample is drawn, and larger values leave those near the centre alone.
+        beta: what a sample may cost for free, finite; 1 (our choice) is the cost at the center, so that every
+            sample is drawn, and larger values leave those near the center alone.
         form: "exponential" or "simplified" (ignores alpha and beta).
-        centres: "synthetic", the mean embedding of the group's synthetic samples in this step, through which
+        centers: "synthetic", the mean embedding of the group's synthetic samples in this step, through which
             the gradient also flows, as in the authors' code: it brings the samples of a class together.
-            "real", `Net.centres`, the class means of the real data: it brings them to where the class is, and
+            "real", `Net.centers`, the class means of the real data: it brings them to where the class is, and
             works for a single sample.
 
     Raises:
-        ValueError: for an alpha, beta, form or kind of centre out of range; for groups with a single
-            synthetic sample and synthetic centres; when called, for a network without centres where it
+        ValueError: for an alpha, beta, form or kind of center out of range; for groups with a single
+            synthetic sample and synthetic centers; when called, for a network without centers where it
             needs them.
     """
 
     alpha: float = 0.02
     beta: float = 1.0
     form: str = "exponential"
-    centres: str = "synthetic"
+    centers: str = "synthetic"
 
     def __post_init__(self) -> None:
-        for name, known in (("form", _FORMS), ("centres", _CENTRES)):
+        for name, known in (("form", _FORMS), ("centers", _CENTERS)):
             if getattr(self, name) not in known:
                 raise ValueError(
-                    f"Centralisation({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
+                    f"Centralization({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
                 )
         if not 0 < self.alpha < math.inf:
-            raise ValueError(f"Centralisation(alpha={self.alpha}) must be positive and finite.")
+            raise ValueError(f"Centralization(alpha={self.alpha}) must be positive and finite.")
         if not math.isfinite(self.beta):
-            raise ValueError(f"Centralisation(beta={self.beta}) must be finite.")
+            raise ValueError(f"Centralization(beta={self.beta}) must be finite.")
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
-        if self.centres == "synthetic" and min(synthetic) < 2:
+        if self.centers == "synthetic" and min(synthetic) < 2:
             raise ValueError(
-                "Centralisation(centres='synthetic') needs at least two synthetic samples in every group; "
-                f"one has {min(synthetic)}, which is its own centre. Use centres='real', ipc=2 or more, or a "
+                "Centralization(centers='synthetic') needs at least two synthetic samples in every group; "
+                f"one has {min(synthetic)}, which is its own center. Use centers='real', ipc=2 or more, or a "
                 "synthetic part that decodes several samples from one, such as MultiFormation."
             )
 
     def __call__(self, net: Net, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         embedded = net.embed(pair.synthetic.x)
-        squares = (embedded - self._centres(net, pair, embedded)).square().sum(1)
+        squares = (embedded - self._centers(net, pair, embedded)).square().sum(1)
         if self.form == "simplified":
             return squares.sum()
         return (torch.exp(self.alpha * squares) - self.beta).clamp_min(0).sum()
 
-    def _centres(self, net: Net, pair: Pair, embedded: Tensor) -> Tensor:
-        """The centre of every synthetic row: (B, D)."""
+    def _centers(self, net: Net, pair: Pair, embedded: Tensor) -> Tensor:
+        """The center of every synthetic row: (B, D)."""
         side = pair.synthetic
-        if self.centres == "synthetic":
+        if self.centers == "synthetic":
             return side.spread(side.means(embedded))
-        if net.centres is None:
+        if net.centers is None:
             raise ValueError(
-                "Cannot use Centralisation(centres='real') with this pool: its networks have no centres. "
-                "Use the Pretrained pool, or centres='synthetic'."
+                "Cannot use Centralization(centers='real') with this pool: its networks have no centers. "
+                "Use the Pretrained pool, or centers='synthetic'."
             )
-        return net.centres[side.y.argmax(1) if side.y.ndim > 1 else side.y]
+        return net.centers[side.y.argmax(1) if side.y.ndim > 1 else side.y]
 
 
 _KERNELS = ("gaussian", "polynomial", "linear")

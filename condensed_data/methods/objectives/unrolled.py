@@ -47,7 +47,7 @@ class Unrolled(Objective):
 
     Raises:
         ValueError: for an unknown `unroll` or a `relabel` that is not pairs; when called, without step sizes or
-            without real samples, or with a network in training mode that has batch normalisation or dropout.
+            without real samples, or with a network in training mode that has batch normalization or dropout.
     """
 
     unroll: str = "full"
@@ -98,7 +98,7 @@ def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
 def _check_repeatable(module: nn.Module) -> None:
     """Refuse a network that a second pass over the same steps would find another one."""
     if module.training and networks.couples_samples(module):
-        why = "normalises over the batch and keeps what it saw"
+        why = "normalizes over the batch and keeps what it saw"
     elif networks.draws(module):
         why = "drops units at random"
     else:

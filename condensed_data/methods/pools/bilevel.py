@@ -1,4 +1,4 @@
-"""Networks renewed and trained by what they can do: the dynamic bi-level optimisation of CAFE.
+"""Networks renewed and trained by what they can do: the dynamic bi-level optimization of CAFE.
 
 Wang et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
 https://arxiv.org/abs/2203.01531, section 3.4, and the authors' code.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from condensed_data.core.rng import Streams
 from condensed_data.core.spec import Rule
 from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
-from condensed_data.methods.pools.inner_loop import normalise, synthetic_epochs
+from condensed_data.methods.pools.inner_loop import normalize, synthetic_epochs
 from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
 from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
 
@@ -27,7 +27,7 @@ from condensed_data.training.sgd import Descender, Descent, check_count, run_ste
 class Bilevel(Pool):
     """A network lives until matching stops to change what it can do, and is trained until training does.
 
-    After each sweep the network's accuracy on random real training samples is measured. Where the spread
+    After each iteration the network's accuracy on random real training samples is measured. Where the spread
     (largest minus smallest) of the last `window` of these is below `outer`, a new random network follows. Else it
     is trained on the synthetic samples, an epoch at a time with a measurement after each, until the spread of the
     last `window` measurements is above `inner`.
@@ -42,8 +42,8 @@ class Bilevel(Pool):
         inner: spread above which its training stops (lambda 2).
         window: measurements that are compared.
         queries: random real training samples per class of one measurement.
-        period: sweeps that a network lives at most.
-        epochs: over the synthetic samples between two sweeps at most.
+        period: iterations that a network lives at most.
+        epochs: over the synthetic samples between two iterations at most.
         descent: the steps.
 
     Raises:
@@ -80,17 +80,17 @@ class _Bilevel(Lender):
     def __init__(self, spec: Bilevel, context: Context) -> None:
         self.spec, self.context, self.number = spec, context, 0
         self.loan = Loan(spec.network, context)
-        self.normalised: int | None = None
+        self.normalized: int | None = None
         self._renew(0)
 
-    def lend(self, sweep: int) -> Net:
-        if sweep != self.normalised:
-            self.normalised = sweep
-            normalise(self.loan.module, self.context, sweep)
+    def lend(self, iteration: int) -> Net:
+        if iteration != self.normalized:
+            self.normalized = iteration
+            normalize(self.loan.module, self.context, iteration)
         return self.loan.net
 
-    def learn(self, sweep: int, synthesis: Synthesis) -> None:
-        streams = Streams(self.context.streams.child("bilevel", sweep))
+    def learn(self, iteration: int, synthesis: Synthesis) -> None:
+        streams = Streams(self.context.streams.child("bilevel", iteration))
         self.lived += 1
         self.measured.append(self._accuracy(streams, 0))
         period = self.spec.period
@@ -143,7 +143,7 @@ class _Bilevel(Lender):
         return len(measured) == self.spec.window
 
     def _renew(self, number: int) -> None:
-        self.number, self.lived, self.normalised = number, 0, None
+        self.number, self.lived, self.normalized = number, 0, None
         self.measured: deque[float] = deque(maxlen=self.spec.window)
         self.loan.renew(self.context.streams.child("network", number))
         self.descender = self._descender()

@@ -28,9 +28,9 @@ from condensed_data.training.sgd import check_count
 
 @dataclass(frozen=True)
 class Critic(Pool):
-    """One network for the whole run, which takes one step after each sweep on pairs of siblings.
+    """One network for the whole run, which takes one step after each iteration on pairs of siblings.
 
-    It minimises the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 of the pairs, the
+    It minimizes the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 of the pairs, the
     adversary of `Diversity`, plus `contrast` times the supervised contrastive loss of all rows.
 
     Args:
@@ -41,7 +41,7 @@ class Critic(Pool):
         codes: codes of a group and step, drawn at random; None for all.
 
     Raises:
-        ValueError: for a value out of range; after the first sweep, for samples that have no siblings.
+        ValueError: for a value out of range; after the first iteration, for samples that have no siblings.
     """
 
     network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
@@ -73,7 +73,7 @@ class Critic(Pool):
         return _Critic(self, context)
 
     def loss(self, features: Tensor, logits: Tensor, y: Tensor) -> Tensor:
-        """What the critic minimises.
+        """What the critic minimizes.
 
         Args:
             features: (2 B, D); rows i and B + i are siblings.
@@ -93,14 +93,14 @@ class _Critic(Lender):
         self.loan.renew(context.streams.child("critic"))
         self.optimizer = torch.optim.SGD(self.loan.module.parameters(), spec.lr, spec.momentum)
 
-    def lend(self, sweep: int) -> Net:
+    def lend(self, iteration: int) -> Net:
         return self.loan.net
 
-    def learn(self, sweep: int, synthesis: Synthesis) -> None:
+    def learn(self, iteration: int, synthesis: Synthesis) -> None:
         check_siblings("Critic", synthesis)
-        streams = Streams(self.context.streams.child("critic step", sweep))
+        streams = Streams(self.context.streams.child("critic step", iteration))
         groups = range(self.context.real.num_groups)
-        drawn = [pairs(synthesis, streams, sweep, group, self.spec.codes) for group in groups]
+        drawn = [pairs(synthesis, streams, iteration, group, self.spec.codes) for group in groups]
         index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
         with torch.no_grad():
             x = synthesis.decode(index)

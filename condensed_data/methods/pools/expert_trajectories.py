@@ -5,7 +5,7 @@
                                       epoch, (E + 1, *shape)
 
 The key names everything that decides the bits, as in `learning.trained`. A file appears by one rename and
-carries the sha256 of its tensors. It is mapped, not read: a sweep takes two epochs of one expert.
+carries the sha256 of its tensors. It is mapped, not read: an iteration takes two epochs of one expert.
 
 Letters: E epochs, P parameters of a network.
 """

@@ -25,7 +25,7 @@ _PUBLISHED = Pretraining(
 
 @dataclass(frozen=True)
 class Experts(Pool):
-    """Every sweep a random expert at a random epoch t; `Net.target` is where it was `ahead` epochs later.
+    """Every iteration a random expert at a random epoch t; `Net.target` is where it was `ahead` epochs later.
 
     MTT: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, algorithm 1: 100 experts trained by SGD
     at 0.01 without momentum on batches of 256 with DSA. t is uniform over 0 to `pretrain.epochs` - `ahead`, so
@@ -71,7 +71,7 @@ class Experts(Pool):
 
 
 class _Experts(Lender):
-    """Stateless: what is lent follows from the sweep alone."""
+    """Stateless: what is lent follows from the iteration alone."""
 
     def __init__(self, spec: Experts, context: Context) -> None:
         self.spec, self.context = spec, context
@@ -82,12 +82,12 @@ class _Experts(Lender):
         self.target = {name: torch.empty_like(weight) for name, weight in parameters}
         self.loan.net.target = self.target
 
-    def lend(self, sweep: int) -> Net:
+    def lend(self, iteration: int) -> Net:
         choose = self.context.streams.choose
         starts = concrete(self.spec.pretrain.epochs) - concrete(self.spec.ahead) + 1
         chosen = (
-            int(choose("expert", sweep, 0, len(self.trajectories), 1)),
-            int(choose("expert epoch", sweep, 0, starts, 1)),
+            int(choose("expert", iteration, 0, len(self.trajectories), 1)),
+            int(choose("expert epoch", iteration, 0, starts, 1)),
         )
         if chosen != self.lent:
             self.lent = chosen

@@ -1,7 +1,7 @@
-"""Networks that learn between the sweeps: on the synthetic samples (DC, DSA) or on real ones (IDC).
+"""Networks that learn between the iterations: on the synthetic samples (DC, DSA) or on real ones (IDC).
 
-A network lives for `period` sweeps. After each of them but the last it takes some steps; then a new random one
-follows. Networks with batch normalisation look with the statistics of one mixed real batch, as in DC's code;
+A network lives for `period` iterations. After each of them but the last it takes some steps; then a new random one
+follows. Networks with batch normalization look with the statistics of one mixed real batch, as in DC's code;
 there the running statistics move a tenth of the way to that batch, here they are taken from it.
 
 Letters: B rows of a batch, N synthetic samples, n real samples.
@@ -27,9 +27,9 @@ from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_n
 from condensed_data.training.protocol import SpatialCutMix
 from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
 
-# Published in DC's code by samples per class: sweeps of a network, epochs between two sweeps.
+# Published in DC's code by samples per class: iterations of a network, epochs between two iterations.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-NORMALISING_ROWS = 16  # real samples a class from which batch normalisation takes its statistics
+NORMALIZING_ROWS = 16  # real samples a class from which batch normalization takes its statistics
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -41,15 +41,15 @@ def _loop(ipc: int, which: int) -> int:
 
 @dataclass(frozen=True)
 class OuterLoops(Rule):
-    """Sweeps that a network lives in DC and DSA: the samples per class, at most 50."""
+    """Iterations that a network lives in DC and DSA: the samples per class, at most 50."""
 
     def __call__(self, facts: Facts) -> int:
         return _loop(facts.ipc, 0)
 
 
 @dataclass(frozen=True)
-class NetworksOfSweeps(Rule):
-    """Sweeps of DC and DSA: 1,000 networks that live `OuterLoops` sweeps each; fewer networks for small sources.
+class NetworksOfIterations(Rule):
+    """Iterations of DC and DSA: 1,000 networks that live `OuterLoops` iterations each; fewer networks for small sources.
 
     The published sets have 50,000 samples and more; a smaller source gets proportionally fewer networks.
     """
@@ -64,7 +64,7 @@ class NetworksOfSweeps(Rule):
 
 @dataclass(frozen=True)
 class InnerEpochs(Rule):
-    """Epochs on the synthetic samples between two sweeps in DC and DSA.
+    """Epochs on the synthetic samples between two iterations in DC and DSA.
 
     The published 1, 50, 25, 20, 15 and 10 at 1, 10, 20, 30, 40 and 50 samples per class; between these points
     linear, and 10 above. For more than 50 samples per class the authors advise (outer, inner) = (50, 10) or
@@ -77,15 +77,15 @@ class InnerEpochs(Rule):
 
 @dataclass(frozen=True)
 class Retrained(Pool):
-    """Trained on the synthetic samples between sweeps: Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1.
+    """Trained on the synthetic samples between iterations: Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1.
 
     https://arxiv.org/abs/2006.05929. With `period` 1, as published for one sample per class, no network is ever
     trained.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        period: sweeps that a network lives (the outer loop).
-        epochs: over all synthetic samples after each sweep but a network's last (the inner loop).
+        period: iterations that a network lives (the outer loop).
+        epochs: over all synthetic samples after each iteration but a network's last (the inner loop).
         descent: its steps. DC does not augment them; DSA does, with `Siamese(..., per_sample=True)`.
 
     Raises:
@@ -115,15 +115,15 @@ class Retrained(Pool):
 
 @dataclass(frozen=True)
 class RetrainedOnReal(Pool):
-    """Trained on real samples between sweeps: Kim et al. (IDC), ICML 2022, https://arxiv.org/abs/2205.14959.
+    """Trained on real samples between iterations: Kim et al. (IDC), ICML 2022, https://arxiv.org/abs/2205.14959.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        period: sweeps that a network lives; 100 as published.
-        samples: random real samples that it is trained on after each sweep but its last; 500 for MNIST,
+        period: iterations that a network lives; 100 as published.
+        samples: random real samples that it is trained on after each iteration but its last; 500 for MNIST,
             Fashion-MNIST and SVHN, 2,000 for CIFAR.
         descent: the steps. Published: SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 64,
-            colour and translation, CutMix in half of the steps.
+            color and translation, CutMix in half of the steps.
 
     Raises:
         ValueError: unless both numbers are positive.
@@ -191,23 +191,23 @@ class _Retrained(Lender):
         self.context, self.period, self.descent, self.batches = context, period, descent, batches
         self.loan = Loan(network, context)
         self.number: int | None = None
-        self.normalised: int | None = None
+        self.normalized: int | None = None
         self.descender = self._descender()
 
-    def lend(self, sweep: int) -> Net:
-        number = sweep // self.period
+    def lend(self, iteration: int) -> Net:
+        number = iteration // self.period
         if number != self.number:
             self.number = number
             self.loan.renew(self.context.streams.child("network", number))
             self.descender = self._descender()
-        if sweep != self.normalised:
-            self.normalised = sweep
-            normalise(self.loan.module, self.context, sweep)
+        if iteration != self.normalized:
+            self.normalized = iteration
+            normalize(self.loan.module, self.context, iteration)
         return self.loan.net
 
-    def learn(self, sweep: int, synthesis: Synthesis) -> None:
-        if (sweep + 1) % self.period:
-            streams = Streams(self.context.streams.child("learn", sweep))
+    def learn(self, iteration: int, synthesis: Synthesis) -> None:
+        if (iteration + 1) % self.period:
+            streams = Streams(self.context.streams.child("learn", iteration))
             run_steps(self.descender, self.batches(self.context, synthesis, streams), streams)
 
     def state_dict(self) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class _Retrained(Lender):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state:
-            self.number, self.normalised = state["number"], None
+            self.number, self.normalized = state["number"], None
             self.loan.module.load_state_dict(state["network"])
             self.descender = self._descender()
             self.descender.optimizer.load_state_dict(state["optimizer"])
@@ -233,20 +233,20 @@ class _Retrained(Lender):
         )
 
 
-def normalise(module: nn.Module, context: Context, sweep: int) -> None:
-    """Give every batch normalisation the statistics of one mixed real batch, and freeze them while looking."""
+def normalize(module: nn.Module, context: Context, iteration: int) -> None:
+    """Give every batch normalization the statistics of one mixed real batch, and freeze them while looking."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
     if not layers:
         return
     real, momenta = context.real, [layer.momentum for layer in layers]
     rows = [
-        members[context.streams.choose("normalise", sweep, group, len(members), NORMALISING_ROWS)]
+        members[context.streams.choose("normalise", iteration, group, len(members), NORMALIZING_ROWS)]
         for group, members in enumerate(real.members)
     ]
     module.train()
     for layer in layers:
         layer.momentum = 1.0
-    with torch.no_grad(), seeded(Streams(context.streams.child("normalise", sweep))):
+    with torch.no_grad(), seeded(Streams(context.streams.child("normalise", iteration))):
         module(sent(real[torch.cat(rows)], context.device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

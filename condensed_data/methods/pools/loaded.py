@@ -20,7 +20,7 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Loaded(Pool):
-    """One of several given networks, drawn at random each sweep. They look in evaluation mode.
+    """One of several given networks, drawn at random each iteration. They look in evaluation mode.
 
     DD adapts networks of one data set to another so (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section
     4.2): random pretrained weights are several states, fixed pretrained weights are one. `learning.elsewhere` trains
@@ -37,7 +37,7 @@ class Loaded(Pool):
         head: "loaded", or "zeroed" for a last linear layer of zeros, where the networks know other classes.
         keep: whether a single network's weights are stored with a set that depends on them. Else whoever trains on
             the set has to bring them, and they are compared with the digest. Several are never stored.
-        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
+        member: tells pools apart that lend several networks for one iteration, a term each, as DD averages over.
 
     Raises:
         ValueError: for no states, or values out of range; when the run starts, for states that do not fit.
@@ -90,7 +90,7 @@ def _digest(states: Sequence[State]) -> str:
 
 
 class _Loaded(Lender):
-    """Stateless: what is lent follows from the sweep alone."""
+    """Stateless: what is lent follows from the iteration alone."""
 
     def __init__(self, spec: Loaded, context: Context) -> None:
         self.spec, self.context = spec, context
@@ -100,8 +100,8 @@ class _Loaded(Lender):
         for index in reversed(range(len(self.states))):  # all, so that what does not fit is said now
             self._load(index)
 
-    def lend(self, sweep: int) -> Net:
-        draw = self.context.streams.choose("loaded", sweep, self.spec.member, len(self.states), 1)
+    def lend(self, iteration: int) -> Net:
+        draw = self.context.streams.choose("loaded", iteration, self.spec.member, len(self.states), 1)
         if int(draw) != self.lent:
             self._load(int(draw))
         return self.loan.net

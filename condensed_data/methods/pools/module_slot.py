@@ -18,7 +18,7 @@ from condensed_data.training.compute import can_compile, compiled, embed
 
 CACHE_ROWS = 64  # rows whose maps stay in a CPU's cache: measured fastest for ConvNet-3 at 28x28
 DEVICE_ROWS = 4096
-COMPILING_PAYS = 3e10  # floating-point operations of a sweep; a CPU core takes a second for them
+COMPILING_PAYS = 3e10  # floating-point operations of an iteration; a CPU core takes a second for them
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ INTERPOLATIONS = (None, "dance")
 
 @dataclass(frozen=True)
 class Pretrained(Pool):
-    """One of several networks trained on the real data, drawn at random each sweep.
+    """One of several networks trained on the real data, drawn at random each iteration.
 
     The networks come from `Context.trained`, the store that is shared with everything else that asks for the
-    same ones. They look in evaluation mode. `Net.centres` are the class means of the real embeddings.
+    same ones. They look in evaluation mode. `Net.centers` are the class means of the real embeddings.
 
-    Pools with equal `pretrain.networks` draw the same number in a sweep whatever else differs, so that a DANCE
+    Pools with equal `pretrain.networks` draw the same number in an iteration whatever else differs, so that a DANCE
     recipe's second term (calibration) sees the trained end of the first one's interpolation.
 
     Args:
@@ -33,8 +33,8 @@ class Pretrained(Pool):
         pretrain: how many and how long. IID: 40 epochs in the code (30 in the paper), 1,000 networks; DANCE and
             NCFM: 60 epochs, 20 networks.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with lam ~ U(0, 1) anew each
-            sweep (Zhang et al., DANCE, IJCAI 2024); such a network has no `centres`.
-        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
+            iteration (Zhang et al., DANCE, IJCAI 2024); such a network has no `centers`.
+        member: tells pools apart that lend several networks for one iteration, a term each, as DD averages over.
 
     Raises:
         ValueError: for an unknown interpolation, or a member below 0.
@@ -60,7 +60,7 @@ class Pretrained(Pool):
 
 
 class _Pretrained(Lender):
-    """Stateless: the networks are in the store, and what is lent follows from the sweep alone."""
+    """Stateless: the networks are in the store, and what is lent follows from the iteration alone."""
 
     def __init__(self, spec: Pretrained, context: Context) -> None:
         self.spec, self.context = spec, context
@@ -69,10 +69,10 @@ class _Pretrained(Lender):
         self.loan = Loan(spec.network, context)
         self.loan.module.eval()
 
-    def lend(self, sweep: int) -> Net:
+    def lend(self, iteration: int) -> Net:
         streams, member = self.context.streams, self.spec.member
-        index = int(streams.choose("pretrained", sweep, member, len(self.networks), 1))
-        lam = float(streams.uniform("interpolate", sweep, [member], 1)) if self.spec.interpolate else 0.0
+        index = int(streams.choose("pretrained", iteration, member, len(self.networks), 1))
+        lam = float(streams.uniform("interpolate", iteration, [member], 1)) if self.spec.interpolate else 0.0
         if (index, lam) != self.lent:
             self.lent = (index, lam)
             self._load(index, lam)
@@ -86,19 +86,19 @@ class _Pretrained(Lender):
 
     def _load(self, index: int, lam: float) -> None:
         found = self.networks[index]
-        weights, centres = found.weights, found.centres
+        weights, centers = found.weights, found.centers
         if self.spec.interpolate:
             weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
-            centres = None
+            centers = None
         self.loan.take(weights)
-        self._place(centres)
+        self._place(centers)
 
-    def _place(self, centres: Tensor | None) -> None:
+    def _place(self, centers: Tensor | None) -> None:
         net = self.loan.net
-        if centres is None or net.centres is None:
-            net.centres = None if centres is None else sent(centres, self.context.device)
+        if centers is None or net.centers is None:
+            net.centers = None if centers is None else sent(centers, self.context.device)
         else:
-            net.centres.copy_(centres, non_blocking=in_turn(self.context.device))
+            net.centers.copy_(centers, non_blocking=in_turn(self.context.device))
 
 
 def _between(

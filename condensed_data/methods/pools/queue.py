@@ -24,21 +24,21 @@ from condensed_data.training.sgd import Descender, Descent, check_count, run_ste
 
 @dataclass(frozen=True)
 class Queue(Pool):
-    """One random network of the queue looks each sweep; afterwards some of the queue learn a little.
+    """One random network of the queue looks each iteration; afterwards some of the queue learn a little.
 
     Networks look in evaluation mode. `Net.accuracy` is the share of all training rows so far that the network
     classified correctly when they came, 0 for one that was never trained.
 
-    Deviation: the authors can let several networks look in one sweep; their commands use one, as here.
+    Deviation: the authors can let several networks look in one iteration; their commands use one, as here.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         start_with: networks at the beginning.
-        interval: sweeps after which a new random network joins; 30 as published, 5 for one sample per class.
+        interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
         capacity: of the queue; the oldest network leaves.
-        fetched: networks that are trained after each sweep.
+        fetched: networks that are trained after each iteration.
         steps: on random real batches that each of them takes; 10 as published, 50 for CIFAR-100 at ipc 10.
-        descent: the steps; every network keeps its optimiser. Published: SGD at 0.01, momentum 0.9, weight decay
+        descent: the steps; every network keeps its optimizer. Published: SGD at 0.01, momentum 0.9, weight decay
             5e-4, batches of 256, no augmentation.
 
     Raises:
@@ -105,26 +105,28 @@ class _Queue(Lender):
         for _ in range(spec.start_with):
             self._push()
 
-    def lend(self, sweep: int) -> Net:
-        if sweep != self.lent:
-            self.lent = sweep
-            chosen = self.context.streams.choose("queue look", sweep, 0, len(self.members), 1)
+    def lend(self, iteration: int) -> Net:
+        if iteration != self.lent:
+            self.lent = iteration
+            chosen = self.context.streams.choose("queue look", iteration, 0, len(self.members), 1)
             member = self.members[int(chosen)]
             self.loan.module.load_state_dict(member.module.state_dict())
             self.accuracy.copy_(member.hits / max(member.seen, 1))
         return self.loan.net
 
-    def learn(self, sweep: int, synthesis: Synthesis) -> None:
+    def learn(self, iteration: int, synthesis: Synthesis) -> None:
         count = min(self.spec.fetched, len(self.members))
-        for index in self.context.streams.choose("queue learn", sweep, 0, len(self.members), count).tolist():
-            self._train(self.members[index], sweep)
+        for index in self.context.streams.choose(
+            "queue learn", iteration, 0, len(self.members), count
+        ).tolist():
+            self._train(self.members[index], iteration)
         assert not isinstance(self.spec.interval, Rule)
-        if (sweep + 1) % self.spec.interval == 0:
+        if (iteration + 1) % self.spec.interval == 0:
             self._push()
 
-    def _train(self, member: _Member, sweep: int) -> None:
+    def _train(self, member: _Member, iteration: int) -> None:
         assert not isinstance(self.spec.steps, Rule)
-        streams = Streams(self.context.streams.child("queue", sweep, member.number))
+        streams = Streams(self.context.streams.child("queue", iteration, member.number))
         size, batch = len(self.context.real), self.spec.descent.batch_size
         indices = tuple(
             streams.choose("real", step, 0, size, min(batch, size)) for step in range(self.spec.steps)

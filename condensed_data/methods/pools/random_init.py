@@ -1,4 +1,4 @@
-"""Networks that are new and random every few sweeps, never trained."""
+"""Networks that are new and random every few iterations, never trained."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from condensed_data.training.sgd import check_count
 
 @dataclass(frozen=True)
 class Fresh(Pool):
-    """A new random network every `period` sweeps, as in DM (every sweep), or one for the whole run.
+    """A new random network every `period` iterations, as in DM (every iteration), or one for the whole run.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        period: sweeps a network lives; None for the whole run, as in DD's fixed initialisation.
-        member: tells pools apart that lend several networks for one sweep, a term each, as DD averages over.
+        period: iterations a network lives; None for the whole run, as in DD's fixed initialization.
+        member: tells pools apart that lend several networks for one iteration, a term each, as DD averages over.
 
     Raises:
         ValueError: unless `period` is positive and `member` at least 0.
@@ -50,8 +50,8 @@ class _Fresh(Lender):
         self.number: int | None = None
         self.loan = Loan(spec.network, context)
 
-    def lend(self, sweep: int) -> Net:
-        number = sweep // self.spec.period if self.spec.period else 0
+    def lend(self, iteration: int) -> Net:
+        number = iteration // self.spec.period if self.spec.period else 0
         if number != self.number:
             self.number = number
             member = [self.spec.member] if self.spec.member else []
@@ -62,4 +62,4 @@ class _Fresh(Lender):
         return Initial() if self.spec.period else Initial("stored", copied(self.lend(0).module))
 
     def state_dict(self) -> dict[str, Any]:
-        return {}  # the network follows from the sweep alone
+        return {}  # the network follows from the iteration alone

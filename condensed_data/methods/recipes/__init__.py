@@ -19,9 +19,9 @@ from condensed_data.methods.recipes.coresets import random as random
 from condensed_data.methods.recipes.distribution import cafe as cafe
 from condensed_data.methods.recipes.distribution import dm as dm
 from condensed_data.methods.recipes.distribution import idm as idm
-from condensed_data.methods.recipes.factorised import fred as fred
-from condensed_data.methods.recipes.factorised import haba as haba
-from condensed_data.methods.recipes.factorised import kfs as kfs
+from condensed_data.methods.recipes.factorized import fred as fred
+from condensed_data.methods.recipes.factorized import haba as haba
+from condensed_data.methods.recipes.factorized import kfs as kfs
 from condensed_data.methods.recipes.gradient import dc as dc
 from condensed_data.methods.recipes.gradient import dsa as dsa
 from condensed_data.methods.recipes.gradient import idc as idc

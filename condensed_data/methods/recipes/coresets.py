@@ -31,7 +31,7 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 
 def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """Greedy k-centre: each next sample is the farthest from those chosen; the first is nearest the class mean.
+    """Greedy k-center: each next sample is the farthest from those chosen; the first is nearest the class mean.
 
     Args:
         ipc: samples per class.

@@ -12,7 +12,7 @@ from condensed_data.data.augment import Identity, PublishedOps, Siamese
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import CrossEntropy, Discrimination, Distribution, LayerAlignment
 from condensed_data.methods.pools import Bilevel, Fresh, Queue, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
 from condensed_data.methods.samplers.by_group import ByGroup
 from condensed_data.methods.samplers.clustering import Within
 from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
@@ -21,7 +21,7 @@ from condensed_data.training.evaluate import standard
 
 def dm(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     lr: float = 1.0,
     init: coresets.Init | None = None,
@@ -32,7 +32,7 @@ def dm(
 
     Args:
         ipc: synthetic samples per class.
-        sweeps: optimisation steps, each with a new network; 20,000, and proportionally fewer for sources of less
+        iterations: optimization steps, each with a new network; 20,000, and proportionally fewer for sources of less
             than 50,000 samples.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5; the authors use 10 for CIFAR-10 at 100 samples per class and more.
@@ -56,7 +56,7 @@ def dm(
             ),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         paper="Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023, arXiv:2110.04181",
         deviations="Each class draws its own augmentation and batch from named streams instead of the clock.",
@@ -65,7 +65,7 @@ def dm(
 
 def idm(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int | None = None,
     lr: float = 0.2,
     factor: int | None = None,
@@ -78,7 +78,7 @@ def idm(
 
     Args:
         ipc: synthetic samples stored per class; each is cut into factor x factor training samples.
-        sweeps: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step; 256, and 5,000 at one sample per class.
         lr: of SGD with momentum 0.5.
         factor: of partition and expansion; 2, and 1 for vectors.
@@ -103,12 +103,12 @@ def idm(
             Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         step="class",
         paper="Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv:2307.09742",
         deviations="What is published at 1, 10 and 50 samples per class is interpolated between. One network looks in "
-        "a sweep, as in the authors' commands.",
+        "an iteration, as in the authors' commands.",
     )
 
 
@@ -131,7 +131,7 @@ class ByIpc(Rule):
 
 def cafe(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     lr: float = 0.1,
     augment: bool = False,
@@ -143,9 +143,9 @@ def cafe(
 
     Args:
         ipc: synthetic samples per class.
-        sweeps: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
-        lr: of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published sweeps.
+        lr: of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published iterations.
         augment: siamese augmentation ("CAFE+DSA").
         init: where the samples begin; noise.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
@@ -165,27 +165,27 @@ def cafe(
             Term(Discrimination(), pool, sampler, siamese),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=Shares((0.6, 0.8, 0.9))),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         training=standard(augment=augment),
         paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
         deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
-        "here sweeps are steps, 10 for each published network, and a network takes at most 50. Without augmentation "
+        "here iterations are steps, 10 for each published network, and a network takes at most 50. Without augmentation "
         "sets are evaluated for 300 epochs (the authors: 600).",
     )
 
 
 @dataclass(frozen=True)
 class Shares(Rule):
-    """Shares of the published number of sweeps, as numbers of sweeps.
+    """Shares of the published number of iterations, as numbers of iterations.
 
     Args:
         shares: in (0, 1).
-        sweeps: whose shares they are.
+        iterations: whose shares they are.
     """
 
     shares: tuple[float, ...]
-    sweeps: PublishedSweeps = field(default_factory=PublishedSweeps)
+    iterations: PublishedIterations = field(default_factory=PublishedIterations)
 
     def __call__(self, facts: Facts) -> tuple[int, ...]:
-        return tuple(max(1, round(share * self.sweeps(facts))) for share in self.shares)
+        return tuple(max(1, round(share * self.iterations(facts))) for share in self.shares)

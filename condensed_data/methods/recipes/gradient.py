@@ -11,8 +11,8 @@ from condensed_data.data.augment import Identity, PublishedOps, Siamese
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Gradient
 from condensed_data.methods.pools import Retrained, RetrainedOnReal, UsualNetwork
-from condensed_data.methods.pools.inner_loop import NetworksOfSweeps
-from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.pools.inner_loop import NetworksOfIterations
+from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
 from condensed_data.methods.samplers.by_group import ByGroup
 from condensed_data.methods.samplers.clustering import Within
 from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
@@ -23,7 +23,7 @@ from condensed_data.training.sgd import Descent
 
 def dc(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
@@ -35,7 +35,7 @@ def dc(
 
     Args:
         ipc: synthetic samples per class.
-        sweeps: matching steps; 1,000 networks of `ipc` steps each (at most 50), fewer for small sources.
+        iterations: matching steps; 1,000 networks of `ipc` steps each (at most 50), fewer for small sources.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5; the authors use 0.01 where the matching network is an MLP.
         distance: "rows_cosine" (the paper's), "mse", "cosine" or "l1".
@@ -51,7 +51,7 @@ def dc(
     return _matching(
         "dc",
         ipc,
-        sweeps,
+        iterations,
         lr,
         init or coresets.Noise(),
         Term(Gradient(distance), pool, ByGroup(batch, within=within), Identity()),
@@ -61,7 +61,7 @@ def dc(
 
 def dsa(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
@@ -72,7 +72,7 @@ def dsa(
     """Gradient matching under siamese augmentation: DC, with the same random operation on both sides.
 
     Args:
-        ipc, sweeps, batch, lr, distance, network, within: see `dc`.
+        ipc, iterations, batch, lr, distance, network, within: see `dc`.
         init: where the samples begin; random real ones.
 
     References:
@@ -84,7 +84,7 @@ def dsa(
     return _matching(
         "dsa",
         ipc,
-        sweeps,
+        iterations,
         lr,
         init or coresets.Random(),
         Term(Gradient(distance), pool, ByGroup(batch, within=within), Siamese(PublishedOps())),
@@ -93,7 +93,7 @@ def dsa(
 
 
 def _matching(
-    name: str, ipc: int, sweeps: int | None, lr: float, init: coresets.Init, term: Term, paper: str
+    name: str, ipc: int, iterations: int | None, lr: float, init: coresets.Init, term: Term, paper: str
 ) -> Recipe:
     """What DC and DSA share."""
     return Recipe(
@@ -101,7 +101,7 @@ def _matching(
         synthetic=Pixels(init),
         terms=(term,),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        sweeps=NetworksOfSweeps() if sweeps is None else sweeps,
+        iterations=NetworksOfIterations() if iterations is None else iterations,
         ipc=ipc,
         training=standard(augment=name != "dc"),
         paper=paper,
@@ -111,7 +111,7 @@ def _matching(
 
 def idc_i(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
@@ -123,10 +123,10 @@ def idc_i(
 
     Args:
         ipc: synthetic samples per class.
-        sweeps: 2,000 networks that live 100 sweeps each; proportionally fewer for sources of less than 50,000 samples.
+        iterations: 2,000 networks that live 100 iterations each; proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5, for values in [0, 1]; published by distance, samples per class and size.
-        distance: "l1", published for grey digits and clothes, or "mse", for colour; by default after the channels.
+        distance: "l1", published for gray digits and clothes, or "mse", for color; by default after the channels.
         init: where the samples begin; random real ones.
         network: matching network, with convolutions; by default a ConvNet, or its 1-D twin for signals.
         within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
@@ -136,12 +136,12 @@ def idc_i(
         https://arxiv.org/abs/2205.14959.
     """
     synthetic = Pixels(init or coresets.Random(), clamp=True)
-    return _idc("idc_i", synthetic, ipc, sweeps, batch, lr, distance, network, within)
+    return _idc("idc_i", synthetic, ipc, iterations, batch, lr, distance, network, within)
 
 
 def idc(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
@@ -153,7 +153,7 @@ def idc(
     """IDC: every stored sample is a grid of smaller ones, matched as in `idc_i`.
 
     Args:
-        ipc, sweeps, batch, lr, distance, network, within: see `idc_i`.
+        ipc, iterations, batch, lr, distance, network, within: see `idc_i`.
         factor: the grid is factor x factor; 2 as published (3 for images of 224 pixels), 1 for vectors.
         init: what the grids are made of at the start; random real samples, made small.
 
@@ -164,14 +164,14 @@ def idc(
     synthetic = MultiFormation(
         Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
     )
-    return _idc("idc", synthetic, ipc, sweeps, batch, lr, distance, network, within)
+    return _idc("idc", synthetic, ipc, iterations, batch, lr, distance, network, within)
 
 
 def _idc(
     name: str,
     synthetic: Pixels | MultiFormation,
     ipc: int,
-    sweeps: int | None,
+    iterations: int | None,
     batch: int,
     lr: float | None,
     distance: str | None,
@@ -189,13 +189,13 @@ def _idc(
         synthetic=synthetic,
         terms=(term,),
         optimizer=Optimizer("sgd", lr=IDCRate(distance) if lr is None else lr, momentum=0.5),
-        sweeps=PublishedSweeps(200_000) if sweeps is None else sweeps,
+        iterations=PublishedIterations(200_000) if iterations is None else iterations,
         ipc=ipc,
         step="class",
         training=idc_training(),
         paper="Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
         "arXiv:2205.14959",
-        deviations="Values are kept in [0, 1] after every step, not every 100. One set of choices for all grey images "
+        deviations="Values are kept in [0, 1] after every step, not every 100. One set of choices for all gray images "
         "(that for Fashion-MNIST, also for MNIST, where the authors leave cut-out and CutMix away) and one for all "
         "others. The smaller samples that a grid begins with are averages over areas.",
     )
@@ -207,7 +207,7 @@ def _distance_of(facts: Facts) -> str:
 
 @dataclass(frozen=True)
 class IDCDistance(Rule):
-    """IDC's distance: "l1" for grey images (published for MNIST and Fashion-MNIST), else "mse"."""
+    """IDC's distance: "l1" for gray images (published for MNIST and Fashion-MNIST), else "mse"."""
 
     def __call__(self, facts: Facts) -> str:
         return _distance_of(facts)
@@ -215,7 +215,7 @@ class IDCDistance(Rule):
 
 @dataclass(frozen=True)
 class IDCSamples(Rule):
-    """Real samples that IDC's network is trained on between two sweeps: 500 for grey images, else 2,000.
+    """Real samples that IDC's network is trained on between two iterations: 500 for gray images, else 2,000.
 
     Published: 500 for MNIST, Fashion-MNIST and SVHN, 2,000 for CIFAR.
     """

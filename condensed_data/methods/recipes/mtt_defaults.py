@@ -1,8 +1,8 @@
 """Published settings of trajectory matching by data set and samples per class, and rules that read them.
 
 MTT: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, and the authors' repository for CIFAR-10 and
-CIFAR-100; steps and epochs for grey images and SVHN are those of FreD's runs of MTT (Shin et al., NeurIPS 2023,
-https://arxiv.org/abs/2311.08819). The learning rates of grey images are ours (nobody published any in pixels), and
+CIFAR-100; steps and epochs for gray images and SVHN are those of FreD's runs of MTT (Shin et al., NeurIPS 2023,
+https://arxiv.org/abs/2311.08819). The learning rates of gray images are ours (nobody published any in pixels), and
 so is CIFAR-10's of 10 samples a class, which the authors call a misprint in their table.
 """
 
@@ -40,13 +40,13 @@ class Setting:
 
 
 _DIGITS = {1: Setting(50, 2, 5, 100, 1e-7, 1e-2), 10: Setting(30, 2, 15, 1000, 1e-5, 1e-2)}
-_GREY = {1: Setting(50, 2, 5, 100, 1e-7, 1e-2), 10: Setting(60, 2, 15, 1000, 1e-5, 1e-2)}
-_COLOUR_DIGITS = {
+_GRAY = {1: Setting(50, 2, 5, 100, 1e-7, 1e-2), 10: Setting(60, 2, 15, 1000, 1e-5, 1e-2)}
+_COLOR_DIGITS = {
     1: Setting(50, 2, 5, 100, 1e-7, 1e-2),
     10: Setting(30, 2, 15, 1000, 1e-5, 1e-2),
     50: Setting(40, 2, 40, 1000, 1e-5, 1e-3),
 }
-_COLOUR = {
+_COLOR = {
     1: Setting(50, 2, 2, 100, 1e-7, 1e-2, "zca"),
     10: Setting(30, 2, 20, 1000, 1e-5, 1e-2, "zca"),
     50: Setting(30, 2, 40, 1000, 1e-5, 1e-3),
@@ -60,13 +60,13 @@ MANY = 100  # classes
 
 def _table(facts: Facts) -> dict[int, Setting]:
     """The rows of the published data set that is most like this one."""
-    colour = len(facts.sample_shape) == 3 and facts.sample_shape[0] > 1
+    color = len(facts.sample_shape) == 3 and facts.sample_shape[0] > 1
     digits = facts.named and names_digits(facts.classes)
-    if colour and digits:
-        return _COLOUR_DIGITS
-    if colour:
-        return _MANY_CLASSES if len(facts.classes) >= MANY else _COLOUR
-    return _DIGITS if digits else _GREY
+    if color and digits:
+        return _COLOR_DIGITS
+    if color:
+        return _MANY_CLASSES if len(facts.classes) >= MANY else _COLOR
+    return _DIGITS if digits else _GRAY
 
 
 def setting(facts: Facts) -> Setting:
@@ -161,7 +161,7 @@ class UsedEpochs(Rule):
 
 @dataclass(frozen=True)
 class PublishedWhitening(Rule):
-    """ZCA for colour images where it is published for CIFAR, and where their size allows it."""
+    """ZCA for color images where it is published for CIFAR, and where their size allows it."""
 
     def __call__(self, facts: Facts) -> str:
         small = math.prod(facts.sample_shape) <= MOST_VALUES

@@ -48,7 +48,7 @@ def bdm(
 
 
 def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> Recipe:
-    """BDM in the setting of its founding paper: DC with 20 clusters and batch normalisation.
+    """BDM in the setting of its founding paper: DC with 20 clusters and batch normalization.
 
     Three blocks of 128 channels, learning rates 0.1 for samples and 0.01 for networks, 1,000 networks. It is meant to
     be tested on an MLP, the ConvNet and a ResNet18: `condensed-data evaluate WHERE --network mlp,convnet,resnet18`.
@@ -56,15 +56,15 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
     Args:
         ipc: synthetic samples per class.
         features: see `bdm`.
-        options: of `dc`, such as `sweeps` and `batch`.
+        options: of `dc`, such as `iterations` and `batch`.
     """
     network = ConvNet(norm="batch")
     recipe = bdm("dc", ipc, features=features, **{"network": network, **options})
     return replace(
         recipe,
         name="bdm_published",
-        deviations=f"{recipe.deviations} Normalisation stands before the activation, as in all ConvNets of this field; "
-        "the paper lists convolution, ReLU, normalisation.",
+        deviations=f"{recipe.deviations} Normalization stands before the activation, as in all ConvNets of this field; "
+        "the paper lists convolution, ReLU, normalization.",
     )
 
 

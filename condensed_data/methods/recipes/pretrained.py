@@ -9,7 +9,7 @@ from condensed_data.core.spec import Facts, Rule
 from condensed_data.data.augment import PublishedOps, Siamese
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import (
-    Centralisation,
+    Centralization,
     CharacteristicFunction,
     Covariance,
     CrossEntropy,
@@ -17,7 +17,7 @@ from condensed_data.methods.objectives import (
     KernelMMD,
 )
 from condensed_data.methods.pools import Fresh, Pretrained, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
 from condensed_data.methods.samplers.by_group import ByGroup
 from condensed_data.methods.samplers.clustering import Within
 from condensed_data.methods.stopping import Plateau
@@ -25,32 +25,32 @@ from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
-# Published for the two bases: weights of centralisation and of covariance matching.
+# Published for the two bases: weights of centralization and of covariance matching.
 _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
 
 
 def iid(
     base: str = "dm",
     ipc: int = 10,
-    centralisation: Centralisation | None = None,
-    centralisation_weight: float | None = None,
+    centralization: Centralization | None = None,
+    centralization_weight: float | None = None,
     covariance_weight: float | None = None,
     extractor: Any = "resnet18",
     pretrain: Pretraining | None = None,
     stop: Plateau | None = Plateau(),  # noqa: B008  # frozen
     **options: Any,
 ) -> Recipe:
-    """IID: distribution matching, with samples drawn to the centre of their class and features related as in real data.
+    """IID: distribution matching, with samples drawn to the center of their class and features related as in real data.
 
     Args:
         base: "dm" or "idm".
         ipc: synthetic samples stored per class; DM needs at least two, because the covariance of one sample is zero.
-        centralisation: its form; the paper's exponential one, or `Centralisation(form="simplified")`.
-        centralisation_weight: 0.05 on DM, 0.01 on IDM; 0 leaves the term out.
+        centralization: its form; the paper's exponential one, or `Centralization(form="simplified")`.
+        centralization_weight: 0.05 on DM, 0.01 on IDM; 0 leaves the term out.
         covariance_weight: 0.01 on DM, 0.03 on IDM; 0 leaves the term out.
         extractor: network whose embeddings are drawn together, trained on the real data.
         pretrain: how many of them and how long: 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
-        stop: ends the run where the loss has come to rest; None for all sweeps.
+        stop: ends the run where the loss has come to rest; None for all iterations.
         options: of the base.
 
     References:
@@ -66,19 +66,19 @@ def iid(
         raise ValueError(f"iid(base={base!r}) is not published; use {' or '.join(map(repr, _IID_WEIGHTS))}.")
     if base == "dm" and ipc == 1:
         raise ValueError(
-            "iid(base='dm', ipc=1) has one sample per class: its covariance is zero and it is its own centre, so "
+            "iid(base='dm', ipc=1) has one sample per class: its covariance is zero and it is its own center, so "
             "neither term could teach anything. Use base='idm', which decodes several samples from each, or ipc=2."
         )
     recipe = get(base, ipc=ipc, **options)
     first, (centring, relating) = recipe.terms[0], _IID_WEIGHTS[base]
-    centring = centring if centralisation_weight is None else centralisation_weight
+    centring = centring if centralization_weight is None else centralization_weight
     relating = relating if covariance_weight is None else covariance_weight
     terms = recipe.terms
     if relating:
         terms += (replace(first, objective=Covariance(relating)),)
     if centring:
         trained = Pretrained(extractor, pretrain or Pretraining(epochs=40, networks=20))
-        drawn = replace(first, objective=centralisation or Centralisation(), pool=trained, weight=centring)
+        drawn = replace(first, objective=centralization or Centralization(), pool=trained, weight=centring)
         terms += (drawn,)
     return replace(
         recipe,
@@ -87,7 +87,7 @@ def iid(
         stop=stop,
         paper="Deng et al., Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation, CVPR 2024, "
         f"arXiv:2404.00563; on {recipe.paper}",
-        deviations=f"{recipe.deviations} Centres are those of the synthetic samples, as in the authors' code, which "
+        deviations=f"{recipe.deviations} Centers are those of the synthetic samples, as in the authors' code, which "
         "also leaves the exponential and beta away (form='simplified'). 20 extractors instead of 1,000 checkpoints. "
         "Without a number in the paper for when it has converged, the run ends when its loss rests.",
     )
@@ -95,7 +95,7 @@ def iid(
 
 def m3d(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     lr: float = 1.0,
     kernel: str = "gaussian",
@@ -108,7 +108,7 @@ def m3d(
 
     Args:
         ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
-        sweeps: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5.
         kernel: "gaussian", "polynomial" or "linear".
@@ -134,13 +134,13 @@ def m3d(
             ),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
         "arXiv:2312.15927",
         deviations="No code was published: the kernel's widths, its weight and the learning rate are ours, and every "
-        "sweep has a new network.",
+        "iteration has a new network.",
     )
 
 
@@ -150,7 +150,7 @@ M3D_WEIGHT = 100.0
 
 def dance(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 128,
     lr: float | None = None,
     factor: int | None = None,
@@ -163,7 +163,7 @@ def dance(
 
     Args:
         ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
-        sweeps: 10,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: 10,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
         lr: of SGD with momentum 0.5, for values in [0, 1]; 0.01 times the samples per class.
         factor: of the grids; 2, and 1, for none, with vectors.
@@ -183,7 +183,7 @@ def dance(
         ),
         terms=_calibrated(Term(Distribution(), *_middle(network, pretrain, batch, within))),
         optimizer=Optimizer("sgd", lr=PerIpc(0.01) if lr is None else lr, momentum=0.5),
-        sweeps=PublishedSweeps(10_000) if sweeps is None else sweeps,
+        iterations=PublishedIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024, "
@@ -195,7 +195,7 @@ def dance(
 
 def ncfm(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 1024,
     lr: float = 1e-3,
     sampling_lr: float = 1e-3,
@@ -209,7 +209,7 @@ def ncfm(
 
     Args:
         ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
-        sweeps: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
         lr: of AdamW, for values in [0, 1].
         sampling_lr: of the sampling network; 0 for normal frequencies, as in the authors' released configurations.
@@ -227,7 +227,7 @@ def ncfm(
         ),
         terms=_calibrated(Term(matched, *_middle(network, pretrain, batch, within), 300.0)),
         optimizer=Optimizer("adamw", lr=lr),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR "

@@ -9,7 +9,7 @@ from condensed_data.data.augment import PublishedOps, Siamese
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Trajectory
 from condensed_data.methods.pools import Experts, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
 from condensed_data.methods.recipes.mtt_defaults import (
     EpochsAhead,
     PublishedMTT,
@@ -27,7 +27,7 @@ LABEL_LR = 2.0
 
 def mtt(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     steps: int | None = None,
     batch: int | None = None,
     unroll: str = "full",
@@ -41,12 +41,12 @@ def mtt(
 ) -> Recipe:
     """Trajectory matching: a student's weights after steps on the synthetic samples against those of real training.
 
-    Experts are trained on the real samples before the first sweep, and kept for other runs of the same seed. The
+    Experts are trained on the real samples before the first iteration, and kept for other runs of the same seed. The
     step size is learned, and the result is trained on with it.
 
     Args:
         ipc: synthetic samples per class.
-        sweeps: matching steps; 5,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations: matching steps; 5,000, and proportionally fewer for sources of less than 50,000 samples.
         steps: N, of the student; by default as published for such data and `ipc`, as are `epochs`, `ahead` and `lr`.
         batch: synthetic samples of a student's step; None for all of them.
         unroll: "full" (the paper's), "checkpointed" (the same in less memory) or "constant" (TESLA's, in the memory of
@@ -57,7 +57,7 @@ def mtt(
         lr: of the samples, by SGD with momentum 0.5.
         init: where the samples begin; random real ones.
         network: of experts and students; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
-        whitening: "zca" or "none"; "zca" where the authors use it, for small colour images of few samples per class.
+        whitening: "zca" or "none"; "zca" where the authors use it, for small color images of few samples per class.
 
     References:
         Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022,
@@ -83,10 +83,10 @@ def mtt(
         synthetic=WithSteps(Pixels(init or coresets.Random()), lr=PublishedMTT("step_size"), form="plain"),
         terms=(Term(Trajectory(unroll), pool, student, Siamese(PublishedOps())),),
         optimizer=Optimizer("sgd", lr=PublishedMTT("lr") if lr is None else lr, rates=rates),
-        sweeps=PublishedSweeps(5_000) if sweeps is None else sweeps,
+        iterations=PublishedIterations(5_000) if iterations is None else iterations,
         ipc=ipc,
         whitening=PublishedWhitening() if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
-        deviations="Experts are kept in half precision; ZCA follows standardised channels; settings between the "
-        "published samples per class are interpolated, learning rates of grey images are ours.",
+        deviations="Experts are kept in half precision; ZCA follows standardized channels; settings between the "
+        "published samples per class are interpolated, learning rates of gray images are ours.",
     )

@@ -36,7 +36,7 @@ class DigitNetwork(Rule):
 
 @dataclass(frozen=True)
 class PassesOverReal(Rule):
-    """Sweeps that make so many passes over the real samples, and at least so many; DD makes 400 of 60,000 samples.
+    """Iterations that make so many passes over the real samples, and at least so many; DD makes 400 of 60,000 samples.
 
     A source of a few thousand samples has few batches, while samples and step sizes have as far to go.
     """
@@ -51,20 +51,20 @@ class PassesOverReal(Rule):
 
 @dataclass(frozen=True)
 class Tenths(Rule):
-    """Sweeps after every tenth of what `PassesOverReal` gives, however many are run: DD's 40 of 400 epochs."""
+    """Iterations after every tenth of what `PassesOverReal` gives, however many are run: DD's 40 of 400 epochs."""
 
     batch: int = 1024
 
     def __call__(self, facts: Facts) -> tuple[int, ...]:
-        sweeps = PassesOverReal(batch=self.batch)(facts)
-        return tuple(sweeps * tenth // 10 for tenth in range(1, 10))
+        iterations = PassesOverReal(batch=self.batch)(facts)
+        return tuple(iterations * tenth // 10 for tenth in range(1, 10))
 
 
 def dd(
     ipc: int = 10,
     steps: int | None = None,
     epochs: int = 3,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 1024,
     lr: float = 0.01,
     step_size: float = 0.02,
@@ -87,18 +87,18 @@ def dd(
         steps: blocks that the samples are split into; by default as many as samples per class, one a block. With
             steps=1 all samples are seen in one step.
         epochs: how often the blocks are gone through.
-        sweeps: outer steps; 400 passes over the real samples in batches of `batch`, and at least 2,000.
-        batch: real samples of a sweep, from all classes.
-        lr: of the outer Adam with betas (0.5, 0.999), halved after every tenth of these sweeps.
+        iterations: outer steps; 400 passes over the real samples in batches of `batch`, and at least 2,000.
+        batch: real samples of an iteration, from all classes.
+        lr: of the outer Adam with betas (0.5, 0.999), halved after every tenth of these iterations.
         step_size: where the step sizes begin: 0.02 for MNIST, 0.001 for CIFAR-10.
         init: where the samples begin; noise.
         network: by default LeNet with Xavier-normal weights for images from 16 pixels on, else the usual network
             with such weights.
-        fixed: whether the networks always begin at the same weights (fixed initialisation), which are then kept
-            with the samples; else at new random ones (random initialisation).
+        fixed: whether the networks always begin at the same weights (fixed initialization), which are then kept
+            with the samples; else at new random ones (random initialization).
         pool: other networks to begin with, for instance `Loaded` ones that were trained elsewhere; in place of
             `network` and `fixed`.
-        n_nets: networks of a sweep; the loss is their mean.
+        n_nets: networks of an iteration; the loss is their mean.
         relabel: ((class, other), ...): real samples of `class` count as `other`: the label switching of section
             3.5, see `condensed_data.evaluation.label_switching`.
         unroll: "full", "checkpointed" or "constant", see `condensed_data.methods.objectives.unrolled`.
@@ -112,7 +112,7 @@ def dd(
         raise ValueError(f"dd(n_nets={n_nets!r}) must be an integer of at least 1.")
     if fixed and n_nets > 1:
         raise ValueError(
-            f"dd(fixed=True, n_nets={n_nets}): a fixed initialisation is one network. Use n_nets=1."
+            f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is one network. Use n_nets=1."
         )
     blocks = ipc if steps is None else steps
     first = pool or Fresh(network or DigitNetwork(), period=None if fixed else 1)
@@ -123,7 +123,7 @@ def dd(
         synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_size),
         terms=tuple(Term(Unrolled(unroll, relabel), one, sampler, Identity(), 1 / n_nets) for one in pools),
         optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=Tenths(batch)),
-        sweeps=PassesOverReal(batch=batch) if sweeps is None else sweeps,
+        iterations=PassesOverReal(batch=batch) if iterations is None else iterations,
         ipc=ipc,
         training=Ordered(),
         paper="Wang, Zhu, Torralba and Efros, Dataset Distillation, 2018, arXiv:1811.10959",

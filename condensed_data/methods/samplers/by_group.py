@@ -51,7 +51,7 @@ class ByGroup(Sampler):
         if self.grouped and context.real.num_groups == context.real.num_classes:
             raise ValueError(
                 "This recipe is debiased by groups, and no class has more than one. Give groups=..., an attribute of "
-                "every sample (its colour, say), or use the base recipe by itself."
+                "every sample (its color, say), or use the base recipe by itself."
             )
         counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
         stored = torch.arange(len(synthesis.groups)).split(counts)
@@ -70,9 +70,9 @@ class _GroupDrawer(Drawer):
     chooser: Chooser | None
     ahead: ClassVar[bool] = True
 
-    def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
-        real = [self._real(sweep, group) for group in groups]
-        synthetic = [self._synthetic(sweep, group) for group in groups]
+    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
+        real = [self._real(iteration, group) for group in groups]
+        synthetic = [self._synthetic(iteration, group) for group in groups]
         return Draw(
             torch.cat(real),
             tuple(len(rows) for rows in real),
@@ -80,14 +80,14 @@ class _GroupDrawer(Drawer):
             tuple(len(rows) for rows in synthetic),
         )
 
-    def _real(self, sweep: int, group: int) -> Tensor:
+    def _real(self, iteration: int, group: int) -> Tensor:
         if self.chooser is not None:
-            return self.chooser.choose(sweep, group, self.batch)
+            return self.chooser.choose(iteration, group, self.batch)
         pool = self.members[group]
-        return pool[self.streams.choose("real", sweep, group, len(pool), min(len(pool), self.batch))]
+        return pool[self.streams.choose("real", iteration, group, len(pool), min(len(pool), self.batch))]
 
-    def _synthetic(self, sweep: int, group: int) -> Tensor:
+    def _synthetic(self, iteration: int, group: int) -> Tensor:
         rows = self.stored[group]
         if self.at_most is None or len(rows) <= self.at_most:
             return rows
-        return rows[self.streams.choose("synthetic", sweep, group, len(rows), self.at_most)]
+        return rows[self.streams.choose("synthetic", iteration, group, len(rows), self.at_most)]

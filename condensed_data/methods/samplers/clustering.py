@@ -33,7 +33,7 @@ class Chooser(ABC):
     """Run state of a `Within`; it follows from the run's seed, so there is nothing to checkpoint."""
 
     @abstractmethod
-    def choose(self, sweep: int, group: int, batch: int) -> Tensor:
+    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
         """Indices of min(batch, size of the group) real samples of `group`."""
 
 
@@ -96,13 +96,13 @@ class _ClusterChooser(Chooser):
     def __init__(self, rule: str, context: Context, clusters: tuple[tuple[Tensor, ...], ...]) -> None:
         self.rule, self.context, self.clusters = rule, context, clusters
 
-    def choose(self, sweep: int, group: int, batch: int) -> Tensor:
+    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
         streams, clusters = self.context.streams, self.clusters[group]
         sizes = np.array([len(cluster) for cluster in clusters])
         weights = sizes / sizes.sum() if self.rule == "proportional" else None
-        cluster = clusters[int(streams.numpy("cluster", sweep, group).choice(len(clusters), p=weights))]
+        cluster = clusters[int(streams.numpy("cluster", iteration, group).choice(len(clusters), p=weights))]
         count = min(batch, int(sizes.sum()))
-        rest = streams.choose("real", sweep, group, len(cluster), count % len(cluster))
+        rest = streams.choose("real", iteration, group, len(cluster), count % len(cluster))
         return torch.cat([cluster.repeat(count // len(cluster)), cluster[rest]])
 
 
@@ -118,7 +118,7 @@ class Nearest(Within):
 
     Args:
         features: "trained", "raw", "imagenet", an extractor or any module.
-        period: sweeps after which the samples are clustered anew; 10 as published.
+        period: iterations after which the samples are clustered anew; 10 as published.
 
     Raises:
         ValueError: for unknown features or a period below 1.
@@ -142,8 +142,8 @@ class _NearestChooser(Chooser):
         self.features = [look(members) for members in context.real.members]
         self.chosen: dict[tuple[int, int], tuple[int, Tensor]] = {}
 
-    def choose(self, sweep: int, group: int, batch: int) -> Tensor:
-        members, number = self.context.real.members[group], sweep // self.period
+    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
+        members, number = self.context.real.members[group], iteration // self.period
         found = self.chosen.get((group, batch))
         if found is None or found[0] != number:
             seed = self.context.streams.child("nearest", number, group)

@@ -21,11 +21,11 @@ from condensed_data.training.sgd import check_count
 class Siblings(Sampler):
     """Per group: its codes through one decoder, then the same codes through another, and no real samples.
 
-    The two decoders are drawn anew each sweep, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
+    The two decoders are drawn anew each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
     https://arxiv.org/abs/2210.16774, section 3.3). The first half of a block and its second are paired row by row.
 
     Args:
-        codes: at most this many codes of a group and sweep, drawn at random; None for all.
+        codes: at most this many codes of a group and iteration, drawn at random; None for all.
 
     Raises:
         ValueError: unless `codes` is positive; when the run starts, for samples that have no siblings.
@@ -46,20 +46,20 @@ def check_siblings(part: str, synthesis: Synthesis) -> None:
     """Refuse samples of which no two share a code."""
     if synthesis.siblings < 2:
         raise ValueError(
-            f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorised(decoders=2) or more."
+            f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorized(decoders=2) or more."
         )
 
 
 def pairs(
-    synthesis: Synthesis, streams: Streams, sweep: int, group: int, codes: int | None = None
+    synthesis: Synthesis, streams: Streams, iteration: int, group: int, codes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Indices (B,) of a group's samples by one decoder, and of the same codes by another."""
     count = synthesis.siblings
     members = (synthesis.groups == group).nonzero()[:, 0]
     made = members.view(-1, count, synthesis.sibling_rows)  # of every code, by every decoder
     if codes is not None and codes < len(made):
-        made = made[streams.choose("codes of a pair", sweep, group, len(made), codes)]
-    one, other = streams.numpy("decoders of a pair", sweep).permutation(count)[:2].tolist()
+        made = made[streams.choose("codes of a pair", iteration, group, len(made), codes)]
+    one, other = streams.numpy("decoders of a pair", iteration).permutation(count)[:2].tolist()
     return made[:, one].flatten(), made[:, other].flatten()
 
 
@@ -70,9 +70,9 @@ class _SiblingDrawer(Drawer):
     streams: Streams
     ahead: ClassVar[bool] = True
 
-    def draw(self, sweep: int, groups: Sequence[int]) -> Draw:
+    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
         blocks = [
-            torch.cat(pairs(self.synthesis, self.streams, sweep, group, self.codes)) for group in groups
+            torch.cat(pairs(self.synthesis, self.streams, iteration, group, self.codes)) for group in groups
         ]
         none = torch.zeros(0, dtype=torch.int64)
         return Draw(none, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups))

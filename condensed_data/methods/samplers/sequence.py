@@ -36,7 +36,7 @@ class Sequence(Sampler):
         steps: blocks (order "stored") or training steps (order "shuffled").
         epochs: how often the steps are repeated; T = steps * epochs.
         order: "stored" or "shuffled".
-        batch: real samples of a sweep, drawn without replacement from all classes; all of a smaller source;
+        batch: real samples of an iteration, drawn without replacement from all classes; all of a smaller source;
             0 for none, where the objective does not look at them.
         synthetic: samples of a step in order "shuffled"; None for all N. The last step of a permutation has
             what is left.
@@ -101,25 +101,25 @@ class _SequenceDrawer(Drawer):
     streams: Streams
     ahead: ClassVar[bool] = True
 
-    def draw(self, sweep: int, groups: Rows[int]) -> Draw:
+    def draw(self, iteration: int, groups: Rows[int]) -> Draw:
         if len(groups) != self.num_groups:
             raise ValueError(
                 "Cannot use Sequence with step='class': its training steps take all classes together. "
-                "Use step='sweep'."
+                "Use step='iteration'."
             )
         size = min(self.spec.batch, self.samples)
-        real = self.streams.choose("real", sweep, 0, self.samples, size)
-        steps = self._steps(sweep)
+        real = self.streams.choose("real", iteration, 0, self.samples, size)
+        steps = self._steps(iteration)
         sizes = tuple(map(len, steps))
         return Draw(real, (size,), torch.cat(steps), sizes, tuple(range(len(sizes))))
 
-    def _steps(self, sweep: int) -> list[Tensor]:
+    def _steps(self, iteration: int) -> list[Tensor]:
         if self.spec.order == "stored":
             return [*self.blocks] * self.spec.epochs
         size, steps = self.spec.synthetic or self.count, concrete(self.spec.steps) * self.spec.epochs
         rounds = -(-steps // -(-self.count // size))
         orders = (
-            torch.from_numpy(self.streams.numpy("order", sweep, i).permutation(self.count))
+            torch.from_numpy(self.streams.numpy("order", iteration, i).permutation(self.count))
             for i in range(rounds)
         )
         return [step for order in orders for step in order.split(size)][:steps]

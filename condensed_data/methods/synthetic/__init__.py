@@ -2,7 +2,7 @@
 
 from condensed_data.methods.synthetic.decoders import Hallucinator as Hallucinator
 from condensed_data.methods.synthetic.decoders import LatentDecoder as LatentDecoder
-from condensed_data.methods.synthetic.factorised import Factorised as Factorised
+from condensed_data.methods.synthetic.factorized import Factorized as Factorized
 from condensed_data.methods.synthetic.frequency import Frequency as Frequency
 from condensed_data.methods.synthetic.low_resolution import Reduced as Reduced
 from condensed_data.methods.synthetic.multi_formation import Cells as Cells

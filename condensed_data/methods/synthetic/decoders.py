@@ -1,4 +1,4 @@
-"""Small networks that turn a code into a sample; `Factorised` learns them together with the codes.
+"""Small networks that turn a code into a sample; `Factorized` learns them together with the codes.
 
 Letters: B rows, C channels, H, W, L, k kernel, P parameters.
 """
@@ -102,7 +102,7 @@ class _Hallucinator(nn.Module):
                 layer.weight.mul_(0.1)
                 layer.bias.mul_(0.1)
                 middle = layer.weight
-                for side in layer.kernel_size:  # the weight at the kernel's centre, (C, C)
+                for side in layer.kernel_size:  # the weight at the kernel's center, (C, C)
                     middle = middle.select(2, side // 2)
                 middle.diagonal().add_(1)
 

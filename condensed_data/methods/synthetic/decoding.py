@@ -1,4 +1,4 @@
-"""From the tensors of an artefact to its samples, trusting nothing in it.
+"""From the tensors of an artifact to its samples, trusting nothing in it.
 
 A few bytes of a hostile manifest could ask for a decoder of any width, or for any number of samples; so the numbers
 in an encoding, the samples that come out and the rows that are decoded at once are bounded. Letters: N samples.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtefactError, UnsupportedFormatError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch, shown
 from condensed_data.methods.base import Synthesis, Synthetic
 
 _MOST = 1 << 16  # of a number in an encoding; widths and factors are far smaller
@@ -27,7 +27,7 @@ WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeErr
 
 
 def decoded(synthesis: Synthesis) -> Tensor:
-    """All samples on the CPU, in the standardised space."""
+    """All samples on the CPU, in the standardized space."""
     with torch.no_grad():
         rows = torch.arange(len(synthesis.labels)).split(_ROWS)
         return torch.cat([synthesis.decode(index).cpu() for index in rows])
@@ -41,24 +41,24 @@ def decode(
     where: Path,
     max_bytes: int,
 ) -> tuple[Synthesis, Tensor]:
-    """The synthesis that an artefact holds, and its samples in the standardised space.
+    """The synthesis that an artifact holds, and its samples in the standardized space.
 
     Args:
         encoding: canonical form of a `Synthetic`, from the manifest.
         parts: what it decodes.
         labels: (N,), checked.
         sample_shape: of one sample.
-        where: the artefact, for messages.
+        where: the artifact, for messages.
         max_bytes: refuse more than this for the samples.
 
     Raises:
         UnsupportedFormatError: for a part that this version does not know.
-        ArtefactError: for tensors that do not fit the encoding, or too many samples.
+        ArtifactError: for tensors that do not fit the encoding, or too many samples.
     """
     size = 4 * len(labels) * math.prod(sample_shape)
     if size > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtefactError(mismatch(where, f"samples of {size} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError(mismatch(where, f"samples of {size} bytes", f"at most {max_bytes}", remedy))
     spec = _spec(encoding, where)
     with fitting(where, "an encoding that does not fit its tensors"):
         synthesis = spec.restore(parts, labels, sample_shape)
@@ -72,14 +72,14 @@ def decode(
 
 @contextmanager
 def fitting(where: Path, found: str) -> Iterator[None]:
-    """Fields and tensors of an artefact that make no sense together are told as such."""
+    """Fields and tensors of an artifact that make no sense together are told as such."""
     try:
         yield
-    except ArtefactError:
+    except ArtifactError:
         raise
     except WRONG as error:
         reason = shown(" ".join(str(error).split()))
-        raise ArtefactError(
+        raise ArtifactError(
             mismatch(where, f"{found} ({type(error).__name__} {reason})", "ones that fit")
         ) from error
 
@@ -94,10 +94,10 @@ def _spec(encoding: Mapping[str, Any], where: Path) -> Synthetic:
                 mismatch(where, f"the encoding {shown(encoding.get('part'))}", f"another ({error})", remedy)
             ) from error
     if not isinstance(spec, Synthetic):
-        raise ArtefactError(
+        raise ArtifactError(
             mismatch(where, f"the encoding {type(spec).__name__}", "a part that makes samples")
         )
     for path, value in specs.paths(spec):
         if isinstance(value, int) and abs(value) > _MOST:
-            raise ArtefactError(mismatch(where, f"encoding.{path} = {value}", f"at most {_MOST}"))
+            raise ArtifactError(mismatch(where, f"encoding.{path} = {value}", f"at most {_MOST}"))
     return spec

@@ -25,7 +25,7 @@ class Pixels(Synthetic):
         init: where the samples begin.
         clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and keep
             them there after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
-            learning rates are then those of that unit range. The other methods learn standardised values without
+            learning rates are then those of that unit range. The other methods learn standardized values without
             bounds.
     """
 
@@ -87,7 +87,7 @@ def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
 
 
 def value_range(real: Real) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of every channel in the standardised space, (C,) each; none in a whitened one.
+    """Smallest and largest value of every channel in the standardized space, (C,) each; none in a whitened one.
 
     What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.
     """

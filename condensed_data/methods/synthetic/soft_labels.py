@@ -1,7 +1,7 @@
 """Class probabilities in the place of hard labels: learned with the samples, or given by a teacher.
 
 `Recipe.soft_labels` learns them, where an objective reads labels; `Recipe.labels_from` has the finished samples
-labelled by a teacher, for any recipe. Letters: N samples, K classes, B rows.
+labeled by a teacher, for any recipe. Letters: N samples, K classes, B rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from condensed_data.training.pretraining import Pretraining, initial
 NAME = "labels"  # of the learned tensor, for `Optimizer(rates=(("labels", 1.0),))`
 CONFIDENCE = 0.9
 ROWS = 256  # of a teacher's forward
-Labeller = Callable[[Tensor], Tensor]
+Labeler = Callable[[Tensor], Tensor]
 
 
 class SoftSynthesis(Synthesis):
@@ -113,8 +113,8 @@ class Teacher(Spec):
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Labeller:
-        """Standardised samples (N, *sample) -> probabilities (N, K) float32 on the CPU."""
+    def start(self, context: Context) -> Labeler:
+        """Standardized samples (N, *sample) -> probabilities (N, K) float32 on the CPU."""
         modules = []
         for index, trained in enumerate(trained_networks(context, self.network, self.pretrain)):
             module = initial(context, self.network, index)
@@ -125,8 +125,8 @@ class Teacher(Spec):
         ).mean(0)
 
 
-def labeller(labels_from: Any, context: Context) -> Labeller:
-    """What labels finished samples: standardised (N, *sample) -> probabilities (N, K) float32 on the CPU.
+def labeler(labels_from: Any, context: Context) -> Labeler:
+    """What labels finished samples: standardized (N, *sample) -> probabilities (N, K) float32 on the CPU.
 
     Args:
         labels_from: a `Teacher`, or any callable that maps samples (B, *sample) float32 in the source's value space
@@ -157,7 +157,7 @@ def labeller(labels_from: Any, context: Context) -> Labeller:
     return label
 
 
-def _logits(module: Labeller, samples: Tensor, device: torch.device) -> Tensor:
+def _logits(module: Labeler, samples: Tensor, device: torch.device) -> Tensor:
     """(N, K) float32 on the CPU, computed as the module stands but in evaluation mode."""
     inside = getattr(module, "function", module)
     modes = [(part, part.training) for part in inside.modules()] if isinstance(inside, nn.Module) else []

@@ -2,8 +2,8 @@
 
 | who | what a file holds | values |
 |---|---|---|
-| DC, DSA, DM | {"data": [[images, labels], ...], "accs_all_exps": ...}, one pair a run | normalised |
-| MTT and its successors | a tensor of images; labels_*.pt beside images_*.pt holds the labels | normalised |
+| DC, DSA, DM | {"data": [[images, labels], ...], "accs_all_exps": ...}, one pair a run | normalized |
+| MTT and its successors | a tensor of images; labels_*.pt beside images_*.pt holds the labels | normalized |
 | IDC | [images, labels]; an image is a grid of factor x factor smaller ones | 0 to 1 |
 
 as their published code writes them: https://github.com/VICO-UoE/DatasetCondensation,
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.data.value_space import Kind, Space
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoding import decoded
@@ -42,7 +42,7 @@ def read(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    normalised: bool = True,
+    normalized: bool = True,
     factor: int = 1,
     run: int = 0,
     classes: Sequence[str] | None = None,
@@ -54,10 +54,10 @@ def read(
     Args:
         path: the file.
         labels: the file of labels, where they are not in `path`; by default labels_*.pt beside images_*.pt.
-        mean, std: one number a channel, by which the source was normalised, in [0, 1]. Normalised images are then
-            mapped back, so that they fit a test set that is not normalised.
-        normalised: whether the stored values are normalised, as all but IDC's are. Without `mean` and `std` they
-            stay so, and fit a test set that is normalised in the same way.
+        mean, std: one number a channel, by which the source was normalized, in [0, 1]. Normalized images are then
+            mapped back, so that they fit a test set that is not normalized.
+        normalized: whether the stored values are normalized, as all but IDC's are. Without `mean` and `std` they
+            stay so, and fit a test set that is normalized in the same way.
         factor: of IDC's grids, 1 for none.
         run: which of the runs of DC, DSA or DM.
         classes: K names; by default the numbers in the labels.
@@ -66,21 +66,21 @@ def read(
 
     Raises:
         FileNotFoundError: naming the file that is not there.
-        ArtefactError: for a file that holds anything but tensors and numbers, or not what is listed above.
+        ArtifactError: for a file that holds anything but tensors and numbers, or not what is listed above.
         ValueError: for an argument out of range.
     """
     path = Path(path)
-    space = _space(mean, std, normalised)
+    space = _space(mean, std, normalized)
     images, targets = _pair(_load(path, max_bytes), path, labels, run, max_bytes)
     if not images.is_floating_point() or images.dim() < 2 or images.numel() * 4 * factor**2 > max_bytes:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds images of shape {tuple(images.shape)} and type {images.dtype}; expected a floating point "
             f"tensor (N, C, H, W) within max_bytes={max_bytes}."
         )
     images = images.float().contiguous()
     space = _fitted(space, images.shape[1])
     kind = Kind("tensor:float32", tuple(images.shape[1:]))
-    stored = space.standardise(images) if not normalised else images
+    stored = space.standardize(images) if not normalized else images
     title = name or path.stem
     soft, hard = _soft(targets, path), _hard(targets)
     if soft is not None and classes is None:
@@ -98,13 +98,13 @@ def read(
     return with_labels(outcome, soft.repeat_interleave(len(outcome.labels) // len(soft), 0))
 
 
-def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalised: bool) -> Space:
+def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized: bool) -> Space:
     if (mean is None) != (std is None):
         raise ValueError("Give both mean= and std=, or neither.")
     if mean is None or std is None:
-        if not normalised:
+        if not normalized:
             raise ValueError(
-                "normalised=False: give mean= and std= of the source, which the files do not hold."
+                "normalized=False: give mean= and std= of the source, which the files do not hold."
             )
         return Space(torch.zeros(1), torch.ones(1))
     if len(mean) != len(std) or not all(value > 0 for value in std):
@@ -122,12 +122,12 @@ def _fitted(space: Space, channels: int) -> Space:
 def _formed(
     title: str, stored: Tensor, labels: Tensor, kind: Kind, space: Space, classes: Any, factor: int
 ) -> Outcome:
-    """The set of IDC's grids (N, C, H, W), standardised: they are stored as they are, and decoded."""
+    """The set of IDC's grids (N, C, H, W), standardized: they are stored as they are, and decoded."""
     encoding = MultiFormation(Pixels(), factor=factor)
     encoding.check(kind.shape)
     tensors = {"images": stored}
     if any(side % factor for side in kind.shape[1:]):
-        tensors["pad"] = space.standardise(torch.full((1, kind.shape[0], 1), 0.5))[
+        tensors["pad"] = space.standardize(torch.full((1, kind.shape[0], 1), 0.5))[
             0, :, 0
         ]  # as the authors do
     labels = labels.repeat_interleave(factor ** (len(kind.shape) - 1))
@@ -151,7 +151,7 @@ def _pair(
         content = [content, _load(_beside(path, labels), max_bytes)]
     right = isinstance(content, list | tuple) and len(content) == 2
     if not right or not all(isinstance(item, Tensor) for item in content):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds a {type(content).__name__}; expected [images, labels] (IDC), a dictionary with such pairs "
             "under 'data' (DC, DSA, DM), or a tensor of images with the labels in a file of their own (MTT)."
         )
@@ -161,7 +161,7 @@ def _pair(
         targets,
     ):  # a few bytes can stand for a tensor that is not there, or for a huge one
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() * 4 > max_bytes:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{path} holds a {tensor.layout} tensor {tuple(tensor.shape)} on {tensor.device}; expected an ordinary "
                 f"one within max_bytes={max_bytes}."
             )
@@ -211,7 +211,7 @@ def _load(path: Path, max_bytes: int) -> Any:
         with zipfile.ZipFile(path) as archive:
             size = max(size, sum(entry.file_size for entry in archive.infolist()))
     if size > max_bytes:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise that."
         )
     try:
@@ -231,7 +231,7 @@ def _load(path: Path, max_bytes: int) -> Any:
         TypeError,
     ) as error:
         reason = str(error).split("\n")[0][:300]
-        raise ArtefactError(
+        raise ArtifactError(
             f"{path} holds more than tensors, or is damaged, and was not loaded ({reason}). Ask its authors for the "
             "tensors alone."
         ) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.errors import ArtefactError, NotACondensedDatasetError
+from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, explained
 from condensed_data.methods.synthetic.decoding import fitting
 from condensed_data.storage import atomic_directory as files
@@ -181,7 +181,7 @@ class Push:
         self.api.create_repo(self.target.repo_id, private=private, repo_type="dataset", exist_ok=True)
 
 
-def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtefactError]]:
+def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtifactError]]:
     """The manifests of the sets that are there, and what is wrong with those that cannot be read."""
     found: Sets = {}
     damaged = {}
@@ -190,7 +190,7 @@ def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtefactError]]:
             manifest = remote.manifest(name)
         except NotACondensedDatasetError:  # something else of such a name
             continue
-        except ArtefactError as error:
+        except ArtifactError as error:
             damaged[name] = error
             continue
         if manifest is None:
@@ -198,7 +198,7 @@ def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtefactError]]:
         try:
             with fitting(Path(remote.repo_id, name), "fields that make no set"):
                 Record.from_manifest(manifest)
-        except ArtefactError as error:
+        except ArtifactError as error:
             damaged[name] = error
         else:
             found[name] = manifest

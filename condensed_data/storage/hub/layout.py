@@ -1,6 +1,6 @@
 """Where the sets of a repository lie.
 
-The set "default" is an artefact in the root, every other one an artefact in a folder of its name:
+The set "default" is an artifact in the root, every other one an artifact in a folder of its name:
 
     README.md                                 the card of all of them
     condensed.json, condensed.safetensors, data/train-*.parquet, grid.png

@@ -10,7 +10,7 @@ from typing import Any
 
 from condensed_data.core.errors import IntegrityError, mismatch
 from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, speaking
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.repository import Remote, named
@@ -63,7 +63,7 @@ def pull(
         HubAccessError: where it is gated, private or disabled.
         HubUnavailableError: without network, or when the Hub fails.
         NotACondensedDatasetError: where the repository holds no condensed set that can be read.
-        IntegrityError, UnsupportedFormatError, ArtefactError: for files that are damaged, newer or hostile.
+        IntegrityError, UnsupportedFormatError, ArtifactError: for files that are damaged, newer or hostile.
         SaveError: where the cache cannot be written.
         ValueError: for an argument that cannot be used.
     """
@@ -91,13 +91,13 @@ def pull(
 def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> Pulled:
     """Download and read the set of a manifest; raises as `pull` does."""
     folder = patiently(
-        lambda: remote.artefact(config, manifest, max_bytes),
+        lambda: remote.artifact(config, manifest, max_bytes),
         remote.repo_id,
         remote.commit,
         folder=folder_of(remote.cache_dir),
     )
     with _told_again(remote):
-        outcome = Outcome.of(artefact.read(folder, max_bytes=max_bytes), max_bytes)
+        outcome = Outcome.of(artifact.read(folder, max_bytes=max_bytes), max_bytes)
     return Pulled(outcome, remote.repo_id, config, remote.commit)
 
 

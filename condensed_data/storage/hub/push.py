@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.hub_errors import HubError, speaking
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage import parquet
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.commit import Push, Sets, Target
@@ -47,14 +47,14 @@ def push(
         create_pr: open a pull request instead of committing.
         commit_message: first line of the commit.
         config_name: which of the repository's sets this is; "default" is the root.
-        license: identifier of the source's licence, for the card, such as "mit" or "cc-by-4.0".
+        license: identifier of the source's license, for the card, such as "mit" or "cc-by-4.0".
 
     Returns:
         The commit (`.oid`, `.commit_url`, `.pr_url`); the present head where nothing has changed.
 
     Raises:
         HubError: or a subclass that says why; nothing is published, and the message says how to go on.
-        ArtefactError: where a set that is already in the repository cannot be read.
+        ArtifactError: where a set that is already in the repository cannot be read.
         ValueError, ImportError: for what is found wrong before anything is sent.
     """
     layout.check_config(config_name)
@@ -134,4 +134,4 @@ def _write(outcome: Outcome, folder: Path) -> dict[str, Any]:
     limits = (0.0, float(kind.top)) if kind.eight_bit else None
     picture = plots.grid(outcome.images, labels, outcome.record.classes, value_range=limits)
     plots.save(picture, folder / layout.GRID)
-    return artefact.read_manifest(folder)
+    return artifact.read_manifest(folder)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubError, HubUnavailableError
 from condensed_data.storage.result import Outcome
 
@@ -61,7 +61,7 @@ class Shelf:
 
         try:
             found = lookup(self.repo_id, key, content)
-        except (HubError, ArtefactError, OSError) as error:
+        except (HubError, ArtifactError, OSError) as error:
             warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=7)
             return None
         if found is None:
@@ -77,7 +77,7 @@ class Shelf:
 
         try:
             publish_build(outcome, self.repo_id)
-        except (HubError, ArtefactError, OSError, ValueError, ImportError) as error:
+        except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
                 f"The set is finished, and not published: {error} push_to_hub({self.repo_id!r}) tries it again.",
                 stacklevel=3,

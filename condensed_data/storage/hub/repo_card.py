@@ -31,10 +31,10 @@ def render(repo_id: str, sets: Sets, existing: str | None, license: str | None) 
         repo_id: "user/name".
         sets: every set of the repository after the push.
         existing: what README.md holds now, or None.
-        license: identifier of the source's licence; None keeps the one that README.md has.
+        license: identifier of the source's license; None keeps the one that README.md has.
 
     Raises:
-        ValueError: where the YAML head of `existing` is none; or for a licence that is no identifier.
+        ValueError: where the YAML head of `existing` is none; or for a license that is no identifier.
     """
     old = _head(repo_id, existing)
     records = {name: Record.from_manifest(manifest) for name, manifest in sorted(sets.items(), key=_first)}
@@ -45,7 +45,7 @@ def render(repo_id: str, sets: Sets, existing: str | None, license: str | None) 
 
 
 def check_license(name: str) -> str:
-    """The identifier of a licence.
+    """The identifier of a license.
 
     Raises:
         ValueError: unless it looks like those of the Hub.

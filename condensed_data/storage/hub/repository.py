@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.errors import ArtefactError, IntegrityError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch, shown
 from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, missing_repository
 from condensed_data.storage import atomic_directory as files
 from condensed_data.storage import manifest as schema
@@ -195,7 +195,7 @@ class Remote:
             most: refuse more bytes, before they are downloaded.
 
         Raises:
-            ArtefactError: if it is larger.
+            ArtifactError: if it is larger.
         """
         known = self.cached(path)
         if known is not None and not self.force_download:
@@ -207,7 +207,7 @@ class Remote:
             return None
         if size > most:
             remedy = "If you trust the source, raise max_bytes."
-            raise ArtefactError(
+            raise ArtifactError(
                 mismatch(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {most}", remedy)
             )
         return Path(
@@ -223,7 +223,7 @@ class Remote:
         """The checked manifest of a set, or None where there is no such set.
 
         Raises:
-            ArtefactError: or the subclass that says what is wrong with it.
+            ArtifactError: or the subclass that says what is wrong with it.
         """
         path = self.fetch(layout.place(config, files.MANIFEST), schema.MAX_BYTES)
         if path is None:
@@ -232,11 +232,11 @@ class Remote:
         with path.open("rb") as file:
             return schema.decode(file.read(schema.MAX_BYTES + 1), where, verify=True)
 
-    def artefact(self, config: str, manifest: dict[str, Any], max_bytes: int) -> Path:
+    def artifact(self, config: str, manifest: dict[str, Any], max_bytes: int) -> Path:
         """The folder on this machine with the files of a set, its preview left out.
 
         Raises:
-            ArtefactError: where they are more than `max_bytes`.
+            ArtifactError: where they are more than `max_bytes`.
             IntegrityError: where the repository lacks one, or it is not as large as the manifest says.
         HubUnavailableError: where only the cache may be asked, and lacks one.
         """
@@ -245,7 +245,7 @@ class Remote:
         where = f"{self.repo_id}/{path}"
         if listed > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
-            raise ArtefactError(mismatch(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
+            raise ArtifactError(mismatch(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
         found = self.fetch(path, listed)
         if found is None and self.local_files_only:
             raise self.not_here()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubNotFoundError, speaking
 from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
@@ -54,7 +54,7 @@ def find(
     Args:
         source: name of the data set that was condensed, such as "fashion-mnist"; of its spelling only letters and
             digits count.
-        recipe, ipc: of a set; author: user or organisation.
+        recipe, ipc: of a set; author: user or organization.
         limit: at most so many; None for all.
 
     Raises:
@@ -104,7 +104,7 @@ def lookup(
 
     Raises:
         HubError: as `pull` does.
-        ArtefactError: where the set that has the key cannot be read, or is not what the key says.
+        ArtifactError: where the set that has the key cannot be read, or is not what the key says.
     """
     try:
         remote = patiently(lambda: Remote.at(repo_id, None, token=token, fresh=True), repo_id)
@@ -147,7 +147,7 @@ def _keyed(remote: Remote) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for config in remote.configs():
         try:
             manifest = remote.manifest(config)
-        except ArtefactError:  # nobody can tell what it is
+        except ArtifactError:  # nobody can tell what it is
             continue
         if manifest is not None and isinstance(manifest.get("cache_key"), str):
             yield config, manifest["cache_key"], manifest
@@ -157,7 +157,7 @@ def _check(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) 
     """A manifest that claims a key must tell the same of what the key is made of.
 
     Raises:
-        ArtefactError: naming what differs.
+        ArtifactError: naming what differs.
     """
     told = {
         "fingerprint": manifest["source"]["fingerprint"],
@@ -167,6 +167,6 @@ def _check(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) 
     }
     for name, value in told.items():
         if strict_json.compact(value) != strict_json.compact(content[name]):
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where} claims the key of this build, and its {name} is another. It is not taken; tell the owner."
             )

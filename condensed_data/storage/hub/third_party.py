@@ -1,7 +1,7 @@
 """Condensed sets on the Hub that this library did not make: pictures in parquet files, or in one folder a class.
 
 What the files say is taken: pictures, labels, the names of classes. What they do not say is told in one warning: how
-the source was normalised, which recipe made the set, how to train on it. Letters: N samples, K classes, C, H, W.
+the source was normalized, which recipe made the set, how to train on it. Letters: N samples, K classes, C, H, W.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtefactError, NotACondensedDatasetError
+from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.data.value_space import Kind, Space
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.storage.hub import third_party_images as foreign_pictures
@@ -45,7 +45,7 @@ def read(
 
     Raises:
         NotACondensedDatasetError: where there is nothing that can be read, saying what is missing.
-        ArtefactError: for files that are too large or damaged.
+        ArtifactError: for files that are too large or damaged.
     """
     wanted = {path: size for path, size in sizes.items() if _below(path, config_name)}
     tables, folders = _tables(repo_id, wanted), _folders(wanted)
@@ -54,7 +54,7 @@ def read(
         raise NotACondensedDatasetError(_nothing(repo_id, sizes, config_name))
     total = sum(sizes[path] for path in chosen)
     if total > max_bytes or len(chosen) > _MOST_FILES:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{repo_id} holds {len(chosen)} files of {total} bytes together; at most {_MOST_FILES} files and "
             f"max_bytes={max_bytes} are read. If it is a condensed set and you trust it, raise max_bytes."
         )
@@ -80,23 +80,23 @@ def made_elsewhere(
     Args:
         images: (N, *sample) float32 in the value space of `kind`.
         labels: (N,) non-negative integers.
-        space: standardises the images.
+        space: standardizes the images.
         names: class names by label, or None.
 
     Raises:
-        ArtefactError: for labels that are no class numbers.
+        ArtifactError: for labels that are no class numbers.
     """
     if labels.is_floating_point() or labels.dim() != 1 or len(labels) != len(images) or not len(labels):
-        raise ArtefactError(
+        raise ArtifactError(
             f"{name} has labels {tuple(labels.shape)} {labels.dtype} for {len(images)} samples."
         )
     if int(labels.min()) < 0 or (names is not None and int(labels.max()) >= len(names)):
         known = f"{len(names)} classes" if names is not None else "classes"
-        raise ArtefactError(
+        raise ArtifactError(
             f"{name} has labels from {int(labels.min())} to {int(labels.max())}, which do not number its {known}."
         )
     if not bool(torch.isfinite(images).all()):
-        raise ArtefactError(f"{name} has samples with NaN or infinite values.")
+        raise ArtifactError(f"{name} has samples with NaN or infinite values.")
     values = labels.unique().tolist() if names is None else list(range(len(names)))
     index = torch.searchsorted(torch.tensor(values), labels.contiguous())
     record = Record(
@@ -134,7 +134,7 @@ def _told(repo_id: str, found: Pictures) -> Outcome:
 
 
 def _space(images: Tensor) -> Space:
-    """The space in which (N, C, H, W) is standardised, channel by channel."""
+    """The space in which (N, C, H, W) is standardized, channel by channel."""
     values = images.double().transpose(0, 1).flatten(1)
     return Space.of(values.sum(1), values.square().sum(1), values.shape[1])
 

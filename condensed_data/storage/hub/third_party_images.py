@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.core.errors import ArtefactError, NotACondensedDatasetError
+from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.storage import strict_json
 
 Fetch = Callable[[str], Path]  # from a path in the repository to a file here
@@ -50,7 +50,7 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
 
     Raises:
         NotACondensedDatasetError: where a column is missing; the columns are named.
-        ArtefactError: for files that are damaged or expand to more than `max_bytes`.
+        ArtifactError: for files that are damaged or expand to more than `max_bytes`.
     """
     try:
         from pyarrow import ArrowException, parquet
@@ -72,7 +72,7 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
                     stack.add(f"{where}, row {row}", encoded)
                     labels.append(_label(f"{where}, row {row}", value))
         except ArrowException as error:
-            raise ArtefactError(f"{where} is no parquet file that can be read: {error}") from error
+            raise ArtifactError(f"{where} is no parquet file that can be read: {error}") from error
     return Pictures(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
 
 
@@ -82,7 +82,7 @@ def from_folders(
     """From one folder of picture files for each class, numbered in the order of their names.
 
     Raises:
-        ArtefactError: for files that are damaged or expand to more than `max_bytes`.
+        ArtifactError: for files that are damaged or expand to more than `max_bytes`.
     """
     stack, labels, names = _Stack(repo_id, max_bytes), [], tuple(sorted(folders))
     for number, name in enumerate(names):
@@ -105,10 +105,10 @@ class _Stack:
             with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
                 self._check(where, image)
                 pixels = np.array(image.convert(self.mode))
-        except ArtefactError:
+        except ArtifactError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
-            raise ArtefactError(f"{where} is no picture that can be read: {error}") from error
+            raise ArtifactError(f"{where} is no picture that can be read: {error}") from error
         self.rows.append(
             torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
         )
@@ -117,14 +117,14 @@ class _Stack:
         if not self.rows:
             self.size, self.mode = image.size, "L" if image.mode in ("1", "L", "LA") else "RGB"
         elif image.size != self.size:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{where} is a picture of {image.size[0]}x{image.size[1]} pixels, the first one of "
                 f"{self.size[0]}x{self.size[1]}. A condensed set has one size: resize the pictures."
             )
         # 4 bytes a value, as they are held in the end
         values = (len(self.rows) + 1) * image.size[0] * image.size[1] * len(self.mode)
         if 4 * values > self.max_bytes:
-            raise ArtefactError(
+            raise ArtifactError(
                 f"{self.repo_id} holds more than max_bytes={self.max_bytes} of pictures. If it is a condensed set "
                 "and you trust it, raise max_bytes."
             )
@@ -180,7 +180,7 @@ def _check_rows(where: str, metadata: Any, max_bytes: int) -> None:
     """Refuse what is certainly too much; a file may lie, so that pictures are counted one by one as well."""
     chunks = (metadata.row_group(g).total_byte_size for g in range(metadata.num_row_groups))
     if metadata.num_rows > _MOST_ROWS or sum(chunks) > max_bytes:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{where} expands to {metadata.num_rows} rows and more than max_bytes={max_bytes}. If it is a condensed "
             "set and you trust it, raise max_bytes."
         )
@@ -196,5 +196,5 @@ def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
 
 def _label(where: str, value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ArtefactError(f"{where} has the label {value!r}, which is no class number.")
+        raise ArtifactError(f"{where} has the label {value!r}, which is no class number.")
     return value

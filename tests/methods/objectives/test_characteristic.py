@@ -25,14 +25,14 @@ def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> LearningL
 def test_it_learns_to_make_the_loss_large() -> None:
     net, both, loss = lent(NET), pair(), started()
     values = []
-    for sweep in range(40):
+    for iteration in range(40):
         values.append(float(loss(net, both).detach()))
-        loss.learn(sweep)
+        loss.learn(iteration)
     assert sum(values[-5:]) > 1.05 * sum(values[:5])
 
 
 def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
-    net, both, loss = lent(NET), replace(pair(), sweep=2), started(12)
+    net, both, loss = lent(NET), replace(pair(), iteration=2), started(12)
     value = float(loss(net, both).detach())
     size = net.embed(both.real.x).shape[1]
     noise = torch.randn(12, size, generator=Streams(0).torch("frequencies", 2)).to(both.real.x)
@@ -45,15 +45,15 @@ def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
 def test_it_goes_on_from_its_state() -> None:
     net, both = lent(NET), pair()
     whole, first, second = started(), started(), started()
-    for sweep in range(3):
+    for iteration in range(3):
         whole(net, both)
-        whole.learn(sweep)
+        whole.learn(iteration)
     first(net, both)
     first.learn(0)
     second.load_state_dict(first.state_dict())
-    for sweep in (1, 2):
+    for iteration in (1, 2):
         second(net, both)
-        second.learn(sweep)
+        second.learn(iteration)
     assert torch.equal(whole(net, both), second(net, both))
 
 

@@ -19,7 +19,7 @@ from condensed_data.data.augment import Identity
 from condensed_data.engine.run import Run
 from condensed_data.methods.base import Context, Lender, Objective, Pool
 from condensed_data.methods.objectives import (
-    Centralisation,
+    Centralization,
     CharacteristicFunction,
     Covariance,
     CrossEntropy,
@@ -86,13 +86,15 @@ OBJECTIVES: list[Objective] = [
     LayerAlignment(),
     Discrimination(),
     Covariance(),
-    Centralisation(),
+    Centralization(),
     KernelMMD(),
     CharacteristicFunction(32),
 ]
 
 
-def run(objective: Objective, step: str = "sweep", shape: tuple[int, ...] = (1, 8, 8), ipc: int = 2) -> Run:
+def run(
+    objective: Objective, step: str = "iteration", shape: tuple[int, ...] = (1, 8, 8), ipc: int = 2
+) -> Run:
     """A run over three classes of ten samples."""
     labels = torch.arange(30) % 3
     samples = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1)) + labels.view(
@@ -103,7 +105,7 @@ def run(objective: Objective, step: str = "sweep", shape: tuple[int, ...] = (1, 
         synthetic=Pixels(),
         terms=(Term(objective, Fresh(ConvNet(8, 1)), ByGroup(6), Identity()),),
         optimizer=Optimizer(lr=0.1),
-        sweeps=4,
+        iterations=4,
         ipc=ipc,
         step=step,
     )
@@ -114,7 +116,7 @@ def run(objective: Objective, step: str = "sweep", shape: tuple[int, ...] = (1, 
 def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(
     objective: Objective, tmp_path: Path
 ) -> None:
-    for step in ("sweep", "class") if objective.separable else ("sweep",):
+    for step in ("iteration", "class") if objective.separable else ("iteration",):
         whole = run(objective, step)
         before = whole.synthesis.decode(torch.arange(6)).detach().clone()
         losses = [whole.step() for _ in range(2)]
@@ -151,8 +153,8 @@ class _Slow(Pool):
 @pytest.mark.parametrize(
     ("objective", "step", "ipc", "message"),
     [
-        (Covariance(), "sweep", 1, "Covariance needs at least two synthetic samples"),
-        (Centralisation(), "class", 1, "Centralisation.* needs at least two synthetic samples"),
+        (Covariance(), "iteration", 1, "Covariance needs at least two synthetic samples"),
+        (Centralization(), "class", 1, "Centralization.* needs at least two synthetic samples"),
         (Discrimination(), "class", 2, "Discrimination tells classes apart"),
     ],
 )

@@ -153,6 +153,6 @@ def test_what_cannot_work_is_said() -> None:
     with pytest.raises(ValueError, match=r"Discrimination\(weight\): inf must be at least 0 and finite"):
         Discrimination(math.inf)
     single = batch((3,), 1, SHAPE)
-    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step='sweep'"):
+    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step='iteration'"):
         Discrimination()(net, Pair(single, single))
     assert not Discrimination.separable

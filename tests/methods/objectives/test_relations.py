@@ -1,4 +1,4 @@
-"""Covariance, centralisation, kernel MMD and characteristic functions equal loops over samples and features."""
+"""Covariance, centralization, kernel MMD and characteristic functions equal loops over samples and features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from condensed_data.core.rng import Streams
 from condensed_data.methods.base import Batch, Context, Objective, Pair
 from condensed_data.methods.objectives import (
-    Centralisation,
+    Centralization,
     CharacteristicFunction,
     Covariance,
     Distribution,
@@ -29,9 +29,9 @@ SMOOTH = ConvNet(width=3, depth=1, activation="sigmoid")
 
 OBJECTIVES: list[Objective] = [
     Covariance(),
-    Centralisation(),
-    Centralisation(alpha=20.0),  # steep: here the gradient through the centre matters
-    Centralisation(form="simplified"),
+    Centralization(),
+    Centralization(alpha=20.0),  # steep: here the gradient through the center matters
+    Centralization(form="simplified"),
     KernelMMD(),
     KernelMMD("polynomial"),
     CharacteristicFunction(64),
@@ -77,48 +77,48 @@ def test_a_shift_of_all_maps_leaves_covariances_alone() -> None:
     assert float(Covariance(1.0, layers=("0",))(net, moved)) < 1e-20
 
 
-def expected_centralisation(rows: Rows, centre: list[float], form: str, alpha: float, beta: float) -> float:
-    squares = [oracles.squared_distance(row, centre) for row in rows]
+def expected_centralization(rows: Rows, center: list[float], form: str, alpha: float, beta: float) -> float:
+    squares = [oracles.squared_distance(row, center) for row in rows]
     if form == "simplified":
         return sum(squares)
     return sum(max(0.0, math.exp(alpha * square) - beta) for square in squares)
 
 
-@pytest.mark.parametrize("centres", ["synthetic", "real"])
+@pytest.mark.parametrize("centers", ["synthetic", "real"])
 @pytest.mark.parametrize(
     ("form", "alpha", "beta"), [("simplified", 1, 1), ("exponential", 0.02, 1), ("exponential", 0.3, 1.6)]
 )
-def test_centralisation_equals_the_loops(form: str, alpha: float, beta: float, centres: str) -> None:
+def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, centers: str) -> None:
     net, both = lent(NET), pair()
     real = [
         [sum(column) / len(rows) for column in zip(*rows, strict=True)] for rows in embedded(net, both.real)
     ]
-    net = replace(net, centres=torch.tensor(real, dtype=torch.float64))
+    net = replace(net, centers=torch.tensor(real, dtype=torch.float64))
     total = 0.0
     for label, rows in enumerate(embedded(net, both.synthetic)):
         own = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-        centre = own if centres == "synthetic" else real[label]
-        total += expected_centralisation(rows, centre, form, alpha, beta)
-    loss = Centralisation(alpha, beta, form, centres)(net, both)
+        center = own if centers == "synthetic" else real[label]
+        total += expected_centralization(rows, center, form, alpha, beta)
+    loss = Centralization(alpha, beta, form, centers)(net, both)
     assert float(loss) == pytest.approx(total, rel=1e-9)
     assert total > 0
 
 
-def test_beta_leaves_samples_near_the_centre_alone() -> None:
+def test_beta_leaves_samples_near_the_center_alone() -> None:
     net, both = lent(NET), pair()
-    assert float(Centralisation(beta=1e6)(net, both)) == 0
+    assert float(Centralization(beta=1e6)(net, both)) == 0
     rows = both.synthetic.split(both.synthetic.x)
     equal = replace(both.synthetic, x=torch.cat([block[:1].expand_as(block) for block in rows]))
-    assert float(Centralisation()(net, replace(both, synthetic=equal))) < 1e-20
-    assert float(Centralisation(beta=0.5)(net, replace(both, synthetic=equal))) == pytest.approx(7 * 0.5)
+    assert float(Centralization()(net, replace(both, synthetic=equal))) < 1e-20
+    assert float(Centralization(beta=0.5)(net, replace(both, synthetic=equal))) == pytest.approx(7 * 0.5)
 
 
-def test_real_centres_are_those_of_the_likeliest_class_of_a_soft_label() -> None:
+def test_real_centers_are_those_of_the_likeliest_class_of_a_soft_label() -> None:
     net, both = lent(NET), pair()
-    centres = torch.randn(3, net.embed(both.real.x).shape[1], dtype=torch.float64)
-    net = replace(net, centres=centres)
+    centers = torch.randn(3, net.embed(both.real.x).shape[1], dtype=torch.float64)
+    net = replace(net, centers=centers)
     soft = replace(both, synthetic=replace(both.synthetic, y=torch.eye(3)[both.synthetic.y] * 0.7 + 0.1))
-    objective = Centralisation(form="simplified", centres="real")
+    objective = Centralization(form="simplified", centers="real")
     assert torch.equal(objective(net, soft), objective(net, both))
 
 
@@ -183,14 +183,14 @@ def test_single_real_samples_have_no_width_and_no_nan() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
-    net, both = lent(NET), replace(pair(), sweep=3)
+    net, both = lent(NET), replace(pair(), iteration=3)
     size = net.embed(both.real.x).shape[1]
     t = torch.randn(11, size, generator=Streams(0).torch("frequencies", 3)).tolist()
     total = sum(oracles.characteristic_distance(*block, t, alpha) for block in blocks(net, both))
     assert float(CharacteristicFunction(11, alpha)(net, both)) == pytest.approx(total, rel=1e-8)
 
 
-def test_frequencies_follow_from_seed_and_sweep(untouched_rng: None) -> None:
+def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None:
     net, both = lent(NET), pair()
     source = real_of(torch.zeros(4, 1, 2, 2))
     first, again, other = (
@@ -199,7 +199,7 @@ def test_frequencies_follow_from_seed_and_sweep(untouched_rng: None) -> None:
     )
     assert torch.equal(first(net, both), again(net, both))
     assert not torch.equal(first(net, both), other(net, both))
-    assert not torch.equal(first(net, both), first(net, replace(both, sweep=1)))
+    assert not torch.equal(first(net, both), first(net, replace(both, iteration=1)))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
@@ -236,7 +236,7 @@ def test_groups_add_up_and_the_real_side_has_no_graph(objective: Objective) -> N
     assert bool((gradient.flatten(1).abs().sum(1) > 0).all())
 
 
-@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not isinstance(o, Centralisation)], ids=str)
+@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not isinstance(o, Centralization)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_with_a_finite_gradient_at_equal_samples(objective: Objective, dtype: torch.dtype) -> None:
     net, side = lent(NET), batch((3, 2), 1)
@@ -252,29 +252,29 @@ def test_zero_with_a_finite_gradient_at_equal_samples(objective: Objective, dtyp
 
 @pytest.mark.parametrize(
     ("objective", "remedy"),
-    [(Covariance(), "Use ipc=2 or more"), (Centralisation(), "Use centres='real', ipc=2 or more")],
+    [(Covariance(), "Use ipc=2 or more"), (Centralization(), "Use centers='real', ipc=2 or more")],
 )
 def test_a_single_synthetic_sample_is_refused(objective: Objective, remedy: str) -> None:
     net, both = lent(NET), Pair(batch((3, 3), 1), batch((2, 1), 2))
     for attempt in (lambda: objective.check_sizes((3, 3), (2, 1)), lambda: objective(net, both)):
         with pytest.raises(ValueError, match=rf"at least two synthetic samples.*has 1.*{remedy}"):
             attempt()
-    Centralisation(centres="real").check_sizes((3, 3), (2, 1))
+    Centralization(centers="real").check_sizes((3, 3), (2, 1))
 
 
-def test_real_centres_need_a_pool_that_knows_them() -> None:
-    with pytest.raises(ValueError, match=r"Cannot use Centralisation.*Use the Pretrained pool"):
-        Centralisation(centres="real")(lent(NET), pair())
+def test_real_centers_need_a_pool_that_knows_them() -> None:
+    with pytest.raises(ValueError, match=r"Cannot use Centralization.*Use the Pretrained pool"):
+        Centralization(centers="real")(lent(NET), pair())
 
 
 @pytest.mark.parametrize(
     ("part", "fields", "message"),
     [
         (Covariance, {"weight": -1}, r"Covariance\(weight=-1\) must be at least 0"),
-        (Centralisation, {"form": "log"}, r"Centralisation\(form='log'\) is unknown; known: exponential"),
-        (Centralisation, {"centres": "mean"}, r"Centralisation\(centres='mean'\) is unknown"),
-        (Centralisation, {"alpha": 0}, r"Centralisation\(alpha=0\) must be positive"),
-        (Centralisation, {"beta": math.nan}, r"Centralisation\(beta=nan\) must be finite"),
+        (Centralization, {"form": "log"}, r"Centralization\(form='log'\) is unknown; known: exponential"),
+        (Centralization, {"centers": "mean"}, r"Centralization\(centers='mean'\) is unknown"),
+        (Centralization, {"alpha": 0}, r"Centralization\(alpha=0\) must be positive"),
+        (Centralization, {"beta": math.nan}, r"Centralization\(beta=nan\) must be finite"),
         (KernelMMD, {"kernel": "cubic"}, r"KernelMMD\(kernel='cubic'\) is unknown; known: gaussian"),
         (KernelMMD, {"scales": ()}, r"KernelMMD\(scales=\(\)\) must hold positive"),
         (KernelMMD, {"scales": (1, -2)}, r"KernelMMD\(scales=\(1, -2\)\) must hold positive"),

@@ -107,7 +107,7 @@ def test_soft_labels_learn_and_one_step_size_serves_all(unroll: str) -> None:
     torch.testing.assert_close(in_size, whole.sum()[None])
 
 
-def test_relabelled_classes_count_as_others() -> None:
+def test_relabeled_classes_count_as_others() -> None:
     net, case = hidden(), pair()
     attacked = Unrolled(relabel=((1, 0), (0, 2)))(net, case)
     real = Batch(case.real.x, torch.tensor([2, 2, 0, 0]), (4,))

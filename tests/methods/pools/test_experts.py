@@ -90,8 +90,8 @@ def test_a_start_and_its_target_are_epochs_of_one_expert() -> None:
     pool = POOL.start(where)
     hand = [by_hand(where, index) for index in range(2)]
     seen = set()
-    for sweep in range(40):
-        net = pool.lend(sweep)
+    for iteration in range(40):
+        net = pool.lend(iteration)
         begun, target = weights_of(net.module), flat(dict(net.target), net.module)
         matches = [
             (index, epoch)
@@ -172,7 +172,7 @@ def mtt(**fields: Any) -> Recipe:
     term = Term(Trajectory(), POOL, Sequence(3, order="shuffled", batch=0), Siamese(("crop", "scale")))
     optimizer = Optimizer("sgd", lr=30.0, rates=(("step_sizes", 1e-3),))
     synthetic = WithSteps(Pixels(), lr=0.05, form="plain")
-    return Recipe("mtt", synthetic, (replace(term, **fields),), optimizer, sweeps=6, ipc=2)
+    return Recipe("mtt", synthetic, (replace(term, **fields),), optimizer, iterations=6, ipc=2)
 
 
 @pytest.mark.parametrize("unroll", ["full", "checkpointed", "constant"])

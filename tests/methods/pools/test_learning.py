@@ -1,4 +1,4 @@
-"""Pools whose networks learn between the sweeps, each against a loop written from its definition."""
+"""Pools whose networks learn between the iterations, each against a loop written from its definition."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def descend(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: T
     return logits.argmax(1) == y
 
 
-def walk(lender: Lender, where: Context, sweeps: range) -> list[Tensor]:
-    """The weights lent in every sweep; the synthetic samples move a little after each."""
+def walk(lender: Lender, where: Context, iterations: range) -> list[Tensor]:
+    """The weights lent in every iteration; the synthetic samples move a little after each."""
     stored, lent = Stored(where), []
-    for sweep in sweeps:
-        lent.append(weights_of(lender.lend(sweep).module))
+    for iteration in iterations:
+        lent.append(weights_of(lender.lend(iteration).module))
         with torch.no_grad():
-            stored.images.fill_(0).add_(Stored(where).images * (1 + sweep / 10))
-        lender.learn(sweep, stored)
+            stored.images.fill_(0).add_(Stored(where).images * (1 + iteration / 10))
+        lender.learn(iteration, stored)
     return lent
 
 
@@ -100,25 +100,25 @@ def test_specifications_survive_json(name: str) -> None:
 def test_retrained_equals_its_definition() -> None:
     where, spec = context(), Retrained(NETWORK, period=3, epochs=2, descent=PLAIN)
     lender, stored = spec.start(where), Stored(where)
-    for sweep in range(7):
-        net = lender.lend(sweep)
+    for iteration in range(7):
+        net = lender.lend(iteration)
         before = weights_of(net.module)
-        if sweep % 3 == 0:
-            module = fresh(where, sweep // 3)
+        if iteration % 3 == 0:
+            module = fresh(where, iteration // 3)
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
         torch.testing.assert_close(before, weights_of(module), rtol=1e-4, atol=1e-5)
-        lender.learn(sweep, stored)
-        draws = Streams(where.streams.child("learn", sweep))
+        lender.learn(iteration, stored)
+        draws = Streams(where.streams.child("learn", iteration))
         for epoch in range(2):
             order = torch.randperm(12, generator=draws.torch("shuffle", epoch))
             for rows in (order[:5], order[5:10], order[10:]):
                 descend(module, optimizer, stored.images.detach()[rows], stored.labels[rows])
-        if sweep % 3 == 2:  # nothing is learned after the last sweep of a network
+        if iteration % 3 == 2:  # nothing is learned after the last iteration of a network
             assert torch.equal(weights_of(net.module), before)
     assert stored.images.grad is None
 
 
-def test_a_network_of_one_sweep_never_learns() -> None:
+def test_a_network_of_one_iteration_never_learns() -> None:
     where = context()
     lent = walk(Retrained(NETWORK, period=1, epochs=1).start(where), where, range(3))
     for number, weights in enumerate(lent):
@@ -153,15 +153,17 @@ def test_loops_between_the_published_points() -> None:
 def test_retrained_on_real_equals_its_definition() -> None:
     where, spec = context(), RetrainedOnReal(NETWORK, period=3, samples=8, descent=PLAIN)
     lender, seen = spec.start(where), set()
-    for sweep in range(5):
-        if sweep % 3 == 0:
-            module = fresh(where, sweep // 3)
+    for iteration in range(5):
+        if iteration % 3 == 0:
+            module = fresh(where, iteration // 3)
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
         torch.testing.assert_close(
-            weights_of(lender.lend(sweep).module), weights_of(module), rtol=1e-4, atol=1e-5
+            weights_of(lender.lend(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
         )
-        lender.learn(sweep, Stored(where))
-        order = torch.randperm(57, generator=Streams(where.streams.child("learn", sweep)).torch("real"))[:8]
+        lender.learn(iteration, Stored(where))
+        order = torch.randperm(57, generator=Streams(where.streams.child("learn", iteration)).torch("real"))[
+            :8
+        ]
         seen.update(order.tolist())
         for rows in (order[:5], order[5:]):
             descend(module, optimizer, where.real[rows], where.real.labels[rows])
@@ -201,15 +203,15 @@ def test_cutmix_and_augmentation_change_what_is_learned() -> None:
     assert isinstance(PLAIN.augment, Identity)
 
 
-def test_batch_normalisation_looks_with_one_mixed_real_batch() -> None:
+def test_batch_normalization_looks_with_one_mixed_real_batch() -> None:
     where, spec = context(), ConvNet(8, 2, norm="batch")
     lender = Retrained(spec, period=3, epochs=1, descent=PLAIN).start(where)
-    for sweep in range(4):
-        module = lender.lend(sweep).module
+    for iteration in range(4):
+        module = lender.lend(iteration).module
         norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
         assert not any(layer.training for layer in norms)
         rows = [
-            members[where.streams.choose("normalise", sweep, group, len(members), 16)]
+            members[where.streams.choose("normalize", iteration, group, len(members), 16)]
             for group, members in enumerate(where.real.members)
         ]
         first = module.blocks[0][0](where.real[torch.cat(rows)])
@@ -219,7 +221,7 @@ def test_batch_normalisation_looks_with_one_mixed_real_batch() -> None:
         )
         alone, together = module(where.real[torch.arange(3)])[:1], module(where.real[torch.arange(1)])
         torch.testing.assert_close(alone, together)  # rows do not see each other
-        lender.learn(sweep, Stored(where))
+        lender.learn(iteration, Stored(where))
 
 
 def test_queue_equals_its_definition() -> None:
@@ -233,23 +235,23 @@ def test_queue_equals_its_definition() -> None:
 
     queue = [member(0), member(1)]
     sizes = []
-    for sweep in range(8):
-        net = lender.lend(sweep)
-        number, module, _, hits, seen = queue[int(draws.choose("queue look", sweep, 0, len(queue), 1))]
+    for iteration in range(8):
+        net = lender.lend(iteration)
+        number, module, _, hits, seen = queue[int(draws.choose("queue look", iteration, 0, len(queue), 1))]
         torch.testing.assert_close(weights_of(net.module), weights_of(module), rtol=1e-3, atol=1e-4)
         assert float(net.accuracy) == pytest.approx(hits / seen if seen else 0.0)
         assert not net.module.training
-        for index in draws.choose("queue learn", sweep, 0, len(queue), 2).tolist():
+        for index in draws.choose("queue learn", iteration, 0, len(queue), 2).tolist():
             number, module, optimizer, *_ = queue[index]
             for step in range(3):
-                own = Streams(draws.child("queue", sweep, number))
+                own = Streams(draws.child("queue", iteration, number))
                 rows = own.choose("real", step, 0, 57, 5)
                 right = descend(module, optimizer, where.real[rows], where.real.labels[rows])
                 queue[index][3] += int(right.sum())
                 queue[index][4] += 5
-        lender.learn(sweep, Stored(where))
-        if sweep % 2:
-            queue = [*queue, member(2 + sweep // 2)][-3:]
+        lender.learn(iteration, Stored(where))
+        if iteration % 2:
+            queue = [*queue, member(2 + iteration // 2)][-3:]
         sizes.append(len(queue))
     assert sizes == [2, 3, 3, 3, 3, 3, 3, 3]
     assert queue[0][0] == 3  # first in, first out
@@ -261,9 +263,9 @@ def test_networks_of_the_queue_get_better() -> None:
     untrained = lender.lend(0).accuracy
     assert untrained is not None
     before = float(untrained)  # it is renewed in place
-    for sweep in range(6):
-        lender.lend(sweep)
-        lender.learn(sweep, Stored(where))
+    for iteration in range(6):
+        lender.lend(iteration)
+        lender.learn(iteration, Stored(where))
     after = lender.lend(6).accuracy
     assert before == 0.0
     assert after is not None
@@ -288,18 +290,18 @@ def test_bilevel_equals_its_definition() -> None:
         return right / count
 
     trained = []
-    for sweep in range(14):
+    for iteration in range(14):
         torch.testing.assert_close(
-            weights_of(lender.lend(sweep).module), weights_of(module), rtol=1e-4, atol=1e-5
+            weights_of(lender.lend(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
         )
-        lender.learn(sweep, stored)
-        draws = Streams(where.streams.child("bilevel", sweep))
+        lender.learn(iteration, stored)
+        draws = Streams(where.streams.child("bilevel", iteration))
         lived, outer = lived + 1, [*outer, measure(draws, 0)][-2:]
         if lived == 4 or (len(outer) == 2 and max(outer) - min(outer) < 0.06):
             number, lived, outer = number + 1, 0, []
             module = fresh(where, number)
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
-            renewed.append(sweep)
+            renewed.append(iteration)
             continue
         inner: list[float] = []
         for epoch in range(3):

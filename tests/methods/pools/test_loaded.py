@@ -36,19 +36,21 @@ def flat(state: dict[str, Tensor]) -> Tensor:
 
 
 def dd(pool: Any, **options: Any) -> Recipe:
-    fields = {"ipc": 1, "steps": 1, "epochs": 2, "sweeps": 40, "batch": 60, "lr": 0.05, "step_size": 0.2}
+    fields = {"ipc": 1, "steps": 1, "epochs": 2, "iterations": 40, "batch": 60, "lr": 0.05, "step_size": 0.2}
     return recipes.dd(pool=pool, **(fields | options))  # type: ignore[arg-type]
 
 
-def test_every_sweep_draws_one_of_the_states() -> None:
+def test_every_iteration_draws_one_of_the_states() -> None:
     given = states()
     lender = Loaded(NETWORK, given).start(context())
-    lent = [weights_of(lender.lend(sweep).module).clone() for sweep in range(12)]
+    lent = [weights_of(lender.lend(iteration).module).clone() for iteration in range(12)]
     found = {next(i for i, state in enumerate(given) if torch.equal(one, flat(state))) for one in lent}
     assert found == {0, 1, 2}
     assert not lender.lend(0).module.training
     other = Loaded(NETWORK, given, member=1).start(context())
-    assert any(not torch.equal(weights_of(other.lend(sweep).module), one) for sweep, one in enumerate(lent))
+    assert any(
+        not torch.equal(weights_of(other.lend(iteration).module), one) for iteration, one in enumerate(lent)
+    )
     assert (lender.initial().kind, lender.initial().digest) == ("given", None)
 
 
@@ -125,7 +127,7 @@ def test_networks_of_one_set_are_adapted_to_another(
     )
     module = build(NETWORK, 3, (1, 12, 12), 0)
     module.load_state_dict(trained[3])
-    x, y = made.standardised("test", tiny_test_images)
+    x, y = made.standardized("test", tiny_test_images)
     before = float((module.eval()(x).argmax(1) == y).double().mean())
     assert adapted.mean > before + 0.1
 
@@ -150,11 +152,11 @@ def test_one_pretrained_network_is_stored_with_the_set(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     pool = Pretrained(NETWORK, replace(SOON, networks=1))
-    made = CondensedDataset(tiny_images, dd(pool, sweeps=2), **QUIET)
+    made = CondensedDataset(tiny_images, dd(pool, iterations=2), **QUIET)
     assert made.replay is not None
     assert made.replay.initial.kind == "stored"
     assert made.evaluate(tiny_test_images, progress=False).runs == 1
-    several = CondensedDataset(tiny_images, dd(Pretrained(NETWORK, SOON), sweeps=2), **QUIET)
+    several = CondensedDataset(tiny_images, dd(Pretrained(NETWORK, SOON), iterations=2), **QUIET)
     assert several.replay is not None
     assert several.replay.initial.kind == "given"
 
@@ -171,7 +173,7 @@ def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: Tenso
     assert "class 0 as 2, 1 networks: switched" in str(found)
     module = build(NETWORK, 3, (1, 12, 12), 0)
     module.load_state_dict(trained[2])
-    x, y = made.standardised("test", tiny_test_images)
+    x, y = made.standardized("test", tiny_test_images)
     predicted = module.eval()(x).argmax(1)
     assert found.before.switched[0] == pytest.approx(float((predicted[y == 0] == 2).double().mean()))
     assert found.before.others[0] == pytest.approx(float((predicted == y)[y != 0].double().mean()))
@@ -181,7 +183,7 @@ def test_what_cannot_be_attacked_is_said(tiny_images: TensorDataset) -> None:
     plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
     with pytest.raises(ValueError, match=r"needs a set with training steps of its own"):
         attack(plain, tiny_images)
-    recipe = dd(None, network=NETWORK, sweeps=1)
+    recipe = dd(None, network=NETWORK, iterations=1)
     made = CondensedDataset(tiny_images, recipe, **QUIET)
     with pytest.raises(ValueError, match=r"relabels nothing\. Give pair="):
         attack(made, tiny_images)

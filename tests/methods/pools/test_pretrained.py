@@ -30,66 +30,66 @@ def flat(weights: dict[str, Tensor]) -> Tensor:
     return torch.cat([weight.flatten() for weight in weights.values()])
 
 
-def drawn(where: Context, sweep: int) -> int:
-    return int(where.streams.choose("pretrained", sweep, 0, 3, 1))
+def drawn(where: Context, iteration: int) -> int:
+    return int(where.streams.choose("pretrained", iteration, 0, 3, 1))
 
 
-def test_every_sweep_draws_one_of_the_networks_with_its_centres() -> None:
+def test_every_iteration_draws_one_of_the_networks_with_its_centers() -> None:
     where = context()
     stored, lender = trained_networks(where, NETWORK, ASKED), SPEC.start(where)
     seen = set()
-    for sweep in range(12):
-        net, index = lender.lend(sweep), drawn(where, sweep)
+    for iteration in range(12):
+        net, index = lender.lend(iteration), drawn(where, iteration)
         seen.add(index)
         assert torch.equal(weights_of(net.module), flat(stored[index].weights))
-        assert net.centres is not None
-        assert torch.equal(net.centres, stored[index].centres)
+        assert net.centers is not None
+        assert torch.equal(net.centers, stored[index].centers)
         assert not net.module.training
-        lender.learn(sweep, Stored(where))
+        lender.learn(iteration, Stored(where))
     assert seen == {0, 1, 2}
     assert lender.state_dict() == {}
 
 
-def test_centres_are_the_class_means_of_what_the_lent_network_sees() -> None:
+def test_centers_are_the_class_means_of_what_the_lent_network_sees() -> None:
     where = context()
     net = Pretrained(BATCHED, ASKED).start(where).lend(0)
     rows = where.real[torch.arange(len(where.real))]
-    assert net.centres is not None
+    assert net.centers is not None
     for label in range(3):
         mean = net.embed(rows[where.real.labels == label]).mean(0)
-        torch.testing.assert_close(net.centres[label], mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net.centers[label], mean, rtol=1e-4, atol=1e-5)
 
 
 def test_dance_interpolates_between_initial_and_trained() -> None:
     where = context()
     stored, lender = trained_networks(where, BATCHED, ASKED), Pretrained(BATCHED, ASKED, "dance").start(where)
     shares = []
-    for sweep in range(20):
-        net, index = lender.lend(sweep), drawn(where, sweep)
-        lam = float(where.streams.uniform("interpolate", sweep, [0], 1))
+    for iteration in range(20):
+        net, index = lender.lend(iteration), drawn(where, iteration)
+        lam = float(where.streams.uniform("interpolate", iteration, [0], 1))
         shares.append(lam)
         before, after = initial(where, BATCHED, index).state_dict(), stored[index].weights
         for name, weight in net.module.state_dict().items():
             if "num_batches" not in name:
                 torch.testing.assert_close(weight, lam * before[name] + (1 - lam) * after[name])
-        assert net.centres is None
+        assert net.centers is None
     assert min(shares) < 0.4 < 0.6 < max(shares)
 
 
 def test_calibration_sees_the_trained_end_of_the_interpolation() -> None:
     where = context()
     ends, between = SPEC.start(where), replace(SPEC, interpolate="dance").start(where)
-    for sweep in range(8):
-        lam = float(where.streams.uniform("interpolate", sweep, [0], 1))
-        end = weights_of(ends.lend(sweep).module)
-        start = weights_of(initial(where, NETWORK, drawn(where, sweep)))
-        middle = weights_of(between.lend(sweep).module)
+    for iteration in range(8):
+        lam = float(where.streams.uniform("interpolate", iteration, [0], 1))
+        end = weights_of(ends.lend(iteration).module)
+        start = weights_of(initial(where, NETWORK, drawn(where, iteration)))
+        middle = weights_of(between.lend(iteration).module)
         torch.testing.assert_close(middle, lam * start + (1 - lam) * end)
 
 
 def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lent(lender: Lender) -> list[Tensor]:
-        return [weights_of(lender.lend(sweep).module) for sweep in range(4)]
+        return [weights_of(lender.lend(iteration).module) for iteration in range(4)]
 
     kept = context(trained=TrainedNetworks(tmp_path))
     first = lent(SPEC.start(kept))
@@ -107,14 +107,14 @@ def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(torch.equal(a, b) for a, b in zip(first, lent(SPEC.start(context())), strict=True))
 
 
-def test_networks_without_an_embedding_have_no_centres() -> None:
+def test_networks_without_an_embedding_have_no_centers() -> None:
     def convolutional(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
         return nn.Sequential(
             nn.Conv2d(sample_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
 
     net = Pretrained(convolutional, replace(ASKED, networks=1)).start(context()).lend(0)
-    assert net.centres is None
+    assert net.centers is None
     assert net.logits(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 

@@ -1,4 +1,4 @@
-"""Every pool inside the loop: a resumed run ends at the bits of an uninterrupted one, by sweep and by class."""
+"""Every pool inside the loop: a resumed run ends at the bits of an uninterrupted one, by iteration and by class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AUGMENTED = Descent(0.05, 0.9, augment=Siamese(PublishedOps(), per_sample=True))
 POOLS: dict[str, Pool] = {
     "retrained": Retrained(NETWORK, 4, 2, AUGMENTED),
     "retrained, published loops": Retrained(NETWORK),
-    "batch normalisation": Retrained("convnet-w8-d2-bn", 4, 1),
+    "batch normalization": Retrained("convnet-w8-d2-bn", 4, 1),
     "on real": RetrainedOnReal(NETWORK, 4, 20),
     "queue": Queue(NETWORK, interval=2, steps=2, capacity=4),
     "bilevel": Bilevel(NETWORK, window=2, period=4, epochs=2, queries=5),
@@ -37,15 +37,15 @@ POOLS: dict[str, Pool] = {
 
 def recipe(pool: Pool, step: str, within: Any = None) -> Recipe:
     term = Term(Distribution(), pool, ByGroup(8, within=within), Siamese(PublishedOps()))
-    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), sweeps=6, ipc=2, step=step)
+    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), iterations=6, ipc=2, step=step)
     return made.resolve((1, 8, 8), ["a", "b", "c"], samples=57)
 
 
-def run(made: Recipe, sweeps: int, state: dict[str, Any] | None = None) -> Run:
+def run(made: Recipe, iterations: int, state: dict[str, Any] | None = None) -> Run:
     under_way = Run(made, context())
     if state is not None:
         under_way.load_state_dict(state)
-    while under_way.sweep < sweeps:
+    while under_way.iteration < iterations:
         under_way.step()
     return under_way
 
@@ -54,7 +54,7 @@ def images(under_way: Run) -> Tensor:
     return under_way.synthesis.tensors()["images"]
 
 
-@pytest.mark.parametrize("step", ["sweep", "class"])
+@pytest.mark.parametrize("step", ["iteration", "class"])
 @pytest.mark.parametrize("name", POOLS)
 def test_resumed_runs_end_at_the_same_bits(name: str, step: str, tmp_path: Path, untouched_rng: None) -> None:
     made = recipe(POOLS[name], step)

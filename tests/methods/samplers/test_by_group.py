@@ -36,11 +36,11 @@ def test_real_samples_are_of_their_group_and_without_replacement() -> None:
     assert sorted(draw.real[-3:].tolist()) == where.real.members[2].tolist()
 
 
-def test_shapes_are_the_same_in_every_sweep() -> None:
+def test_shapes_are_the_same_in_every_iteration() -> None:
     drawn = drawer(ByGroup(batch=13, synthetic=4), context())
     sizes = {
         (draw.real_sizes, draw.synthetic_sizes)
-        for draw in (drawn.draw(sweep, [0, 1, 2]) for sweep in range(9))
+        for draw in (drawn.draw(iteration, [0, 1, 2]) for iteration in range(9))
     }
     assert sizes == {((13, 12, 3), (4, 4, 4))}
 
@@ -51,7 +51,7 @@ def test_all_synthetic_samples_of_a_group_or_some_at_random() -> None:
     assert whole.synthetic.tolist() == [10, 11, 12, 13, 14, 0, 1, 2, 3, 4]
     assert whole.synthetic_sizes == (5, 5)
     some = drawer(ByGroup(8, synthetic=2), where)
-    pairs = {tuple(sorted(some.draw(sweep, [1]).synthetic.tolist())) for sweep in range(200)}
+    pairs = {tuple(sorted(some.draw(iteration, [1]).synthetic.tolist())) for iteration in range(200)}
     assert pairs == {(a, b) for a in range(5, 10) for b in range(a + 1, 10)}
     assert drawer(ByGroup(8, synthetic=7), where).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
 
@@ -65,7 +65,7 @@ def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:
         assert torch.equal(alone.synthetic, together.synthetic.split(3)[group])
 
 
-def test_draws_change_with_sweep_and_seed_only() -> None:
+def test_draws_change_with_iteration_and_seed_only() -> None:
     first, again, other = (drawer(ByGroup(8), context(seed)) for seed in (0, 0, 1))
     assert torch.equal(first.draw(3, [0]).real, again.draw(3, [0]).real)
     assert not torch.equal(first.draw(3, [0]).real.sort().values, first.draw(4, [0]).real.sort().values)
@@ -73,16 +73,18 @@ def test_draws_change_with_sweep_and_seed_only() -> None:
 
 
 def test_every_real_sample_is_drawn_equally_often() -> None:
-    where, sweeps = context(), 1500
+    where, iterations = context(), 1500
     drawn = drawer(ByGroup(batch=10), where)
     counts = (
-        torch.cat([drawn.draw(sweep, [0]).real for sweep in range(sweeps)]).bincount(minlength=55).double()
+        torch.cat([drawn.draw(iteration, [0]).real for iteration in range(iterations)])
+        .bincount(minlength=55)
+        .double()
     )
     members = where.real.members[0]
-    assert int(counts.sum()) == int(counts[members].sum()) == 10 * sweeps
+    assert int(counts.sum()) == int(counts[members].sum()) == 10 * iterations
     share = 10 / 40
-    deviation = (sweeps * share * (1 - share)) ** 0.5
-    assert float((counts[members] - sweeps * share).abs().max()) < 4 * deviation
+    deviation = (iterations * share * (1 - share)) ** 0.5
+    assert float((counts[members] - iterations * share).abs().max()) < 4 * deviation
 
 
 def test_groups_inside_classes() -> None:

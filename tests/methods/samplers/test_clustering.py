@@ -71,8 +71,8 @@ def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
     where = clumped()
     drawn = drawer(ByGroup(8, within=Clusters(3, "raw", rule)), where)
     counts = torch.zeros(3)
-    for sweep in range(600):
-        draw = drawn.draw(sweep, [0, 1])
+    for iteration in range(600):
+        draw = drawn.draw(iteration, [0, 1])
         assert draw.real_sizes == (8, 8)
         for group, rows in enumerate(draw.real.split(8)):
             clumps = {clump_of(index) for index in rows.tolist()}
@@ -89,12 +89,12 @@ def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
 def test_a_proportional_batch_keeps_the_expectation_of_the_group() -> None:
     where = clumped()
     drawn = drawer(ByGroup(8, within=Clusters(3, "raw", "proportional")), where)
-    rows = torch.cat([drawn.draw(sweep, [0]).real for sweep in range(800)])
+    rows = torch.cat([drawn.draw(iteration, [0]).real for iteration in range(800)])
     shares = rows.bincount(minlength=42)[:21] / len(rows)
     assert float((shares - 1 / 21).abs().max()) < 0.015
 
 
-def test_draws_depend_on_seed_sweep_and_group_alone() -> None:
+def test_draws_depend_on_seed_iteration_and_group_alone() -> None:
     sampler = ByGroup(5, within=Clusters(3, "raw"))
     first, again, other = (drawer(sampler, clumped(seed)) for seed in (0, 0, 1))
     together = first.draw(7, [0, 1]).real
@@ -117,18 +117,20 @@ def test_small_groups_and_equal_samples_have_fewer_clusters() -> None:
 def test_nearest_takes_one_of_every_clump_anew_each_period() -> None:
     where = clumped()
     drawn = drawer(ByGroup(3, within=Nearest("raw", period=4)), where)
-    draws = [drawn.draw(sweep, [0, 1]) for sweep in range(8)]
+    draws = [drawn.draw(iteration, [0, 1]) for iteration in range(8)]
     for draw in draws:
         assert {clump_of(index) for index in draw.real[:3].tolist()} == {0, 1, 2}
         assert draw.real_sizes == (3, 3)
     assert all(torch.equal(draws[0].real, draw.real) for draw in draws[1:4])
     wide = drawer(ByGroup(7, within=Nearest("raw", period=1)), where)
-    batches = [wide.draw(sweep, [0]).real for sweep in range(6)]
+    batches = [wide.draw(iteration, [0]).real for iteration in range(6)]
     assert all(len(batch.unique()) == 7 for batch in batches)
     assert len({tuple(sorted(batch.tolist())) for batch in batches}) > 1
     assert drawer(ByGroup(99, within=Nearest("raw")), where).draw(0, [0]).real_sizes == (21,)
     again = drawer(ByGroup(7, within=Nearest("raw", period=1)), clumped())
-    assert torch.equal(again.draw(5, [0]).real, batches[5])  # a resumed run has not seen the sweeps before
+    assert torch.equal(
+        again.draw(5, [0]).real, batches[5]
+    )  # a resumed run has not seen the iterations before
 
 
 def test_k_means_equals_lloyd_on_its_own_result() -> None:

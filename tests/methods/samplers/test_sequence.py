@@ -38,7 +38,7 @@ def recipe(**parts: object) -> Recipe:
         WithSteps(Pixels(Noise()), steps=4, lr=0.05),
         (Term(Unrolled(), Fresh(ConvNet(width=4, depth=1)), Sequence(2, 2, batch=20), Identity()),),
         Optimizer("adam", lr=0.05, betas=(0.5, 0.999)),
-        sweeps=6,
+        iterations=6,
         ipc=4,
     )
     return replace(spec, **parts)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def test_stored_blocks_share_every_class_and_come_again_in_order() -> None:
 def test_shuffled_steps_use_up_one_permutation_after_the_other() -> None:
     where = context(ipc=4)
     drawer = Sequence(5, order="shuffled", synthetic=5, batch=0).start(where, Pixels().start(where))
-    draws = [drawer.draw(sweep, [0, 1, 2]) for sweep in (0, 1, 0)]
+    draws = [drawer.draw(iteration, [0, 1, 2]) for iteration in (0, 1, 0)]
     for draw in draws:
         assert draw.synthetic_sizes == (5, 5, 2, 5, 5)
         assert sorted(draw.synthetic[:12].tolist()) == list(range(12))
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Run(recipe(synthetic=Pixels()), context()).step()
     with pytest.raises(ValueError, match=r"WithSteps\(steps=3\) does not fit a Sequence of 4"):
         Run(recipe(synthetic=WithSteps(Pixels(), steps=3)), context()).step()
-    with pytest.raises(ValueError, match="step='sweep'"):
+    with pytest.raises(ValueError, match="step='iteration'"):
         Run(recipe(step="class"), context())
 
 

@@ -17,15 +17,15 @@ from condensed_data.data.value_space import Kind
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoders import LatentDecoder
 from condensed_data.methods.synthetic.decoding import decode, decoded
-from condensed_data.methods.synthetic.factorised import Factorised
-from condensed_data.storage import ArtefactError, UnsupportedFormatError
-from condensed_data.storage import artifact as artefact
+from condensed_data.methods.synthetic.factorized import Factorized
+from condensed_data.storage import ArtifactError, UnsupportedFormatError
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage.result import Outcome
 
 SHAPE, LABELS = (1, 8, 8), torch.arange(3).repeat_interleave(8)
 LIMIT = 1 << 20
 PARTS = {"images": torch.zeros(6, *SHAPE)}
-FACTORISED = Factorised(LatentDecoder(channels=2, width=4), decoders=2)
+FACTORIZED = Factorized(LatentDecoder(channels=2, width=4), decoders=2)
 WEIGHTS = 2 * 4 * 16 + 4 + 4 * 1 * 16 + 1
 CODES = {"codes": torch.zeros(12, 2, 2, 2), "decoders": torch.zeros(2, WEIGHTS)}
 
@@ -40,7 +40,7 @@ def test_what_fits_is_decoded() -> None:
         called(specs.to_json(MultiFormation()), PARTS)
     assert largest.numel == 24 * 64
     assert called(specs.to_json(MultiFormation()), PARTS).shape == (24, *SHAPE)
-    assert called(specs.to_json(FACTORISED), CODES).shape == (24, *SHAPE)
+    assert called(specs.to_json(FACTORIZED), CODES).shape == (24, *SHAPE)
 
 
 def test_rows_are_decoded_in_pieces() -> None:
@@ -50,7 +50,7 @@ def test_rows_are_decoded_in_pieces() -> None:
 
 
 def test_too_many_samples() -> None:
-    with pytest.raises(ArtefactError, match=r"samples of 6144 bytes.*raise max_bytes"):
+    with pytest.raises(ArtifactError, match=r"samples of 6144 bytes.*raise max_bytes"):
         called(specs.to_json(MultiFormation()), PARTS, max_bytes=6143)
 
 
@@ -75,18 +75,18 @@ HOSTILE: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]] = {
     "other tensors": (specs.to_json(MultiFormation()), {"images": torch.zeros(6, 7)}),
     "fewer tensors": (specs.to_json(MultiFormation()), {"images": torch.zeros(5, *SHAPE)}),
     "another part": (specs.to_json(LatentDecoder()), CODES),
-    "wide decoders": (specs.to_json(Factorised(LatentDecoder(2, 60_000), decoders=2)), CODES),
-    "many channels": (specs.to_json(Factorised(LatentDecoder(60_000, 60_000), decoders=2)), CODES),
-    "fewer codes": (specs.to_json(FACTORISED), {**CODES, "codes": torch.zeros(11, 2, 2, 2)}),
-    "flat decoders": (specs.to_json(FACTORISED), {**CODES, "decoders": torch.zeros(2 * WEIGHTS)}),
-    "endless values": (specs.to_json(FACTORISED), {**CODES, "decoders": torch.full((2, WEIGHTS), 3e38)}),
+    "wide decoders": (specs.to_json(Factorized(LatentDecoder(2, 60_000), decoders=2)), CODES),
+    "many channels": (specs.to_json(Factorized(LatentDecoder(60_000, 60_000), decoders=2)), CODES),
+    "fewer codes": (specs.to_json(FACTORIZED), {**CODES, "codes": torch.zeros(11, 2, 2, 2)}),
+    "flat decoders": (specs.to_json(FACTORIZED), {**CODES, "decoders": torch.zeros(2 * WEIGHTS)}),
+    "endless values": (specs.to_json(FACTORIZED), {**CODES, "decoders": torch.full((2, WEIGHTS), 3e38)}),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_does_not_fit_is_refused_cheaply(name: str) -> None:
     encoding, parts = HOSTILE[name]
-    with pytest.raises(ArtefactError, match=r"^set: found"), Largest() as largest:
+    with pytest.raises(ArtifactError, match=r"^set: found"), Largest() as largest:
         called(encoding, parts)
     assert largest.numel <= 24 * 64
 
@@ -126,10 +126,10 @@ def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, cha
     manifest = made.record.to_manifest() | changes
 
     def written_and_read() -> None:
-        artefact.write(tmp_path, tensors, manifest, card="")
+        artifact.write(tmp_path, tensors, manifest, card="")
         Outcome.read(tmp_path)
 
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtifactError):
         written_and_read()
 
 
@@ -142,7 +142,7 @@ def test_a_recipe_that_cannot_be_rebuilt_is_kept_to_read(
 ) -> None:
     made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._outcome
     manifest = made.record.to_manifest() | {"recipe": recipe}
-    artefact.write(tmp_path / "set", {"images": made.images, "labels": made.labels}, manifest, card="")
+    artifact.write(tmp_path / "set", {"images": made.images, "labels": made.labels}, manifest, card="")
     assert CondensedDataset.load(tmp_path / "set").recipe == recipe
 
 

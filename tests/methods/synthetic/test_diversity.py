@@ -21,9 +21,9 @@ from condensed_data.methods.pools import Critic, Fresh
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
 from condensed_data.methods.samplers.by_group import ByGroup
 from condensed_data.methods.samplers.decoder_pairs import Siblings
-from condensed_data.methods.synthetic import Factorised, Hallucinator, MultiFormation, Pixels, WithSteps
+from condensed_data.methods.synthetic import Factorized, Hallucinator, MultiFormation, Pixels, WithSteps
 
-SYNTHETIC = Factorised(Hallucinator(), decoders=3, codes=4)
+SYNTHETIC = Factorized(Hallucinator(), decoders=3, codes=4)
 
 
 def cosine(a: list[float], b: list[float]) -> float:
@@ -61,7 +61,7 @@ def test_diversity_is_the_mean_over_pairs_of_one_plus_cosine_halved() -> None:
         Diversity()(net, Pair(none, Batch(x, x, (4, 5))))
 
 
-def test_the_critic_minimises_its_equation() -> None:
+def test_the_critic_minimizes_its_equation() -> None:
     features, logits, y = rows(8).requires_grad_(), rows(8), [0, 1, 2, 2, 0, 1, 2, 2]
     spec = Critic(alike=0.3, contrast=0.2, temperature=0.5)
     labels, listed = torch.tensor(y), features.tolist()
@@ -79,8 +79,8 @@ def test_blocks_are_codes_by_two_decoders() -> None:
     synthesis = SYNTHETIC.start(where)
     drawer = Siblings().start(where, synthesis)
     seen = set()
-    for sweep in range(60):
-        draw = drawer.draw(sweep, [0, 1, 2])
+    for iteration in range(60):
+        draw = drawer.draw(iteration, [0, 1, 2])
         assert draw.synthetic_sizes == (8, 8, 8)
         assert draw.steps == (0, 1, 2)
         assert len(draw.real) == 0
@@ -89,7 +89,7 @@ def test_blocks_are_codes_by_two_decoders() -> None:
             assert torch.equal(first // 3, second // 3)
             assert (first // 3).tolist() == list(range(4 * group, 4 * group + 4))
             seen.add((int(first[0] % 3), int(second[0] % 3)))
-        assert torch.equal(drawer.draw(sweep, [1]).synthetic, draw.synthetic[8:16])
+        assert torch.equal(drawer.draw(iteration, [1]).synthetic, draw.synthetic[8:16])
     assert seen == {(a, b) for a in range(3) for b in range(3) if a != b}
     some = Siblings(codes=2).start(where, synthesis).draw(0, [0, 2])
     assert some.synthetic_sizes == (4, 4)
@@ -110,7 +110,7 @@ def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
 
 def test_samples_without_siblings_are_refused() -> None:
     where = context(ipc=9)
-    with pytest.raises(ValueError, match=r"Cannot use Siblings.*Use Factorised\(decoders=2\)"):
+    with pytest.raises(ValueError, match=r"Cannot use Siblings.*Use Factorized\(decoders=2\)"):
         Siblings().start(where, Pixels().start(where))
     with pytest.raises(ValueError, match="Cannot use Critic"):
         Critic(NETWORK).start(where).learn(0, replace(SYNTHETIC, decoders=1).start(where))
@@ -126,7 +126,7 @@ def haba(weight: float = 0.1, **fields: Any) -> Recipe:
         Term(Distribution(), Fresh(NETWORK), ByGroup(16), Siamese(("crop",))),
         Term(Diversity(), critic, Siblings(), Identity(), weight),
     )
-    return Recipe("haba", SYNTHETIC, terms, Optimizer("adam", lr=0.01), sweeps=8, ipc=9)
+    return Recipe("haba", SYNTHETIC, terms, Optimizer("adam", lr=0.01), iterations=8, ipc=9)
 
 
 def likeness(run: Run) -> float:
@@ -144,8 +144,8 @@ def test_the_critic_learns_to_find_siblings_alike() -> None:
     run = Run(haba(alike=30.0, contrast=0.0), context(ipc=9))
     critic = run.lenders[run.recipe.terms[1].pool]
     before = likeness(run)
-    for sweep in range(30):
-        critic.learn(sweep, run.synthesis)
+    for iteration in range(30):
+        critic.learn(iteration, run.synthesis)
     after = likeness(run)
     assert 1 - after < 0.7 * (1 - before)
     assert all(
@@ -161,7 +161,7 @@ def test_the_term_sets_siblings_apart() -> None:
     assert likeness(apart) < likeness(free) - 0.05
 
 
-@pytest.mark.parametrize("step", ["sweep", "class"])
+@pytest.mark.parametrize("step", ["iteration", "class"])
 def test_a_resumed_run_has_the_same_bits(step: str, tmp_path: Path, untouched_rng: None) -> None:
     runs = [Run(replace(haba(), step=step), context(small_real((2, 9, 8)), ipc=9)) for _ in range(3)]
     for run, steps in zip(runs, (6, 3, 0), strict=True):

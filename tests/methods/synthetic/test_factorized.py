@@ -19,14 +19,14 @@ from condensed_data.methods.objectives import Distribution
 from condensed_data.methods.pools import Fresh
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
 from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.synthetic import Factorised, Hallucinator, LatentDecoder, MultiFormation
+from condensed_data.methods.synthetic import Factorized, Hallucinator, LatentDecoder, MultiFormation
 from condensed_data.methods.synthetic.decoders import Decoder
 from condensed_data.networks import ConvNet, ConvNet1d
 
 SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11))
 SPECS = (
-    Factorised(Hallucinator(), decoders=2),
-    Factorised(LatentDecoder(channels=1, width=2), decoders=3, fit=3),
+    Factorized(Hallucinator(), decoders=2),
+    Factorized(LatentDecoder(channels=1, width=2), decoders=3, fit=3),
 )
 
 
@@ -54,7 +54,7 @@ def hallucinated(weights: Tensor, basis: Tensor, k: int) -> Tensor:
 
 @pytest.mark.parametrize(("shape", "kernel"), [((1, 5, 5), 3), ((3, 6, 4), 2)])
 def test_every_basis_goes_through_every_hallucinator(shape: tuple[int, ...], kernel: int) -> None:
-    spec = Factorised(Hallucinator(kernel), decoders=2, codes=1)
+    spec = Factorized(Hallucinator(kernel), decoders=2, codes=1)
     synthesis = spec.start(context(small_real(shape), ipc=9))
     with torch.no_grad():
         for tensor in synthesis.learned.values():
@@ -80,7 +80,7 @@ def test_parameters_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
-def test_the_budget_is_used_and_never_exceeded(spec: Factorised, shape: tuple[int, ...]) -> None:
+def test_the_budget_is_used_and_never_exceeded(spec: Factorized, shape: tuple[int, ...]) -> None:
     for ipc in (5, 9):
         synthesis = spec.start(context(small_real(shape), ipc=ipc))
         code = prod(spec.decoder.code_shape(shape))
@@ -94,7 +94,7 @@ def test_the_budget_is_used_and_never_exceeded(spec: Factorised, shape: tuple[in
 
 def test_one_basis_beside_two_samples_a_class() -> None:
     where = context(small_real((1, 28, 28), sizes=(3,) * 10), ipc=2)
-    synthesis = Factorised(Hallucinator(), decoders=5).start(where)
+    synthesis = Factorized(Hallucinator(), decoders=5).start(where)
     assert synthesis.stored_floats == 14_700
     assert len(synthesis.labels) == 50
 
@@ -102,23 +102,23 @@ def test_one_basis_beside_two_samples_a_class() -> None:
 def test_a_budget_that_is_too_small_says_what_is_not() -> None:
     where = context(small_real((1, 8, 8)), ipc=1)
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*Use ipc=4 or more"):
-        Factorised(Hallucinator(), decoders=5).start(where)
-    Factorised(Hallucinator(), decoders=5).start(context(ipc=4))
+        Factorized(Hallucinator(), decoders=5).start(where)
+    Factorized(Hallucinator(), decoders=5).start(context(ipc=4))
     with pytest.raises(ValueError, match="4 codes a class"):
-        Factorised(Hallucinator(), decoders=2, codes=4).start(context(ipc=4))
+        Factorized(Hallucinator(), decoders=2, codes=4).start(context(ipc=4))
 
 
 def test_groups_have_codes_of_their_own() -> None:
     groups = [i % 2 for i in range(57)]
     where = context(small_real(groups=groups), ipc=9)
-    synthesis = Factorised(Hallucinator(), decoders=2, codes=4).start(where)
+    synthesis = Factorized(Hallucinator(), decoders=2, codes=4).start(where)
     assert synthesis.groups.bincount().tolist() == [4] * 6
     assert synthesis.labels.bincount().tolist() == [8] * 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
-def test_rows_in_any_order_and_restored_ones(spec: Factorised, shape: tuple[int, ...]) -> None:
+def test_rows_in_any_order_and_restored_ones(spec: Factorized, shape: tuple[int, ...]) -> None:
     synthesis = spec.start(context(small_real(shape), ipc=5))
     whole = everything(synthesis)
     index = torch.tensor([4, 1, 1, len(whole) - 1, 0])
@@ -129,7 +129,7 @@ def test_rows_in_any_order_and_restored_ones(spec: Factorised, shape: tuple[int,
 
 def test_samples_may_begin_like_their_bases() -> None:
     where = context(small_real((2, 9, 8)), ipc=9)
-    synthesis = Factorised(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
+    synthesis = Factorized(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
     bases = Random().samples(where, [2, 2, 2]).repeat_interleave(2, 0)
     assert torch.equal(synthesis.learned["codes"].detach(), bases[::2])
     samples = everything(synthesis).detach()[..., 1:-1, 1:-1]
@@ -142,22 +142,22 @@ def test_fitted_codes_reproduce_real_samples() -> None:
     where = context(small_real((1, 8, 8)), ipc=9)
     errors = []
     for steps in (1, 200):
-        synthesis = Factorised(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
+        synthesis = Factorized(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
         samples = Random().samples(where, [4, 4, 4])
         errors.append(float((everything(synthesis).detach() - samples).square().mean()))
         assert all(tensor.grad is None for tensor in synthesis.learned.values())
     assert errors[1] < 0.5 * errors[0]
 
 
-def dm(spec: Factorised, network: ConvNet | ConvNet1d) -> Recipe:
+def dm(spec: Factorized, network: ConvNet | ConvNet1d) -> Recipe:
     term = Term(Distribution(), Fresh(network), ByGroup(16), Identity())
-    return Recipe("dm", spec, (term,), Optimizer("adam", lr=0.02), sweeps=6, ipc=5)
+    return Recipe("dm", spec, (term,), Optimizer("adam", lr=0.02), iterations=6, ipc=5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
 def test_everything_learns_and_resumes_to_the_same_bits(
-    spec: Factorised, shape: tuple[int, ...], tmp_path: Path, untouched_rng: None
+    spec: Factorized, shape: tuple[int, ...], tmp_path: Path, untouched_rng: None
 ) -> None:
     network = ConvNet1d(width=4, depth=1) if len(shape) == 2 else ConvNet(width=4, depth=1)
     runs = [Run(dm(spec, network), context(small_real(shape), ipc=5)) for _ in range(3)]
@@ -174,7 +174,7 @@ def test_everything_learns_and_resumes_to_the_same_bits(
 
 
 def test_a_grid_of_hallucinated_samples() -> None:
-    spec = MultiFormation(Factorised(Hallucinator(), decoders=2))
+    spec = MultiFormation(Factorized(Hallucinator(), decoders=2))
     synthesis = spec.start(context(ipc=5))
     restored = spec.restore(synthesis.tensors(), synthesis.labels, (1, 8, 8))
     assert torch.equal(everything(restored), everything(synthesis))
@@ -183,15 +183,15 @@ def test_a_grid_of_hallucinated_samples() -> None:
 
 def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(ValueError, match=r"not samples of shape \(5,\). Use Pixels"):
-        Factorised().check((5,))
+        Factorized().check((5,))
     with pytest.raises(ValueError, match=r"Use kernel=2 or less"):
-        Factorised(Hallucinator(3)).check((1, 2, 9))
+        Factorized(Hallucinator(3)).check((1, 2, 9))
     for values, message in (
         ({"decoders": 0}, "decoders=0"),
         ({"fit": -1}, "fit=-1"),
         ({"codes": 0}, "codes=0"),
     ):
         with pytest.raises(ValueError, match=message):
-            Factorised(**values)  # type: ignore[arg-type]
+            Factorized(**values)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="random, identity"):
         Hallucinator(start="zero")

@@ -113,7 +113,7 @@ def test_everything_learns_and_resumes_to_the_same_bits(
 ) -> None:
     network = ConvNet1d(width=4, depth=1) if len(shape) == 2 else ConvNet(width=4, depth=1)
     term = Term(Distribution(), Fresh(network), ByGroup(16), Identity())
-    recipe = Recipe("fred", Frequency(0.25), (term,), Optimizer("adam", lr=0.02), sweeps=6, ipc=2)
+    recipe = Recipe("fred", Frequency(0.25), (term,), Optimizer("adam", lr=0.02), iterations=6, ipc=2)
     runs = [Run(recipe, context(small_real(shape))) for _ in range(3)]
     before = runs[0].synthesis.learned["coefficients"].detach().clone()
     for run, steps in zip(runs, (6, 3, 0), strict=True):

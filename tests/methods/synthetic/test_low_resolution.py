@@ -16,8 +16,8 @@ from condensed_data.methods.synthetic.low_resolution import reduce
 from condensed_data.methods.synthetic.multi_formation import enlarge
 
 
-def _recipe(factor: int, sweeps: int = 2) -> Recipe:
-    whole = recipes.dm(ipc=3, sweeps=sweeps, batch=4, network="convnet-d2-w4")
+def _recipe(factor: int, iterations: int = 2) -> Recipe:
+    whole = recipes.dm(ipc=3, iterations=iterations, batch=4, network="convnet-d2-w4")
     return whole.set(synthetic=Reduced(Pixels(Centroids()), factor))
 
 
@@ -25,7 +25,7 @@ def test_small_samples_are_learned_stored_and_enlarged(tiny_images: TensorDatase
     found = CondensedDataset(tiny_images, _recipe(2), cache=False, progress=False)
     assert found.images.shape == (9, 1, 12, 12)
     assert found.stored_floats == 9 * 6 * 6
-    begun = CondensedDataset(tiny_images, _recipe(2, sweeps=1), cache=False, progress=False)
+    begun = CondensedDataset(tiny_images, _recipe(2, iterations=1), cache=False, progress=False)
     assert not torch.equal(found.images, begun.images)
     found.save(tmp_path / "set")
     torch.testing.assert_close(CondensedDataset.load(tmp_path / "set").images, found.images)

@@ -32,7 +32,7 @@ def everything(synthesis: Synthesis) -> Tensor:
 
 
 def position(out: int, cell: int, side: int) -> tuple[int, int, float]:
-    """Two neighbours of an output pixel in a cell and the share of the second; centres at half-integers."""
+    """Two neighbors of an output pixel in a cell and the share of the second; centers at half-integers."""
     at = max((out + 0.5) * cell / side - 0.5, 0.0)
     low = min(math.floor(at), cell - 1)
     return low, min(low + 1, cell - 1), at - low
@@ -113,7 +113,7 @@ def test_labels_groups_and_budget() -> None:
     assert synthesis.labels.tolist() == [0] * 12 + [1] * 12
     assert synthesis.groups.tolist() == [0] * 12 + [1] * 12
     assert synthesis.targets(torch.tensor([11, 12])).tolist() == [0, 1]
-    assert synthesis.stored_floats == 6 * 3 * 9 * 7 + 3  # the padding's colour is stored too
+    assert synthesis.stored_floats == 6 * 3 * 9 * 7 + 3  # the padding's color is stored too
     assert start((1, 8, 8), ipc=3).stored_floats == 6 * 64
 
 

@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
-from condensed_data.core.errors import ArtefactError
+from condensed_data.core.errors import ArtifactError
 from condensed_data.core.spec import Named
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Factorised, Frequency, MultiFormation
+from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation
 from condensed_data.methods.synthetic.soft_labels import CONFIDENCE, Teacher
 from condensed_data.networks import ConvNet
 from condensed_data.training.pretraining import Pretraining
@@ -32,7 +32,7 @@ TEACHER = Teacher(NET, Pretraining(epochs=3, networks=2))
 
 
 def dsa(**options: Any) -> Recipe:
-    return recipes.dsa(2, sweeps=3, batch=8, network=NET, **options).set(pool__period=2, pool__epochs=1)
+    return recipes.dsa(2, iterations=3, batch=8, network=NET, **options).set(pool__period=2, pool__epochs=1)
 
 
 def mtt(**options: Any) -> Recipe:
@@ -44,13 +44,13 @@ def built(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
 
 
 LEARNING = {
-    "dc": lambda: recipes.dc(2, sweeps=3, batch=8, network=NET).set(pool__period=2, pool__epochs=1),
+    "dc": lambda: recipes.dc(2, iterations=3, batch=8, network=NET).set(pool__period=2, pool__epochs=1),
     "dsa": dsa,
     "mtt": mtt,
-    "dd": lambda: recipes.dd(2, sweeps=3, batch=20, network=NET, epochs=1),
+    "dd": lambda: recipes.dd(2, iterations=3, batch=20, network=NET, epochs=1),
     "several formations": lambda: replace(dsa(), synthetic=MultiFormation()),
     "frequencies": lambda: replace(dsa(), synthetic=Frequency(1 / 4)),
-    "codes": lambda: replace(dsa(), ipc=10, synthetic=Factorised(codes=1)),
+    "codes": lambda: replace(dsa(), ipc=10, synthetic=Factorized(codes=1)),
 }
 
 
@@ -120,7 +120,7 @@ def probabilities(modules: list[nn.Module], samples: Tensor) -> Tensor:
 
 
 def test_a_teacher_trained_on_the_data_labels_any_recipe(tiny_images: TensorDataset, tmp_path: Path) -> None:
-    recipe = recipes.dm(2, sweeps=2, batch=8, network=NET)
+    recipe = recipes.dm(2, iterations=2, batch=8, network=NET)
     made = built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path)
     plain = built(tiny_images, recipe)
     assert torch.equal(made.images, plain.images)
@@ -179,12 +179,12 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
         CondensedDataset.load(tmp_path / "hard", soft=True)
     made = built(tiny_images, dsa().set(soft_labels=True))
     broken = replace(made._outcome, made_for=torch.tensor([0, 1]))
-    with pytest.raises(ArtefactError, match="made_for"):
+    with pytest.raises(ArtifactError, match="made_for"):
         broken.write(tmp_path / "broken")
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["build", "digits", "--ipc", "1", "--sweeps", "2", "--quiet", "--no-evaluate", "--no-cache"]
+    words = ["build", "digits", "--ipc", "1", "--iterations", "2", "--quiet", "--no-evaluate", "--no-cache"]
     words += ["--out", str(tmp_path / "set"), "--device", "cpu"]
     network = ["--set", "network=ConvNet(width=8, depth=1)"]
     assert main([*words, *network, "--recipe", "dsa", "--set", "soft_labels=True"]) == 0
@@ -192,5 +192,5 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*words, *network, "--recipe", "dm", "--set", "soft_labels=True"]) == 1
     assert "labels_from=Teacher()" in capsys.readouterr().err
     teacher = "labels_from=Teacher(network=ConvNet(width=8, depth=1), pretrain=Pretraining(epochs=1))"
-    assert main([*words, "--recipe", "random", "--sweeps", "0", "--set", teacher]) == 0
+    assert main([*words, "--recipe", "random", "--iterations", "0", "--set", teacher]) == 0
     assert CondensedDataset.load(tmp_path / "set").labels.shape == (10, 10)

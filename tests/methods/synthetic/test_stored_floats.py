@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli import reporting as summary
 from condensed_data.networks import ConvNet
-from condensed_data.storage import artifact as artefact
+from condensed_data.storage import artifact as artifact
 from condensed_data.storage.dataset_card import card
 
 NET = ConvNet(width=4, depth=1)
@@ -31,7 +31,7 @@ def test_the_numbers_that_are_kept_are_told_everywhere(
     name: str, tiny_images: TensorDataset, tmp_path: Path
 ) -> None:
     arguments, samples, floats = MADE[name]
-    recipe = recipes.get(name, ipc=2, sweeps=1, batch=4, network=NET, **arguments)
+    recipe = recipes.get(name, ipc=2, iterations=1, batch=4, network=NET, **arguments)
     made = CondensedDataset(tiny_images, recipe, cache=False, progress=False)
     assert len(made) == samples
     assert made.stored_floats == floats
@@ -39,8 +39,8 @@ def test_the_numbers_that_are_kept_are_told_everywhere(
     assert f"stored as {floats:,} numbers" in card(made.record)
     assert f"-> {summary._bytes(4 * floats)} (as stored)" in summary.made(made, None, None)
     made.save(tmp_path)
-    assert artefact.read_manifest(tmp_path)["stored_floats"] == floats
-    kept = artefact.read(tmp_path).tensors
+    assert artifact.read_manifest(tmp_path)["stored_floats"] == floats
+    kept = artifact.read(tmp_path).tensors
     assert ("images" in kept) == (name == "dm")
     loaded = CondensedDataset.load(tmp_path)
     assert loaded.stored_floats == floats

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from condensed_data import ArtefactError, CondensedDataset
+from condensed_data import ArtifactError, CondensedDataset
 from condensed_data.storage.hub import author_files as authors
 from condensed_data.training.protocol import Training
 
@@ -67,7 +67,7 @@ def test_values_are_mapped_back_by_mean_and_deviation(dc: Path) -> None:
     found = CondensedDataset.from_pt(dc, mean=mean, std=std, classes=NAMES, name="CIFAR10")
     expected = images() * torch.tensor(std).view(1, 3, 1, 1) + torch.tensor(mean).view(1, 3, 1, 1)
     assert torch.allclose(found.images, expected)
-    assert torch.allclose(found.record.space.standardise(found.images), images(), atol=1e-5)
+    assert torch.allclose(found.record.space.standardize(found.images), images(), atol=1e-5)
     assert (found.classes, found.record.name) == (NAMES, "CIFAR10")
 
 
@@ -109,7 +109,7 @@ def test_soft_labels_that_are_no_probabilities_are_told(tmp_path: Path) -> None:
 def test_a_file_of_idc(side: int, tmp_path: Path) -> None:
     grids = torch.rand(6, 3, side, side, generator=torch.Generator().manual_seed(0))
     torch.save([grids, LABELS], tmp_path / "data.pt")
-    facts = {"mean": [0.5] * 3, "std": [0.25] * 3, "normalised": False}
+    facts = {"mean": [0.5] * 3, "std": [0.25] * 3, "normalized": False}
     whole = CondensedDataset.from_pt(tmp_path / "data.pt", **facts)
     assert torch.allclose(whole.images, grids, atol=1e-6)
     found = CondensedDataset.from_pt(tmp_path / "data.pt", factor=2, **facts)
@@ -137,8 +137,8 @@ def test_signals_are_read_too(tmp_path: Path) -> None:
 def test_an_imported_set_fits_a_test_set(dc: Path) -> None:
     quick = Training("one", epochs=1)
     found = CondensedDataset.from_pt(dc)
-    normalised = TensorDataset(images(9, seed=5), torch.arange(9) % 3)
-    assert found.evaluate(normalised, "convnet-d2-w4", 1, training=quick, progress=False).runs == 1
+    normalized = TensorDataset(images(9, seed=5), torch.arange(9) % 3)
+    assert found.evaluate(normalized, "convnet-d2-w4", 1, training=quick, progress=False).runs == 1
     with pytest.raises(ValueError, match="another value space"):
         found.evaluate(TensorDataset(images(9) * 50 + 120, torch.arange(9) % 3), progress=False)
 
@@ -160,7 +160,7 @@ def test_nothing_in_a_file_is_executed(writer: Any, tmp_path: Path) -> None:
     trap = Trap(str(tmp_path / "ran"))
     for content in ([images(), trap], {"data": [[images(), LABELS]], "accs": np.array(1.0), "x": trap}):
         writer(content, tmp_path / "data.pt")
-        with pytest.raises(ArtefactError, match="holds more than tensors, or is damaged, and was not loaded"):
+        with pytest.raises(ArtifactError, match="holds more than tensors, or is damaged, and was not loaded"):
             CondensedDataset.from_pt(tmp_path / "data.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -192,7 +192,7 @@ def test_content_that_is_no_set_is_refused(content: Any, message: str, tmp_path:
 def test_files_that_are_no_files_of_torch(tmp_path: Path, dc: Path) -> None:
     for raw in (b"", b"hello", dc.read_bytes()[:200], dc.read_bytes()[:-200]):
         (tmp_path / "data.pt").write_bytes(raw)
-        with pytest.raises(ArtefactError, match="is damaged, and was not loaded"):
+        with pytest.raises(ArtifactError, match="is damaged, and was not loaded"):
             CondensedDataset.from_pt(tmp_path / "data.pt")
     with pytest.raises(FileNotFoundError, match="is no file"):
         CondensedDataset.from_pt(tmp_path / "absent.pt")
@@ -202,7 +202,7 @@ def test_a_packed_bomb_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "data.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data/data.pkl", b"\0" * 50_000_000)
     assert (tmp_path / "data.pt").stat().st_size < 100_000
-    with pytest.raises(ArtefactError, match="more than max_bytes=1000000"):
+    with pytest.raises(ArtifactError, match="more than max_bytes=1000000"):
         authors.read(tmp_path / "data.pt", max_bytes=1_000_000)
 
 
@@ -210,12 +210,12 @@ def test_a_packed_bomb_is_refused(tmp_path: Path) -> None:
     ("facts", "message"),
     [
         ({"mean": [0.5] * 3}, "both mean= and std="),
-        ({"normalised": False}, "normalised=False: give mean= and std="),
+        ({"normalized": False}, "normalized=False: give mean= and std="),
         ({"mean": [0.5], "std": [0.0]}, "std positive"),
         ({"mean": [0.5] * 4, "std": [1.0] * 4}, "mean= has 4 numbers, but the images have 3 channels"),
         ({"classes": ["a", "b"]}, "labels from 0 to 2, which do not number its 2 classes"),
-        ({"factor": 0, "mean": [0.5], "std": [1.0], "normalised": False}, "factor"),
-        ({"factor": 7, "mean": [0.5], "std": [1.0], "normalised": False}, "Use a smaller factor"),
+        ({"factor": 0, "mean": [0.5], "std": [1.0], "normalized": False}, "factor"),
+        ({"factor": 7, "mean": [0.5], "std": [1.0], "normalized": False}, "Use a smaller factor"),
     ],
 )
 def test_arguments_out_of_range(facts: dict[str, Any], message: str, dc: Path) -> None:

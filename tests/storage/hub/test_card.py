@@ -124,7 +124,7 @@ def test_an_alias_bomb_costs_nothing(two: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["MIT", "", "a b", "mit\nx: y", "x" * 99])
-def test_licences_are_identifiers(two: dict[str, Any], name: str) -> None:
+def test_licenses_are_identifiers(two: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match="is no identifier of the Hub"):
         card.render("alice/set", two, None, name)
 

@@ -190,7 +190,7 @@ def test_corrupted_bytes_are_not_loaded(
     hub: HubServer, repository: Repository, cache: Path, match: str
 ) -> None:
     hub.fault(match, corrupt=True)
-    with pytest.raises(storage.ArtefactError) as caught:
+    with pytest.raises(storage.ArtifactError) as caught:
         pull(repository, cache_dir=cache)
     assert repository.name in str(caught.value)
     assert seed_of(pull(repository, cache_dir=cache, force_download=True)) == 0

@@ -61,7 +61,7 @@ def with_values(files: Files, **changes: Callable[[torch.Tensor], object]) -> Fi
     for name, change in changes.items():
         change(tensors[name])
     return with_tensors(
-        files, tensorfile.serialise(tensors, schema.TEXT_VERSION), tensorfile.content_hash(tensors)
+        files, tensorfile.serialize(tensors, schema.TEXT_VERSION), tensorfile.content_hash(tensors)
     )
 
 
@@ -124,7 +124,7 @@ def test_what_lies_is_refused(
     tampered = ALL[name](files)
     assert tampered != files
     hub.add_repo(repo_id, tampered)
-    with pytest.raises(storage.ArtefactError) as caught:
+    with pytest.raises(storage.ArtifactError) as caught:
         CondensedDataset.from_hub(repo_id, cache_dir=tmp_path / "cache")
     message = str(caught.value)
     assert repo_id in message or repo_id.replace("/", "--") in message
@@ -134,10 +134,10 @@ def test_what_lies_is_refused(
 
 def test_what_is_larger_than_told_is_not_downloaded(hub: HubServer, repo_id: str, files: Files) -> None:
     hub.add_repo(repo_id, {**files, TENSORS: bytes(10_000_000)})
-    with pytest.raises(storage.ArtefactError, match="found 10000000 bytes"):
+    with pytest.raises(storage.ArtifactError, match="found 10000000 bytes"):
         CondensedDataset.from_hub(repo_id)
     hub.add_repo(f"{repo_id}-b", {MANIFEST: bytes(2 << 20)})
-    with pytest.raises(storage.ArtefactError, match="found 2097152 bytes"):
+    with pytest.raises(storage.ArtifactError, match="found 2097152 bytes"):
         CondensedDataset.from_hub(f"{repo_id}-b")
     assert not hub.asked("GET /objects/")
 
@@ -239,6 +239,6 @@ def test_bombs_take_little_memory(hub: HubServer, repo_id: str, files: Files, tm
             hub.add_repo(f"{repo_id}-{index}", ALL[name](files))
             found = workers.do("refusal", f"{repo_id}-{index}", cache_dir=str(tmp_path / "cache"))
             assert found["error"].endswith(
-                ("ArtefactError", "IntegrityError", "FormatError", "DatasetError")
+                ("ArtifactError", "IntegrityError", "FormatError", "DatasetError")
             ), found
             assert found["grown"] < 50 << 20, (name, found)

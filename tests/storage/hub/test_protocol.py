@@ -203,7 +203,7 @@ def test_who_may_see_what(hub: HubServer, repo_id: str) -> None:
 def test_who_may_write_what(hub: HubServer, made: str) -> None:
     reader = HfApi(token=hub.token("alice", "read"))
     assert status_of(lambda: commit(reader, made, {"b.txt": b"b"})) == (errors.HfHubHTTPError, 403)
-    hub.hub.organisations["lab"] = {"alice"}
+    hub.hub.organizations["lab"] = {"alice"}
     HfApi(token=hub.token("alice")).create_repo(f"lab/{made[6:]}", repo_type="dataset")
     outsider = HfApi(token=hub.token("bob"))
     refused = status_of(lambda: outsider.create_repo("lab/other", repo_type="dataset"))

@@ -132,7 +132,7 @@ def test_force_download_mends_a_damaged_cache(hub: HubServer, repository: Reposi
 
 
 def test_sizes_are_checked_before_downloads(hub: HubServer, repository: Repository, cache: Path) -> None:
-    with pytest.raises(storage.ArtefactError, match=r"expected at most 1000\. .*raise max_bytes"):
+    with pytest.raises(storage.ArtifactError, match=r"expected at most 1000\. .*raise max_bytes"):
         pulled(repository, cache, max_bytes=1000)
     assert not hub.asked("GET /objects/")
     with pytest.raises(ValueError, match="max_bytes=0 must be at least 1"):

@@ -188,8 +188,8 @@ def test_who_may_see_it_is_not_changed_by_a_push(hub: HubServer, repo_id: str) -
     assert not stored(hub, repo_id).private
 
 
-def test_an_organisation_has_members(hub: HubServer, repo_id: str) -> None:
-    hub.hub.organisations["lab"] = {"alice"}
+def test_an_organization_has_members(hub: HubServer, repo_id: str) -> None:
+    hub.hub.organizations["lab"] = {"alice"}
     small().push_to_hub(f"lab/{repo_id[6:]}")
     assert seed_of(CondensedDataset.from_hub(f"lab/{repo_id[6:]}")) == 0
 
@@ -197,7 +197,7 @@ def test_an_organisation_has_members(hub: HubServer, repo_id: str) -> None:
 def test_a_set_that_cannot_be_read_is_replaced_but_not_passed_over(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
     hub.commit(stored(hub, repo_id), {"condensed.json": b"{"})
-    with pytest.raises(storage.ArtefactError, match=r"The set 'default' in .* cannot be read"):
+    with pytest.raises(storage.ArtifactError, match=r"The set 'default' in .* cannot be read"):
         small(1).push_to_hub(repo_id, config_name="other")
     small(1).push_to_hub(repo_id)
     assert seed_of(CondensedDataset.from_hub(repo_id)) == 1

@@ -16,7 +16,7 @@ from hub_server import HubServer
 from PIL import Image
 from pyarrow import parquet
 
-from condensed_data import ArtefactError, CondensedDataset, NotACondensedDatasetError
+from condensed_data import ArtifactError, CondensedDataset, NotACondensedDatasetError
 from condensed_data.storage.hub import third_party as foreign
 
 NAMES = ["ant", "bee", "cat"]
@@ -128,7 +128,7 @@ def test_folders_of_pictures(hub: HubServer, repo_id: str) -> None:
     assert torch.equal(found.images[0], pixels(range(1, 2))[0])
 
 
-def test_grey_pictures_stay_grey(hub: HubServer, repo_id: str) -> None:
+def test_gray_pictures_stay_gray(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {f"{name}/{seed}.png": png(seed, "L") for seed, name in enumerate(("a", "b"))})
     found = read(repo_id)
     assert found.record.kind.name == "pil:L"
@@ -154,7 +154,7 @@ def plain(images: list[bytes | None], labels: list[int | None]) -> bytes:
     return written(columns)
 
 
-UNLABELLED = written({"image": pyarrow.array([{"bytes": b"x", "path": ""}])})
+UNLABELED = written({"image": pyarrow.array([{"bytes": b"x", "path": ""}])})
 WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
 
 
@@ -168,7 +168,7 @@ WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
         ),
         ({"one/1.png": b"x"}, "holds no condensed set"),
         (
-            {"train.parquet": UNLABELLED},
+            {"train.parquet": UNLABELED},
             r"no column of labels that can be told.*The columns are image \(struct",
         ),
         (
@@ -198,14 +198,14 @@ def test_what_is_missing_or_wrong_is_said(
     files: dict[str, bytes], message: str, hub: HubServer, repo_id: str
 ) -> None:
     hub.add_repo(repo_id, files)
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         CondensedDataset.from_hub(repo_id)
 
 
 def test_nothing_is_loaded_that_is_too_large(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {"train.parquet": table(range(6))})
     asked = len(hub.requests)
-    with pytest.raises(ArtefactError, match="max_bytes=1000 are read"):
+    with pytest.raises(ArtifactError, match="max_bytes=1000 are read"):
         CondensedDataset.from_hub(repo_id, max_bytes=1000)
     assert not any("/resolve/" in line and "parquet" in line for line in hub.requests[asked:])
 
@@ -225,7 +225,7 @@ def test_bombs_are_refused_before_they_go_off(hub: HubServer, repo_id: str) -> N
     for index, files in enumerate(bombs):
         assert sum(map(len, files.values())) < 100_000
         hub.add_repo(f"{repo_id}-{index}", files)
-        with pytest.raises(ArtefactError, match="more than max_bytes=1000000"):
+        with pytest.raises(ArtifactError, match="more than max_bytes=1000000"):
             CondensedDataset.from_hub(f"{repo_id}-{index}", max_bytes=1_000_000)
 
 
@@ -235,7 +235,7 @@ def test_a_description_that_is_wrong_is_not_believed(hub: HubServer, repo_id: st
     deep = b'{"info":' + b"[" * 5000 + b"]" * 5000 + b"}"
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata({"huggingface": deep}), sink)
     hub.add_repo(repo_id, {"train.parquet": sink.getvalue()})
-    with pytest.raises(ArtefactError, match="JSON nested too deep"):
+    with pytest.raises(ArtifactError, match="JSON nested too deep"):
         CondensedDataset.from_hub(repo_id)
     hub.add_repo(f"{repo_id}-b", {"train.parquet": written(columns, [1, 2])})  # type: ignore[list-item]
     assert read(f"{repo_id}-b").classes == ["0"]
@@ -246,7 +246,7 @@ def test_a_repository_with_a_condensed_set_is_not_foreign(
 ) -> None:
     """Its manifest counts, even where it is damaged: the pictures beside it are a view of 8 bits."""
     hub.add_repo(repo_id, {"condensed.json": b"{}", "data/train-0.parquet": table(range(3))})
-    with pytest.raises(ArtefactError, match=r"condensed\.json"):  # a warning would be an error
+    with pytest.raises(ArtifactError, match=r"condensed\.json"):  # a warning would be an error
         CondensedDataset.from_hub(repo_id)
 
 

@@ -19,11 +19,11 @@ as their sources have them; status codes, error codes and messages that huggingf
 git LFS batch API; the published layout of Xet shards. Uploads are atomic, guarded by the parent commit; files that
 are binary or large go the way of large files; the network's links need no token, and one that is sent is noted.
 
-What it cannot prove: that the live Hub does the same. It checks no licence name and little of a card's YAML, converts
+What it cannot prove: that the live Hub does the same. It checks no license name and little of a card's YAML, converts
 nothing to parquet, has no dataset viewer, no quotas, no scanning of files, no TLS (so that the client's rule that a
 bare 401 over https means "not found" is not met), and limits rates only where a test says so. Its commit names are
 hashes, but not git's. With Xet, tokens are what the client asks for, and the store is hf_xet's own on the local disk,
-so nothing is learnt about Xet's servers. `tests/test_hub_online.py` asks the live Hub.
+so nothing is learned about Xet's servers. `tests/test_hub_online.py` asks the live Hub.
 """
 
 from hub_server.faults import Fault as Fault

@@ -26,7 +26,7 @@ class Hub:
     def __init__(self, network: str) -> None:
         self.network = network
         self.repositories: dict[tuple[str, str], Repository] = {}
-        self.organisations: dict[str, set[str]] = {}
+        self.organizations: dict[str, set[str]] = {}
         self.revoked: set[str] = set()  # tokens that are refused
         self.large: dict[str, bytes] = {}  # by sha256
         self.parts: dict[str, dict[int, bytes]] = {}  # of uploads that are not complete, by sha256
@@ -52,7 +52,7 @@ class Hub:
         return name, role != "read"
 
     def may_write(self, user: str | None, owner: str) -> bool:
-        return user is not None and (user == owner or user in self.organisations.get(owner, ()))
+        return user is not None and (user == owner or user in self.organizations.get(owner, ()))
 
     def repository(self, request: Request, *, write: bool = False) -> Repository:
         """The repository that a request names, if its sender may see or, with `write`, change it."""

@@ -42,7 +42,7 @@ def whoami(hub: Hub, request: Request) -> Response:
         raise HubError(401, "Invalid username or password.")
     orgs = [
         {"type": "org", "name": name}
-        for name, members in hub.organisations.items()
+        for name, members in hub.organizations.items()
         if request.user in members
     ]
     role = "write" if request.may_write else "read"

@@ -28,9 +28,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The files beside `sweep.py` by name."""
+    """The files beside `iteration.py` by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    return {name: importlib.import_module(name) for name in ("measuring", "naive", "sweep", "table_parts")}
+    return {
+        name: importlib.import_module(name) for name in ("measuring", "naive", "iteration", "table_parts")
+    }
 
 
 @pytest.fixture
@@ -79,18 +81,22 @@ BUDGETS = {"haba": 6}  # samples a class that hold the hallucinators
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_naive_sweeps_are_those_of_the_package(
+def test_naive_iterations_are_those_of_the_package(
     modules: dict[str, Any], real: Real, grouped: Real, name: str
 ) -> None:
     kind = name.partition("_")[0]
     source, ipc = grouped if kind == "debiased" else real, BUDGETS.get(kind, 2)
-    _check_sweeps(modules, source, TEXTS[name], ipc)
+    _check_iterations(modules, source, TEXTS[name], ipc)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_naive_sweeps_lie_where_the_package_computes(modules: dict[str, Any], real: Real, name: str) -> None:
+def test_naive_iterations_lie_where_the_package_computes(
+    modules: dict[str, Any], real: Real, name: str
+) -> None:
     with simulated() as waits:
-        learned = _check_sweeps(modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE)
+        learned = _check_iterations(
+            modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE
+        )
         assert all(isinstance(tensor, Far) for tensor in learned.values())
         assert waits  # a naive loop may
 
@@ -108,28 +114,28 @@ def test_cells_of_sides_that_are_not_divided(
     images, labels = tiny_images.tensors
     cropped = torch.utils.data.TensorDataset(images[:, :, :10, :11], labels)
     source, text = Real.read(inspect(cropped), progress=False), f"idc({TINY}, factor=3)"
-    _check_sweeps(modules, source, text, 2)
+    _check_iterations(modules, source, text, 2)
     with simulated():
-        _check_sweeps(modules, source, text, 2, DEVICE)
+        _check_iterations(modules, source, text, 2, DEVICE)
 
 
-def _check_sweeps(
+def _check_iterations(
     modules: dict[str, Any], source: Real, text: str, ipc: int, device: torch.device = CPU
 ) -> dict[str, Tensor]:
     """What the naive loop has learned."""
     run = _run(modules, source, text, ipc, device)
     naive = modules["naive"].Naive(_run(modules, source, text, ipc, device))
-    ours, learned = modules["sweep"].Ours(run), run.synthesis.learned
+    ours, learned = modules["iteration"].Ours(run), run.synthesis.learned
     assert list(naive.samples.learned) == list(learned)
     before = {part: tensor.detach().clone() for part, tensor in learned.items()}
-    _sweep(naive, ours, 2)
+    _iteration(naive, ours, 2)
     for part, tensor in learned.items():
         _check_same(*map(near, (naive.samples.learned[part], tensor, before[part])))
     return naive.samples.learned
 
 
-def _sweep(naive: Any, ours: Any, sweeps: int) -> None:
-    for side in [naive, ours] * sweeps:
+def _iteration(naive: Any, ours: Any, iterations: int) -> None:
+    for side in [naive, ours] * iterations:
         side.matching()
         side.learning()
 
@@ -149,16 +155,16 @@ def test_networks_learn_the_same(modules: dict[str, Any], real: Real, name: str)
     )  # in the place of half of the steps
     run, other = (_run(modules, real, TEXTS[name], ipc, **always) for _ in range(2))
     pool = run.recipe.terms[-1].pool
-    naive, ours = modules["naive"].Naive(other), modules["sweep"].Ours(run)
+    naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
     found, known = naive.networks[pool], run.lenders[pool]
 
-    def networks(sweep: int) -> list[list[nn.Module]]:
+    def networks(iteration: int) -> list[list[nn.Module]]:
         if name == "idm":
             return [[one.module for one in found.students], [member.module for member in known.members]]
-        return [[found.lend(sweep).module], [known.lend(sweep).module]]
+        return [[found.lend(iteration).module], [known.lend(iteration).module]]
 
     start = _weights(networks(0)[0])
-    _sweep(naive, ours, 3)
+    _iteration(naive, ours, 3)
     _check_same(*map(_weights, networks(3)), start)
 
 
@@ -168,13 +174,13 @@ def _weights(modules: Sequence[nn.Module]) -> Tensor:
 
 def test_the_network_of_frequencies_climbs_the_same(modules: dict[str, Any], real: Real) -> None:
     run, other = (_run(modules, real, TEXTS["ncfm"]) for _ in range(2))
-    naive, ours = modules["naive"].Naive(other), modules["sweep"].Ours(run)
+    naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
     for side in (naive, ours):
         side.matching()
     (found,), (known, *_) = naive.frequencies.values(), run.losses
     slopes = [[weight.grad for weight in module.parameters()] for module in (found.network, known.module)]
     for one, other in zip(*slopes, strict=True):
-        if one.norm() > 1e-6:  # before batch normalisation a bias has none, but for rounding
+        if one.norm() > 1e-6:  # before batch normalization a bias has none, but for rounding
             _check_same(one, other, torch.zeros_like(one))
     start = _weights([found.network])
     for side in (naive, ours):
@@ -191,18 +197,18 @@ def test_what_has_no_loop_is_said(modules: dict[str, Any], real: Real) -> None:
     context = Context(real, 2, Streams(3), CPU)
     with pytest.raises(ValueError, match="no naive loop for learned labels"):
         naive.Naive(Run(soft.resolve(real.sample_shape, [""] * 3), context))
-    with pytest.raises(ValueError, match="no naive loop for batch normalisation over all classes"):
+    with pytest.raises(ValueError, match="no naive loop for batch normalization over all classes"):
         naive.Naive(_run(modules, real, "dm(network=convnet-d2-w8-bn, batch=8)"))
-    reduced = recipes.dm(2, sweeps=5, network="convnet-d2-w8").set(synthetic=Reduced())
+    reduced = recipes.dm(2, iterations=5, network="convnet-d2-w8").set(synthetic=Reduced())
     with pytest.raises(ValueError, match="no naive loop for samples of Reduced"):
         naive.Naive(Run(reduced.resolve(real.sample_shape, [""] * 3), context))
 
 
 def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modules["measuring"], "SIDE", 64)
-    out = tmp_path / "sweep.jsonl"
+    out = tmp_path / "iteration.jsonl"
     words = ["--data", "digits", "--recipe", f"dsa({TINY})", "--ipc", "2", "--repeats", "2", "--threads", "1"]
-    modules["sweep"].main([*words, "--out", str(out)])
+    modules["iteration"].main([*words, "--out", str(out)])
     row = json.loads(out.read_text())
     assert row["ratio"]["learning"] > 0
     assert row["ratio"]["timed"] > 0
@@ -216,21 +222,21 @@ def test_the_benchmark_runs_on_another_device(
 ) -> None:
     for name in ("SIDE", "DEVICE_SIDE"):
         monkeypatch.setattr(modules["measuring"], name, 64)
-    out, sweep = tmp_path / "sweep.jsonl", modules["sweep"]
+    out, iteration = tmp_path / "iteration.jsonl", modules["iteration"]
     words = ["--data", "digits", "--recipe", f"dm({TINY})", "--ipc", "1", "--repeats", "1", "--threads", "1"]
     words += ["--precision", "fp32", "--out", str(out)]
-    sweep.main(words)
+    iteration.main(words)
     here = json.loads(out.read_text())
     assert here["device"] == "cpu"
     assert here["device_name"]
     assert here["peak_resident_bytes"] > 1e6
     del here["device"]
     out.write_text(json.dumps(here) + "\n")
-    sweep.main(words)  # a row without a device is of a CPU
+    iteration.main(words)  # a row without a device is of a CPU
     assert out.read_text().count("\n") == 1
-    monkeypatch.setattr(sweep, "choose_device", lambda asked: DEVICE)
+    monkeypatch.setattr(iteration, "choose_device", lambda asked: DEVICE)
     with simulated() as waits:
-        sweep.main([*words, "--device", "simulated"])
+        iteration.main([*words, "--device", "simulated"])
         assert waits
     _, there = map(json.loads, out.read_text().splitlines())
     assert there["device"] == str(DEVICE)
@@ -246,7 +252,7 @@ def test_several_recipes_are_resumed(
     out, picture = tmp_path / "s.jsonl", tmp_path / "s.png"
     words = ["--data", "digits", "--ipc", "2", "--repeats", "2", "--threads", "1", "--cache", str(tmp_path)]
     words += ["--out", str(out), "--picture", str(picture), "--recipe"]
-    measured, begun = modules["sweep"]._measured, []
+    measured, begun = modules["iteration"]._measured, []
 
     def interrupted(recipe: Any, *others: Any) -> Any:
         begun.append(recipe.name)
@@ -254,20 +260,20 @@ def test_several_recipes_are_resumed(
             raise KeyboardInterrupt
         return measured(recipe, *others)
 
-    monkeypatch.setattr(modules["sweep"], "_measured", interrupted)
+    monkeypatch.setattr(modules["iteration"], "_measured", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        modules["sweep"].main([*words, *texts])
+        modules["iteration"].main([*words, *texts])
     first = out.read_text()
-    modules["sweep"].main([*words, *texts])
+    modules["iteration"].main([*words, *texts])
     assert begun == ["dm", "dd", "dd", "debiased_dc"]
     assert out.read_text().startswith(first)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["recipe"] for row in rows] == texts
     assert [set(row["ratio"]) for row in rows[:2]] == [{"matching", "timed"}] * 2
     assert picture.stat().st_size > 1000
-    modules["sweep"].main([*words, *texts[:1], "--parts", "matching"])
+    modules["iteration"].main([*words, *texts[:1], "--parts", "matching"])
     assert begun[4:] == ["dm"]
     for wrong, message in (("dmm", "Unknown recipe 'dmm'"), ("random", "no naive loop for random")):
         with pytest.raises(ValueError, match=message):
-            modules["sweep"].main([*words, "m3d", wrong])
+            modules["iteration"].main([*words, "m3d", wrong])
     assert len(begun) == 5

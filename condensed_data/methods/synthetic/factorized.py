@@ -1,8 +1,8 @@
 """Samples that are made of less: codes of every class, and decoders shared by all classes.
 
 Every code goes through every decoder, so n codes and M decoders give n * M samples a class. HaBa (Liu S. et al.,
-NeurIPS 2022, https://arxiv.org/abs/2210.16774): `Factorised(Hallucinator(), decoders=5)`. KFS (Lee, Lee and Hwang,
-2022, https://arxiv.org/abs/2208.10494): `Factorised(LatentDecoder(), decoders=2, fit=500)`.
+NeurIPS 2022, https://arxiv.org/abs/2210.16774): `Factorized(Hallucinator(), decoders=5)`. KFS (Lee, Lee and Hwang,
+2022, https://arxiv.org/abs/2208.10494): `Factorized(LatentDecoder(), decoders=2, fit=500)`.
 
 Letters: K classes, n codes a class, M decoders, P parameters of a decoder, B rows.
 """
@@ -27,7 +27,7 @@ FIT_RATE = 1e-2
 
 
 @dataclass(frozen=True)
-class Factorised(Synthetic):
+class Factorized(Synthetic):
     """Codes and decoders within the budget of `ipc` stored samples a class.
 
     The budget counts everything that must be kept: K * n codes and M decoders take at most as many numbers as
@@ -54,10 +54,10 @@ class Factorised(Synthetic):
     fit: int = 0
 
     def __post_init__(self) -> None:
-        check_count("Factorised", "decoders", self.decoders)
-        check_count("Factorised", "fit", self.fit, 0)
+        check_count("Factorized", "decoders", self.decoders)
+        check_count("Factorized", "fit", self.fit, 0)
         if self.codes is not None:
-            check_count("Factorised", "codes", self.codes)
+            check_count("Factorized", "codes", self.codes)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse samples that the decoder cannot make."""
@@ -73,7 +73,7 @@ class Factorised(Synthetic):
         count = self._count(context, decoders.numel())
         sizes = torch.tensor(context.real.group_sizes(count))
         groups = torch.arange(len(sizes)).repeat_interleave(sizes)
-        synthesis = _Factorised(
+        synthesis = _Factorized(
             modules[0].to(context.device),
             self._codes(context, sizes.tolist()).requires_grad_(),
             decoders.to(context.device).requires_grad_(),
@@ -96,7 +96,7 @@ class Factorised(Synthetic):
                 f"{len(codes)} codes and decoders of shape {tuple(decoders.shape)} do not fit {len(labels)} labels "
                 f"and {expected} weights a decoder"
             )
-        return _Factorised(self._new(sample_shape, 0), codes, decoders, labels, labels)
+        return _Factorized(self._new(sample_shape, 0), codes, decoders, labels, labels)
 
     def _new(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
         return networks.build(self.decoder.build, 1, sample_shape, seed).requires_grad_(False)
@@ -126,7 +126,7 @@ class Factorised(Synthetic):
         return self.codes or fitting
 
 
-class _Factorised(Synthesis):
+class _Factorized(Synthesis):
     def __init__(
         self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor
     ) -> None:
@@ -166,7 +166,7 @@ class _Factorised(Synthesis):
         return {name: tensor.detach().cpu() for name, tensor in self.learned.items()}
 
 
-def _imitate(synthesis: _Factorised, samples: Tensor, steps: int) -> None:
+def _imitate(synthesis: _Factorized, samples: Tensor, steps: int) -> None:
     """Bring the decoded samples near to these, (K * n * M, *sample), by least squares."""
     learned = list(synthesis.learned.values())
     optimizer = torch.optim.Adam(learned, FIT_RATE)

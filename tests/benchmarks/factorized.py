@@ -1,7 +1,7 @@
-"""Samples made of less beside samples stored value by value: HaBa, KFS and FreD beside DM, at equal sweeps; resumable.
+"""Samples made of less beside samples stored value by value: HaBa, KFS and FreD beside DM, at equal iterations; resumable.
 
-    python tests/benchmarks/factorised.py --source fashion-mnist --data-root DATA --out factorised.jsonl \
-        --cache CACHE --sweeps 300 --width 32 --batch 32 --plot factorised.png
+    python tests/benchmarks/factorized.py --source fashion-mnist --data-root DATA --out factorized.jsonl \
+        --cache CACHE --iterations 300 --width 32 --batch 32 --plot factorized.png
 
 One JSON row for each set and network that is trained on it; a row that the file holds is not measured again, and a set
 is condensed once (it lies in the cache). Parts: `kfs` (beside DM at ipc 1, all seeds), `haba` (beside DM at ipc 2),
@@ -32,7 +32,14 @@ KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))
 CONSTRAINT = (("haba", 2), ("haba(contrast=0)", 2))
 STORAGE = (*KFS, *HABA, ("dm", 5), ("kfs", 2), ("haba", 5), ("fred", 1), ("fred", 2))
-COMPUTING = ("source", "sweeps", "width", "batch", "epochs", "test_samples")  # what all rows of a run share
+COMPUTING = (
+    "source",
+    "iterations",
+    "width",
+    "batch",
+    "epochs",
+    "test_samples",
+)  # what all rows of a run share
 PARTS = ("kfs", "haba", "constraint", "storage", "architectures")
 
 
@@ -57,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--cache", type=Path, required=True, help="folder where condensed sets are kept")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     add("--seeds", type=int, default=3)
-    add("--sweeps", type=int, default=300)
+    add("--iterations", type=int, default=300)
     add(
         "--width", type=int, default=128, help="of the ConvNet that condenses, and of the one that is trained"
     )
@@ -79,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> None:
                     rows.add(key | _measure(job, data, arguments))
                     print(_told(rows.all()[-1]), flush=True)
     asked = {name: getattr(arguments, name) for name in COMPUTING}
-    ours = rows.find(**asked)  # those of other sweeps or another protocol are not compared with these
+    ours = rows.find(**asked)  # those of other iterations or another protocol are not compared with these
     print("\n".join(report(ours)))
     if arguments.plot:
         draw(ours, arguments.plot)
@@ -112,7 +119,7 @@ def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
     recipe = recipes.get(
         name,
         ipc=job.ipc,
-        sweeps=arguments.sweeps,
+        iterations=arguments.iterations,
         batch=arguments.batch,
         network=ConvNet(width=arguments.width),
         **given,
@@ -149,7 +156,7 @@ def alike(condensed: CondensedDataset, count: int = 3) -> float | None:
     decoders = len((condensed.stored or {}).get("decoders", ()))
     if decoders < 2:
         return None
-    x = condensed.record.space.standardise(condensed.images)
+    x = condensed.record.space.standardize(condensed.images)
     found = []
     for seed in range(count):
         module = networks.build(ConvNet(width=64), len(condensed.classes), tuple(x.shape[1:]), seed)

@@ -16,12 +16,12 @@ from condensed_data.methods import coresets
 from condensed_data.methods.base import Synthetic
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.pools import Critic, RetrainedOnReal, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedSweeps, Recipe, Term
+from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
 from condensed_data.methods.recipes.base_recipe import base_of
 from condensed_data.methods.samplers.by_group import ByGroup
 from condensed_data.methods.samplers.decoder_pairs import Siblings
 from condensed_data.methods.synthetic import (
-    Factorised,
+    Factorized,
     Frequency,
     Hallucinator,
     LatentDecoder,
@@ -30,13 +30,13 @@ from condensed_data.methods.synthetic import (
 )
 from condensed_data.methods.synthetic.step_sizes import NAME
 
-STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in a sweep
+STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in an iteration
 BASES = "dm, dc, dsa, idc or mtt"
 
 
 @dataclass(frozen=True)
 class ShareOf(Rule):
-    """A share of another value, by default that of a step size which it may move in a sweep."""
+    """A share of another value, by default that of a step size which it may move in an iteration."""
 
     value: float | Rule
     share: float = STEP_SHARE
@@ -56,7 +56,7 @@ def haba(
     lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
-    """Dataset factorisation: bases of each class, and hallucinators shared by all classes that make samples of them.
+    """Dataset factorization: bases of each class, and hallucinators shared by all classes that make samples of them.
 
     Args:
         base: whose loss is made small, a name or a recipe.
@@ -67,9 +67,9 @@ def haba(
         contrast: weight of the constraint that samples of one basis differ; 0 leaves it out. The published 0.1 stands
             beside the loss of `mtt`, which is about 1; that of `dm` is tens to hundreds and needs 10 to 100.
         start: "random" hallucinators, or those near "identity".
-        lr: of Adam, for bases and hallucinators; found on Fashion-MNIST with `dm` at ipc 2 and 60 to 200 sweeps, where
+        lr: of Adam, for bases and hallucinators; found on Fashion-MNIST with `dm` at ipc 2 and 60 to 200 iterations, where
             0.03 and 0.1 did equally well, and 0.01 worse by 3 points.
-        options: of the base given by name, such as `sweeps`, `batch` and `network`.
+        options: of the base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
         ValueError: for a base whose samples are not stored value by value; for one hallucinator that should differ.
@@ -87,10 +87,10 @@ def haba(
         )
     recipe = base_of("haba", base, ipc, options)
 
-    def factorised(pixels: Pixels) -> Synthetic:
-        return Factorised(Hallucinator(start=start), hallucinators, bases, pixels.init)
+    def factorized(pixels: Pixels) -> Synthetic:
+        return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
-    made = _made_of_less(recipe, "haba", factorised, lr)
+    made = _made_of_less(recipe, "haba", factorized, lr)
     network = getattr(recipe.terms[0].pool, "network", UsualNetwork())
     apart = Term(Diversity(), Critic(network), Siblings(), Identity(), contrast)
     return replace(
@@ -109,15 +109,15 @@ def fred(
     lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
-    """Frequency parametrisation: samples by the few coefficients of their cosine transform that vary most in the class.
+    """Frequency parametrization: samples by the few coefficients of their cosine transform that vary most in the class.
 
     Args:
         base: whose loss is made small, a name or a recipe.
         ipc: the storage budget, in samples per class, which holds 1 / `share` times as many samples; see the base; 10.
         share: of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
-        lr: of Adam, for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 sweeps 0.03 and 0.1 did equally
+        lr: of Adam, for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations 0.03 and 0.1 did equally
             well (70.6 and 69.9 %).
-        options: of the base given by name, such as `sweeps`, `batch` and `network`.
+        options: of the base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
         ValueError: for a base whose samples are not stored value by value.
@@ -136,7 +136,7 @@ def fred(
 
 def kfs(
     ipc: int = 10,
-    sweeps: int | None = None,
+    iterations: int | None = None,
     batch: int = 256,
     decoders: int = 2,
     codes: int | None = None,
@@ -151,7 +151,7 @@ def kfs(
 
     Args:
         ipc: the storage budget, in samples per class; codes and the numbers of all decoders fit into it.
-        sweeps: optimisation steps; as in `dm`.
+        iterations: optimization steps; as in `dm`.
         batch: real samples per class and step.
         decoders: each makes a sample of every code.
         codes: of a class; None for as many as the budget holds.
@@ -167,7 +167,7 @@ def kfs(
     """
     return Recipe(
         name="kfs",
-        synthetic=Factorised(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),
+        synthetic=Factorized(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),
         terms=(
             Term(
                 Distribution(),
@@ -177,12 +177,12 @@ def kfs(
             ),
         ),
         optimizer=Optimizer("adam", lr=lr),
-        sweeps=PublishedSweeps() if sweeps is None else sweeps,
+        iterations=PublishedIterations() if iterations is None else iterations,
         ipc=ipc,
         paper="Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022, "
         "arXiv:2208.10494",
         deviations="No code was published: the sizes of codes and decoders, the network's schedule (one step on 64 "
-        "real samples a sweep, a new one every 100 sweeps), Adam and its rate, and the imitation of real samples "
+        "real samples an iteration, a new one every 100 iterations), Adam and its rate, and the imitation of real samples "
         "beforehand are ours.",
     )
 
@@ -224,7 +224,7 @@ class ShareOfStep(Rule):
 def _step_rates(part: Spec) -> tuple[tuple[str, float | Rule], ...]:
     """A learning rate of their own for learned step sizes.
 
-    Adam moves a tensor by about its rate in a sweep: this is `STEP_SHARE` of a plain step size, and nearly that of the
+    Adam moves a tensor by about its rate in an iteration: this is `STEP_SHARE` of a plain step size, and nearly that of the
     softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):

@@ -1,12 +1,12 @@
-"""Time of one sweep of a recipe against a naive loop over classes, in one run.
+"""Time of one iteration of a recipe against a naive loop over classes, in one run.
 
-    python tests/benchmarks/sweep.py --data-root DATA --recipe dsa --out dsa.jsonl
-    python tests/benchmarks/sweep.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.jsonl --picture all.png
-    python tests/benchmarks/sweep.py --data-root DATA --recipe dm dsa idc --device cuda --out gpu.jsonl
+    python tests/benchmarks/iteration.py --data-root DATA --recipe dsa --out dsa.jsonl
+    python tests/benchmarks/iteration.py --data-root DATA --recipe dm idc "mtt(steps=10)" --out all.jsonl --picture all.png
+    python tests/benchmarks/iteration.py --data-root DATA --recipe dm dsa idc --device cuda --out gpu.jsonl
 
 The naive loop (`naive.py`) is what the equations say, in fp32 with torch's own settings (convolutions in TF32 where a
 GPU has it), on the same device. Both sides use the same threads, are warmed, and are timed alternately; the median
-counts. `matching` is the synthetic steps of a sweep, `learning` what networks learn between two sweeps; `ratio` is
+counts. `matching` is the synthetic steps of an iteration, `learning` what networks learn between two iterations; `ratio` is
 naive seconds over ours. On a CPU seconds are those of the processor over the number of threads, so that other work on
 the machine counts little with one thread; several wait for each other in loops that count, and need as many free
 cores. Elsewhere they are those of the clock, until the device has finished, and other work counts. The matrix rate is
@@ -81,7 +81,7 @@ class Bench:
         return Real.of(reading, source.kind, source.class_names, groups).to(self.device)
 
     def run(self, recipe: Recipe, precision: str) -> Run:
-        """A run of the recipe, before its first sweep."""
+        """A run of the recipe, before its first iteration."""
         real = self.halved if any(_grouped(term.sampler) for term in recipe.terms) else self.whole
         trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
         names = real.class_names if real.named else [""] * real.num_classes
@@ -94,7 +94,7 @@ def _grouped(sampler: Any) -> bool:
 
 
 class Ours:
-    """The same two parts of a sweep, as a run does them."""
+    """The same two parts of an iteration, as a run does them."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -102,7 +102,7 @@ class Ours:
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
-        run.recipe.optimizer.tune(run.optimizer, run.sweep)
+        run.recipe.optimizer.tune(run.optimizer, run.iteration)
         for ((share, _),) in run.works.steps:  # one share a step, as one process has it
             _, gradients = run.gradients(share)
             for name, tensor in run.synthesis.learned.items():
@@ -113,11 +113,11 @@ class Ours:
     def learning(self) -> None:
         run = self.run
         for lender in run.lenders.values():
-            lender.learn(run.sweep, run.synthesis)
+            lender.learn(run.iteration, run.synthesis)
         for loss in run.losses:
             if isinstance(loss, LearningLoss):
-                loss.learn(run.sweep)
-        run.sweep += 1
+                loss.learn(run.iteration)
+        run.iteration += 1
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -139,7 +139,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument(
-        "--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of a sweep, to be timed"
+        "--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of an iteration, to be timed"
     )
     parser.add_argument("--device", default="cpu", help="of both sides")
     parser.add_argument("--threads", type=int, default=2)
@@ -196,7 +196,7 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
     reset_peak(device)
     ours, naive = Ours(bench.run(recipe, precision)), Naive(bench.run(recipe, "fp32"))
     times = _times(ours, naive, arguments, device)
-    memory = peak_bytes(device)  # before larger matrices than those of a sweep
+    memory = peak_bytes(device)  # before larger matrices than those of an iteration
     with FlopCounterMode(display=False) as counter:
         naive.matching()
     flops = counter.get_total_flops()
@@ -257,8 +257,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.bar_label(bars, fmt="%.1f", padding=2)
     axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.invert_yaxis()
-    axes.axvline(1, color="grey", linestyle=":")
-    axes.set_xlabel("seconds of the naive loop / ours, whole sweep")
+    axes.axvline(1, color="gray", linestyle=":")
+    axes.set_xlabel("seconds of the naive loop / ours, whole iteration")
     figure.savefig(path, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parent
-TINY = {"sweeps": 1, "width": 4, "batch": 4, "epochs": 1, "test-samples": 40, "seeds": 1}
+TINY = {"iterations": 1, "width": 4, "batch": 4, "epochs": 1, "test-samples": 40, "seeds": 1}
 FIXED = ["--source", "digits", "--device", "cpu", *(f"--{name}={value}" for name, value in TINY.items())]
 SMALL = ["--set", "kfs:channels=1", "kfs:width=2", "kfs:codes=1", "kfs:fit=1"]
 
@@ -18,7 +18,7 @@ SMALL = ["--set", "kfs:channels=1", "kfs:width=2", "kfs:codes=1", "kfs:fit=1"]
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("factorised")
+    return importlib.import_module("factorized")
 
 
 def test_a_tiny_run_resumes(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
