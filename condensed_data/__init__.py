@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         HubRateLimitError,
         HubUnavailableError,
     )
-    from condensed_data.core.spec import Named
+    from condensed_data.core.spec import NamedCallable
     from condensed_data.data.sample import SourceError
     from condensed_data.dataset import CondensedDataset
     from condensed_data.engine.callbacks import (
@@ -62,7 +62,7 @@ __all__ = [
     "HubUnavailableError",
     "IntegrityError",
     "JSONLLogger",
-    "Named",
+    "NamedCallable",
     "NotACondensedDatasetError",
     "Optimizer",
     "Progress",
@@ -101,7 +101,7 @@ _HOMES = {
     "dataset": ("CondensedDataset",),
     "training.evaluate": ("Evaluation", "Training"),
     "data.sample": ("SourceError",),
-    "core.spec": ("Named",),
+    "core.spec": ("NamedCallable",),
     "core.errors": (
         "ArtifactError",
         "IntegrityError",

@@ -20,23 +20,23 @@ from torch.utils.data import DataLoader, Dataset
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.process_group import ALONE
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as evaluation
 from condensed_data.engine import job_array as sharding
 from condensed_data.engine.arguments import chosen_cache, chosen_recipe, say_random
-from condensed_data.engine.builder import Build
+from condensed_data.engine.builder import CachedBuild
 from condensed_data.engine.callbacks.progress import Callback
-from condensed_data.engine.job import Making
+from condensed_data.engine.job import CondensationJob
 from condensed_data.engine.loop import DivergedError
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 from condensed_data.storage import display as pictures
 from condensed_data.storage import replay as replays
 from condensed_data.storage.artifact import MAX_BYTES
-from condensed_data.storage.hub.remote_cache import Shelf
-from condensed_data.storage.result import Outcome, with_baselines, with_evaluation
+from condensed_data.storage.hub.remote_cache import HubCache
+from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 from condensed_data.training.evaluate import Evaluation, Training
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torchvision.transforms import LinearTransformation, Normalize
 
-    from condensed_data.storage.metadata import Record
+    from condensed_data.storage.metadata import Metadata
 
 
 class CondensedDataset(Dataset[Any]):
@@ -132,15 +132,15 @@ class CondensedDataset(Dataset[Any]):
         shard: str | None = None,
     ) -> None:
         chosen = chosen_recipe(recipe, ipc, soft)
-        shelf = Shelf.of(hub, push)
+        hub_cache = HubCache.of(hub, push)
         where = choose_device(device)
         precise = choose_precision(precision, where)
-        with untouched():
+        with preserve_rng_state():
             checked = inspect(source)
-            specs.check(chosen, checked.kind.shape)
+            specs.validate(chosen, checked.kind.shape)
             say_random(checked, progress)
             kept = chosen_cache(cache)
-            making = Making(
+            job = CondensationJob(
                 checked,
                 chosen,
                 seed=seed,
@@ -154,48 +154,48 @@ class CondensedDataset(Dataset[Any]):
                 callbacks=callbacks,
                 executor=executor,
                 ranks=ALONE if shard is None else sharding.shard(shard),
-            ).on_all_ranks()
-            build = Build(making, fingerprint=fingerprint, cache=kept, force=force, shelf=shelf)
+            ).distribute()
+            build = CachedBuild(job, fingerprint=fingerprint, cache=kept, force=force, hub_cache=hub_cache)
             try:
-                outcome = build.outcome()
+                result = build.result()
             except DivergedError as error:
                 error.condensed = CondensedDataset._of(
-                    error.outcome, transform, target_transform, checked.random
+                    error.result, transform, target_transform, checked.random
                 )
                 raise
-        self._adopt(outcome, transform, target_transform, checked.random)
+        self._adopt(result, transform, target_transform, checked.random)
         self.soft = soft
-        if shelf is not None and making.ranks.first:
-            self.hub_revision = shelf.commit
-            shelf.offer(outcome)
+        if hub_cache is not None and job.ranks.is_main:
+            self.hub_revision = hub_cache.commit
+            hub_cache.offer(result)
 
     @classmethod
-    def _of(cls, outcome: Outcome, *transforms: Callable[[Any], Any] | None) -> CondensedDataset:
+    def _of(cls, result: CondensationResult, *transforms: Callable[[Any], Any] | None) -> CondensedDataset:
         self = cls.__new__(cls)
-        self._adopt(outcome, *transforms)
+        self._adopt(result, *transforms)
         return self
 
     def _adopt(
         self,
-        outcome: Outcome,
+        result: CondensationResult,
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
         random: Callable[[Any], Any] | None = None,
     ) -> None:
         """Become the plain dataset of this outcome."""
-        self._outcome = outcome
-        self.images, self.labels, self.recipe = outcome.images, outcome.labels, outcome.recipe
-        self.targets: list[int] = [self.record.class_values[label] for label in self.class_indices.tolist()]
+        self._result = result
+        self.images, self.labels, self.recipe = result.images, result.labels, result.recipe
+        self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.soft = False
-        self.classes = list(self.record.classes)
-        self.training = self.record.training
+        self.classes = list(self.metadata.classes)
+        self.training = self.metadata.training
         self._order_told = False
         self.transform, self.target_transform, self._random = transform, target_transform, random
 
     @property
-    def record(self) -> Record:
+    def metadata(self) -> Metadata:
         """Everything that is known about this set apart from its tensors."""
-        return self._outcome.record
+        return self._result.metadata
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -203,22 +203,22 @@ class CondensedDataset(Dataset[Any]):
     @property
     def class_indices(self) -> Tensor:
         """(N,) int64 class index in 0..K-1 of every sample; of soft labels the most probable one."""
-        return self._outcome.class_indices
+        return self._result.class_indices
 
     @property
     def stored_floats(self) -> int:
         """The storage budget in use: numbers that are kept to decode every sample, those of decoders included."""
-        return self.record.stored_floats or self.images.numel()
+        return self.metadata.stored_floats or self.images.numel()
 
     @property
     def stored(self) -> Mapping[str, Tensor] | None:
         """What samples are decoded from, by name and standardized, or None where they are stored as they are."""
-        return self._outcome.stored
+        return self._result.stored
 
     @property
-    def replay(self) -> Replay | None:
+    def replay(self) -> TrainingSchedule | None:
         """The training steps that belong to this set (blocks, step sizes, initial weights), or None for most sets."""
-        return self._outcome.replay
+        return self._result.replay
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if self.replay is not None and not self._order_told:
@@ -230,7 +230,7 @@ class CondensedDataset(Dataset[Any]):
         """What indexing gives, without a word about sets that depend on their order."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
-        sample = self.record.kind.emit(self.images[index].clone())
+        sample = self.metadata.kind.emit(self.images[index].clone())
         label: Any = self.labels[index].clone() if self.soft else self.targets[index]
         for transform in (self._random, self.transform):
             sample = sample if transform is None else transform(sample)
@@ -239,7 +239,7 @@ class CondensedDataset(Dataset[Any]):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """Value space of the samples, and the mean and deviation per channel that standardize them."""
-        return self.record.to_manifest()["value_space"]
+        return self.metadata.to_manifest()["value_space"]
 
     def normalization(self) -> Normalize | LinearTransformation:
         """A torchvision transform that standardizes tensors in the source's value space.
@@ -249,14 +249,14 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ValueError: for whitened samples that are no images: torchvision has no transform for them.
         """
-        return self.record.space.transform(self.record.kind.shape)
+        return self.metadata.space.transform(self.metadata.kind.shape)
 
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to it.
 
         Of a set that depends on its order, the batches are its training steps, see `replay`.
         """
-        if isinstance(self.training, Ordered):
+        if isinstance(self.training, OrderedTraining):
             return replays.loader(self, {**({"batch_size": batch_size} if batch_size else {}), **options})
         size = batch_size or min(self.training.batch_size, len(self))
         return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
@@ -308,12 +308,12 @@ class CondensedDataset(Dataset[Any]):
             progress=progress,
             executor=executor,
         )
-        self._outcome = with_evaluation(self._outcome, result)
+        self._result = with_evaluation(self._result, result)
         return result
 
     def compare_with(self, baselines: Mapping[str, Evaluation]) -> None:
         """Keep accuracies of "random" samples, the "whole set" and the like, by name; the card shows them."""
-        self._outcome = with_baselines(self._outcome, list(baselines.items()))
+        self._result = with_baselines(self._result, list(baselines.items()))
 
     def to_ddranking(self) -> tuple[Tensor, Tensor]:
         """Plain tensors for the package `ddranking`, which takes RGB images.
@@ -342,7 +342,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SourceError: for samples of another shape, with other labels or in another value space.
         """
-        return evaluation.standardized(self.record, name, dataset, num_workers, progress)
+        return evaluation.standardized(self.metadata, name, dataset, num_workers, progress)
 
     def save(self, directory: str | Path) -> None:
         """Write the artifact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
@@ -350,7 +350,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SaveError: if the folder cannot be written; an artifact that was there before is left whole.
         """
-        self._outcome.write(directory)
+        self._result.write(directory)
 
     @classmethod
     def load(
@@ -370,7 +370,7 @@ class CondensedDataset(Dataset[Any]):
             ArtifactError: if a file is missing, damaged, of a newer format or not what the manifest says.
             ValueError: for `soft` of a set with hard labels.
         """
-        loaded = cls._of(Outcome.read(directory), transform, target_transform)
+        loaded = cls._of(CondensationResult.read(directory), transform, target_transform)
         if soft and loaded.labels.ndim == 1:
             raise ValueError(
                 f"soft=True needs soft labels, and the set in {directory} has hard ones. Leave it out."
@@ -402,7 +402,7 @@ class CondensedDataset(Dataset[Any]):
         """
         from condensed_data.storage.hub import author_files as authors
 
-        outcome = authors.read(
+        result = authors.read(
             path,
             labels,
             mean=mean,
@@ -413,7 +413,7 @@ class CondensedDataset(Dataset[Any]):
             classes=classes,
             name=name,
         )
-        return cls._of(outcome)
+        return cls._of(result)
 
     def push_to_hub(
         self,
@@ -446,7 +446,7 @@ class CondensedDataset(Dataset[Any]):
         from condensed_data.storage.hub.push import push
 
         return push(
-            self._outcome,
+            self._result,
             repo_id,
             private=private,
             token=token,
@@ -500,7 +500,7 @@ class CondensedDataset(Dataset[Any]):
             force_download=force_download,
             max_bytes=max_bytes,
         )
-        self = cls._of(pulled.outcome, transform, target_transform)
+        self = cls._of(pulled.result, transform, target_transform)
         self.hub_revision = pulled.commit
         return self
 

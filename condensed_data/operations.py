@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.core.batch import spread
-from condensed_data.core.device import sent
+from condensed_data.core.batch import repeat_per_block
+from condensed_data.core.device import to_device
 
 if TYPE_CHECKING:
-    from condensed_data.data.augment import Siamese
+    from condensed_data.data.augment import SiameseAugment
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DRAWS = 11  # uniform numbers for the parameters of all operations
@@ -35,7 +35,7 @@ class Parameters:
     keep: Tensor | None  # (G, R, 1, H, W): 0 where cut out
 
     @staticmethod
-    def make(spec: Siamese, u: Tensor, active: Tensor, size: tuple[int, int]) -> Parameters:
+    def make(spec: SiameseAugment, u: Tensor, active: Tensor, size: tuple[int, int]) -> Parameters:
         on = {name: active[:, i, None] for i, name in enumerate(OPERATIONS)}  # (G, 1) each
         color = torch.stack(
             [
@@ -54,7 +54,7 @@ class Parameters:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Parameters:
         moved: list[Any] = [
-            None if tensor is None else sent(tensor, device, dtype)
+            None if tensor is None else to_device(tensor, device, dtype)
             for tensor in (self.color, self.theta, self.keep)
         ]
         return Parameters(*moved)
@@ -74,7 +74,7 @@ def _of_rows(values: Tensor, sizes: Sequence[int]) -> Tensor:
     """Parameters (G, R, ...) for every row (B, ...)."""
     if values.shape[1] > 1:
         return torch.cat([block[:size] for block, size in zip(values, sizes, strict=True)])
-    return spread(values[:, 0], sizes)
+    return repeat_per_block(values[:, 0], sizes)
 
 
 def _resample(x: Tensor, theta: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -98,7 +98,7 @@ def _recolor(x: Tensor, color: Tensor) -> Tensor:
     return (x - mean) * contrast + mean
 
 
-def _theta(spec: Siamese, u: Tensor, on: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
+def _theta(spec: SiameseAugment, u: Tensor, on: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
     """(G, R, 2, 3) affine maps in normalized coordinates; the identity where no geometry is drawn."""
     height, width = size
     signal = height == 1
@@ -122,7 +122,7 @@ def _whole(u: Tensor, limit: int) -> Tensor:
     return (u * (2 * limit + 1)).floor() - limit
 
 
-def _keep(spec: Siamese, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor:
+def _keep(spec: SiameseAugment, u: Tensor, on: Tensor, size: tuple[int, int]) -> Tensor:
     """(G, R, 1, H, W): 0 inside a square that may reach over the border."""
     cut = []
     for i, side in enumerate(size):

@@ -53,7 +53,7 @@ def main() -> None:
     # 4. Keep it with its accuracies, and look at it.
     condensed.save(args.out)
     condensed.plot(args.out / "grid.png")
-    plots.curves(condensed.record.history, args.out / "loss.png")
+    plots.curves(condensed.metadata.history, args.out / "loss.png")
     print(f"CondensedDataset.load({str(args.out)!r}) reads it back; see {args.out / 'grid.png'}")
 
 

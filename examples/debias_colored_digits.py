@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.data.catalog import Digits
 from condensed_data.training.evaluate import predict, train
 
@@ -64,11 +64,11 @@ def scores(small, gray, labels, network, runs):
     """Test accuracy on digits in every color: of all, of the worst (digit, color), aligned, conflicting."""
     colors, labels = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
     images = ColoredDigits(gray.repeat(10, 1, 1, 1), labels, colors).tensors[0]
-    samples, images = (small.record.space.standardize(rows) for rows in (small.images, images))
+    samples, images = (small.metadata.space.standardize(rows) for rows in (small.images, images))
     how = {"network": network, "num_classes": 10, "training": small.training}
     found = []
     for run in range(runs):
-        hits = predict(train(samples, small.labels, **how, streams=Streams(run)), images) == labels
+        hits = predict(train(samples, small.labels, **how, rng=RandomStreams(run)), images) == labels
         worst = min(hits[10 * labels + colors == group].float().mean() for group in range(100))
         aligned, conflicting = hits[labels == colors], hits[labels != colors]
         found.append([hits.float().mean(), worst, aligned.float().mean(), conflicting.float().mean()])

@@ -18,7 +18,7 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.data import catalog
 from condensed_data.training.protocol import quick
 from condensed_data_nas import ProxyObjective, Range, Stage, cascade, convnet_space, rank_report, sample
-from condensed_data_nas.optuna_study import Live, search
+from condensed_data_nas.optuna_study import LiveTable, search
 
 
 def parse():
@@ -63,7 +63,7 @@ def main():
     objective = ProxyObjective(
         condensed, space={**space, "lr": Range(0.003, 0.1, log=True)}, val=val, **training
     )
-    study = search(objective, args.trials, storage=args.storage, callbacks=[Live(args.trials, top=5)])
+    study = search(objective, args.trials, storage=args.storage, callbacks=[LiveTable(args.trials, top=5)])
     print(f"best of {args.trials} trials: {study.best_value:.1%} with {study.best_params}")
 
     # how far to believe it: the same architectures by the whole set, twice, which is the ceiling

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from condensed_data import CondensedDataset, Recipe, Term, recipes
-from condensed_data.data.augment import PublishedOps, Siamese
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.data.catalog import Digits
-from condensed_data.methods.base import Batch, Net, Objective, Pair
-from condensed_data.methods.pools import Fresh
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
+from condensed_data.methods.pools import RandomInit
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.training.evaluate import quick
 
 
@@ -41,7 +41,7 @@ class Moments(Objective):
         if self.spread < 0:
             raise ValueError(f"Moments(spread={self.spread}) must be at least 0.")
 
-    def __call__(self, net: Net, pair: Pair) -> torch.Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> torch.Tensor:
         with torch.no_grad():  # only the synthetic side learns
             real_mean, real_std = moments(net.embed(pair.real.x), pair.real)
         mean, std = moments(net.embed(pair.synthetic.x), pair.synthetic)
@@ -57,7 +57,7 @@ def moments(features: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.T
 
 def moment_matching(ipc: int = 10, iterations: int | None = None, spread: float = 1.0) -> Recipe:
     """Distribution matching with means and deviations."""
-    term = Term(Moments(spread), Fresh("convnet"), ByGroup(256), Siamese(PublishedOps()))
+    term = Term(Moments(spread), RandomInit("convnet"), PerGroup(256), SiameseAugment(DefaultDSAOps()))
     return replace(recipes.dm(ipc, iterations), name="moments", terms=(term,), paper="", deviations="")
 
 

@@ -31,7 +31,7 @@ def publish(repo, train_set, test_set, recipe, args):
     """Condense, measure and publish one set; says what came of it."""
     # found in the local cache, else on the Hub, else built; the key of its build is known in all three cases
     small = CondensedDataset(train_set, recipe, hub=repo, seed=args.seed, device=args.device)
-    there, key = keys(repo), small.record.key
+    there, key = keys(repo), small.metadata.key
     if key in there:
         return f"{repo} {there[key]}: is there"
     config = re.sub("[^A-Za-z0-9_-]+", "-", f"{recipe.name}-ipc{recipe.ipc}")

@@ -76,7 +76,7 @@ def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None
     assert "example, 1 epochs protocol" in text
     condensed = CondensedDataset.load(tmp_path / "out")
     assert len(condensed) == 10
-    assert len(condensed.record.evaluations) == 1
+    assert len(condensed.metadata.evaluations) == 1
     assert all((tmp_path / "out" / name).is_file() for name in ("grid.png", "loss.png", "README.md"))
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 2
 
@@ -113,7 +113,7 @@ def test_publish_zoo(
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, 2)
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, "--seed", 1)
     sets = {
-        CondensedDataset.from_hub(repo, config_name=name).record.key: name for name in keys(repo).values()
+        CondensedDataset.from_hub(repo, config_name=name).metadata.key: name for name in keys(repo).values()
     }
     assert sets == keys(repo)
     assert sorted(name[:12] for name in sets.values()) == ["random-ipc1", "random-ipc1-", "random-ipc2"]
@@ -203,7 +203,7 @@ def test_the_new_objective_is_what_it_says() -> None:
     """Equal to a loop over classes and features in double precision, and dm where spread is 0."""
     import torch
 
-    from condensed_data.methods.base import Batch, Net, Pair
+    from condensed_data.methods.base import Batch, NetworkView, Pair
     from condensed_data.methods.objectives import Distribution
 
     example = runpy.run_path(str(EXAMPLES / "new_method.py"))
@@ -215,7 +215,7 @@ def test_the_new_objective_is_what_it_says() -> None:
         torch.randn(6, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(3), (3, 3)
     )
     module = torch.nn.Identity()
-    net = Net(module, module, lambda x: (x,))
+    net = NetworkView(module, module, lambda x: (x,))
     expected = 0.0
     for group in range(2):
         for feature in range(5):

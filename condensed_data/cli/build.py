@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.cli.hub_options import repository
 from condensed_data.cli.options import (
+    compute_kwargs,
     compute_options,
-    computing,
     count,
-    loading,
     size,
+    source_kwargs,
     source_options,
     workers,
 )
@@ -81,10 +81,10 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it, with the other processes where torchrun started several."""
-    from condensed_data.core.process_group import joined
+    from condensed_data.core.process_group import init_from_env
 
-    with joined() as ranks:
-        if ranks.first:
+    with init_from_env() as ranks:
+        if ranks.is_main:
             _run(arguments)
         else:  # it computes, and leaves the rest to the first
             arguments.quiet = True
@@ -96,7 +96,7 @@ def _run(arguments: Namespace) -> None:
     from condensed_data.cli import reporting as summary
     from condensed_data.evaluation import baselines as comparison
     from condensed_data.storage import check_writable
-    from condensed_data.storage.hub.remote_cache import Shelf
+    from condensed_data.storage.hub.remote_cache import HubCache
 
     recipe = chosen_recipe(arguments)
     if arguments.out is not None:
@@ -108,22 +108,22 @@ def _run(arguments: Namespace) -> None:
     if arguments.shard is not None:
         _check_shard(arguments)
     callbacks = _loggers(arguments.log)
-    Shelf.of(arguments.hub, arguments.push)  # whether the Hub takes the token
+    HubCache.of(arguments.hub, arguments.push)  # whether the Hub takes the token
     train = _train_split(arguments)
     test, unmeasured = _test_split(arguments)
     network = "" if test is None else comparison.check(train, test, arguments.network)
     resumed = summary.Resumed()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
     picture = _save(condensed, arguments.out)
-    made = summary.made(condensed, arguments.out, picture, not arguments.no_cache, resumed.iterations)
+    made = summary.format_build(condensed, arguments.out, picture, not arguments.no_cache, resumed.iterations)
     print(made, flush=True)
     if test is None:
         print(unmeasured, flush=True)
     else:
-        how = {"network": network, "runs": arguments.runs, **computing(arguments)}
+        how = {"network": network, "runs": arguments.runs, **compute_kwargs(arguments)}
         compared = comparison.compare(condensed, train, test, **how)
         _save(condensed, arguments.out)
-        print(summary.compared(compared), flush=True)
+        print(summary.format_comparison(compared), flush=True)
     if arguments.push:  # last, so that the card tells what was measured
         print(_published(condensed, arguments.hub))
 
@@ -150,7 +150,7 @@ def _published(condensed: CondensedDataset, repo: str) -> str:
     from condensed_data.storage.hub.push import publish_build
 
     try:
-        commit = publish_build(condensed._outcome, repo)
+        commit = publish_build(condensed._result, repo)
     except HubError as error:
         raise type(error)(f"The set is finished, and not published: {error}") from error
     return f"{repo} has this set." if commit is None else f"published: {commit.commit_url}"
@@ -173,7 +173,7 @@ def _loggers(path: str | None) -> list[Callback]:
 def _train_split(arguments: Namespace) -> Any:
     from condensed_data.data import catalog
 
-    return catalog.load(arguments.source, "train", **loading(arguments))
+    return catalog.load(arguments.source, "train", **source_kwargs(arguments))
 
 
 def _test_split(arguments: Namespace) -> tuple[Any, str]:
@@ -183,7 +183,7 @@ def _test_split(arguments: Namespace) -> tuple[Any, str]:
     if arguments.no_evaluate:
         return None, "Accuracy and training time were not measured (--no-evaluate)."
     try:
-        return catalog.load(arguments.source, "test", **loading(arguments)), ""
+        return catalog.load(arguments.source, "test", **source_kwargs(arguments)), ""
     except catalog.NoTestSplitError as error:
         how = f"condensed-data evaluate {arguments.out or 'DIR'} --test SOURCE"
         return (
@@ -211,7 +211,7 @@ def _condense(
                 executor=executor,
                 hub=arguments.hub,
                 shard=arguments.shard,
-                **computing(arguments),
+                **compute_kwargs(arguments),
             )
     except DivergedError as error:
         if arguments.out is None or error.condensed is None:

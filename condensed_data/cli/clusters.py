@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import compute_options, computing, count, loading, source_options
+from condensed_data.cli.options import compute_kwargs, compute_options, count, source_kwargs, source_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from condensed_data.data.real import Real
+    from condensed_data.data.real import RealData
     from condensed_data.methods.base import Context
     from condensed_data.methods.samplers.clustering import Clusters
 
@@ -42,24 +42,24 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Do it; what can be found wrong is said before anything is read or trained."""
     from condensed_data.core import spec as specs
-    from condensed_data.core.rng import untouched
+    from condensed_data.core.rng import preserve_rng_state
     from condensed_data.data import catalog
-    from condensed_data.data.real import Real
+    from condensed_data.data.real import RealData
     from condensed_data.data.source import inspect
     from condensed_data.plotting import grid as plots
 
     plots.check_suffix(arguments.out)
     within = _clusters(arguments)
-    source = inspect(catalog.load(arguments.source, "train", **loading(arguments)))
-    specs.check(within, source.kind.shape)
+    source = inspect(catalog.load(arguments.source, "train", **source_kwargs(arguments)))
+    specs.validate(within, source.kind.shape)
     if (
         source.class_names
         and not (arguments.label or "0").isdecimal()
         and arguments.label not in source.class_names
     ):
         raise _unknown(arguments.label, source.class_names)
-    with untouched():
-        real = Real.read(source, None, arguments.workers, not arguments.quiet)
+    with preserve_rng_state():
+        real = RealData.read(source, None, arguments.workers, not arguments.quiet)
         label = _class(real, arguments.label)
         (found,) = _resolved(within, real).partition(_context(arguments, real), [label])
     parts = sorted(found, key=len, reverse=True)
@@ -92,7 +92,7 @@ def _features(arguments: Namespace) -> str:
     )
 
 
-def _class(real: Real, text: str | None) -> int:
+def _class(real: RealData, text: str | None) -> int:
     """The index of the class with this name or label."""
     names = (list(real.class_names), [str(value) for value in real.class_values.tolist()])
     for known in names:
@@ -106,35 +106,35 @@ def _unknown(text: str | None, names: Sequence[str]) -> ValueError:
     return ValueError(f"--class {text} is no class of the source. Its classes: {some}.")
 
 
-def _resolved(within: Clusters, real: Real) -> Clusters:
+def _resolved(within: Clusters, real: RealData) -> Clusters:
     from condensed_data.core import spec as specs
-    from condensed_data.core.spec import Facts
+    from condensed_data.core.spec import DatasetInfo
 
     resolved: Clusters = specs.resolve(
-        within, Facts(real.sample_shape, real.class_names, 1, real.named, len(real))
+        within, DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
     )
     return resolved
 
 
-def _context(arguments: Namespace, real: Real) -> Context:
+def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.core.device import choose_device, choose_precision
-    from condensed_data.core.rng import Streams
+    from condensed_data.core.rng import RandomStreams
     from condensed_data.methods.base import Context
     from condensed_data.storage.cache import default_root
-    from condensed_data.training.pretrained_cache import TrainedNetworks
+    from condensed_data.training.pretrained_cache import PretrainedCache
 
-    how = computing(arguments)
+    how = compute_kwargs(arguments)
     device = choose_device(how["device"])
     precision = choose_precision(how["precision"], device)
-    trained = TrainedNetworks(default_root() / "networks", report=None if arguments.quiet else _report)
-    return Context(real, 1, Streams(how["seed"]), device, precision, trained=trained)
+    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else _report)
+    return Context(real, 1, RandomStreams(how["seed"]), device, precision, trained=trained)
 
 
 def _report(done: int, total: int) -> None:
     print(f"training the network: epoch {done} of {total}", flush=True)
 
 
-def _draw(real: Real, parts: Sequence[Tensor], arguments: Namespace, title: str) -> None:
+def _draw(real: RealData, parts: Sequence[Tensor], arguments: Namespace, title: str) -> None:
     """A row for every cluster, of samples spread evenly over it in the order of the source."""
     import torch
 

@@ -7,8 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.cli.hub_options import is_local, opened, where_option
-from condensed_data.cli.options import compute_options, computing, count, loading, source_options, workers
+from condensed_data.cli.hub_options import is_local, load_condensed, where_option
+from condensed_data.cli.options import (
+    compute_kwargs,
+    compute_options,
+    count,
+    source_kwargs,
+    source_options,
+    workers,
+)
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset
@@ -82,11 +89,11 @@ def run(arguments: Namespace) -> None:
             f"--save writes into a folder, and {arguments.where} is a repository of the Hub. Load it with "
             "`condensed-data pull`, evaluate that folder, and publish it with `condensed-data push`."
         )
-    condensed = opened(arguments)
+    condensed = load_condensed(arguments)
     if arguments.save:
         check_writable(arguments.where)
-    test = catalog.load(arguments.test, "test", **loading(arguments))
-    how = {"runs": arguments.runs, "training": training, **computing(arguments)}
+    test = catalog.load(arguments.test, "test", **source_kwargs(arguments))
+    how = {"runs": arguments.runs, "training": training, **compute_kwargs(arguments)}
     judge = _judge(arguments, condensed, test)
     with workers(arguments.jobs) as executor:
         how |= {} if executor is None else {"executor": executor}
@@ -102,8 +109,8 @@ def _diversity(arguments: Namespace, condensed: CondensedDataset) -> str:
     from condensed_data.data import catalog
     from condensed_data.evaluation.diversity import diversity
 
-    train = catalog.load(arguments.test, "train", **loading(arguments))
-    return str(diversity(condensed, train, arguments.diversity, **computing(arguments)))
+    train = catalog.load(arguments.test, "train", **source_kwargs(arguments))
+    return str(diversity(condensed, train, arguments.diversity, **compute_kwargs(arguments)))
 
 
 def _judge(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
@@ -113,5 +120,5 @@ def _judge(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Call
     from condensed_data.data import catalog
     from condensed_data.evaluation.dd_ranking import rank
 
-    train = catalog.load(arguments.test, "train", **loading(arguments))
+    train = catalog.load(arguments.test, "train", **source_kwargs(arguments))
     return functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)

@@ -48,7 +48,7 @@ def push_options(parser: ArgumentParser) -> None:
     add("--license", metavar="NAME", help="license of the data that was condensed, such as mit or cc-by-4.0")
 
 
-def pushing(options: Namespace) -> dict[str, Any]:
+def push_kwargs(options: Namespace) -> dict[str, Any]:
     """The arguments of `push_to_hub` in the options, but for the set's name and the token."""
     return {
         "private": options.private,
@@ -92,7 +92,7 @@ def where_option(parser: ArgumentParser) -> None:
     pull_options(parser)
 
 
-def opened(options: Namespace) -> CondensedDataset:
+def load_condensed(options: Namespace) -> CondensedDataset:
     """The set at WHERE.
 
     Raises:

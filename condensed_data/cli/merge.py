@@ -17,13 +17,13 @@ def options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Do it."""
     from condensed_data import CondensedDataset
-    from condensed_data.cli.reporting import made
+    from condensed_data.cli.reporting import format_build
     from condensed_data.engine.job_array import merge
     from condensed_data.storage import check_writable
-    from condensed_data.storage.result import Outcome
+    from condensed_data.storage.result import CondensationResult
 
     check_writable(arguments.out)
-    merged = CondensedDataset._of(merge([Outcome.read(folder) for folder in arguments.sets]))
+    merged = CondensedDataset._of(merge([CondensationResult.read(folder) for folder in arguments.sets]))
     merged.save(arguments.out)
     merged.plot(arguments.out / "grid.png")
-    print(made(merged, arguments.out, arguments.out / "grid.png"))
+    print(format_build(merged, arguments.out, arguments.out / "grid.png"))

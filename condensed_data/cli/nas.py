@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.cli.hub_options import opened, where_option
-from condensed_data.cli.options import compute_options, count, count_or_none, loading, source_options
+from condensed_data.cli.hub_options import load_condensed, where_option
+from condensed_data.cli.options import compute_options, count, count_or_none, source_kwargs, source_options
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset
@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> None:
     except ImportError as error:
         raise ImportError(f"A search needs Optuna: pip install condensed-data[nas] ({error})") from error
     space = _space(arguments.space)
-    condensed = opened(arguments)
+    condensed = load_condensed(arguments)
     objective = _objective(arguments, condensed, space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = study.search(
@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> None:
         storage=arguments.storage,
         name=arguments.study,
         sampler=arguments.sampler,
-        callbacks=[] if arguments.quiet else [study.Live(arguments.trials, arguments.top)],
+        callbacks=[] if arguments.quiet else [study.LiveTable(arguments.trials, arguments.top)],
     )
     print("\n".join(study.rows(found, arguments.top)), flush=True)
     if arguments.csv is not None:
@@ -87,7 +87,7 @@ def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) ->
     from condensed_data.training.evaluate import protocol
     from condensed_data_nas import ProxyObjective
 
-    val = catalog.load(arguments.val, arguments.val_split, **loading(arguments))
+    val = catalog.load(arguments.val, arguments.val_split, **source_kwargs(arguments))
     return ProxyObjective(
         condensed,
         space=space,
@@ -106,11 +106,11 @@ def _some(val: Any, most: int, seed: int) -> Any:
     import torch
     from torch.utils.data import Subset
 
-    from condensed_data.core.rng import Streams
+    from condensed_data.core.rng import RandomStreams
 
     if not most or len(val) <= most:
         return val
-    order = torch.randperm(len(val), generator=Streams(seed).torch("validation"))
+    order = torch.randperm(len(val), generator=RandomStreams(seed).torch("validation"))
     return Subset(val, order[:most].sort().values.tolist())
 
 

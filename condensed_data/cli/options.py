@@ -63,7 +63,7 @@ def source_options(parser: ArgumentParser) -> None:
     )
 
 
-def loading(options: Namespace) -> dict[str, Any]:
+def source_kwargs(options: Namespace) -> dict[str, Any]:
     """The arguments of `catalog.load` in the options."""
     names = ("data_root", "image_size", "download", "image_column", "label_column")
     return {name: getattr(options, name) for name in names}
@@ -83,7 +83,7 @@ def compute_options(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def computing(options: Namespace) -> dict[str, Any]:
+def compute_kwargs(options: Namespace) -> dict[str, Any]:
     """The arguments of everything that computes in the options."""
     return {
         "seed": options.seed,

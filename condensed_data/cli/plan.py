@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import compute_options, loading, source_options
+from condensed_data.cli.options import compute_options, source_kwargs, source_options
 from condensed_data.cli.recipe_options import chosen_recipe, recipe_options
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def run(arguments: Namespace) -> None:
 
     recipe = chosen_recipe(arguments)
     device = choose_device(arguments.device)
-    source = inspect(catalog.load(arguments.source, "train", **loading(arguments)))
-    spec.check(recipe, source.kind.shape)
+    source = inspect(catalog.load(arguments.source, "train", **source_kwargs(arguments)))
+    spec.validate(recipe, source.kind.shape)
     precision = choose_precision(arguments.precision, device)
-    print(told(plan(source, recipe, device, precision, arguments.seed)))
+    print(format_plan(plan(source, recipe, device, precision, arguments.seed)))
 
 
-def told(plan: Plan) -> str:
+def format_plan(plan: Plan) -> str:
     """Text: a line for time, operations, memory and disk each."""
     from condensed_data.cli.reporting import aligned, duration
     from condensed_data.core.sizes import readable

@@ -6,13 +6,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from condensed_data.cli.hub_options import opened, where_option
+from condensed_data.cli.hub_options import load_condensed, where_option
 from condensed_data.cli.options import (
+    compute_kwargs,
     compute_options,
-    computing,
     count,
     count_or_none,
-    loading,
+    source_kwargs,
     source_options,
 )
 
@@ -55,8 +55,8 @@ def run(arguments: Namespace) -> None:
         plots.check_suffix(arguments.out)
     if arguments.network is not None:
         networks.network(arguments.network)
-    condensed = opened(arguments)
-    source = catalog.load(arguments.source, "train", **loading(arguments))
+    condensed = load_condensed(arguments)
+    source = catalog.load(arguments.source, "train", **source_kwargs(arguments))
     found = privacy.measure(
         condensed,
         source,
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> None:
         network=arguments.network,
         networks_trained=arguments.networks,
         training=training,
-        **computing(arguments),
+        **compute_kwargs(arguments),
     )
     print(found, flush=True)
     if arguments.out is not None:
@@ -77,8 +77,8 @@ def _heldout(arguments: Namespace) -> Any:
     from condensed_data.data import catalog
 
     if arguments.heldout is not None:
-        return catalog.load(arguments.heldout, "test", **loading(arguments))
+        return catalog.load(arguments.heldout, "test", **source_kwargs(arguments))
     try:
-        return catalog.load(arguments.source, "test", **loading(arguments))
+        return catalog.load(arguments.source, "test", **source_kwargs(arguments))
     except catalog.NoTestSplitError as error:
         raise ValueError(f"{error} Give samples that the set was not made of: --heldout SOURCE.") from error

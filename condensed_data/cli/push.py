@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from condensed_data.cli.hub_options import push_options, pushing, repository, token_option
+from condensed_data.cli.hub_options import push_kwargs, push_options, repository, token_option
 
 
 def options(parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     condensed = CondensedDataset.load(arguments.directory)
     print(condensed, flush=True)
     commit = condensed.push_to_hub(
-        arguments.repo, config_name=arguments.config, token=arguments.token, **pushing(arguments)
+        arguments.repo, config_name=arguments.config, token=arguments.token, **push_kwargs(arguments)
     )
     print(pushed(arguments.repo, arguments.config, commit))
 

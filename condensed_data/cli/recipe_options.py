@@ -59,4 +59,4 @@ def _assigned(recipe: Recipe, text: str) -> Recipe:
     field, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--set {text}: the value is missing. Write --set FIELD=VALUE.")
-    return spec.assign(recipe, field.strip(), spec.parse(value))
+    return spec.set_field(recipe, field.strip(), spec.parse(value))

@@ -59,12 +59,12 @@ def _fields(recipe: Any) -> Iterator[tuple[str, str]]:
     """Every field's path, with its value, or with the name of the part whose fields follow."""
     from condensed_data.core import spec
 
-    for path, value in spec.paths(recipe):
+    for path, value in spec.iter_fields(recipe):
         parts = isinstance(value, tuple) and any(isinstance(item, spec.Spec) for item in value)
         if not parts and not path.rpartition(".")[2].isdigit():
             yield (
                 path,
                 type(value).__name__
-                if any(spec.paths(value)) and not isinstance(value, tuple)
+                if any(spec.iter_fields(value)) and not isinstance(value, tuple)
                 else repr(value),
             )

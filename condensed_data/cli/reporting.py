@@ -22,7 +22,7 @@ class Resumed(Callback):
         self.iterations = progress.resumed_at
 
 
-def made(
+def format_build(
     condensed: CondensedDataset,
     directory: Path | None,
     grid: Path | None,
@@ -30,30 +30,30 @@ def made(
     resumed_at: int = 0,
 ) -> str:
     """Text: what was condensed, its size before and after, the time it took, and where the result is."""
-    record = condensed.record
-    before, after = record.source_samples, len(condensed)
+    metadata = condensed.metadata
+    before, after = metadata.source_samples, len(condensed)
     assert before is not None  # a build counts them
-    numbers = math.prod(record.kind.shape)
+    numbers = math.prod(metadata.kind.shape)
     lines = {
         "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
         "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
         "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * condensed.stored_floats)} (as stored)",
-        "condensing": _condensing(record.seconds, record.iterations, resumed_at, condensed.hub_revision),
+        "condensing": _condensing(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
         "saved in": str(
             directory or f"{'the cache' if cached else 'nowhere'}; --out DIR writes it to a folder"
         ),
     }
     if grid is not None:
         lines["image grid"] = str(grid)
-    shape = "x".join(map(str, record.kind.shape))
+    shape = "x".join(map(str, metadata.kind.shape))
     head = (
-        f"{record.name} condensed by {record.recipe_name}: {record.ipc} samples ({shape}) for each of "
-        f"{len(record.classes)} classes, seed {record.seed}"
+        f"{metadata.name} condensed by {metadata.recipe_name}: {metadata.ipc} samples ({shape}) for each of "
+        f"{len(metadata.classes)} classes, seed {metadata.seed}"
     )
     return "\n".join([head, *aligned(lines.items())])
 
 
-def compared(comparison: Comparison) -> str:
+def format_comparison(comparison: Comparison) -> str:
     """Text: accuracies side by side under the name of their protocol, and the training time saved."""
     c = comparison
     every = f"every network but the first row's ({c.own})" if c.own else "every network"

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.hub_options import opened, where_option
+from condensed_data.cli.hub_options import load_condensed, where_option
 
 if TYPE_CHECKING:
     from condensed_data import CondensedDataset
@@ -27,14 +27,14 @@ def options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Do it."""
-    condensed = opened(arguments)
+    condensed = load_condensed(arguments)
     if arguments.decoders:
         print(_decoders(condensed, arguments.out))
         return
     condensed.plot(arguments.out)
     print(condensed)
     print(f"image grid: {arguments.out}")
-    if condensed.record.history:
+    if condensed.metadata.history:
         print(_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
 
 
@@ -50,7 +50,7 @@ def _curves(condensed: CondensedDataset, path: Path) -> str:
     from condensed_data.plotting import grid as plots
 
     try:
-        plots.curves(condensed.record.history, path)
+        plots.curves(condensed.metadata.history, path)
     except ImportError as error:
         return f"no loss curve: {error}"
     return f"loss curve: {path}"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Batch:
     Attributes:
         x: (B, *sample) in the standardized space.
         y: (B,) int64 class indices, or (B, K) soft labels.
-        sizes: rows of each block, in order; they sum to B. A block is a group (`ByGroup`: one class, or one
-            class and attribute) or one training step (`Sequence`).
+        sizes: rows of each block, in order; they sum to B. A block is a group (`PerGroup`: one class, or one
+            class and attribute) or one training step (`TrainingSteps`).
     """
 
     x: Tensor
@@ -37,25 +37,25 @@ class Batch:
 
     def means(self, rows: Tensor) -> Tensor:
         """Mean of `rows` (B, ...) over each block, in float32 at least: (G, ...)."""
-        rows = _wide(rows)
+        rows = at_least_float32(rows)
         if len(set(self.sizes)) == 1:
             return rows.unflatten(0, (len(self.sizes), -1)).mean(1)
         return torch.stack([block.mean(0) for block in self.split(rows)])
 
-    def spread(self, blocks: Tensor) -> Tensor:
+    def repeat_per_block(self, blocks: Tensor) -> Tensor:
         """`blocks` (G, ...), one of every block, for each of its rows: (B, ...)."""
-        return spread(blocks, self.sizes)
+        return repeat_per_block(blocks, self.sizes)
 
 
-def spread(blocks: Tensor, sizes: Sequence[int]) -> Tensor:
+def repeat_per_block(blocks: Tensor, sizes: Sequence[int]) -> Tensor:
     """`blocks` (G, ...) repeated as often as `sizes` say: (B, ...). No device is waited for."""
     if len(set(sizes)) == 1:
         return blocks.unsqueeze(1).expand(-1, sizes[0], *blocks.shape[1:]).flatten(0, 1)
     block = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    return blocks[sent(block, blocks.device)]
+    return blocks[to_device(block, blocks.device)]
 
 
-def _wide(rows: Tensor) -> Tensor:
+def at_least_float32(rows: Tensor) -> Tensor:
     """In float32 at least; a network in double precision keeps its own."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
@@ -65,9 +65,9 @@ class Pair:
     """What an objective compares: a real and a synthetic batch with the same augmentation.
 
     Attributes:
-        real, synthetic: with `ByGroup`, block i of both sides is the same group; with `Sequence`, the real side
+        real, synthetic: with `PerGroup`, block i of both sides is the same group; with `TrainingSteps`, the real side
             is one block and the blocks of the synthetic side are the training steps in order.
-        step_sizes: (steps,) learned step sizes of a `Sequence`, else None.
+        step_sizes: (steps,) learned step sizes of a `TrainingSteps`, else None.
         iteration: of the run; it names the random draws of an objective.
     """
 
@@ -78,7 +78,7 @@ class Pair:
 
 
 @dataclass
-class Net:
+class NetworkView:
     """A network as a pool lends it: frozen weights, and ways to look through it.
 
     Objectives that need weight gradients take `weights()` and call `functional`, so that the lent network is
@@ -109,13 +109,13 @@ class Net:
 
     def embed(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, D) float32 (float64 from a network in double precision)."""
-        return self._look(self.embedding, x)
+        return self._forward(self.embedding, x)
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, *sample) -> (B, K) float32 (float64 from a network in double precision)."""
-        return self._look(self.module, x)
+        return self._forward(self.module, x)
 
-    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, *sample) -> the output of every block, in the network's own precision."""
         with self.autocast(x):
             return self.layers(x)
@@ -127,7 +127,7 @@ class Net:
     def functional(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Logits (B, K) at other weights, differentiable in them."""
         with self.autocast(x):
-            return _wide(torch.func.functional_call(self.module, dict(weights), (x,)))
+            return at_least_float32(torch.func.functional_call(self.module, dict(weights), (x,)))
 
     def autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         """The context in which this network computes."""
@@ -135,12 +135,12 @@ class Net:
             return torch.autocast(x.device.type, torch.bfloat16)
         return nullcontext()
 
-    def split(self, *sides: Tensor) -> list[tuple[Tensor, ...]]:
+    def chunks(self, *sides: Tensor) -> list[tuple[Tensor, ...]]:
         """Rows of all sides (B, ...), in the pieces that are looked at one by one where no gradient is taken."""
         rows = self.micro_batch or max(1, len(sides[0]))
         return list(zip(*(side.split(rows) for side in sides), strict=True))
 
-    def _look(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _forward(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with self.autocast(x):
-            pieces = [(x,)] if torch.is_grad_enabled() else self.split(x)
-            return torch.cat([_wide(function(rows)) for (rows,) in pieces])
+            pieces = [(x,)] if torch.is_grad_enabled() else self.chunks(x)
+            return torch.cat([at_least_float32(function(rows)) for (rows,) in pieces])

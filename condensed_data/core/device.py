@@ -53,7 +53,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
     return "bf16" if any(check() for check in checks if check is not None) else "fp32"
 
 
-def in_turn(device: torch.device) -> bool:
+def supports_async_copy(device: torch.device) -> bool:
     """Whether a copy from the host to a device may be left to happen in its turn: `non_blocking` of torch.
 
     CUDA reads ordinary memory before the call returns, and keeps the order of what was asked of it. On MPS such copies
@@ -62,12 +62,14 @@ def in_turn(device: torch.device) -> bool:
     return device.type != "mps"
 
 
-def sent(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """The same on `device`, without waiting for what that is doing, where that is safe."""
-    return tensor.to(device, tensor.dtype if dtype is None else dtype, non_blocking=in_turn(device))
+    return tensor.to(
+        device, tensor.dtype if dtype is None else dtype, non_blocking=supports_async_copy(device)
+    )
 
 
-def clock(device: torch.device) -> float:
+def device_time(device: torch.device) -> float:
     """Seconds that pass while this process computes.
 
     Of the processor, a thread, on a CPU, so that other work on the machine does not count; of the clock elsewhere, once

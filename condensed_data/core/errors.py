@@ -52,7 +52,7 @@ class SaveError(OSError):
     """A condensed dataset could not be saved; the message says what is in the directory now."""
 
 
-def mismatch(file: str | Path, found: str, expected: str, remedy: str = _AGAIN) -> str:
+def mismatch_message(file: str | Path, found: str, expected: str, remedy: str = _AGAIN) -> str:
     """The sentence for a `file` that is not as it should be."""
     return f"{file}: found {found}, expected {expected}. {remedy}"
 

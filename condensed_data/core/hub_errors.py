@@ -45,7 +45,9 @@ class ConcurrentPushError(HubError):
 
 
 @contextmanager
-def speaking(repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> Iterator[None]:
+def translate_hub_errors(
+    repo_id: str, revision: str | None = None, *, folder: str | Path = ""
+) -> Iterator[None]:
     """Turn what the client raises inside into the errors of this file and of `storage`.
 
     Args:
@@ -58,13 +60,13 @@ def speaking(repo_id: str, revision: str | None = None, *, folder: str | Path = 
     except (HubError, ArtifactError, SaveError):
         raise
     except Exception as error:
-        told = explained(error, repo_id, revision, folder=folder)
+        told = to_hub_error(error, repo_id, revision, folder=folder)
         if told is None:
             raise
         raise told from error
 
 
-def explained(
+def to_hub_error(
     error: Exception, repo_id: str, revision: str | None = None, *, folder: str | Path = ""
 ) -> Exception | None:
     """The error of ours for one of the client, or None for one that has nothing to do with the Hub."""

@@ -32,7 +32,7 @@ class LostRankError(ConnectionError):
 
 
 @dataclass(eq=False)
-class Ranks:
+class ProcessGroup:
     """The processes of one build.
 
     Attributes:
@@ -45,19 +45,19 @@ class Ranks:
     rank: int = 0
     count: int = 1
     told: bool = False
-    apart: bool = False
+    isolated: bool = False
 
     @staticmethod
-    def here() -> Ranks:
+    def here() -> ProcessGroup:
         """Those of the process group that this process belongs to, all of which call this; one without a group.
 
         Raises:
             LostRankError: where some do not come within ten minutes.
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return Ranks()
+            return ProcessGroup()
         _control()
-        return Ranks(dist.get_rank(), dist.get_world_size())
+        return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
     @property
     def control(self) -> Any:
@@ -65,28 +65,28 @@ class Ranks:
         return _control()
 
     @property
-    def divides(self) -> bool:
+    def is_partitioned(self) -> bool:
         """Whether this process computes a part of the whole."""
         return self.count > 1
 
     @property
-    def several(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there is anybody else to speak to."""
-        return self.count > 1 and not self.apart
+        return self.count > 1 and not self.isolated
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this one looks things up, keeps them and talks."""
-        return self.rank == 0 or self.apart
+        return self.rank == 0 or self.isolated
 
-    def merge(self, tensor: Tensor) -> Tensor:
+    def all_reduce_disjoint(self, tensor: Tensor) -> Tensor:
         """Fill in what others hold: for every value at most one rank holds bits that are not zero.
 
         Args:
             tensor: contiguous, of floating point numbers of 4 or 8 bytes, of one shape on all ranks; it is changed.
         """
-        if self.several:
-            with telling():
+        if self.is_distributed:
+            with translate_dist_errors():
                 self._add(tensor.view(torch.int64 if tensor.element_size() == 8 else torch.int32))
         return tensor
 
@@ -100,33 +100,33 @@ class Ranks:
             dist.all_reduce(moved, group=self.control)
             bits.copy_(moved)
 
-    def share(self, message: Any = None) -> Any:
+    def broadcast(self, message: Any = None) -> Any:
         """What rank 0 gave, on every rank: any picklable value."""
-        if not self.several:
+        if not self.is_distributed:
             return message
-        held = [message if self.first else None]
-        with telling():
+        held = [message if self.is_main else None]
+        with translate_dist_errors():
             dist.broadcast_object_list(held, src=0, group=self.control)
         return held[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all ranks are here."""
-        if self.several:
-            with telling():
+        if self.is_distributed:
+            with translate_dist_errors():
                 dist.barrier(group=self.control)
 
-    def agree(self, what: str) -> None:
+    def check_consistent(self, what: str) -> None:
         """Find out at the beginning whether all ranks want the same.
 
         Raises:
             LostRankError: where some do not come within ten minutes.
             ValueError: where they want different things.
         """
-        if not self.several:
+        if not self.is_distributed:
             return
         _meet(self.control)
         wants: list[Any] = [None] * self.count
-        with telling():
+        with translate_dist_errors():
             dist.all_gather_object(wants, what, group=self.control)
         different = [rank for rank, want in enumerate(wants) if want != wants[0]]
         if different:
@@ -135,13 +135,13 @@ class Ranks:
                 "every rank the same source, recipe, seed, device and precision."
             )
 
-    def tell(self, message: Any) -> None:
+    def release_waiting(self, message: Any) -> None:
         """Rank 0: end the waiting of the others, once; see `together`."""
-        if self.several and self.first and not self.told:
+        if self.is_distributed and self.is_main and not self.told:
             self.told = True
-            self.share(message)
+            self.broadcast(message)
 
-    def together(self, first: Callable[[], Found], others: Callable[[Any], Found]) -> Found:
+    def main_first(self, first: Callable[[], Found], others: Callable[[Any], Found]) -> Found:
         """Rank 0 does `first`, while the others wait for what it tells them in there, and do `others` with it.
 
         What it returns is told where nothing was told before.
@@ -149,8 +149,8 @@ class Ranks:
         Raises:
             LostRankError: on the others, where rank 0 failed before it told anything.
         """
-        if not self.first:
-            message = self.share()
+        if not self.is_main:
+            message = self.broadcast()
             if isinstance(message, _Failed):
                 raise LostRankError(f"Rank 0 stopped: {message.reason}")
             return others(message)
@@ -158,9 +158,9 @@ class Ranks:
             found = first()
         except BaseException as error:
             if not isinstance(error, LostRankError):
-                self.tell(_Failed(_short(error) or type(error).__name__))
+                self.release_waiting(_Failed(_short(error) or type(error).__name__))
             raise
-        self.tell(found)
+        self.release_waiting(found)
         return found
 
 
@@ -171,7 +171,7 @@ class _Failed:
     reason: str
 
 
-ALONE = Ranks()
+ALONE = ProcessGroup()
 
 
 def _short(error: BaseException) -> str:
@@ -179,7 +179,7 @@ def _short(error: BaseException) -> str:
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def translate_dist_errors() -> Iterator[None]:
     """What the process group says when a rank is gone, in words that help."""
     try:
         yield
@@ -229,17 +229,17 @@ def _meet(group: Any) -> None:
 _GROUPS: weakref.WeakKeyDictionary[Any, dict[Any, Callable[[], Any]]] = weakref.WeakKeyDictionary()
 
 
-def launched() -> bool:
+def is_torchrun() -> bool:
     """Whether torchrun, or what sets the same variables, started this process as one of several."""
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return all(name in os.environ for name in names) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def init_from_env() -> Iterator[ProcessGroup]:
     """The process group that torchrun prepared, where it started this process; gives this process's ranks."""
-    if not launched() or dist.is_initialized():
-        yield Ranks.here()
+    if not is_torchrun() or dist.is_initialized():
+        yield ProcessGroup.here()
         return
     cards, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if cards:
@@ -247,7 +247,7 @@ def joined() -> Iterator[Ranks]:
     # Several ranks on one card cannot speak over nccl.
     dist.init_process_group("cpu:gloo,cuda:nccl" if cards >= local else "gloo", timeout=LONG)
     try:
-        yield Ranks.here()
+        yield ProcessGroup.here()
     finally:
         dist.destroy_process_group()
 
@@ -259,6 +259,6 @@ def local_rank() -> int:
 
 def local_count() -> int:
     """Processes of the build on this machine; all of them where nobody says."""
-    if not Ranks.here().several:
+    if not ProcessGroup.here().is_distributed:
         return 1
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(dist.get_world_size())))

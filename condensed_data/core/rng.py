@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Streams:
+class RandomStreams:
     """Names every random draw of one run.
 
     Args:
@@ -36,28 +36,28 @@ class Streams:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise ValueError(f"seed={self.seed!r} must be a non-negative integer.")
 
-    def child(self, purpose: str, *keys: int) -> int:
+    def seed_for(self, purpose: str, *keys: int) -> int:
         """A 63-bit seed for (purpose, keys), for instance to initialize network number `keys[0]`."""
         text = "/".join((str(self.seed), purpose, *map(str, keys)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
     def numpy(self, purpose: str, *keys: int) -> np.random.Generator:
         """A fresh NumPy generator for (purpose, keys)."""
-        return np.random.Generator(np.random.Philox(key=self.child(purpose, *keys)))
+        return np.random.Generator(np.random.Philox(key=self.seed_for(purpose, *keys)))
 
     def torch(self, purpose: str, *keys: int) -> torch.Generator:
         """A fresh CPU torch generator for (purpose, keys)."""
-        return torch.Generator().manual_seed(self.child(purpose, *keys))
+        return torch.Generator().manual_seed(self.seed_for(purpose, *keys))
 
     def uniform(self, purpose: str, iteration: int, groups: Sequence[int], count: int) -> Tensor:
         """Uniform draws, independent between groups: (G, count) float32 in [0, 1)."""
-        keys = [self.child(purpose, iteration, group) for group in groups]
+        keys = [self.seed_for(purpose, iteration, group) for group in groups]
         rows = [_begun(key).random(count, dtype=np.float32) for key in keys]
         return torch.from_numpy(np.stack(rows))
 
-    def choose(self, purpose: str, iteration: int, group: int, size: int, count: int) -> Tensor:
+    def choice(self, purpose: str, iteration: int, group: int, size: int, count: int) -> Tensor:
         """`count` of `range(size)`: (count,) int64, without replacement, with it where size < count."""
-        generator = _begun(self.child(purpose, iteration, group))
+        generator = _begun(self.seed_for(purpose, iteration, group))
         return torch.from_numpy(generator.choice(size, count, replace=size < count, shuffle=False))
 
 
@@ -87,7 +87,7 @@ def _begun(key: int) -> np.random.Generator:
 
 
 @contextmanager
-def untouched() -> Iterator[None]:
+def preserve_rng_state() -> Iterator[None]:
     """Leave the global random states of torch, NumPy and `random` as they were, whatever user code draws."""
     states = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
@@ -100,8 +100,8 @@ def untouched() -> Iterator[None]:
 
 
 @contextmanager
-def seeded(streams: Streams) -> Iterator[None]:
-    """Torch's global state, which layers draw from (dropout and the like), follows from `streams`, and is restored."""
-    with untouched():
-        torch.manual_seed(streams.child("forward"))  # noqa: TID251
+def seeded_rng(rng: RandomStreams) -> Iterator[None]:
+    """Torch's global state, which layers draw from (dropout and the like), follows from `rng`, and is restored."""
+    with preserve_rng_state():
+        torch.manual_seed(rng.seed_for("forward"))  # noqa: TID251
         yield

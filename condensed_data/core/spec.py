@@ -3,7 +3,7 @@
 A `Spec` describes a part of a method. Its canonical form (`to_json`) is plain JSON with the class name, a
 version that is raised when the part's numbers change, and its fields; `from_json` turns it back into the
 registered class, so that a stored recipe is rebuilt without importing anything named in a file. A field may
-hold a `Rule`, a published default that depends on the data; `resolve` makes rules concrete before a run.
+hold a `DataDefault`, a published default that depends on the data; `resolve` makes rules concrete before a run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What a rule may look at.
 
     Attributes:
@@ -51,16 +51,16 @@ class Facts:
     samples: int | None = None
 
 
-class Rule(Spec, ABC):
+class DataDefault(Spec, ABC):
     """A default that depends on the data, made concrete by `resolve`."""
 
     @abstractmethod
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         """The value for these facts."""
 
 
 @dataclass(frozen=True)
-class Named(Spec):
+class NamedCallable(Spec):
     """A user's callable with a name, so that it can stand in a stored recipe and in a cache key.
 
     Args:
@@ -79,9 +79,9 @@ class UnnamedCallableError(ValueError):
     """A recipe holds a callable that has no canonical form."""
 
 
-def resolve(spec: T, facts: Facts) -> T:
-    """Replace every `Rule` inside `spec` by its value for `facts`."""
-    if isinstance(spec, Rule):
+def resolve(spec: T, facts: DatasetInfo) -> T:
+    """Replace every `DataDefault` inside `spec` by its value for `facts`."""
+    if isinstance(spec, DataDefault):
         return resolve(spec(facts), facts)
     if isinstance(spec, tuple):
         return tuple(resolve(item, facts) for item in spec)  # type: ignore[return-value]
@@ -91,13 +91,13 @@ def resolve(spec: T, facts: Facts) -> T:
     return spec
 
 
-def concrete(value: T | Rule) -> T:
+def require_resolved(value: T | DataDefault) -> T:
     """A value that is no rule any more.
 
     Raises:
         TypeError: for a rule: the recipe was not resolved.
     """
-    if isinstance(value, Rule):
+    if isinstance(value, DataDefault):
         raise TypeError(f"{value} is a rule: resolve the recipe first.")
     return value
 
@@ -108,11 +108,11 @@ def to_json(value: Any) -> Any:
     Fields that are not compared are no part of it, as they are no part of equality.
 
     Raises:
-        UnnamedCallableError: for a callable that is neither a `Spec` nor `Named`.
+        UnnamedCallableError: for a callable that is neither a `Spec` nor `NamedCallable`.
         TypeError: for any other value that is no plain data.
     """
-    if isinstance(value, Named):
-        return {"part": "Named", "name": value.name}
+    if isinstance(value, NamedCallable):
+        return {"part": "NamedCallable", "name": value.name}
     if isinstance(value, Spec) and dataclasses.is_dataclass(value):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
         return {"part": type(value).__name__, "version": type(value).version, **fields}
@@ -127,7 +127,7 @@ def to_json(value: Any) -> Any:
     if callable(value):
         name = getattr(value, "__qualname__", repr(value))
         raise UnnamedCallableError(
-            f"{name} has no canonical form. Wrap it as Named('a-name', {name}) so that results can be cached."
+            f"{name} has no canonical form. Wrap it as NamedCallable('a-name', {name}) so that results can be cached."
         )
     raise TypeError(f"A recipe cannot hold {value!r} of type {type(value).__name__}.")
 
@@ -144,7 +144,7 @@ def from_json(value: Any) -> Any:
         return value
     fields = {key: item for key, item in value.items() if key not in ("part", "version")}
     cls = _REGISTRY.get(str(value.get("part")))
-    if cls is None or cls is Named:
+    if cls is None or cls is NamedCallable:
         raise ValueError(f"This version does not know the part {value.get('part')!r}.")
     if value.get("version") != cls.version:
         raise ValueError(
@@ -156,7 +156,7 @@ def from_json(value: Any) -> Any:
         raise ValueError(f"{cls.__name__} cannot be rebuilt: {error}.") from error
 
 
-def paths(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def iter_fields(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every settable field below `spec`, as (dotted path, value)."""
     if isinstance(spec, tuple):
         items = [(str(index), item) for index, item in enumerate(spec)]
@@ -166,10 +166,10 @@ def paths(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, item in items:
         yield prefix + name, item
-        yield from paths(item, f"{prefix}{name}.")
+        yield from iter_fields(item, f"{prefix}{name}.")
 
 
-def assign(spec: T, path: str, value: Any) -> T:
+def set_field(spec: T, path: str, value: Any) -> T:
     """A copy of `spec` with the field at `path` set; a bare field name that occurs once is enough.
 
     A name that stands for the same field of several terms (the batch of both terms of a recipe, say) sets all
@@ -179,7 +179,7 @@ def assign(spec: T, path: str, value: Any) -> T:
         ValueError: for an unknown path (the known ones are listed) or an ambiguous one; for a value that the
             field cannot hold.
     """
-    known = dict(paths(spec))
+    known = dict(iter_fields(spec))
     full = [known_path for known_path in known if known_path == path or known_path.endswith("." + path)]
     if not full:
         listing = ", ".join(sorted(known_path for known_path in known if not known_path[-1].isdigit()))
@@ -190,26 +190,26 @@ def assign(spec: T, path: str, value: Any) -> T:
         raise ValueError(f"Field {path!r} is ambiguous: {', '.join(full)}. Give one of these.")
     try:
         for one in full:
-            spec = _assign(spec, one.split("."), value)
+            spec = _set_field(spec, one.split("."), value)
     except TypeError as error:
         raise ValueError(f"Field {path!r} cannot be {value!r}: {error}.") from error
     return spec
 
 
-def _assign(spec: Any, steps: list[str], value: Any) -> Any:
+def _set_field(spec: Any, steps: list[str], value: Any) -> Any:
     if not steps:
         return value
     head, rest = steps[0], steps[1:]
     if isinstance(spec, tuple):
         index = int(head)
-        return (*spec[:index], _assign(spec[index], rest, value), *spec[index + 1 :])
-    return dataclasses.replace(spec, **{head: _assign(getattr(spec, head), rest, value)})
+        return (*spec[:index], _set_field(spec[index], rest, value), *spec[index + 1 :])
+    return dataclasses.replace(spec, **{head: _set_field(getattr(spec, head), rest, value)})
 
 
 def parse(text: str) -> Any:
     """A field's value from the command line: a literal, a part such as `ConvNet(width=64)`, or text.
 
-    Words inside a tuple or a part need no quotes: `Siamese(ops=(color, crop))`.
+    Words inside a tuple or a part need no quotes: `SiameseAugment(ops=(color, crop))`.
 
     Raises:
         ValueError: for a call of something that is no registered part, or with fields that it does not take.
@@ -258,7 +258,11 @@ def _value(node: ast.expr, source: str, text: str | None = None) -> Any:
 
 def _parts() -> dict[str, type[Spec]]:
     """What can be written in a field: every registered class that has values."""
-    return {name: cls for name, cls in _REGISTRY.items() if cls is not Named and not inspect.isabstract(cls)}
+    return {
+        name: cls
+        for name, cls in _REGISTRY.items()
+        if cls is not NamedCallable and not inspect.isabstract(cls)
+    }
 
 
 def _part(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Spec:
@@ -272,12 +276,12 @@ def _part(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Spec:
         raise ValueError(f"{name} cannot be built: {error}. Its fields: {fields or 'none'}.") from error
 
 
-def check(spec: Any, sample_shape: tuple[int, ...]) -> None:
-    """Ask every part below `spec` that has a `check(sample_shape)` whether it can work on such samples."""
+def validate(spec: Any, sample_shape: tuple[int, ...]) -> None:
+    """Ask every part below `spec` that has a `validate(sample_shape)` whether it can work on such samples."""
     checker = getattr(spec, "check", None)
     if isinstance(spec, Spec) and callable(checker):
         checker(sample_shape)
-    for _, value in paths(spec):
+    for _, value in iter_fields(spec):
         checker = getattr(value, "check", None)
         if isinstance(value, Spec) and callable(checker):
             checker(sample_shape)

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, Rule
-from condensed_data.methods.base import Applied, Augment, Batch
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.methods.base import Augment, AugmentFn, Batch
 from condensed_data.operations import DRAWS, Parameters
 from condensed_data.operations import OPERATIONS as OPERATIONS
 
@@ -35,13 +35,13 @@ class Identity(Augment):
     """No augmentation."""
 
     def draw(
-        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
-    ) -> Applied:
+        self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> AugmentFn:
         return _Unchanged()
 
 
 @dataclass(frozen=True)
-class Siamese(Augment):
+class SiameseAugment(Augment):
     """DSA: of `ops`, one is drawn per block and step, with one set of parameters for all its rows.
 
     Args:
@@ -60,7 +60,7 @@ class Siamese(Augment):
         ValueError: for an unknown operation or a strength out of range.
     """
 
-    ops: tuple[str, ...] | Rule = OPERATIONS
+    ops: tuple[str, ...] | DataDefault = OPERATIONS
     always: tuple[str, ...] = ()
     per_sample: bool = False
     flip: float = 0.5
@@ -77,27 +77,27 @@ class Siamese(Augment):
             _check_ops(name, ops)
         for name in ("flip", "crop", "cutout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Siamese({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
+                raise ValueError(
+                    f"SiameseAugment({name}={getattr(self, name)!r}) must be a fraction in [0, 1]."
+                )
         if self.scale < 1:
-            raise ValueError(f"Siamese(scale={self.scale}) must be at least 1.")
+            raise ValueError(f"SiameseAugment(scale={self.scale}) must be at least 1.")
 
     def draw(
-        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
-    ) -> Applied:
+        self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> AugmentFn:
         if not isinstance(self.ops, tuple):
-            raise TypeError(f"Siamese(ops={self.ops}) is a rule: resolve the recipe first.")
+            raise TypeError(f"SiameseAugment(ops={self.ops}) is a rule: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
             return _Unchanged()
-        return _Drawn(
-            self, streams, iteration, tuple(blocks), self._active(streams, iteration, blocks), sample_shape
-        )
+        return _Drawn(self, rng, iteration, tuple(blocks), self._active(rng, iteration, blocks), sample_shape)
 
-    def _active(self, streams: Streams, iteration: int, blocks: Sequence[int]) -> Tensor:
+    def _active(self, rng: RandomStreams, iteration: int, blocks: Sequence[int]) -> Tensor:
         """(G, 6) bool: which operations act on which block."""
         names = self.ops if isinstance(self.ops, tuple) else ()
         active = torch.zeros(len(blocks), len(OPERATIONS), dtype=torch.bool)
         if names:
-            u = streams.uniform("augment op", iteration, blocks, 1)[:, 0]
+            u = rng.uniform("augment op", iteration, blocks, 1)[:, 0]
             chosen = torch.tensor([OPERATIONS.index(name) for name in names])[(u * len(names)).long()]
             active[torch.arange(len(blocks)), chosen] = True
         active[:, [OPERATIONS.index(name) for name in self.always]] = True
@@ -105,13 +105,17 @@ class Siamese(Augment):
 
 
 def _check_ops(name: str, ops: Any) -> None:
-    if isinstance(ops, Rule):
+    if isinstance(ops, DataDefault):
         return
     if not isinstance(ops, tuple):
-        raise ValueError(f"Siamese({name}={ops!r}) must be a tuple, for instance ({OPERATIONS[0]!r},).")
+        raise ValueError(
+            f"SiameseAugment({name}={ops!r}) must be a tuple, for instance ({OPERATIONS[0]!r},)."
+        )
     for op in ops:
         if op not in OPERATIONS:
-            raise ValueError(f"Siamese({name}=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}.")
+            raise ValueError(
+                f"SiameseAugment({name}=...) holds {op!r}; known operations: {', '.join(OPERATIONS)}."
+            )
 
 
 class _Unchanged:
@@ -122,20 +126,20 @@ class _Unchanged:
 
 
 class _Drawn:
-    """A draw of `Siamese`: both sides of a pair share its numbers, which are made and sent once."""
+    """A draw of `SiameseAugment`: both sides of a pair share its numbers, which are made and sent once."""
 
     def __init__(
         self,
-        spec: Siamese,
-        streams: Streams,
+        spec: SiameseAugment,
+        rng: RandomStreams,
         iteration: int,
         blocks: tuple[int, ...],
         active: Tensor,
         sample_shape: tuple[int, ...],
     ) -> None:
-        self.spec, self.streams, self.iteration, self.blocks, self.active = (
+        self.spec, self.rng, self.iteration, self.blocks, self.active = (
             spec,
-            streams,
+            rng,
             iteration,
             blocks,
             active,
@@ -159,14 +163,14 @@ class _Drawn:
     def _made(self, sizes: Sequence[int]) -> Parameters:
         rows = self._rows(sizes)
         if rows not in self.made:
-            u = self.streams.uniform("augment", self.iteration, self.blocks, rows * DRAWS)
+            u = self.rng.uniform("augment", self.iteration, self.blocks, rows * DRAWS)
             u = u.view(len(self.blocks), rows, DRAWS)
             self.made[rows] = Parameters.make(self.spec, u, self.active, self.size)
         return self.made[rows]
 
 
 @dataclass(frozen=True)
-class PublishedOps(Rule):
+class DefaultDSAOps(DataDefault):
     """The strategy that the authors use: all operations, without flip where samples are digits.
 
     Digits are recognized by class names that begin with a digit or its English word. Where the source names
@@ -175,7 +179,7 @@ class PublishedOps(Rule):
 
     ops: tuple[str, ...] = field(default=OPERATIONS)
 
-    def __call__(self, facts: Facts) -> tuple[str, ...]:
+    def __call__(self, facts: DatasetInfo) -> tuple[str, ...]:
         if len(facts.sample_shape) == 1:
             return ()
         if len(facts.sample_shape) == 2:

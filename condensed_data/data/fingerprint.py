@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.value_space import SampleKind, ValueSpace
 
 FINGERPRINT_VERSION = "condensed-data/fingerprint/1"
 DECODED = 200  # samples that a digest decodes
@@ -34,7 +34,7 @@ def raw(tensor: Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-class Content:
+class ContentHasher:
     """What one pass over the samples shows: their fingerprint, and their statistics by channel.
 
     Args:
@@ -42,7 +42,7 @@ class Content:
         count: how many there are.
     """
 
-    def __init__(self, kind: Kind, count: int) -> None:
+    def __init__(self, kind: SampleKind, count: int) -> None:
         self.kind, self.count = kind, count
         self._hash = hashlib.sha256(repr((FINGERPRINT_VERSION, kind.name, kind.shape, count)).encode())
         self._total = torch.zeros(kind.shape[0], dtype=torch.float64)
@@ -62,11 +62,11 @@ class Content:
         whole.update(raw(labels))
         return whole.hexdigest()
 
-    def space(self) -> Space:
+    def space(self) -> ValueSpace:
         """The map that standardizes each channel of the source's value space."""
         scale = 255.0 if self.kind.is_pil else 1.0
         values = self.count * math.prod(self.kind.shape[1:])
-        return Space.of(self._total / scale, self._squares / scale**2, values)
+        return ValueSpace.of(self._total / scale, self._squares / scale**2, values)
 
 
 def digest_of(*values: Any) -> str | None:

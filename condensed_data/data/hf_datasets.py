@@ -162,7 +162,7 @@ def _splits(source: str, split: str, names: list[str]) -> list[str]:
 
 def _prepared(source: str, address: Address) -> Any:
     """The builder of the data set, with its files fetched at one commit."""
-    from condensed_data.core.hub_errors import speaking
+    from condensed_data.core.hub_errors import translate_hub_errors
 
     try:
         import datasets
@@ -170,7 +170,7 @@ def _prepared(source: str, address: Address) -> Any:
         raise SourceError(
             f'{source} needs the datasets library: pip install "condensed-data[hub]" ({error}).'
         ) from error
-    with speaking(address.repo, address.revision):
+    with translate_hub_errors(address.repo, address.revision):
         from huggingface_hub import HfApi
 
         commit = (

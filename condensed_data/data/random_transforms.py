@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.sample import SourceError
 
 # They move or mix pixels of one channel, whatever their values stand for.
@@ -73,7 +73,7 @@ def check_applies(random: Callable[[Any], Any], sample: Any) -> None:
         SourceError: with the reason.
     """
     try:
-        with untouched():
+        with preserve_rng_state():
             random(sample)
     except Exception as error:
         raise SourceError(

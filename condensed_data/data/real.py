@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 from condensed_data.data.groups import listed
-from condensed_data.data.sample_store import CHUNK, Store
-from condensed_data.data.source import Reading, Source, read
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.sample_store import CHUNK, SampleStore
+from condensed_data.data.source import LoadedSource, Source, read
+from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.data.whitening import Whitening
 
 
 @dataclass(frozen=True)
-class Real:
+class RealData:
     """Real samples, their classes and groups.
 
     Attributes:
@@ -37,9 +37,9 @@ class Real:
         members: G tensors of sample indices.
     """
 
-    kind: Kind
-    space: Space
-    store: Store
+    kind: SampleKind
+    space: ValueSpace
+    store: SampleStore
     fingerprint: str
     labels: Tensor
     class_values: Tensor
@@ -89,13 +89,13 @@ class Real:
     def batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """Standardized samples (len(index), *shape) float32 and their classes (len(index),) int64 on `device`."""
         rows, labels = self[index], self.labels[index]
-        return sent(rows, device), sent(labels, device)
+        return to_device(rows, device), to_device(labels, device)
 
-    def to(self, device: torch.device) -> Real:
+    def to(self, device: torch.device) -> RealData:
         """The same with the samples on `device`, where they fit."""
         return replace(self, store=self.store.to(device))
 
-    def whitened(self) -> Real:
+    def whitened(self) -> RealData:
         """The same in the space of ZCA whitening."""
         chunks = (self[rows] for rows in torch.arange(len(self)).split(CHUNK))
         return replace(self, space=replace(self.space, whitening=Whitening.of(chunks)))
@@ -108,15 +108,15 @@ class Real:
     @staticmethod
     def read(
         source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **where: Any
-    ) -> Real:
-        """Read a source whole; see `source.read` for what `where` may hold, and `Real.of`."""
+    ) -> RealData:
+        """Read a source whole; see `source.read` for what `where` may hold, and `RealData.of`."""
         reading = read(source, num_workers, progress, **where)
-        return Real.of(reading, source.kind, source.class_names, groups)
+        return RealData.of(reading, source.kind, source.class_names, groups)
 
     @staticmethod
     def of(
-        reading: Reading, kind: Kind, class_names: Sequence[str] | None = None, groups: Any = None
-    ) -> Real:
+        reading: LoadedSource, kind: SampleKind, class_names: Sequence[str] | None = None, groups: Any = None
+    ) -> RealData:
         """From a source that was read.
 
         Args:
@@ -132,7 +132,7 @@ class Real:
         members = order.split(group.bincount(minlength=len(pairs)).tolist())
         named = class_names is not None and int(class_values[-1]) < len(class_names)
         names = [class_names[v] if named and class_names else str(v) for v in class_values.tolist()]
-        return Real(
+        return RealData(
             kind,
             reading.space,
             reading.store,

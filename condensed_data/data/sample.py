@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.data.value_space import PIL_CHANNELS, Kind
+from condensed_data.data.value_space import PIL_CHANNELS, SampleKind
 
 _LABELS = (
     "Supported labels are single non-negative integers (int, NumPy integer or 0-d tensor). Map others "
@@ -69,7 +69,7 @@ def check_label(label: Any, index: int) -> int:
     return number
 
 
-def kind_of(sample: Any, index: int) -> Kind:
+def kind_of(sample: Any, index: int) -> SampleKind:
     """What this sample is.
 
     Raises:
@@ -81,7 +81,7 @@ def kind_of(sample: Any, index: int) -> Kind:
                 f"source[{index}] is a PIL image of mode {sample.mode!r}; supported: "
                 f"{', '.join(PIL_CHANNELS)}. Add transforms.Lambda(lambda image: image.convert('RGB'))."
             )
-        return Kind(f"pil:{sample.mode}", (PIL_CHANNELS[sample.mode], sample.height, sample.width))
+        return SampleKind(f"pil:{sample.mode}", (PIL_CHANNELS[sample.mode], sample.height, sample.width))
     if not isinstance(sample, Tensor):
         raise SourceError(
             f"source[{index}] has a sample of type {type(sample).__name__}; supported: PIL images and "
@@ -96,10 +96,10 @@ def kind_of(sample: Any, index: int) -> Kind:
             f"source[{index}] has the shape {tuple(sample.shape)}; supported: (C, H, W), (C, L) and (D,), "
             "not empty."
         )
-    return Kind(f"tensor:{str(sample.dtype).removeprefix('torch.')}", tuple(sample.shape))
+    return SampleKind(f"tensor:{str(sample.dtype).removeprefix('torch.')}", tuple(sample.shape))
 
 
-def same_kind(sample: Any, kind: Kind, index: int) -> None:
+def same_kind(sample: Any, kind: SampleKind, index: int) -> None:
     """Refuse a sample of another kind than that of the first one.
 
     Raises:

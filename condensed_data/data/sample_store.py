@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 
 CHUNK = 1024
 
@@ -30,7 +30,7 @@ def available_memory() -> int:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
 
 
-class Store:
+class SampleStore:
     """Samples by index.
 
     Args:
@@ -57,9 +57,9 @@ class Store:
         self.rows = self._allocate(torch.uint8)
 
     @staticmethod
-    def of(samples: Tensor) -> Store:
+    def of(samples: Tensor) -> SampleStore:
         """A store of tensors that are in memory already: (n, *shape) uint8 or float32, kept as they are."""
-        store = Store.__new__(Store)
+        store = SampleStore.__new__(SampleStore)
         store.count, store.shape = len(samples), tuple(samples.shape[1:])
         store.eight_bit, store.limit, store.folder = samples.dtype == torch.uint8, 0, None
         store.table, store.rows, store.on_disk = None, samples, False
@@ -81,7 +81,7 @@ class Store:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Samples (len(index), *shape), uint8 or float32 as they were written, on the device of the store."""
-        return self._decode(self.rows[sent(index, self.rows.device)])
+        return self._decode(self.rows[to_device(index, self.rows.device)])
 
     def chunks(self) -> Iterator[Tensor]:
         """All samples in order, a few at a time."""
@@ -92,13 +92,13 @@ class Store:
         """Whether fetching rows for `device` waits for a disk or for a transfer."""
         return self.on_disk or self.rows.device.type != device.type
 
-    def to(self, device: torch.device) -> Store:
+    def to(self, device: torch.device) -> SampleStore:
         """The same on `device`, where a quarter of its free memory holds it; else it stays where it is."""
         if device.type == "cpu" or (
             device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
         ):
             return self
-        moved = Store.of(self.rows.to(device))
+        moved = SampleStore.of(self.rows.to(device))
         moved.eight_bit, moved.table = self.eight_bit, None if self.table is None else self.table.to(device)
         return moved
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 from tqdm.auto import tqdm
 
-from condensed_data.data.fingerprint import Content
+from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import SourceError as SourceError
 from condensed_data.data.sample import check_label, fetch, kind_of, same_kind, to_tensor
-from condensed_data.data.sample_store import Store
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.sample_store import SampleStore
+from condensed_data.data.value_space import SampleKind, ValueSpace
 
 BATCH = 256
 
@@ -39,7 +39,7 @@ class Source:
     """
 
     dataset: Dataset[Any]
-    kind: Kind
+    kind: SampleKind
     random: Callable[[Any], Any] | None
     name: str
     class_names: tuple[str, ...] | None
@@ -80,7 +80,7 @@ def inspect(dataset: Any) -> Source:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadedSource:
     """A source that was read whole.
 
     Attributes:
@@ -90,9 +90,9 @@ class Reading:
         fingerprint: of its content.
     """
 
-    store: Store
+    store: SampleStore
     labels: Tensor
-    space: Space
+    space: ValueSpace
     fingerprint: str
 
 
@@ -102,25 +102,25 @@ def read(
     progress: bool = True,
     memory: int | None = None,
     folder: Path | None = None,
-) -> Reading:
+) -> LoadedSource:
     """Read all samples, once.
 
     Args:
         num_workers: processes that decode samples.
-        memory, folder: see `Store`.
+        memory, folder: see `SampleStore`.
 
     Raises:
         SourceError: naming the index of a sample that cannot be read, has another shape or holds NaN, or of a
             label that is no non-negative integer.
         OSError: where samples do not fit the memory and the disk does not take them.
     """
-    content = Content(source.kind, len(source))
+    content = ContentHasher(source.kind, len(source))
     if type(source.dataset) is TensorDataset:
         samples, labels = _tensors(source)
         for rows in samples.split(BATCH):
             content.update(rows)
-        return Reading(Store.of(samples), labels, content.space(), content.fingerprint(labels))
-    store = Store(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
+        return LoadedSource(SampleStore.of(samples), labels, content.space(), content.fingerprint(labels))
+    store = SampleStore(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels = torch.empty(len(source), dtype=torch.int64)
     done = 0
     with tqdm(total=len(source), desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
@@ -134,7 +134,7 @@ def read(
             labels[done : done + len(rows)] = values
             done += len(rows)
             bar.update(len(rows))
-    return Reading(store, labels, content.space(), content.fingerprint(labels))
+    return LoadedSource(store, labels, content.space(), content.fingerprint(labels))
 
 
 def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
@@ -147,7 +147,7 @@ def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
     )
 
 
-def _check_repeatable(dataset: Any, kind: Kind) -> None:
+def _check_repeatable(dataset: Any, kind: SampleKind) -> None:
     count = len(dataset)
     for index in sorted({0, count // 3, count // 2, count - 1}):
         reads = [fetch(dataset, index)[0] for _ in range(2)]
@@ -174,7 +174,7 @@ class _Reader(Dataset[Row | SourceError]):
     Errors are returned, not raised: raised in a worker, a message comes wrapped in the worker's traceback.
     """
 
-    def __init__(self, dataset: Any, kind: Kind) -> None:
+    def __init__(self, dataset: Any, kind: SampleKind) -> None:
         self.dataset, self.kind = dataset, kind
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 from condensed_data.data.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)
-class Kind:
+class SampleKind:
     """What samples a source yields.
 
     Attributes:
@@ -39,7 +39,7 @@ class Kind:
     shape: tuple[int, ...]
 
     @staticmethod
-    def known(name: str, shape: tuple[int, ...]) -> Kind:
+    def known(name: str, shape: tuple[int, ...]) -> SampleKind:
         """The kind of this name.
 
         Raises:
@@ -52,7 +52,7 @@ class Kind:
             right = dtype in TENSOR_TYPES
         if not right:
             raise ValueError(f"There are no samples {name!r} of shape {shape}.")
-        return Kind(name, shape)
+        return SampleKind(name, shape)
 
     @property
     def is_pil(self) -> bool:
@@ -86,7 +86,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Space:
+class ValueSpace:
     """The affine map between the source's value space and the standardized space.
 
     Attributes:
@@ -99,7 +99,7 @@ class Space:
     whitening: Whitening | None = None
 
     @staticmethod
-    def of(total: Tensor, squares: Tensor, count: int) -> Space:
+    def of(total: Tensor, squares: Tensor, count: int) -> ValueSpace:
         """From per-channel sums (float64) of the values and of their squares over `count` values a channel.
 
         A source that is standardized already (means within 0.1, deviations within 10 %) keeps its values.
@@ -110,7 +110,7 @@ class Space:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         # relative, so that signals in tiny units (volts, tesla) are not taken for constant channels
         std = torch.where(std <= 1e-6 * mean.abs(), torch.ones_like(std), std)
-        return Space(mean.float(), std.float())
+        return ValueSpace(mean.float(), std.float())
 
     def standardize(self, samples: Tensor) -> Tensor:
         """(N, *shape) in the source's value space -> (N, *shape) float32 standardized."""
@@ -147,4 +147,4 @@ class Space:
         return LinearTransformation(*self.linear(shape))
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
-        return sent(values, samples.device).view(1, -1, *[1] * (samples.dim() - 2))
+        return to_device(values, samples.device).view(1, -1, *[1] * (samples.dim() - 2))

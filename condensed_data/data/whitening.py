@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 
 EPSILON = 1.6
 MOST_VALUES = 5_000  # time grows with the cube of D, and memory with its square: 100 MB at this size
@@ -68,13 +68,13 @@ class Whitening:
 
     def apply(self, samples: Tensor) -> Tensor:
         """(B, *shape) standardized -> (B, *shape) whitened."""
-        rows = samples.flatten(1) - sent(self.mean, samples.device)
+        rows = samples.flatten(1) - to_device(self.mean, samples.device)
         return (rows @ self.map(samples.device)).view(samples.shape)
 
     def invert(self, samples: Tensor) -> Tensor:
         """(B, *shape) whitened -> (B, *shape) standardized."""
         rows = samples.flatten(1) @ self._map("inverse", self.scales.reciprocal(), samples.device)
-        return (rows + sent(self.mean, samples.device)).view(samples.shape)
+        return (rows + to_device(self.mean, samples.device)).view(samples.shape)
 
     def map(self, device: torch.device | str = "cpu") -> Tensor:
         """The symmetric matrix (D, D)."""

@@ -1,7 +1,7 @@
 """From a source to a finished condensation: find it in the cache or on the Hub, or have it made.
 
 The order of things: the source is checked; its fingerprint is recalled by a digest, or taken while it is read; the
-key is looked up; a missing entry is made (`making.py`) under the lock of its run, from a checkpoint where there is one;
+key is looked up; a missing entry is made (`job.py`) under the lock of its run, from a checkpoint where there is one;
 the result is written to the cache and handed back.
 """
 
@@ -19,18 +19,18 @@ import torch
 
 from condensed_data.core import spec as specs
 from condensed_data.data.fingerprint import digest
-from condensed_data.data.real import Real
-from condensed_data.engine.checkpointing import Keeper
+from condensed_data.data.real import RealData
+from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.functional import condense_tensors as condense_tensors
-from condensed_data.engine.job import Making, facts, is_long
+from condensed_data.engine.job import CondensationJob, is_long, source_info
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import Cache, key_of
-from condensed_data.storage.hub.remote_cache import Shelf
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.hub.remote_cache import HubCache
+from condensed_data.storage.result import CondensationResult
 
 
 @dataclass(frozen=True)
-class Build:
+class CachedBuild:
     """One build: what is made, and where it is looked for and kept.
 
     Attributes:
@@ -41,49 +41,49 @@ class Build:
         shelf: a repository of the Hub that is looked into before anything is condensed.
     """
 
-    making: Making
+    job: CondensationJob
     fingerprint: str | None = None
     cache: Cache | None = None
     force: bool = False
-    shelf: Shelf | None = None
+    hub_cache: HubCache | None = None
 
-    def outcome(self) -> Outcome:
+    def result(self) -> CondensationResult:
         """Find or make it; of several processes the first one looks for it and keeps it."""
-        return self.making.ranks.together(self._outcome, self.making.follow)
+        return self.job.ranks.main_first(self._result, self.job.run_on_worker)
 
-    def _outcome(self) -> Outcome:
-        if (self.cache is None and self.shelf is None) or not self._cacheable():
-            return self.making.afresh()
+    def _result(self) -> CondensationResult:
+        if (self.cache is None and self.hub_cache is None) or not self._cacheable():
+            return self.job.run_uncached()
         noted = (
-            digest(self.making.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
+            digest(self.job.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
         )
         known = None if noted is None or self.cache is None else self.cache.recall(noted)
-        real: Real | None = None
+        real: RealData | None = None
         if known is None:
-            real = self.making.read()
-            known = facts(real) | {"fingerprint": self.fingerprint or real.fingerprint}
+            real = self.job.read()
+            known = source_info(real) | {"fingerprint": self.fingerprint or real.fingerprint}
             if noted is not None:
                 self._note(noted, known)
         known |= {"groups": self._grouped(noted)}
-        recipe = self.making.resolve(known)
+        recipe = self.job.resolve(known)
         content = self._content(recipe, known)
         key = key_of(content)
         found = self._found(key, content)
         if found is not None:
             return found
         if self.cache is None:
-            return _keyed(self.making.condense(real or self.making.read(), recipe, known["fingerprint"]), key)
+            return _keyed(self.job.condense(real or self.job.read(), recipe, known["fingerprint"]), key)
         return self._make(self.cache, key, content, recipe, real)
 
     def _grouped(self, noted: str | None) -> str | None:
         """The digest of all groups; what a function said about the same dataset before is recalled."""
-        if self.making.groups is None:
+        if self.job.groups is None:
             return None
-        memo = None if self.making.groups.ask is None or noted is None else self.making.groups.memo(noted)
+        memo = None if self.job.groups.ask is None or noted is None else self.job.groups.memo(noted)
         known = None if memo is None or self.cache is None else self.cache.recall(memo)
         if known is not None:
             return str(known["fingerprint"])
-        found = self.making.groups.digest(self.making.num_workers, self.making.progress)
+        found = self.job.groups.digest(self.job.num_workers, self.job.progress)
         if memo is not None:
             self._note(memo, {"fingerprint": found})
         return found
@@ -96,21 +96,21 @@ class Build:
         except OSError as error:
             _warn_cache(self.cache, error)
 
-    def _found(self, key: str, content: Mapping[str, Any]) -> Outcome | None:
+    def _found(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
         """In the cache, else on the Hub; what is found there is kept in the cache."""
         if self.force:
             return None
         kept = None if self.cache is None else self.cache.load(key)
         if kept is not None:
-            return _keyed(Outcome.of(kept), key)
-        found = None if self.shelf is None else self.shelf.take(key, content)
+            return _keyed(CondensationResult.of(kept), key)
+        found = None if self.hub_cache is None else self.hub_cache.take(key, content)
         if found is not None and self.cache is not None:
             _store(self.cache, key, found)
         return found
 
     def _make(
-        self, cache: Cache, key: str, content: dict[str, Any], recipe: Recipe, real: Real | None
-    ) -> Outcome:
+        self, cache: Cache, key: str, content: dict[str, Any], recipe: Recipe, real: RealData | None
+    ) -> CondensationResult:
         """Condense under the lock of the run, from its checkpoint where there is one, and keep the result."""
         fingerprint = content["fingerprint"]
         # Runs that differ in their number of iterations alone share a checkpoint: a longer one goes on from it.
@@ -122,26 +122,26 @@ class Build:
                 waited = held.enter_context(cache.building(lineage))
             except OSError as error:
                 _warn_cache(cache, error)
-                return _keyed(self.making.condense(real or self.making.read(), recipe, fingerprint), key)
+                return _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint), key)
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
-                return _keyed(Outcome.of(found), key)
-            keeper = Keeper(
+                return _keyed(CondensationResult.of(found), key)
+            checkpointer = Checkpointer(
                 cache.checkpoint(lineage),
                 {"lineage": lineage, "torch": torch.__version__},
-                self.making.progress,
+                self.job.progress,
             )
             if self.force:
-                keeper.forget()
-            outcome = _keyed(
-                self.making.condense(real or self.making.read(), recipe, fingerprint, keeper), key
+                checkpointer.forget()
+            result = _keyed(
+                self.job.condense(real or self.job.read(), recipe, fingerprint, checkpointer), key
             )
-            _store(cache, key, outcome)
-            return outcome
+            _store(cache, key, result)
+            return result
 
     def _cacheable(self) -> bool:
         try:
-            self.making.recipe.to_json()
+            self.job.recipe.to_json()
         except specs.UnnamedCallableError as error:
             warnings.warn(f"The result will not be cached: {error}", stacklevel=2)
             return False
@@ -149,26 +149,26 @@ class Build:
 
     def _content(self, recipe: Recipe, known: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that decides the bits of the result."""
-        ranks = self.making.ranks
+        ranks = self.job.ranks
         return {
             "fingerprint": known["fingerprint"],
             "recipe": recipe.to_json(),
-            "seed": self.making.seed,
+            "seed": self.job.seed,
             "groups": known["groups"],
-            "precision": self.making.precision,
-            "sample": [self.making.source.kind.name, list(self.making.source.kind.shape)],
-            **({"shard": [ranks.rank, ranks.count]} if ranks.apart else {}),
+            "precision": self.job.precision,
+            "sample": [self.job.source.kind.name, list(self.job.source.kind.shape)],
+            **({"shard": [ranks.rank, ranks.count]} if ranks.isolated else {}),
         }
 
 
-def _keyed(outcome: Outcome, key: str) -> Outcome:
+def _keyed(result: CondensationResult, key: str) -> CondensationResult:
     """With the key of its build, by which others find it."""
-    return replace(outcome, record=replace(outcome.record, key=key))
+    return replace(result, metadata=replace(result.metadata, key=key))
 
 
-def _store(cache: Cache, key: str, outcome: Outcome) -> None:
+def _store(cache: Cache, key: str, result: CondensationResult) -> None:
     try:
-        outcome.write(cache.place(key))
+        result.write(cache.place(key))
         cache.finish(key)
     except OSError as error:
         _warn_cache(cache, error)

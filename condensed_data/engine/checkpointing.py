@@ -13,13 +13,13 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from condensed_data.engine.callbacks.progress import Callback, Progress
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.storage import checkpoint
 
 INTERVAL = "CONDENSED_DATA_CHECKPOINT_SECONDS"
 
 
-class Keeper(Callback):
+class Checkpointer(Callback):
     """Saves a run once a minute, at its end, and when Ctrl-C asks it to stop.
 
     As a context manager it holds back Ctrl-C until the iteration under way is complete, because a state in the middle of
@@ -36,11 +36,11 @@ class Keeper(Callback):
         self.path, self.identity, self.progress = path, identity, progress
         self.every = float(os.environ.get(INTERVAL, "60"))
         self.saved = time.monotonic()
-        self.run: Run | None = None
+        self.run: CondensationRun | None = None
         self.asked_to_stop = False
         self._handler: Any = None
 
-    def resume(self, run: Run) -> None:
+    def resume(self, run: CondensationRun) -> None:
         """Go on from the checkpoint, where there is one of no more iterations; one that does not fit is put aside."""
         self.run = run
         if not self.path.exists():
@@ -73,7 +73,7 @@ class Keeper(Callback):
 
     def _stops(self) -> bool:
         """Whether this was the last iteration; of several processes all have to know."""
-        if self.run is not None and self.run.context.ranks.several:
+        if self.run is not None and self.run.context.ranks.is_distributed:
             return self.run.stopping
         return self.asked_to_stop
 
@@ -92,7 +92,7 @@ class Keeper(Callback):
                 )
         self.saved = time.monotonic()
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> Checkpointer:
         if threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._stop)
         return self
@@ -105,7 +105,7 @@ class Keeper(Callback):
             self._handler = None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        alone = self.run is None or not self.run.context.ranks.several
+        alone = self.run is None or not self.run.context.ranks.is_distributed
         if self.asked_to_stop and alone:
             raise KeyboardInterrupt
         self.asked_to_stop = True

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import untouched
-from condensed_data.data.real import Real
+from condensed_data.core.rng import preserve_rng_state
+from condensed_data.data.real import RealData
 from condensed_data.data.source import SourceError, inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.storage import replay as replays
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors
 
 if TYPE_CHECKING:
@@ -47,19 +47,19 @@ def evaluate(
         how: `runs` and `seed`.
     """
     where, replay = choose_device(device), replays.chosen(condensed, training, initial)
-    precise, record = choose_precision(precision, where), condensed.record
+    precise, metadata = choose_precision(precision, where), condensed.metadata
     if replay is not None and precision == "auto":
-        precise = record.environment.get("precision", precise)  # that its steps were learned in
+        precise = metadata.environment.get("precision", precise)  # that its steps were learned in
     how |= {
         "device": where,
         "precision": precise,
         "progress": progress,
         "num_classes": len(condensed.classes),
     }
-    with untouched():
-        test = standardized(record, "test_set", test_set, num_workers, progress)
-        sets = (record.space.standardize(condensed.images), condensed.labels, *test)
-        how["eight_bit"] = _rounded(record, condensed.images)
+    with preserve_rng_state():
+        test = standardized(metadata, "test_set", test_set, num_workers, progress)
+        sets = (metadata.space.standardize(condensed.images), condensed.labels, *test)
+        how["eight_bit"] = _rounded(metadata, condensed.images)
         if replay is not None:
             if executor is not None:
                 raise ValueError(
@@ -68,31 +68,31 @@ def evaluate(
                 )
             return evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
         protocol = condensed.training if training is None else training
-        assert not isinstance(protocol, Ordered)  # `chosen` refuses it
+        assert not isinstance(protocol, OrderedTraining)  # `chosen` refuses it
         return evaluate_tensors(
             *sets,
-            network=networks.default_name(record.kind.shape) if network is None else network,
+            network=networks.default_name(metadata.kind.shape) if network is None else network,
             training=protocol,
-            classes=condensed.classes if _named(record) else None,
+            classes=condensed.classes if _named(metadata) else None,
             executor=executor,
             **how,
         )
 
 
-def _rounded(record: Record, images: Tensor) -> Tensor | None:
+def _rounded(metadata: Metadata, images: Tensor) -> Tensor | None:
     """The samples as they are after rounding to 8 bits, standardized, where the source has 8 bits."""
-    if not record.kind.eight_bit:
+    if not metadata.kind.eight_bit:
         return None
-    return record.space.standardize(record.kind.eight_bit_view(images))
+    return metadata.space.standardize(metadata.kind.eight_bit_view(images))
 
 
-def _named(record: Record) -> bool:
+def _named(metadata: Metadata) -> bool:
     """Whether the classes have names that are more than their label values."""
-    return record.classes != tuple(map(str, record.class_values))
+    return metadata.classes != tuple(map(str, metadata.class_values))
 
 
 def standardized(
-    record: Record, name: str, dataset: Any, num_workers: int, progress: bool
+    metadata: Metadata, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:
     """Real samples as networks meet them beside a set; see `CondensedDataset.standardized`.
 
@@ -103,34 +103,34 @@ def standardized(
         Standardized samples (n, *sample), class indices (n,).
     """
     source = inspect(dataset)
-    if source.kind.shape != record.kind.shape:
+    if source.kind.shape != metadata.kind.shape:
         raise SourceError(
-            f"{name} has samples of shape {source.kind.shape}, this set {record.kind.shape}. "
+            f"{name} has samples of shape {source.kind.shape}, this set {metadata.kind.shape}. "
             f"Resize those of {name}."
         )
-    real = Real.read(source, None, num_workers, progress)
+    real = RealData.read(source, None, num_workers, progress)
     samples = real.everything()
-    _check_scale(record, name, samples)
-    labels = _class_indices(record, name, real.class_values[real.labels])
-    return record.space.standardize(samples), labels
+    _check_scale(metadata, name, samples)
+    labels = _class_indices(metadata, name, real.class_values[real.labels])
+    return metadata.space.standardize(samples), labels
 
 
-def _check_scale(record: Record, name: str, samples: Tensor) -> None:
-    scaled = record.space.scale(samples)
+def _check_scale(metadata: Metadata, name: str, samples: Tensor) -> None:
+    scaled = metadata.space.scale(samples)
     mean, std = float(scaled.mean()), float(scaled.std())
     if abs(mean) > 0.75 or not 0.5 < std < 2:
         raise SourceError(
             f"{name} is in another value space: standardized as this set, it has mean {mean:.2f} and "
             f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
-            f"mean is {record.space.mean.mean():.4g}, its deviation {record.space.std.mean():.4g})."
+            f"mean is {metadata.space.mean.mean():.4g}, its deviation {metadata.space.std.mean():.4g})."
         )
 
 
-def _class_indices(record: Record, name: str, values: Tensor) -> Tensor:
+def _class_indices(metadata: Metadata, name: str, values: Tensor) -> Tensor:
     """(n,) class indices of the source's own labels (n,)."""
-    known = torch.tensor(record.class_values)
+    known = torch.tensor(metadata.class_values)
     labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
     if not torch.equal(known[labels], values):
-        strange = sorted(set(values.tolist()) - set(record.class_values))[:5]
+        strange = sorted(set(values.tolist()) - set(metadata.class_values))[:5]
         raise SourceError(f"{name} has labels that the source had not: {strange}. Leave these samples out.")
     return labels

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
-from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 from condensed_data.networks.state_dicts import load_state
 from condensed_data.storage.safetensors_io import content_hash
 from condensed_data.training.compute import accuracy
@@ -25,11 +25,11 @@ from condensed_data.training.evaluate import network_name
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.trainer import check_samples
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Beginnings:
+class InitialNetworks:
     """The networks that training begins with.
 
     Attributes:
@@ -45,21 +45,21 @@ class Beginnings:
     network: Callable[..., nn.Module]
     num_classes: int
     sample_shape: tuple[int, ...]
-    states: tuple[State, ...]
+    states: tuple[StateDict, ...]
     head: str
     seed: int
     count: int
 
     @staticmethod
     def of(
-        replay: Replay,
+        replay: TrainingSchedule,
         network: Any,
-        initial: State | Sequence[State] | None,
+        initial: StateDict | Sequence[StateDict] | None,
         runs: int,
         seed: int,
         num_classes: int,
         sample_shape: tuple[int, ...],
-    ) -> Beginnings:
+    ) -> InitialNetworks:
         """Check everything; see `evaluate_replay`."""
         if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
             raise ValueError(f"runs={runs!r} must be an integer >= 1: the number of networks to train.")
@@ -70,15 +70,15 @@ class Beginnings:
         head = replay.initial.head if initial is not None else "loaded"
         function = networks.network(chosen)
         count = len(states) or runs
-        made = Beginnings(function, num_classes, tuple(sample_shape), states, head, seed, count)
+        made = InitialNetworks(function, num_classes, tuple(sample_shape), states, head, seed, count)
         networks.probe(made[0], made.sample_shape)
         return made
 
     def __getitem__(self, run: int) -> nn.Module:
         if not 0 <= run < self.count:
             raise IndexError(run)
-        streams = Streams(Streams(self.seed).child("evaluation", run))
-        module = networks.build(self.network, self.num_classes, self.sample_shape, streams.child("network"))
+        rng = RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
+        module = networks.build(self.network, self.num_classes, self.sample_shape, rng.seed_for("network"))
         if self.states:
             load_state(
                 module, self.states[run], self.head, "initial" if self.count == 1 else f"initial[{run}]"
@@ -89,7 +89,9 @@ class Beginnings:
         return (self[run] for run in range(self.count))
 
 
-def _states(replay: Replay, initial: State | Sequence[State] | None) -> tuple[State, ...]:
+def _states(
+    replay: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None
+) -> tuple[StateDict, ...]:
     kept = replay.initial
     if initial is None:
         if kept.kind == "given":
@@ -116,10 +118,10 @@ def evaluate_replay(
     test_images: Tensor,
     test_labels: Tensor,
     *,
-    replay: Replay,
+    replay: TrainingSchedule,
     num_classes: int,
     network: Any = None,
-    initial: State | Sequence[State] | None = None,
+    initial: StateDict | Sequence[StateDict] | None = None,
     runs: int = 5,
     seed: int = 0,
     eight_bit: Tensor | None = None,
@@ -148,7 +150,7 @@ def evaluate_replay(
     check_samples("images", images, "labels", labels, num_classes)
     check_samples("test_images", test_images, "test_labels", test_labels, num_classes)
     shape = tuple(images.shape[1:])
-    beginnings = Beginnings.of(replay, network, initial, runs, seed, num_classes, shape)
+    beginnings = InitialNetworks.of(replay, network, initial, runs, seed, num_classes, shape)
     name = network_name(replay.network if network is None else network)
     test, how = (test_images, test_labels), (torch.device(device), precision)
     scores = list(_scores(replay, beginnings, images, labels, test, name, progress, *how))
@@ -160,7 +162,7 @@ def evaluate_replay(
     per_class = zip(*(found.tolist() for _, found in scores), strict=True)
     return Evaluation(
         name,
-        Ordered(),
+        OrderedTraining(),
         tuple(overall for overall, _ in scores),
         tuple(None if math.isnan(values[0]) else statistics.fmean(values) for values in per_class),
         tuple(overall for overall, _ in rounded),
@@ -169,8 +171,8 @@ def evaluate_replay(
 
 
 def _scores(
-    replay: Replay,
-    beginnings: Beginnings,
+    replay: TrainingSchedule,
+    beginnings: InitialNetworks,
     images: Tensor,
     labels: Tensor,
     test: tuple[Tensor, Tensor],

@@ -12,12 +12,12 @@ from torch.utils.data import TensorDataset
 
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
-from condensed_data.engine.job import Making
+from condensed_data.engine.job import CondensationJob
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 
 
 def condense_tensors(
@@ -49,18 +49,18 @@ def condense_tensors(
         ValueError: for a recipe whose samples depend on their order, which tensors do not tell.
         DivergedError: when the loss diverges.
     """
-    if isinstance(recipe.training, Ordered):
+    if isinstance(recipe.training, OrderedTraining):
         raise ValueError(
             f"recipe {recipe.name} makes samples for one training run, and two tensors cannot hold its order, step "
             "sizes and initial weights. Use CondensedDataset."
         )
     where = choose_device(device)
-    with untouched():
+    with preserve_rng_state():
         source = replace(
             inspect(TensorDataset(samples, labels)), class_names=None if classes is None else tuple(classes)
         )
-        specs.check(recipe, source.kind.shape)
-        making = Making(
+        specs.validate(recipe, source.kind.shape)
+        job = CondensationJob(
             source,
             recipe,
             seed,
@@ -69,7 +69,7 @@ def condense_tensors(
             groups=None if groups is None else Groups(groups, source),
             progress=False,
         )
-        outcome = making.afresh()
-    if outcome.labels.ndim == 2:
-        return outcome.images, outcome.labels
-    return outcome.images, torch.tensor(outcome.record.class_values)[outcome.labels]
+        result = job.run_uncached()
+    if result.labels.ndim == 2:
+        return result.images, result.labels
+    return result.images, torch.tensor(result.metadata.class_values)[result.labels]

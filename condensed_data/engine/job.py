@@ -17,35 +17,35 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
-from condensed_data.core.process_group import ALONE, Ranks, local_count
-from condensed_data.core.rng import Streams
+from condensed_data.core.process_group import ALONE, ProcessGroup, local_count
+from condensed_data.core.rng import RandomStreams
 from condensed_data.data.groups import Groups
-from condensed_data.data.real import Real
+from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine import job_array as sharding
 from condensed_data.engine.callbacks import History, ProgressBar
 from condensed_data.engine.callbacks.bar import TrainingBar
 from condensed_data.engine.callbacks.progress import Callback
-from condensed_data.engine.checkpointing import Keeper
+from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.loop import DivergedError, condense
 from condensed_data.engine.memory_estimate import fit
-from condensed_data.engine.rank_sync import Begun, Follower
-from condensed_data.engine.run import Run
+from condensed_data.engine.rank_sync import BuildStarted, RankSynchronizer
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.decoding import decoded
 from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
-from condensed_data.storage.metadata import Record, environment, thin
-from condensed_data.storage.result import Outcome, counted, with_labels
-from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.storage.metadata import Metadata, environment, thin
+from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
+from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.protocol import Training
 
 
 @dataclass(frozen=True)
-class Making:
+class CondensationJob:
     """What is condensed, and how.
 
     Attributes:
@@ -70,58 +70,62 @@ class Making:
     progress: bool = True
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
-    ranks: Ranks = ALONE
+    ranks: ProcessGroup = ALONE
 
-    def on_all_ranks(self) -> Making:
+    def distribute(self) -> CondensationJob:
         """Shared with the other processes of the process group, where there is one; all of them call this.
 
         Raises:
             LostRankError: where some do not come within ten minutes.
             ValueError: where they want to make different things.
         """
-        if self.ranks.apart:
+        if self.ranks.isolated:
             sharding.check(self.recipe)
-        ranks = Ranks.here()
-        if not ranks.several:
+        ranks = ProcessGroup.here()
+        if not ranks.is_distributed:
             return self
-        if self.ranks.apart:
+        if self.ranks.isolated:
             raise ValueError("A shard is built by one process: leave shard= out, or torchrun.")
         recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
-        ranks.agree(
+        ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
             f"{self.device.type}, {self.precision}"
         )
         memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
-        return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.first)
+        return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
 
-    def afresh(self) -> Outcome:
+    def run_uncached(self) -> CondensationResult:
         """The result, with nothing looked up and nothing kept."""
         real = self.read()
-        return self.condense(real, self.resolve(facts(real)))
+        return self.condense(real, self.resolve(source_info(real)))
 
-    def follow(self, message: Any) -> Outcome:
+    def run_on_worker(self, message: Any) -> CondensationResult:
         """The result on the other ranks: what the first one found, or made together with it."""
-        if isinstance(message, Outcome):
+        if isinstance(message, CondensationResult):
             return message
-        assert isinstance(message, Begun)
+        assert isinstance(message, BuildStarted)
         real = self.read()
-        return self.condense(real, self.resolve(facts(real)), message.fingerprint)
+        return self.condense(real, self.resolve(source_info(real)), message.fingerprint)
 
-    def read(self) -> Real:
+    def read(self) -> RealData:
         """The real samples."""
         folder = None if self.folder is None else self.folder / "stores"
         where = {"memory": self.memory, "folder": folder}
         groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return Real.read(self.source, groups, self.num_workers, self.progress, **where)
+        return RealData.read(self.source, groups, self.num_workers, self.progress, **where)
 
-    def resolve(self, facts: Mapping[str, Any]) -> Recipe:
-        """The recipe for a source of which this is known; see `facts`."""
-        names = facts["classes"] if facts["named"] else [""] * len(facts["classes"])
-        return self.recipe.resolve(self.source.kind.shape, names, samples=facts["samples"])
+    def resolve(self, source_info: Mapping[str, Any]) -> Recipe:
+        """The recipe for a source of which this is known; see `source_info`."""
+        names = source_info["classes"] if source_info["named"] else [""] * len(source_info["classes"])
+        return self.recipe.resolve(self.source.kind.shape, names, samples=source_info["samples"])
 
     def condense(
-        self, real: Real, recipe: Recipe, fingerprint: str | None = None, keeper: Keeper | None = None
-    ) -> Outcome:
+        self,
+        real: RealData,
+        recipe: Recipe,
+        fingerprint: str | None = None,
+        checkpointer: Checkpointer | None = None,
+    ) -> CondensationResult:
         """Condense, and say what was made.
 
         Args:
@@ -131,23 +135,23 @@ class Making:
             keeper: of checkpoints; None keeps none.
 
         Raises:
-            DivergedError: when the loss diverges; its `outcome` is the last good state.
+            DivergedError: when the loss diverges; its `result` is the last good state.
         """
-        self.ranks.tell(Begun(fingerprint))
+        self.ranks.release_waiting(BuildStarted(fingerprint))
         if recipe.whitening == "zca":
             if self.progress:
                 print("whitening: the covariance of all samples and its eigenvectors", flush=True)
             real = real.whitened()
-        run = Run(
+        run = CondensationRun(
             recipe,
             Context(
                 real.to(self.device),
                 recipe.ipc,
-                Streams(self.seed),
+                RandomStreams(self.seed),
                 self.device,
                 self.precision,
                 compiles=is_long(recipe),
-                trained=TrainedNetworks(
+                trained=PretrainedCache(
                     None if self.folder is None else self.folder / "networks",
                     fingerprint,
                     self.executor,
@@ -158,10 +162,10 @@ class Making:
             ),
         )
         history = History()
-        listeners: list[Callback] = [history, *(self.callbacks if self.ranks.first else ())]
+        listeners: list[Callback] = [history, *(self.callbacks if self.ranks.is_main else ())]
         if self.progress and recipe.iterations:
             listeners.insert(0, ProgressBar())
-        if self.ranks.apart:
+        if self.ranks.isolated:
             sharding.check_run(run)
         if recipe.terms:
             needed = fit(run)
@@ -169,40 +173,40 @@ class Making:
                 print(needed, flush=True)
         _replay(run)  # what cannot be repeated is said now
         label = None if recipe.labels_from is None else labeler(recipe.labels_from, run.context)
-        if keeper is not None:
-            keeper.resume(run)
-            listeners.append(keeper)
-        follower = Follower(run)
-        follower.resume()
-        listeners.append(follower)
+        if checkpointer is not None:
+            checkpointer.resume(run)
+            listeners.append(checkpointer)
+        rank_synchronizer = RankSynchronizer(run)
+        rank_synchronizer.resume()
+        listeners.append(rank_synchronizer)
         started = time.perf_counter()
         try:
-            with keeper or follower:
+            with checkpointer or rank_synchronizer:
                 condense(run, listeners)
         except DivergedError as error:
-            outcome = self._outcome(run, real, fingerprint, history, error.iteration, started)
-            error.outcome = _labeled(outcome, run, label)
+            result = self._result(run, real, fingerprint, history, error.iteration, started)
+            error.result = _labeled(result, run, label)
             raise
-        outcome = _labeled(self._outcome(run, real, fingerprint, history, run.iteration, started), run, label)
-        return sharding.part(outcome, run) if self.ranks.apart else outcome
+        result = _labeled(self._result(run, real, fingerprint, history, run.iteration, started), run, label)
+        return sharding.part(result, run) if self.ranks.isolated else result
 
-    def _outcome(
+    def _result(
         self,
-        run: Run,
-        real: Real,
+        run: CondensationRun,
+        real: RealData,
         fingerprint: str | None,
         history: History,
         iterations: int,
         started: float,
-    ) -> Outcome:
-        recipe, synthesis = run.recipe, run.synthesis
-        record = Record(
+    ) -> CondensationResult:
+        recipe, synthetic_data = run.recipe, run.synthetic_data
+        metadata = Metadata(
             name=self.source.name,
             source_samples=len(real),
             fingerprint=fingerprint,
             kind=real.kind,
             space=real.space,
-            whitening=specs.concrete(recipe.whitening),
+            whitening=specs.require_resolved(recipe.whitening),
             classes=real.class_names,
             class_values=tuple(real.class_values.tolist()),
             recipe=_stored(recipe),
@@ -216,29 +220,29 @@ class Making:
             history=thin(list(zip(history.iterations, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
-        images = real.space.restore(decoded(synthesis))
-        stored = None if isinstance(recipe.synthetic, Pixels) else synthesis.tensors()
-        return Outcome(images, synthesis.labels.cpu(), record, recipe, stored, _replay(run))
+        images = real.space.restore(decoded(synthetic_data))
+        stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
+        return CondensationResult(images, synthetic_data.labels.cpu(), metadata, recipe, stored, _replay(run))
 
 
-def _labeled(outcome: Outcome, run: Run, label: Labeler | None) -> Outcome:
+def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | None) -> CondensationResult:
     """With the labels that were learned or that a teacher gives, and its size told."""
     if label is not None:
-        outcome = with_labels(outcome, label(decoded(run.synthesis)))
+        result = with_soft_labels(result, label(decoded(run.synthetic_data)))
     elif run.recipe.soft_labels:
-        learned = run.synthesis.targets(torch.arange(len(outcome.labels)))
-        outcome = with_labels(outcome, learned.detach().cpu())
-    return counted(outcome, run.synthesis.stored_floats)
+        learned = run.synthetic_data.targets(torch.arange(len(result.labels)))
+        result = with_soft_labels(result, learned.detach().cpu())
+    return with_storage_size(result, run.synthetic_data.stored_floats)
 
 
-def _replay(run: Run) -> Replay | None:
+def _replay(run: CondensationRun) -> TrainingSchedule | None:
     """The training steps that belong to the result, where its recipe says so."""
-    return Replay.of(run) if isinstance(run.recipe.training, Ordered) else None
+    return TrainingSchedule.of(run) if isinstance(run.recipe.training, OrderedTraining) else None
 
 
-def _training(run: Run) -> Training | Ordered:
+def _training(run: CondensationRun) -> Training | OrderedTraining:
     """How to train on the result: at the learned step size, where one serves all steps."""
-    training, sizes = run.recipe.training, run.synthesis.step_sizes
+    training, sizes = run.recipe.training, run.synthetic_data.step_sizes
     if sizes is None or len(sizes) > 1 or not isinstance(training, Training):
         return training
     return replace(training, name=f"{training.name}, learned rate", lr=float(sizes.detach()[0]))
@@ -246,10 +250,10 @@ def _training(run: Run) -> Training | Ordered:
 
 def is_long(recipe: Recipe) -> bool:
     """Whether a run may compile its networks. Compiled code rounds differently, so long and short runs differ."""
-    return specs.concrete(recipe.iterations) >= 50
+    return specs.require_resolved(recipe.iterations) >= 50
 
 
-def facts(real: Real) -> dict[str, Any]:
+def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source once it was read, and noted for the next time."""
     return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
 

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.process_group import Ranks
-from condensed_data.engine.distributed.gradient_exchange import belongs, row_groups
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Synthetic
+from condensed_data.core.process_group import ProcessGroup
+from condensed_data.engine.distributed.gradient_exchange import row_groups, rows_of_groups
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.recipe import Recipe
-from condensed_data.storage.metadata import Record
-from condensed_data.storage.result import Outcome, counted
+from condensed_data.storage.metadata import Metadata
+from condensed_data.storage.result import CondensationResult, with_storage_size
 
 
-def shard(text: str) -> Ranks:
+def shard(text: str) -> ProcessGroup:
     """From "2/8", the second of eight jobs.
 
     Raises:
@@ -35,7 +35,7 @@ def shard(text: str) -> Ranks:
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:
         raise ValueError(f"shard {text!r} must be NUMBER/COUNT, such as 2/8: the second of eight jobs.")
-    return Ranks(number - 1, count, apart=True)
+    return ProcessGroup(number - 1, count, isolated=True)
 
 
 def check(recipe: Recipe) -> None:
@@ -59,13 +59,15 @@ def check(recipe: Recipe) -> None:
     _refuse(recipe, reasons)
 
 
-def check_run(run: Run) -> None:
+def check_run(run: CondensationRun) -> None:
     """Refuse what only a run knows of its classes.
 
     Raises:
         ValueError: saying where they look at each other, and what can be done.
     """
-    reasons = [f"all classes share the learned {name}" for name in sorted(run.synthesis.shared)]
+    reasons = [
+        f"all classes share the learned {name}" for name in sorted(run.synthetic_data.shared_across_groups)
+    ]
     if not run.separable:
         reasons.append("batch normalization looks at all classes together")
     if run.learning:
@@ -76,7 +78,7 @@ def check_run(run: Run) -> None:
         raise ValueError(
             "Shards are made of classes, and groups= splits these. Use torchrun, or leave groups= out."
         )
-    most = len(run.shares(run.steps()[0])) if run.recipe.step == "iteration" else real.num_classes
+    most = len(run.shares(run.steps()[0])) if run.recipe.step_per == "iteration" else real.num_classes
     if count > most:
         raise ValueError(
             f"{count} shards are more than the {most} parts that this run has. Use at most {most}."
@@ -91,25 +93,25 @@ def _refuse(recipe: Recipe, reasons: Sequence[str]) -> None:
         )
 
 
-def part(outcome: Outcome, run: Run) -> Outcome:
+def part(result: CondensationResult, run: CondensationRun) -> CondensationResult:
     """What this job made: the samples of its classes."""
-    owned, synthesis = run.works.owned, run.synthesis
-    rows = belongs(synthesis.groups, owned)
+    owned, synthetic_data = run.work_plan.owned, run.synthetic_data
+    rows = rows_of_groups(synthetic_data.groups, owned)
     stored = None
-    if outcome.stored is not None:
-        stored = dict(outcome.stored)
-        for name in synthesis.learned.keys() & stored.keys():
-            groups = row_groups(synthesis, name)
+    if result.stored is not None:
+        stored = dict(result.stored)
+        for name in synthetic_data.learned.keys() & stored.keys():
+            groups = row_groups(synthetic_data, name)
             assert groups is not None
-            stored[name] = stored[name][belongs(groups, owned)]
-    made_for = None if outcome.made_for is None else outcome.made_for[rows]
+            stored[name] = stored[name][rows_of_groups(groups, owned)]
+    made_for = None if result.made_for is None else result.made_for[rows]
     small = replace(
-        outcome, images=outcome.images[rows], labels=outcome.labels[rows], stored=stored, made_for=made_for
+        result, images=result.images[rows], labels=result.labels[rows], stored=stored, made_for=made_for
     )
-    return counted(small, _floats(small))
+    return with_storage_size(small, _floats(small))
 
 
-def merge(parts: Sequence[Outcome]) -> Outcome:
+def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
     """The set of all shards.
 
     Raises:
@@ -117,18 +119,18 @@ def merge(parts: Sequence[Outcome]) -> Outcome:
     """
     first = parts[0]
     for number, other in enumerate(parts[1:], start=2):
-        _check_same(first.record, other.record, number)
+        _check_same(first.metadata, other.metadata, number)
     classes = torch.cat([part.class_indices if part.made_for is None else part.made_for for part in parts])
     made = [set((p.class_indices if p.made_for is None else p.made_for).tolist()) for p in parts]
     for number, some in enumerate(made):
         twice = [(other, some & made[other]) for other in range(number) if some & made[other]]
         if twice:
             raise ValueError(
-                f"Sets {twice[0][0] + 1} and {number + 1} both have class {first.record.classes[min(twice[0][1])]!r}."
+                f"Sets {twice[0][0] + 1} and {number + 1} both have class {first.metadata.classes[min(twice[0][1])]!r}."
             )
-    missing = sorted(set(range(len(first.record.classes))) - set.union(*made))
+    missing = sorted(set(range(len(first.metadata.classes))) - set.union(*made))
     if missing:
-        names = ", ".join(first.record.classes[label] for label in missing[:5])
+        names = ", ".join(first.metadata.classes[label] for label in missing[:5])
         raise ValueError(
             f"{len(missing)} classes are missing ({names}{', ...' if len(missing) > 5 else ''}). Merge all shards."
         )
@@ -143,19 +145,19 @@ def merge(parts: Sequence[Outcome]) -> Outcome:
         labels=torch.cat([part.labels for part in parts])[order],
         stored=stored,
         made_for=None if first.made_for is None else classes[order],
-        record=replace(
-            first.record,
+        metadata=replace(
+            first.metadata,
             key=None,
-            seconds=sum(part.record.seconds or 0.0 for part in parts),
-            history=_history([part.record.history for part in parts]),
+            seconds=sum(part.metadata.seconds or 0.0 for part in parts),
+            history=_history([part.metadata.history for part in parts]),
             evaluations=(),
             baselines=(),
         ),
     )
-    return counted(whole, _floats(whole))
+    return with_storage_size(whole, _floats(whole))
 
 
-def _joined(tensors: Sequence[Tensor], parts: Sequence[Outcome]) -> Tensor:
+def _joined(tensors: Sequence[Tensor], parts: Sequence[CondensationResult]) -> Tensor:
     """Rows of all parts in the order of their classes; what all parts have alike once."""
     if all(tensor.shape == tensors[0].shape and torch.equal(tensor, tensors[0]) for tensor in tensors):
         return tensors[0]
@@ -176,7 +178,7 @@ def _history(histories: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[
     )
 
 
-def _check_same(first: Record, other: Record, number: int) -> None:
+def _check_same(first: Metadata, other: Metadata, number: int) -> None:
     names = (
         "fingerprint",
         "recipe",
@@ -197,10 +199,10 @@ def _check_same(first: Record, other: Record, number: int) -> None:
         raise ValueError(f"Sets 1 and {number} are of different builds: their precision differs.")
 
 
-def _floats(outcome: Outcome) -> int:
+def _floats(result: CondensationResult) -> int:
     """Numbers that are kept to decode the samples."""
-    if outcome.stored is None:
-        return outcome.images.numel()
-    record, classes = outcome.record, outcome.class_indices if outcome.made_for is None else outcome.made_for
-    encoding: Synthetic = specs.from_json(dict(record.encoding))
-    return encoding.restore(outcome.stored, classes, record.kind.shape).stored_floats
+    if result.stored is None:
+        return result.images.numel()
+    metadata, classes = result.metadata, result.class_indices if result.made_for is None else result.made_for
+    encoding: SyntheticSpec = specs.from_json(dict(metadata.encoding))
+    return encoding.restore(result.stored, classes, metadata.kind.shape).stored_floats

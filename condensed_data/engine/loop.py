@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from condensed_data.core.spec import concrete
+from condensed_data.core.spec import require_resolved
 from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Synthesis
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import SyntheticData
 
 
 class DivergedError(ArithmeticError):
@@ -23,7 +23,7 @@ class DivergedError(ArithmeticError):
         outcome: the last good result, where the run was a build's; condensed: the same as a `CondensedDataset`.
     """
 
-    outcome: Any = None
+    result: Any = None
     condensed: Any = None
 
     def __init__(self, message: str, iteration: int) -> None:
@@ -31,24 +31,24 @@ class DivergedError(ArithmeticError):
         self.iteration = iteration
 
 
-def condense(run: Run, callbacks: Sequence[Callback] = ()) -> Synthesis:
+def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> SyntheticData:
     """Run to the last iteration of the recipe.
 
     Raises:
         DivergedError: when the loss is NaN, infinite or 1,000 times the largest of the first ten; the run then
             holds the last good synthetic data.
     """
-    watch = _Watch(run)
+    watch = DivergenceGuard(run)
     listeners = Callbacks(tuple(callbacks))
     progress = None
     for progress in _iterations(run, watch):
         listeners.on_iteration(progress)
     if progress is not None:
         listeners.on_end(progress)
-    return run.synthesis
+    return run.synthetic_data
 
 
-def _iterations(run: Run, watch: _Watch) -> Iterator[Progress]:
+def _iterations(run: CondensationRun, watch: DivergenceGuard) -> Iterator[Progress]:
     """Run the iterations, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
     started, first = time.perf_counter(), run.iteration
     read = -math.inf
@@ -58,7 +58,7 @@ def _iterations(run: Run, watch: _Watch) -> Iterator[Progress]:
         last = run.finished
         # Reading the loss waits for an accelerator; ten times a second keeps it busy.
         # Several processes read the same losses, to end in the same iteration.
-        always = loss.device.type == "cpu" or run.context.ranks.several
+        always = loss.device.type == "cpu" or run.context.ranks.is_distributed
         if always or last or now - read > 0.1:
             read = now
             value = float(loss)
@@ -77,13 +77,13 @@ def _iterations(run: Run, watch: _Watch) -> Iterator[Progress]:
             )
 
 
-class _Watch:
+class DivergenceGuard:
     """Keeps the last good synthetic data and stops a run that diverges."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CondensationRun) -> None:
         self.run, self.seen, self.largest = run, 0, 0.0
         self.good, self.good_iteration, self.kept = (
-            run.synthesis.state_dict(),
+            run.synthetic_data.state_dict(),
             run.iteration,
             time.perf_counter(),
         )
@@ -100,13 +100,13 @@ class _Watch:
             self._keep()
 
     def _keep(self) -> None:
-        state = self.run.synthesis.state_dict()
+        state = self.run.synthetic_data.state_dict()
         if all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             self.good, self.good_iteration, self.kept = state, self.run.iteration, time.perf_counter()
 
     def _stop(self, what: str) -> None:
-        self.run.synthesis.load_state_dict(self.good)
-        lr, iteration = concrete(self.run.recipe.optimizer.lr), self.run.iteration
+        self.run.synthetic_data.load_state_dict(self.good)
+        lr, iteration = require_resolved(self.run.recipe.optimizer.lr), self.run.iteration
         low = (
             " Or compute in full precision with precision='fp32'."
             if self.run.context.precision != "fp32"

@@ -14,7 +14,7 @@ import torch
 
 from condensed_data.core.sizes import readable
 from condensed_data.data.sample_store import available_memory
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.training.compute import map_sizes
 
 
@@ -58,22 +58,22 @@ class Estimate:
         )
 
 
-def estimate(run: Run) -> Estimate:
+def estimate(run: CondensationRun) -> Estimate:
     """What the coming iterations of a run need; nothing is computed but two rows of each network."""
-    context, synthesis = run.context, run.synthesis
-    learned = sum(tensor.numel() * 4 for tensor in synthesis.learned.values())
+    context, synthetic_data = run.context, run.synthetic_data
+    learned = sum(tensor.numel() * 4 for tensor in synthetic_data.learned.values())
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
     groups = run.widest
     row = 4 * prod(context.real.sample_shape)
     rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
     for term in run.recipe.terms:
-        drawn = run.drawers[term.sampler].draw(run.iteration, groups)
+        drawn = run.sampler_states[term.sampler].draw(run.iteration, groups)
         rows = max(rows, len(drawn.real))
-        net = run.lenders[term.pool].lend(run.iteration)
+        net = run.pool_states[term.pool].network_at(run.iteration)
         width = 2 if context.precision == "bf16" else 4
         inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
         per_row = sum(map_sizes(net.module, inputs)[0]) // 2 * width
-        held = term.objective.held(drawn.real_sizes, drawn.synthetic_sizes)
+        held = term.objective.memory_footprint(drawn.real_sizes, drawn.synthetic_sizes)
         looked = held.real
         if looked is None:
             looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
@@ -86,7 +86,7 @@ def estimate(run: Run) -> Estimate:
     return Estimate(store.bytes, store.on_disk, *used, tuple(remedies))
 
 
-def fit(run: Run) -> Estimate:
+def fit(run: CondensationRun) -> Estimate:
     """The estimate, after the step was cut into as many pieces as the memory asks for.
 
     Raises:

@@ -9,11 +9,11 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from condensed_data.engine.callbacks.progress import Callback, Progress
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 
 
 @dataclass(frozen=True)
-class Begun:
+class BuildStarted:
     """What rank 0 tells the others when it begins to condense.
 
     Attributes:
@@ -23,23 +23,25 @@ class Begun:
     fingerprint: str | None
 
 
-class Follower(Callback):
+class RankSynchronizer(Callback):
     """Brings a run to the state of rank 0's, and stops it in the iteration in which rank 0 was asked to stop.
 
     As a context manager it holds Ctrl-C back on the other ranks, as a terminal sends it to all processes. One process
     alone has nobody to follow.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CondensationRun) -> None:
         self.run, self.ranks = run, run.context.ranks
         self._handler: Any = None
 
     def resume(self) -> None:
         """The state from which rank 0 goes on, where it found a checkpoint."""
-        if not self.ranks.several:
+        if not self.ranks.is_distributed:
             return
-        state = self.ranks.share(self.run.state_dict() if self.ranks.first and self.run.iteration else None)
-        if state is not None and not self.ranks.first:
+        state = self.ranks.broadcast(
+            self.run.state_dict() if self.ranks.is_main and self.run.iteration else None
+        )
+        if state is not None and not self.ranks.is_main:
             self.run.load_state_dict(state)
 
     def on_iteration(self, progress: Progress) -> None:
@@ -48,8 +50,8 @@ class Follower(Callback):
                 f"Stopped after iteration {progress.iteration:,} of {progress.iterations:,}."
             )
 
-    def __enter__(self) -> Follower:
-        if not self.ranks.first and threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> RankSynchronizer:
+        if not self.ranks.is_main and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._wait)
         return self
 

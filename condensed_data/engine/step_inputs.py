@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from condensed_data.core.batch import Batch, Pair
-from condensed_data.core.device import sent
-from condensed_data.methods.base import Applied, Context, Draw, Synthesis
+from condensed_data.core.device import to_device
+from condensed_data.methods.base import AugmentFn, Context, PairIndices, SyntheticData
 
 
 @dataclass(frozen=True)
-class Meeting:
+class StepInputs:
     """Real and synthetic samples that meet in one iteration.
 
     Attributes:
@@ -24,19 +24,21 @@ class Meeting:
     """
 
     iteration: int
-    draw: Draw
+    draw: PairIndices
     labels: Tensor
-    applied: Applied
+    applied: AugmentFn
     fetched: Tensor | None = None
 
-    def pair(self, context: Context, synthesis: Synthesis) -> Pair:
+    def pair(self, context: Context, synthetic_data: SyntheticData) -> Pair:
         """Both sides on the device, augmented."""
         draw, device = self.draw, context.device
         rows = context.real[draw.real] if self.fetched is None else self.fetched
-        first = Batch(sent(rows, device), sent(self.labels, device), draw.real_sizes)
+        first = Batch(to_device(rows, device), to_device(self.labels, device), draw.real_sizes)
         second = Batch(
-            synthesis.decode(draw.synthetic), synthesis.targets(draw.synthetic), draw.synthetic_sizes
+            synthetic_data.decode(draw.synthetic),
+            synthetic_data.targets(draw.synthetic),
+            draw.synthetic_sizes,
         )
         if draw.steps is None:
             first = replace(first, x=self.applied(first))
-        return Pair(first, replace(second, x=self.applied(second)), synthesis.step_sizes, self.iteration)
+        return Pair(first, replace(second, x=self.applied(second)), synthetic_data.step_sizes, self.iteration)

@@ -23,13 +23,13 @@ from torch.utils.data import Subset, TensorDataset
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect, read
 from condensed_data.dataset import CondensedDataset
 from condensed_data.methods import recipes
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
 
 MOST_BYTES = 1 << 30  # of the samples of the whole set that are held to train on
@@ -121,29 +121,29 @@ def compare(
     where = choose_device(device)
     how: dict[str, Any] = {"network": network, "device": where, "progress": progress}
     how["precision"] = choose_precision(precision, where)
-    record, protocol = condensed.record, quick()
+    metadata, protocol = condensed.metadata, quick()
     steps = protocol.steps(len(condensed))
     tested = values(test, num_workers, progress)
-    named = record.classes != tuple(map(str, record.class_values))
-    facts = Facts(record.kind.shape, record.classes, record.ipc, named)
+    named = metadata.classes != tuple(map(str, metadata.class_values))
+    facts = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
     training = specs.resolve(replace(protocol, max_steps=steps), facts)
     own: dict[str, Any] = {"training": training}
     if condensed.replay is not None:
         own = {"network": None, "precision": precision}  # "auto" is what its steps were learned in
     first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
-    how |= {"training": training, "num_classes": len(record.classes)}
-    held = standardized(*tested, record)
-    part, title = seen(train, steps * protocol.batch_size, record, seed)
-    whole = standardized(*values(part, num_workers, progress), record)
+    how |= {"training": training, "num_classes": len(metadata.classes)}
+    held = standardized(*tested, metadata)
+    part, title = seen(train, steps * protocol.batch_size, metadata, seed)
+    whole = standardized(*values(part, num_workers, progress), metadata)
     random = [
-        evaluate_tensors(*random_subset(*whole, record.ipc, number), *held, runs=1, seed=number, **how)
+        evaluate_tensors(*random_subset(*whole, metadata.ipc, number), *held, runs=1, seed=number, **how)
         for number in range(seed, seed + runs)
     ]
     full = evaluate_tensors(*whole, *held, runs=runs, seed=seed, **how)
     condensed.compare_with({"random": _together(random), title: full})
     test_seconds = _seconds_of_test(*held, how)
     return Comparison(
-        _row(record.recipe_name, [first], test_seconds),
+        _row(metadata.recipe_name, [first], test_seconds),
         _row("random", random, test_seconds),
         _row(title, [full], test_seconds),
         network,
@@ -155,12 +155,12 @@ def compare(
     )
 
 
-def seen(train: Any, most: int, record: Record, seed: int) -> tuple[Any, str]:
+def seen(train: Any, most: int, metadata: Metadata, seed: int) -> tuple[Any, str]:
     """What so many draws see of the whole set, within `MOST_BYTES`, and what to call it."""
-    fit = MOST_BYTES // (4 * math.prod(record.kind.shape))
+    fit = MOST_BYTES // (4 * math.prod(metadata.kind.shape))
     if len(train) <= min(most, fit):
         return train, "whole set"
-    order = torch.randperm(len(train), generator=Streams(seed).torch("seen"))
+    order = torch.randperm(len(train), generator=RandomStreams(seed).torch("seen"))
     chosen = Subset(train, order[: min(most, fit)].sort().values.tolist())
     return chosen, "whole set" if most <= fit else f"{fit:,} of the whole set"
 
@@ -173,9 +173,9 @@ def values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tens
     return rows / 255 if source.kind.is_pil else rows, reading.labels
 
 
-def standardized(values: Tensor, labels: Tensor, record: Record) -> tuple[Tensor, Tensor]:
+def standardized(values: Tensor, labels: Tensor, metadata: Metadata) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) standardized, and labels (n,) numbered, as in the record."""
-    return record.space.standardize(values), torch.searchsorted(torch.tensor(record.class_values), labels)
+    return metadata.space.standardize(values), torch.searchsorted(torch.tensor(metadata.class_values), labels)
 
 
 def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:

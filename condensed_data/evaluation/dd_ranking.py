@@ -26,9 +26,9 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.evaluation import baselines as comparison
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
 
 if TYPE_CHECKING:
@@ -190,9 +190,9 @@ def rank(
     """
     if whole is not None:
         _check(whole=whole)
-    where, record = choose_device(device), condensed.record
+    where, metadata = choose_device(device), condensed.metadata
     asked = condensed.training if training is None else training
-    if isinstance(asked, Ordered):
+    if isinstance(asked, OrderedTraining):
         raise ValueError(
             "training: this set brings its own training steps, and random samples have none. Give a protocol for "
             'all of them: training="standard" (--protocol standard).'
@@ -200,11 +200,11 @@ def rank(
     chosen = protocol(asked)
     steps = chosen.steps(len(condensed))
     how: dict[str, Any] = {"device": where, "precision": choose_precision(precision, where)}
-    how |= {"progress": progress, "network": network or networks.default_name(record.kind.shape)}
-    part, _ = comparison.seen(train, steps * chosen.batch_size, record, seed)
+    how |= {"progress": progress, "network": network or networks.default_name(metadata.kind.shape)}
+    part, _ = comparison.seen(train, steps * chosen.batch_size, metadata, seed)
     real = condensed.standardized("train", part, num_workers, progress)
     tested = comparison.values(test, num_workers, progress)
-    held = comparison.standardized(*tested, record)
+    held = comparison.standardized(*tested, metadata)
     counts: dict[str, Any] = {"runs": runs, "seed": seed}
     first, second = (
         condensed.evaluate(TensorDataset(*tested), training=replace(one, max_steps=steps), **counts, **how)
@@ -212,8 +212,8 @@ def rank(
         else _hard(condensed, held, training=replace(one, max_steps=steps), **counts, **how)
         for one in variants(chosen)
     )
-    how["num_classes"] = len(record.classes)
-    subsets = [comparison.random_subset(*real, record.ipc, number) for number in range(seed, seed + runs)]
+    how["num_classes"] = len(metadata.classes)
+    subsets = [comparison.random_subset(*real, metadata.ipc, number) for number in range(seed, seed + runs)]
     protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
     random, random_plain = (
         tuple(
@@ -234,14 +234,14 @@ def rank(
 
 def _hard(condensed: CondensedDataset, held: tuple[Tensor, Tensor], **how: Any) -> Evaluation:
     """Networks trained on a soft-labeled set by the most probable classes alone."""
-    record = condensed.record
-    named = record.classes != tuple(map(str, record.class_values))
+    metadata = condensed.metadata
+    named = metadata.classes != tuple(map(str, metadata.class_values))
     return evaluate_tensors(
-        record.space.standardize(condensed.images),
+        metadata.space.standardize(condensed.images),
         condensed.class_indices,
         *held,
-        num_classes=len(record.classes),
-        classes=record.classes if named else None,
+        num_classes=len(metadata.classes),
+        classes=metadata.classes if named else None,
         **how,
     )
 
@@ -249,7 +249,7 @@ def _hard(condensed: CondensedDataset, held: tuple[Tensor, Tensor], **how: Any) 
 def variants(training: Training) -> tuple[Training, Training]:
     """A protocol with augmentation (its own, or the standard one where it has none) and without any."""
     if _is_plain(training):
-        augment = Siamese(PublishedOps(), per_sample=True)
+        augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
         return replace(training, name=f"{training.name}-augmented", augment=augment), training
     return training, replace(training, name=f"{training.name}-unaugmented", augment=Identity(), cutmix=0.0)
 
@@ -264,7 +264,7 @@ def _percent(accuracies: Sequence[float]) -> str:
 
 def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
     """A set of RGB images as the package `ddranking` takes it; see `CondensedDataset.to_ddranking`."""
-    shape = condensed.record.kind.shape
+    shape = condensed.metadata.kind.shape
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError(
             f"to_ddranking() needs RGB images (3, H, W), because the networks of ddranking take nothing else; these "
@@ -277,4 +277,4 @@ def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
             f"are {counts.tolist()}. condensed_data.evaluation.dd_ranking.rank measures its scores here."
         )
     order = condensed.class_indices.argsort(stable=True)
-    return condensed.record.space.standardize(condensed.images)[order], condensed.class_indices[order]
+    return condensed.metadata.space.standardize(condensed.images)[order], condensed.class_indices[order]

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams, untouched
-from condensed_data.core.spec import Facts
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.spec import DatasetInfo
+from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
-from condensed_data.training.features import Looker, extractor
-from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.features import FeatureExtractor, extractor
+from condensed_data.training.pretrained_cache import PretrainedCache
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
@@ -104,16 +104,16 @@ def diversity(
         SourceError: for a source of other samples or with another number of classes.
     """
     chosen = extractor(features)
-    with untouched():
+    with preserve_rng_state():
         read = inspect(source)
-        specs.check(chosen, read.kind.shape)
-        if read.kind.shape != condensed.record.kind.shape:
+        specs.validate(chosen, read.kind.shape)
+        if read.kind.shape != condensed.metadata.kind.shape:
             raise SourceError(
-                f"source has samples of shape {read.kind.shape}, this set {condensed.record.kind.shape}. Give the "
+                f"source has samples of shape {read.kind.shape}, this set {condensed.metadata.kind.shape}. Give the "
                 "source that it was condensed from."
             )
         within_class_distance(torch.zeros(len(condensed), 1), condensed.class_indices)
-        real = Real.read(read, None, num_workers, progress)
+        real = RealData.read(read, None, num_workers, progress)
         counts = condensed.class_indices.bincount().tolist()
         if len(counts) != real.num_classes:
             raise SourceError(
@@ -123,14 +123,14 @@ def diversity(
         where = choose_device(device)
         context = Context(
             real,
-            condensed.record.ipc,
-            Streams(seed),
+            condensed.metadata.ipc,
+            RandomStreams(seed),
             where,
             choose_precision(precision, where),
-            trained=TrainedNetworks(default_root() / "networks"),
+            trained=PretrainedCache(default_root() / "networks"),
         )
-        facts = Facts(real.sample_shape, real.class_names, 1, real.named, len(real))
-        look = Looker(specs.resolve(chosen, facts), context).look
+        facts = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
+        look = FeatureExtractor(specs.resolve(chosen, facts), context).look
         ours = within_class_distance(look(real.space.standardize(condensed.images)), condensed.class_indices)
         draws = (_random(context, look, counts, number) for number in range(subsets))
         theirs = sum(draws) / subsets
@@ -139,8 +139,8 @@ def diversity(
 
 def _random(context: Context, look: Any, counts: list[int], number: int) -> float:
     """The distance within random real samples, `counts` of every class."""
-    streams = Streams(context.streams.child("diversity", number))
-    drawn = Context(context.real, context.ipc, streams, context.device, context.precision)
+    rng = RandomStreams(context.rng.seed_for("diversity", number))
+    drawn = Context(context.real, context.ipc, rng, context.device, context.precision)
     rows = Random(spread=0).samples(drawn, counts)
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     return within_class_distance(look(rows), labels)

@@ -5,7 +5,7 @@ section 3.5): samples are learned from real ones of which a class counts as anot
 misclassify it after one step on them, and keep the rest.
 
     trained = trained_on(source, network, Pretraining(epochs=20, networks=25))
-    recipe = recipes.dd(ipc=1, steps=1, epochs=1, relabel=((0, 1),), lr=0.02, pool=Loaded(network, trained[:20]))
+    recipe = recipes.dd(ipc=1, steps=1, epochs=1, relabel=((0, 1),), lr=0.02, pool=GivenWeights(network, trained[:20]))
     print(attack(CondensedDataset(source, recipe), test_set, initial=trained[20:]))
 
 Letters: K classes.
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.device import choose_device
-from condensed_data.core.rng import untouched
-from condensed_data.engine.evaluate_replay import Beginnings
+from condensed_data.core.rng import preserve_rng_state
+from condensed_data.engine.evaluate_replay import InitialNetworks
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage import replay as replays
 from condensed_data.training.compute import predict
@@ -101,15 +101,15 @@ def attack(
         )
     chosen = _pair(condensed, pair)
     where, classes = choose_device(device), len(condensed.classes)
-    with untouched():
+    with preserve_rng_state():
         test, labels = condensed.standardized("test_set", test_set, num_workers, progress)
         present = set(labels.tolist())
         if chosen[0] not in present or len(present) == 1:
             raise ValueError(
                 f"test_set has classes {sorted(present)}: it needs {chosen[0]}, and others beside it."
             )
-        x, y = condensed.record.space.standardize(condensed.images).to(where), condensed.labels.to(where)
-        begin = Beginnings.of(replay, network, initial, runs, seed, classes, tuple(x.shape[1:]))
+        x, y = condensed.metadata.space.standardize(condensed.images).to(where), condensed.labels.to(where)
+        begin = InitialNetworks.of(replay, network, initial, runs, seed, classes, tuple(x.shape[1:]))
         seen: list[list[tuple[float, float]]] = [[], []]
         for module in begin:
             seen[0].append(_look(module.eval().to(where), test, labels, chosen, precision))

@@ -28,25 +28,25 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
     Raises:
         ValueError: for a set without decoders.
     """
-    stored, factorized = condensed.stored, _factorized(spec.from_json(dict(condensed.record.encoding)))
+    stored, factorized = condensed.stored, _factorized(spec.from_json(dict(condensed.metadata.encoding)))
     if stored is None or factorized is None:
         raise ValueError(
-            f"Cannot draw the decoders of a set by {condensed.record.recipe_name}: its samples are not decoded from "
+            f"Cannot draw the decoders of a set by {condensed.metadata.recipe_name}: its samples are not decoded from "
             "codes. Those of haba and kfs are."
         )
-    space, shape = condensed.record.space, condensed.record.kind.shape
+    space, shape = condensed.metadata.space, condensed.metadata.kind.shape
     made = len(stored["codes"]) * len(stored["decoders"])
     labels = condensed.class_indices[
         :: len(condensed.class_indices) // made
     ]  # more samples where each is cut into several
-    synthesis = factorized.restore(stored, labels, shape)
-    owners = synthesis.labels[:: synthesis.siblings]
+    synthetic_data = factorized.restore(stored, labels, shape)
+    owners = synthetic_data.labels[:: synthetic_data.decoders_per_code]
     images, rows = [], []
     for label in range(len(condensed.classes)):
         code = int((owners == label).nonzero()[0])
-        first = code * synthesis.siblings
+        first = code * synthetic_data.decoders_per_code
         with torch.no_grad():
-            row = [synthesis.decode(torch.arange(first, first + synthesis.siblings))]
+            row = [synthetic_data.decode(torch.arange(first, first + synthetic_data.decoders_per_code))]
         if stored["codes"].shape[1:] == shape:
             row.insert(0, stored["codes"][code : code + 1].float())
         images.append(space.restore(torch.cat(row)))
@@ -58,8 +58,8 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
         condensed.classes,
         per_class=None,
         max_classes=max_classes,
-        title=f"First code of each class: {before}what {synthesis.siblings} decoders make of it",
-        value_range=(0.0, condensed.record.kind.top) if condensed.record.kind.eight_bit else None,
+        title=f"First code of each class: {before}what {synthetic_data.decoders_per_code} decoders make of it",
+        value_range=(0.0, condensed.metadata.kind.top) if condensed.metadata.kind.eight_bit else None,
     )
 
 

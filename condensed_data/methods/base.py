@@ -4,18 +4,18 @@ Each iteration, a **pool** lends a network; a **sampler** says which real sample
 **augmentation** is applied identically to both sides; an **objective** turns (network, pair) into a number;
 the **synthetic** data steps down its gradient. Three methods, to see how they fall out:
 
-* DM: `Pixels`; `ByGroup` draws 256 real samples a class; `Siamese` draws one operation a class; the `Fresh`
+* DM: `Pixels`; `PerGroup` draws 256 real samples a class; `SiameseAugment` draws one operation a class; the `RandomInit`
   pool lends a new random network every iteration; `Distribution` compares the classes' mean embeddings.
-* DC: the same, without augmentation, with the `Retrained` pool (the network is trained on the synthetic
+* DC: the same, without augmentation, with the `TrainedOnSynthetic` pool (the network is trained on the synthetic
   samples between iterations) and the `Gradient` objective.
-* MTT: `Pixels` with a learned step size; `Sequence` gives the student's mini-batches in order; the `Experts`
+* MTT: `Pixels` with a learned step size; `TrainingSteps` gives the student's mini-batches in order; the `Experts`
   pool lends a network at an expert's early weights; `Trajectory` compares where the student arrives.
 
 A part has two lives. Its **specification** is a frozen dataclass (`Spec`): it can be printed, compared, hashed
 and stored. `start(context)` returns its **run state** (networks, queues, learned tensors), which alone is
 checkpointed. Stateless parts are their own run state.
 
-What an objective compares (`Batch`, `Pair`) and looks through (`Net`) is in `compared.py`.
+What an objective compares (`Batch`, `Pair`) and looks through (`NetworkView`) is in `compared.py`.
 
 Letters: N synthetic samples, B rows of a batch, K classes.
 """
@@ -31,16 +31,16 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.batch import Batch as Batch
-from condensed_data.core.batch import Net as Net
+from condensed_data.core.batch import NetworkView as NetworkView
 from condensed_data.core.batch import Pair as Pair
-from condensed_data.core.device import sent
-from condensed_data.core.process_group import ALONE, Ranks
-from condensed_data.core.rng import Streams
+from condensed_data.core.device import to_device
+from condensed_data.core.process_group import ALONE, ProcessGroup
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import Spec
 
 if TYPE_CHECKING:
-    from condensed_data.data.real import Real
-    from condensed_data.training.pretrained_cache import TrainedNetworks
+    from condensed_data.data.real import RealData
+    from condensed_data.training.pretrained_cache import PretrainedCache
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ class Context:
         ranks: the processes that share the run.
     """
 
-    real: Real
+    real: RealData
     ipc: int
-    streams: Streams
+    rng: RandomStreams
     device: torch.device
     precision: str = "fp32"
     compiles: bool = True
-    trained: TrainedNetworks | None = None
-    ranks: Ranks = ALONE
+    trained: PretrainedCache | None = None
+    ranks: ProcessGroup = ALONE
 
 
-class State(ABC):
+class Stateful(ABC):
     """Run state of a part: what a checkpoint holds."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,8 +79,8 @@ class State(ABC):
         """Go on from `state`."""
 
 
-class Synthesis(State):
-    """Run state of a `Synthetic` part: everything learned, and the map from indices to samples.
+class SyntheticData(Stateful):
+    """Run state of a `SyntheticSpec` part: everything learned, and the map from indices to samples.
 
     Attributes:
         learned: tensors that require a gradient, by name; the optimizer steps them.
@@ -104,8 +104,8 @@ class Synthesis(State):
     def targets(self, index: Tensor) -> Tensor:
         """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
         if self._labels_there is None:
-            self._labels_there = sent(self.labels, self.device)
-        return self._labels_there[sent(index, self.device)]
+            self._labels_there = to_device(self.labels, self.device)
+        return self._labels_there[to_device(index, self.device)]
 
     @property
     def device(self) -> torch.device:
@@ -113,7 +113,7 @@ class Synthesis(State):
         return next(iter(self.learned.values())).device
 
     @property
-    def shared(self) -> frozenset[str]:
+    def shared_across_groups(self) -> frozenset[str]:
         """Names of learned tensors whose numbers serve several groups; the rows of the others belong to one each."""
         return frozenset()
 
@@ -123,12 +123,12 @@ class Synthesis(State):
         return None
 
     @property
-    def siblings(self) -> int:
+    def decoders_per_code(self) -> int:
         """Samples that different decoders make of one code; they follow each other. 1 where there are no decoders."""
         return 1
 
     @property
-    def sibling_rows(self) -> int:
+    def rows_per_decoder(self) -> int:
         """Rows of one sibling, which follow each other: more than 1 where a decoded sample is cut into several."""
         return 1
 
@@ -149,22 +149,22 @@ class Synthesis(State):
                 tensor.copy_(state[name])
 
 
-class Synthetic(Spec, ABC):
+class SyntheticSpec(Spec, ABC):
     """Specification of what is learned and how it becomes samples."""
 
     @abstractmethod
-    def start(self, context: Context) -> Synthesis:
+    def start(self, context: Context) -> SyntheticData:
         """Initialize from the real data."""
 
     @abstractmethod
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         """The finished synthesis from its stored tensors, for reading only."""
 
 
 @dataclass(frozen=True)
-class Draw:
+class PairIndices:
     """Which real samples meet which synthetic ones in one step; see `Batch` for the blocks.
 
     Attributes:
@@ -180,7 +180,7 @@ class Draw:
     steps: tuple[int, ...] | None = None
 
 
-class Drawer(State):
+class SamplerState(Stateful):
     """Run state of a `Sampler`.
 
     Attributes:
@@ -190,7 +190,7 @@ class Drawer(State):
     ahead: ClassVar[bool] = False
 
     @abstractmethod
-    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
+    def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
 
 
@@ -198,11 +198,11 @@ class Sampler(Spec, ABC):
     """Specification of which real samples meet which synthetic ones."""
 
     @abstractmethod
-    def start(self, context: Context, synthesis: Synthesis) -> Drawer:
+    def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         """Index the samples."""
 
 
-Applied = Callable[[Batch], Tensor]
+AugmentFn = Callable[[Batch], Tensor]
 
 
 class Augment(Spec, ABC):
@@ -210,13 +210,13 @@ class Augment(Spec, ABC):
 
     @abstractmethod
     def draw(
-        self, streams: Streams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
-    ) -> Applied:
+        self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
+    ) -> AugmentFn:
         """A function from a batch with these blocks to its augmented rows (B, *sample)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Initial:
+class InitialState:
     """Where networks begin that are trained on a finished set.
 
     Attributes:
@@ -234,26 +234,26 @@ class Initial:
     head: str = "loaded"
 
 
-class Lender(State):
+class PoolState(Stateful):
     """Run state of a `Pool`."""
 
     @abstractmethod
-    def lend(self, iteration: int) -> Net:
+    def network_at(self, iteration: int) -> NetworkView:
         """The network that looks in this iteration."""
 
-    def learn(self, iteration: int, synthesis: Synthesis) -> None:
+    def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
         """What the networks learn after the synthetic step of `iteration`."""
 
-    def initial(self) -> Initial:
+    def initial(self) -> InitialState:
         """Where networks begin that are trained on the result, as these do that the pool lends."""
-        return Initial()
+        return InitialState()
 
 
 class Pool(Spec, ABC):
     """Specification of which network looks, and how it learns between steps.
 
     Attributes:
-        knows_targets: whether its networks come with `Net.target`.
+        knows_targets: whether its networks come with `NetworkView.target`.
         learns_from_samples: whether its networks learn from the synthetic samples of all classes.
     """
 
@@ -261,12 +261,12 @@ class Pool(Spec, ABC):
     learns_from_samples: ClassVar[bool] = False
 
     @abstractmethod
-    def start(self, context: Context) -> Lender:
+    def start(self, context: Context) -> PoolState:
         """Build or load the first networks."""
 
 
 @dataclass(frozen=True)
-class Held:
+class MemoryFootprint:
     """What the gradient of one step keeps at once.
 
     Attributes:
@@ -283,18 +283,18 @@ class Held:
     remedy: str = ""
 
 
-Loss = Callable[[Net, Pair], Tensor]
+Loss = Callable[[NetworkView, Pair], Tensor]
 
 
-class LearningLoss(State):
+class TrainableLoss(Stateful):
     """Run state of an `Objective` that itself learns between the steps."""
 
     @abstractmethod
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         """The loss of one step."""
 
     @abstractmethod
-    def learn(self, iteration: int) -> None:
+    def update(self, iteration: int) -> None:
         """What it learns after the synthetic step of `iteration`."""
 
 
@@ -313,9 +313,9 @@ class Objective(Spec, ABC):
         """What is called each step: (network, pair) -> scalar float32 tensor."""
         return self.__call__
 
-    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
+    def memory_footprint(self, real: Sequence[int], synthetic: Sequence[int]) -> MemoryFootprint:
         """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
-        return Held(2 * sum(synthetic))
+        return MemoryFootprint(2 * sum(synthetic))
 
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool whose networks do not know what this objective asks of them."""
@@ -324,5 +324,5 @@ class Objective(Spec, ABC):
         """Raise what a step on blocks of these sizes would raise, before networks are built and trained."""
 
     @abstractmethod
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         """The loss of one step, summed over groups as published."""

@@ -28,7 +28,7 @@ class Centroids(Init):
         blocks = []
         for group, size in enumerate(sizes):
             rows = context.real[context.real.members[group]].cpu()
-            blocks.append(centroids(rows, size, context.streams.child("centroids", group)))
+            blocks.append(centroids(rows, size, context.rng.seed_for("centroids", group)))
         return torch.cat(blocks).to(context.device)
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.spec import Rule, Spec
+from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import Context
-from condensed_data.methods.pools.module_slot import UsualNetwork, check_network
+from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
 from condensed_data.methods.samplers.clustering import representatives
-from condensed_data.training.features import Extractor, Looker, extractor
+from condensed_data.training.features import Extractor, FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining
 
@@ -44,7 +44,7 @@ class Noise(Init):
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         shape = context.real.sample_shape
         rows = [
-            torch.randn(size, *shape, generator=context.streams.torch("noise", group))
+            torch.randn(size, *shape, generator=context.rng.torch("noise", group))
             for group, size in enumerate(sizes)
         ]
         return torch.cat(rows).to(context.device)
@@ -65,13 +65,11 @@ class Random(Init):
         blocks = []
         for group, size in enumerate(sizes):
             members = context.real.members[group]
-            order = context.streams.choose("init", 0, group, len(members), min(size, len(members)))
+            order = context.rng.choice("init", 0, group, len(members), min(size, len(members)))
             chosen = members[order.repeat(-(-size // len(order)))[:size]]
             rows = context.real[chosen].to(context.device)
             if self.spread and size > len(members):
-                noise = (
-                    torch.randn(rows.shape, generator=context.streams.torch("spread", group)) * self.spread
-                )
+                noise = torch.randn(rows.shape, generator=context.rng.torch("spread", group)) * self.spread
                 noise[: len(members)] = 0
                 rows = rows + noise.to(rows.device)
             blocks.append(rows)
@@ -162,7 +160,7 @@ class Forgetting(Init):
         pretrain: its training, 200 epochs as published; of several networks the events are added.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default=Pretraining(epochs=200))
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
@@ -218,17 +216,17 @@ def _first_smallest(values: Any, free: Any, scale: float) -> int:
 def _by_features(
     features: Any, context: Context, sizes: Sequence[int], choose: Callable[[Tensor, int, int], Tensor]
 ) -> Tensor:
-    """Samples chosen by `choose(features of the group, count, seed)`."""
-    look = Looker(features, context)
+    """Samples chosen by `choice(features of the group, count, seed)`."""
+    look = FeatureExtractor(features, context)
 
     def by_features(group: int, members: Tensor, count: int) -> Tensor:
-        return choose(look(members), count, context.streams.child("coreset", group))
+        return choose(look(members), count, context.rng.seed_for("coreset", group))
 
     return _chosen(context, sizes, by_features)
 
 
 def _chosen(context: Context, sizes: Sequence[int], choose: Callable[[int, Tensor, int], Tensor]) -> Tensor:
-    """Samples chosen by `choose(group, its members, count)`, repeated where a group is smaller than its size."""
+    """Samples chosen by `choice(group, its members, count)`, repeated where a group is smaller than its size."""
     index = []
     for group, size in enumerate(sizes):
         members = context.real.members[group]

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.spec import Facts, Rule, Spec
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.whitening import Whitening
-from condensed_data.methods.base import Augment, Objective, Pool, Sampler, Synthetic
-from condensed_data.methods.replay import Ordered
-from condensed_data.methods.stopping import Plateau
+from condensed_data.methods.base import Augment, Objective, Pool, Sampler, SyntheticSpec
+from condensed_data.methods.replay import OrderedTraining
+from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.training.evaluate import Training
 from condensed_data.training.sgd import check_count
@@ -45,20 +45,20 @@ class Optimizer(Spec):
     """
 
     kind: str = "sgd"
-    lr: float | Rule = 1.0
+    lr: float | DataDefault = 1.0
     momentum: float = 0.5
     betas: tuple[float, float] = (0.9, 0.999)
-    rates: tuple[tuple[str, float | Rule], ...] = ()
-    milestones: tuple[int, ...] | Rule = ()
+    rates: tuple[tuple[str, float | DataDefault], ...] = ()
+    milestones: tuple[int, ...] | DataDefault = ()
     decay: float = 0.5
 
     def __post_init__(self) -> None:
         if self.kind not in OPTIMIZERS:
             raise ValueError(f"Optimizer(kind={self.kind!r}) is unknown; known: {', '.join(OPTIMIZERS)}.")
         for lr in (self.lr, *(lr for _, lr in self.rates)):
-            if not isinstance(lr, Rule) and not 0 < lr < math.inf:
+            if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
-        if not isinstance(self.milestones, Rule) and not all(at > 0 for at in self.milestones):
+        if not isinstance(self.milestones, DataDefault) and not all(at > 0 for at in self.milestones):
             raise ValueError(
                 f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations."
             )
@@ -68,7 +68,7 @@ class Optimizer(Spec):
     def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
         """A torch optimizer over the learned tensors."""
         rates = dict(self.rates)
-        chosen = {name: specs.concrete(rates.get(name, self.lr)) for name in learned}
+        chosen = {name: specs.require_resolved(rates.get(name, self.lr)) for name in learned}
         groups = [
             {"params": [tensor], "lr": chosen[name], "initial_lr": chosen[name]}
             for name, tensor in learned.items()
@@ -80,7 +80,7 @@ class Optimizer(Spec):
 
     def tune(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         """Set the learning rates for the iteration after `iteration` completed ones."""
-        factor = self.decay ** sum(at <= iteration for at in specs.concrete(self.milestones))
+        factor = self.decay ** sum(at <= iteration for at in specs.require_resolved(self.milestones))
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -99,7 +99,7 @@ class Term(Spec):
     pool: Pool
     sampler: Sampler
     augment: Augment
-    weight: float | Rule = 1.0
+    weight: float | DataDefault = 1.0
 
     def __post_init__(self) -> None:
         self.objective.check_pool(self.pool)
@@ -116,8 +116,8 @@ class Recipe(Spec):
         optimizer: how the synthetic data steps.
         iterations: passes of synthetic steps over all classes.
         ipc: samples stored per class (for factorized sets: the budget, in samples).
-        step: "iteration" sums the loss over all classes and steps once; "class" steps class by class.
-        blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
+        step_per: "iteration" sums the loss over all classes and steps once; "class" steps class by class.
+        num_blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
             processes, see `condensed_data.engine.distributed.gradient_exchange`;
             None for all at once in one process, and 64 blocks in several.
         whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
@@ -131,38 +131,38 @@ class Recipe(Spec):
         paper, deviations: what it follows and where it departs from it. No part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `iterations`, `step`, `blocks` or `whitening` out of range; for labels that cannot be
+        ValueError: for `ipc`, `iterations`, `step_per`, `num_blocks` or `whitening` out of range; for labels that cannot be
             learned.
     """
 
     name: str
-    synthetic: Synthetic
+    synthetic: SyntheticSpec
     terms: tuple[Term, ...] = ()
     optimizer: Optimizer = field(default_factory=Optimizer)
-    iterations: int | Rule = 0
+    iterations: int | DataDefault = 0
     ipc: int = 10
-    step: str = "iteration"
-    blocks: int | None = None
-    whitening: str | Rule = "none"
+    step_per: str = "iteration"
+    num_blocks: int | None = None
+    whitening: str | DataDefault = "none"
     soft_labels: bool = False
     labels_from: Teacher | Callable[[Tensor], Tensor] | None = None
-    stop: Plateau | None = None
-    training: Training | Ordered = field(default_factory=Training)
+    stop: EarlyStopping | None = None
+    training: Training | OrderedTraining = field(default_factory=Training)
     paper: str = field(default="", compare=False)
     deviations: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.ipc, bool) or not isinstance(self.ipc, int) or self.ipc < 1:
             raise ValueError(f"ipc={self.ipc!r} must be a positive whole number: samples per class.")
-        if not isinstance(self.iterations, Rule) and (
+        if not isinstance(self.iterations, DataDefault) and (
             not isinstance(self.iterations, int) or self.iterations < 0
         ):
             raise ValueError(f"iterations={self.iterations!r} must be a whole number of at least 0.")
-        if self.step not in ("iteration", "class"):
-            raise ValueError(f"step={self.step!r} must be 'iteration' or 'class'.")
-        if self.blocks is not None:
-            check_count("Recipe", "blocks", self.blocks)
-        if not isinstance(self.whitening, Rule) and self.whitening not in WHITENINGS:
+        if self.step_per not in ("iteration", "class"):
+            raise ValueError(f"step_per={self.step_per!r} must be 'iteration' or 'class'.")
+        if self.num_blocks is not None:
+            check_count("Recipe", "num_blocks", self.num_blocks)
+        if not isinstance(self.whitening, DataDefault) and self.whitening not in WHITENINGS:
             raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
         self._check_labels()
 
@@ -207,14 +207,14 @@ class Recipe(Spec):
             samples: size of the source; None for the size of the published ones.
         """
         recipe = self if ipc is None else replace(self, ipc=ipc)
-        facts = Facts(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
+        facts = DatasetInfo(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
         return specs.resolve(recipe, facts)
 
     def set(self, **fields: Any) -> Recipe:
         """A copy with other fields, by dotted path with `__` for the dot, or by a name that occurs once."""
         recipe = self
         for path, value in fields.items():
-            recipe = specs.assign(recipe, path.replace("__", "."), value)
+            recipe = specs.set_field(recipe, path.replace("__", "."), value)
         return recipe
 
     def to_json(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Recipe(Spec):
 
 
 @dataclass(frozen=True)
-class PublishedIterations(Rule):
+class DefaultIterations(DataDefault):
     """The published number of iterations, and proportionally fewer for sources smaller than the published ones.
 
     The published sets have 50,000 samples and more; a set of 1,400 does not need the same number of passes.
@@ -233,6 +233,6 @@ class PublishedIterations(Rule):
     published: int = 20_000
     samples: int = 50_000
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         share = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
         return max(1, round(self.published * share))

@@ -3,7 +3,7 @@
 Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959) learns samples for one
 training run: plain gradient descent, block after block, each with a step size of its own, from weights that are
 always the same, random, or trained elsewhere. In another order or with another optimizer they are worth little.
-`Ordered` names this protocol where other sets have a `Training`; `Replay` holds what it needs and does it, with the
+`OrderedTraining` names this protocol where other sets have a `Training`; `TrainingSchedule` holds what it needs and does it, with the
 arithmetic of the unroll that learned the samples: it arrives at the same bits as a "checkpointed" or "constant" one,
 and at those of a "full" one but for rounding.
 
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.device import sent
+from condensed_data.core.device import to_device
 from condensed_data.core.spec import Spec
-from condensed_data.methods.base import Batch, Initial, Net, Pair
+from condensed_data.methods.base import Batch, InitialState, NetworkView, Pair
 from condensed_data.methods.objectives.unrolled import trained_weights
 
 if TYPE_CHECKING:
-    from condensed_data.engine.run import Run
+    from condensed_data.engine.run import CondensationRun
 
 
 @dataclass(frozen=True)
-class Ordered(Spec):
-    """The protocol of a set that is trained on by its own steps, see `Replay`.
+class OrderedTraining(Spec):
+    """The protocol of a set that is trained on by its own steps, see `TrainingSchedule`.
 
     Args:
         name: stands beside every accuracy.
@@ -44,7 +44,7 @@ class Ordered(Spec):
 
 
 @dataclass(frozen=True, eq=False)
-class Replay:
+class TrainingSchedule:
     """One training run on a set.
 
     Attributes:
@@ -60,10 +60,10 @@ class Replay:
     sizes: tuple[int, ...]
     step_sizes: Tensor
     network: Any
-    initial: Initial
+    initial: InitialState
 
     @staticmethod
-    def of(run: Run) -> Replay:
+    def of(run: CondensationRun) -> TrainingSchedule:
         """The training run that `run` differentiates, as it stands.
 
         Raises:
@@ -72,16 +72,18 @@ class Replay:
         term = run.recipe.terms[0] if run.recipe.terms else None
         if term is None:
             raise _cannot("has no terms")
-        first, second = (run.drawers[term.sampler].draw(iteration, run.steps()[0]) for iteration in (0, 1))
+        first, second = (
+            run.sampler_states[term.sampler].draw(iteration, run.steps()[0]) for iteration in (0, 1)
+        )
         if first.steps is None or not torch.equal(first.synthetic, second.synthetic):
             raise _cannot(f"draws its samples with {term.sampler}")
-        sizes = run.synthesis.step_sizes
+        sizes = run.synthetic_data.step_sizes
         if sizes is None:
             raise _cannot("has no step sizes")
         network = getattr(term.pool, "network", None)
         steps = sizes.detach().float().cpu().expand(len(first.synthetic_sizes)).clone()
-        initial = run.lenders[term.pool].initial()
-        return Replay(first.synthetic.cpu(), first.synthetic_sizes, steps, network, initial)
+        initial = run.pool_states[term.pool].initial()
+        return TrainingSchedule(first.synthetic.cpu(), first.synthetic_sizes, steps, network, initial)
 
     @property
     def blocks(self) -> tuple[Tensor, ...]:
@@ -107,10 +109,10 @@ class Replay:
             precision: "fp32" or "bf16".
         """
         module.eval().requires_grad_(False)
-        order = sent(self.order, images.device)
+        order = to_device(self.order, images.device)
         side = Batch(images[order], labels[order], self.sizes)
-        pair = Pair(side, side, sent(self.step_sizes, images.device, images.dtype))
-        net = Net(module, module, lambda x: (module(x),), precision=precision)
+        pair = Pair(side, side, to_device(self.step_sizes, images.device, images.dtype))
+        net = NetworkView(module, module, lambda x: (module(x),), precision=precision)
         with torch.no_grad():
             module.load_state_dict(trained_weights(net, pair, "constant"), strict=False)
         return module
@@ -118,6 +120,6 @@ class Replay:
 
 def _cannot(why: str) -> ValueError:
     return ValueError(
-        f"Cannot use training=Ordered() with this recipe: it {why}. Use Sequence(steps=..., order='stored') and "
+        f"Cannot use training=OrderedTraining() with this recipe: it {why}. Use TrainingSteps(steps=..., order='stored') and "
         "WithSteps(...) in every term, or training=standard()."
     )

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.spec import Spec
-from condensed_data.methods.base import State
+from condensed_data.methods.base import Stateful
 from condensed_data.training.sgd import check_count
 
 
 @dataclass(frozen=True)
-class Plateau(Spec):
+class EarlyStopping(Spec):
     """Stop when the mean loss of a window of iterations is hardly below that of the window before.
 
     The loss of single iterations says little where each has another network, so means are compared. IID converges long
@@ -33,19 +33,19 @@ class Plateau(Spec):
     tolerance: float = 0.005
 
     def __post_init__(self) -> None:
-        check_count("Plateau", "window", self.window)
+        check_count("EarlyStopping", "window", self.window)
         if not 0 <= self.tolerance < 1:
-            raise ValueError(f"Plateau(tolerance={self.tolerance!r}) must be in [0, 1).")
+            raise ValueError(f"EarlyStopping(tolerance={self.tolerance!r}) must be in [0, 1).")
 
-    def start(self) -> PlateauState:
+    def start(self) -> EarlyStoppingState:
         """A new observer."""
-        return PlateauState(self)
+        return EarlyStoppingState(self)
 
 
-class PlateauState(State):
+class EarlyStoppingState(Stateful):
     """What was seen of the losses; `reached` tells whether the run is over."""
 
-    def __init__(self, spec: Plateau) -> None:
+    def __init__(self, spec: EarlyStopping) -> None:
         self.spec, self.reached, self.count = spec, False, 0
         self.sum: Tensor | float = 0.0
         self.before: float | None = None

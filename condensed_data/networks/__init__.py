@@ -2,18 +2,26 @@
 
     spec = network("convnet")                       # or any callable
     module = build(spec, num_classes=7, sample_shape=(3, 48, 48), seed=0)
-    module(x); module.embed(x); module.maps(x)      # logits (B, K), features (B, D), one map per block
+    module(x); module.embed(x); module.feature_maps(x)      # logits (B, K), features (B, D), one map per block
 
-The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `maps`
+The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `feature_maps`
 and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial weights
-are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `maps_of` find the same in any
+are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `feature_maps_of` find the same in any
 other module.
 """
 
 from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.initializers import Xavier
 from condensed_data.networks.layers import Chain
-from condensed_data.networks.probing import Probe, couples_samples, draws, embed_of, flops, maps_of, probe
+from condensed_data.networks.probing import (
+    Probe,
+    couples_samples,
+    draws,
+    embed_of,
+    feature_maps_of,
+    flops,
+    probe,
+)
 from condensed_data.networks.registry import (
     NetworkFunction,
     Timm,
@@ -23,7 +31,7 @@ from condensed_data.networks.registry import (
     names,
     network,
 )
-from condensed_data.networks.reinitialization import InitialWeights
+from condensed_data.networks.reinitialization import WeightInitializer
 from condensed_data.networks.resnet import ResNet18
 
 __all__ = [
@@ -33,12 +41,12 @@ __all__ = [
     "Chain",
     "ConvNet",
     "ConvNet1d",
-    "InitialWeights",
     "LeNet",
     "NetworkFunction",
     "Probe",
     "ResNet18",
     "Timm",
+    "WeightInitializer",
     "Xavier",
     "build",
     "couples_samples",
@@ -46,8 +54,8 @@ __all__ = [
     "default_network",
     "draws",
     "embed_of",
+    "feature_maps_of",
     "flops",
-    "maps_of",
     "names",
     "network",
     "probe",

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from condensed_data.core.spec import Rule, Spec
+from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.networks.registry import network
 
 
@@ -33,7 +33,7 @@ class Xavier(Spec):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.inner, Rule):
+        if isinstance(self.inner, DataDefault):
             raise ValueError(f"Xavier(inner={self.inner!r}) must be a network, not a rule that chooses one.")
         network(self.inner)
 

@@ -68,7 +68,7 @@ class Chain(nn.Module):
             x = pool(block(x))
         return x.flatten(1)
 
-    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, *sample) -> the output of every block before its pooling, then the last pooled map if it pools.
 
         For a ConvNet these are the features f1, f2, ... of CAFE (Wang et al., CVPR 2022), except the

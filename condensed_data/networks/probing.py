@@ -1,6 +1,6 @@
 """Looking into any network: its embedding and maps, whether it takes the samples, whether it mixes them.
 
-Networks of this package offer `embed` and `maps` as methods, and so may a user's. Any other module
+Networks of this package offer `embed` and `feature_maps` as methods, and so may a user's. Any other module
 (torchvision, timm) is observed by hooks that live for one call, so that it stays picklable and can be copied.
 
 Letters: B batch, K classes, D features.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 
 
 @dataclass(frozen=True)
@@ -67,31 +67,35 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return embed
 
 
-def maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def feature_maps_of(
+    module: nn.Module, layers: tuple[str, ...] = ()
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """The maps (B, *sample) -> (map, ...) of a network, differentiable.
 
     Args:
         module: any network.
         layers: names of submodules (see `module.named_modules()`), whose outputs are returned in this order,
-            the last output of one that is executed several times. Without names, the module's method `maps`.
+            the last output of one that is executed several times. Without names, the module's method `feature_maps`.
 
     Raises:
         ValueError: without names for a module that has no such method; for unknown names; when called, if a
             named layer is not executed.
         TypeError: when called, if a named layer does not return a tensor.
     """
-    if not layers and _has_method(module, "maps"):
-        return module.maps  # type: ignore[return-value]
+    if not layers and _has_method(module, "feature_maps"):
+        return module.feature_maps  # type: ignore[return-value]
     named = dict(module.named_modules())
     unknown = [name for name in layers if name not in named]
     if unknown or not layers:
-        wrong = f"has no layers {', '.join(map(repr, unknown))}" if unknown else "has no method maps(x)"
+        wrong = (
+            f"has no layers {', '.join(map(repr, unknown))}" if unknown else "has no method feature_maps(x)"
+        )
         top = ", ".join(name for name, _ in module.named_children())
         raise ValueError(
             f"{type(module).__name__} {wrong}. Name layers as in named_modules(), for instance among {top}."
         )
 
-    def maps(x: Tensor) -> tuple[Tensor, ...]:
+    def feature_maps(x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[str, Tensor] = {}
         with _hooks(named[name].register_forward_hook(_keep(outputs, name)) for name in layers):
             module(x)
@@ -100,7 +104,7 @@ def maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable[[Tensor
             raise ValueError(f"{type(module).__name__} did not execute its layers {', '.join(silent)}.")
         return tuple(outputs[name] for name in layers)
 
-    return maps
+    return feature_maps
 
 
 def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
@@ -145,7 +149,12 @@ def flops(module: nn.Module, sample: Tensor) -> int:
     """Floating-point operations of a forward of (1, *sample); a multiplication with its addition counts as two."""
     from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
 
-    with _evaluating(module), torch.no_grad(), untouched(), FlopCounterMode(display=False) as counter:
+    with (
+        _evaluating(module),
+        torch.no_grad(),
+        preserve_rng_state(),
+        FlopCounterMode(display=False) as counter,
+    ):
         module(sample)
     return int(counter.get_total_flops())
 

@@ -56,7 +56,7 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Timm(Spec):
-    """A model of timm with random weights, for images; `embed_of` and `maps_of` look into it.
+    """A model of timm with random weights, for images; `embed_of` and `feature_maps_of` look into it.
 
     Args:
         name: a timm model name, for instance "resnet18" or "vit_tiny_patch16_224".

@@ -9,7 +9,7 @@ from condensed_data.core.spec import Spec
 from condensed_data.networks.registry import NetworkFunction, build
 
 
-class InitialWeights:
+class WeightInitializer:
     """What `build` gives for any seed, drawn into one module on the CPU where that gives the same.
 
     Making the modules takes longer than drawing small weights, and pools renew their network every iteration. Drawing in

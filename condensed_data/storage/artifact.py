@@ -25,7 +25,7 @@ from condensed_data.core.errors import (
     IntegrityError,
     NotACondensedDatasetError,
     before_saving,
-    mismatch,
+    mismatch_message,
 )
 from condensed_data.storage import atomic_directory as files
 from condensed_data.storage import manifest as schema
@@ -133,20 +133,26 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(mismatch(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError(
+            mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy)
+        )
     if files.PREVIEW in listed:
         _check_preview(directory, listed[files.PREVIEW], verify)
     where = str(directory / files.TENSORS)
     try:
         file = files.open_regular(directory, files.TENSORS)
     except FileNotFoundError as error:
-        raise IntegrityError(mismatch(where, "no such file", "the file that the manifest lists")) from error
+        raise IntegrityError(
+            mismatch_message(where, "no such file", "the file that the manifest lists")
+        ) from error
     with file:
         _check_file(file, where, listed[files.TENSORS], verify)
         tensors = tensorfile.read(file, listed[files.TENSORS]["size"], where)
     tensorfile.check(tensors, manifest, where)
     if verify and tensorfile.content_hash(tensors) != manifest["content_hash"]:
-        raise IntegrityError(mismatch(where, "other content", f"content_hash {manifest['content_hash']}"))
+        raise IntegrityError(
+            mismatch_message(where, "other content", f"content_hash {manifest['content_hash']}")
+        )
     return Artifact(tensors, manifest, directory)
 
 
@@ -157,9 +163,11 @@ def _manifest_bytes(directory: Path) -> bytes:
             raw = file.read(schema.MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give the directory that CondensedDataset.save wrote, or save one there."
-        raise NotACondensedDatasetError(mismatch(where, "no such file", "a manifest", remedy)) from error
+        raise NotACondensedDatasetError(
+            mismatch_message(where, "no such file", "a manifest", remedy)
+        ) from error
     if len(raw) > schema.MAX_BYTES:
-        raise ArtifactError(mismatch(where, "a larger file", f"at most {schema.MAX_BYTES} bytes"))
+        raise ArtifactError(mismatch_message(where, "a larger file", f"at most {schema.MAX_BYTES} bytes"))
     return raw
 
 
@@ -176,9 +184,11 @@ def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> N
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
-        raise IntegrityError(mismatch(where, f"{size} bytes", f"{entry['size']} as in the manifest"))
+        raise IntegrityError(mismatch_message(where, f"{size} bytes", f"{entry['size']} as in the manifest"))
     if verify and (digest := files.sha256(file)) != entry["sha256"]:
-        raise IntegrityError(mismatch(where, f"sha256 {digest}", f"{entry['sha256']} as in the manifest"))
+        raise IntegrityError(
+            mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']} as in the manifest")
+        )
 
 
 def _entry(content: bytes) -> dict[str, Any]:

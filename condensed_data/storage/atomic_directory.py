@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from condensed_data.core.errors import ArtifactError, SaveError, mismatch, save_error
+from condensed_data.core.errors import ArtifactError, SaveError, mismatch_message, save_error
 
 README = "README.md"
 MANIFEST = "condensed.json"
@@ -50,7 +50,9 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
         descriptor = os.open(directory / name, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtifactError(mismatch(directory / name, "something else than a file", "a regular file"))
+        raise ArtifactError(
+            mismatch_message(directory / name, "something else than a file", "a regular file")
+        )
     return os.fdopen(descriptor, "rb")
 
 

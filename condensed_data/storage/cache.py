@@ -142,17 +142,17 @@ class Cache:
     def recall(self, digest: str) -> dict[str, Any] | None:
         """What was noted for a digest: the fingerprint, the classes and the number of samples."""
         try:
-            facts = json.loads((self.root / "memos" / digest).read_text())
+            source_info = json.loads((self.root / "memos" / digest).read_text())
         except (OSError, ValueError):
             return None
-        return facts if isinstance(facts, dict) and "fingerprint" in facts else None
+        return source_info if isinstance(source_info, dict) and "fingerprint" in source_info else None
 
-    def note(self, digest: str, facts: Mapping[str, Any]) -> None:
+    def note(self, digest: str, source_info: Mapping[str, Any]) -> None:
         """Remember the facts of a digest."""
         folder = self.root / "memos"
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{digest}.{os.getpid()}"
-        partial.write_text(json.dumps(dict(facts)))
+        partial.write_text(json.dumps(dict(source_info)))
         os.replace(partial, folder / digest)
 
     def entries(self) -> list[Entry]:

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from condensed_data.core import spec as specs
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.storage import parquet
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation
 
 _TASKS = {
@@ -30,15 +30,18 @@ _SPACES = {
 _BASELINES = {"random": "random real samples, as many", "whole set": "the whole real set"}
 
 
-def card(record: Record) -> str:
+def card(metadata: Metadata) -> str:
     """Markdown with YAML in front, as the Hub reads it, for a set in a folder.
 
     Args:
         record: of the set; its evaluations become a table.
     """
-    fields: dict[str, Any] = {"pretty_name": pretty_name(record)}
-    fields |= tasks([record]) | {"size_categories": [size_category(count(record))], "tags": tags([record])}
-    if parquet.is_possible(record.to_manifest()):
+    fields: dict[str, Any] = {"pretty_name": pretty_name(metadata)}
+    fields |= tasks([metadata]) | {
+        "size_categories": [size_category(count(metadata))],
+        "tags": tags([metadata]),
+    }
+    if parquet.is_possible(metadata.to_manifest()):
         files = [{"split": "train", "path": "data/train-*.parquet"}]
         fields["configs"] = [{"config_name": "default", "default": True, "data_files": files}]
     use = (
@@ -46,10 +49,10 @@ def card(record: Record) -> str:
         'train_set = CondensedDataset.load("this/folder")  # an ordinary torch Dataset\n'
         "loader = train_set.loader()"
     )
-    return f"---\n{front(fields)}---\n\n{body(record, use)}\n"
+    return f"---\n{front(fields)}---\n\n{body(metadata, use)}\n"
 
 
-def body(record: Record, use: str, picture: str = "", level: int = 1) -> str:
+def body(metadata: Metadata, use: str, picture: str = "", level: int = 1) -> str:
     """Markdown about one set, without YAML.
 
     Args:
@@ -59,8 +62,8 @@ def body(record: Record, use: str, picture: str = "", level: int = 1) -> str:
         level: of its title: 1 for the only one of a card.
     """
     shown = f"![samples]({quote(picture)})" if picture else ""
-    parts = [_title(record), shown, f"## Use\n\n```python\n{use}\n```"]
-    parts += [part(record) for part in (_recipe, _evaluations, _normalization, _training)]
+    parts = [_title(metadata), shown, f"## Use\n\n```python\n{use}\n```"]
+    parts += [part(metadata) for part in (_recipe, _evaluations, _normalization, _training)]
     parts = [re.sub("^#", "#" * level, part) for part in parts if part]  # a part begins with its heading
     return "\n\n".join(parts)
 
@@ -76,23 +79,23 @@ def _yaml(value: Any) -> str:
     return re.sub("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def pretty_name(record: Record) -> str:
+def pretty_name(metadata: Metadata) -> str:
     """The name that a page of the Hub is found by."""
-    return f"{record.name} condensed by {record.recipe_name}"
+    return f"{metadata.name} condensed by {metadata.recipe_name}"
 
 
-def tasks(records: Iterable[Record]) -> dict[str, list[str]]:
+def tasks(records: Iterable[Metadata]) -> dict[str, list[str]]:
     """The field `task_categories`, or nothing where the Hub has no name for the tasks."""
-    found = {_TASKS.get(len(record.kind.shape), "") for record in records} - {""}
+    found = {_TASKS.get(len(metadata.kind.shape), "") for metadata in records} - {""}
     return {"task_categories": sorted(found)} if found else {}
 
 
-def tags(records: Sequence[Record]) -> list[str]:
+def tags(records: Sequence[Metadata]) -> list[str]:
     """What sets are found by: that they are ours, then their recipes, numbers of samples and sources."""
     found = ["condensed-data", "dataset-condensation", "dataset-distillation"]
-    found += sorted({record.recipe_name for record in records})
-    found += [f"ipc-{ipc}" for ipc in sorted({record.ipc for record in records})]
-    return found + sorted({source_tag(record.name) for record in records})
+    found += sorted({metadata.recipe_name for metadata in records})
+    found += [f"ipc-{ipc}" for ipc in sorted({metadata.ipc for metadata in records})]
+    return found + sorted({source_tag(metadata.name) for metadata in records})
 
 
 def source_tag(name: str) -> str:
@@ -104,9 +107,9 @@ def source_tag(name: str) -> str:
     return "source-" + ("".join(letter for letter in name.casefold() if letter.isalnum()) or "unnamed")[:64]
 
 
-def count(record: Record) -> int:
+def count(metadata: Metadata) -> int:
     """Number of samples as decoded."""
-    return record.samples or record.ipc * len(record.classes)
+    return metadata.samples or metadata.ipc * len(metadata.classes)
 
 
 def size_category(number: int) -> str:
@@ -120,18 +123,20 @@ def size_category(number: int) -> str:
     return "n>1M"
 
 
-def _title(record: Record) -> str:
-    shape, number, classes = " x ".join(map(str, record.kind.shape)), count(record), len(record.classes)
-    real = "" if record.source_samples is None else f"{record.source_samples:,} "
-    share = "" if number == record.ipc * classes else "decoded from the room of "
-    soft = " Labels are class probabilities." if record.label_kind == "probs" else ""
-    floats = "" if record.stored_floats is None else f" They are stored as {record.stored_floats:,} numbers."
+def _title(metadata: Metadata) -> str:
+    shape, number, classes = " x ".join(map(str, metadata.kind.shape)), count(metadata), len(metadata.classes)
+    real = "" if metadata.source_samples is None else f"{metadata.source_samples:,} "
+    share = "" if number == metadata.ipc * classes else "decoded from the room of "
+    soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""
+    floats = (
+        "" if metadata.stored_floats is None else f" They are stored as {metadata.stored_floats:,} numbers."
+    )
     return (
-        f"# {plain(record.name)}, condensed\n\n"
-        f"{number:,} synthetic samples, {share}{record.ipc} for each of {classes} classes, that "
-        f"stand for the {real}training samples of {plain(record.name)}. A sample has "
-        f"the shape {shape} and comes out as `{record.kind.name}`.{floats}{soft}\n\n"
-        f"Classes: {', '.join(map(plain, _shortened(record.classes)))}."
+        f"# {plain(metadata.name)}, condensed\n\n"
+        f"{number:,} synthetic samples, {share}{metadata.ipc} for each of {classes} classes, that "
+        f"stand for the {real}training samples of {plain(metadata.name)}. A sample has "
+        f"the shape {shape} and comes out as `{metadata.kind.name}`.{floats}{soft}\n\n"
+        f"Classes: {', '.join(map(plain, _shortened(metadata.classes)))}."
     )
 
 
@@ -139,31 +144,33 @@ def _shortened(names: tuple[str, ...], most: int = 100) -> list[str]:
     return [*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])]
 
 
-def _recipe(record: Record) -> str:
-    if record.source_samples is None:
+def _recipe(metadata: Metadata) -> str:
+    if metadata.source_samples is None:
         return "## Recipe\n\nNot known: the set was made elsewhere and read from files that do not say."
-    lines = [f"## Recipe\n\n{record.recipe_name}, {record.iterations:,} iterations, seed {record.seed}."]
-    if record.recipe is None:
+    lines = [
+        f"## Recipe\n\n{metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}."
+    ]
+    if metadata.recipe is None:
         lines.append("It holds a function without a name, so its fields are not stored.")
     else:
-        fields = json.dumps(record.recipe, indent=1, sort_keys=True)
+        fields = json.dumps(metadata.recipe, indent=1, sort_keys=True)
         lines.append(_folded("All fields", f"```json\n{fields}\n```"))
-    if record.environment:
-        made = ", ".join(f"{name} {value}" for name, value in sorted(record.environment.items()))
+    if metadata.environment:
+        made = ", ".join(f"{name} {value}" for name, value in sorted(metadata.environment.items()))
         lines.append(f"Made with {plain(made)}.")
     return "\n\n".join(lines)
 
 
-def _evaluations(record: Record) -> str:
-    if not record.evaluations:
+def _evaluations(metadata: Metadata) -> str:
+    if not metadata.evaluations:
         return "## Evaluation\n\nNot measured; `condensed-data evaluate FOLDER --test SOURCE --save` does it."
     head = ("trained on", "network", "protocol", "networks", "accuracy", "after rounding to 8 bits")
     note = (
         "Accuracy on real test samples of networks trained on one kind of set only: mean and deviation over "
         "networks, each after its last step."
     )
-    rows = [("this set", evaluation) for evaluation in record.evaluations]
-    rows += [(_BASELINES.get(name, name), evaluation) for name, evaluation in record.baselines]
+    rows = [("this set", evaluation) for evaluation in metadata.evaluations]
+    rows += [(_BASELINES.get(name, name), evaluation) for name, evaluation in metadata.baselines]
     return f"## Evaluation\n\n{note}\n\n{table(head, [_cells(*row) for row in rows])}"
 
 
@@ -180,8 +187,8 @@ def _percent(mean: float, std: float) -> str:
     return f"{100 * mean:.1f} % ± {100 * std:.1f}"
 
 
-def _normalization(record: Record) -> str:
-    space = record.space
+def _normalization(metadata: Metadata) -> str:
+    space = metadata.space
     rows = zip(map(_number, space.mean.tolist()), map(_number, space.std.tolist()), strict=True)
     kept = list(rows)[:16]
     more = "" if len(kept) == len(space.mean) else f"\n\nThe first 16 of {len(space.mean)} are shown."
@@ -189,25 +196,29 @@ def _normalization(record: Record) -> str:
     zca = (
         "\n\nNetworks are then trained on values that are whitened by ZCA; the tensors `zca.*` hold the map."
     )
-    whitened = "" if record.whitening == "none" else zca
+    whitened = "" if metadata.whitening == "none" else zca
     return (
-        f"## Normalization\n\nStored values are {_SPACES[record.value_space]}. For training, subtract the "
+        f"## Normalization\n\nStored values are {_SPACES[metadata.value_space]}. For training, subtract the "
         f"mean and divide by the deviation; `train_set.normalization()` does it.\n\n"
         f"{table(('channel', 'mean', 'deviation'), numbered)}{more}{whitened}"
     )
 
 
-def _training(record: Record) -> str:
-    if isinstance(record.training, Ordered):
+def _training(metadata: Metadata) -> str:
+    if isinstance(metadata.training, OrderedTraining):
         return (
             "## Training\n\nThis set was learned for one training run: its own steps in their order, plain gradient "
             "descent with a step size for each, from the initial weights that belong to it. `train_set.evaluate(...)` "
             "repeats it; `train_set.loader()` gives its batches, `train_set.replay` the rest. In any other order the "
             "samples are worth little."
         )
-    leaves = [(path, value) for path, value in specs.paths(record.training) if not list(specs.paths(value))]
+    leaves = [
+        (path, value)
+        for path, value in specs.iter_fields(metadata.training)
+        if not list(specs.iter_fields(value))
+    ]
     rows = [(path, repr(value)) for path, value in leaves]
-    note = f"How to train on it, the {record.training.label}:"
+    note = f"How to train on it, the {metadata.training.label}:"
     return f"## Training\n\n{note}\n\n{table(('field', 'value'), rows)}"
 
 

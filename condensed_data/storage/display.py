@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 def summary(condensed: CondensedDataset) -> str:
     """Sizes, how it was made, and the last measured accuracies."""
-    record = condensed.record
-    shape = "x".join(map(str, record.kind.shape))
-    before = "" if record.source_samples is None else f"{record.source_samples:,} -> "
+    metadata = condensed.metadata
+    shape = "x".join(map(str, metadata.kind.shape))
+    before = "" if metadata.source_samples is None else f"{metadata.source_samples:,} -> "
     lines = [
-        f"CondensedDataset: {record.name}, {before}{len(condensed):,} samples "
-        f"({record.ipc} per class, {len(condensed.classes)} classes)",
-        f"  recipe {record.recipe_name}, {record.iterations:,} iterations, seed {record.seed}",
-        f"  samples {shape} {record.kind.name}, stored as {condensed.stored_floats:,} numbers",
+        f"CondensedDataset: {metadata.name}, {before}{len(condensed):,} samples "
+        f"({metadata.ipc} per class, {len(condensed.classes)} classes)",
+        f"  recipe {metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}",
+        f"  samples {shape} {metadata.kind.name}, stored as {condensed.stored_floats:,} numbers",
     ]
-    lines += [f"  {evaluation}" for evaluation in record.evaluations[-3:]]
+    lines += [f"  {evaluation}" for evaluation in metadata.evaluations[-3:]]
     return "\n".join(lines)
 
 
@@ -46,5 +46,5 @@ def html(condensed: CondensedDataset) -> str:
 
 
 def _value_range(condensed: CondensedDataset) -> tuple[float, float] | None:
-    kind = condensed.record.kind
+    kind = condensed.metadata.kind
     return (0.0, kind.top) if kind.eight_bit else None

@@ -49,7 +49,7 @@ from condensed_data.core.errors import (
     IntegrityError,
     NotACondensedDatasetError,
     UnsupportedFormatError,
-    mismatch,
+    mismatch_message,
     shown,
 )
 from condensed_data.storage import manifest_fields as fields
@@ -91,7 +91,7 @@ def encode(manifest: Mapping[str, Any], where: str) -> bytes:
     if len(raw) > MAX_BYTES:
         remedy = "Store large lists as tensors, and fewer evaluations and points of history."
         raise ArtifactError(
-            mismatch(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
+            mismatch_message(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
         )
     return raw
 
@@ -112,7 +112,7 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     if verify and manifest.get(_CHECKSUM) != _checksum(manifest):
         expected = f"{_CHECKSUM} {_checksum(manifest)}"
         remedy = "The file is damaged or was edited: save or download it again, or read it with verify=False."
-        raise IntegrityError(mismatch(where, shown(manifest.get(_CHECKSUM)), expected, remedy))
+        raise IntegrityError(mismatch_message(where, shown(manifest.get(_CHECKSUM)), expected, remedy))
     fields.check(manifest, {**fields.DESCRIBED, **fields.COMPUTED}, where)
     fields.check_agreement(manifest, where)
     if minor > VERSION[1]:
@@ -134,7 +134,9 @@ def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _OURS})
     except (TypeError, ValueError) as error:
-        raise ArtifactError(mismatch(where, f"no JSON ({error})", "plain data, finite numbers")) from error
+        raise ArtifactError(
+            mismatch_message(where, f"no JSON ({error})", "plain data, finite numbers")
+        ) from error
     described = strict_json.loads(raw, where)
     fields.check(described, fields.DESCRIBED, where)
     fields.check_agreement(described, where)
@@ -146,26 +148,30 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
     """Refuse what this version cannot know; gives the minor version."""
     if manifest.get("format") != FORMAT:
         found = f"format {shown(manifest.get('format'))}"
-        raise NotACondensedDatasetError(mismatch(where, found, f"format {FORMAT!r}"))
+        raise NotACondensedDatasetError(mismatch_message(where, found, f"format {FORMAT!r}"))
     text = manifest.get("format_version")
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
-        raise ArtifactError(mismatch(where, f"format_version {shown(text)}", "two numbers, as in '1.0'"))
+        raise ArtifactError(
+            mismatch_message(where, f"format_version {shown(text)}", "two numbers, as in '1.0'")
+        )
     major, minor = map(int, text.split("."))
     if major != VERSION[0]:
         expected = f"version {VERSION[0]}.x"
-        raise UnsupportedFormatError(mismatch(where, f"format version {text}", expected, _UPGRADE))
+        raise UnsupportedFormatError(mismatch_message(where, f"format version {text}", expected, _UPGRADE))
     _check_features(manifest.get("required_features"), where)
     return minor
 
 
 def _check_features(features: Any, where: str) -> None:
     if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
-        raise ArtifactError(mismatch(where, f"required_features {shown(features)}", "a list of names"))
+        raise ArtifactError(
+            mismatch_message(where, f"required_features {shown(features)}", "a list of names")
+        )
     unknown = sorted(set(features) - FEATURES)
     if unknown:
         expected = f"only {', '.join(sorted(FEATURES))}"
         raise UnsupportedFormatError(
-            mismatch(where, f"required features {shown(unknown)}", expected, _UPGRADE)
+            mismatch_message(where, f"required features {shown(unknown)}", expected, _UPGRADE)
         )
 
 

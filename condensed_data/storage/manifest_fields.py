@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, mismatch_message, shown
 from condensed_data.storage import atomic_directory as files
 
 Field = tuple[Callable[[Any], bool], str]
@@ -21,9 +21,9 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
     """
     for name, (right, expected) in fields.items():
         if name not in manifest:
-            raise ArtifactError(mismatch(where, f"no field {name!r}", expected))
+            raise ArtifactError(mismatch_message(where, f"no field {name!r}", expected))
         if not right(manifest[name]):
-            raise ArtifactError(mismatch(where, f"{name} = {shown(manifest[name])}", expected))
+            raise ArtifactError(mismatch_message(where, f"{name} = {shown(manifest[name])}", expected))
 
 
 def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
@@ -35,21 +35,23 @@ def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
         raise ArtifactError(
-            mismatch(where, "one of them", "a field and a required feature 'replay', or none")
+            mismatch_message(where, "one of them", "a field and a required feature 'replay', or none")
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
-            raise ArtifactError(mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
+            raise ArtifactError(
+                mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}")
+            )
     if len(set(manifest["class_values"])) != classes:
-        raise ArtifactError(mismatch(where, "class_values that repeat", "one value a class"))
+        raise ArtifactError(mismatch_message(where, "class_values that repeat", "one value a class"))
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
         expected = "'whitening': 'zca' and a required feature 'zca', or none"
-        raise ArtifactError(mismatch(where, "one of them", expected))
+        raise ArtifactError(mismatch_message(where, "one of them", expected))
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
             expected = f"1 or {manifest['shape'][0]} numbers, as the shape {manifest['shape']} has channels"
-            raise ArtifactError(mismatch(where, f"{name} of {len(space[name])} numbers", expected))
+            raise ArtifactError(mismatch_message(where, f"{name} of {len(space[name])} numbers", expected))
 
 
 def _integer(value: Any, low: int = -_LIMIT) -> bool:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
-from condensed_data.data.value_space import Kind, Space
-from condensed_data.methods.replay import Ordered
+from condensed_data.data.value_space import SampleKind, ValueSpace
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import Evaluation, Training
 
 
 @dataclass(frozen=True)
-class Record:
+class Metadata:
     """What a condensed set is, how it was made and how good it is.
 
     Attributes:
@@ -38,7 +38,7 @@ class Record:
             samples of the same number, "whole set" for all of them.
         environment: versions and device; informational.
         samples: how many there are, decoded; None where an older version did not write it.
-        stored_floats: numbers that are kept to decode them, see `Synthesis.stored_floats`, and to train on them in
+        stored_floats: numbers that are kept to decode them, see `SyntheticData.stored_floats`, and to train on them in
             order; None where an older version did not write it.
         label_kind: "index", or "probs" for soft labels.
         whitening: "zca" where `space` has one, else "none"; a manifest alone does not hold its tensors.
@@ -48,8 +48,8 @@ class Record:
     name: str
     source_samples: int | None
     fingerprint: str | None
-    kind: Kind
-    space: Space
+    kind: SampleKind
+    space: ValueSpace
     classes: tuple[str, ...]
     class_values: tuple[int, ...]
     recipe: Mapping[str, Any] | None
@@ -57,7 +57,7 @@ class Record:
     ipc: int
     seed: int
     encoding: Mapping[str, Any]
-    training: Training | Ordered
+    training: Training | OrderedTraining
     iterations: int = 0
     seconds: float | None = None
     history: tuple[tuple[int, float], ...] = ()
@@ -113,21 +113,21 @@ class Record:
         }
 
     @staticmethod
-    def from_manifest(manifest: Mapping[str, Any]) -> Record:
+    def from_manifest(manifest: Mapping[str, Any]) -> Metadata:
         """The record of a manifest whose schema the storage has checked.
 
         Raises:
             ValueError: for a kind of samples or a training protocol that is none.
         """
         space, training = manifest["value_space"], specs.from_json(manifest["training"])
-        if not isinstance(training, Training | Ordered):
+        if not isinstance(training, Training | OrderedTraining):
             raise ValueError(f"training = {type(training).__name__} is no training protocol.")
-        return Record(
+        return Metadata(
             name=manifest["name"],
             source_samples=manifest["source"]["num_samples"],
             fingerprint=manifest["source"]["fingerprint"],
-            kind=Kind.known(manifest["sample_kind"], tuple(manifest["shape"])),
-            space=Space(torch.tensor(space["mean"]), torch.tensor(space["std"])),
+            kind=SampleKind.known(manifest["sample_kind"], tuple(manifest["shape"])),
+            space=ValueSpace(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),
             recipe=manifest["recipe"],

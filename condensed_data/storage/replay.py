@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, mismatch
-from condensed_data.methods.base import Initial
-from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.core.errors import ArtifactError, mismatch_message
+from condensed_data.methods.base import InitialState
+from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
@@ -34,7 +34,7 @@ IN_ORDER = (
 _WEIGHT = "replay.weight."
 
 
-def tensors_of(replay: Replay) -> dict[str, Tensor]:
+def tensors_of(replay: TrainingSchedule) -> dict[str, Tensor]:
     """What is stored as tensors."""
     weights = replay.initial.weights or {}
     return {
@@ -45,7 +45,7 @@ def tensors_of(replay: Replay) -> dict[str, Tensor]:
     }
 
 
-def to_manifest(replay: Replay) -> dict[str, Any]:
+def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
     """The field `replay`."""
     try:
         network = specs.to_json(replay.network)
@@ -61,7 +61,9 @@ def to_manifest(replay: Replay) -> dict[str, Any]:
     }
 
 
-def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path) -> Replay:
+def read(
+    field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path
+) -> TrainingSchedule:
     """The training run of an artifact, trusting nothing in it.
 
     Args:
@@ -76,21 +78,27 @@ def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, 
     names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
     for name in ("replay.order", "replay.sizes", "replay.step_sizes", *names):
         if name not in tensors:
-            raise ArtifactError(mismatch(where, f"no tensor {name!r}", "the one that `replay` needs"))
+            raise ArtifactError(mismatch_message(where, f"no tensor {name!r}", "the one that `replay` needs"))
     order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "sizes", "step_sizes"))
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
-        raise ArtifactError(mismatch(where, "sizes of steps that do not fit their order", "one row a sample"))
+        raise ArtifactError(
+            mismatch_message(where, "sizes of steps that do not fit their order", "one row a sample")
+        )
     if not 0 <= int(order.min()) <= int(order.max()) < samples:
         expected = f"indices from 0 to {samples - 1}"
-        raise ArtifactError(mismatch(where, f"steps on {int(order.min())} to {int(order.max())}", expected))
+        raise ArtifactError(
+            mismatch_message(where, f"steps on {int(order.min())} to {int(order.max())}", expected)
+        )
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
         raise ArtifactError(
-            mismatch(where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step")
+            mismatch_message(
+                where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step"
+            )
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
-    initial = Initial(field["initial"], weights, field["digest"], field["head"])
-    return Replay(order, tuple(sizes.tolist()), steps, _network(field["network"]), initial)
+    initial = InitialState(field["initial"], weights, field["digest"], field["head"])
+    return TrainingSchedule(order, tuple(sizes.tolist()), steps, _network(field["network"]), initial)
 
 
 def _network(form: Any) -> Any:
@@ -100,16 +108,16 @@ def _network(form: Any) -> Any:
         return None
 
 
-def chosen(dataset: CondensedDataset, training: object, initial: object) -> Replay | None:
+def chosen(dataset: CondensedDataset, training: object, initial: object) -> TrainingSchedule | None:
     """The training run that an evaluation repeats, or None for one by a protocol of its own.
 
     Raises:
         ValueError: for initial weights where none are used.
     """
-    replay = dataset.replay if training is None or isinstance(training, Ordered) else None
-    if replay is None and isinstance(training, Ordered):
+    replay = dataset.replay if training is None or isinstance(training, OrderedTraining) else None
+    if replay is None and isinstance(training, OrderedTraining):
         raise ValueError(
-            "training=Ordered() repeats the steps of a set, and this set has none. Use a Training."
+            "training=OrderedTraining() repeats the steps of a set, and this set has none. Use a Training."
         )
     if replay is None and initial is not None:
         raise ValueError(

@@ -13,19 +13,19 @@ from torch import Tensor
 from condensed_data.core import spec as specs
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import Replay
+from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic.decoding import WRONG, decode, fitting
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluation_result import Evaluation
 
 _PREFIX = "synthetic."  # of the tensors that are decoded
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CondensationResult:
     """A finished condensation.
 
     Attributes:
@@ -42,10 +42,10 @@ class Outcome:
 
     images: Tensor
     labels: Tensor
-    record: Record
+    metadata: Metadata
     recipe: Recipe | Mapping[str, Any] | None
     stored: Mapping[str, Tensor] | None = None
-    replay: Replay | None = None
+    replay: TrainingSchedule | None = None
     made_for: Tensor | None = None
 
     @property
@@ -62,90 +62,96 @@ class Outcome:
         tensors["labels"] = self.labels
         if self.made_for is not None:
             tensors["made_for"] = self.made_for
-        manifest = self.record.to_manifest()
+        manifest = self.metadata.to_manifest()
         needed: list[str] = []
-        if self.record.space.whitening is not None:
-            tensors |= self.record.space.whitening.tensors()
-            needed.append(self.record.whitening)
+        if self.metadata.space.whitening is not None:
+            tensors |= self.metadata.space.whitening.tensors()
+            needed.append(self.metadata.whitening)
         if self.replay is not None:
             tensors |= replays.tensors_of(self.replay)
             manifest |= {"replay": replays.to_manifest(self.replay)}
             needed.append(replays.FEATURE)
         manifest["required_features"] = needed
-        artifact.write(directory, tensors, manifest, card=card(self.record), preview=self.images)
+        artifact.write(directory, tensors, manifest, card=card(self.metadata), preview=self.images)
 
     @staticmethod
-    def read(directory: str | Path) -> Outcome:
+    def read(directory: str | Path) -> CondensationResult:
         """Read an artifact; see `storage.artifact.read`."""
-        return Outcome.of(artifact.read(directory))
+        return CondensationResult.of(artifact.read(directory))
 
     @staticmethod
-    def of(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> Outcome:
+    def of(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> CondensationResult:
         """From an artifact that was read, whose samples take at most so many bytes.
 
         Raises:
             ArtifactError: where what it holds does not fit together.
         """
         with fitting(stored.directory, "fields that make no set"):
-            return Outcome._of(stored, max_bytes)
+            return CondensationResult._of(stored, max_bytes)
 
     @staticmethod
-    def _of(stored: artifact.Artifact, max_bytes: int) -> Outcome:
-        record, tensors = Record.from_manifest(stored.manifest), stored.tensors
-        labels, recipe = tensors["labels"], _rebuilt(record.recipe)
-        if record.whitening == "zca":
+    def _of(stored: artifact.Artifact, max_bytes: int) -> CondensationResult:
+        metadata, tensors = Metadata.from_manifest(stored.manifest), stored.tensors
+        labels, recipe = tensors["labels"], _rebuilt(metadata.recipe)
+        if metadata.whitening == "zca":
             whitening = Whitening.restore(tensors)
-            _check_whitening(whitening, math.prod(record.kind.shape))
-            record = replace(record, space=replace(record.space, whitening=whitening))
+            _check_whitening(whitening, math.prod(metadata.kind.shape))
+            metadata = replace(metadata, space=replace(metadata.space, whitening=whitening))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         made_for = tensors.get("made_for")
         if "images" in tensors:
             images = tensors["images"].float()
-            return counted(Outcome(images, labels, record, recipe, None, replay, made_for), images.numel())
+            return with_storage_size(
+                CondensationResult(images, labels, metadata, recipe, None, replay, made_for), images.numel()
+            )
         parts = {
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
         classes = labels if made_for is None else made_for
-        shape, where = record.kind.shape, stored.directory
-        synthesis, samples = decode(record.encoding, parts, classes, shape, where, max_bytes)
-        images = record.space.restore(samples)
-        outcome = Outcome(images, labels, record, recipe, parts, replay, made_for)
-        return counted(outcome, synthesis.stored_floats)
+        shape, where = metadata.kind.shape, stored.directory
+        synthetic_data, samples = decode(metadata.encoding, parts, classes, shape, where, max_bytes)
+        images = metadata.space.restore(samples)
+        result = CondensationResult(images, labels, metadata, recipe, parts, replay, made_for)
+        return with_storage_size(result, synthetic_data.stored_floats)
 
 
-def with_labels(outcome: Outcome, soft: Tensor) -> Outcome:
+def with_soft_labels(result: CondensationResult, soft: Tensor) -> CondensationResult:
     """The same, with class probabilities (N, K) in the place of class indices."""
-    record = replace(outcome.record, label_kind="probs")
-    return replace(outcome, labels=soft.float(), made_for=outcome.class_indices, record=record)
+    metadata = replace(result.metadata, label_kind="probs")
+    return replace(result, labels=soft.float(), made_for=result.class_indices, metadata=metadata)
 
 
-def counted(outcome: Outcome, stored_floats: int) -> Outcome:
+def with_storage_size(result: CondensationResult, stored_floats: int) -> CondensationResult:
     """The same, with its size in the record: samples, and the numbers that are kept.
 
     Soft labels and a training run are numbers too; hard labels are not counted, as in all comparisons.
     """
-    floats = stored_floats + (outcome.replay.stored_floats if outcome.replay else 0)
-    floats += outcome.labels.numel() if outcome.labels.ndim == 2 else 0
-    return replace(outcome, record=replace(outcome.record, samples=len(outcome.labels), stored_floats=floats))
-
-
-def with_evaluation(outcome: Outcome, evaluation: Evaluation) -> Outcome:
-    """The same, with one more measured accuracy in its record."""
+    floats = stored_floats + (result.replay.stored_floats if result.replay else 0)
+    floats += result.labels.numel() if result.labels.ndim == 2 else 0
     return replace(
-        outcome, record=replace(outcome.record, evaluations=(*outcome.record.evaluations, evaluation))
+        result, metadata=replace(result.metadata, samples=len(result.labels), stored_floats=floats)
     )
 
 
-def with_baselines(outcome: Outcome, baselines: Sequence[tuple[str, Evaluation]]) -> Outcome:
+def with_evaluation(result: CondensationResult, evaluation: Evaluation) -> CondensationResult:
+    """The same, with one more measured accuracy in its record."""
+    return replace(
+        result, metadata=replace(result.metadata, evaluations=(*result.metadata.evaluations, evaluation))
+    )
+
+
+def with_baselines(
+    result: CondensationResult, baselines: Sequence[tuple[str, Evaluation]]
+) -> CondensationResult:
     """The same, with accuracies to compare with; of one set, network and protocol the last stays."""
 
     def measured(item: tuple[str, Evaluation]) -> tuple[object, ...]:
         return item[0], item[1].network, item[1].training
 
     new = set(map(measured, baselines))
-    kept = [item for item in outcome.record.baselines if measured(item) not in new]
-    return replace(outcome, record=replace(outcome.record, baselines=(*kept, *baselines)))
+    kept = [item for item in result.metadata.baselines if measured(item) not in new]
+    return replace(result, metadata=replace(result.metadata, baselines=(*kept, *baselines)))
 
 
 def _check_whitening(whitening: Whitening, values: int) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, mismatch_message, shown
 
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows with the square
@@ -36,14 +36,14 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
         )
     except RecursionError as error:
         raise ArtifactError(
-            mismatch(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels")
+            mismatch_message(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels")
         ) from error
     except ValueError as error:  # also what the hooks raise, and bytes that are no UTF-8
         raise ArtifactError(
-            mismatch(where, f"no valid JSON ({error})", "one JSON object in UTF-8")
+            mismatch_message(where, f"no valid JSON ({error})", "one JSON object in UTF-8")
         ) from error
     if not isinstance(value, dict):
-        raise ArtifactError(mismatch(where, f"a JSON {type(value).__name__}", "a JSON object"))
+        raise ArtifactError(mismatch_message(where, f"a JSON {type(value).__name__}", "a JSON object"))
     check(value, where)
     return value
 
@@ -54,10 +54,14 @@ def check(value: Any, where: str) -> None:
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
-            raise ArtifactError(mismatch(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels"))
+            raise ArtifactError(
+                mismatch_message(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels")
+            )
         for item in level:
             if isinstance(item, str) and not _encodable(item):
-                raise ArtifactError(mismatch(where, f"the string {shown(item)}", "text that UTF-8 can hold"))
+                raise ArtifactError(
+                    mismatch_message(where, f"the string {shown(item)}", "text that UTF-8 can hold")
+                )
         level = [child for item in level for child in _children(item)]
 
 

@@ -22,19 +22,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from condensed_data.core.device import clock, sent
-from condensed_data.core.rng import Streams, seeded
+from condensed_data.core.device import device_time, to_device
+from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.methods.base import Batch
 from condensed_data.networks import flops
 from condensed_data.training.compute import autocast
 from condensed_data.training.protocol import mix
-from condensed_data.training.trainer import Learner
+from condensed_data.training.trainer import Trainer
 
 PROBED_STEPS = 3
 SMALL = 4e6  # floating-point operations of a step's forward of one network, see above
 
 
-class Stack(nn.Module):
+class BatchedModel(nn.Module):
     """The weights of S networks, (S, *shape) each, so that one optimizer steps all of them.
 
     Args:
@@ -70,9 +70,9 @@ class Stack(nn.Module):
 
 
 def fit(
-    learner: Learner, streams: Sequence[Streams], on_epoch: Callable[[int, nn.Module], None]
+    trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int, nn.Module], None]
 ) -> list[nn.Module]:
-    """Newly trained networks in evaluation mode, as `Learner.fit` trains each.
+    """Newly trained networks in evaluation mode, as `Trainer.fit` trains each.
 
     Args:
         learner: the samples, the protocol and the precision; its images are on the device.
@@ -82,22 +82,20 @@ def fit(
     Raises:
         FloatingPointError: if a loss ends as NaN or infinite.
     """
-    modules = [learner.new(one) for one in streams]
-    samples, training = len(learner.images), learner.training
+    modules = [trainer.new(one) for one in rng]
+    samples, training = len(trainer.images), trainer.training
     drops, steps = training.drops(samples), training.steps(samples)
-    stack = Stack(modules)
+    stack = BatchedModel(modules)
     optimizer = training.make_optimizer(stack.skeleton, weights=stack.stacked)
     last, step = torch.zeros(len(modules)), 0
-    with seeded(streams[0]):
+    with seeded_rng(rng[0]):
         for epoch in range(training.started_epochs(samples)):
-            orders = sent(
-                torch.stack(
-                    [torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in streams]
-                ),
-                learner.images.device,
+            orders = to_device(
+                torch.stack([torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in rng]),
+                trainer.images.device,
             )
             for index in orders.split(training.batch_size, 1)[: steps - step]:
-                last = _step(learner, stack, optimizer, index, streams, step)
+                last = _step(trainer, stack, optimizer, index, rng, step)
                 step += 1
                 if step in drops:
                     past = sum(drop <= step for drop in drops)
@@ -111,57 +109,57 @@ def fit(
 
 
 def _step(
-    learner: Learner,
-    stack: Stack,
+    trainer: Trainer,
+    stack: BatchedModel,
     optimizer: torch.optim.Optimizer,
     index: Tensor,
-    streams: Sequence[Streams],
+    rng: Sequence[RandomStreams],
     step: int,
 ) -> Tensor:
-    batches = [_batch(learner, rows, one, step) for rows, one in zip(index, streams, strict=True)]
+    batches = [_batch(trainer, rows, one, step) for rows, one in zip(index, rng, strict=True)]
     x, y = (torch.stack(part) for part in zip(*batches, strict=True))
     optimizer.zero_grad()
-    losses = stack.loss(x, y, learner.precision)
+    losses = stack.loss(x, y, trainer.precision)
     losses.sum().backward()
     optimizer.step()
     return losses.detach()
 
 
-def _batch(learner: Learner, index: Tensor, streams: Streams, step: int) -> tuple[Tensor, Tensor]:
+def _batch(trainer: Trainer, index: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
     """What one network sees in a step."""
-    x, y = learner.images[index], learner.labels[index]
-    augmented = learner.training.augment.draw(streams, step, [0], tuple(x.shape[1:]))
+    x, y = trainer.images[index], trainer.labels[index]
+    augmented = trainer.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
     x = augmented(Batch(x, y, (len(x),)))
-    return mix(learner.training, x, y, streams, step) if learner.training.cutmix else (x, y)
+    return mix(trainer.training, x, y, rng, step) if trainer.training.cutmix else (x, y)
 
 
-def pays(learner: Learner, count: int) -> bool:
+def should_batch(trainer: Trainer, count: int) -> bool:
     """Whether `count` networks train faster together than one after another.
 
     On a CPU the size of a step decides, so that the same configuration has the same bits in every process; elsewhere
     a few steps of both are measured.
     """
-    if count == 1 or learner.compiled:
+    if count == 1 or trainer.compiled:
         return False
-    device = learner.images.device
-    rows = torch.arange(min(len(learner.images), learner.training.batch_size), device=device)
+    device = trainer.images.device
+    rows = torch.arange(min(len(trainer.images), trainer.training.batch_size), device=device)
     if device.type == "cpu":
-        return flops(learner.new(Streams(0)), learner.images[:1]) * len(rows) < SMALL
-    return faster(learner, count, rows)
+        return flops(trainer.new(RandomStreams(0)), trainer.images[:1]) * len(rows) < SMALL
+    return faster(trainer, count, rows)
 
 
-def faster(learner: Learner, count: int, rows: Tensor) -> bool:
-    """`pays`, measured on a batch of these rows (B,)."""
-    device, streams = rows.device, [Streams(run) for run in range(count)]
-    module, stack = learner.new(streams[0]), Stack([learner.new(one) for one in streams])
-    alone = learner.training.make_optimizer(module)
-    together = learner.training.make_optimizer(stack.skeleton, weights=stack.stacked)
+def faster(trainer: Trainer, count: int, rows: Tensor) -> bool:
+    """`should_batch`, measured on a batch of these rows (B,)."""
+    device, rng = rows.device, [RandomStreams(run) for run in range(count)]
+    module, stack = trainer.new(rng[0]), BatchedModel([trainer.new(one) for one in rng])
+    alone = trainer.training.make_optimizer(module)
+    together = trainer.training.make_optimizer(stack.skeleton, weights=stack.stacked)
 
     def one_step(step: int) -> None:
-        learner._step(module, alone, rows, streams[0], step)
+        trainer._step(module, alone, rows, rng[0], step)
 
     def all_step(step: int) -> None:
-        _step(learner, stack, together, rows.expand(count, -1), streams, step)
+        _step(trainer, stack, together, rows.expand(count, -1), rng, step)
 
     return _seconds(all_step, device) < count * _seconds(one_step, device)
 
@@ -169,7 +167,7 @@ def faster(learner: Learner, count: int, rows: Tensor) -> bool:
 def _seconds(step: Callable[[int], object], device: torch.device) -> float:
     """Of a few steps, after one that fills caches."""
     step(0)
-    started = clock(device)
+    started = device_time(device)
     for number in range(1, PROBED_STEPS + 1):
         step(number)
-    return clock(device) - started
+    return device_time(device) - started

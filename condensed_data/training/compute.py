@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condensed_data.core.device import sent
-from condensed_data.core.rng import untouched
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import preserve_rng_state
 
 CACHE_VALUES = 5 * 2**19  # values of a map that stay in a CPU's cache between layers
 DEVICE_ROWS = 512
@@ -45,7 +45,7 @@ def map_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
     hooks = [layer.register_forward_hook(note) for layer in module.modules()]
     was_training = module.training
     try:
-        with torch.no_grad(), untouched():
+        with torch.no_grad(), preserve_rng_state():
             return sizes, module.eval()(x)
     finally:
         module.train(was_training)
@@ -109,9 +109,9 @@ def predict(module: nn.Module, images: Tensor, batch: int | None = None, precisi
     was_training = module.training
     module.eval()
     found = []
-    with torch.inference_mode(), untouched(), autocast(parameter.device, precision):
+    with torch.inference_mode(), preserve_rng_state(), autocast(parameter.device, precision):
         for rows in images.split(batch):
-            x = sent(rows, parameter.device, parameter.dtype)
+            x = to_device(rows, parameter.device, parameter.dtype)
             found.append(module(x).argmax(1))
     module.train(was_training)
     return torch.cat(found).cpu()

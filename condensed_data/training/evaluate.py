@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core import spec as specs
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, Named, Spec
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
 from condensed_data.training import batched_trainer as together
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import Training, protocol, quick, standard
-from condensed_data.training.trainer import Learner, check_samples, train
+from condensed_data.training.trainer import Trainer, check_samples, train
 
 __all__ = [
     "Evaluation",
@@ -54,17 +54,17 @@ class _Task:
     seed: int
 
     def __call__(self, run: int) -> Scores:
-        return self.score(Learner.prepare(**self.arguments), run, None)
+        return self.score(Trainer.prepare(**self.arguments), run, None)
 
-    def streams(self, run: int) -> Streams:
-        return Streams(Streams(self.seed).child("evaluation", run))
+    def rng(self, run: int) -> RandomStreams:
+        return RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
 
-    def score(self, learner: Learner, run: int, on_epoch: Callable[[int], None] | None) -> Scores:
-        return self.test_of(learner, learner.fit(self.streams(run), on_epoch))
+    def score(self, trainer: Trainer, run: int, on_epoch: Callable[[int], None] | None) -> Scores:
+        return self.test_of(trainer, trainer.fit(self.rng(run), on_epoch))
 
-    def test_of(self, learner: Learner, module: nn.Module) -> Scores:
+    def test_of(self, trainer: Trainer, module: nn.Module) -> Scores:
         overall, per_class = accuracy(
-            module, *self.test, precision=learner.precision, num_classes=learner.num_classes
+            module, *self.test, precision=trainer.precision, num_classes=trainer.num_classes
         )
         return overall, per_class.tolist()
 
@@ -121,7 +121,7 @@ def evaluate_tensors(
     _check_test(images, labels, test, num_classes, eight_bit)
     named = tuple(classes or map(str, range(num_classes)))
     ipc = max(1, len(images) // num_classes)
-    facts = Facts(tuple(images.shape[1:]), named, ipc, named=classes is not None)
+    facts = DatasetInfo(tuple(images.shape[1:]), named, ipc, named=classes is not None)
     resolved = specs.resolve(protocol(training), facts)
     shared: dict[str, Any] = {
         "labels": labels,
@@ -169,7 +169,7 @@ def network_name(network: Any) -> str:
     """What a network is called in results."""
     if isinstance(network, str):
         return network
-    if isinstance(network, Named):
+    if isinstance(network, NamedCallable):
         return network.name
     if isinstance(network, Spec):
         values = {f.name: getattr(network, f.name) for f in fields(network)}  # type: ignore[arg-type]
@@ -203,14 +203,14 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
     """Overall and per-class accuracy of every network, in the order of their seeds."""
     from tqdm.auto import tqdm
 
-    learner = Learner.prepare(**task.arguments)  # even for an executor: what is wrong is said here
-    epochs = learner.training.started_epochs(len(learner.images))
-    if isinstance(learner.network, Spec) and together.pays(learner, runs):
+    trainer = Trainer.prepare(**task.arguments)  # even for an executor: what is wrong is said here
+    epochs = trainer.training.started_epochs(len(trainer.images))
+    if isinstance(trainer.network, Spec) and together.should_batch(trainer, runs):
         title = f"{name} 1-{runs}/{runs}"
         with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
-            streams = [task.streams(run) for run in range(runs)]
-            modules = together.fit(learner, streams, lambda epoch, first: _advance(bar, epoch))
-        return [task.test_of(learner, module) for module in modules]
+            rng = [task.rng(run) for run in range(runs)]
+            modules = together.fit(trainer, rng, lambda epoch, first: _advance(bar, epoch))
+        return [task.test_of(trainer, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
         done = executor.map(alone, range(runs))
@@ -219,7 +219,7 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
     for run in range(runs):
         title = f"{name} {run + 1}/{runs}"
         with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
-            scores.append(task.score(learner, run, functools.partial(_advance, bar)))
+            scores.append(task.score(trainer, run, functools.partial(_advance, bar)))
     return scores
 
 

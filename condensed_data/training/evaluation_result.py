@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condensed_data.core import spec as specs
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.protocol import Training
 
 
@@ -33,7 +33,7 @@ class Evaluation:
     """
 
     network: str
-    training: Training | Ordered
+    training: Training | OrderedTraining
     accuracies: tuple[float, ...]
     per_class: tuple[float | None, ...]
     eight_bit: tuple[float, ...] = ()
@@ -102,7 +102,11 @@ class Evaluation:
             per_class = tuple(None if item is None else _fraction(item) for item in value["per_class"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"An evaluation cannot be read: {type(error).__name__} {error}.") from error
-        if not isinstance(training, Training | Ordered) or not isinstance(network, str) or not accuracies:
+        if (
+            not isinstance(training, Training | OrderedTraining)
+            or not isinstance(network, str)
+            or not accuracies
+        ):
             raise ValueError(f"An evaluation cannot be read: {network!r} lacks its protocol or accuracies.")
         return Evaluation(network, training, accuracies, per_class, eight_bit)
 

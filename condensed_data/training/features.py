@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import untouched
-from condensed_data.core.spec import Facts, Rule, Spec, concrete
+from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
 from condensed_data.methods.base import Context
-from condensed_data.methods.pools.module_slot import UsualNetwork, check_network
+from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
 from condensed_data.training.compute import autocast
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
@@ -59,9 +59,9 @@ class Trained(Extractor):
         ValueError: for a layer number below 1; when started, for a layer that the network does not have.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
-    layer: int | str | Rule | None = None
+    layer: int | str | DataDefault | None = None
     pooled: bool = True
 
     def __post_init__(self) -> None:
@@ -84,10 +84,10 @@ class Trained(Extractor):
         if self.layer is None:
             return networks.embed_of(module)
         if isinstance(self.layer, str):
-            maps, index = networks.maps_of(module, (self.layer,)), 0
+            maps, index = networks.feature_maps_of(module, (self.layer,)), 0
         else:
-            maps, index = networks.maps_of(module), concrete(self.layer) - 1
-            with torch.no_grad(), untouched():
+            maps, index = networks.feature_maps_of(module), require_resolved(self.layer) - 1
+            with torch.no_grad(), preserve_rng_state():
                 count = len(maps(torch.zeros(2, *shape)))
             if index >= count:
                 raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} maps.")
@@ -134,7 +134,7 @@ class ImageNet(Extractor):
         from torchvision.models import resnet18
 
         self.check(context.real.sample_shape)
-        with untouched():
+        with preserve_rng_state():
             module = resnet18(weights=None)
         module.load_state_dict(_imagenet_weights())
         stem = (module.conv1, module.bn1, module.relu, module.maxpool)
@@ -179,25 +179,25 @@ NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
 
 
 @dataclass(frozen=True)
-class StageNetwork(Rule):
+class StageNetwork(DataDefault):
     """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples.
 
     With batch normalization for images of less than 9 pixels, whose last map has one value to normalize.
     """
 
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         if len(facts.sample_shape) != 3:
-            return UsualNetwork()(facts)
+            return DefaultNetwork()(facts)
         return "resnet18" if min(facts.sample_shape[1:]) > 8 else "resnet18-bn"
 
 
 @dataclass(frozen=True)
-class Stage(Rule):
+class Stage(DataDefault):
     """The number of the map that a `StageNetwork` makes in this stage: the first map of a ResNet18 is its stem."""
 
     stage: int = 1
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         return self.stage + (len(facts.sample_shape) == 3)
 
 
@@ -237,7 +237,7 @@ def extractor(which: Any) -> Extractor | Extract:
     raise ValueError(f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function.")
 
 
-class Looker:
+class FeatureExtractor:
     """Started features.
 
     Args:
@@ -258,7 +258,7 @@ class Looker:
     def look(self, x: Tensor) -> Tensor:
         """Features of standardized samples (B, *sample): (B, D) float32 on the CPU."""
         device, found = self.context.device, []
-        with torch.no_grad(), untouched():
+        with torch.no_grad(), preserve_rng_state():
             for rows in x.split(256):
                 with autocast(device, self.context.precision):
                     found.append(self.extract(rows.to(device)).flatten(1).float().cpu())

@@ -1,4 +1,4 @@
-"""Networks trained on another data set, for `pools.Loaded`."""
+"""Networks trained on another data set, for `pools.GivenWeights`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams, untouched
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.methods.base import Context
-from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining
 
 
@@ -34,7 +34,7 @@ def trained_on(
     """Train networks on a data set.
 
     DD's adaptation (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section 4.2) trains with Adam; here it is
-    `Descent`, SGD with momentum.
+    `SGDConfig`, SGD with momentum.
 
     Args:
         source: any dataset that `CondensedDataset` takes. Its samples must have the shape of those that the networks
@@ -55,9 +55,9 @@ def trained_on(
         FloatingPointError: where training diverges.
     """
     where = choose_device(device)
-    with untouched():
-        real = Real.read(inspect(source), None, num_workers, progress).to(where)
-        store = TrainedNetworks(None if folder is None else Path(folder), report=report)
+    with preserve_rng_state():
+        real = RealData.read(inspect(source), None, num_workers, progress).to(where)
+        store = PretrainedCache(None if folder is None else Path(folder), report=report)
         precise = choose_precision(precision, where)
-        context = Context(real, 1, Streams(seed), where, precise, trained=store)
+        context = Context(real, 1, RandomStreams(seed), where, precise, trained=store)
         return [found.weights for found in trained_networks(context, network, pretraining or Pretraining())]

@@ -31,11 +31,11 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
-from condensed_data.core.process_group import ALONE, Ranks
-from condensed_data.core.spec import concrete
+from condensed_data.core.process_group import ALONE, ProcessGroup
+from condensed_data.core.spec import require_resolved
 from condensed_data.data.fingerprint import raw
 from condensed_data.methods.base import Context
-from condensed_data.training.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
+from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, job_of, train
 
 FORMAT = 1
 _WEIGHT = "weight."
@@ -43,7 +43,7 @@ HELD_BYTES = 2**28  # of networks that are kept in memory after they were read
 
 
 @dataclass(frozen=True)
-class TrainedNetworks:
+class PretrainedCache:
     """The shared store of trained networks.
 
     Args:
@@ -59,13 +59,13 @@ class TrainedNetworks:
     fingerprint: str | None = None
     executor: Executor | None = None
     report: Callable[[int, int], None] | None = None
-    ranks: Ranks = ALONE
+    ranks: ProcessGroup = ALONE
 
     def own(self, missing: Sequence[int]) -> list[int]:
         """Which of rank 0's missing networks this process trains, before all look at the folder again."""
-        if not self.ranks.several or self.executor is not None:
+        if not self.ranks.is_distributed or self.executor is not None:
             return []
-        agreed: list[int] = self.ranks.share(list(missing))
+        agreed: list[int] = self.ranks.broadcast(list(missing))
         return agreed[self.ranks.rank :: self.ranks.count]
 
     def get(self, context: Context, network: Any, pretraining: Pretraining) -> Sequence[TrainedNetwork]:
@@ -78,12 +78,12 @@ class TrainedNetworks:
         key = self.key(context, network, pretraining)
         if key is None or self.folder is None:
             return [found for _, found in self._train(jobs)]
-        shelf = _Shelf(self.folder / key, jobs, self)
-        shelf.fill_together()
-        return shelf
+        hub_cache = _CachedNetworks(self.folder / key, jobs, self)
+        hub_cache.fill_together()
+        return hub_cache
 
-    def _train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, TrainedNetwork]]:
-        done, total = 0, sum(concrete(job.pretraining.epochs) for job in jobs)
+    def _train(self, jobs: Sequence[PretrainingJob]) -> Iterator[tuple[int, TrainedNetwork]]:
+        done, total = 0, sum(require_resolved(job.pretraining.epochs) for job in jobs)
 
         def count(epochs: int = 1) -> None:
             nonlocal done
@@ -95,13 +95,13 @@ class TrainedNetworks:
             yield from ((index, train(job, count)) for index, job in enumerate(jobs))
             return
         for index, result in enumerate(self.executor.map(train, jobs)):
-            count(concrete(jobs[index].pretraining.epochs))
+            count(require_resolved(jobs[index].pretraining.epochs))
             yield index, result
 
     def key(self, context: Context, network: Any, pretraining: Pretraining) -> str | None:
         """Names the networks of one family; None where the network has no canonical form."""
         try:
-            forms = [specs.to_json(networks.network(network)), specs.to_json(pretraining.descent)]
+            forms = [specs.to_json(networks.network(network)), specs.to_json(pretraining.sgd)]
         except specs.UnnamedCallableError:
             return None
         real = context.real
@@ -111,9 +111,9 @@ class TrainedNetworks:
             "labels": hashlib.sha256(raw(real.labels)).hexdigest(),
             "sample": [real.kind.name, list(real.sample_shape)],
             "network": forms[0],
-            "descent": forms[1],
+            "sgd": forms[1],
             "epochs": pretraining.epochs,
-            "seed": int(context.streams.seed),
+            "seed": int(context.rng.seed),
             "precision": context.precision,
         }
         if real.space.whitening is not None:
@@ -123,13 +123,13 @@ class TrainedNetworks:
 
 def trained_networks(context: Context, network: Any, pretraining: Pretraining) -> Sequence[TrainedNetwork]:
     """The networks of `context.trained`, or networks trained in memory where it has none."""
-    return (context.trained or TrainedNetworks()).get(context, network, pretraining)
+    return (context.trained or PretrainedCache()).get(context, network, pretraining)
 
 
-class _Shelf(Sequence[TrainedNetwork]):
+class _CachedNetworks(Sequence[TrainedNetwork]):
     """The networks of one key on disk; read when they are asked for, so that thousands take no memory."""
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], source: TrainedNetworks) -> None:
+    def __init__(self, folder: Path, jobs: Sequence[PretrainingJob], source: PretrainedCache) -> None:
         self.folder, self.jobs, self.source = folder, jobs, source
         self.kept: dict[int, TrainedNetwork] = {}  # small ones, and those that the disk does not take
 
@@ -156,7 +156,7 @@ class _Shelf(Sequence[TrainedNetwork]):
         if own:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._fill(own)
-        self.source.ranks.wait()
+        self.source.ranks.barrier()
         self.fill()
 
     def fill(self) -> None:

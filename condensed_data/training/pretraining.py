@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import sent
-from condensed_data.core.rng import Streams, untouched
-from condensed_data.core.spec import Rule, Spec, concrete
-from condensed_data.data.real import Real
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.spec import DataDefault, Spec, require_resolved
+from condensed_data.data.real import RealData
 from condensed_data.methods.base import Context
 from condensed_data.training.compute import autocast
-from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
 
 # Training draws what layers draw (dropout) from torch's global state, which threads would share.
 _ONE_AT_A_TIME = threading.Lock()
@@ -41,9 +41,9 @@ class Pretraining(Spec):
         ValueError: unless both numbers are positive.
     """
 
-    epochs: int | Rule = 20
+    epochs: int | DataDefault = 20
     networks: int = 1
-    descent: Descent = field(default=Descent(0.01, 0.9, 5e-4))
+    sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
 
     def __post_init__(self) -> None:
         check_count("Pretraining", "epochs", self.epochs)
@@ -68,7 +68,7 @@ class TrainedNetwork:
 
 
 @dataclass(frozen=True)
-class Job:
+class PretrainingJob:
     """The training of one network: picklable, for any executor.
 
     Attributes:
@@ -79,7 +79,7 @@ class Job:
         device, precision: where and how it computes.
     """
 
-    real: Real
+    real: RealData
     network: str | Callable[..., nn.Module]
     pretraining: Pretraining
     seed: int
@@ -89,7 +89,7 @@ class Job:
 
 def network_seed(context: Context, index: int) -> int:
     """Seed of trained network number `index`."""
-    return context.streams.child("trained network", index)
+    return context.rng.seed_for("trained network", index)
 
 
 def initial(context: Context, network: Any, index: int) -> nn.Module:
@@ -99,16 +99,18 @@ def initial(context: Context, network: Any, index: int) -> nn.Module:
 
 
 def _initial(network: Any, num_classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
-    return networks.build(networks.network(network), num_classes, shape, Streams(seed).child("network"))
+    return networks.build(
+        networks.network(network), num_classes, shape, RandomStreams(seed).seed_for("network")
+    )
 
 
-def job_of(context: Context, network: Any, pretraining: Pretraining, index: int) -> Job:
+def job_of(context: Context, network: Any, pretraining: Pretraining, index: int) -> PretrainingJob:
     """The training of network number `index` on the samples of `context`."""
     seed = network_seed(context, index)
-    return Job(context.real, network, pretraining, seed, str(context.device), context.precision)
+    return PretrainingJob(context.real, network, pretraining, seed, str(context.device), context.precision)
 
 
-def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
+def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
 
     Args:
@@ -121,10 +123,10 @@ def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwor
     with _ONE_AT_A_TIME:
         real, shape, device = job.real, job.real.sample_shape, torch.device(job.device)
         module = _initial(job.network, real.num_classes, shape, job.seed).to(device).requires_grad_(False)
-        descender = Descender(module, job.pretraining.descent, real.num_classes, shape, job.precision)
+        descender = SGDTrainer(module, job.pretraining.sgd, real.num_classes, shape, job.precision)
         correct = torch.zeros(len(real), dtype=torch.bool)
         forgotten = torch.zeros(len(real), dtype=torch.int32)
-        for epoch in range(concrete(job.pretraining.epochs)):
+        for epoch in range(require_resolved(job.pretraining.epochs)):
             now = _epoch(job, descender, epoch)
             forgotten += correct & ~now
             correct = now
@@ -135,18 +137,18 @@ def train(job: Job, on_epoch: Callable[[], None] | None = None) -> TrainedNetwor
     return TrainedNetwork(weights, centers, forgotten)
 
 
-def _epoch(job: Job, descender: Descender, epoch: int) -> Tensor:
+def _epoch(job: PretrainingJob, descender: SGDTrainer, epoch: int) -> Tensor:
     """One pass over all samples; which were classified correctly when they came, (n,) bool."""
-    streams = Streams(Streams(job.seed).child("epoch", epoch))
-    index = job.pretraining.descent.batches(len(job.real), streams.torch("shuffle"))
+    rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
+    index = job.pretraining.sgd.batches(len(job.real), rng.torch("shuffle"))
     device = torch.device(job.device)
     batches = (job.real.batch(rows, device) for rows in index)
-    steps = run_steps(descender, batches, streams)
+    steps = run_steps(descender, batches, rng)
     last = float(steps[-1][0])
     if not math.isfinite(last):
         raise FloatingPointError(
             f"Training a {type(descender.module).__name__} on the real samples diverged to a loss of {last} in "
-            f"epoch {epoch + 1}: lower Descent(lr={job.pretraining.descent.lr})."
+            f"epoch {epoch + 1}: lower SGDConfig(lr={job.pretraining.sgd.lr})."
         )
     correct = torch.zeros(len(job.real), dtype=torch.bool)
     correct[torch.cat(index)] = torch.cat([hits for _, hits in steps]).cpu()
@@ -154,16 +156,16 @@ def _epoch(job: Job, descender: Descender, epoch: int) -> Tensor:
 
 
 def class_means(
-    module: nn.Module, real: Real, device: torch.device, precision: str = "fp32"
+    module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32"
 ) -> Tensor | None:
     """(K, D) float32 means of the embeddings of all real samples of every class, on the CPU; None without any."""
     if networks.probe(module, real.sample_shape).features is None:
         return None
     embed, total = networks.embed_of(module), None
-    with torch.no_grad(), untouched():
+    with torch.no_grad(), preserve_rng_state():
         for rows in torch.arange(len(real)).split(256):
             with autocast(device, precision):
-                features = embed(sent(real[rows], device)).cpu().double()
+                features = embed(to_device(real[rows], device)).cpu().double()
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)

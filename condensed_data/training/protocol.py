@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.device import sent
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, Rule, Spec, concrete
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods.base import Augment
 
 OPTIMIZERS = ("sgd", "adamw", "adamw_fan_in")
@@ -66,9 +66,9 @@ class Training(Spec):
     milestones: tuple[float, ...] = (0.5,)
     decay: float = 0.1
     reset_momentum: bool = True
-    augment: Augment = field(default=Siamese(PublishedOps(), per_sample=True))
+    augment: Augment = field(default=SiameseAugment(DefaultDSAOps(), per_sample=True))
     optimizer: str = "sgd"
-    cutmix: float | Rule = 0.0
+    cutmix: float | DataDefault = 0.0
     cutmix_beta: float = 1.0
     max_steps: int | None = None
 
@@ -84,7 +84,7 @@ class Training(Spec):
         _check(self, "milestones", all(0 < at < 1 for at in self.milestones), "fractions in (0, 1)")
         _check(self, "decay", self.decay > 0, "positive")
         _check(self, "optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
-        mixes = isinstance(self.cutmix, Rule) or 0 <= self.cutmix <= 1
+        mixes = isinstance(self.cutmix, DataDefault) or 0 <= self.cutmix <= 1
         _check(self, "cutmix", mixes, "a probability in [0, 1]")
         _check(self, "cutmix_beta", self.cutmix_beta > 0, "positive")
         _check(self, "augment", isinstance(self.augment, Augment), "an augmentation, such as Identity()")
@@ -191,7 +191,7 @@ def quick() -> Training:
 
 
 @dataclass(frozen=True)
-class SpatialCutMix(Rule):
+class SpatialCutMix(DataDefault):
     """This probability of CutMix for images and signals, 0 for vectors, where there is no box to paste.
 
     Args:
@@ -200,7 +200,7 @@ class SpatialCutMix(Rule):
 
     probability: float = 0.5
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         return self.probability if len(facts.sample_shape) > 1 else 0.0
 
 
@@ -210,14 +210,14 @@ def idc() -> Training:
     1000 epochs in batches of 64, the learning rate times 0.2 after 2/3 and 5/6 of them, color changes and one of
     translation, scaling and rotation (and flips, but for digits) for every sample, CutMix in half of the steps.
     """
-    ops = PublishedOps(("crop", "flip", "scale", "rotate"))
+    ops = DefaultDSAOps(("crop", "flip", "scale", "rotate"))
     return Training(
         "idc",
         batch_size=64,
         milestones=(2 / 3, 5 / 6),
         decay=0.2,
         reset_momentum=False,
-        augment=Siamese(ops, ("color",), per_sample=True),
+        augment=SiameseAugment(ops, ("color",), per_sample=True),
         cutmix=SpatialCutMix(),
     )
 
@@ -238,7 +238,7 @@ def protocol(which: str | Training) -> Training:
     return _PROTOCOLS[which]()
 
 
-def mix(training: Training, x: Tensor, y: Tensor, streams: Streams, step: int) -> tuple[Tensor, Tensor]:
+def mix(training: Training, x: Tensor, y: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
     """CutMix: with the protocol's probability, paste a box of another sample of the batch into every sample.
 
     The box takes the share 1 - lambda of the map, lambda ~ Beta(beta, beta), and is cut off at the border;
@@ -252,11 +252,11 @@ def mix(training: Training, x: Tensor, y: Tensor, streams: Streams, step: int) -
     Returns:
         Samples and label probabilities in the same shapes.
     """
-    draw = streams.numpy("cutmix", step)
-    if draw.random() >= concrete(training.cutmix):
+    draw = rng.numpy("cutmix", step)
+    if draw.random() >= require_resolved(training.cutmix):
         return x, y
     keep = draw.beta(training.cutmix_beta, training.cutmix_beta)
-    partner = sent(torch.from_numpy(draw.permutation(len(x))), x.device)
+    partner = to_device(torch.from_numpy(draw.permutation(len(x))), x.device)
     box = _box(tuple(x.shape[2:]), 1 - keep, draw)
     inside = (slice(None), slice(None), *box)
     mixed = x.clone()

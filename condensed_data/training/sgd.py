@@ -1,6 +1,6 @@
 """How networks learn between the steps of a condensation: SGD on mini-batches, one step at a time.
 
-`Descent` says how, `Descender` does it. The standard evaluation trains whole networks by its own protocol
+`SGDConfig` says how, `SGDTrainer` does it. The standard evaluation trains whole networks by its own protocol
 (`condensed_data.training.protocol`); here a network takes a few steps, is looked through, and goes on.
 
 Letters: B rows of a batch, K classes, n real samples.
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams, seeded
-from condensed_data.core.spec import Rule, Spec
+from condensed_data.core.rng import RandomStreams, seeded_rng
+from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.data.augment import Identity
 from condensed_data.methods.base import Augment, Batch
 from condensed_data.training.compute import autocast, cache_rows, map_sizes, split_evenly
@@ -26,7 +26,7 @@ from condensed_data.training.protocol import Training, mix
 
 
 @dataclass(frozen=True)
-class Descent(Spec):
+class SGDConfig(Spec):
     """SGD on mini-batches with cross-entropy.
 
     Args:
@@ -44,24 +44,24 @@ class Descent(Spec):
     weight_decay: float = 0.0
     batch_size: int = 256
     augment: Augment = field(default_factory=Identity)
-    cutmix: float | Rule = 0.0
+    cutmix: float | DataDefault = 0.0
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
-            raise ValueError(f"Descent(lr={self.lr!r}) must be positive.")
+            raise ValueError(f"SGDConfig(lr={self.lr!r}) must be positive.")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"Descent(momentum={self.momentum!r}) must be in [0, 1).")
+            raise ValueError(f"SGDConfig(momentum={self.momentum!r}) must be in [0, 1).")
         if not self.weight_decay >= 0:
-            raise ValueError(f"Descent(weight_decay={self.weight_decay!r}) must be at least 0.")
-        check_count("Descent", "batch_size", self.batch_size)
-        if not isinstance(self.cutmix, Rule) and not 0 <= self.cutmix <= 1:
-            raise ValueError(f"Descent(cutmix={self.cutmix!r}) must be a probability in [0, 1].")
+            raise ValueError(f"SGDConfig(weight_decay={self.weight_decay!r}) must be at least 0.")
+        check_count("SGDConfig", "batch_size", self.batch_size)
+        if not isinstance(self.cutmix, DataDefault) and not 0 <= self.cutmix <= 1:
+            raise ValueError(f"SGDConfig(cutmix={self.cutmix!r}) must be a probability in [0, 1].")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse CutMix where samples have no extent."""
-        if not isinstance(self.cutmix, Rule) and self.cutmix and len(sample_shape) == 1:
+        if not isinstance(self.cutmix, DataDefault) and self.cutmix and len(sample_shape) == 1:
             raise ValueError(
-                f"Descent(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0."
+                f"SGDConfig(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0."
             )
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
@@ -75,13 +75,13 @@ class Descent(Spec):
 
 def check_count(part: str, name: str, value: object, least: int = 1) -> None:
     """Refuse what is no whole number of at least `least`; rules are checked when they are resolved."""
-    if isinstance(value, Rule):
+    if isinstance(value, DataDefault):
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{part}({name}={value!r}) must be an integer of at least {least}.")
 
 
-class Descender:
+class SGDTrainer:
     """Trains one module in place; the optimizer lives as long as this object.
 
     Args:
@@ -95,16 +95,16 @@ class Descender:
     def __init__(
         self,
         module: nn.Module,
-        descent: Descent,
+        sgd: SGDConfig,
         num_classes: int,
         sample_shape: tuple[int, ...],
         precision: str = "fp32",
     ) -> None:
-        self.module, self.descent, self.num_classes, self.precision = module, descent, num_classes, precision
-        self.optimizer = descent.optimizer(module)
+        self.module, self.sgd, self.num_classes, self.precision = module, sgd, num_classes, precision
+        self.optimizer = sgd.optimizer(module)
         self.rows = _rows(module, sample_shape)
 
-    def step(self, x: Tensor, y: Tensor, streams: Streams, number: int = 0) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, y: Tensor, rng: RandomStreams, number: int = 0) -> tuple[Tensor, Tensor]:
         """One step; the module is in training mode during it.
 
         Args:
@@ -117,10 +117,10 @@ class Descender:
         """
         truth = y if y.ndim == 1 else y.argmax(1)
         batch = Batch(x.detach(), y.detach(), (len(x),))
-        x, y = self.descent.augment.draw(streams, number, [0], tuple(x.shape[1:]))(batch), batch.y
-        if self.descent.cutmix:
+        x, y = self.sgd.augment.draw(rng, number, [0], tuple(x.shape[1:]))(batch), batch.y
+        if self.sgd.cutmix:
             y = F.one_hot(y, self.num_classes).to(x.dtype) if y.ndim == 1 else y
-            x, y = mix(self._cutmix(), x, y, streams, number)
+            x, y = mix(self._cutmix(), x, y, rng, number)
         with _learning(self.module), torch.enable_grad():
             pieces = [self._backward(x[rows], y[rows], len(x)) for rows in split_evenly(len(x), self.rows)]
             self.optimizer.step()
@@ -137,15 +137,15 @@ class Descender:
         return loss.detach(), wide.detach().argmax(1)
 
     def _cutmix(self) -> Training:
-        return Training(cutmix=float(self.descent.cutmix), augment=Identity())  # type: ignore[arg-type]
+        return Training(cutmix=float(self.sgd.cutmix), augment=Identity())  # type: ignore[arg-type]
 
 
 def run_steps(
-    descender: Descender, batches: Iterable[tuple[Tensor, Tensor]], streams: Streams
+    descender: SGDTrainer, batches: Iterable[tuple[Tensor, Tensor]], rng: RandomStreams
 ) -> list[tuple[Tensor, Tensor]]:
-    """One step on each batch; the global random states are as before, what layers draw is named by `streams`."""
-    with seeded(streams):
-        return [descender.step(x, y, streams, number) for number, (x, y) in enumerate(batches)]
+    """One step on each batch; the global random states are as before, what layers draw is named by `rng`."""
+    with seeded_rng(rng):
+        return [descender.step(x, y, rng, number) for number, (x, y) in enumerate(batches)]
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import choose_device, choose_precision, sent
-from condensed_data.core.rng import Streams, seeded
-from condensed_data.core.spec import Rule, Spec, paths
+from condensed_data.core.device import choose_device, choose_precision, to_device
+from condensed_data.core.rng import RandomStreams, seeded_rng
+from condensed_data.core.spec import DataDefault, Spec, iter_fields
 from condensed_data.methods.base import Batch
 from condensed_data.training.compute import (
     COMPILE_PAYS,
@@ -31,7 +31,7 @@ from condensed_data.training.protocol import Training, mix
 
 
 @dataclass(frozen=True)
-class Learner:
+class Trainer:
     """Trains networks of one kind on one set of samples, which stays on the device.
 
     Attributes:
@@ -66,7 +66,7 @@ class Learner:
         precision: str = "fp32",
         compile: bool | None = None,  # noqa: A002  # torch's own word for it
         runs: int = 1,
-    ) -> Learner:
+    ) -> Trainer:
         """Check everything, move the samples to the device, and choose how to compute; see `train`.
 
         Args:
@@ -84,7 +84,7 @@ class Learner:
         cut = where.type == "cpu" and not coupled
         if training.cutmix and labels.ndim == 1:
             labels = F.one_hot(labels, num_classes).to(images.dtype)
-        return Learner(
+        return Trainer(
             images.to(where),
             labels.to(where),
             build,
@@ -95,11 +95,11 @@ class Learner:
             compiled(batch_loss) if compile else batch_loss,
         )
 
-    def fit(self, streams: Streams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
+    def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
         """A newly trained network in evaluation mode; see `train`."""
-        module = self.new(streams)
-        with seeded(streams):
-            last = self._run(module, streams, on_epoch or (lambda epoch: None))
+        module = self.new(rng)
+        with seeded_rng(rng):
+            last = self._run(module, rng, on_epoch or (lambda epoch: None))
         if not bool(torch.isfinite(last)):
             raise FloatingPointError(
                 f"Training a {type(module).__name__} diverged to a loss of {float(last)}: lower Training(lr="
@@ -107,10 +107,10 @@ class Learner:
             )
         return module.eval()
 
-    def new(self, streams: Streams) -> nn.Module:
+    def new(self, rng: RandomStreams) -> nn.Module:
         """A network that has learned nothing, on the device, in training mode."""
         shape = tuple(self.images.shape[1:])
-        module = networks.build(self.network, self.num_classes, shape, streams.child("network"))
+        module = networks.build(self.network, self.num_classes, shape, rng.seed_for("network"))
         return module.to(self.images.device, self.images.dtype).train()
 
     @property
@@ -118,17 +118,17 @@ class Learner:
         """Whether steps run as compiled code."""
         return self.loss is not batch_loss
 
-    def _run(self, module: nn.Module, streams: Streams, on_epoch: Callable[[int], None]) -> Tensor:
+    def _run(self, module: nn.Module, rng: RandomStreams, on_epoch: Callable[[int], None]) -> Tensor:
         samples, training = len(self.images), self.training
         drops, steps = training.drops(samples), training.steps(samples)
         optimizer = training.make_optimizer(module)
         last, step = torch.zeros(()), 0
         for epoch in range(training.started_epochs(samples)):
-            order = sent(
-                torch.randperm(samples, generator=streams.torch("shuffle", epoch)), self.images.device
+            order = to_device(
+                torch.randperm(samples, generator=rng.torch("shuffle", epoch)), self.images.device
             )
             for index in order.split(training.batch_size)[: steps - step]:
-                last = self._step(module, optimizer, index, streams, step)
+                last = self._step(module, optimizer, index, rng, step)
                 step += 1
                 if step in drops:
                     optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
@@ -136,13 +136,18 @@ class Learner:
         return last
 
     def _step(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, index: Tensor, streams: Streams, step: int
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        index: Tensor,
+        rng: RandomStreams,
+        step: int,
     ) -> Tensor:
         x, y = self.images[index], self.labels[index]
-        augmented = self.training.augment.draw(streams, step, [0], tuple(x.shape[1:]))
+        augmented = self.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
         x = augmented(Batch(x, y, (len(x),)))
         if self.training.cutmix:
-            x, y = mix(self.training, x, y, streams, step)
+            x, y = mix(self.training, x, y, rng, step)
         optimizer.zero_grad()
         total = torch.zeros((), device=x.device)
         for rows in split_evenly(len(x), self.rows):
@@ -160,7 +165,7 @@ def train(
     network: str | Callable[..., nn.Module],
     num_classes: int,
     training: Training,
-    streams: Streams,
+    rng: RandomStreams,
     device: str | torch.device | None = "cpu",
     precision: str = "fp32",
     compile: bool | None = None,  # noqa: A002  # torch's own word for it
@@ -191,7 +196,7 @@ def train(
         ValueError: for data that do not fit each other, the network or the protocol.
         FloatingPointError: if the loss ends as NaN or infinite.
     """
-    learner = Learner.prepare(
+    trainer = Trainer.prepare(
         images,
         labels,
         network=network,
@@ -201,13 +206,13 @@ def train(
         precision=precision,
         compile=compile,
     )
-    return learner.fit(streams, on_epoch)
+    return trainer.fit(rng, on_epoch)
 
 
 def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training) -> None:
     """Refuse what cannot be trained on."""
     check_samples("images", images, "labels", labels, num_classes)
-    rules = [path for path, value in paths(training) if isinstance(value, Rule)]
+    rules = [path for path, value in iter_fields(training) if isinstance(value, DataDefault)]
     if rules:
         raise ValueError(
             f"training: {', '.join(rules)} depends on the data. Call spec.resolve(training, facts)."

@@ -20,17 +20,17 @@ from condensed_data_avalanche import arguments as options
 from condensed_data_avalanche import serialization as saving
 from condensed_data_avalanche.classes import CondensedClass
 from condensed_data_avalanche.condenser import chosen
-from condensed_data_avalanche.experience import Form, read
+from condensed_data_avalanche.experience import BenchmarkFormat, read
 from condensed_data_avalanche.memory import Key, Memory, Settings
-from condensed_data_avalanche.quantized import Stored
-from condensed_data_avalanche.replay_dataset import Transform, present
+from condensed_data_avalanche.quantized import QuantizedSamples
+from condensed_data_avalanche.replay_dataset import Transform, as_avalanche_dataset
 from condensed_data_avalanche.strategy_access import (
     at_boundary,
-    begins,
     check_shares,
     device_of,
+    log_metrics,
     logits_of,
-    publish,
+    starts_task,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         self.reduced_inputs = bool(reduced_inputs)
         learned = chosen(recipe, factor, self.reduced_inputs)
         self.memory = Memory(Settings(learned, factor, storage_dtype, real_fraction, precision, seed))
-        self.form: Form | None = None
+        self.form: BenchmarkFormat | None = None
         self.sample_shape: tuple[int, ...] | None = None
         self.condensing_seconds = 0.0
         self._datasets: dict[int | None, AvalancheDataset[Any]] = {}
@@ -185,7 +185,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
         changed = self.memory.condense(self._limits(), device_of(strategy, self.device))
         self.condensing_seconds = time.perf_counter() - started
         self._changed(changed, strategy)
-        publish(strategy, self.condensing_seconds, self.memory_bytes, self.samples_per_class)
+        log_metrics(strategy, self.condensing_seconds, self.memory_bytes, self.samples_per_class)
 
     @property
     def seen_classes(self) -> set[int]:
@@ -237,7 +237,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
 
     def _take(self, exp: Any, agent: Any, num_workers: int) -> None:
         boundary = at_boundary(exp, self.condense_on)
-        if begins(exp, self.condense_on):
+        if starts_task(exp, self.condense_on):
             self.condense(agent)
         self._take_data(exp.dataset, agent, num_workers, boundary)
 
@@ -275,7 +275,9 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
                 kept = cell.kept
                 if kept is not None and kept.logits is None:
                     found = logits_of(agent, kept.decode(), key[1])
-                    cell.kept = Stored(kept.codes, kept.offset, kept.step, kept.shape, kept.real, found)
+                    cell.kept = QuantizedSamples(
+                        kept.codes, kept.offset, kept.step, kept.shape, kept.real, found
+                    )
         self.refresh()
 
     def refresh(self) -> None:
@@ -305,7 +307,7 @@ class CondensedBuffer(BalancedExemplarsBuffer["CondensedClass"]):  # type: ignor
                     logits.append(cell.kept.logits)
         rows = torch.cat(samples)
         given = torch.cat(logits) if logits else None
-        return present(rows, [label] * len(rows), tasks, self.form, self.buffer_transform, given)
+        return as_avalanche_dataset(rows, [label] * len(rows), tasks, self.form, self.buffer_transform, given)
 
     def __getstate__(self) -> dict[str, Any]:
         # decoded samples are made again

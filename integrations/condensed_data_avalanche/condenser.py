@@ -16,16 +16,16 @@ from torch.utils.data import TensorDataset
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_precision
-from condensed_data.core.rng import untouched
-from condensed_data.core.spec import Facts, Rule
+from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.source import inspect
-from condensed_data.engine.job import Making
+from condensed_data.engine.job import CondensationJob
 from condensed_data.methods import coresets, recipes
-from condensed_data.methods.base import Context, Synthetic
+from condensed_data.methods.base import Context, SyntheticSpec
 from condensed_data.methods.centroids import Centroids
-from condensed_data.methods.pools import UsualNetwork
+from condensed_data.methods.pools import DefaultNetwork
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.methods.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.methods.synthetic.low_resolution import reduce
 
@@ -37,20 +37,20 @@ FEW = 60  # samples of a class: measured at 20, 40 and 80 of Fashion-MNIST at 14
 
 
 @dataclass(frozen=True)
-class Narrow(Rule):
+class NarrowNetwork(DataDefault):
     """The usual network with 32 channels, which take a tenth of the time, normalized by groups of them.
 
     Normalization by single channels, the usual one, would hide how bright samples are; networks without it that
     are trained on the memory need that.
     """
 
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         name = networks.default_name(facts.sample_shape)
         return networks.network(name if name == "mlp" else f"{name}-w32-gn")
 
 
 @dataclass(frozen=True)
-class Begun(coresets.Init):
+class AutoInit(coresets.Init):
     """Few samples begin at the centroids of k-means, many at random real ones.
 
     Few centroids say more of a class than as many of its samples; many are more alike than its samples are, and
@@ -68,12 +68,12 @@ class Begun(coresets.Init):
 
 
 @dataclass(frozen=True)
-class Rate(Rule):
-    """A learning rate for what `Begun` begins: 1 for few samples; 0.2 for many, whose variety larger ones undo."""
+class AutoLearningRate(DataDefault):
+    """A learning rate for what `AutoInit` begins: 1 for few samples; 0.2 for many, whose variety larger ones undo."""
 
     few: int = FEW
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         return 1.0 if facts.ipc <= self.few else 0.2
 
 
@@ -87,16 +87,16 @@ def fast(
 
     Args:
         iterations: optimization steps an update.
-        lr: of SGD with momentum 0.5; `Rate` from the usual start, else 1.
+        lr: of SGD with momentum 0.5; `AutoLearningRate` from the usual start, else 1.
         batch: real samples per class and step.
-        init: where the samples begin; `Begun`.
+        init: where the samples begin; `AutoInit`.
 
     References:
         Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
         https://arxiv.org/abs/2110.04181.
     """
-    begun = recipes.dm(iterations=iterations, batch=batch, init=init or Begun(), network=Narrow())
-    rate = (Rate() if init is None else 1.0) if lr is None else lr
+    begun = recipes.dm(iterations=iterations, batch=batch, init=init or AutoInit(), network=NarrowNetwork())
+    rate = (AutoLearningRate() if init is None else 1.0) if lr is None else lr
     return begun.set(name="fast", optimizer__lr=rate)
 
 
@@ -105,7 +105,7 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
 
     Args:
         recipe: None for `fast`; a name or a call as text, such as "dm" or "dc(lr=0.2)", whose iterations are then cut
-            to `FAST_ITERATIONS` (`SMALL_ITERATIONS` for reduced inputs) and whose usual networks are `Narrow`; or a Recipe,
+            to `FAST_ITERATIONS` (`SMALL_ITERATIONS` for reduced inputs) and whose usual networks are `NarrowNetwork`; or a Recipe,
             taken as it is.
         factor: what a recipe's own multi-formation is replaced by.
         reduced_inputs: compare samples as they are stored, instead of enlarged again with real ones at full size.
@@ -122,7 +122,7 @@ def chosen(recipe: str | Recipe | None, factor: int, reduced_inputs: bool = Fals
     recipe = fast(iterations) if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name, a Recipe or None.")
-    if isinstance(recipe.training, Ordered):
+    if isinstance(recipe.training, OrderedTraining):
         raise ValueError(
             f"recipe {recipe.name} makes samples for one training run in one order; a memory is drawn from in any. "
             "Use another recipe, such as 'dm'."
@@ -144,12 +144,12 @@ def _shortened(recipe: Recipe, iterations: int) -> Recipe:
     terms = []
     for term in recipe.terms:
         pool: Any = term.pool
-        usual = isinstance(getattr(pool, "network", None), UsualNetwork)
-        terms.append(replace(term, pool=replace(pool, network=Narrow())) if usual else term)
+        usual = isinstance(getattr(pool, "network", None), DefaultNetwork)
+        terms.append(replace(term, pool=replace(pool, network=NarrowNetwork())) if usual else term)
     return replace(recipe, iterations=iterations, terms=tuple(terms))
 
 
-def _stored_as(recipe: Recipe, factor: int) -> Synthetic:
+def _stored_as(recipe: Recipe, factor: int) -> SyntheticSpec:
     part = recipe.synthetic
     if isinstance(part, MultiFormation | Reduced):
         part = part.inner
@@ -175,7 +175,7 @@ def condense(
     """Condense the samples of K cells together.
 
     Args:
-        sources: of every cell, samples (n, *shape) float32, of the size that `enlarges` says.
+        sources: of every cell, samples (n, *shape) float32, of the size that `compares_full_size` says.
         counts: samples to keep of every cell, at least 1.
         recipe: from `chosen`.
         factor: what it was chosen with.
@@ -194,21 +194,23 @@ def condense(
     recipe = replace(recipe, ipc=max(counts))
     shape = tuple(samples.shape[1:])
     # the weights that are learned come from the tape, also where a host calls without one
-    with untouched(), torch.enable_grad():
+    with preserve_rng_state(), torch.enable_grad():
         source = inspect(TensorDataset(samples, labels))
-        specs.check(recipe, shape)
+        specs.validate(recipe, shape)
         _check_whitening(recipe, factor, shape, len(samples))
-        making = Making(source, recipe, seed, device, choose_precision(precision, device), progress=False)
-        outcome = making.afresh()
-    rows = outcome.images
-    if enlarges(recipe):
-        assert outcome.stored is not None
-        rows = outcome.record.space.restore(outcome.stored["images"])
-    kept = [rows[outcome.labels == cell] for cell in range(len(sources))]
+        job = CondensationJob(
+            source, recipe, seed, device, choose_precision(precision, device), progress=False
+        )
+        result = job.run_uncached()
+    rows = result.images
+    if compares_full_size(recipe):
+        assert result.stored is not None
+        rows = result.metadata.space.restore(result.stored["images"])
+    kept = [rows[result.labels == cell] for cell in range(len(sources))]
     return [_first(found, count, recipe) for found, count in zip(kept, counts, strict=True)]
 
 
-def enlarges(recipe: Recipe) -> bool:
+def compares_full_size(recipe: Recipe) -> bool:
     """Whether a recipe compares what it stores enlarged, with samples at full size; else both as they are stored."""
     return isinstance(recipe.synthetic, Reduced)
 

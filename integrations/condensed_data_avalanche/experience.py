@@ -15,11 +15,11 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 
 
 @dataclass(frozen=True)
-class Form:
+class BenchmarkFormat:
     """How a benchmark gives its samples.
 
     Attributes:
@@ -36,13 +36,13 @@ class Form:
 
 
 @dataclass(frozen=True, eq=False)
-class Arrived:
+class ExperienceData:
     """Samples (n, *shape) float32, labels (n,) int64, task labels (n,) int64, and their form."""
 
     samples: Tensor
     labels: Tensor
     tasks: Tensor
-    form: Form
+    form: BenchmarkFormat
 
     def cells(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """((class, task), samples) in the order of their first appearance."""
@@ -53,7 +53,7 @@ class Arrived:
             yield (int(found[index, 0]), int(found[index, 1])), self.samples[inverse == index]
 
 
-def read(dataset: Any, num_workers: int = 0) -> Arrived:
+def read(dataset: Any, num_workers: int = 0) -> ExperienceData:
     """Read all samples once, without training augmentation and without a trace in global random states.
 
     Args:
@@ -66,7 +66,7 @@ def read(dataset: Any, num_workers: int = 0) -> Arrived:
         ValueError: for items of any other structure, or samples of several shapes.
     """
     view = dataset.eval() if isinstance(dataset, AvalancheDataset) else dataset
-    with untouched():
+    with preserve_rng_state():
         first = view[0]
         _check_item(first, view)
         items = _items(view, num_workers)
@@ -82,7 +82,7 @@ def read(dataset: Any, num_workers: int = 0) -> Arrived:
             f"The samples have several shapes, {sorted(shapes)[:3]}. Give them a resizing transform."
         )
     form = _form(dataset, first)
-    return Arrived(torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks), form)
+    return ExperienceData(torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks), form)
 
 
 def _items(view: Any, num_workers: int) -> Iterator[Any]:
@@ -92,9 +92,9 @@ def _items(view: Any, num_workers: int) -> Iterator[Any]:
     return (item for batch in loader for item in batch)
 
 
-def _form(dataset: Any, item: Any) -> Form:
+def _form(dataset: Any, item: Any) -> BenchmarkFormat:
     plain = not isinstance(dataset, AvalancheDataset)
-    return Form(
+    return BenchmarkFormat(
         tasks=plain or len(item) > 2,
         task_set=plain or hasattr(dataset, "task_set"),
         tensor_labels=not plain and isinstance(item[1], Tensor),

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.methods.centroids import assign
 from condensed_data.methods.recipe import Recipe
-from condensed_data_avalanche.condenser import condense, enlarges, reads_labels, small
-from condensed_data_avalanche.quantized import Stored
+from condensed_data_avalanche.condenser import compares_full_size, condense, reads_labels, small
+from condensed_data_avalanche.quantized import QuantizedSamples
 
 Key = tuple[int, int]  # class and task
 MOST_REPEATS = 9  # kept samples outnumber new ones at most so many times, however many they stand for
@@ -54,8 +54,8 @@ class Cell:
         limit: N.
     """
 
-    kept: Stored | None = None
-    staged: list[Stored] = field(default_factory=list)
+    kept: QuantizedSamples | None = None
+    staged: list[QuantizedSamples] = field(default_factory=list)
     seen: int = 0
     limit: int = 0
 
@@ -126,7 +126,7 @@ class Memory:
         """Take in real samples (n, *shape); `exact` for those that are condensed at once."""
         cell = self.cells.setdefault(key, Cell())
         dtype = torch.float32 if exact else self.settings.dtype
-        cell.staged.append(Stored.of(samples, tuple(samples.shape[1:]), dtype, real=len(samples)))
+        cell.staged.append(QuantizedSamples.of(samples, tuple(samples.shape[1:]), dtype, real=len(samples)))
         cell.seen += len(samples)
 
     def condense(self, limits: Mapping[Key, int], device: torch.device) -> list[Key]:
@@ -183,19 +183,19 @@ class Memory:
         if count == 0:
             cell.kept = self._stored(stay, shape, real)
             return None
-        source = new if enlarges(self.settings.recipe) else self._small(new)
+        source = new if compares_full_size(self.settings.recipe) else self._small(new)
         if self.settings.learns:
             source = _weighted(self._compared(old), source, cell.seen - len(new))
         return _Job(cell, stay, real, source, count, shape)
 
-    def _compared(self, kept: Stored) -> Tensor:
+    def _compared(self, kept: QuantizedSamples) -> Tensor:
         """Kept samples at the size that the recipe compares; stored ones are not blurred by enlarging them for it."""
-        return kept.decode() if enlarges(self.settings.recipe) else kept.small()
+        return kept.decode() if compares_full_size(self.settings.recipe) else kept.small()
 
     def _small(self, samples: Tensor) -> Tensor:
         return small(samples, self.settings.factor)
 
-    def _stay(self, key: Key, cell: Cell, old: Stored, new: Tensor) -> tuple[Tensor, int]:
+    def _stay(self, key: Key, cell: Cell, old: QuantizedSamples, new: Tensor) -> tuple[Tensor, int]:
         """Samples that are kept as they are, and how many of them are real ones beside learned ones."""
         limit, before = cell.limit, cell.seen - len(new)
         if not self.settings.learns:
@@ -204,7 +204,7 @@ class Memory:
         wanted = round(limit * self.settings.real_fraction)
         if not wanted:
             return old.small()[:0], 0
-        draws = Streams(self.settings.seed).numpy("real", self.updates, *key)
+        draws = RandomStreams(self.settings.seed).numpy("real", self.updates, *key)
         # a uniform sample of all that was seen, from uniform samples of both parts
         kept = int(draws.hypergeometric(before, len(new), wanted)) if before else 0
         kept = min(max(kept, wanted - len(new)), old.real)
@@ -222,23 +222,23 @@ class Memory:
             sources += [self._compared(cell.kept) for cell in others if cell.kept is not None]
             counts += [1] * len(others)
         settings = self.settings
-        seed = Streams(settings.seed).child("condense", self.updates)
+        seed = RandomStreams(settings.seed).seed_for("condense", self.updates)
         found = condense(sources, counts, settings.recipe, settings.factor, seed, device, settings.precision)
         for job, rows in zip(jobs, found, strict=False):
             job.cell.kept = self._stored(torch.cat([job.stay, rows]), job.shape, job.real)
 
-    def _merged(self, key: Key, kept: Stored, limit: int) -> Stored:
+    def _merged(self, key: Key, kept: QuantizedSamples, limit: int) -> QuantizedSamples:
         """Fewer samples: the first real ones, and means of clusters of the rest; of a coreset the first ones."""
         if not self.settings.learns or limit == 0:
             return kept.take(torch.arange(limit), min(kept.real, limit))
         real = min(kept.real, round(limit * self.settings.real_fraction))
         rows, logits = kept.small(), kept.logits
-        seed = Streams(self.settings.seed).child("merge", self.updates, *key)
+        seed = RandomStreams(self.settings.seed).seed_for("merge", self.updates, *key)
         groups = [torch.tensor([index]) for index in range(real)]
         if limit > real:
             clusters = [members + real for members in assign(rows[real:], limit - real, seed)]
             groups += (clusters * (limit - real))[: limit - real]
-        return Stored.of(
+        return QuantizedSamples.of(
             torch.stack([rows[members].mean(0) for members in groups]),
             kept.shape,
             self.settings.dtype,
@@ -248,12 +248,12 @@ class Memory:
 
     def _shuffled(self, key: Key, count: int) -> Tensor:
         order: np.ndarray[tuple[int], np.dtype[np.int64]] = (
-            Streams(self.settings.seed).numpy("order", self.updates, *key).permutation(count)
+            RandomStreams(self.settings.seed).numpy("order", self.updates, *key).permutation(count)
         )
         return torch.from_numpy(order)
 
-    def _stored(self, rows: Tensor, shape: tuple[int, ...], real: int) -> Stored:
-        return Stored.of(rows, shape, self.settings.dtype, real)
+    def _stored(self, rows: Tensor, shape: tuple[int, ...], real: int) -> QuantizedSamples:
+        return QuantizedSamples.of(rows, shape, self.settings.dtype, real)
 
 
 def _weighted(old: Tensor, new: Tensor, before: int) -> Tensor:

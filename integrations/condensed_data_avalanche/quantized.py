@@ -19,7 +19,7 @@ SCALE_BYTES = 4  # of one number of a block's affine map
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class QuantizedSamples:
     """Samples of one class and task.
 
     Attributes:
@@ -44,17 +44,19 @@ class Stored:
         dtype: torch.dtype,
         real: int = 0,
         logits: Tensor | None = None,
-    ) -> Stored:
+    ) -> QuantizedSamples:
         """Store samples (n, *small) of any float type in tensors of their own."""
         small = small.detach().cpu().float()
         kept = None if logits is None else logits.detach().cpu().to(torch.float16).clone()
         if dtype != torch.uint8:
-            return Stored(small.to(dtype).clone(), torch.empty(0), torch.empty(0), shape, real, kept)
+            return QuantizedSamples(
+                small.to(dtype).clone(), torch.empty(0), torch.empty(0), shape, real, kept
+            )
         channels = small.transpose(0, 1).flatten(1)
         low, high = (channels.amin(1), channels.amax(1)) if len(small) else (torch.zeros(shape[0]),) * 2
         step = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny)
         codes = ((small - _like(low, small)) / _like(step, small)).round().clamp_(0, 255)
-        return Stored(codes.to(torch.uint8), low, step, shape, real, kept)
+        return QuantizedSamples(codes.to(torch.uint8), low, step, shape, real, kept)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -75,7 +77,7 @@ class Stored:
         small = self.small()
         return small if small.shape[1:] == self.shape else enlarge(small, self.shape[1:])
 
-    def take(self, index: Tensor, real: int) -> Stored:
+    def take(self, index: Tensor, real: int) -> QuantizedSamples:
         """Some of the samples; the first `real` of them are real ones."""
         logits = None if self.logits is None else self.logits[index].clone()
         return replace(self, codes=self.codes[index].clone(), real=real, logits=logits)

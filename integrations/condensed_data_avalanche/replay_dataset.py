@@ -19,7 +19,7 @@ from avalanche.benchmarks.utils.flat_data import FlatData
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condensed_data_avalanche.experience import Form
+from condensed_data_avalanche.experience import BenchmarkFormat
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -39,11 +39,11 @@ class Samples(Dataset[Any]):
         return self.samples[index].clone(), torch.tensor(label) if self.tensor_labels else label
 
 
-def present(
+def as_avalanche_dataset(
     samples: Tensor,
     labels: Sequence[int],
     tasks: Sequence[int],
-    form: Form,
+    form: BenchmarkFormat,
     transform: Transform | None = None,
     logits: Tensor | None = None,
 ) -> AvalancheDataset[Any]:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from condensed_data.core import spec as specs
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.dataset import CondensedDataset
 from condensed_data.methods.synthetic import Pixels
-from condensed_data.storage.metadata import Record
-from condensed_data.storage.result import Outcome, counted
+from condensed_data.storage.metadata import Metadata
+from condensed_data.storage.result import CondensationResult, with_storage_size
 from condensed_data.training.protocol import Training
 from condensed_data_avalanche.condenser import names_of
-from condensed_data_avalanche.experience import Form
+from condensed_data_avalanche.experience import BenchmarkFormat
 from condensed_data_avalanche.memory import Cell
-from condensed_data_avalanche.quantized import Stored
+from condensed_data_avalanche.quantized import QuantizedSamples
 
 if TYPE_CHECKING:
     from condensed_data_avalanche.buffer import CondensedBuffer
@@ -65,7 +65,7 @@ def load_state(buffer: CondensedBuffer, state: Mapping[str, Any]) -> None:
                 f"This state has {name}={state[name]}, the buffer {value}. Make the buffer with the former."
             )
     buffer.max_size = state["max_size"]
-    buffer.form = None if state["form"] is None else Form(**state["form"])
+    buffer.form = None if state["form"] is None else BenchmarkFormat(**state["form"])
     shape = state["sample_shape"]
     buffer.sample_shape = None if shape is None else tuple(shape)
     buffer.memory.updates = state["updates"]
@@ -129,13 +129,13 @@ def to_condensed_dataset(buffer: CondensedBuffer) -> CondensedDataset:
         torch.cat([torch.full((len(rows),), label) for label, rows in parts]), return_inverse=True
     )
     channels = images.double().transpose(0, 1).flatten(1)
-    space = Space.of(channels.sum(1), channels.square().sum(1), channels.shape[1])
+    space = ValueSpace.of(channels.sum(1), channels.square().sum(1), channels.shape[1])
     recipe = buffer.memory.settings.recipe
-    record = Record(
+    metadata = Metadata(
         name="memory",
         source_samples=sum(cell.seen for cell in buffer.memory.cells.values()),
         fingerprint=None,
-        kind=Kind.known("tensor:float32", tuple(images.shape[1:])),
+        kind=SampleKind.known("tensor:float32", tuple(images.shape[1:])),
         space=space,
         classes=tuple(map(str, values.tolist())),
         class_values=tuple(values.tolist()),
@@ -147,16 +147,18 @@ def to_condensed_dataset(buffer: CondensedBuffer) -> CondensedDataset:
         encoding=specs.to_json(Pixels()),
         training=recipe.training if isinstance(recipe.training, Training) else Training(),
     )
-    return CondensedDataset._of(counted(Outcome(images, labels, record, recipe), images.numel()))
+    return CondensedDataset._of(
+        with_storage_size(CondensationResult(images, labels, metadata, recipe), images.numel())
+    )
 
 
-def _packed(part: Stored) -> dict[str, Any]:
+def _packed(part: QuantizedSamples) -> dict[str, Any]:
     tensors = {"codes": part.codes, "offset": part.offset, "step": part.step, "logits": part.logits}
     return {**tensors, "shape": list(part.shape), "real": part.real}
 
 
-def _unpacked(state: Mapping[str, Any]) -> Stored:
+def _unpacked(state: Mapping[str, Any]) -> QuantizedSamples:
     names = ("codes", "offset", "step")
     codes, offset, step = (state[name].cpu().clone() for name in names)
     logits = None if state["logits"] is None else state["logits"].cpu().clone()
-    return Stored(codes, offset, step, tuple(state["shape"]), state["real"], logits)
+    return QuantizedSamples(codes, offset, step, tuple(state["shape"]), state["real"], logits)

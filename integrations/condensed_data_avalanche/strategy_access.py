@@ -13,7 +13,7 @@ from avalanche.training.plugins.evaluation import EvaluationPlugin
 from avalanche.training.supervised.er_aml import ER_AML
 from torch import Tensor, nn
 
-from condensed_data.core.rng import untouched
+from condensed_data.core.rng import preserve_rng_state
 
 ROWS = 256
 
@@ -26,7 +26,7 @@ def device_of(agent: Any, given: torch.device | None) -> torch.device:
     return torch.device(found) if isinstance(found, str | torch.device) else torch.device("cpu")
 
 
-def begins(exp: Any, condense_on: str | int) -> bool:
+def starts_task(exp: Any, condense_on: str | int) -> bool:
     """Whether an experience is the first of a task, so that what is staged is of another.
 
     Avalanche does not mark the last part of a task that its parts divide evenly; the first of the next one tells.
@@ -83,7 +83,7 @@ def logits_of(agent: Any, samples: Tensor, task: int) -> Tensor:
     where = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     try:
         model.eval()
-        with torch.no_grad(), untouched():
+        with torch.no_grad(), preserve_rng_state():
             found = [
                 avalanche_forward(model, rows.to(where), torch.full((len(rows),), task, device=where)).cpu()
                 for rows in samples.split(ROWS)
@@ -94,7 +94,7 @@ def logits_of(agent: Any, samples: Tensor, task: int) -> Tensor:
     return torch.cat(found).to(torch.float16)
 
 
-def publish(agent: Any, seconds: float, memory_bytes: int, per_class: Mapping[int, int]) -> None:
+def log_metrics(agent: Any, seconds: float, memory_bytes: int, per_class: Mapping[int, int]) -> None:
     """Hand time and size to the loggers of a strategy; a stand-in has none."""
     evaluator = getattr(agent, "evaluator", None)
     if not isinstance(evaluator, EvaluationPlugin):

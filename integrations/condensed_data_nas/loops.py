@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from condensed_data_nas import space as spaces
-from condensed_data_nas.space import Range, Space
+from condensed_data_nas.space import Range, ValueSpace
 
 if TYPE_CHECKING:
     from condensed_data_nas.objective import ProxyObjective
@@ -61,7 +61,7 @@ def _trainable(config: dict[str, Any], objective: ProxyObjective) -> None:
     tune.report({"accuracy": found.value, "epoch": last, **found.facts})
 
 
-def ray_space(space: Space) -> dict[str, Any]:
+def ray_space(space: ValueSpace) -> dict[str, Any]:
     """A space in Ray Tune's words."""
     from ray import tune
 

@@ -22,14 +22,14 @@ from typing import Any
 import torch
 
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams, untouched
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.training.protocol import Training
 from condensed_data_nas import loops
 from condensed_data_nas import parallel as many
 from condensed_data_nas import space as spaces
-from condensed_data_nas.space import Config, Space
-from condensed_data_nas.task import Task, training_for
-from condensed_data_nas.trial import Plan, Report, fit
+from condensed_data_nas.space import Config, ValueSpace
+from condensed_data_nas.task import ProxyTask, training_for
+from condensed_data_nas.trial import Report, TrialConfig, fit
 from condensed_data_nas.trial_result import Result
 
 BuildModel = Callable[[Any], Any]
@@ -75,7 +75,7 @@ class ProxyObjective:
         condensed: Any,
         build_model: BuildModel | None = None,
         *,
-        space: Space | None = None,
+        space: ValueSpace | None = None,
         val: Any,
         training: str | Training | None = None,
         epochs: int | None = None,
@@ -97,15 +97,21 @@ class ProxyObjective:
             )
         if space is not None:
             spaces.check(space)
-        self.space, self.build_model, self.seed = space, build_model or spaces.convnet, Streams(seed).seed
+        self.space, self.build_model, self.seed = (
+            space,
+            build_model or spaces.convnet,
+            RandomStreams(seed).seed,
+        )
         self.device = choose_device(device)
-        self.plan = Plan(seeds, choose_precision(precision, self.device), report_every, batched, recalibrate)
-        with untouched():
-            self.task = Task.of(condensed, val)
+        self.plan = TrialConfig(
+            seeds, choose_precision(precision, self.device), report_every, batched, recalibrate
+        )
+        with preserve_rng_state():
+            self.task = ProxyTask.of(condensed, val)
         self.condensed = condensed
         self.training = training_for(condensed.training, training, epochs)
         self._known: dict[str, Result] = {}
-        self._held: Task | None = None
+        self._held: ProxyTask | None = None
 
     def __call__(self, trial: Any) -> float:
         """The value of an Optuna trial, or of a configuration.
@@ -138,18 +144,18 @@ class ProxyObjective:
                     report(epoch, value)
             return self._known[key]
         build = functools.partial(self.build_model, config if trial is None else trial)
-        seed = Streams(self.seed).child(f"nas/{key}")
+        seed = RandomStreams(self.seed).seed_for(f"nas/{key}")
         try:
             training = spaces.training_of(config, self.training)
         except ValueError as error:
             found = Result(config, error=f"ValueError: {error}")
         else:
-            with untouched():
+            with preserve_rng_state():
                 found = fit(self.on_device(), self.plan, build, config, training, seed, report)
         self._known[key] = found
         return found
 
-    def on_device(self) -> Task:
+    def on_device(self) -> ProxyTask:
         """The samples, sent to the device by the first that asks in this process."""
         if self._held is None:
             self._held = self.task.to(self.device)
@@ -176,16 +182,16 @@ class ProxyObjective:
             SourceError: for samples that do not fit.
         """
         other = copy.copy(self)
-        with untouched():
+        with preserve_rng_state():
             images, labels = self.condensed.standardized("dataset", dataset)
-        other.task = Task(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
+        other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
         other.training = training_for(self.training, training, epochs)
         other.plan = replace(
             self.plan,
             seeds=self.plan.seeds if seeds is None else seeds,
             recalibrate=self.plan.recalibrate if recalibrate is None else recalibrate,
         )
-        other.seed = self.seed if seed is None else Streams(seed).seed
+        other.seed = self.seed if seed is None else RandomStreams(seed).seed
         other._known, other._held = {}, None
         return other
 

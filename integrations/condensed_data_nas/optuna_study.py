@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from condensed_data.core.atomic import write_whole
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -70,7 +70,7 @@ def search(
     )
     _try_again(study)
     # a study that goes on would otherwise repeat its first suggestions
-    seed = Streams(objective.seed).child("sampler", len(study.trials)) % 2**32
+    seed = RandomStreams(objective.seed).seed_for("sampler", len(study.trials)) % 2**32
     kinds: dict[str, Callable[..., Any]] = {
         "tpe": optuna.samplers.TPESampler,
         "random": optuna.samplers.RandomSampler,
@@ -132,7 +132,7 @@ def _alive(process: int) -> bool:
     return process != os.getpid()  # a number that was ours before a restart
 
 
-class Live:
+class LiveTable:
     """A table of the best trials, drawn anew after each on a terminal; a line a trial elsewhere.
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values, Values], float]
@@ -94,7 +94,7 @@ def estimate(statistic: Statistic, proxy: Values, reference: Values, draws: int,
         draws: R.
         seed: of the draws, which are the same for every proxy.
     """
-    generator, count = Streams(seed).numpy("bootstrap"), len(reference)
+    generator, count = RandomStreams(seed).numpy("bootstrap"), len(reference)
     found = []
     for _ in range(draws):
         chosen = generator.integers(count, size=count)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from condensed_data.core.rng import Streams, untouched
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.training.compute import autocast, split_evenly
 
 MOST = 1000  # samples that pass through
@@ -34,14 +34,16 @@ def recalibrate(module: nn.Module, images: Tensor, rows: int, precision: str) ->
     ]
     if not layers:
         return
-    order = torch.randperm(len(images), generator=Streams(0).torch("recalibrate"))[:MOST].to(images.device)
+    order = torch.randperm(len(images), generator=RandomStreams(0).torch("recalibrate"))[:MOST].to(
+        images.device
+    )
     before = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over all batches
         layer.train()
     try:
-        with torch.no_grad(), untouched(), autocast(images.device, precision):
+        with torch.no_grad(), preserve_rng_state(), autocast(images.device, precision):
             for piece in split_evenly(len(order), rows):
                 module(images[order[piece]])
     finally:

@@ -54,7 +54,7 @@ MANY_ENOUGH = 30  # below, a top-k correlation is mostly noise
 
 
 @dataclass(frozen=True)
-class Row:
+class ProxyRow:
     """One proxy against the reference.
 
     Attributes:
@@ -99,13 +99,13 @@ class RankReport:
 
     configs: tuple[dict[str, Any], ...]
     reference: tuple[float, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ProxyRow, ...]
     architectures: int
     dropped: int
     reference_seconds: float | None
     runs: int
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, name: str) -> ProxyRow:
         for row in self.rows:
             if row.name == name:
                 return row
@@ -203,14 +203,16 @@ class _Judge:
     architectures: int
     cost: float | None
 
-    def row(self, name: str, values: Values, target: Values, spent: float | None, prepared: float) -> Row:
+    def row(
+        self, name: str, values: Values, target: Values, spent: float | None, prepared: float
+    ) -> ProxyRow:
         def judged(statistic: Statistic) -> Estimate:
             return estimate(statistic, values, target, self.draws, self.seed)
 
         faster = None
         if spent is not None and self.cost is not None:
             faster = self.cost * self.architectures / max(prepared + spent * self.architectures, 1e-9)
-        return Row(
+        return ProxyRow(
             name,
             tuple(values.tolist()),
             judged(spearman),

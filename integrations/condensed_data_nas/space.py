@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from condensed_data.core import spec as specs
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import Spec
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods.base import Augment
 from condensed_data.networks import ConvNet
 from condensed_data.training.protocol import Training
@@ -63,7 +63,7 @@ class Range:
         return min(int(value), int(self.high)) if self.whole else value
 
 
-Space = Mapping[str, Range | Sequence[Any]]
+ValueSpace = Mapping[str, Range | Sequence[Any]]
 
 
 def convnet_space(
@@ -92,7 +92,7 @@ def convnet(config: Config) -> ConvNet:
     return ConvNet(**{name: value for name, value in config.items() if name in known})
 
 
-def check(space: Space) -> None:
+def check(space: ValueSpace) -> None:
     """Refuse a space that cannot be searched.
 
     Raises:
@@ -115,7 +115,7 @@ def check(space: Space) -> None:
             )
 
 
-def grid(space: Space) -> list[dict[str, Any]]:
+def grid(space: ValueSpace) -> list[dict[str, Any]]:
     """Every configuration of a space of choices.
 
     Raises:
@@ -131,7 +131,7 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*listed)]
 
 
-def sample(space: Space, count: int, seed: int = 0) -> list[dict[str, Any]]:
+def sample(space: ValueSpace, count: int, seed: int = 0) -> list[dict[str, Any]]:
     """Random different configurations.
 
     Args:
@@ -139,7 +139,7 @@ def sample(space: Space, count: int, seed: int = 0) -> list[dict[str, Any]]:
         seed: the same seed gives the same configurations.
     """
     check(space)
-    draw = Streams(seed).numpy("space")
+    draw = RandomStreams(seed).numpy("space")
     if not any(isinstance(choices, Range) for choices in space.values()):
         everything = grid(space)
         chosen = draw.permutation(len(everything))[:count]
@@ -153,7 +153,7 @@ def _drawn(choices: Range | Sequence[Any], draw: np.random.Generator) -> Any:
     )
 
 
-def suggest(trial: Any, space: Space) -> dict[str, Any]:
+def suggest(trial: Any, space: ValueSpace) -> dict[str, Any]:
     """What an Optuna trial suggests for a space."""
     return {name: _suggested(trial, name, choices) for name, choices in space.items()}
 
@@ -207,4 +207,4 @@ def augmentation(name: str) -> Augment:
     """
     if name == "none":
         return Identity()
-    return Siamese(PublishedOps() if name == "dsa" else tuple(name.split("+")), per_sample=True)
+    return SiameseAugment(DefaultDSAOps() if name == "dsa" else tuple(name.split("+")), per_sample=True)

@@ -15,7 +15,7 @@ from condensed_data.core.atomic import write_whole
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from condensed_data_nas.report import RankReport, Row
+    from condensed_data_nas.report import ProxyRow, RankReport
 
 _WIDTHS = {"Spearman": 21, "Kendall": 21, "regret, points": 21, "s each": 9, "speed-up": 9}
 
@@ -53,7 +53,7 @@ def table(report: RankReport) -> str:
     return "\n".join([*lines, *notes])
 
 
-def _cells(row: Row, sizes: list[int]) -> list[str]:
+def _cells(row: ProxyRow, sizes: list[int]) -> list[str]:
     points = row.regret
     loss = f"{100 * points.value:.2f} [{100 * points.low:.2f}, {100 * points.high:.2f}]"
     seconds = "" if row.seconds is None else f"{row.seconds:.3g}"

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.spec import Facts
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import protocol
 from condensed_data.training.protocol import Training
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class ProxyTask:
     """Samples to train on and real ones to judge by, standardized alike.
 
     Attributes:
@@ -34,10 +34,10 @@ class Task:
     labels: Tensor
     val_images: Tensor
     val_labels: Tensor
-    facts: Facts
+    facts: DatasetInfo
 
     @staticmethod
-    def of(condensed: CondensedDataset, val: Any) -> Task:
+    def of(condensed: CondensedDataset, val: Any) -> ProxyTask:
         """The task of a condensed set, judged by real samples.
 
         Raises:
@@ -54,11 +54,11 @@ class Task:
                 "val=CondensedDataset: architectures are judged by real samples. Give those of a source that the "
                 "set was not made of."
             )
-        space, record = condensed.record.space, condensed.record
+        space, metadata = condensed.metadata.space, condensed.metadata
         val_images, val_labels = condensed.standardized("val", val)
-        named = record.classes != tuple(map(str, record.class_values))
-        facts = Facts(record.kind.shape, record.classes, record.ipc, named)
-        return Task(space.standardize(condensed.images), condensed.labels, val_images, val_labels, facts)
+        named = metadata.classes != tuple(map(str, metadata.class_values))
+        facts = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
+        return ProxyTask(space.standardize(condensed.images), condensed.labels, val_images, val_labels, facts)
 
     @property
     def classes(self) -> int:
@@ -70,13 +70,15 @@ class Task:
         """Of one sample."""
         return self.facts.sample_shape
 
-    def to(self, device: torch.device) -> Task:
+    def to(self, device: torch.device) -> ProxyTask:
         """The same on a device."""
         names = ("images", "labels", "val_images", "val_labels")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def training_for(own: Training | Ordered, training: str | Training | None, epochs: int | None) -> Training:
+def training_for(
+    own: Training | OrderedTraining, training: str | Training | None, epochs: int | None
+) -> Training:
     """The protocol of a search, not yet resolved.
 
     Args:
@@ -88,7 +90,7 @@ def training_for(own: Training | Ordered, training: str | Training | None, epoch
         ValueError: for a set that is trained on by its own steps, without another protocol.
     """
     chosen = own if training is None else protocol(training)
-    if isinstance(chosen, Ordered):
+    if isinstance(chosen, OrderedTraining):
         raise ValueError(
             "This set was learned for one network and its own training steps, which rank no other networks. Give "
             'training="quick" or a Training, or condense with another recipe.'
@@ -99,7 +101,7 @@ def training_for(own: Training | Ordered, training: str | Training | None, epoch
     return replace(chosen, name=name, epochs=epochs, max_steps=None)
 
 
-def resolved(training: Training, task: Task) -> Training:
+def resolved(training: Training, task: ProxyTask) -> Training:
     """The protocol with what depends on the data made concrete."""
     return specs.resolve(training, task.facts)
 

@@ -13,15 +13,15 @@ import torch
 from torch import nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.training import batched_trainer as together
 from condensed_data.training.compute import accuracy
 from condensed_data.training.protocol import Training
-from condensed_data.training.trainer import Learner
-from condensed_data_nas import trial_result as outcome
+from condensed_data.training.trainer import Trainer
+from condensed_data_nas import trial_result as trial_result
 from condensed_data_nas.recalibration import recalibrate
-from condensed_data_nas.task import Task, reports, resolved
-from condensed_data_nas.trial_result import Costs, Result
+from condensed_data_nas.task import ProxyTask, reports, resolved
+from condensed_data_nas.trial_result import CostMeter, Result
 
 # (epoch, accuracy in [0, 1] of the first network): may raise, which ends the trial
 Report = Callable[[int, float], None]
@@ -34,7 +34,7 @@ FAILURES = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialConfig:
     """How the networks of every configuration are trained.
 
     Attributes:
@@ -53,8 +53,8 @@ class Plan:
 
 
 def fit(
-    task: Task,
-    plan: Plan,
+    task: ProxyTask,
+    plan: TrialConfig,
     build: Callable[[], Any],
     config: dict[str, Any],
     training: Training,
@@ -74,10 +74,10 @@ def fit(
     Raises:
         Exception: whatever `report` raises; what is a bug, not a configuration that cannot be trained.
     """
-    trainee, curve = Trainee(build), list[tuple[int, float]]()
+    trainee, curve = TrackedBuilder(build), list[tuple[int, float]]()
     try:
-        with Costs(task.images.device) as costs:
-            learner = Learner.prepare(
+        with CostMeter(task.images.device) as costs:
+            trainer = Trainer.prepare(
                 task.images,
                 task.labels,
                 network=trainee,
@@ -86,14 +86,14 @@ def fit(
                 device=task.images.device,
                 precision=plan.precision,
             )
-            values = _values(task, plan, learner, trainee, seed, _Watch(task, plan, learner, curve, report))
+            values = _values(task, plan, trainer, trainee, seed, _Watch(task, plan, trainer, curve, report))
     except FAILURES as error:
         if isinstance(error, _Stopped):
             raise error.reason from None
         raise_bug(error)
         return Result(config, error=message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
     module = trainee.latest
-    facts = (outcome.parameters(module), networks.flops(module, task.images[:1]), costs.peak_bytes)
+    facts = (trial_result.parameters(module), networks.flops(module, task.images[:1]), costs.peak_bytes)
     return Result(config, values, tuple(curve), costs.seconds, *facts)
 
 
@@ -105,7 +105,7 @@ class _Stopped(RuntimeError):
         self.reason = reason
 
 
-class Trainee:
+class TrackedBuilder:
     """Builds the network, and keeps the latest one in reach while the core trains it.
 
     Args:
@@ -129,17 +129,22 @@ class _Watch:
     """Tests the first network after some epochs."""
 
     def __init__(
-        self, task: Task, plan: Plan, learner: Learner, curve: list[tuple[int, float]], report: Report | None
+        self,
+        task: ProxyTask,
+        plan: TrialConfig,
+        trainer: Trainer,
+        curve: list[tuple[int, float]],
+        report: Report | None,
     ) -> None:
-        self.task, self.plan, self.learner, self.curve, self.report = task, plan, learner, curve, report
-        last = learner.training.started_epochs(len(learner.images))
+        self.task, self.plan, self.trainer, self.curve, self.report = task, plan, trainer, curve, report
+        last = trainer.training.started_epochs(len(trainer.images))
         asked = report is not None or plan.report_every is not None  # else the end is all that anyone wants
         self.epochs = reports(last, plan.report_every) if asked else frozenset({last})
 
     def __call__(self, epoch: int, module: nn.Module) -> None:
         if epoch not in self.epochs:
             return
-        value = _tested(self.task, self.plan, self.learner, module)
+        value = _tested(self.task, self.plan, self.trainer, module)
         self.curve.append((epoch, value))
         try:
             if self.report is not None:
@@ -149,25 +154,25 @@ class _Watch:
 
 
 def _values(
-    task: Task, plan: Plan, learner: Learner, trainee: Trainee, seed: int, watch: _Watch
+    task: ProxyTask, plan: TrialConfig, trainer: Trainer, trainee: TrackedBuilder, seed: int, watch: _Watch
 ) -> tuple[float, ...]:
     """Accuracy of every network; the first one is watched, and was tested after its last epoch."""
-    streams = [Streams(Streams(seed).child("run", run)) for run in range(plan.seeds)]
-    stacked = together.pays(learner, plan.seeds) if plan.batched is None else plan.batched
+    rng = [RandomStreams(RandomStreams(seed).seed_for("run", run)) for run in range(plan.seeds)]
+    stacked = together.should_batch(trainer, plan.seeds) if plan.batched is None else plan.batched
     if stacked and plan.seeds > 1:
-        modules = together.fit(learner, streams, watch)
+        modules = together.fit(trainer, rng, watch)
     else:
-        modules = [learner.fit(streams[0], lambda epoch: watch(epoch, trainee.latest))]
-        modules += [learner.fit(one) for one in streams[1:]]
-    others = (_tested(task, plan, learner, module) for module in modules[1:])
+        modules = [trainer.fit(rng[0], lambda epoch: watch(epoch, trainee.latest))]
+        modules += [trainer.fit(one) for one in rng[1:]]
+    others = (_tested(task, plan, trainer, module) for module in modules[1:])
     return (watch.curve[-1][1], *others)
 
 
-def _tested(task: Task, plan: Plan, learner: Learner, module: nn.Module) -> float:
+def _tested(task: ProxyTask, plan: TrialConfig, trainer: Trainer, module: nn.Module) -> float:
     """Accuracy of a network, in training or trained."""
     if plan.recalibrate:
         training = module.training
-        recalibrate(module.eval(), task.images, learner.training.batch_size, plan.precision)
+        recalibrate(module.eval(), task.images, trainer.training.batch_size, plan.precision)
         module.train(training)
     return accuracy(module, task.val_images, task.val_labels, precision=plan.precision)[0]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from condensed_data.core.device import clock
+from condensed_data.core.device import device_time
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -74,7 +74,7 @@ class Result:
 
 
 @dataclass
-class Costs:
+class CostMeter:
     """A context that measures what happens inside.
 
     Attributes:
@@ -87,15 +87,15 @@ class Costs:
     peak_bytes: int | None = None
     _started: float = field(default=0.0, repr=False)
 
-    def __enter__(self) -> Costs:
+    def __enter__(self) -> CostMeter:
         _reset_peak(self.device)
-        self._started = clock(self.device)
+        self._started = device_time(self.device)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.seconds, self.peak_bytes = clock(self.device) - self._started, _peak(self.device)
+        self.seconds, self.peak_bytes = device_time(self.device) - self._started, _peak(self.device)
 
 
 def _reset_peak(device: torch.device) -> None:

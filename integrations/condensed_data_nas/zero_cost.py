@@ -23,12 +23,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams, untouched
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data_nas import space as spaces
 from condensed_data_nas import trial as fitting
-from condensed_data_nas import trial_result as outcome
+from condensed_data_nas import trial_result as trial_result
 from condensed_data_nas.space import Config
-from condensed_data_nas.trial_result import Costs, Result
+from condensed_data_nas.trial_result import CostMeter, Result
 
 if TYPE_CHECKING:
     from condensed_data_nas.objective import ProxyObjective
@@ -40,7 +40,7 @@ _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU, nn.ELU, nn.
 
 def params(module: nn.Module, x: Tensor) -> float:
     """Number of learned weights."""
-    return float(outcome.parameters(module))
+    return float(trial_result.parameters(module))
 
 
 def flops(module: nn.Module, x: Tensor) -> float:
@@ -136,14 +136,14 @@ class ZeroCost:
     def measure(self, config: Config) -> Result:
         """The score and what it cost."""
         task, seed = self.objective.task, self.objective.seed
-        streams = Streams(Streams(seed).child(f"nas/{spaces.key_of(config)}"))
+        rng = RandomStreams(RandomStreams(seed).seed_for(f"nas/{spaces.key_of(config)}"))
         device = self.objective.device
-        order = torch.randperm(len(task.images), generator=Streams(seed).torch("zero-cost"))
+        order = torch.randperm(len(task.images), generator=RandomStreams(seed).torch("zero-cost"))
         x = task.images[order[:BATCH]].to(device)
-        trainee = fitting.Trainee(lambda: self.objective.build_model(dict(config)))
-        with untouched(), Costs(device) as costs:
+        trainee = fitting.TrackedBuilder(lambda: self.objective.build_model(dict(config)))
+        with preserve_rng_state(), CostMeter(device) as costs:
             try:
-                module = networks.build(trainee, task.classes, task.shape, streams.child("network"))
+                module = networks.build(trainee, task.classes, task.shape, rng.seed_for("network"))
                 score = SCORES[self.name](module.to(device).eval(), x)
                 error = ""
             except fitting.FAILURES as failure:

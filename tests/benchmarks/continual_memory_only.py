@@ -38,7 +38,7 @@ from torch.utils.data import Dataset, Subset
 
 from condensed_data.core.device import choose_precision
 from condensed_data.data import catalog
-from condensed_data.data.real import Real
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.protocol import protocol
@@ -200,11 +200,11 @@ class Protocol:
         ]
         return made[0], made[1], train.class_names
 
-    def _split(self, split: str) -> Real:
+    def _split(self, split: str) -> RealData:
         found: Any = catalog.load(self.data, split, data_root=self.data_root)
         if self.samples is not None:
             found = Subset(found, range(min(self.samples, len(found))))
-        return Real.read(inspect(found), progress=False)
+        return RealData.read(inspect(found), progress=False)
 
 
 def _line(row: Row) -> str:

@@ -27,8 +27,8 @@ from avalanche.training.supervised import DER, ER_ACE, ICaRL, Naive
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from condensed_data.core.rng import Streams
-from condensed_data.data.augment import Siamese
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.augment import SiameseAugment
 from condensed_data.methods import coresets, recipes
 from condensed_data.methods.base import Batch
 from condensed_data.methods.centroids import Centroids
@@ -72,12 +72,12 @@ class Augmentation:
     """Siamese augmentation with a draw of its own for every batch and sample."""
 
     def __init__(self, seed: int) -> None:
-        self.streams, self.step = Streams(seed), 0
-        self.spec = Siamese(per_sample=True)
+        self.rng, self.step = RandomStreams(seed), 0
+        self.spec = SiameseAugment(per_sample=True)
 
     def __call__(self, x: Tensor) -> Tensor:
         self.step += 1
-        drawn = self.spec.draw(self.streams, self.step, (0,), SHAPE)
+        drawn = self.spec.draw(self.rng, self.step, (0,), SHAPE)
         return drawn(Batch(x, torch.zeros(len(x)), (len(x),)))
 
 

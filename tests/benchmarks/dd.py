@@ -30,9 +30,9 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.data.catalog import Digits
-from condensed_data.methods.pools import Loaded
+from condensed_data.methods.pools import GivenWeights
 from condensed_data.networks import LeNet, Xavier, build
 from condensed_data.training.compute import accuracy
 from condensed_data.training.pretrain import trained_on
@@ -49,7 +49,7 @@ def mnist() -> Digit:
 
     values, labels = (torch.from_numpy(part) for part in mnist_data())
     images = values.float().div(255).view(-1, 1, 28, 28)
-    order = torch.randperm(len(images), generator=Streams(0).torch("split"))
+    order = torch.randperm(len(images), generator=RandomStreams(0).torch("split"))
     first = [order[labels[order] == label][:400] for label in range(10)]
     rest = [order[labels[order] == label][400:] for label in range(10)]
     train, test = (
@@ -97,7 +97,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         options["init"] = spec.parse(row["init"])
     if "of" in row:
         states = pretrained(row["of"], row["networks"], seed)
-        options["pool"] = Loaded(NETWORK, states[: row["networks"]])
+        options["pool"] = GivenWeights(NETWORK, states[: row["networks"]])
     else:
         options |= {"network": NETWORK, "fixed": row.get("fixed", False)}
     computing: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
@@ -115,7 +115,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         "mean": result.mean,
         "std": result.std,
         "without_adaptation": sum(before) / len(before) if before else None,
-        "losses": [made.record.history[0][1], made.record.history[-1][1]],
+        "losses": [made.metadata.history[0][1], made.metadata.history[-1][1]],
         "seconds": built - started,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -132,7 +132,7 @@ def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorData
     """Accuracy of a network as it is, before any step."""
     module = build(NETWORK, 10, (1, 28, 28), 0)
     module.load_state_dict(state)
-    return accuracy(module.eval(), made.record.space.standardize(test.tensors[0]), test.tensors[1])[0]
+    return accuracy(module.eval(), made.metadata.space.standardize(test.tensors[0]), test.tensors[1])[0]
 
 
 def draw(path: Path, iterations: int | None, folder: Path) -> None:

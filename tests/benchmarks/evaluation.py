@@ -30,33 +30,31 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, resolve
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo, resolve
 from condensed_data.methods.base import Batch
 from condensed_data.training.protocol import protocol
-from condensed_data.training.trainer import Learner
+from condensed_data.training.trainer import Trainer
 
 
 @dataclass
 class _Order(Sampler[int]):
     """The order in which the package shuffles in an epoch."""
 
-    streams: Streams
+    rng: RandomStreams
     samples: int
     epoch: int = -1
 
     def __iter__(self) -> Iterator[int]:
         self.epoch += 1
-        return iter(
-            torch.randperm(self.samples, generator=self.streams.torch("shuffle", self.epoch)).tolist()
-        )
+        return iter(torch.randperm(self.samples, generator=self.rng.torch("shuffle", self.epoch)).tolist())
 
     def __len__(self) -> int:
         return self.samples
 
 
-def naive(learner: Learner, streams: Streams) -> nn.Module:
-    """The network that `learner.fit(streams)` trains, by the loop of the authors' scripts, in fp32.
+def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
+    """The network that `trainer.fit(streams)` trains, by the loop of the authors' scripts, in fp32.
 
     Args:
         learner: whose samples, network and protocol are taken, without CutMix and with hard labels.
@@ -65,21 +63,21 @@ def naive(learner: Learner, streams: Streams) -> nn.Module:
     Raises:
         ValueError: for a protocol with CutMix or soft labels.
     """
-    training, shape = learner.training, tuple(learner.images.shape[1:])
-    if training.cutmix or learner.labels.ndim > 1:
+    training, shape = trainer.training, tuple(trainer.images.shape[1:])
+    if training.cutmix or trainer.labels.ndim > 1:
         raise ValueError(f"The naive loop has no CutMix and no soft labels, as Training({training.name!r}).")
-    device = learner.images.device
-    module = networks.build(learner.network, learner.num_classes, shape, streams.child("network")).to(device)
-    optimizer, steps = training.make_optimizer(module), training.steps(len(learner.images))
-    drops = training.drops(len(learner.images))
-    dataset = TensorDataset(learner.images.cpu(), learner.labels.cpu())
-    loader = DataLoader(dataset, training.batch_size, sampler=_Order(streams, len(dataset)))
+    device = trainer.images.device
+    module = networks.build(trainer.network, trainer.num_classes, shape, rng.seed_for("network")).to(device)
+    optimizer, steps = training.make_optimizer(module), training.steps(len(trainer.images))
+    drops = training.drops(len(trainer.images))
+    dataset = TensorDataset(trainer.images.cpu(), trainer.labels.cpu())
+    loader = DataLoader(dataset, training.batch_size, sampler=_Order(rng, len(dataset)))
     step = 0
     while step < steps:
         total, hits, seen = 0.0, 0, 0
         for given, truth in loader:
             x, y = given.float().to(device), truth.long().to(device)
-            x = training.augment.draw(streams, step, [0], shape)(Batch(x, y, (len(x),)))
+            x = training.augment.draw(rng, step, [0], shape)(Batch(x, y, (len(x),)))
             logits = module(x)
             loss = F.cross_entropy(logits, y)
             hits += int((logits.cpu().argmax(1) == y.cpu()).sum())
@@ -123,27 +121,27 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Median seconds of a training step on both sides, and what warming took."""
-    learner = _learner(arguments)
-    whole = learner.training.steps(len(learner.images))
-    learner = replace(learner, training=replace(learner.training, max_steps=arguments.steps))
-    sides = {"ours": learner.fit, "naive": lambda streams: naive(learner, streams)}
+    trainer = _learner(arguments)
+    whole = trainer.training.steps(len(trainer.images))
+    trainer = replace(trainer, training=replace(trainer.training, max_steps=arguments.steps))
+    sides = {"ours": trainer.fit, "naive": lambda rng: naive(trainer, rng)}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(arguments.repeats + 1):
         for side, train in sides.items():
             started = seconds()
-            _read(train(Streams(number)))
+            _read(train(RandomStreams(number)))
             times[side].append(seconds() - started)
     spent = {side: statistics.median(found[1:]) / arguments.steps for side, found in times.items()}
     return {
         "protocol": arguments.protocol,
         "network": arguments.network,
         "shape": arguments.shape,
-        "samples": len(learner.images),
-        "batch": min(len(learner.images), learner.training.batch_size),
+        "samples": len(trainer.images),
+        "batch": min(len(trainer.images), trainer.training.batch_size),
         "threads": arguments.threads,
-        "device": str(learner.images.device),
-        "precision": learner.precision,
-        "rows_at_once": learner.rows,
+        "device": str(trainer.images.device),
+        "precision": trainer.precision,
+        "rows_at_once": trainer.rows,
         "steps_of_the_protocol": whole,
         "seconds_a_step": spent["ours"],
         "naive_seconds_a_step": spent["naive"],
@@ -153,12 +151,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _learner(arguments: argparse.Namespace) -> Learner:
+def _learner(arguments: argparse.Namespace) -> Trainer:
     shape, classes = tuple(arguments.shape), arguments.classes
     labels = torch.arange(classes).repeat_interleave(arguments.ipc)
     images = torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(0))
-    facts = Facts(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
-    return Learner.prepare(
+    facts = DatasetInfo(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
+    return Trainer.prepare(
         images,
         labels,
         network=arguments.network,

@@ -137,7 +137,7 @@ def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
         "samples": len(condensed),
         "floats": condensed.stored_floats,
         "alike": alike(condensed),
-        "condense_seconds": condensed.record.seconds,
+        "condense_seconds": condensed.metadata.seconds,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -156,7 +156,7 @@ def alike(condensed: CondensedDataset, count: int = 3) -> float | None:
     decoders = len((condensed.stored or {}).get("decoders", ()))
     if decoders < 2:
         return None
-    x = condensed.record.space.standardize(condensed.images)
+    x = condensed.metadata.space.standardize(condensed.images)
     found = []
     for seed in range(count):
         module = networks.build(ConvNet(width=64), len(condensed.classes), tuple(x.shape[1:]), seed)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from condensed_data import CondensedDataset
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.methods.base import Context
 from condensed_data.storage.cache import default_root
-from condensed_data.training.features import Looker, Trained
-from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.features import FeatureExtractor, Trained
+from condensed_data.training.pretrained_cache import PretrainedCache
 
 MOST = 300  # real samples drawn of a class
 
@@ -30,9 +30,11 @@ def draw(
     """A panel for each condensed set of `source`, with the same real samples of the first classes behind it."""
     from matplotlib.figure import Figure
 
-    real = Real.read(inspect(source), progress=False)
-    networks = TrainedNetworks(default_root() / "networks")
-    look = Looker(extractor, Context(real, 1, Streams(0), torch.device("cpu"), trained=networks))
+    real = RealData.read(inspect(source), progress=False)
+    networks = PretrainedCache(default_root() / "networks")
+    look = FeatureExtractor(
+        extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), trained=networks)
+    )
     shown = range(min(classes, real.num_classes))
     features = [look(real.members[label][:MOST]) for label in shown]
     center, axes = principal(torch.cat(features))

@@ -39,14 +39,14 @@ from table_parts import Data, recipe_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect, read
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Context, LearningLoss
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import Context, TrainableLoss
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
-from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.pretrained_cache import PretrainedCache
 
 PARTS = ("matching", "learning")
 
@@ -66,27 +66,29 @@ class Bench:
     cache: Path | None
 
     @cached_property
-    def whole(self) -> Real:
+    def whole(self) -> RealData:
         return self._read(False)
 
     @cached_property
-    def halved(self) -> Real:
+    def halved(self) -> RealData:
         """Every class in two groups."""
         return self._read(True)
 
-    def _read(self, halved: bool) -> Real:
+    def _read(self, halved: bool) -> RealData:
         source = inspect(self.data.train)
         reading = read(source, 0, False)
         groups = [row % 2 for row in range(len(reading.labels))] if halved else None
-        return Real.of(reading, source.kind, source.class_names, groups).to(self.device)
+        return RealData.of(reading, source.kind, source.class_names, groups).to(self.device)
 
-    def run(self, recipe: Recipe, precision: str) -> Run:
+    def run(self, recipe: Recipe, precision: str) -> CondensationRun:
         """A run of the recipe, before its first iteration."""
         real = self.halved if any(_grouped(term.sampler) for term in recipe.terms) else self.whole
-        trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
+        trained = PretrainedCache((self.cache or default_root()) / "networks", real.fingerprint)
         names = real.class_names if real.named else [""] * real.num_classes
         resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
-        return Run(resolved, Context(real, recipe.ipc, Streams(0), self.device, precision, trained=trained))
+        return CondensationRun(
+            resolved, Context(real, recipe.ipc, RandomStreams(0), self.device, precision, trained=trained)
+        )
 
 
 def _grouped(sampler: Any) -> bool:
@@ -96,27 +98,27 @@ def _grouped(sampler: Any) -> bool:
 class Ours:
     """The same two parts of an iteration, as a run does them."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CondensationRun) -> None:
         self.run = run
 
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
         run.recipe.optimizer.tune(run.optimizer, run.iteration)
-        for ((share, _),) in run.works.steps:  # one share a step, as one process has it
+        for ((share, _),) in run.work_plan.steps:  # one share a step, as one process has it
             _, gradients = run.gradients(share)
-            for name, tensor in run.synthesis.learned.items():
+            for name, tensor in run.synthetic_data.learned.items():
                 tensor.grad = gradients[name]
             run.optimizer.step()
-            run.synthesis.clamp()
+            run.synthetic_data.clamp()
 
     def learning(self) -> None:
         run = self.run
-        for lender in run.lenders.values():
-            lender.learn(run.iteration, run.synthesis)
+        for pool_state in run.pool_states.values():
+            pool_state.update(run.iteration, run.synthetic_data)
         for loss in run.losses:
-            if isinstance(loss, LearningLoss):
-                loss.learn(run.iteration)
+            if isinstance(loss, TrainableLoss):
+                loss.update(run.iteration)
         run.iteration += 1
 
 

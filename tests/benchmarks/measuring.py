@@ -1,6 +1,6 @@
 """What a device takes for a piece of work: seconds, memory and the rate of its products.
 
-Seconds are those of `condensed_data.core.device.clock`: of the processor over its threads on a
+Seconds are those of `condensed_data.core.device.device_time`: of the processor over its threads on a
 CPU, of the wall elsewhere.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from condensed_data.core.device import clock
+from condensed_data.core.device import device_time
 
 WARM = 2
 SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, on a CPU and elsewhere
@@ -22,9 +22,9 @@ SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of a call, until the device has finished."""
-    started = clock(device)
+    started = device_time(device)
     call()
-    return clock(device) - started
+    return device_time(device) - started
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:

@@ -29,8 +29,8 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, networks, recipes
-from condensed_data.core.device import choose_device, clock
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.core.device import choose_device, device_time
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
@@ -150,7 +150,7 @@ def megabytes(folder: Path) -> float:
 def passed(device: torch.device) -> float:
     """Seconds of the processor in all processes on a CPU, of the clock elsewhere."""
     if device.type != "cpu":
-        return clock(device)
+        return device_time(device)
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
@@ -169,7 +169,7 @@ def measure_iterations(
     seconds = begun + passed(arguments.device) - started
     quickly, how = replace(quick(), lr=made.training.lr), {"device": arguments.device, "progress": False}
     found = made.evaluate(test, NETWORK, 1, training=quickly, **how)
-    losses = [loss for _, loss in made.record.history][-20:]
+    losses = [loss for _, loss in made.metadata.history][-20:]
     result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": made.training.lr}
     rows.add(key | {"seconds": seconds, **result, "torch": torch.__version__})
 
@@ -205,7 +205,7 @@ def unrolled(unroll: str, steps: int, device: torch.device) -> Row:
     """Peak memory beyond what was there before, and seconds, of a loss and its gradient."""
     torch.set_num_threads(1)
     module = networks.build(NETWORK, 10, (1, 28, 28), 0).to(device).requires_grad_(False)
-    net = Net(module, networks.embed_of(module), networks.maps_of(module))
+    net = NetworkView(module, networks.embed_of(module), networks.feature_maps_of(module))
     measured = (0.0, 0.0)
     for count in (1, steps):  # the first fills caches of the libraries
         x = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
@@ -213,11 +213,11 @@ def unrolled(unroll: str, steps: int, device: torch.device) -> Row:
         size = torch.full((1,), 0.01, device=device, requires_grad=True)
         blocks = Batch(x.repeat(count, 1, 1, 1), y.repeat(count), (10,) * count)
         reset_peak(device)
-        before, started = peak_bytes(device), clock(device)
+        before, started = peak_bytes(device), device_time(device)
         weights = trained_weights(net, Pair(Batch(x[:0], y[:0], (0,)), blocks, size), unroll)
         loss = torch.stack([weight.square().sum() for weight in weights.values()]).sum()
         torch.autograd.grad(loss, (x, size))
-        seconds = clock(device) - started
+        seconds = device_time(device) - started
         measured = ((peak_bytes(device) - before) / 1024**2, seconds)
     return {"megabytes": measured[0], "seconds": measured[1]}
 

@@ -43,8 +43,8 @@ from naive_samples import samples_of
 from naive_unrolled import unrolled_loss
 from torch import Tensor
 
-from condensed_data.core.spec import concrete
-from condensed_data.engine.run import Run
+from condensed_data.core.spec import require_resolved
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Augment, Batch, Sampler
 from condensed_data.methods.objectives import CharacteristicFunction, Trajectory, Unrolled
 from condensed_data.methods.recipe import Recipe, Term
@@ -77,7 +77,7 @@ class Naive:
         ValueError: for what has no loop here.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CondensationRun) -> None:
         check(run.recipe)
         self.run, self.recipe, self.iteration = run, run.recipe, 0
         self.samples = samples_of(run)
@@ -93,7 +93,7 @@ class Naive:
         """The synthetic steps of one iteration."""
         self.recipe.optimizer.tune(self.optimizer, self.iteration)
         groups = list(range(self.run.context.real.num_groups))
-        for some in [[group] for group in groups] if self.recipe.step == "class" else [groups]:
+        for some in [[group] for group in groups] if self.recipe.step_per == "class" else [groups]:
             self._step(some)
 
     def _step(self, groups: Sequence[int]) -> None:
@@ -103,7 +103,7 @@ class Naive:
             key = (term.sampler, term.augment)
             if key not in compared and not isinstance(term.objective, Trajectory | Unrolled):
                 compared[key] = [self._group(term, group) for group in groups]
-            losses.append(concrete(term.weight) * self._loss(term, compared.get(key, [])))
+            losses.append(require_resolved(term.weight) * self._loss(term, compared.get(key, [])))
         learned = list(self.samples.learned.values())
         climbing = [(weight, term) for term, found in self.frequencies.items() for weight in found.weights]
         everything = [*learned, *(weight for weight, _ in climbing)]
@@ -111,12 +111,12 @@ class Naive:
         for tensor, gradient in zip(learned, gradients[: len(learned)], strict=True):
             tensor.grad = gradient
         for (weight, term), gradient in zip(climbing, gradients[len(learned) :], strict=True):
-            weight.grad = -gradient / concrete(term.weight)
+            weight.grad = -gradient / require_resolved(term.weight)
         self.optimizer.step()
         self.samples.clamp()
 
     def _loss(self, term: Term, groups: list[Group]) -> Tensor:
-        look = self.networks[term.pool].lend(self.iteration)
+        look = self.networks[term.pool].network_at(self.iteration)
         if isinstance(term.objective, Trajectory | Unrolled):
             return unrolled_loss(term, look, self.samples, self.run, self.iteration)
         if term not in self.frequencies:
@@ -126,8 +126,11 @@ class Naive:
         return loss_of(term.objective, look, groups, self.frequencies[term].at(self.iteration, features))
 
     def _group(self, term: Term, group: int) -> Group:
-        real, draw = self.run.context.real, self.run.drawers[term.sampler].draw(self.iteration, [group])
-        applied = term.augment.draw(self.run.context.streams, self.iteration, [group], real.sample_shape)
+        real, draw = (
+            self.run.context.real,
+            self.run.sampler_states[term.sampler].draw(self.iteration, [group]),
+        )
+        applied = term.augment.draw(self.run.context.rng, self.iteration, [group], real.sample_shape)
 
         def augmented(rows: Tensor) -> Tensor:
             y = torch.full((len(rows),), label, device=rows.device)
@@ -140,7 +143,7 @@ class Naive:
     def learning(self) -> None:
         """What networks learn after the synthetic steps; the next iteration follows."""
         for found in self.networks.values():
-            found.learn(self.iteration, self.samples)
+            found.update(self.iteration, self.samples)
         for frequencies in self.frequencies.values():
             frequencies.climb()
         self.iteration += 1

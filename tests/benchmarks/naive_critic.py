@@ -12,8 +12,8 @@ from naive_students import Look, Networks, built
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams, seeded
-from condensed_data.engine.run import Run
+from condensed_data.core.rng import RandomStreams, seeded_rng
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.samplers.decoder_pairs import pairs
 
@@ -21,30 +21,30 @@ from condensed_data.methods.samplers.decoder_pairs import pairs
 class Adverse(Networks):
     """HaBa's critic: it classifies, draws pairs of one code together, and those of a class."""
 
-    def __init__(self, pool: Critic, run: Run) -> None:
+    def __init__(self, pool: Critic, run: CondensationRun) -> None:
         self.pool, self.run = pool, run
-        self.module = built(pool, run, run.context.streams.child("critic"))
+        self.module = built(pool, run, run.context.rng.seed_for("critic"))
         self.optimizer = torch.optim.SGD(self.module.parameters(), pool.lr, pool.momentum)
 
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         return Look(self.module)
 
-    def learn(self, iteration: int, samples: Samples) -> None:
+    def update(self, iteration: int, samples: Samples) -> None:
         self.module.requires_grad_(True)
-        streams = Streams(self.run.context.streams.child("critic step", iteration))
-        with seeded(streams):
-            loss = self._loss(iteration, samples, streams)
+        rng = RandomStreams(self.run.context.rng.seed_for("critic step", iteration))
+        with seeded_rng(rng):
+            loss = self._loss(iteration, samples, rng)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.module.requires_grad_(False)
 
-    def _loss(self, iteration: int, samples: Samples, streams: Streams) -> Tensor:
+    def _loss(self, iteration: int, samples: Samples, rng: RandomStreams) -> Tensor:
         embed, real = networks.embed_of(self.module), self.run.context.real
         *_, head = (layer for layer in self.module.modules() if isinstance(layer, nn.Linear))
         features, logits, labels, apart = [], [], [], []
         for group in range(real.num_groups):
-            sides = pairs(self.run.synthesis, streams, iteration, group, self.pool.codes)
+            sides = pairs(self.run.synthetic_data, rng, iteration, group, self.pool.codes)
             with torch.no_grad():
                 rows = [samples.rows(index) for index in sides]
             one, other = (embed(x) for x in rows)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.objectives import CharacteristicFunction
 
 
@@ -41,8 +41,8 @@ class Frequencies:
         weights: of that network; none where the frequencies are normal.
     """
 
-    def __init__(self, objective: CharacteristicFunction, run: Run) -> None:
-        self.objective, self.streams, self.device = objective, run.context.streams, run.context.device
+    def __init__(self, objective: CharacteristicFunction, run: CondensationRun) -> None:
+        self.objective, self.rng, self.device = objective, run.context.rng, run.context.device
         self.network: nn.Module | None = None
         self.optimizer: torch.optim.Optimizer | None = None
 
@@ -52,12 +52,12 @@ class Frequencies:
 
     def at(self, iteration: int, features: int) -> Tensor:
         """(F, D) for embeddings of so many features, differentiable in `weights`."""
-        generator = self.streams.torch("frequencies", iteration)
+        generator = self.rng.torch("frequencies", iteration)
         noise = torch.randn(self.objective.frequencies, features, generator=generator).to(self.device)
         if not self.objective.sampling_lr:
             return noise
         if self.network is None:
-            seed = self.streams.child("sampling network")
+            seed = self.rng.seed_for("sampling network")
             self.network = networks.build(_sampling_network, 1, (features,), seed).to(self.device)
             self.optimizer = torch.optim.Adam(self.network.parameters(), self.objective.sampling_lr)
         frequencies: Tensor = self.network(noise)

@@ -27,7 +27,7 @@ from condensed_data.methods.objectives import (
     KernelMMD,
     LayerAlignment,
 )
-from condensed_data.networks import embed_of, maps_of
+from condensed_data.networks import embed_of, feature_maps_of
 
 KNOWN = (
     Centralization,
@@ -147,7 +147,7 @@ def _gradients(
 
 
 def _layers(objective: LayerAlignment, network: nn.Module, real: Tensor, synthetic: Tensor) -> Tensor:
-    maps = maps_of(network)
+    maps = feature_maps_of(network)
     with torch.no_grad():
         target = [rows.mean(0) for rows in maps(real)]
     mine = [rows.mean(0) for rows in maps(synthetic)]
@@ -164,7 +164,7 @@ def _covariance(objective: Covariance, network: nn.Module, real: Tensor, synthet
         rows = rows - rows.mean(0)
         return torch.bmm(rows, rows.transpose(1, 2)).mean(0)
 
-    maps = maps_of(network)
+    maps = feature_maps_of(network)
     with torch.no_grad():
         target = spread(maps(real)[-1])
     return objective.weight * (target - spread(maps(synthetic)[-1])).square().sum()

@@ -21,32 +21,32 @@ from naive_samples import Samples
 from naive_students import Batches, Look, Networks, Student, built, everything, shuffled
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import concrete
-from condensed_data.engine.run import Run
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import require_resolved
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Pool
 from condensed_data.methods.pools import (
-    Bilevel,
     Critic,
+    DynamicBilevel,
     Experts,
-    Fresh,
-    Loaded,
+    GivenWeights,
     Pretrained,
     Queue,
-    Retrained,
-    RetrainedOnReal,
+    RandomInit,
+    TrainedOnReal,
+    TrainedOnSynthetic,
 )
 from condensed_data.methods.pools.inner_loop import normalize
 
 
-def networks_of(pool: Pool, run: Run) -> Networks:
+def networks_of(pool: Pool, run: CondensationRun) -> Networks:
     """The networks of a pool, where the run starts.
 
     Raises:
         ValueError: for a network that looks at a whole batch, whose classes cannot go one after the other.
     """
     found: Networks = KINDS[type(pool)](pool, run)
-    layers = found.lend(0).module.modules()
+    layers = found.network_at(0).module.modules()
     if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
         raise ValueError(
             "There is no naive loop for batch normalization over all classes. Use a network without."
@@ -57,14 +57,14 @@ def networks_of(pool: Pool, run: Run) -> Networks:
 class New(Networks):
     """Random networks."""
 
-    def __init__(self, pool: Fresh, run: Run) -> None:
+    def __init__(self, pool: RandomInit, run: CondensationRun) -> None:
         self.pool, self.run, self.number = pool, run, -1
 
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         number = iteration // self.pool.period if self.pool.period else 0
         if number != self.number:
             member = [self.pool.member] if self.pool.member else []
-            seed = self.run.context.streams.child("network", number, *member)
+            seed = self.run.context.rng.seed_for("network", number, *member)
             self.number, self.module = number, built(self.pool, self.run, seed)
         return Look(self.module)
 
@@ -72,11 +72,11 @@ class New(Networks):
 class Given(Networks):
     """What the run's own lender lends."""
 
-    def __init__(self, pool: Pool, run: Run) -> None:
-        self.lender = run.lenders[pool]
+    def __init__(self, pool: Pool, run: CondensationRun) -> None:
+        self.pool_state = run.pool_states[pool]
 
-    def lend(self, iteration: int) -> Look:
-        net = self.lender.lend(iteration)
+    def network_at(self, iteration: int) -> Look:
+        net = self.pool_state.network_at(iteration)
         accuracy = 0.0 if net.accuracy is None else float(net.accuracy)
         return Look(net.module, accuracy, net.target)
 
@@ -84,11 +84,11 @@ class Given(Networks):
 class Renewed(Networks):
     """A network for some iterations, trained after each of them but the last."""
 
-    def __init__(self, pool: Any, run: Run) -> None:
-        self.pool, self.run, self.period = pool, run, concrete(pool.period)
+    def __init__(self, pool: Any, run: CondensationRun) -> None:
+        self.pool, self.run, self.period = pool, run, require_resolved(pool.period)
         self.student, self.normalized = Student(pool, run, 0), -1
 
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         if iteration // self.period != self.student.number:
             self.student = Student(self.pool, self.run, iteration // self.period)
         if iteration != self.normalized:
@@ -96,60 +96,60 @@ class Renewed(Networks):
             normalize(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
-    def learn(self, iteration: int, samples: Samples) -> None:
+    def update(self, iteration: int, samples: Samples) -> None:
         if (iteration + 1) % self.period:
-            streams = Streams(self.run.context.streams.child("learn", iteration))
-            on_real = isinstance(self.pool, RetrainedOnReal)
-            self.student.learn(self._real(streams) if on_real else self._synthetic(samples, streams), streams)
+            rng = RandomStreams(self.run.context.rng.seed_for("learn", iteration))
+            on_real = isinstance(self.pool, TrainedOnReal)
+            self.student.update(self._real(rng) if on_real else self._synthetic(samples, rng), rng)
 
-    def _synthetic(self, samples: Samples, streams: Streams) -> Batches:
+    def _synthetic(self, samples: Samples, rng: RandomStreams) -> Batches:
         x, y = everything(self.run, samples)
-        for epoch in range(concrete(self.pool.epochs)):
-            yield from shuffled(x, y, self.pool.descent.batch_size, streams.torch("shuffle", epoch))
+        for epoch in range(require_resolved(self.pool.epochs)):
+            yield from shuffled(x, y, self.pool.sgd.batch_size, rng.torch("shuffle", epoch))
 
-    def _real(self, streams: Streams) -> Batches:
+    def _real(self, rng: RandomStreams) -> Batches:
         real = self.run.context.real
-        order = torch.randperm(len(real), generator=streams.torch("real"))[: concrete(self.pool.samples)]
-        for rows in order.split(self.pool.descent.batch_size):
+        order = torch.randperm(len(real), generator=rng.torch("real"))[: require_resolved(self.pool.samples)]
+        for rows in order.split(self.pool.sgd.batch_size):
             yield real.batch(rows, self.run.context.device)
 
 
 class Many(Networks):
     """A queue of networks; some of them learn from real samples after each iteration."""
 
-    def __init__(self, pool: Queue, run: Run) -> None:
+    def __init__(self, pool: Queue, run: CondensationRun) -> None:
         self.pool, self.run, self.pushed = pool, run, pool.start_with
         self.students = [Student(pool, run, number) for number in range(pool.start_with)]
 
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         student = self.students[self._chosen("queue look", iteration, 1)[0]]
         return Look(student.module.eval(), student.hits / student.seen if student.seen else 0.0)
 
-    def learn(self, iteration: int, samples: Samples) -> None:
+    def update(self, iteration: int, samples: Samples) -> None:
         for index in self._chosen("queue learn", iteration, min(self.pool.fetched, len(self.students))):
             student = self.students[index]
-            streams = Streams(self.run.context.streams.child("queue", iteration, student.number))
-            student.learn(self._batches(streams), streams)
-        if (iteration + 1) % concrete(self.pool.interval) == 0:
+            rng = RandomStreams(self.run.context.rng.seed_for("queue", iteration, student.number))
+            student.update(self._batches(rng), rng)
+        if (iteration + 1) % require_resolved(self.pool.interval) == 0:
             newest = Student(self.pool, self.run, self.pushed)
             self.students = [*self.students, newest][-self.pool.capacity :]
             self.pushed += 1
 
     def _chosen(self, purpose: str, iteration: int, count: int) -> list[int]:
-        return self.run.context.streams.choose(purpose, iteration, 0, len(self.students), count).tolist()
+        return self.run.context.rng.choice(purpose, iteration, 0, len(self.students), count).tolist()
 
-    def _batches(self, streams: Streams) -> Batches:
+    def _batches(self, rng: RandomStreams) -> Batches:
         real = self.run.context.real
-        count = min(self.pool.descent.batch_size, len(real))
-        for step in range(concrete(self.pool.steps)):
-            rows = streams.choose("real", step, 0, len(real), count)
+        count = min(self.pool.sgd.batch_size, len(real))
+        for step in range(require_resolved(self.pool.steps)):
+            rows = rng.choice("real", step, 0, len(real), count)
             yield real.batch(rows, self.run.context.device)
 
 
 class Judged(Networks):
     """A network that lives until its accuracies rest, and is trained until they move."""
 
-    def __init__(self, pool: Bilevel, run: Run) -> None:
+    def __init__(self, pool: DynamicBilevel, run: CondensationRun) -> None:
         self.pool, self.run = pool, run
         self._renew(0)
 
@@ -157,25 +157,28 @@ class Judged(Networks):
         self.student, self.lived, self.normalized = Student(self.pool, self.run, number), 0, -1
         self.measured: deque[float] = deque(maxlen=self.pool.window)
 
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         if iteration != self.normalized:
             self.normalized = iteration
             normalize(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
-    def learn(self, iteration: int, samples: Samples) -> None:
-        streams = Streams(self.run.context.streams.child("bilevel", iteration))
+    def update(self, iteration: int, samples: Samples) -> None:
+        rng = RandomStreams(self.run.context.rng.seed_for("bilevel", iteration))
         self.lived += 1
-        self.measured.append(self._accuracy(streams, 0))
-        if self.lived >= concrete(self.pool.period) or self._spread(self.measured, 1.0) < self.pool.outer:
+        self.measured.append(self._accuracy(rng, 0))
+        if (
+            self.lived >= require_resolved(self.pool.period)
+            or self._spread(self.measured, 1.0) < self.pool.outer
+        ):
             self._renew(self.student.number + 1)
             return
         measured: deque[float] = deque(maxlen=self.pool.window)
-        (x, y), size = everything(self.run, samples), self.pool.descent.batch_size
-        for epoch in range(concrete(self.pool.epochs)):
-            own = Streams(streams.child("epoch", epoch))
-            self.student.learn(shuffled(x, y, size, own.torch("shuffle", 0)), own)
-            measured.append(self._accuracy(streams, epoch + 1))
+        (x, y), size = everything(self.run, samples), self.pool.sgd.batch_size
+        for epoch in range(require_resolved(self.pool.epochs)):
+            own = RandomStreams(rng.seed_for("epoch", epoch))
+            self.student.update(shuffled(x, y, size, own.torch("shuffle", 0)), own)
+            measured.append(self._accuracy(rng, epoch + 1))
             if self._spread(measured, 0.0) > self.pool.inner:
                 return
 
@@ -184,7 +187,7 @@ class Judged(Networks):
         return max(measured) - min(measured) if len(measured) == self.pool.window else unknown
 
     @torch.no_grad()
-    def _accuracy(self, streams: Streams, number: int) -> float:
+    def _accuracy(self, rng: RandomStreams, number: int) -> float:
         real, hits, seen = self.run.context.real, 0, 0
         module = self.student.module
         learning = [part for part in module.modules() if part.training]
@@ -192,7 +195,7 @@ class Judged(Networks):
         for label in range(real.num_classes):
             members = (real.labels == label).nonzero()[:, 0]
             count = min(self.pool.queries, len(members))
-            rows = members[streams.choose("query", number, label, len(members), count)]
+            rows = members[rng.choice("query", number, label, len(members), count)]
             x, y = real.batch(rows, self.run.context.device)
             hits, seen = hits + int((module(x).argmax(1) == y).sum()), seen + count
         for part in learning:
@@ -201,13 +204,13 @@ class Judged(Networks):
 
 
 KINDS: dict[type[Pool], Any] = {
-    Fresh: New,
-    Retrained: Renewed,
-    RetrainedOnReal: Renewed,
+    RandomInit: New,
+    TrainedOnSynthetic: Renewed,
+    TrainedOnReal: Renewed,
     Queue: Many,
-    Bilevel: Judged,
+    DynamicBilevel: Judged,
     Critic: Adverse,
     Pretrained: Given,
     Experts: Given,
-    Loaded: Given,
+    GivenWeights: Given,
 }

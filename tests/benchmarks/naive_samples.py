@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.core.spec import concrete
-from condensed_data.data.real import Real
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Synthetic
+from condensed_data.core.spec import require_resolved
+from condensed_data.data.real import RealData
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.synthetic import (
     Factorized,
     Frequency,
@@ -58,7 +58,7 @@ class Samples(ABC):
         """Keep what is learned in its range."""
 
 
-def samples_of(run: Run) -> Samples:
+def samples_of(run: CondensationRun) -> Samples:
     """The samples of a run, copied where it starts.
 
     Raises:
@@ -66,23 +66,23 @@ def samples_of(run: Run) -> Samples:
     """
     if run.recipe.soft_labels:
         raise ValueError("There is no naive loop for learned labels. Use soft_labels=False.")
-    return _of(run.recipe.synthetic, run.synthesis, run.context.real)
+    return _of(run.recipe.synthetic, run.synthetic_data, run.context.real)
 
 
-def _of(part: Synthetic, synthesis: Any, real: Real) -> Samples:
+def _of(part: SyntheticSpec, synthetic_data: Any, real: RealData) -> Samples:
     if isinstance(part, WithSteps):
-        return Steps(part, _of(part.inner, synthesis.inner, real), _copy(synthesis.raw))
+        return Steps(part, _of(part.inner, synthetic_data.inner, real), _copy(synthetic_data.raw))
     if isinstance(part, MultiFormation):
-        if concrete(part.factor) == 1:
-            return _of(part.inner, synthesis, real)
-        return Cells(_of(part.inner, synthesis.inner, real), concrete(part.factor), real)
+        if require_resolved(part.factor) == 1:
+            return _of(part.inner, synthetic_data, real)
+        return Cells(_of(part.inner, synthetic_data.inner, real), require_resolved(part.factor), real)
     if isinstance(part, Pixels):
-        images = _copy(synthesis.learned["images"])
+        images = _copy(synthetic_data.learned["images"])
         return Unit(images, real) if part.clamp else Values(images)
     if isinstance(part, Factorized):
-        return Decoded(part, synthesis, real.sample_shape)
+        return Decoded(part, synthetic_data, real.sample_shape)
     if isinstance(part, Frequency):
-        return Frequencies(synthesis, real.sample_shape)
+        return Frequencies(synthetic_data, real.sample_shape)
     raise ValueError(f"There is no naive loop for samples of {type(part).__name__}.")
 
 
@@ -103,7 +103,7 @@ class Values(Samples):
 class Unit(Samples):
     """Values in [0, 1], of the range that the real samples have in every channel."""
 
-    def __init__(self, units: Tensor, real: Real) -> None:
+    def __init__(self, units: Tensor, real: RealData) -> None:
         self.units, self.learned = units, {"images": units}
         self.low, self.high = (
             bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)).to(units.device)
@@ -120,7 +120,7 @@ class Unit(Samples):
 class Cells(Samples):
     """Every cell of grids, enlarged, one after the other; grids are padded with the middle of the values' range."""
 
-    def __init__(self, inner: Samples, factor: int, real: Real) -> None:
+    def __init__(self, inner: Samples, factor: int, real: RealData) -> None:
         _check_images("cells", real.sample_shape)
         self.inner, self.factor, self.learned = inner, factor, inner.learned
         self.sides = real.sample_shape[1:]
@@ -160,14 +160,14 @@ class Cells(Samples):
 class Decoded(Samples):
     """Sample i * M + m is what decoder m makes of code i."""
 
-    def __init__(self, part: Factorized, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, part: Factorized, synthetic_data: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("decoders", sample_shape)
         if not isinstance(part.decoder, Hallucinator | LatentDecoder):
             raise ValueError(f"There is no naive loop for {type(part.decoder).__name__}.")
         self.hallucinates = isinstance(part.decoder, Hallucinator)
-        self.codes, self.decoders = _copy(synthesis.codes), _copy(synthesis.decoders)
+        self.codes, self.decoders = _copy(synthetic_data.codes), _copy(synthetic_data.decoders)
         self.learned = {"codes": self.codes, "decoders": self.decoders}
-        self.shapes: dict[str, torch.Size] = synthesis.shapes
+        self.shapes: dict[str, torch.Size] = synthetic_data.shapes
         self.sides = sample_shape[1:]
 
     def rows(self, index: Tensor) -> Tensor:
@@ -200,12 +200,12 @@ class Decoded(Samples):
 class Frequencies(Samples):
     """Coefficients put in their places of the plane of frequencies, and transformed back along both sides."""
 
-    def __init__(self, synthesis: Any, sample_shape: tuple[int, ...]) -> None:
+    def __init__(self, synthetic_data: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("frequencies", sample_shape)
-        self.coefficients = _copy(synthesis.coefficients)
+        self.coefficients = _copy(synthetic_data.coefficients)
         self.learned = {"coefficients": self.coefficients}
-        self.places: Tensor = synthesis.places  # (K, C, k)
-        self.labels: Tensor = synthesis.labels
+        self.places: Tensor = synthetic_data.places  # (K, C, k)
+        self.labels: Tensor = synthetic_data.labels
         self.shape = sample_shape
         self.height, self.width = (_waves(side).to(self.coefficients.device) for side in sample_shape[1:])
 

@@ -16,13 +16,13 @@ from naive_samples import Samples
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams, seeded
-from condensed_data.core.spec import concrete
+from condensed_data.core.rng import RandomStreams, seeded_rng
+from condensed_data.core.spec import require_resolved
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Batch
 from condensed_data.training.protocol import Training, mix
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -46,14 +46,14 @@ class Networks(ABC):
     """The networks of one pool."""
 
     @abstractmethod
-    def lend(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> Look:
         """The network of this iteration."""
 
-    def learn(self, iteration: int, samples: Samples) -> None:
+    def update(self, iteration: int, samples: Samples) -> None:
         """What follows the synthetic steps of `iteration`."""
 
 
-def built(pool: Any, run: Run, seed: int) -> nn.Module:
+def built(pool: Any, run: CondensationRun, seed: int) -> nn.Module:
     """A new network of a pool, at rest, where the run computes."""
     real = run.context.real
     spec = networks.network(pool.network)
@@ -64,35 +64,35 @@ def built(pool: Any, run: Run, seed: int) -> nn.Module:
 class Student:
     """A network that learns, and how many rows it classified correctly when they came."""
 
-    def __init__(self, pool: Any, run: Run, number: int) -> None:
-        self.number, self.module = number, built(pool, run, run.context.streams.child("network", number))
-        self.descent: Descent = pool.descent
+    def __init__(self, pool: Any, run: CondensationRun, number: int) -> None:
+        self.number, self.module = number, built(pool, run, run.context.rng.seed_for("network", number))
+        self.sgd: SGDConfig = pool.sgd
         self.classes = run.context.real.num_classes
         self.optimizer = torch.optim.SGD(
             self.module.parameters(),
-            self.descent.lr,
-            self.descent.momentum,
-            weight_decay=self.descent.weight_decay,
+            self.sgd.lr,
+            self.sgd.momentum,
+            weight_decay=self.sgd.weight_decay,
         )
         self.hits = self.seen = 0
 
-    def learn(self, batches: Batches, streams: Streams) -> None:
+    def update(self, batches: Batches, rng: RandomStreams) -> None:
         """One step on each batch."""
         resting = [part for part in self.module.modules() if not part.training]
         self.module.train().requires_grad_(True)
-        with seeded(streams):
+        with seeded_rng(rng):
             for number, (x, y) in enumerate(batches):
-                self._step(x, y, streams, number)
+                self._step(x, y, rng, number)
         self.module.requires_grad_(False)
         for part in resting:
             part.training = False
 
-    def _step(self, x: Tensor, y: Tensor, streams: Streams, number: int) -> None:
-        truth, shape, cutmix = y, tuple(x.shape[1:]), float(concrete(self.descent.cutmix))
-        x = self.descent.augment.draw(streams, number, [0], shape)(Batch(x, y, (len(x),)))
+    def _step(self, x: Tensor, y: Tensor, rng: RandomStreams, number: int) -> None:
+        truth, shape, cutmix = y, tuple(x.shape[1:]), float(require_resolved(self.sgd.cutmix))
+        x = self.sgd.augment.draw(rng, number, [0], shape)(Batch(x, y, (len(x),)))
         if cutmix:
             y = F.one_hot(y, self.classes).float()
-            x, y = mix(Training(cutmix=cutmix, augment=Identity()), x, y, streams, number)
+            x, y = mix(Training(cutmix=cutmix, augment=Identity()), x, y, rng, number)
         self.optimizer.zero_grad()
         logits = self.module(x)
         F.cross_entropy(logits, y).backward()
@@ -100,9 +100,9 @@ class Student:
         self.hits, self.seen = self.hits + int((logits.argmax(1) == truth).sum()), self.seen + len(x)
 
 
-def everything(run: Run, samples: Samples) -> tuple[Tensor, Tensor]:
+def everything(run: CondensationRun, samples: Samples) -> tuple[Tensor, Tensor]:
     """All synthetic samples and their classes, to be trained on."""
-    labels = run.synthesis.labels
+    labels = run.synthetic_data.labels
     with torch.no_grad():
         return samples.rows(torch.arange(len(labels))), labels.to(run.context.device)
 

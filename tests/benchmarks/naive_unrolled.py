@@ -17,8 +17,8 @@ from naive_students import Look
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Batch, Draw
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import Batch, PairIndices
 from condensed_data.methods.objectives import Trajectory, Unrolled
 from condensed_data.methods.recipe import Term
 
@@ -26,7 +26,7 @@ Weights = dict[str, Tensor]
 Block = tuple[Tensor, Tensor]  # rows (B, *sample) and their classes (B,)
 
 
-def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, iteration: int) -> Tensor:
+def unrolled_loss(term: Term, look: Look, samples: Samples, run: CondensationRun, iteration: int) -> Tensor:
     """What `Trajectory` or `Unrolled` costs.
 
     Args:
@@ -35,7 +35,7 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, iteration:
         run: whose draws are used: which samples and which augmentation a step takes.
     """
     objective: Any = term.objective
-    draw = run.drawers[term.sampler].draw(iteration, range(run.context.real.num_groups))
+    draw = run.sampler_states[term.sampler].draw(iteration, range(run.context.real.num_groups))
     blocks, rates = _blocks(term, samples, draw, run, iteration), samples.step_sizes
     assert rates is not None
     start = {name: weight.detach().clone() for name, weight in look.module.named_parameters()}
@@ -46,11 +46,13 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: Run, iteration:
     return _real_loss(objective, look.module, reached, x, y)
 
 
-def _blocks(term: Term, samples: Samples, draw: Draw, run: Run, iteration: int) -> list[Block]:
+def _blocks(
+    term: Term, samples: Samples, draw: PairIndices, run: CondensationRun, iteration: int
+) -> list[Block]:
     blocks = []
     for step, index in enumerate(draw.synthetic.split(list(draw.synthetic_sizes))):
-        x, y = samples.rows(index), run.synthesis.labels[index].to(run.context.device)
-        applied = term.augment.draw(run.context.streams, iteration, [step], run.context.real.sample_shape)
+        x, y = samples.rows(index), run.synthetic_data.labels[index].to(run.context.device)
+        applied = term.augment.draw(run.context.rng, iteration, [step], run.context.real.sample_shape)
         blocks.append((applied(Batch(x, y, (len(x),))), y))
     return blocks
 

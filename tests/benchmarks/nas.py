@@ -30,8 +30,8 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core.device import choose_device, clock
-from condensed_data.core.rng import Streams
+from condensed_data.core.device import choose_device, device_time
+from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Identity
 from condensed_data.training.protocol import OPTIMIZERS, Training
 from condensed_data_nas import ProxyObjective, RankReport, convnet_space, rank_report, sample
@@ -103,7 +103,7 @@ class Bench:
         self.asked, self.rows, self.started = asked, Rows(asked.folder / "rows.jsonl"), time.perf_counter()
         self.journal = asked.folder / "trials.jsonl"
         source = FashionMNIST(asked.data_root, train=True, transform=ToTensor())
-        order = torch.randperm(len(source), generator=Streams(0).torch("subset")).tolist()
+        order = torch.randperm(len(source), generator=RandomStreams(0).torch("subset")).tolist()
         self.train = Subset(source, order[: asked.images])
         val = Subset(source, order[asked.images : asked.images + asked.val])
         self.prepared: dict[str, float] = {}
@@ -142,9 +142,9 @@ class Bench:
         if found:
             return CondensedDataset.load(self.asked.folder / found[0]["set"]), found[0]["seconds"]
         recipe, device = recipes.parse(text, ipc=self.asked.ipc), self.asked.device
-        started = clock(device)
+        started = device_time(device)
         made = CondensedDataset(self.train, recipe, cache=False, device=device, precision="fp32")
-        seconds, folder = clock(device) - started, f"sets/{len(self.rows.find(what='set'))}"
+        seconds, folder = device_time(device) - started, f"sets/{len(self.rows.find(what='set'))}"
         made.save(self.asked.folder / folder)
         self.rows.add(key | {"seconds": seconds, "set": folder})
         return made, seconds

@@ -33,11 +33,11 @@ from table_parts import recipe_of, seconds
 from torch.utils.data import TensorDataset
 
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.process_group import Ranks
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.process_group import ProcessGroup
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.networks import ConvNet
 
@@ -88,7 +88,7 @@ class Point:
     repeats: int = 7
 
 
-def iteration_seconds(point: Point, ranks: Ranks) -> float:
+def iteration_seconds(point: Point, ranks: ProcessGroup) -> float:
     """Median seconds of an iteration on this process."""
     before = torch.get_num_threads()
     torch.set_num_threads(point.threads)
@@ -105,23 +105,25 @@ def iteration_seconds(point: Point, ranks: Ranks) -> float:
         torch.set_num_threads(before)
 
 
-def _run(point: Point, ranks: Ranks) -> Run:
+def _run(point: Point, ranks: ProcessGroup) -> CondensationRun:
     draw = torch.Generator().manual_seed(0)
     labels = torch.arange(point.classes).repeat_interleave(point.source)
     images = torch.rand(len(labels), point.channels, point.side, point.side, generator=draw)
     device = choose_device(point.device)
-    real = Real.read(inspect(TensorDataset(images, labels)), progress=False).to(device)
+    real = RealData.read(inspect(TensorDataset(images, labels)), progress=False).to(device)
     recipe = recipe_of(point.recipe, point.ipc, {}, None)
     recipe = recipe.set(network=ConvNet(width=point.width), batch=point.batch)
     resolved = recipe.resolve(real.sample_shape, [""] * point.classes, samples=len(real))
     precision = choose_precision(point.precision, device)
-    return Run(resolved, Context(real, point.ipc, Streams(0), device, precision, compiles=False, ranks=ranks))
+    return CondensationRun(
+        resolved, Context(real, point.ipc, RandomStreams(0), device, precision, compiles=False, ranks=ranks)
+    )
 
 
 def measure(point: Point) -> float:
     """Median seconds of an iteration, on the slowest of the point's processes."""
     if point.ranks == 1:
-        return iteration_seconds(point, Ranks())
+        return iteration_seconds(point, ProcessGroup())
     with tempfile.TemporaryDirectory() as folder:
         asked = json.dumps([asdict(point), f"file://{folder}/meeting"])
         words = [sys.executable, __file__, "--process", asked]
@@ -140,7 +142,7 @@ def _process(asked: str, rank: int) -> None:
     values, meeting = json.loads(asked)
     point = Point(**values)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=point.ranks)
-    print(iteration_seconds(point, Ranks.here()))
+    print(iteration_seconds(point, ProcessGroup.here()))
     dist.destroy_process_group()
 
 

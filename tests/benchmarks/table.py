@@ -184,7 +184,7 @@ class Table:
             made = self.bench.condense(recipe, seed)
         except DivergedError as error:
             raise ArithmeticError(f"diverged in iteration {error.iteration}") from error
-        facts = {"iterations": made.record.iterations, "samples": len(made)}
+        facts = {"iterations": made.metadata.iterations, "samples": len(made)}
         facts |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
         if self.features is not None:
             found = self.bench.spread(made, self.features)

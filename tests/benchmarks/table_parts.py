@@ -15,17 +15,17 @@ from torchvision.transforms import Compose, ToTensor
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.data import catalog
-from condensed_data.data.real import Real
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect as checked
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.evaluation import baselines as comparison
 from condensed_data.evaluation.diversity import Diversity, diversity
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
-from condensed_data.training.pretrained_cache import TrainedNetworks
+from condensed_data.training.pretrained_cache import PretrainedCache
 
 PACE_SECONDS, PACE_ITERATIONS = 5.0, 3  # a pace is measured for at least so long
 
@@ -114,7 +114,7 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | 
     except TypeError as error:
         raise ValueError(f"Recipe {text!r} cannot be built: {error}.") from error
     for path, value in overrides.items():
-        recipe = spec.assign(recipe, path, spec.parse(value))
+        recipe = spec.set_field(recipe, path, spec.parse(value))
     return recipe
 
 
@@ -147,16 +147,16 @@ class Bench:
 
     def context(self, ipc: int, seed: int, compiles: bool = True) -> Context:
         """What parts need to start on this source."""
-        real = Real.read(checked(self.data.train), progress=False).to(self.device)
-        trained = TrainedNetworks((self.cache or default_root()) / "networks", real.fingerprint)
-        return Context(real, ipc, Streams(seed), self.device, self.precision, compiles, trained)
+        real = RealData.read(checked(self.data.train), progress=False).to(self.device)
+        trained = PretrainedCache((self.cache or default_root()) / "networks", real.fingerprint)
+        return Context(real, ipc, RandomStreams(seed), self.device, self.precision, compiles, trained)
 
     def iteration_seconds(self, recipe: Recipe) -> float:
         """Mean seconds of a few iterations after a first one, networks that are trained beforehand not counted."""
         context = self.context(recipe.ipc, 0)
         real = context.real
         names = real.class_names if real.named else [""] * real.num_classes
-        run = Run(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
+        run = CondensationRun(recipe.resolve(real.sample_shape, names, samples=len(real)), context)
         run.step()
         started, count = seconds(), 0
         while count < PACE_ITERATIONS or seconds() - started < PACE_SECONDS:

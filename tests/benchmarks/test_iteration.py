@@ -14,10 +14,10 @@ from simulated_device import DEVICE, Far, near, simulated
 from torch import Tensor, nn
 
 from condensed_data import recipes
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.synthetic import Reduced
 
@@ -36,21 +36,28 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.fixture
-def real(tiny_images: torch.utils.data.TensorDataset) -> Real:
-    return Real.read(inspect(tiny_images), progress=False)
+def real(tiny_images: torch.utils.data.TensorDataset) -> RealData:
+    return RealData.read(inspect(tiny_images), progress=False)
 
 
 @pytest.fixture
-def grouped(tiny_images: torch.utils.data.TensorDataset) -> Real:
+def grouped(tiny_images: torch.utils.data.TensorDataset) -> RealData:
     """Every class in two groups."""
-    return Real.read(inspect(tiny_images), [row % 2 for row in range(len(tiny_images))], progress=False)
+    return RealData.read(inspect(tiny_images), [row % 2 for row in range(len(tiny_images))], progress=False)
 
 
 def _run(
-    modules: dict[str, Any], real: Real, text: str, ipc: int = 2, device: torch.device = CPU, **fields: str
-) -> Run:
+    modules: dict[str, Any],
+    real: RealData,
+    text: str,
+    ipc: int = 2,
+    device: torch.device = CPU,
+    **fields: str,
+) -> CondensationRun:
     recipe = modules["table_parts"].recipe_of(text, ipc, fields, 5).resolve(real.sample_shape, [""] * 3)
-    return Run(recipe, Context(real.to(device), ipc, Streams(3), device, "fp32", compiles=False))
+    return CondensationRun(
+        recipe, Context(real.to(device), ipc, RandomStreams(3), device, "fp32", compiles=False)
+    )
 
 
 ONCE = "Pretraining(epochs=1, networks=1)"
@@ -73,7 +80,7 @@ TEXTS |= {f"fred_{base}": f"fred(base={base}, {TINY})" for base in ("dm", "idm")
 TEXTS["kfs"] = f"kfs({TINY}, width=4, fit=2)"
 TEXTS["bdm"] = f"bdm({TINY}, k=2, features=raw)"
 TEXTS["bdm_published"] = "bdm_published(network=convnet-d2-w8-bn, batch=8, features=raw)"
-TEXTS["dream"] = f"idc({TINY}, within=Nearest(features=raw))"
+TEXTS["dream"] = f"idc({TINY}, within=NearestToCentroids(features=raw))"
 TEXTS |= {f"debiased_{base}": f"debiased(base={base}, {TINY})" for base in ("dc", "cafe")}
 # with the cells below, every part of the naive loops
 ELSEWHERE = ["idm", "cafe", "iid_dm", "ncfm", "dd_nets", "haba_dm", "fred_dm"]
@@ -82,7 +89,7 @@ BUDGETS = {"haba": 6}  # samples a class that hold the hallucinators
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_naive_iterations_are_those_of_the_package(
-    modules: dict[str, Any], real: Real, grouped: Real, name: str
+    modules: dict[str, Any], real: RealData, grouped: RealData, name: str
 ) -> None:
     kind = name.partition("_")[0]
     source, ipc = grouped if kind == "debiased" else real, BUDGETS.get(kind, 2)
@@ -91,7 +98,7 @@ def test_naive_iterations_are_those_of_the_package(
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_naive_iterations_lie_where_the_package_computes(
-    modules: dict[str, Any], real: Real, name: str
+    modules: dict[str, Any], real: RealData, name: str
 ) -> None:
     with simulated() as waits:
         learned = _check_iterations(
@@ -113,19 +120,19 @@ def test_cells_of_sides_that_are_not_divided(
 ) -> None:
     images, labels = tiny_images.tensors
     cropped = torch.utils.data.TensorDataset(images[:, :, :10, :11], labels)
-    source, text = Real.read(inspect(cropped), progress=False), f"idc({TINY}, factor=3)"
+    source, text = RealData.read(inspect(cropped), progress=False), f"idc({TINY}, factor=3)"
     _check_iterations(modules, source, text, 2)
     with simulated():
         _check_iterations(modules, source, text, 2, DEVICE)
 
 
 def _check_iterations(
-    modules: dict[str, Any], source: Real, text: str, ipc: int, device: torch.device = CPU
+    modules: dict[str, Any], source: RealData, text: str, ipc: int, device: torch.device = CPU
 ) -> dict[str, Tensor]:
     """What the naive loop has learned."""
     run = _run(modules, source, text, ipc, device)
     naive = modules["naive"].Naive(_run(modules, source, text, ipc, device))
-    ours, learned = modules["iteration"].Ours(run), run.synthesis.learned
+    ours, learned = modules["iteration"].Ours(run), run.synthetic_data.learned
     assert list(naive.samples.learned) == list(learned)
     before = {part: tensor.detach().clone() for part, tensor in learned.items()}
     _iteration(naive, ours, 2)
@@ -148,20 +155,20 @@ def _check_same(naive: Tensor, ours: Tensor, start: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["dsa", "idc", "idm", "cafe", "kfs", "haba_dm", "bdm_published"])
-def test_networks_learn_the_same(modules: dict[str, Any], real: Real, name: str) -> None:
+def test_networks_learn_the_same(modules: dict[str, Any], real: RealData, name: str) -> None:
     ipc = BUDGETS.get(name.partition("_")[0], 2)
     always = (
-        {"terms.0.pool.descent.cutmix": "1.0"} if name in ("idc", "kfs") else {}
+        {"terms.0.pool.sgd.cutmix": "1.0"} if name in ("idc", "kfs") else {}
     )  # in the place of half of the steps
     run, other = (_run(modules, real, TEXTS[name], ipc, **always) for _ in range(2))
     pool = run.recipe.terms[-1].pool
     naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
-    found, known = naive.networks[pool], run.lenders[pool]
+    found, known = naive.networks[pool], run.pool_states[pool]
 
     def networks(iteration: int) -> list[list[nn.Module]]:
         if name == "idm":
             return [[one.module for one in found.students], [member.module for member in known.members]]
-        return [[found.lend(iteration).module], [known.lend(iteration).module]]
+        return [[found.network_at(iteration).module], [known.network_at(iteration).module]]
 
     start = _weights(networks(0)[0])
     _iteration(naive, ours, 3)
@@ -172,7 +179,7 @@ def _weights(modules: Sequence[nn.Module]) -> Tensor:
     return torch.cat([weight.detach().flatten() for module in modules for weight in module.parameters()])
 
 
-def test_the_network_of_frequencies_climbs_the_same(modules: dict[str, Any], real: Real) -> None:
+def test_the_network_of_frequencies_climbs_the_same(modules: dict[str, Any], real: RealData) -> None:
     run, other = (_run(modules, real, TEXTS["ncfm"]) for _ in range(2))
     naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
     for side in (naive, ours):
@@ -189,19 +196,19 @@ def test_the_network_of_frequencies_climbs_the_same(modules: dict[str, Any], rea
     assert (gone[0].sign() == gone[1].sign()).float().mean() > 0.99
 
 
-def test_what_has_no_loop_is_said(modules: dict[str, Any], real: Real) -> None:
+def test_what_has_no_loop_is_said(modules: dict[str, Any], real: RealData) -> None:
     naive = modules["naive"]
     with pytest.raises(ValueError, match=r"no naive loop for random \(it learns nothing\)"):
         naive.Naive(_run(modules, real, "random"))
     soft = modules["table_parts"].recipe_of(f"dc({TINY})", 2, {"soft_labels": "True"}, 5)
-    context = Context(real, 2, Streams(3), CPU)
+    context = Context(real, 2, RandomStreams(3), CPU)
     with pytest.raises(ValueError, match="no naive loop for learned labels"):
-        naive.Naive(Run(soft.resolve(real.sample_shape, [""] * 3), context))
+        naive.Naive(CondensationRun(soft.resolve(real.sample_shape, [""] * 3), context))
     with pytest.raises(ValueError, match="no naive loop for batch normalization over all classes"):
         naive.Naive(_run(modules, real, "dm(network=convnet-d2-w8-bn, batch=8)"))
     reduced = recipes.dm(2, iterations=5, network="convnet-d2-w8").set(synthetic=Reduced())
     with pytest.raises(ValueError, match="no naive loop for samples of Reduced"):
-        naive.Naive(Run(reduced.resolve(real.sample_shape, [""] * 3), context))
+        naive.Naive(CondensationRun(reduced.resolve(real.sample_shape, [""] * 3), context))
 
 
 def test_the_benchmark_runs(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

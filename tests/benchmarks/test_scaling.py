@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from condensed_data.core.process_group import Ranks
-from condensed_data.core.rng import Streams
-from condensed_data.data.augment import Siamese
+from condensed_data.core.process_group import ProcessGroup
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.augment import SiameseAugment
 from condensed_data.training.protocol import Training
-from condensed_data.training.trainer import Learner
+from condensed_data.training.trainer import Trainer
 
 FOLDER = Path(__file__).parent
 SIZES = {"classes": 2, "ipc": 1, "side": 8, "width": 4, "source": 6, "batch": 4, "repeats": 1}
@@ -61,10 +61,10 @@ def test_scaling_measures_once_and_draws(
 
 def test_a_point_is_what_is_run(modules: dict[str, Any]) -> None:
     point = modules["scaling"].Point("dsa", classes=3, ipc=2, side=8, width=4, source=5, channels=2, batch=4)
-    run = modules["scaling"]._run(point, Ranks())
+    run = modules["scaling"]._run(point, ProcessGroup())
     assert len(run.context.real) == 15
     assert run.context.real.sample_shape == (2, 8, 8)
-    assert [tuple(tensor.shape) for tensor in run.synthesis.learned.values()] == [(6, 2, 8, 8)]
+    assert [tuple(tensor.shape) for tensor in run.synthetic_data.learned.values()] == [(6, 2, 8, 8)]
     (term,) = run.recipe.terms
     assert (term.pool.network.width, term.sampler.batch) == (4, 4)
 
@@ -82,14 +82,14 @@ def test_exponents(modules: dict[str, Any], tmp_path: Path) -> None:
 def test_the_naive_loop_trains_the_same_network(modules: dict[str, Any]) -> None:
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.randn(10, 1, 8, 8, generator=draw), torch.arange(10) % 3
-    training = Training(epochs=4, batch_size=4, augment=Siamese(per_sample=True))
-    learner = Learner.prepare(images, labels, network="convnet-d1-w4", num_classes=3, training=training)
-    ours, naive = learner.fit(Streams(1)), modules["evaluation"].naive(learner, Streams(1))
+    training = Training(epochs=4, batch_size=4, augment=SiameseAugment(per_sample=True))
+    trainer = Trainer.prepare(images, labels, network="convnet-d1-w4", num_classes=3, training=training)
+    ours, naive = trainer.fit(RandomStreams(1)), modules["evaluation"].naive(trainer, RandomStreams(1))
     for mine, theirs in zip(ours.parameters(), naive.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
-    mixing = replace(learner, training=replace(training, cutmix=0.5))
+    mixing = replace(trainer, training=replace(training, cutmix=0.5))
     with pytest.raises(ValueError, match="no CutMix"):
-        modules["evaluation"].naive(mixing, Streams(1))
+        modules["evaluation"].naive(mixing, RandomStreams(1))
 
 
 def test_the_benchmark_of_evaluation_runs(modules: dict[str, Any], tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     assert [line.split()[0] for line in text.splitlines() if "%" in line][:3] == ["dm", "random", "whole"]
     assert "estimated" in text
     condensed = CondensedDataset.load(out)
-    assert len(condensed.record.evaluations) == 1
-    assert condensed.record.evaluations[0].training.name == "quick"
+    assert len(condensed.metadata.evaluations) == 1
+    assert condensed.metadata.evaluations[0].training.name == "quick"
     assert "quick protocol" in (out / "README.md").read_text()
     assert width(out / "grid.png") > 0
     assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()] == [1, 2]

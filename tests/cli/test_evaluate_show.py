@@ -47,9 +47,9 @@ def test_evaluate(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [NET, "mlp", "convnet-d1-w4"]
     assert all("(2 networks, quick protocol)" in line for line in lines)
-    assert not CondensedDataset.load(built).record.evaluations
+    assert not CondensedDataset.load(built).metadata.evaluations
     assert main([*words, "--save"]) == 0
-    assert [e.network for e in CondensedDataset.load(built).record.evaluations] == [
+    assert [e.network for e in CondensedDataset.load(built).metadata.evaluations] == [
         NET,
         "mlp",
         "convnet-d1-w4",

@@ -42,15 +42,15 @@ def test_push_then_pull(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--license", "mit", "--message", "My set")
-    told = says(capsys, "push", folder, repo_id, *words)
+    format_plan = says(capsys, "push", folder, repo_id, *words)
     repository = hub.hub.repositories["dataset", repo_id]
     newest = repository.history("main")[0]
-    assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in told
-    assert f"condensed-data pull {repo_id} --out DIR" in told
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in format_plan
+    assert f"condensed-data pull {repo_id} --out DIR" in format_plan
     assert newest.title == "My set"
     assert repository.private
-    told = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
-    assert newest.oid in told
+    format_plan = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
+    assert newest.oid in format_plan
     for name in ("condensed.json", "condensed.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -58,8 +58,8 @@ def test_push_then_pull(
 def test_options_of_a_push(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
-    assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in told
+    format_plan = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
+    assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in format_plan
     repository = hub.hub.repositories["dataset", repo_id]
     assert not repository.private
     assert "ipc2/condensed.json" in hub.content(repository)
@@ -107,7 +107,7 @@ def test_a_token_is_used_and_never_printed(
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
     token = hub.token("alice")
-    told = [
+    format_plan = [
         says(capsys, "push", folder, repo_id, "--token", token),
         says(capsys, "pull", repo_id, "--out", tmp_path / "again", "--token", token),
         says(capsys, "search", "--author", "alice", "--token", token),
@@ -115,7 +115,7 @@ def test_a_token_is_used_and_never_printed(
         fails(capsys, "push", folder, "bob/set", "--token", token),
         fails(capsys, "pull", repo_id, "--out", tmp_path / "none"),
     ]
-    assert not any(token in text or "hf-secret" in text for text in told)
+    assert not any(token in text or "hf-secret" in text for text in format_plan)
 
 
 def test_errors_are_sentences(
@@ -253,16 +253,16 @@ def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
 ) -> None:
     shorten(monkeypatch)
     build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push", "--out", tmp_path / "out")
-    told = says(capsys, *build)
+    format_plan = says(capsys, *build)
     repository = hub.hub.repositories["dataset", repo_id]
     head = repository.head.oid
-    assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in told
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in format_plan
     manifest = json.loads(hub.content(repository)["dm-ipc2/condensed.json"])
     assert [row["network"] for row in manifest["evaluation"]] == [NET]
     assert len(manifest["baselines"]) >= 1
-    told = says(capsys, *build)
-    assert f"the Hub had it, commit {head[:12]}" in told
-    assert f"{repo_id} has this set." in told
+    format_plan = says(capsys, *build)
+    assert f"the Hub had it, commit {head[:12]}" in format_plan
+    assert f"{repo_id} has this set." in format_plan
     assert repository.head.oid == head
     says(capsys, *build, "--seed", 1)
     assert len([path for path in hub.content(repository) if path.endswith("condensed.json")]) == 2

@@ -91,7 +91,7 @@ def test_fields_show_what_set_reaches(capsys: pytest.CaptureFixture[str]) -> Non
     fields = {row[0]: row[1] for row in rows}
     assert fields["terms.0.sampler.batch"] == "256"
     assert fields["optimizer.kind"] == "'sgd'"
-    assert fields["terms.0.augment"] == "Siamese"
+    assert fields["terms.0.augment"] == "SiameseAugment"
 
 
 def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ COMPARISON = Comparison(
 
 
 def test_accuracies_stand_under_their_protocol() -> None:
-    lines = summary.compared(COMPARISON).splitlines()
+    lines = summary.format_comparison(COMPARISON).splitlines()
     assert lines[:4] == [
         "Accuracy on 1,234 test samples: convnet, quick protocol, 100 steps for every network",
         "  dm         85.0 % ± 5.0 (2 networks); rounded to 8 bits 75.0 % ± 5.0",
@@ -36,13 +36,13 @@ def test_accuracies_stand_under_their_protocol() -> None:
 
 def test_training_time_saved_is_estimated_from_the_measured_step() -> None:
     assert COMPARISON.full_seconds == pytest.approx(400)
-    text = " ".join(summary.compared(COMPARISON).split())
+    text = " ".join(summary.format_comparison(COMPARISON).split())
     assert "for 100 epochs: 2.0 s on the condensed set, about 6 min 40 s on the whole set" in text
     assert "estimated as 4,000 steps of 100 ms: 99.5 % of the time saved" in text
 
 
 def test_no_time_is_claimed_where_none_is_saved() -> None:
-    assert "no time saved" in summary.compared(replace(COMPARISON, full_steps=10))
+    assert "no time saved" in summary.format_comparison(replace(COMPARISON, full_steps=10))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_what_was_made(tiny_images: TensorDataset) -> None:
-    made = CondensedDataset(tiny_images, recipes.random(ipc=2), cache=False, progress=False)
-    text = summary.made(made, Path("there"), Path("there/grid.png"))
+    format_build = CondensedDataset(tiny_images, recipes.random(ipc=2), cache=False, progress=False)
+    text = summary.format_build(format_build, Path("there"), Path("there/grid.png"))
     assert text.splitlines() == [
         "TensorDataset condensed by random: 2 samples (1x12x12) for each of 3 classes, seed 0",
         "  samples     60 -> 6 (10 times fewer)",
@@ -73,4 +73,4 @@ def test_what_was_made(tiny_images: TensorDataset) -> None:
         "  saved in    there",
         "  image grid  there/grid.png",
     ]
-    assert "saved in    the cache; --out DIR" in summary.made(made, None, None, cached=True)
+    assert "saved in    the cache; --out DIR" in summary.format_build(format_build, None, None, cached=True)

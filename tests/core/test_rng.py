@@ -9,44 +9,44 @@ import numpy as np
 import pytest
 import torch
 
-from condensed_data.core.rng import Streams, untouched
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
 
 PINNED = 5_694_190_336_952_033_404
 
 
 def test_draws_do_not_depend_on_earlier_draws() -> None:
-    fresh, used = Streams(3), Streams(3)
+    fresh, used = RandomStreams(3), RandomStreams(3)
     used.uniform("augment", 0, [0, 1, 2], 5)
-    used.choose("real", 0, 1, 50, 10)
+    used.choice("real", 0, 1, 50, 10)
     used.torch("noise", 4).seed()
     assert torch.equal(fresh.uniform("augment", 1, [2], 5), used.uniform("augment", 1, [2], 5))
-    assert torch.equal(fresh.choose("real", 7, 1, 50, 10), used.choose("real", 7, 1, 50, 10))
-    draws = [torch.rand(3, generator=streams.torch("noise", 4)) for streams in (fresh, used)]
+    assert torch.equal(fresh.choice("real", 7, 1, 50, 10), used.choice("real", 7, 1, 50, 10))
+    draws = [torch.rand(3, generator=rng.torch("noise", 4)) for rng in (fresh, used)]
     assert torch.equal(*draws)
     assert fresh.numpy("x", 1).integers(1 << 30) == used.numpy("x", 1).integers(1 << 30)
 
 
 def test_groups_draw_what_a_new_generator_draws_in_any_thread() -> None:
-    streams = Streams(5)
+    rng = RandomStreams(5)
     for iteration in range(3):
         for group in range(3):
-            new = [streams.numpy(purpose, iteration, group) for purpose in ("augment", "real")]
+            new = [rng.numpy(purpose, iteration, group) for purpose in ("augment", "real")]
             assert np.array_equal(
-                streams.uniform("augment", iteration, [group], 7)[0], new[0].random(7, np.float32)
+                rng.uniform("augment", iteration, [group], 7)[0], new[0].random(7, np.float32)
             )
             chosen = new[1].choice(90, 8, replace=False, shuffle=False)
-            assert np.array_equal(streams.choose("real", iteration, group, 90, 8), chosen)
-    alone = [streams.uniform("augment", iteration, range(20), 40) for iteration in range(40)]
+            assert np.array_equal(rng.choice("real", iteration, group, 90, 8), chosen)
+    alone = [rng.uniform("augment", iteration, range(20), 40) for iteration in range(40)]
     with ThreadPoolExecutor(4) as threads:
         together = list(
-            threads.map(lambda iteration: streams.uniform("augment", iteration, range(20), 40), range(40))
+            threads.map(lambda iteration: rng.uniform("augment", iteration, range(20), 40), range(40))
         )
     assert all(map(torch.equal, alone, together))
 
 
 def test_seed_purpose_and_every_key_matter() -> None:
     seeds = {
-        Streams(seed).child(purpose, *keys)
+        RandomStreams(seed).seed_for(purpose, *keys)
         for seed in (0, 1)
         for purpose in ("real", "init")
         for keys in ((), (0,), (1,), (0, 1), (1, 0), (11,), (1, 1))
@@ -57,41 +57,41 @@ def test_seed_purpose_and_every_key_matter() -> None:
 
 def test_seeds_stay_what_they_were() -> None:
     # every cached result and every resumed run rests on these
-    assert Streams(0).child("network", 3) == PINNED
-    assert Streams(np.int64(0)).child("network", 3) == PINNED
+    assert RandomStreams(0).seed_for("network", 3) == PINNED
+    assert RandomStreams(np.int64(0)).seed_for("network", 3) == PINNED
 
 
 def test_uniform_rows_belong_to_groups() -> None:
-    streams = Streams(0)
-    together = streams.uniform("augment", 4, [5, 2, 9], 6)
+    rng = RandomStreams(0)
+    together = rng.uniform("augment", 4, [5, 2, 9], 6)
     assert together.dtype == torch.float32
     for row, group in enumerate((5, 2, 9)):
-        assert torch.equal(together[row], streams.uniform("augment", 4, [group], 6)[0])
-    many = streams.uniform("augment", 0, range(200), 50).double()
+        assert torch.equal(together[row], rng.uniform("augment", 4, [group], 6)[0])
+    many = rng.uniform("augment", 0, range(200), 50).double()
     assert 0 <= float(many.min()) < float(many.max()) < 1
     assert abs(float(many.mean()) - 0.5) < 4 / (12 * many.numel()) ** 0.5
     assert float(torch.corrcoef(many).fill_diagonal_(0).abs().max()) < 0.75
 
 
 def test_more_numbers_begin_with_the_same_ones() -> None:
-    streams = Streams(0)
-    few, many = streams.uniform("augment", 0, [1], 3), streams.uniform("augment", 0, [1], 30)
+    rng = RandomStreams(0)
+    few, many = rng.uniform("augment", 0, [1], 3), rng.uniform("augment", 0, [1], 30)
     assert torch.equal(few, many[:, :3])
 
 
 def test_choose_is_without_replacement_where_it_can_be() -> None:
-    streams = Streams(0)
+    rng = RandomStreams(0)
     for iteration in range(20):
-        assert len(streams.choose("real", iteration, 0, 12, 10).unique()) == 10
-        assert streams.choose("real", iteration, 0, 10, 10).sort().values.tolist() == list(range(10))
-    repeated = streams.choose("real", 0, 0, 3, 50)
+        assert len(rng.choice("real", iteration, 0, 12, 10).unique()) == 10
+        assert rng.choice("real", iteration, 0, 10, 10).sort().values.tolist() == list(range(10))
+    repeated = rng.choice("real", 0, 0, 3, 50)
     assert repeated.dtype == torch.int64
     assert len(repeated) == 50
     assert repeated.unique().tolist() == [0, 1, 2]
 
 
 def test_every_index_is_chosen_equally_often() -> None:
-    draws = torch.cat([Streams(1).choose("real", iteration, 0, 12, 5) for iteration in range(1200)])
+    draws = torch.cat([RandomStreams(1).choice("real", iteration, 0, 12, 5) for iteration in range(1200)])
     counts = draws.bincount(minlength=12).double()
     expected = 1200 * 5 / 12
     deviation = (1200 * 5 / 12 * 7 / 12) ** 0.5
@@ -101,19 +101,19 @@ def test_every_index_is_chosen_equally_often() -> None:
 @pytest.mark.parametrize("seed", [-1, 0.5, "0", True, None])
 def test_seeds_are_non_negative_integers(seed: object) -> None:
     with pytest.raises(ValueError, match=r"seed=.* must be a non-negative integer"):
-        Streams(seed)
+        RandomStreams(seed)
 
 
 def test_no_draw_moves_a_global_random_state(untouched_rng: None) -> None:
-    streams = Streams(0)
-    streams.uniform("augment", 0, [0], 4)
-    streams.choose("real", 0, 0, 5, 3)
-    torch.rand(2, generator=streams.torch("noise"))
-    streams.numpy("noise").random(2)
+    rng = RandomStreams(0)
+    rng.uniform("augment", 0, [0], 4)
+    rng.choice("real", 0, 0, 5, 3)
+    torch.rand(2, generator=rng.torch("noise"))
+    rng.numpy("noise").random(2)
 
 
 def test_untouched_undoes_what_user_code_draws(untouched_rng: None) -> None:
-    with untouched():
+    with preserve_rng_state():
         draw_globally()
 
 
@@ -122,7 +122,7 @@ def test_untouched_undoes_it_after_an_error(untouched_rng: None) -> None:
         draw_globally()
         raise RuntimeError("as expected")
 
-    with pytest.raises(RuntimeError, match="as expected"), untouched():
+    with pytest.raises(RuntimeError, match="as expected"), preserve_rng_state():
         fail()
 
 

@@ -11,35 +11,35 @@ import pytest
 
 from condensed_data import recipes
 from condensed_data.core import spec as specs
-from condensed_data.core.spec import Facts, Named, Rule, Spec, UnnamedCallableError
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault, DatasetInfo, NamedCallable, Spec, UnnamedCallableError
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods.objectives import Distribution
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import ConvNet
 
-FACTS = Facts((1, 12, 12), ("cat", "dog"), ipc=4)
+FACTS = DatasetInfo((1, 12, 12), ("cat", "dog"), ipc=4)
 
 
 @dataclass(frozen=True)
-class TimesIpc(Rule):
+class TimesIpc(DataDefault):
     factor: int = 10
 
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         return self.factor * facts.ipc
 
 
 @dataclass(frozen=True)
-class RuleOfRule(Rule):
-    def __call__(self, facts: Facts) -> Any:
+class RuleOfRule(DataDefault):
+    def __call__(self, facts: DatasetInfo) -> Any:
         return TimesIpc(3)
 
 
 @dataclass(frozen=True)
 class Leaf(Spec):
-    size: int | Rule = 1
+    size: int | DataDefault = 1
     version: ClassVar[int] = 2
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
@@ -67,7 +67,7 @@ def another(value: Any) -> Any:
 
 def leaves(spec: Any) -> dict[str, Any]:
     """Fields that hold plain values."""
-    return {path: value for path, value in specs.paths(spec) if isinstance(value, bool | int | float)}
+    return {path: value for path, value in specs.iter_fields(spec) if isinstance(value, bool | int | float)}
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -80,12 +80,12 @@ def test_recipes_survive_json_before_and_after_resolving(name: str) -> None:
 
 
 def test_the_key_changes_with_every_field() -> None:
-    recipe = recipes.dsa().set(blocks=4)  # it can learn labels, and computes in blocks
+    recipe = recipes.dsa().set(num_blocks=4)  # it can learn labels, and computes in blocks
     fields = leaves(recipe)
     del fields["soft_labels"]  # of a recipe that reads labels
     keys = {json.dumps(recipe.to_json())}
     for path, value in fields.items():
-        keys.add(json.dumps(specs.assign(recipe, path, another(value)).to_json()))
+        keys.add(json.dumps(specs.set_field(recipe, path, another(value)).to_json()))
     assert len(keys) == len(fields) + 1
     assert recipes.dc().set(soft_labels=True).to_json() != recipes.dc().to_json()
 
@@ -108,17 +108,19 @@ def test_the_form_names_class_and_version() -> None:
 
 
 def test_named_callables_count_by_name_only() -> None:
-    tree = Tree(call=Named("double", lambda x: 2 * x))
+    tree = Tree(call=NamedCallable("double", lambda x: 2 * x))
     assert tree.call(4) == 8
-    assert key(tree) == key(Tree(call=Named("double", abs)))
-    assert key(tree) != key(Tree(call=Named("half", abs)))
-    assert tree == Tree(call=Named("double", abs))
-    with pytest.raises(ValueError, match="does not know the part 'Named'"):
+    assert key(tree) == key(Tree(call=NamedCallable("double", abs)))
+    assert key(tree) != key(Tree(call=NamedCallable("half", abs)))
+    assert tree == Tree(call=NamedCallable("double", abs))
+    with pytest.raises(ValueError, match="does not know the part 'NamedCallable'"):
         specs.from_json(specs.to_json(tree))
 
 
 def test_unnamed_callables_are_refused_with_the_remedy() -> None:
-    with pytest.raises(UnnamedCallableError, match=r"leaves has no canonical form\. Wrap it as Named\("):
+    with pytest.raises(
+        UnnamedCallableError, match=r"leaves has no canonical form\. Wrap it as NamedCallable\("
+    ):
         specs.to_json(Tree(call=leaves))
 
 
@@ -137,7 +139,7 @@ def test_values_without_a_form_are_refused(value: object) -> None:
         ({"part": "Leaf", "version": 3, "size": 1}, "Leaf: version 3 is stored, this is 2"),
         ({"part": "Leaf", "size": 1}, "Leaf: version None is stored"),
         ({"part": "Leaf", "version": 2, "weight": 1}, "Leaf cannot be rebuilt: .*'weight'"),
-        ({"part": "Rule", "version": 1}, "Rule cannot be rebuilt"),
+        ({"part": "DataDefault", "version": 1}, "DataDefault cannot be rebuilt"),
         ({"part": "Optimizer", "version": 1, "lr": "high"}, "Optimizer cannot be rebuilt"),
     ],
 )
@@ -149,7 +151,7 @@ def test_unknown_forms_are_refused(stored: dict[str, Any], message: str) -> None
 def test_rules_are_resolved_wherever_they_stand() -> None:
     tree = Tree((Leaf(TimesIpc()), Leaf(RuleOfRule())), depth=TimesIpc(2))
     assert specs.resolve(tree, FACTS) == Tree((Leaf(40), Leaf(12)), depth=8)
-    assert specs.resolve(Tree(call=Named("n", abs)), FACTS) == Tree(call=Named("n", abs))
+    assert specs.resolve(Tree(call=NamedCallable("n", abs)), FACTS) == Tree(call=NamedCallable("n", abs))
 
 
 def test_a_recipe_is_resolved_with_its_own_or_another_ipc() -> None:
@@ -157,8 +159,8 @@ def test_a_recipe_is_resolved_with_its_own_or_another_ipc() -> None:
     assert recipe.resolve((1, 12, 12), ("a", "b")).iterations == 30
     other = recipe.resolve((1, 12, 12), ("a", "b"), ipc=5)
     assert (other.iterations, other.ipc) == (50, 5)
-    assert not any(isinstance(value, Rule) for _, value in specs.paths(other))
-    assert other.terms[0].augment == Siamese()
+    assert not any(isinstance(value, DataDefault) for _, value in specs.iter_fields(other))
+    assert other.terms[0].augment == SiameseAugment()
 
 
 def test_classes_without_names_are_not_flipped() -> None:
@@ -167,7 +169,9 @@ def test_classes_without_names_are_not_flipped() -> None:
 
 
 def two_terms(batch: int = 8, other: int = 8) -> Recipe:
-    terms = tuple(Term(Distribution(), Fresh("mlp"), ByGroup(rows), Identity()) for rows in (batch, other))
+    terms = tuple(
+        Term(Distribution(), RandomInit("mlp"), PerGroup(rows), Identity()) for rows in (batch, other)
+    )
     return Recipe("two", Pixels(), terms, iterations=1)
 
 
@@ -175,11 +179,13 @@ def test_fields_are_set_by_path_and_by_a_name_that_is_enough() -> None:
     recipe = recipes.dm()
     assert recipe.set(batch=32) == recipes.dm(batch=32)
     assert recipe.set(optimizer__lr=0.1).optimizer.lr == 0.1
-    assert specs.assign(recipe, "terms.0.sampler.batch", 32) == recipes.dm(batch=32)
-    assert specs.assign(recipe, "sampler.batch", 32) == recipes.dm(batch=32)
-    assert specs.assign(recipe, "name", "mine").name == "mine"  # not training.name: the whole path is "name"
+    assert specs.set_field(recipe, "terms.0.sampler.batch", 32) == recipes.dm(batch=32)
+    assert specs.set_field(recipe, "sampler.batch", 32) == recipes.dm(batch=32)
+    assert (
+        specs.set_field(recipe, "name", "mine").name == "mine"
+    )  # not training.name: the whole path is "name"
     assert recipe == recipes.dm()
-    assert specs.assign(Tree(), "leaves.1.size", 7) == Tree((Leaf(1), Leaf(7)))
+    assert specs.set_field(Tree(), "leaves.1.size", 7) == Tree((Leaf(1), Leaf(7)))
 
 
 def test_one_name_sets_equal_fields_of_all_terms() -> None:
@@ -231,8 +237,8 @@ def test_values_are_checked_where_they_are_set() -> None:
         ("Identity", Identity()),
         ("ConvNet(width=64, norm=batch)", ConvNet(64, norm="batch")),
         ("ConvNet(64, 2)", ConvNet(64, 2)),
-        ("Siamese(ops=(color, crop))", Siamese(("color", "crop"))),
-        ("Siamese(PublishedOps())", Siamese(PublishedOps())),
+        ("SiameseAugment(ops=(color, crop))", SiameseAugment(("color", "crop"))),
+        ("SiameseAugment(DefaultDSAOps())", SiameseAugment(DefaultDSAOps())),
     ],
 )
 def test_text_becomes_a_value(text: str, value: object) -> None:
@@ -245,7 +251,7 @@ def test_text_becomes_a_value(text: str, value: object) -> None:
 def test_names_inside_a_call_stay_as_they_were_written(name: str) -> None:
     value = ("a-b", "c") if name.startswith("(") else name
     assert specs.parse_call(f" bdm(base=dm, é=1, network={name}) ")[1]["network"] == value
-    assert specs.parse(f"Fresh(network={name})") == Fresh(value)
+    assert specs.parse(f"RandomInit(network={name})") == RandomInit(value)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +259,7 @@ def test_names_inside_a_call_stay_as_they_were_written(name: str) -> None:
     [
         ("ConvNett(3)", "Unknown part 'ConvNett'.*Known parts: .*ConvNet"),
         ("Sampler()", "Unknown part 'Sampler'"),
-        ("Named('a', 1)", "Unknown part 'Named'"),
+        ("NamedCallable('a', 1)", "Unknown part 'NamedCallable'"),
         ("__import__('os')", "Unknown part '__import__'"),
         ("ConvNet(widht=3)", "ConvNet cannot be built.*'widht'.*Its fields: width, depth"),
         ("Term", "Term cannot be built.*Its fields: objective"),
@@ -268,17 +274,17 @@ def test_known_parts_can_be_written() -> None:
     with pytest.raises(ValueError, match="Known parts") as error:
         specs.parse("Nothing()")
     listed = str(error.value).partition("Known parts: ")[2].rstrip(".").split(", ")
-    assert {"ByGroup", "ConvNet", "Distribution", "Fresh", "Pixels", "Siamese"} <= set(listed)
-    assert not {"Named", "Rule", "Pool", "Sampler", "Synthetic"} & set(listed)
+    assert {"PerGroup", "ConvNet", "Distribution", "RandomInit", "Pixels", "SiameseAugment"} <= set(listed)
+    assert not {"NamedCallable", "DataDefault", "Pool", "Sampler", "SyntheticSpec"} & set(listed)
 
 
 def test_every_part_is_asked_whether_it_takes_the_samples() -> None:
-    specs.check(Tree(), (1, 8, 8))
-    specs.check(recipes.dm(), (1, 28, 28))
+    specs.validate(Tree(), (1, 8, 8))
+    specs.validate(recipes.dm(), (1, 28, 28))
     with pytest.raises(ValueError, match=r"Leaf takes images; got \(8,\)"):
-        specs.check(Tree(), (8,))
+        specs.validate(Tree(), (8,))
     with pytest.raises(ValueError, match=r"Leaf takes images; got \(8,\)"):
-        specs.check(Leaf(), (8,))
+        specs.validate(Leaf(), (8,))
 
 
 def test_specifications_are_frozen_and_can_be_hashed() -> None:

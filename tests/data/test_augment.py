@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, resolve
-from condensed_data.data.augment import OPERATIONS, Identity, PublishedOps, Siamese
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo, resolve
+from condensed_data.data.augment import OPERATIONS, DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods.base import Batch
 
-STREAMS = Streams(7)
+STREAMS = RandomStreams(7)
 SHAPES = [(1, 8, 8), (3, 9, 6), (2, 5, 11), (2, 13)]
 DRAWS = 11
 
@@ -74,7 +74,7 @@ def close(ours: Tensor, oracle: Tensor) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_each_operation_equals_its_definition_on_sides_of_any_size(op: str, shape: tuple[int, ...]) -> None:
-    applied = Siamese(ops=(op,)).draw(STREAMS, 3, [0, 4, 9], shape)
+    applied = SiameseAugment(ops=(op,)).draw(STREAMS, 3, [0, 4, 9], shape)
     for sizes in ((2, 2, 2), (1, 3, 2)):
         x = samples(sum(sizes), shape)
         blocks = [block for block, size in zip((0, 4, 9), sizes, strict=True) for _ in range(size)]
@@ -84,7 +84,7 @@ def test_each_operation_equals_its_definition_on_sides_of_any_size(op: str, shap
 
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_per_sample_draws_parameters_for_every_row(op: str) -> None:
-    applied = Siamese(ops=(op,), per_sample=True).draw(STREAMS, 0, [1, 2], (3, 8, 8))
+    applied = SiameseAugment(ops=(op,), per_sample=True).draw(STREAMS, 0, [1, 2], (3, 8, 8))
     for sizes in ((3, 3), (4, 1)):
         x = samples(1, (3, 8, 8)).expand(sum(sizes), -1, -1, -1)
         draws = torch.cat(
@@ -99,7 +99,7 @@ def test_per_sample_draws_parameters_for_every_row(op: str) -> None:
 def test_one_operation_is_drawn_for_every_block() -> None:
     blocks, shape = list(range(40)), (3, 8, 8)
     x = samples(len(blocks), shape)
-    ours = Siamese().draw(STREAMS, 5, blocks, shape)(batch(x, (1,) * len(blocks)))
+    ours = SiameseAugment().draw(STREAMS, 5, blocks, shape)(batch(x, (1,) * len(blocks)))
     drawn = [OPERATIONS[int(6 * float(STREAMS.uniform("augment op", 5, [block], 1)))] for block in blocks]
     oracle = [expected(op, x[block], uniforms(5, block)[0]) for block, op in enumerate(drawn)]
     assert set(drawn) == set(OPERATIONS)
@@ -109,7 +109,7 @@ def test_one_operation_is_drawn_for_every_block() -> None:
 def test_operations_are_drawn_equally_often() -> None:
     count, shape = 3000, (1, 3, 3)
     x = samples(1, shape).expand(count, -1, -1, -1)
-    spec = Siamese(ops=("color", "cutout", "flip"), cutout=1.0, flip=1.0)
+    spec = SiameseAugment(ops=("color", "cutout", "flip"), cutout=1.0, flip=1.0)
     ours = spec.draw(STREAMS, 0, range(count), shape)(batch(x, (1,) * count))
     # a square of the whole side has its center anywhere: recognized by any zero, of which randn has none
     cutout = (ours == 0).flatten(1).any(1)
@@ -121,10 +121,10 @@ def test_operations_are_drawn_equally_often() -> None:
 
 def test_a_block_gets_the_same_draw_whatever_is_drawn_beside_it() -> None:
     shape, x = (1, 8, 8), samples(6, (1, 8, 8))
-    together = Siamese().draw(STREAMS, 2, [0, 1, 2], shape)(batch(x, (2, 2, 2)))
+    together = SiameseAugment().draw(STREAMS, 2, [0, 1, 2], shape)(batch(x, (2, 2, 2)))
     for block in range(3):
         rows = slice(2 * block, 2 * block + 2)
-        alone = Siamese().draw(STREAMS, 2, [block], shape)(batch(x[rows], (2,)))
+        alone = SiameseAugment().draw(STREAMS, 2, [block], shape)(batch(x[rows], (2,)))
         torch.testing.assert_close(alone, together[rows], rtol=0, atol=1e-6)
 
 
@@ -132,7 +132,9 @@ def test_draws_change_with_iteration_seed_and_block_and_with_nothing_else() -> N
     shape, x = (3, 8, 8), samples(1, (3, 8, 8))
 
     def drawn(seed: int, iteration: int, block: int) -> tuple[float, ...]:
-        ours = Siamese(ops=("color",)).draw(Streams(seed), iteration, [block], shape)(batch(x, (1,)))
+        ours = SiameseAugment(ops=("color",)).draw(RandomStreams(seed), iteration, [block], shape)(
+            batch(x, (1,))
+        )
         return tuple(ours.flatten().tolist())
 
     assert drawn(0, 0, 0) == drawn(0, 0, 0)
@@ -148,14 +150,16 @@ def test_neutral_parameters_leave_samples_as_they_are(op: str) -> None:
         "crop": {"crop": 0.0},
     }
     x = samples(4, (3, 9, 6))
-    ours = Siamese(ops=(op,), **neutral[op]).draw(STREAMS, 0, [0, 1], (3, 9, 6))(batch(x, (2, 2)))
+    ours = SiameseAugment(ops=(op,), **neutral[op]).draw(STREAMS, 0, [0, 1], (3, 9, 6))(batch(x, (2, 2)))
     torch.testing.assert_close(ours, x, rtol=0, atol=5e-6)  # the rounding of one resampling
 
 
 def test_blocks_with_another_operation_keep_their_samples() -> None:
     blocks, shape = range(30), (1, 6, 6)
     x = samples(30, shape)
-    ours = Siamese(ops=("cutout", "flip"), flip=0.0).draw(STREAMS, 0, blocks, shape)(batch(x, (1,) * 30))
+    ours = SiameseAugment(ops=("cutout", "flip"), flip=0.0).draw(STREAMS, 0, blocks, shape)(
+        batch(x, (1,) * 30)
+    )
     cut = torch.tensor([bool(STREAMS.uniform("augment op", 0, [block], 1) < 0.5) for block in blocks])
     assert 0 < int(cut.sum()) < 30
     torch.testing.assert_close(ours[~cut], x[~cut], rtol=0, atol=5e-6)
@@ -163,7 +167,7 @@ def test_blocks_with_another_operation_keep_their_samples() -> None:
 
 
 def test_composition_of_flip_and_rotation_is_rigid() -> None:
-    spec = Siamese(ops=("rotate",), always=("flip",), flip=1.0)
+    spec = SiameseAugment(ops=("rotate",), always=("flip",), flip=1.0)
     x = samples(3, (2, 9, 6))
     ours = spec.draw(STREAMS, 1, [0, 1, 2], (2, 9, 6))(batch(x, (1, 1, 1)))
     for block in range(3):
@@ -174,7 +178,7 @@ def test_composition_of_flip_and_rotation_is_rigid() -> None:
 
 
 def test_always_comes_on_top_of_the_drawn_operation() -> None:
-    spec = Siamese(ops=("cutout",), always=("color",))
+    spec = SiameseAugment(ops=("cutout",), always=("color",))
     x = samples(2, (3, 8, 8))
     ours = spec.draw(STREAMS, 0, [0, 1], (3, 8, 8))(batch(x, (1, 1)))
     for block in range(2):
@@ -186,33 +190,33 @@ def test_always_comes_on_top_of_the_drawn_operation() -> None:
 @pytest.mark.parametrize("op", OPERATIONS)
 def test_gradients_flow_through_every_operation(op: str, sizes: tuple[int, ...]) -> None:
     x = samples(4, (2, 5, 4), torch.float64).requires_grad_()
-    applied = Siamese(ops=(op,), flip=1.0).draw(STREAMS, 0, [0, 1], (2, 5, 4))
+    applied = SiameseAugment(ops=(op,), flip=1.0).draw(STREAMS, 0, [0, 1], (2, 5, 4))
     assert torch.autograd.gradcheck(lambda rows: applied(batch(rows, sizes)), x, fast_mode=True)
 
 
 def test_the_published_set_lets_most_of_the_gradient_through() -> None:
     # clamping implementations zero most of it on standardized samples
     x = samples(60, (3, 16, 16)).requires_grad_()
-    ours = Siamese().draw(STREAMS, 0, range(60), (3, 16, 16))(batch(x, (1,) * 60))
+    ours = SiameseAugment().draw(STREAMS, 0, range(60), (3, 16, 16))(batch(x, (1,) * 60))
     (gradient,) = torch.autograd.grad(ours.square().sum(), x)
     assert float((gradient != 0).float().mean()) > 0.85
 
 
-@pytest.mark.parametrize("spec", [Siamese(ops=()), Identity()])
-def test_no_operation_gives_the_samples_back(spec: Siamese | Identity) -> None:
+@pytest.mark.parametrize("spec", [SiameseAugment(ops=()), Identity()])
+def test_no_operation_gives_the_samples_back(spec: SiameseAugment | Identity) -> None:
     x = samples(2, (1, 4, 4))
     assert spec.draw(STREAMS, 0, [0], (1, 4, 4))(batch(x, (2,))) is x
 
 
 def test_vectors_are_left_alone() -> None:
     x = samples(3, (7,))
-    assert Siamese().draw(STREAMS, 0, [0], (7,))(batch(x, (3,))) is x
+    assert SiameseAugment().draw(STREAMS, 0, [0], (7,))(batch(x, (3,))) is x
 
 
 def test_the_global_random_state_is_left_alone(untouched_rng: None) -> None:
     x = samples(4, (3, 8, 8))
     for per_sample in (False, True):
-        Siamese(per_sample=per_sample).draw(STREAMS, 0, [0, 1], (3, 8, 8))(batch(x, (2, 2)))
+        SiameseAugment(per_sample=per_sample).draw(STREAMS, 0, [0, 1], (3, 8, 8))(batch(x, (2, 2)))
 
 
 DIGITS = tuple(f"{i} - {word}" for i, word in enumerate(("zero", "one", "two")))
@@ -233,21 +237,21 @@ DIGITS = tuple(f"{i} - {word}" for i, word in enumerate(("zero", "one", "two")))
 def test_published_operations_flip_all_but_digits(
     shape: tuple[int, ...], classes: tuple[str, ...], named: bool, flips: bool
 ) -> None:
-    ops = PublishedOps()(Facts(shape, classes, 1, named))
+    ops = DefaultDSAOps()(DatasetInfo(shape, classes, 1, named))
     assert ops == tuple(op for op in OPERATIONS if op != "flip" or flips)
 
 
 def test_published_operations_of_signals_and_vectors() -> None:
-    assert PublishedOps()(Facts((2, 40), ("a", "b"), 1)) == ("color", "crop", "cutout", "scale")
-    assert PublishedOps()(Facts((40,), ("a", "b"), 1)) == ()
+    assert DefaultDSAOps()(DatasetInfo((2, 40), ("a", "b"), 1)) == ("color", "crop", "cutout", "scale")
+    assert DefaultDSAOps()(DatasetInfo((40,), ("a", "b"), 1)) == ()
 
 
 def test_a_rule_must_be_resolved_before_drawing() -> None:
-    spec = Siamese(PublishedOps())
+    spec = SiameseAugment(DefaultDSAOps())
     with pytest.raises(TypeError, match="resolve the recipe first"):
         spec.draw(STREAMS, 0, [0], (1, 8, 8))
-    facts = Facts((1, 8, 8), ("cat", "dog"), 1)
-    assert resolve(spec, facts) == Siamese()
+    facts = DatasetInfo((1, 8, 8), ("cat", "dog"), 1)
+    assert resolve(spec, facts) == SiameseAugment()
 
 
 @pytest.mark.parametrize(
@@ -264,4 +268,4 @@ def test_a_rule_must_be_resolved_before_drawing() -> None:
 )
 def test_arguments_out_of_range_are_named(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Siamese(**fields)
+        SiameseAugment(**fields)

@@ -179,7 +179,7 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("color", r"groups='color': Colored has no attribute of that name.*in 'color', or pass the values"),
+        ("shade", r"groups='shade': Colored has no attribute of that name.*in 'color', or pass the values"),
         ("hue", r"groups='hue': source\.hue is a method, not a value for every sample.*function \(sample"),
         ("classes", r"groups='classes': source\.classes has 3 entries, the source 60 samples"),
         ("tensors", r"source\.tensors has 2 entries"),
@@ -243,7 +243,7 @@ def test_ipc_is_split_and_each_part_begins_in_its_group(source: Colored, ipc: in
     extra = -(-ipc // 2)
     assert colors[:ipc] == ["blue"] * extra + ["red"] * (ipc - extra)
     assert colors[ipc : 2 * ipc] == ["red"] * ipc
-    counts = [colors[2 * ipc :].count(color) for color in ("blue", "green", "gray", "red")]
+    counts = [colors[2 * ipc :].count(color) for color in ("blue", "gray", "green", "red")]
     assert sum(counts) == ipc
     assert max(counts) - min(counts) <= 1
     assert counts == sorted(counts, reverse=True)

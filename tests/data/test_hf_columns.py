@@ -101,7 +101,7 @@ def test_a_row_without_an_image_is_named() -> None:
 
 def test_workers_read_it(tmp_path: Path) -> None:
     dataset = HubDataset(rows())
-    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
-    assert np.array_equal(sent[3][0], picture(3))
+    to_device = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
+    assert np.array_equal(to_device[3][0], picture(3))
     read = CondensedDataset(dataset, "random", ipc=4, cache=False, num_workers=1, progress=False)
     assert len(read) == 12

@@ -68,7 +68,7 @@ def test_it_is_condensed_and_found_again_without_reading(
     assert "reading" in capsys.readouterr().err
     again = CondensedDataset(catalog.load(source, "train"), "random", ipc=2, cache=tmp_path)
     assert "reading" not in capsys.readouterr().err
-    assert again.record.fingerprint == first.record.fingerprint
+    assert again.metadata.fingerprint == first.metadata.fingerprint
 
 
 def test_the_fingerprint_is_that_of_the_content(hub: HubServer, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_fingerprint_is_that_of_the_content(hub: HubServer, tmp_path: Path) 
     one, two = (publish(hub, both()) for _ in range(2))
     plain = [(picture(i), i % 3) for i in range(12)]
     sources = [catalog.load(f"hf:{one}", "train"), catalog.load(f"hf:{two}", "train"), plain]
-    prints = {CondensedDataset(s, "random", ipc=1, cache=tmp_path).record.fingerprint for s in sources}
+    prints = {CondensedDataset(s, "random", ipc=1, cache=tmp_path).metadata.fingerprint for s in sources}
     assert len(prints) == 1
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.data.sample_store import Store
+from condensed_data.data.sample_store import SampleStore
 
 
-def filled(samples: Tensor, batch: int, **options: object) -> Store:
-    store = Store(len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options)  # type: ignore[arg-type]
+def filled(samples: Tensor, batch: int, **options: object) -> SampleStore:
+    store = SampleStore(len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options)  # type: ignore[arg-type]
     for start in range(0, len(samples), batch):
         store.write(start, samples[start : start + batch])
     return store
@@ -63,4 +63,4 @@ def test_a_full_disk_is_found_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        Store(1000, (7,), False, limit=10, folder=tmp_path)
+        SampleStore(1000, (7,), False, limit=10, folder=tmp_path)

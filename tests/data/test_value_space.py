@@ -10,7 +10,7 @@ from sources import Listed, real, real_of
 from torch import Tensor
 
 from condensed_data.data.sample import kind_of, to_tensor
-from condensed_data.data.value_space import PIL_CHANNELS, Kind, Space
+from condensed_data.data.value_space import PIL_CHANNELS, SampleKind, ValueSpace
 
 SHAPES = [(3, 5, 7), (2, 11), (6,)]
 
@@ -91,7 +91,7 @@ def picture(mode: str) -> Image.Image:
 def test_pil_images_survive_the_round_trip(mode: str) -> None:
     image = picture(mode)
     kind = kind_of(image, 0)
-    assert kind == Kind(f"pil:{mode}", (PIL_CHANNELS[mode], 9, 14))
+    assert kind == SampleKind(f"pil:{mode}", (PIL_CHANNELS[mode], 9, 14))
     pixels = to_tensor(image)
     assert pixels.shape == kind.shape
     source = real_of(Listed([(image, 0), (image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), 1)]))
@@ -112,8 +112,8 @@ def test_every_8_bit_value_survives_the_round_trip() -> None:
 
 def test_8_bit_samples_are_rounded_and_clamped_on_their_way_out() -> None:
     beyond = torch.tensor([[[-0.2, 0.5 / 255 + 1e-4, 0.499 / 255, 1.3]]])
-    assert np.array(Kind("pil:L", (1, 1, 4)).emit(beyond)).tolist() == [[0, 1, 0, 255]]
-    emitted = Kind("tensor:uint8", (1, 1, 4)).emit(beyond * 255)
+    assert np.array(SampleKind("pil:L", (1, 1, 4)).emit(beyond)).tolist() == [[0, 1, 0, 255]]
+    emitted = SampleKind("tensor:uint8", (1, 1, 4)).emit(beyond * 255)
     assert emitted.dtype == torch.uint8
     assert emitted.tolist() == [[[0, 1, 0, 255]]]
 
@@ -130,7 +130,7 @@ def test_float_samples_keep_their_dtype_and_their_range(dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize(("name", "top"), [("pil:RGB", 1.0), ("tensor:uint8", 255.0)])
 def test_the_8_bit_view_is_what_comes_out(name: str, top: float) -> None:
-    kind = Kind(name, (3, 4, 5))
+    kind = SampleKind(name, (3, 4, 5))
     samples = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * top - 0.2 * top
     view = kind.eight_bit_view(samples)
     out = torch.stack([to_tensor(kind.emit(sample)) for sample in samples])
@@ -138,7 +138,7 @@ def test_the_8_bit_view_is_what_comes_out(name: str, top: float) -> None:
 
 
 def test_the_space_follows_the_samples_to_their_device_and_shape() -> None:
-    space = Space(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    space = ValueSpace(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     assert space.standardize(torch.tensor([[1, 6]], dtype=torch.uint8)).tolist() == [[0, 1]]
     assert space.restore(torch.ones(1, 2, 1, 1)).flatten().tolist() == [2, 6]
     assert space.restore(torch.ones(1, 2, 3)).shape == (1, 2, 3)

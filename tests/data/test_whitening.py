@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core.errors import ArtifactError
-from condensed_data.data.value_space import Space
+from condensed_data.data.value_space import ValueSpace
 from condensed_data.data.whitening import EPSILON, MOST_VALUES, Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import MultiFormation, Pixels
@@ -76,7 +76,7 @@ def test_it_does_not_depend_on_the_value_space() -> None:
     whitened = []
     for factor, shift in ((1.0, 0.0), (255.0, 0.0), (3.0, -7.0)):
         rows = samples * factor + shift
-        space = Space(rows.mean((0, 2, 3)), rows.std((0, 2, 3), unbiased=False))
+        space = ValueSpace(rows.mean((0, 2, 3)), rows.std((0, 2, 3), unbiased=False))
         whitened.append(Whitening.of([space.scale(rows)]).apply(space.scale(rows)))
     for other in whitened[1:]:
         torch.testing.assert_close(other, whitened[0], rtol=1e-3, atol=1e-3)
@@ -87,8 +87,8 @@ def recipe(**options: Any) -> Recipe:
 
 
 def whitening_of(made: CondensedDataset) -> Whitening:
-    assert made.record.space.whitening is not None
-    return made.record.space.whitening
+    assert made.metadata.space.whitening is not None
+    return made.metadata.space.whitening
 
 
 class Pictures(Dataset[Any]):
@@ -133,7 +133,7 @@ def test_normalization_is_the_whole_map(tiny_images: TensorDataset) -> None:
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whole = made.normalization()(tiny_images.tensors[0][:5])
     torch.testing.assert_close(
-        whole, made.record.space.standardize(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4
+        whole, made.metadata.space.standardize(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4
     )
     plain = CondensedDataset(tiny_images, recipe().set(whitening="none"), cache=False, **QUIET)
     assert "whitening" not in plain.preprocessing
@@ -163,9 +163,9 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
         CondensedDataset(tiny_images, clamped, cache=False, **QUIET)
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whitening = replace(whitening_of(made), scales=torch.ones(3))
-    broken = replace(made.record, space=replace(made.record.space, whitening=whitening))
+    broken = replace(made.metadata, space=replace(made.metadata.space, whitening=whitening))
     with pytest.raises(ArtifactError, match=r"zca\.scales"):
-        replace(made._outcome, record=broken).write(tmp_path / "set")
+        replace(made._result, metadata=broken).write(tmp_path / "set")
 
 
 def test_experts_of_a_whitened_space_are_others(tiny_images: TensorDataset, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import recipes
-from condensed_data.core.spec import Named
+from condensed_data.core.spec import NamedCallable
 from condensed_data.dataset import CondensedDataset
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.engine.loop import DivergedError
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
@@ -62,12 +62,12 @@ def test_the_second_time_it_is_loaded(make: Make) -> None:
     second = make(callbacks=[counter])
     assert counter.iterations == 0
     assert torch.equal(first.images, second.images)
-    assert first.record.to_manifest() == second.record.to_manifest()
+    assert first.metadata.to_manifest() == second.metadata.to_manifest()
 
 
 def test_the_source_is_not_read_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
-    monkeypatch.setattr("condensed_data.engine.builder.Real.read", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("condensed_data.engine.builder.RealData.read", lambda *_, **__: pytest.fail("read"))
     make()
 
 
@@ -198,11 +198,11 @@ def test_an_unnamed_callable_is_built_and_not_cached(make: Make, tmp_path: Path)
     recipe = recipes.dm(ipc=1, iterations=2, batch=8, network=mine)
     with pytest.warns(UserWarning, match="will not be cached.*Named"):
         made = make(recipe)
-    assert made.record.recipe is None
+    assert made.metadata.recipe is None
     assert Cache(tmp_path / "cache").entries() == []
     counter = Counter()
-    make(recipes.dm(ipc=1, iterations=2, batch=8, network=Named("mine", mine)))
-    make(recipes.dm(ipc=1, iterations=2, batch=8, network=Named("mine", mine)), callbacks=[counter])
+    make(recipes.dm(ipc=1, iterations=2, batch=8, network=NamedCallable("mine", mine)))
+    make(recipes.dm(ipc=1, iterations=2, batch=8, network=NamedCallable("mine", mine)), callbacks=[counter])
     assert counter.iterations == 0
 
 
@@ -218,7 +218,7 @@ class Exploding(Objective):
 
     calls = 0
 
-    def __call__(self, net: Net, pair: Pair) -> torch.Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> torch.Tensor:
         type(self).calls += 1
         factor = float("nan") if type(self).calls > 2 else 1.0
         return pair.synthetic.x.square().sum() * factor
@@ -231,7 +231,7 @@ def test_divergence_keeps_the_last_good_state(make: Make) -> None:
     with pytest.raises(DivergedError, match=r"learning rate.*iteration 2") as caught:
         make(recipe, cache=False)
     assert torch.isfinite(caught.value.condensed.images).all()
-    assert caught.value.condensed.record.iterations == 2
+    assert caught.value.condensed.metadata.iterations == 2
 
 
 def test_eviction_and_clearing(make: Make, tmp_path: Path) -> None:

@@ -19,8 +19,14 @@ import torch
 import torch.distributed as dist
 from exam import GROUPED, LEARNING, start
 
-from condensed_data.core.process_group import Ranks
-from condensed_data.engine.distributed.gradient_exchange import Share, cut, divided, owners, row_groups
+from condensed_data.core.process_group import ProcessGroup
+from condensed_data.engine.distributed.gradient_exchange import (
+    WorkUnit,
+    assign_owners,
+    chunks,
+    partition,
+    row_groups,
+)
 
 Process = subprocess.Popen[str]
 SECONDS = 120  # in which anything here ends, on a machine that does much else
@@ -66,7 +72,7 @@ def same_bits(
     folder: Path, source: torch.utils.data.TensorDataset, names: Iterable[str], counts: tuple[int, ...]
 ) -> None:
     torch.save(source.tensors, folder / "source.pt")
-    one = {name: ranks_bits.bits(name, source, Ranks()) for name in names}
+    one = {name: ranks_bits.bits(name, source, ProcessGroup()) for name in names}
     for count in counts:
         found = ended(begin(count, folder, *names, script=ranks_bits), 10 * SECONDS)
         assert [code for code, _ in found] == [0] * count, found
@@ -85,8 +91,8 @@ def test_two_ranks_give_the_bits_of_one(tmp_path: Path, tiny_images: torch.utils
 def test_nothing_outlives_the_process_group(tmp_path: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
     try:
-        control = Ranks().control
-        assert Ranks().control is control
+        control = ProcessGroup().control
+        assert ProcessGroup().control is control
         left = weakref.ref(control)
         del control
     finally:
@@ -151,19 +157,22 @@ def test_blocks_give_what_all_at_once_gives(name: str, tiny_images: torch.utils.
     recipe = (LEARNING | GROUPED)[name]()
     groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
     recipe = recipe.set(ipc=4) if groups else recipe
-    whole, blocks = start(tiny_images, recipe, groups), start(tiny_images, recipe.set(blocks=64), groups)
+    whole, blocks = start(tiny_images, recipe, groups), start(tiny_images, recipe.set(num_blocks=64), groups)
     whole.step()
     blocks.step()
-    for key, tensor in whole.synthesis.learned.items():
-        torch.testing.assert_close(blocks.synthesis.learned[key], tensor, rtol=1e-4, atol=1e-5)
-        assert row_groups(blocks.synthesis, key) is None or key not in blocks.synthesis.shared
+    for key, tensor in whole.synthetic_data.learned.items():
+        torch.testing.assert_close(blocks.synthetic_data.learned[key], tensor, rtol=1e-4, atol=1e-5)
+        assert (
+            row_groups(blocks.synthetic_data, key) is None
+            or key not in blocks.synthetic_data.shared_across_groups
+        )
 
 
 def test_shares_do_not_depend_on_ranks_and_are_spread_evenly() -> None:
-    shares = divided(range(10), 4, [0, 1], [2])
+    shares = partition(range(10), 4, [0, 1], [2])
     assert [share.groups for share in shares] == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,), tuple(range(10))]
-    assert shares[-1] == Share(tuple(range(10)), (2,), False)
-    assert owners(shares, 1) == [0] * 5
-    assert owners(shares, 3, of_first=[2])[-1] == 0
-    assert divided(range(3), 64, [], [0, 1]) == [Share((0, 1, 2), (term,), False) for term in (0, 1)]
-    assert [list(block) for block in cut(range(5), 64)] == [[0], [1], [2], [3], [4]]
+    assert shares[-1] == WorkUnit(tuple(range(10)), (2,), False)
+    assert assign_owners(shares, 1) == [0] * 5
+    assert assign_owners(shares, 3, of_first=[2])[-1] == 0
+    assert partition(range(3), 64, [], [0, 1]) == [WorkUnit((0, 1, 2), (term,), False) for term in (0, 1)]
+    assert [list(block) for block in chunks(range(5), 64)] == [[0], [1], [2], [3], [4]]

@@ -15,7 +15,7 @@ from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
 from condensed_data.engine.job_array import merge, shard
 from condensed_data.methods.recipe import Recipe
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.result import CondensationResult
 
 TEACHER = "dm of whitened samples, labeled by a teacher"
 TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm", "bdm on dm", TEACHER)
@@ -23,15 +23,15 @@ TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm",
 
 def independent(name: str) -> Recipe:
     """A recipe in blocks, which does not stop by the loss of all classes."""
-    return LEARNING[name]().set(blocks=64, stop=None)
+    return LEARNING[name]().set(num_blocks=64, stop=None)
 
 
-def parts(name: str, source: TensorDataset, folder: Path, count: int) -> list[Outcome]:
+def parts(name: str, source: TensorDataset, folder: Path, count: int) -> list[CondensationResult]:
     """The shards of a recipe, as they come from disk, the last one first."""
     recipe = independent(name)
     for number in range(1, count + 1):
         build(source, recipe, shard=f"{number}/{count}").save(folder / str(number))
-    return [Outcome.read(folder / str(number)) for number in range(count, 0, -1)]
+    return [CondensationResult.read(folder / str(number)) for number in range(count, 0, -1)]
 
 
 @pytest.mark.parametrize("name", TOGETHER)
@@ -42,7 +42,7 @@ def test_merged_shards_are_the_bits_of_one_process(
     whole = build(tiny_images, independent(name))
     assert torch.equal(merged.images, whole.images)
     assert torch.equal(merged.labels, whole.labels)
-    assert merged.record.stored_floats == whole.stored_floats
+    assert merged.metadata.stored_floats == whole.stored_floats
     merged.write(tmp_path / "merged")
     assert torch.equal(CondensedDataset.load(tmp_path / "merged").images, whole.images)
 
@@ -56,7 +56,7 @@ def test_a_shard_is_a_set_of_its_classes(tiny_images: TensorDataset, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("dsa", "networks of Retrained learn from the samples of all classes"),
+        ("dsa", "networks of TrainedOnSynthetic learn from the samples of all classes"),
         ("cafe", "Discrimination looks at all classes together"),
         ("iid on dm", "stops by the loss of all classes"),
         ("mtt", "Trajectory looks at all classes together"),
@@ -87,7 +87,7 @@ def test_what_is_no_whole_set_is_refused(tiny_images: TensorDataset, tmp_path: P
         merge([first])
     with pytest.raises(ValueError, match="both have class"):
         merge([first, second, first])
-    other = replace(second, record=replace(second.record, seed=7))
+    other = replace(second, metadata=replace(second.metadata, seed=7))
     with pytest.raises(ValueError, match="their seed differs: 0 and 7"):
         merge([first, other])
 

@@ -11,22 +11,24 @@ import torch
 from sources import real
 
 from condensed_data import recipes
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.engine import memory_estimate as memory
 from condensed_data.engine.memory_estimate import TooLargeError, estimate, fit
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.networks import ConvNet
 
 NET = ConvNet(width=8, depth=2)
 
 
-def started(name: str = "dd", **options: Any) -> Run:
+def started(name: str = "dd", **options: Any) -> CondensationRun:
     draw = torch.Generator().manual_seed(0)
     where = real(torch.randn(60, 1, 12, 12, generator=draw), torch.arange(60) % 3)
     fields = {"ipc": 4, "iterations": 1, "batch": 10, "network": NET}
     recipe = recipes.get(name, **(fields | options)).resolve((1, 12, 12), ["a", "b", "c"], samples=60)
-    return Run(recipe, Context(where, recipe.ipc, Streams(0), torch.device("cpu"), compiles=False))
+    return CondensationRun(
+        recipe, Context(where, recipe.ipc, RandomStreams(0), torch.device("cpu"), compiles=False)
+    )
 
 
 def maps(unroll: str, epochs: int) -> tuple[int, int]:
@@ -80,7 +82,7 @@ from condensed_data.streams import Streams
 where = real(torch.randn(1200, 1, 28, 28), torch.arange(1200) % 10)
 recipe = recipes.dd(ipc=10, steps=10, epochs=3, iterations=1, network=ConvNet(width=64))
 recipe = recipe.resolve((1, 28, 28), [str(i) for i in range(10)], samples=1200)
-run = Run(recipe, Context(where, 10, Streams(0), torch.device("cpu"), compiles=False))
+run = CondensationRun(recipe, Context(where, 10, RandomStreams(0), torch.device("cpu"), compiles=False))
 estimated = estimate(run).working
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run.step()

@@ -11,13 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import recipes
 from condensed_data.cli.main import main
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning import Plan, plan
 from condensed_data.engine.planning import cost_estimate as measure
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
@@ -57,9 +57,9 @@ def planned(source: Dataset[object], recipe: Recipe) -> Plan:
 def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
     recipe = recipes.get(name, ipc=2, iterations=4, batch=8, network=NET)
     found = planned(source, recipe)
-    real = Real.read(inspect(source), progress=False)
+    real = RealData.read(inspect(source), progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    run = Run(resolved, Context(real, 2, Streams(0), CPU))
+    run = CondensationRun(resolved, Context(real, 2, RandomStreams(0), CPU))
     with FlopCounterMode(display=False) as counter:
         run.step()
     assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.15)
@@ -67,7 +67,7 @@ def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
     assert found.memory.learned == needed.learned
     assert found.memory.working == pytest.approx(needed.working, rel=0.15)
     assert (found.samples, found.classes, found.iterations) == (128, 8, 4)
-    assert found.result == run.synthesis.stored_floats * 4
+    assert found.result == run.synthetic_data.stored_floats * 4
     assert found.seconds > found.iterations * found.iteration > 0
 
 

@@ -33,8 +33,8 @@ def test_all_sets_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(row.accuracies) == 2
         assert row.seconds > 0
         assert min(row.accuracies) > 0.6  # chance is a third
-    assert found.condensed.accuracies == condensed.record.evaluations[0].accuracies
-    kept = dict(condensed.record.baselines)
+    assert found.condensed.accuracies == condensed.metadata.evaluations[0].accuracies
+    kept = dict(condensed.metadata.baselines)
     assert list(kept) == ["random", "whole set"]
     for name, row in (("random", found.random), ("whole set", found.whole)):
         assert kept[name].accuracies == row.accuracies
@@ -52,12 +52,12 @@ def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPat
     found = comparison.compare(condensed, train, test, network=NET, runs=1, progress=False)
     assert found.whole.name == "20 of the whole set"
     again = comparison.compare(condensed, train, test, network=NET, runs=1, seed=1, progress=False)
-    kept = condensed.record.baselines  # measured again, kept once
+    kept = condensed.metadata.baselines  # measured again, kept once
     assert [name for name, _ in kept] == ["random", "20 of the whole set"]
     assert kept[0][1].accuracies == again.random.accuracies
-    assert "20 of the whole set" in summary.compared(found)
+    assert "20 of the whole set" in summary.format_comparison(found)
     monkeypatch.undo()
-    seen, title = comparison.seen(train, 10, condensed.record, seed=0)
+    seen, title = comparison.seen(train, 10, condensed.metadata, seed=0)
     assert (len(seen), title) == (10, "whole set")
     assert len(set(seen.indices)) == 10
-    assert comparison.seen(train, 36, condensed.record, seed=0)[0] is train
+    assert comparison.seen(train, 36, condensed.metadata, seed=0)[0] is train

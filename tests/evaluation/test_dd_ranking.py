@@ -16,7 +16,7 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
 from condensed_data.data.source import SourceError
 from condensed_data.evaluation.dd_ranking import Ranking, augmentation_robust, label_robust, rank, variants
-from condensed_data.methods.replay import Ordered
+from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import quick, standard
 
 
@@ -92,7 +92,7 @@ def test_rank_measures_what_the_scores_need(condensed: CondensedDataset, untouch
         condensed_plain=found.condensed_plain.mean,
         random_plain=sum(found.random_plain) / 2,
     )
-    assert condensed.record.evaluations == (found.condensed, found.condensed_plain)
+    assert condensed.metadata.evaluations == (found.condensed, found.condensed_plain)
 
 
 def test_the_own_protocol_decides_what_the_label_robust_score_is_of(condensed: CondensedDataset) -> None:
@@ -115,8 +115,8 @@ def test_soft_labels_have_no_part_in_the_scores(condensed: CondensedDataset) -> 
         progress=False,
     )
     assert soft.labels.ndim == 2
-    outcome = soft._outcome  # the same samples, with labels that say little, but the same classes
-    soft._adopt(replace(outcome, labels=0.4 * torch.nn.functional.one_hot(condensed.labels, 3) + 0.2))
+    result = soft._result  # the same samples, with labels that say little, but the same classes
+    soft._adopt(replace(result, labels=0.4 * torch.nn.functional.one_hot(condensed.labels, 3) + 0.2))
     found = _rank(soft, whole=0.9)
     assert found.condensed.accuracies == hard.condensed.accuracies
     assert found.label_robust == hard.label_robust
@@ -125,7 +125,7 @@ def test_soft_labels_have_no_part_in_the_scores(condensed: CondensedDataset) -> 
 def test_what_cannot_be_ranked_is_said(condensed: CondensedDataset) -> None:
     with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
         _rank(condensed, whole=93)
-    condensed.training = Ordered()
+    condensed.training = OrderedTraining()
     with pytest.raises(ValueError, match=r"brings its own training steps.*training=\"standard\""):
         _rank(condensed, training=None)
     other = TensorDataset(torch.rand(12, 1, 9, 9), torch.arange(12) % 3)
@@ -147,7 +147,7 @@ def test_on_the_command_line(
     assert "label-robust score 0." in shown
     assert "augmentation-robust score 0." in shown
     assert "whole set: 80.0 % (as given)" in shown
-    stored = [evaluation.protocol for evaluation in CondensedDataset.load(out).record.evaluations]
+    stored = [evaluation.protocol for evaluation in CondensedDataset.load(out).metadata.evaluations]
     assert stored == ["quick", "quick-unaugmented"]
     assert "--whole-accuracy belongs to --ranking" in fails(capsys, *words, "--whole-accuracy", "0.8")
     assert "whole=80.0 must be a fraction" in fails(capsys, *words, "--ranking", "--whole-accuracy", "80")
@@ -161,8 +161,8 @@ def _colored(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDatase
 
 
 def _rearrange(condensed: CondensedDataset, order: list[int]) -> None:
-    outcome = condensed._outcome
-    condensed._adopt(replace(outcome, images=outcome.images[order], labels=outcome.labels[order]))
+    result = condensed._result
+    condensed._adopt(replace(result, images=result.images[order], labels=result.labels[order]))
 
 
 def test_to_ddranking() -> None:
@@ -172,7 +172,7 @@ def test_to_ddranking() -> None:
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert (images.shape, images.dtype) == ((6, 3, 8, 8), torch.float32)
     # sorted stably: the order in which each class's samples stood
-    back = images * condensed.record.space.std.view(3, 1, 1) + condensed.record.space.mean.view(3, 1, 1)
+    back = images * condensed.metadata.space.std.view(3, 1, 1) + condensed.metadata.space.mean.view(3, 1, 1)
     by_class = [i for label in range(3) for i, one in enumerate(condensed.labels.tolist()) if one == label]
     assert torch.allclose(back, condensed.images[by_class], atol=1e-6)
 

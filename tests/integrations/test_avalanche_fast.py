@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condensed_data.core.spec import Facts
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.methods.centroids import Centroids
 from condensed_data_avalanche import fast
-from condensed_data_avalanche.condenser import FEW, Begun, Rate, chosen, condense
+from condensed_data_avalanche.condenser import FEW, AutoInit, AutoLearningRate, chosen, condense
 
 
 @pytest.mark.parametrize("kept", [FEW, FEW + 1])
@@ -24,9 +24,12 @@ def test_many_samples_begin_at_real_ones(kept: int) -> None:
 
 
 def test_the_rate_follows_the_start() -> None:
-    facts = Facts((1, 8, 8), ("a", "b"), FEW)
-    assert (Rate()(facts), Rate()(Facts((1, 8, 8), ("a", "b"), FEW + 1))) == (1.0, 0.2)
-    assert fast().synthetic.init == Begun()
-    assert fast().optimizer.lr == Rate()
+    facts = DatasetInfo((1, 8, 8), ("a", "b"), FEW)
+    assert (AutoLearningRate()(facts), AutoLearningRate()(DatasetInfo((1, 8, 8), ("a", "b"), FEW + 1))) == (
+        1.0,
+        0.2,
+    )
+    assert fast().synthetic.init == AutoInit()
+    assert fast().optimizer.lr == AutoLearningRate()
     assert fast(init=Centroids()).optimizer.lr == 1.0
     assert fast(lr=0.5).optimizer.lr == 0.5

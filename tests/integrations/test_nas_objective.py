@@ -94,27 +94,27 @@ def test_results_are_those_of_the_core() -> None:
     task = chosen.task
     seed = spaces_seed(chosen, FINE)
     training = replace(LIVELY, epochs=5, name="lively, 5 epochs")
-    from condensed_data.core.rng import Streams
+    from condensed_data.core.rng import RandomStreams
     from condensed_data.training.compute import accuracy
-    from condensed_data.training.trainer import Learner
+    from condensed_data.training.trainer import Trainer
     from condensed_data_nas.task import resolved
 
-    learner = Learner.prepare(
+    trainer = Trainer.prepare(
         task.images,
         task.labels,
         network=spaces.convnet(FINE),
         num_classes=3,
         training=resolved(training, task),
     )
-    module = learner.fit(Streams(Streams(seed).child("run", 0)))
+    module = trainer.fit(RandomStreams(RandomStreams(seed).seed_for("run", 0)))
     assert chosen(FINE) == accuracy(module, task.val_images, task.val_labels)[0]
     assert chosen.training == training
 
 
 def spaces_seed(chosen: ProxyObjective, config: dict[str, Any]) -> int:
-    from condensed_data.core.rng import Streams
+    from condensed_data.core.rng import RandomStreams
 
-    return Streams(chosen.seed).child(f"nas/{spaces.key_of(config)}")
+    return RandomStreams(chosen.seed).seed_for(f"nas/{spaces.key_of(config)}")
 
 
 def test_what_a_trial_cost() -> None:
@@ -160,26 +160,26 @@ def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_fan_in"])
 def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> None:
-    from condensed_data.core.rng import Streams
+    from condensed_data.core.rng import RandomStreams
     from condensed_data.training import batched_trainer as together
-    from condensed_data.training.trainer import Learner
+    from condensed_data.training.trainer import Trainer
     from condensed_data_nas.task import resolved
 
     chosen = objective(training=replace(quick(), epochs=4, optimizer=optimizer, cutmix=0.5), epochs=None)
     task = chosen.task
-    learner = Learner.prepare(
+    trainer = Trainer.prepare(
         task.images,
         task.labels,
         network=spaces.convnet({**FINE, "norm": "none"}),  # which leaves no weight without a gradient
         num_classes=3,
         training=resolved(chosen.training, task),
     )
-    streams = [Streams(5), Streams(6)]
+    rng = [RandomStreams(5), RandomStreams(6)]
     epochs: list[int] = []
-    modules = together.fit(learner, streams, lambda epoch, first: epochs.append(epoch))
+    modules = together.fit(trainer, rng, lambda epoch, first: epochs.append(epoch))
     assert epochs == [1, 2, 3, 4, 5]
-    for module, one in zip(modules, streams, strict=True):
-        alone = learner.fit(one)
+    for module, one in zip(modules, rng, strict=True):
+        alone = trainer.fit(one)
         for weight, expected in zip(module.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(weight, expected, rtol=2e-3, atol=2e-4)
 
@@ -190,9 +190,9 @@ def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) ->
     counts: list[int] = []
     fit = together.fit
 
-    def noted(learner: Any, streams: Any, *rest: Any) -> Any:
-        counts.append(len(streams))
-        return fit(learner, streams, *rest)
+    def noted(trainer: Any, rng: Any, *rest: Any) -> Any:
+        counts.append(len(rng))
+        return fit(trainer, rng, *rest)
 
     monkeypatch.setattr(together, "fit", noted)
     small = objective(seeds=2).measure(FINE)
@@ -206,7 +206,7 @@ def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     from condensed_data import networks
     from condensed_data.training import batched_trainer as together
-    from condensed_data.training.trainer import Learner
+    from condensed_data.training.trainer import Trainer
     from condensed_data_nas.task import resolved
 
     chosen, network = objective(), spaces.convnet(FINE)
@@ -217,9 +217,9 @@ def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
         made.append(num_classes)
         return networks.network(network)(num_classes, sample_shape)
 
-    learner = Learner.prepare(task.images, task.labels, network=build, num_classes=3, training=training)
+    trainer = Trainer.prepare(task.images, task.labels, network=build, num_classes=3, training=training)
     made.clear()
-    assert together.faster(learner, 3, torch.arange(12)) in (True, False)
+    assert together.faster(trainer, 3, torch.arange(12)) in (True, False)
     assert made == [3] * 4
 
 

@@ -19,7 +19,7 @@ from nas_data import FINE, SPACE, TOO_DEEP, objective
 from optuna.trial import TrialState
 
 from condensed_data.cli.main import main
-from condensed_data_nas.optuna_study import Live, search
+from condensed_data_nas.optuna_study import LiveTable, search
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_the_live_table_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     for stream, drawn in ((Terminal(), 3), (io.StringIO(), 0)):
-        search(objective(), 4, sampler="random", callbacks=[Live(4, 2, stream)])
+        search(objective(), 4, sampler="random", callbacks=[LiveTable(4, 2, stream)])
         text = stream.getvalue()
         assert text.count("\x1b[2K") >= 3 * drawn
         assert (text.count("A") >= 3) == bool(drawn)

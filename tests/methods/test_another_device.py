@@ -13,32 +13,34 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset
-from condensed_data.core.device import in_turn
-from condensed_data.core.rng import Streams
-from condensed_data.data.augment import Siamese
-from condensed_data.data.real import Real
+from condensed_data.core.device import supports_async_copy
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.augment import SiameseAugment
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.compute import batch_loss
 from condensed_data.training.protocol import Training
-from condensed_data.training.trainer import Learner
+from condensed_data.training.trainer import Trainer
 
 ITERATIONS = 3
 # CAFE goes on training its network for as long as the measured accuracy says, so that the host has to know it.
 WAITING = {"cafe", "cafe with augmentation"}
 
 
-def started(source: TensorDataset, recipe: Recipe, device: torch.device, groups: list[int] | None) -> Run:
-    real = Real.read(inspect(source), groups, progress=False)
+def started(
+    source: TensorDataset, recipe: Recipe, device: torch.device, groups: list[int] | None
+) -> CondensationRun:
+    real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return Run(resolved, Context(real.to(device), resolved.ipc, Streams(0), device))
+    return CondensationRun(resolved, Context(real.to(device), resolved.ipc, RandomStreams(0), device))
 
 
-def values(run: Run) -> dict[str, Tensor]:
-    return {name: near(tensor).detach().clone() for name, tensor in run.synthesis.learned.items()}
+def values(run: CondensationRun) -> dict[str, Tensor]:
+    return {name: near(tensor).detach().clone() for name, tensor in run.synthetic_data.learned.items()}
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
@@ -51,7 +53,7 @@ def test_a_iteration_gives_the_bits_of_the_cpu_and_waits_for_nothing(
     losses = [here.step() for _ in range(ITERATIONS)]
     with simulated() as waits:
         there = started(tiny_images, recipe, DEVICE, groups)
-        assert all(isinstance(tensor, Far) for tensor in there.synthesis.learned.values())
+        assert all(isinstance(tensor, Far) for tensor in there.synthetic_data.learned.values())
         found = [there.step()]  # the first may make what later ones use
         waits.clear()
         found += [there.step() for _ in range(ITERATIONS - 1)]
@@ -66,13 +68,13 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
     x, y = tiny_images.tensors
 
     def trained(device: torch.device, waits: list[str]) -> tuple[Tensor, list[str]]:
-        training = Training(epochs=3, batch_size=7, augment=Siamese())
-        learner = Learner(
+        training = Training(epochs=3, batch_size=7, augment=SiameseAugment())
+        trainer = Trainer(
             x.to(device), y.to(device), ConvNet(width=4, depth=1), 3, training, "fp32", None, batch_loss
         )
-        module = learner.new(Streams(0))
+        module = trainer.new(RandomStreams(0))
         waits.clear()
-        learner._run(module, Streams(0), lambda epoch: None)
+        trainer._run(module, RandomStreams(0), lambda epoch: None)
         return near(next(module.parameters())).detach(), list(waits)
 
     here, _ = trained(torch.device("cpu"), [])
@@ -118,4 +120,6 @@ def test_an_evaluation_gives_the_accuracy_of_the_cpu(
 
 
 def test_only_copies_to_mps_are_waited_for() -> None:
-    assert [name for name in ("cpu", "cuda:1", "xpu", "mps") if not in_turn(torch.device(name))] == ["mps"]
+    assert [
+        name for name in ("cpu", "cuda:1", "xpu", "mps") if not supports_async_copy(torch.device(name))
+    ] == ["mps"]

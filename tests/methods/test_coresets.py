@@ -12,7 +12,7 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.spec import Facts, from_json, resolve, to_json
+from condensed_data.core.spec import DatasetInfo, from_json, resolve, to_json
 from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import (
     Forgetting,
@@ -27,11 +27,11 @@ from condensed_data.methods.coresets import (
 )
 from condensed_data.networks import MLP
 from condensed_data.training.features import Trained
-from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
-ASKED = Pretraining(2, 1, Descent(0.05, 0.9, batch_size=16))
+ASKED = Pretraining(2, 1, SGDConfig(0.05, 0.9, batch_size=16))
 FEATURES = Trained(NETWORK, ASKED)
 CORESETS: dict[str, Init] = {
     "herding": Herding(FEATURES),
@@ -182,7 +182,7 @@ def test_k_means_takes_one_sample_of_every_clump() -> None:
 def test_most_forgotten_samples() -> None:
     x, _ = samples()
     where = context(real_of(x, torch.arange(len(x)) % 3))  # labels that say nothing are forgotten
-    asked = Pretraining(8, 2, Descent(0.1, 0.9, batch_size=8))
+    asked = Pretraining(8, 2, SGDConfig(0.1, 0.9, batch_size=8))
     found = trained_networks(where, NETWORK, asked)
     events = found[0].forgotten + found[1].forgotten
     chosen = indices(where, Forgetting(NETWORK, asked).samples(where, [3, 3, 3]))
@@ -194,7 +194,7 @@ def test_most_forgotten_samples() -> None:
 
 
 def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = context(trained=TrainedNetworks(tmp_path))
+    where = context(trained=PretrainedCache(tmp_path))
     Herding(FEATURES).samples(where, [1, 1, 1])
     monkeypatch.setattr("condensed_data.training.pretrained_cache.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])
@@ -205,7 +205,7 @@ def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pyt
 @pytest.mark.parametrize("shape", [(6,), (2, 9), (3, 9, 11)])
 def test_any_shape(shape: tuple[int, ...]) -> None:
     where = context(small_real(shape))
-    facts = Facts(shape, ("a", "b", "c"), 2)
+    facts = DatasetInfo(shape, ("a", "b", "c"), 2)
     for cls in (Herding, KCenter, KMeans, Forgetting):
         init = resolve(cls(), facts)
         place = init if isinstance(init, Forgetting) else init.features

@@ -15,20 +15,20 @@ from sources import real
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, Named, Recipe, networks, recipes
-from condensed_data.cli.reporting import compared
+from condensed_data import CondensedDataset, NamedCallable, Recipe, networks, recipes
+from condensed_data.cli.reporting import format_comparison
 from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.engine.builder import condense_tensors
-from condensed_data.engine.evaluate_replay import Beginnings
-from condensed_data.engine.run import Run
+from condensed_data.engine.evaluate_replay import InitialNetworks
+from condensed_data.engine.run import CondensationRun
 from condensed_data.evaluation.baselines import compare
 from condensed_data.methods.base import Context
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
-from condensed_data.methods.pools import Fresh
-from condensed_data.methods.replay import Ordered, Replay
+from condensed_data.methods.pools import RandomInit
+from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import manifest as schema
@@ -48,10 +48,12 @@ def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
     return CondensedDataset(source, recipe, **chosen)
 
 
-def started(recipe: Recipe, source: TensorDataset) -> Run:
+def started(recipe: Recipe, source: TensorDataset) -> CondensationRun:
     where = real(*source.tensors)
     resolved = recipe.resolve(where.sample_shape, where.class_names, samples=len(where))
-    return Run(resolved, Context(where, resolved.ipc, Streams(0), torch.device("cpu"), compiles=False))
+    return CondensationRun(
+        resolved, Context(where, resolved.ipc, RandomStreams(0), torch.device("cpu"), compiles=False)
+    )
 
 
 def fixed(source: Any) -> CondensedDataset:
@@ -72,7 +74,7 @@ def by_hand(made: CondensedDataset, batches: Any) -> nn.Module:
     for (x, y), size in zip(batches, made.replay.step_sizes.tolist(), strict=True):
         optimizer = torch.optim.SGD(module.parameters(), lr=size)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(module(made.record.space.standardize(x)), y).backward()
+        nn.functional.cross_entropy(module(made.metadata.space.standardize(x)), y).backward()
         optimizer.step()
     return module.eval()
 
@@ -85,21 +87,21 @@ def test_the_published_defaults() -> None:
     assert (small.iterations, whole.iterations) == (2000, 23_600)
     assert whole.optimizer.milestones == tuple(range(2360, 23_600, 2360))
     assert (whole.optimizer.kind, whole.optimizer.betas) == ("adam", (0.5, 0.999))
-    assert whole.terms[0].pool == Fresh(Xavier(LeNet()))
-    assert recipe.resolve((1, 8, 8), ["0"], samples=60).terms[0].pool == Fresh(Xavier(ConvNet(depth=2)))
+    assert whole.terms[0].pool == RandomInit(Xavier(LeNet()))
+    assert recipe.resolve((1, 8, 8), ["0"], samples=60).terms[0].pool == RandomInit(Xavier(ConvNet(depth=2)))
     assert whole.terms[0].sampler.steps == 10  # type: ignore[attr-defined]
     assert whole.synthetic.steps == 30  # type: ignore[attr-defined]
 
 
 def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
     run = started(dd(n_nets=3), tiny_images)
-    nets = [lender.lend(0) for lender in run.lenders.values()]
+    nets = [pool_state.network_at(0) for pool_state in run.pool_states.values()]
     weights = [torch.cat([w.flatten() for w in net.module.parameters()]) for net in nets]
     assert len(weights) == 3
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
     groups = run.steps()[0]
-    pair = run._meeting(run.recipe.terms[0], groups).pair(run.context, run.synthesis)
+    pair = run._meeting(run.recipe.terms[0], groups).pair(run.context, run.synthetic_data)
     mean = sum(Unrolled()(net, pair) for net in nets) / 3
     torch.testing.assert_close(run.loss(groups), mean)
 
@@ -108,13 +110,13 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
 def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: TensorDataset) -> None:
     run = started(dd(unroll=unroll), tiny_images)
     run.step()
-    net = next(iter(run.lenders.values())).lend(run.iteration)
-    pair = run._meeting(run.recipe.terms[0], run.steps()[0]).pair(run.context, run.synthesis)
+    net = next(iter(run.pool_states.values())).network_at(run.iteration)
+    pair = run._meeting(run.recipe.terms[0], run.steps()[0]).pair(run.context, run.synthetic_data)
     reached = trained_weights(net, pair, unroll)
     module = networks.build(NET, 3, (1, 12, 12), 0)
     module.load_state_dict(net.module.state_dict())
-    everything = run.synthesis.decode(torch.arange(12)).detach()
-    trained = Replay.of(run).train(module, everything, run.synthesis.labels)
+    everything = run.synthetic_data.decode(torch.arange(12)).detach()
+    trained = TrainingSchedule.of(run).train(module, everything, run.synthetic_data.labels)
     for name, weight in trained.named_parameters():
         if unroll == "full":  # gradients that are differentiated again round otherwise
             torch.testing.assert_close(weight.detach(), reached[name].detach(), rtol=1e-5, atol=1e-6)
@@ -131,11 +133,11 @@ def test_a_user_who_follows_the_loader_gets_what_evaluate_measures(
     assert result.runs == 1  # every other network would be the same
     assert result.protocol == "ordered"
     module = by_hand(made, made.loader())
-    x = made.record.space.standardize(tiny_test_images.tensors[0])
+    x = made.metadata.space.standardize(tiny_test_images.tensors[0])
     assert accuracy(module, x, tiny_test_images.tensors[1])[0] == pytest.approx(result.mean, abs=0.01)
     ours = networks.build(NET, 3, (1, 12, 12), 0)
     ours.load_state_dict(initial_of(made))
-    ours = made.replay.train(ours, made.record.space.standardize(made.images), made.labels)
+    ours = made.replay.train(ours, made.metadata.space.standardize(made.images), made.labels)
     for weight, expected in zip(ours.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(weight, expected.detach(), rtol=1e-4, atol=1e-5)
     other = by_hand(made, reversed(list(made.loader())))
@@ -157,9 +159,9 @@ def test_random_initialization_takes_new_networks(
 ) -> None:
     made = build(tiny_images, dd())
     assert made.replay is not None
-    begin = Beginnings.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
+    begin = InitialNetworks.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
     expected = networks.build(
-        NET, 3, (1, 12, 12), Streams(Streams(7).child("evaluation", 1)).child("network")
+        NET, 3, (1, 12, 12), RandomStreams(RandomStreams(7).seed_for("evaluation", 1)).seed_for("network")
     )
     assert torch.equal(next(begin[1].parameters()), next(expected.parameters()))
     result = made.evaluate(tiny_test_images, runs=3, progress=False)
@@ -180,7 +182,7 @@ def test_it_is_stored_and_repeated(
     manifest = json.loads((tmp_path / "set/condensed.json").read_text())
     assert manifest["required_features"] == ["replay"]
     again = build(tiny_images, dd(**options), cache=tmp_path / "cache")
-    assert again.record.seconds is None  # from the cache
+    assert again.metadata.seconds is None  # from the cache
     for other in (CondensedDataset.load(tmp_path / "set"), again):
         assert made.replay is not None
         assert other.replay is not None
@@ -261,12 +263,12 @@ def test_what_cannot_be_evaluated_is_said(
     with pytest.raises(ValueError, match=r"initial= is for a set that is trained on by its own steps"):
         made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)
     with pytest.raises(ValueError, match="this set has none"):
-        plain.evaluate(tiny_test_images, training=Ordered(), **quiet)  # type: ignore[arg-type]
+        plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="holds no state dictionary"):
         made.evaluate(tiny_test_images, initial=[], **quiet)
     with pytest.raises(ValueError, match="runs=0"):
         made.evaluate(tiny_test_images, runs=0, **quiet)
-    named = build(tiny_images, dd(network=Named("mine", NET)))
+    named = build(tiny_images, dd(network=NamedCallable("mine", NET)))
     named.save(tmp_path)
     with pytest.raises(ValueError, match=r"its file cannot hold\. Give network="):
         CondensedDataset.load(tmp_path).evaluate(tiny_test_images, **quiet)
@@ -302,7 +304,7 @@ def test_a_comparison_trains_by_the_sets_own_steps(
     found = compare(made, tiny_images, tiny_test_images, **how)
     assert found.own == "ConvNet(width=8, depth=2) by its 4 own steps"
     assert found.condensed.accuracies == made.evaluate(tiny_test_images, progress=False).accuracies
-    text = compared(found)
+    text = format_comparison(found)
     assert "for every network but the first row's (ConvNet(width=8, depth=2) by its 4 own steps)" in text
     assert "by the steps of the condensed set" in text
 
@@ -334,13 +336,13 @@ class Drops(nn.Module):
         ({"epochs": 0}, "must be an integer of at least 1"),
         ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
         ({"n_nets": 2, "fixed": True}, r"fixed initialization is one network"),
-        ({"pool": Fresh(NET)}, r"dd\(pool=\.\.\.\) brings its own networks"),
+        ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) brings its own networks"),
         ({"step_size": -1.0}, "must be positive"),
         ({"batch": 0}, "needs real samples"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
         ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),
-        ({"network": Named("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
+        ({"network": NamedCallable("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
     ],
 )
 def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_images: TensorDataset) -> None:
@@ -349,12 +351,14 @@ def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_ima
 
 
 def test_only_steps_that_are_the_same_can_be_a_sets_own(tiny_images: TensorDataset) -> None:
-    ordered = {"training": Ordered()}
-    with pytest.raises(ValueError, match=r"Ordered\(\) with this recipe: it draws its samples with ByGroup"):
+    ordered = {"training": OrderedTraining()}
+    with pytest.raises(
+        ValueError, match=r"OrderedTraining\(\) with this recipe: it draws its samples with PerGroup"
+    ):
         build(tiny_images, replace(recipes.dm(ipc=1, iterations=2, batch=4, network=NET), **ordered))
     with pytest.raises(ValueError, match="it has no terms"):
         build(tiny_images, replace(recipes.random(ipc=1), **ordered))
-    with pytest.raises(ValueError, match="it draws its samples with Sequence"):
+    with pytest.raises(ValueError, match="it draws its samples with TrainingSteps"):
         build(tiny_images, dd(steps=1, epochs=4).set(sampler__order="shuffled", sampler__synthetic=3))
 
 
@@ -371,6 +375,6 @@ def test_xavier_weights() -> None:
     same = networks.build(Xavier("convnet-w64"), 10, (3, 32, 32), 0)
     assert torch.equal(next(same.parameters()), next(module.parameters()))
     rule = recipes.dd().terms[0].pool.network  # type: ignore[attr-defined]
-    assert rule(Facts((2, 40), (), 1)) == Xavier(networks.default_network((2, 40)))
+    assert rule(DatasetInfo((2, 40), (), 1)) == Xavier(networks.default_network((2, 40)))
     with pytest.raises(ValueError, match="must be a network, not a rule"):
         Xavier(rule)

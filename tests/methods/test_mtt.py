@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
 from condensed_data.data.catalog import load
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.recipes.mtt_defaults import FIELDS, PublishedMTT
 from condensed_data.networks import ConvNet
@@ -108,12 +108,10 @@ def test_arguments_replace_the_rules() -> None:
 
 
 def test_without_experts_it_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = (
-        "Cannot use Trajectory with the Fresh pool: it needs an expert's later weights. Use the Experts pool."
-    )
+    sentence = "Cannot use Trajectory with the RandomInit pool: it needs an expert's later weights. Use the Experts pool."
     with pytest.raises(ValueError, match=sentence):
-        replace(recipes.mtt().terms[0], pool=Fresh())
-    assert main(["build", "digits", "--recipe", "mtt", "--set", "pool=Fresh()"]) == 1
+        replace(recipes.mtt().terms[0], pool=RandomInit())
+    assert main(["build", "digits", "--recipe", "mtt", "--set", "pool=RandomInit()"]) == 1
     assert sentence in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec as specs
 from condensed_data.methods.objectives import Distribution
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.networks import MLP, ConvNet, ConvNet1d
 from condensed_data.storage import checkpoint
 from condensed_data.training.pretraining import Pretraining
@@ -184,9 +184,9 @@ def test_it_beats_random_samples_on_digits(name: str) -> None:
     train, test = load("digits", "train"), load("digits", "test")
     recipe = recipes.get(name, ipc=ipc, iterations=iterations, batch=64, network=NARROW, **options)
     for path in BRIEF.keys() & {
-        f"pool.{field}" for term in recipe.terms for field, _ in specs.paths(term.pool)
+        f"pool.{field}" for term in recipe.terms for field, _ in specs.iter_fields(term.pool)
     }:
-        recipe = specs.assign(recipe, path, BRIEF[path])
+        recipe = specs.set_field(recipe, path, BRIEF[path])
     made = CondensedDataset(train, recipe, progress=False)
     chosen = [
         CondensedDataset(train, recipes.random(ipc=ipc), seed=seed, progress=False) for seed in range(3)
@@ -202,7 +202,7 @@ def test_a_mean_needs_no_order(tiny_images: TensorDataset) -> None:
     base = learned("dm")
     term = base.terms[0]
     halves = tuple(replace(term, objective=Distribution(), weight=0.5) for _ in range(2))
-    assert term.sampler == ByGroup(8)
+    assert term.sampler == PerGroup(8)
     torch.testing.assert_close(
         build(tiny_images, replace(base, terms=halves)).images,
         build(tiny_images, base).images,
@@ -216,7 +216,9 @@ def test_debiasing_needs_groups(name: str, tiny_images: TensorDataset) -> None:
     groups = [index % 2 for index in range(len(tiny_images))]
     made = build(tiny_images, GROUPED[name](), groups=groups)
     base = GROUPED[name]()
-    ungated = replace(base, terms=tuple(specs.assign(term, "sampler.grouped", False) for term in base.terms))
+    ungated = replace(
+        base, terms=tuple(specs.set_field(term, "sampler.grouped", False) for term in base.terms)
+    )
     assert torch.equal(made.images, build(tiny_images, ungated, groups=groups).images)
     with pytest.raises(ValueError, match="Give groups="):
         build(tiny_images, base)
@@ -240,11 +242,22 @@ def test_published_numbers() -> None:
     def at(name: str, ipc: int, shape: Any = facts[0]) -> Recipe:
         return recipes.get(name, ipc=ipc).resolve(shape, facts[1], samples=60_000)
 
-    assert [dict(specs.paths(at("dc", ipc)))["terms.0.pool.period"] for ipc in (1, 10, 50)] == [1, 10, 50]
-    assert [dict(specs.paths(at("dc", ipc)))["terms.0.pool.epochs"] for ipc in (1, 10, 50)] == [1, 50, 10]
+    assert [dict(specs.iter_fields(at("dc", ipc)))["terms.0.pool.period"] for ipc in (1, 10, 50)] == [
+        1,
+        10,
+        50,
+    ]
+    assert [dict(specs.iter_fields(at("dc", ipc)))["terms.0.pool.epochs"] for ipc in (1, 10, 50)] == [
+        1,
+        50,
+        10,
+    ]
     assert at("idc", 10).optimizer.lr == pytest.approx(1e-4 * 28 * 28 / 32**2)
     assert at("idc", 1, (3, 32, 32)).optimizer.lr == pytest.approx(5e-4)
     assert [at("idm", ipc).terms[1].weight for ipc in (1, 10, 50)] == [0.5, 0.5, 0.1]
-    assert [dict(specs.paths(at("idm", ipc)))["terms.0.sampler.batch"] for ipc in (1, 10)] == [5000, 256]
+    assert [dict(specs.iter_fields(at("idm", ipc)))["terms.0.sampler.batch"] for ipc in (1, 10)] == [
+        5000,
+        256,
+    ]
     assert at("cafe", 1).optimizer.milestones == (12_000, 16_000, 18_000)
     assert at("dance", 10).optimizer.lr == pytest.approx(0.1)

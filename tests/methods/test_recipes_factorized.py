@@ -94,7 +94,7 @@ def test_bases_that_the_exam_leaves_out(base: str) -> None:
     for method, sizes in (("haba", {"hallucinators": 2}), ("fred", {"share": 0.25})):
         made = build((1, 8, 8), recipes.get(method, base=base, ipc=5, **options, **sizes))
         assert torch.isfinite(made.images).all()
-        assert made.record.recipe_name == f"{method}_{base}"
+        assert made.metadata.recipe_name == f"{method}_{base}"
 
 
 def test_a_base_that_cannot_work_says_what_can() -> None:
@@ -155,8 +155,8 @@ def test_one_code_through_every_decoder(
         stored = made.stored
         assert stored is not None
         index = torch.tensor([0])
-        synthesis = core(recipe.synthetic).restore(stored, made.class_indices, (1, 8, 8))
-        torch.testing.assert_close(made.record.space.restore(synthesis.decode(index)), made.images[:1])
+        synthetic_data = core(recipe.synthetic).restore(stored, made.class_indices, (1, 8, 8))
+        torch.testing.assert_close(made.metadata.space.restore(synthetic_data.decode(index)), made.images[:1])
 
 
 def test_a_set_without_decoders_says_so() -> None:

@@ -11,14 +11,14 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.engine.callbacks import History
-from condensed_data.methods.stopping import Plateau
+from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.networks import ConvNet
 
 RECIPE = recipes.dm(ipc=1, iterations=40, batch=8, network=ConvNet(width=8, depth=2))
 
 
-def losses_until_rest(plateau: Plateau, losses: list[float]) -> int:
-    state = plateau.start()
+def losses_until_rest(early_stopping: EarlyStopping, losses: list[float]) -> int:
+    state = early_stopping.start()
     for number, loss in enumerate(losses, start=1):
         state.add(torch.tensor(loss))
         if state.reached:
@@ -28,20 +28,22 @@ def losses_until_rest(plateau: Plateau, losses: list[float]) -> int:
 
 def test_it_compares_the_means_of_windows() -> None:
     falling = [100 - index for index in range(60)]
-    assert losses_until_rest(Plateau(5, 0.01), falling) == 0
-    assert losses_until_rest(Plateau(5, 0.01), falling[:20] + [81.0] * 40) == 30
+    assert losses_until_rest(EarlyStopping(5, 0.01), falling) == 0
+    assert losses_until_rest(EarlyStopping(5, 0.01), falling[:20] + [81.0] * 40) == 30
     noisy = [1 + (-1) ** index * 0.9 for index in range(40)]
-    assert losses_until_rest(Plateau(10, 0.0), noisy) == 20
+    assert losses_until_rest(EarlyStopping(10, 0.0), noisy) == 20
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(
     tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CHECKPOINT_SECONDS", "0")
-    recipe = replace(RECIPE, stop=Plateau(4, 0.9))  # nothing falls by nine tenths: it ends after two windows
+    recipe = replace(
+        RECIPE, stop=EarlyStopping(4, 0.9)
+    )  # nothing falls by nine tenths: it ends after two windows
     how = {"progress": False, "device": "cpu", "precision": "fp32"}
     whole = CondensedDataset(tiny_images, recipe, cache=False, **how)
-    assert whole.record.iterations == 8
+    assert whole.metadata.iterations == 8
     history = History()
 
     class Killed(History):
@@ -52,7 +54,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     with pytest.raises(RuntimeError, match="killed"):
         CondensedDataset(tiny_images, recipe, cache=tmp_path, callbacks=[Killed()], **how)
     again = CondensedDataset(tiny_images, recipe, cache=tmp_path, callbacks=[history], **how)
-    assert again.record.iterations == 8
+    assert again.metadata.iterations == 8
     assert history.iterations[-1] == 8
     assert history.iterations[0] > 1
     assert torch.equal(again.images, whole.images)
@@ -60,8 +62,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 @pytest.mark.parametrize("wrong", [{"window": 0}, {"tolerance": 1.0}, {"tolerance": -0.1}])
 def test_values_out_of_range_are_said(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=rf"Plateau\({next(iter(wrong))}="):
-        Plateau(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=rf"EarlyStopping\({next(iter(wrong))}="):
+        EarlyStopping(**wrong)  # type: ignore[arg-type]
 
 
 def test_milestones_lower_the_learning_rate(tiny_images: TensorDataset) -> None:

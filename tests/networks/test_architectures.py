@@ -56,7 +56,7 @@ def test_sizes_and_contract_of_the_reference_networks(name, parameters, features
         module = make(name, shape).eval()
         x = samples(shape, rows=2)
         with torch.no_grad():
-            embedding, maps = module.embed(x), module.maps(x)
+            embedding, maps = module.embed(x), module.feature_maps(x)
             torch.testing.assert_close(module(x), module.classifier(embedding), rtol=0, atol=0)
         assert count(module) == size
         assert embedding.shape == (2, width)
@@ -74,7 +74,7 @@ def test_convnet_equals_its_definition():
         x = (x - mean) / (variance + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
         expected.append(x.clamp(min=0))
         x = expected[-1].unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-3, -1))
-    maps = module.maps(samples(GRAY))
+    maps = module.feature_maps(samples(GRAY))
     assert [tuple(m.shape[1:]) for m in maps] == [(128, 32, 32), (128, 16, 16), (128, 8, 8), (128, 4, 4)]
     for ours, oracle in zip(maps, [*expected, x], strict=True):
         torch.testing.assert_close(ours, oracle, rtol=1e-4, atol=1e-5)
@@ -103,7 +103,7 @@ def test_every_architecture_of_the_search_space_builds(pooling):
         module = networks.build(spec, 3, (2, 16, 16), seed=0)
         side = 16 if pooling == "none" else 16 >> depth
         assert module.embed(samples((2, 16, 16), rows=2)).shape == (2, 8 * side**2), spec
-        assert len(module.maps(samples((2, 16, 16), rows=2))) == depth + (pooling != "none"), spec
+        assert len(module.feature_maps(samples((2, 16, 16), rows=2))) == depth + (pooling != "none"), spec
 
 
 def test_width_changes_only_the_width():

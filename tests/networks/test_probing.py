@@ -38,7 +38,7 @@ def test_hooks_see_what_a_torchvision_model_computes():
     module, x = foreign().eval(), samples((3, 33, 33), rows=2).requires_grad_()
     normed, first, embedding = by_hand(module, x)
     # bn1 is followed by an in-place ReLU, which must not reach the map.
-    maps = networks.maps_of(module, ("layer1", "bn1"))(x)
+    maps = networks.feature_maps_of(module, ("layer1", "bn1"))(x)
     torch.testing.assert_close(maps[0], first)
     torch.testing.assert_close(maps[1], normed)
     seen = networks.embed_of(module)(x)
@@ -51,7 +51,7 @@ def test_hooks_see_what_a_torchvision_model_computes():
 
 def test_hooks_leave_nothing_behind():
     module, x = foreign().eval(), samples((3, 33, 33), rows=2)
-    embed, maps = networks.embed_of(module), networks.maps_of(module, ("layer1",))
+    embed, maps = networks.embed_of(module), networks.feature_maps_of(module, ("layer1",))
     embed(x), maps(x)
     for look in (embed, maps):
         with pytest.raises(RuntimeError, match="channels"):
@@ -64,9 +64,9 @@ def test_hooks_leave_nothing_behind():
 def test_own_methods_are_used_and_submodules_of_that_name_are_not():
     ours = make("convnet-w8", GRAY)
     assert networks.embed_of(ours) == ours.embed
-    assert networks.maps_of(ours) == ours.maps
-    block = networks.maps_of(ours, ("blocks.1",))(samples(GRAY))
-    torch.testing.assert_close(block[0], ours.maps(samples(GRAY))[1])
+    assert networks.feature_maps_of(ours) == ours.feature_maps
+    block = networks.feature_maps_of(ours, ("blocks.1",))(samples(GRAY))
+    torch.testing.assert_close(block[0], ours.feature_maps(samples(GRAY))[1])
 
     class Tricky(nn.Module):
         def __init__(self):
@@ -96,10 +96,10 @@ def test_modules_that_cannot_be_looked_into():
     convolution = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     with pytest.raises(ValueError, match=r"Sequential has no nn.Linear to take an embedding from"):
         networks.embed_of(convolution)
-    with pytest.raises(ValueError, match=r"Sequential has no method maps\(x\)\. Name layers.*0, 1"):
-        networks.maps_of(convolution)
+    with pytest.raises(ValueError, match=r"Sequential has no method feature_maps\(x\)\. Name layers.*0, 1"):
+        networks.feature_maps_of(convolution)
     with pytest.raises(ValueError, match=r"ResNet has no layers 'layer9'.*conv1, bn1"):
-        networks.maps_of(foreign(), ("layer1", "layer9"))
+        networks.feature_maps_of(foreign(), ("layer1", "layer9"))
 
     class Idle(nn.Module):
         def __init__(self):
@@ -112,9 +112,9 @@ def test_modules_that_cannot_be_looked_into():
     with pytest.raises(ValueError, match=r"Idle executed none of its nn.Linear layers"):
         networks.embed_of(Idle())(samples((2,)))
     with pytest.raises(ValueError, match="Idle did not execute its layers linear"):
-        networks.maps_of(Idle(), ("linear",))(samples((2,)))
+        networks.feature_maps_of(Idle(), ("linear",))(samples((2,)))
     with pytest.raises(TypeError, match="Layer 'pair' returns tuple"):
-        networks.maps_of(Idle(), ("pair",))(samples((2,)))
+        networks.feature_maps_of(Idle(), ("pair",))(samples((2,)))
 
 
 @pytest.mark.parametrize("name", networks.names())

@@ -10,7 +10,7 @@ from torch import nn
 
 from condensed_data import networks
 from condensed_data.methods.pools.module_slot import fill
-from condensed_data.networks import MLP, ConvNet, InitialWeights, ResNet18, Xavier
+from condensed_data.networks import MLP, ConvNet, ResNet18, WeightInitializer, Xavier
 
 SHAPE = (3, 16, 16)
 
@@ -40,7 +40,7 @@ IN_PLACE = [ConvNet(width=8, depth=2), ConvNet(width=8, depth=2, norm="batch"), 
 
 @pytest.mark.parametrize("spec", [*IN_PLACE, Xavier(ConvNet(width=8)), plain, scaled])
 def test_every_seed_gives_what_build_gives(spec: Any, untouched_rng: None) -> None:
-    drawn = InitialWeights(spec, 4, SHAPE)
+    drawn = WeightInitializer(spec, 4, SHAPE)
     assert drawn.in_place == (spec in IN_PLACE)
     for seed in (3, 0, 3, 2**62):
         wanted = networks.build(spec, 4, SHAPE, seed).state_dict()
@@ -50,7 +50,7 @@ def test_every_seed_gives_what_build_gives(spec: Any, untouched_rng: None) -> No
 
 
 def test_what_somebody_did_to_the_weights_is_gone() -> None:
-    drawn = InitialWeights(IN_PLACE[1], 4, SHAPE)
+    drawn = WeightInitializer(IN_PLACE[1], 4, SHAPE)
     wanted = {name: tensor.clone() for name, tensor in drawn.at(5).items()}
     for tensor in drawn.at(6).values():
         tensor.fill_(7)

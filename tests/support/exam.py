@@ -10,13 +10,13 @@ from torch import Tensor
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec as specs
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.samplers.clustering import Nearest
+from condensed_data.methods.samplers.clustering import NearestToCentroids
 from condensed_data.methods.synthetic import MultiFormation
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import ConvNet
@@ -49,11 +49,11 @@ def briefly(recipe: Recipe) -> Recipe:
     short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
     terms = []
     for term in recipe.terms:
-        known = {f"pool.{field}" for field, _ in specs.paths(term.pool)}
+        known = {f"pool.{field}" for field, _ in specs.iter_fields(term.pool)}
         for path in short.keys() & known:
-            term = specs.assign(term, path, short[path])
+            term = specs.set_field(term, path, short[path])
         if "pool.pretrain" in known:
-            term = specs.assign(term, "pool.pretrain", Pretraining(epochs=1, networks=1))
+            term = specs.set_field(term, "pool.pretrain", Pretraining(epochs=1, networks=1))
         terms.append(term)
     return replace(recipe, terms=tuple(terms))
 
@@ -100,9 +100,9 @@ LEARNING = {
     "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
         network=BATCH_NET
     ),
-    "dsa with the nearest to centroids": lambda: quick("dsa", within=Nearest("raw", period=2)),
+    "dsa with the nearest to centroids": lambda: quick("dsa", within=NearestToCentroids("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
-    "dm class by class": lambda: replace(learned("dm"), step="class"),
+    "dm class by class": lambda: replace(learned("dm"), step_per="class"),
     "dd": lambda: unrolled(steps=2, epochs=2),
     "dd from fixed weights": lambda: unrolled(fixed=True, unroll="full"),
     "dd over two networks": lambda: unrolled(n_nets=2, unroll="constant"),
@@ -139,11 +139,11 @@ def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
     return CondensedDataset(source, recipe, **chosen)
 
 
-def start(source: Any, recipe: Recipe, groups: Any = None) -> Run:
-    real = Real.read(inspect(source), groups, progress=False)
+def start(source: Any, recipe: Recipe, groups: Any = None) -> CondensationRun:
+    real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu")))
+    return CondensationRun(resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu")))
 
 
-def everything(run: Run) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in run.synthesis.learned.items()}
+def everything(run: CondensationRun) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in run.synthetic_data.learned.items()}

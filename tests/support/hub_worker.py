@@ -48,7 +48,7 @@ def small(seed: int = 0, ipc: int = 2) -> CondensedDataset:
 def seed_of(dataset: CondensedDataset) -> int:
     """Which set it is; it must be whole."""
     found = next(seed for seed in range(100) if torch.equal(small(seed, 1).images[:1], dataset.images[:1]))
-    assert torch.equal(small(found, dataset.record.ipc).images, dataset.images)
+    assert torch.equal(small(found, dataset.metadata.ipc).images, dataset.images)
     return found
 
 

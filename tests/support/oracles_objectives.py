@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Batch, Net, Pair
-from condensed_data.networks import ConvNet, build, embed_of, maps_of
+from condensed_data.methods.base import Batch, NetworkView, Pair
+from condensed_data.networks import ConvNet, build, embed_of, feature_maps_of
 
 Gradient = dict[str, Tensor]
 Rows = list[list[float]]
@@ -175,10 +175,10 @@ def lent(
     sample_shape: tuple[int, ...] = (2, 6, 6),
     classes: int = 3,
     seed: int = 0,
-) -> Net:
+) -> NetworkView:
     """A network in double precision, as a pool lends it, with micro-batches that do not divide the blocks."""
     module = build(network, classes, sample_shape, seed).double().requires_grad_(False)
-    return Net(module, embed_of(module), lambda x: maps_of(module)(x), micro_batch=2)
+    return NetworkView(module, embed_of(module), lambda x: feature_maps_of(module)(x), micro_batch=2)
 
 
 def batch(sizes: Sequence[int], seed: int, sample_shape: tuple[int, ...] = (2, 6, 6)) -> Batch:
@@ -205,9 +205,9 @@ def shuffled(side: Batch, seed: int = 0) -> Batch:
     return Batch(side.x[index], side.y[index], side.sizes)
 
 
-def embedded(net: Net, side: Batch) -> list[Rows]:
+def embedded(net: NetworkView, side: Batch) -> list[Rows]:
     return [rows.tolist() for rows in side.split(net.embed(side.x))]
 
 
-def blocks(net: Net, both: Pair) -> list[tuple[Rows, Rows]]:
+def blocks(net: NetworkView, both: Pair) -> list[tuple[Rows, Rows]]:
     return list(zip(embedded(net, both.real), embedded(net, both.synthetic), strict=True))

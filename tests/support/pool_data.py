@@ -9,9 +9,9 @@ import torch
 from sources import real as real_of
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
-from condensed_data.methods.base import Context, Synthesis
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
+from condensed_data.methods.base import Context, SyntheticData
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
 
@@ -30,15 +30,15 @@ def samples(shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES) 
 
 def small_real(
     shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES, groups: Any = None
-) -> Real:
+) -> RealData:
     return real_of(*samples(shape, sizes), groups)
 
 
-def context(real: Real | None = None, seed: int = 0, ipc: int = 2, **fields: Any) -> Context:
-    return Context(real or small_real(), ipc, Streams(seed), torch.device("cpu"), **fields)
+def context(real: RealData | None = None, seed: int = 0, ipc: int = 2, **fields: Any) -> Context:
+    return Context(real or small_real(), ipc, RandomStreams(seed), torch.device("cpu"), **fields)
 
 
-class Stored(Synthesis):
+class Stored(SyntheticData):
     """Synthetic samples that hold still."""
 
     def __init__(self, where: Context, per_class: int = 4) -> None:

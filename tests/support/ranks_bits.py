@@ -11,11 +11,11 @@ import torch.distributed as dist
 from exam import GROUPED, LEARNING
 from torch import Tensor
 
-from condensed_data.core.process_group import Ranks
-from condensed_data.core.rng import Streams
-from condensed_data.data.real import Real
+from condensed_data.core.process_group import ProcessGroup
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.pools import module_slot as lending
 
@@ -23,19 +23,21 @@ ITERATIONS = 3
 ROWS = 3  # of a piece of real samples, so that there are several
 
 
-def bits(name: str, source: torch.utils.data.TensorDataset, ranks: Ranks) -> dict[str, Tensor]:
+def bits(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup) -> dict[str, Tensor]:
     """Losses and learned tensors after some iterations of a recipe that is computed in blocks."""
     groups = [index % 2 for index in range(len(source))] if name in GROUPED else None
-    recipe = (LEARNING | GROUPED)[name]().set(blocks=64)
+    recipe = (LEARNING | GROUPED)[name]().set(num_blocks=64)
     recipe = recipe.set(ipc=4) if groups else recipe
-    real = Real.read(inspect(source), groups, progress=False)
+    real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
     with mock.patch.object(lending, "CACHE_ROWS", ROWS):
-        run = Run(resolved, Context(real, resolved.ipc, Streams(0), torch.device("cpu"), ranks=ranks))
+        run = CondensationRun(
+            resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu"), ranks=ranks)
+        )
         losses = torch.stack([run.step() for _ in range(ITERATIONS)])
     return {
         "losses": losses,
-        **{key: tensor.detach().clone() for key, tensor in run.synthesis.learned.items()},
+        **{key: tensor.detach().clone() for key, tensor in run.synthetic_data.learned.items()},
     }
 
 
@@ -46,7 +48,9 @@ def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
     meeting = f"file://{folder / f'meeting-of-{count}'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
     try:
-        torch.save({name: bits(name, source, Ranks.here()) for name in names}, folder / f"{count}-{rank}.pt")
+        torch.save(
+            {name: bits(name, source, ProcessGroup.here()) for name in names}, folder / f"{count}-{rank}.pt"
+        )
     finally:
         dist.destroy_process_group()
 

@@ -28,7 +28,7 @@ def source() -> TensorDataset:
 def recipe(iterations: int) -> Recipe:
     """One whose networks learn from the samples of all classes."""
     made = recipes.dsa(ipc=2, iterations=iterations, batch=4, network=ConvNet(width=4, depth=1))
-    return made.set(pool__period=50, pool__epochs=1, blocks=64)
+    return made.set(pool__period=50, pool__epochs=1, num_blocks=64)
 
 
 class Dies(Callback):

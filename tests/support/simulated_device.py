@@ -97,7 +97,7 @@ class SimulatedGraph:
         self.operations: list[tuple[Any, Any, Any, Any]] = []
         self.replays = 0
 
-    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def metadata(self, function: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         _RECORDING.append(self)
         try:
             return function()

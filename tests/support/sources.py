@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from condensed_data.data.real import Real
+from condensed_data.data.real import RealData
 from condensed_data.data.source import Source, inspect, read
 
 
@@ -34,13 +34,13 @@ def contents(source: Source, num_workers: int = 0) -> tuple[Tensor, Tensor]:
     return reading.store[torch.arange(len(source))], reading.labels
 
 
-def real_of(dataset: Any, groups: Any = None) -> Real:
+def real_of(dataset: Any, groups: Any = None) -> RealData:
     """The real samples of a dataset."""
     source = inspect(dataset)
-    return Real.of(read(source, progress=False), source.kind, source.class_names, groups)
+    return RealData.of(read(source, progress=False), source.kind, source.class_names, groups)
 
 
-def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> Real:
+def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> RealData:
     """The real samples of tensors (n, *shape) and (n,); two classes by turns without labels."""
     classes = torch.arange(len(samples)) % 2 if labels is None else labels
     return real_of(TensorDataset(samples, classes), groups)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.networks import ConvNet
 
 D, M, K = 3, 4, 3
@@ -28,14 +28,14 @@ class Hidden(nn.Module):
         return (x @ self.first.T).tanh() @ self.second.T
 
 
-def hidden() -> Net:
+def hidden() -> NetworkView:
     module = Hidden()
-    return Net(module, module, lambda x: (module(x),))
+    return NetworkView(module, module, lambda x: (module(x),))
 
 
-def convnet() -> Net:
+def convnet() -> NetworkView:
     module = networks.build(ConvNet(width=3, depth=1), 3, (2, 6, 5), 1).double().requires_grad_(False)
-    return Net(module, networks.embed_of(module), networks.maps_of(module))
+    return NetworkView(module, networks.embed_of(module), networks.feature_maps_of(module))
 
 
 def pair(shape: tuple[int, ...] = (D,), sizes: tuple[float, ...] = (0.7, 1.1, 0.4)) -> Pair:
@@ -50,7 +50,7 @@ def pair(shape: tuple[int, ...] = (D,), sizes: tuple[float, ...] = (0.7, 1.1, 0.
     )
 
 
-def weights_of(net: Net) -> oracles.Weights:
+def weights_of(net: NetworkView) -> oracles.Weights:
     first, second = (weight.tolist() for weight in net.module.parameters())
     return first, second
 
@@ -66,7 +66,7 @@ def moved(x: Tensor, row: int, d: int, by: float) -> Tensor:
     return x
 
 
-def plain_weights(net: Net, case: Pair) -> dict[str, Tensor]:
+def plain_weights(net: NetworkView, case: Pair) -> dict[str, Tensor]:
     """The unroll by automatic differentiation alone, one sample and one step at a time."""
     assert case.step_sizes is not None
     weights = {name: w.detach().requires_grad_() for name, w in net.module.named_parameters()}

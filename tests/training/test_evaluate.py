@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Named
-from condensed_data.data.augment import Identity, Siamese
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import NamedCallable
+from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.training import batched_trainer as together
 from condensed_data.training.evaluate import (
     Evaluation,
@@ -92,7 +92,7 @@ def test_accuracy_equals_a_loop_over_samples_and_restores_the_mode(toy: Tensors)
 
 def train_small(x: Tensor, y: Tensor) -> nn.Module:
     training = replace(SHORT, epochs=1)
-    return train(x, y, network=SMALL, num_classes=3, training=training, streams=Streams(0))
+    return train(x, y, network=SMALL, num_classes=3, training=training, rng=RandomStreams(0))
 
 
 @pytest.mark.usefixtures("untouched_rng")
@@ -153,7 +153,7 @@ def test_class_names_decide_about_flips(toy: Tensors) -> None:
 
     def ops(**given: Any) -> tuple[str, ...]:
         augment = evaluate_tensors(*toy, **arguments, **given).training.augment
-        assert isinstance(augment, Siamese)
+        assert isinstance(augment, SiameseAugment)
         assert isinstance(augment.ops, tuple)
         return augment.ops
 
@@ -192,7 +192,7 @@ def test_names_of_networks() -> None:
 
     assert network_name("resnet18") == "resnet18"
     assert network_name(networks.ConvNet()) == "ConvNet()"
-    assert network_name(Named("ours", mine)) == "ours"
+    assert network_name(NamedCallable("ours", mine)) == "ours"
     assert network_name(mine) == "mine"
 
 

@@ -17,17 +17,17 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.methods.base import Context
 from condensed_data.networks import MLP
 from condensed_data.training import pretrained_cache as trained
 from condensed_data.training import pretraining
-from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
-from condensed_data.training.pretraining import Job, Pretraining, TrainedNetwork, job_of, train
-from condensed_data.training.sgd import Descent
+from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
+from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, job_of, train
+from condensed_data.training.sgd import SGDConfig
 
-QUICK = Pretraining(epochs=2, networks=2, descent=Descent(0.05, 0.9, 1e-3, batch_size=16))
+QUICK = Pretraining(epochs=2, networks=2, sgd=SGDConfig(0.05, 0.9, 1e-3, batch_size=16))
 
 
 def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
@@ -39,11 +39,11 @@ def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
     )
 
 
-def counting(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[PretrainingJob]:
     """The jobs that are trained from here on."""
-    jobs: list[Job] = []
+    jobs: list[PretrainingJob] = []
 
-    def noted(job: Job, *listeners: Any) -> TrainedNetwork:
+    def noted(job: PretrainingJob, *listeners: Any) -> TrainedNetwork:
         jobs.append(job)
         return train(job, *listeners)
 
@@ -53,15 +53,17 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 def reference(where: Context, network: Any, asked: Pretraining, index: int) -> tuple[nn.Module, Tensor]:
     """Training and forgetting written from their definitions, sample by sample."""
-    real, steps = where.real, asked.descent
-    seed = where.streams.child("trained network", index)
-    module = networks.build(network, real.num_classes, real.sample_shape, Streams(seed).child("network"))
+    real, steps = where.real, asked.sgd
+    seed = where.rng.seed_for("trained network", index)
+    module = networks.build(
+        network, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network")
+    )
     optimizer = torch.optim.SGD(
         module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay
     )
     was, forgotten = [False] * len(real), [0] * len(real)
     for epoch in range(asked.epochs):
-        draws = Streams(Streams(seed).child("epoch", epoch))
+        draws = RandomStreams(RandomStreams(seed).seed_for("epoch", epoch))
         order = torch.randperm(len(real), generator=draws.torch("shuffle"))
         for start in range(0, len(real), steps.batch_size):
             rows = order[start : start + steps.batch_size]
@@ -109,11 +111,11 @@ def test_networks_learn_and_their_centers_are_class_means() -> None:
 
 def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = counting(monkeypatch)
-    first = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
-    again = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
+    first = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
+    again = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert len(jobs) == 2
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
-    more = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, replace(QUICK, networks=3))
+    more = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=3))
     assert len(jobs) == 3  # only the missing one
     assert same(more[0], first[0])
     assert same(more[-1], trained_networks(context(), NETWORK, replace(QUICK, networks=3))[2])
@@ -124,7 +126,7 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
 def test_everything_that_decides_the_bits_has_its_own_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, one = TrainedNetworks(tmp_path), replace(QUICK, networks=1, epochs=1)
+    kept, one = PretrainedCache(tmp_path), replace(QUICK, networks=1, epochs=1)
     x, y = samples()
     moved = x.clone()
     moved[3, 0, 1, 1] += 1
@@ -139,7 +141,7 @@ def test_everything_that_decides_the_bits_has_its_own_networks(
         (context(precision="bf16", trained=kept), NETWORK, one),
         (context(trained=kept), MLP(8), one),
         (context(trained=kept), NETWORK, replace(one, epochs=2)),
-        (context(trained=kept), NETWORK, replace(one, descent=replace(one.descent, lr=0.01))),
+        (context(trained=kept), NETWORK, replace(one, sgd=replace(one.sgd, lr=0.01))),
     ]
     jobs = counting(monkeypatch)
     for _ in range(2):
@@ -150,7 +152,7 @@ def test_everything_that_decides_the_bits_has_its_own_networks(
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
-    where = context(trained=TrainedNetworks(tmp_path))
+    where = context(trained=PretrainedCache(tmp_path))
     first = trained_networks(where, NETWORK, QUICK)[1]
     (path,) = tmp_path.glob("*/1.safetensors")
     whole = path.read_bytes()
@@ -164,7 +166,7 @@ def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> N
 
 def test_a_folder_that_cannot_be_written_costs_only_the_keeping(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    where = context(trained=TrainedNetworks(tmp_path / "file"))
+    where = context(trained=PretrainedCache(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be kept in .*, so they stay in memory"):
         found = trained_networks(where, NETWORK, QUICK)
     assert same(found[0], trained_networks(context(), NETWORK, QUICK)[0])
@@ -174,7 +176,7 @@ def test_a_callable_without_a_name_is_trained_but_not_kept(tmp_path: Path) -> No
     def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
         return MLP(4)(num_classes, sample_shape)
 
-    found = trained_networks(context(trained=TrainedNetworks(tmp_path)), network, QUICK)
+    found = trained_networks(context(trained=PretrainedCache(tmp_path)), network, QUICK)
     assert len(found) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -189,7 +191,7 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         else ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
     )
     with pool:
-        kept = TrainedNetworks(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
+        kept = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(trained=kept), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
     assert seen == [(2, 4), (4, 4)]
@@ -197,7 +199,7 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
 
 def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = counting(monkeypatch)
-    where = context(trained=TrainedNetworks(tmp_path))
+    where = context(trained=PretrainedCache(tmp_path))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: trained_networks(where, NETWORK, QUICK)[1], range(4)))
     assert len(jobs) == 2
@@ -205,7 +207,7 @@ def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    where = context(trained=TrainedNetworks(tmp_path))
+    where = context(trained=PretrainedCache(tmp_path))
     trained_networks(where, NETWORK, QUICK)
     (folder,) = tmp_path.iterdir()
     (folder / ".1.safetensors.123").write_bytes((folder / "1.safetensors").read_bytes()[:50])
@@ -220,14 +222,14 @@ def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(trained.os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
-        found = trained_networks(context(trained=TrainedNetworks(tmp_path)), NETWORK, QUICK)
+        found = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert same(found[1], trained_networks(context(), NETWORK, QUICK)[1])
     assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
 
 
 def test_progress_is_reported_by_epochs() -> None:
     seen: list[tuple[int, int]] = []
-    kept = TrainedNetworks(report=lambda done, of: seen.append((done, of)))
+    kept = PretrainedCache(report=lambda done, of: seen.append((done, of)))
     trained_networks(context(trained=kept), NETWORK, QUICK)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -247,8 +249,8 @@ def test_global_random_states_stay(untouched_rng: None) -> None:
 
 
 def test_divergence_names_the_remedy() -> None:
-    with pytest.raises(FloatingPointError, match=r"diverged .* lower Descent\(lr=1e\+20\)"):
-        train(job_of(context(), MLP(8), Pretraining(2, 1, Descent(lr=1e20, weight_decay=1.0)), 0))
+    with pytest.raises(FloatingPointError, match=r"diverged .* lower SGDConfig\(lr=1e\+20\)"):
+        train(job_of(context(), MLP(8), Pretraining(2, 1, SGDConfig(lr=1e20, weight_decay=1.0)), 0))
 
 
 def test_any_shape_and_large_batches_in_pieces() -> None:
@@ -259,7 +261,7 @@ def test_any_shape_and_large_batches_in_pieces() -> None:
 
 
 def test_initial_weights_are_those_before_training() -> None:
-    where, still = context(), Pretraining(1, 1, Descent(lr=1e-30))
+    where, still = context(), Pretraining(1, 1, SGDConfig(lr=1e-30))
     (found,) = trained_networks(where, NETWORK, still)
     before = pretraining.initial(where, NETWORK, 0).state_dict()
     for name, weight in found.weights.items():
@@ -283,8 +285,8 @@ def test_counts_are_checked(fields: dict[str, Any], name: str) -> None:
     ],
 )
 def test_descents_are_checked(fields: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValueError, match=rf"Descent\({name}="):
-        Descent(**fields)
+    with pytest.raises(ValueError, match=rf"SGDConfig\({name}="):
+        SGDConfig(**fields)
 
 
 def test_specifications_survive_json() -> None:

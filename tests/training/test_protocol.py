@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from condensed_data.core import spec as specs
-from condensed_data.core.rng import Streams
-from condensed_data.data.augment import Identity, Siamese
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.training.protocol import Training, mix, protocol, quick, standard
 
 
@@ -88,9 +88,9 @@ def test_named_protocols() -> None:
 
 
 def test_rules_are_resolved_and_json_keeps_everything() -> None:
-    facts = specs.Facts((1, 8, 8), ("0", "1"), ipc=1)
+    facts = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
     resolved = specs.resolve(quick(), facts)
-    assert isinstance(resolved.augment, Siamese)
+    assert isinstance(resolved.augment, SiameseAugment)
     assert resolved.augment.ops == ("color", "crop", "cutout", "scale", "rotate")
     assert resolved.augment.per_sample
     for training in (resolved, quick(), Training(milestones=(0.4, 0.8), cutmix=0.5, max_steps=3)):
@@ -133,7 +133,7 @@ def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]
     y = torch.eye(classes)
     pasted = []
     for step in range(20):
-        mixed, soft = mix(Training(cutmix=1.0), x, y, Streams(0), step)
+        mixed, soft = mix(Training(cutmix=1.0), x, y, RandomStreams(0), step)
         shares = torch.stack([(mixed == c).float().flatten(1).mean(1) for c in range(classes)], 1)
         torch.testing.assert_close(soft, shares)
         pasted.append(1 - float(shares.diagonal().mean()))
@@ -144,8 +144,8 @@ def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]
 
 def test_cutmix_comes_with_its_probability() -> None:
     x, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.eye(4)
-    changed = [mix(Training(cutmix=0.5), x, y, Streams(1), step)[0] is not x for step in range(200)]
+    changed = [mix(Training(cutmix=0.5), x, y, RandomStreams(1), step)[0] is not x for step in range(200)]
     assert 70 < sum(changed) < 130
-    assert all(mix(Training(), x, y, Streams(1), step)[0] is x for step in range(5))
-    again = [mix(Training(cutmix=0.5), x, y, Streams(1), 3)[0] for _ in range(2)]
+    assert all(mix(Training(), x, y, RandomStreams(1), step)[0] is x for step in range(5))
+    again = [mix(Training(cutmix=0.5), x, y, RandomStreams(1), 3)[0] for _ in range(2)]
     assert torch.equal(*again)

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
-from condensed_data.data.augment import OPERATIONS, Identity, Siamese
-from condensed_data.methods.base import Applied, Augment, Batch
+from condensed_data.core.rng import RandomStreams
+from condensed_data.data.augment import OPERATIONS, Identity, SiameseAugment
+from condensed_data.methods.base import Augment, AugmentFn, Batch
 from condensed_data.networks import MLP, ConvNet, build
 from condensed_data.training import trainer as learners
 from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly
 from condensed_data.training.protocol import Training
-from condensed_data.training.trainer import Learner, train
+from condensed_data.training.trainer import Trainer, train
 
 PLAIN = Training(epochs=6, batch_size=4, lr=0.1, augment=Identity())
 NET = ConvNet(width=4, depth=1)
@@ -41,7 +41,7 @@ def trained(toy: tuple[Tensor, Tensor], training: Training, network: Any = NET, 
         network=network,
         num_classes=3,
         training=training,
-        streams=options.pop("streams", Streams(5)),
+        rng=options.pop("rng", RandomStreams(5)),
         **options,
     )
 
@@ -53,13 +53,13 @@ def assert_same(module: nn.Module, other: nn.Module, **tolerance: float) -> None
 
 def plain_loop(x: Tensor, y: Tensor, training: Training, network: Any = NET) -> nn.Module:
     """SGD with momentum from its definition; the reference's epochs, drop, new optimizer; no cut batches."""
-    streams = Streams(5)
-    module = build(network, 3, tuple(x.shape[1:]), streams.child("network")).to(x.dtype)
+    rng = RandomStreams(5)
+    module = build(network, 3, tuple(x.shape[1:]), rng.seed_for("network")).to(x.dtype)
     weights = list(module.parameters())
     velocity: list[Tensor | None] = [None] * len(weights)
     lr = training.lr
     for epoch in range(training.epochs + 1):
-        order = torch.randperm(len(x), generator=streams.torch("shuffle", epoch))
+        order = torch.randperm(len(x), generator=rng.torch("shuffle", epoch))
         for start in range(0, len(x), training.batch_size):
             rows = order[start : start + training.batch_size]
             gradients = torch.autograd.grad(F.cross_entropy(module(x[rows]), y[rows]), weights)
@@ -93,8 +93,8 @@ def test_the_oracle_sees_momentum_decay_and_epochs(toy: tuple[Tensor, Tensor]) -
 def test_adamw_is_torchs(toy: tuple[Tensor, Tensor]) -> None:
     x, y = toy
     training = replace(PLAIN, optimizer="adamw", batch_size=10, max_steps=5, lr=0.01, milestones=())
-    streams = Streams(5)
-    module = build(NET, 3, (1, 6, 6), streams.child("network")).double()
+    rng = RandomStreams(5)
+    module = build(NET, 3, (1, 6, 6), rng.seed_for("network")).double()
     optimizer = torch.optim.AdamW(module.parameters(), 0.01, weight_decay=5e-4)
     for _ in range(5):
         optimizer.zero_grad()
@@ -105,8 +105,8 @@ def test_adamw_is_torchs(toy: tuple[Tensor, Tensor]) -> None:
 
 def test_cutting_batches_changes_nothing_but_rounding(toy: tuple[Tensor, Tensor]) -> None:
     x, y = toy
-    learner = Learner.prepare(x, y, network=NET, num_classes=3, training=replace(PLAIN, batch_size=10))
-    whole, cut = (replace(learner, rows=rows).fit(Streams(5)) for rows in (None, 3))
+    trainer = Trainer.prepare(x, y, network=NET, num_classes=3, training=replace(PLAIN, batch_size=10))
+    whole, cut = (replace(trainer, rows=rows).fit(RandomStreams(5)) for rows in (None, 3))
     assert_same(whole, cut, rtol=1e-10, atol=1e-12)
 
 
@@ -150,13 +150,13 @@ def test_the_number_of_steps_and_their_rows(
 
 @pytest.mark.usefixtures("untouched_rng")
 def test_same_streams_same_bits_even_with_dropout(toy: tuple[Tensor, Tensor]) -> None:
-    training = replace(PLAIN, augment=Siamese(OPERATIONS, per_sample=True), cutmix=0.5)
+    training = replace(PLAIN, augment=SiameseAugment(OPERATIONS, per_sample=True), cutmix=0.5)
     dropout: Callable[..., nn.Module] = lambda k, s: Counter()  # noqa: E731
     for network in (NET, dropout):
         first, again = trained(toy, training, network), trained(toy, training, network)
         assert_same(first, again, rtol=0, atol=0)
         with pytest.raises(AssertionError):
-            assert_same(first, trained(toy, training, network, streams=Streams(6)), rtol=0, atol=0)
+            assert_same(first, trained(toy, training, network, rng=RandomStreams(6)), rtol=0, atol=0)
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,11 @@ class Recorded(Augment):
 
     calls: tuple[list[Any], ...] = ()
 
-    def draw(self, streams: Streams, iteration: int, blocks: Any, sample_shape: tuple[int, ...]) -> Applied:
+    def draw(
+        self, rng: RandomStreams, iteration: int, blocks: Any, sample_shape: tuple[int, ...]
+    ) -> AugmentFn:
         def applied(batch: Batch) -> Tensor:
-            self.calls[0].append((streams, iteration, list(blocks), sample_shape, batch.sizes, len(batch.y)))
+            self.calls[0].append((rng, iteration, list(blocks), sample_shape, batch.sizes, len(batch.y)))
             return batch.x * 0
 
         return applied
@@ -177,7 +179,7 @@ def test_every_step_draws_an_augmentation_that_the_network_sees(toy: tuple[Tenso
     calls: list[Any] = []
     module = trained(toy, replace(PLAIN, epochs=1, augment=Recorded((calls,))))
     sizes = [(4,), (4,), (2,)] * 2
-    assert calls == [(Streams(5), i, [0], (1, 6, 6), size, size[0]) for i, size in enumerate(sizes)]
+    assert calls == [(RandomStreams(5), i, [0], (1, 6, 6), size, size[0]) for i, size in enumerate(sizes)]
     blank = (torch.zeros_like(toy[0]), toy[1])
     assert_same(module, trained(blank, replace(PLAIN, epochs=1)), rtol=1e-12, atol=0)
 
@@ -186,8 +188,8 @@ def test_networks_that_couple_samples_see_whole_batches(toy: tuple[Tensor, Tenso
     x = torch.zeros(10, 1, 64, 64)
     options: dict[str, Any] = {"num_classes": 3, "training": PLAIN}
     wide = ConvNet(width=128)
-    assert Learner.prepare(x, toy[1], network=wide, **options).rows == cache_rows(128 * 64 * 64)
-    assert Learner.prepare(x, toy[1], network=replace(wide, norm="batch"), **options).rows is None
+    assert Trainer.prepare(x, toy[1], network=wide, **options).rows == cache_rows(128 * 64 * 64)
+    assert Trainer.prepare(x, toy[1], network=replace(wide, norm="batch"), **options).rows is None
     batched = ConvNet(width=4, depth=1, norm="batch")
     assert_same(trained(toy, PLAIN, batched), plain_loop(*toy, PLAIN, batched), rtol=1e-8, atol=1e-10)
 
@@ -236,7 +238,7 @@ def test_when_training_is_compiled(
 
     monkeypatch.setattr(learners, "compiled", lambda _: stand_in)
     monkeypatch.setattr(learners, "can_compile", lambda: True)
-    learner = Learner.prepare(
+    trainer = Trainer.prepare(
         toy[0].float(),
         toy[1],
         network=network,
@@ -245,7 +247,7 @@ def test_when_training_is_compiled(
         precision=precision,
         compile=choice,
     )
-    assert learner.loss is (stand_in if compiled else batch_loss)
+    assert trainer.loss is (stand_in if compiled else batch_loss)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.engine.callbacks.progress import (
     Callback,
+    LogRow,
     Progress,
-    Record,
     evaluation_record,
     iteration_record,
 )
@@ -96,7 +96,7 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[LogRow] = []
         self.evaluations: list[tuple[int, Evaluation]] = []
 
     @property

@@ -20,8 +20,8 @@ from condensed_data.core.atomic import write_whole
 from condensed_data.engine.callbacks.progress import (
     COLUMNS,
     Callback,
+    LogRow,
     Progress,
-    Record,
     evaluation_record,
     iteration_record,
 )
@@ -38,15 +38,15 @@ class _FileLogger(Callback, ABC):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _writable(Path(path))
         self._read()
-        self._pending: list[Record] = []
+        self._pending: list[LogRow] = []
         self._written: set[tuple[int, str, str]] | None = None
 
     @abstractmethod
-    def _encode(self, record: Record) -> str:
+    def _encode(self, record: LogRow) -> str:
         """One line, with its end."""
 
     @abstractmethod
-    def _decode(self, text: str) -> list[Record]:
+    def _decode(self, text: str) -> list[LogRow]:
         """The records of whole lines; raises ValueError, KeyError or TypeError where they are no log."""
 
     def on_iteration(self, progress: Progress) -> None:
@@ -81,7 +81,7 @@ class _FileLogger(Callback, ABC):
         write_whole(self.path, (self.header + "".join(map(self._encode, kept))).encode())
         return set(map(_key, kept))
 
-    def _read(self) -> list[Record]:
+    def _read(self) -> list[LogRow]:
         """The records there, without a last line that a killed run left unfinished."""
         if not self.path.exists():
             return []
@@ -94,7 +94,7 @@ class _FileLogger(Callback, ABC):
             ) from error
 
 
-def _key(record: Record) -> tuple[int, str, str]:
+def _key(record: LogRow) -> tuple[int, str, str]:
     """What identifies a record: its iteration and, where it is an evaluation, its network and protocol."""
     return record["iteration"], record.get("network") or "", record.get("protocol") or ""
 
@@ -121,11 +121,11 @@ class JSONLLogger(_FileLogger):
         ValueError: if the file exists and is no such log.
     """
 
-    def _encode(self, record: Record) -> str:
+    def _encode(self, record: LogRow) -> str:
         finite = {key: _finite(value) for key, value in record.items()}
         return json.dumps(finite, allow_nan=False) + "\n"
 
-    def _decode(self, text: str) -> list[Record]:
+    def _decode(self, text: str) -> list[LogRow]:
         records = [json.loads(line) for line in text.splitlines()]
         return [{**record, "iteration": int(record["iteration"])} for record in records]
 
@@ -147,12 +147,12 @@ class CSVLogger(_FileLogger):
 
     header = ",".join(COLUMNS) + "\n"
 
-    def _encode(self, record: Record) -> str:
+    def _encode(self, record: LogRow) -> str:
         line = io.StringIO()
         csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(record)
         return line.getvalue()
 
-    def _decode(self, text: str) -> list[Record]:
+    def _decode(self, text: str) -> list[LogRow]:
         if text and not text.startswith(self.header):
             raise ValueError("another header")
         records = list(csv.DictReader(io.StringIO(text)))

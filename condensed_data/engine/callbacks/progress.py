@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from condensed_data.training.evaluate import Evaluation
 
-Record = dict[str, Any]
+LogRow = dict[str, Any]
 _OF_ITERATION = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
 _OF_EVALUATION = ("network", "protocol", "networks", "accuracy", "accuracy_std")
 # the columns of a CSV log and the keys of a JSONL record
@@ -97,12 +97,12 @@ class Callbacks(Callback):
             callback.on_end(progress)
 
 
-def iteration_record(progress: Progress) -> Record:
+def iteration_record(progress: Progress) -> LogRow:
     """What a log keeps of one iteration."""
     return {name: getattr(progress, name) for name in _OF_ITERATION}
 
 
-def evaluation_record(iteration: int, evaluation: Evaluation) -> Record:
+def evaluation_record(iteration: int, evaluation: Evaluation) -> LogRow:
     """What a log keeps of one evaluation."""
     return {
         "iteration": iteration,

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from condensed_data.core.process_group import Ranks
-    from condensed_data.methods.base import Synthesis
+    from condensed_data.core.process_group import ProcessGroup
+    from condensed_data.methods.base import SyntheticData
 
 BLOCKS = 64  # of several processes, where the recipe names no number
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkUnit:
     """What one process computes of a step.
 
     Attributes:
@@ -49,21 +49,21 @@ class Share:
         return len(self.groups) * len(self.terms)
 
 
-def divided(
+def partition(
     groups: Sequence[int], blocks: int, separate: Sequence[int], coupled: Sequence[int]
-) -> list[Share]:
+) -> list[WorkUnit]:
     """The shares of a step over `groups`: `separate` terms in blocks, each of the `coupled` ones whole."""
-    shares = [Share(tuple(block), tuple(separate), True) for block in cut(groups, blocks) if separate]
-    return shares + [Share(tuple(groups), (term,), False) for term in coupled]
+    shares = [WorkUnit(tuple(block), tuple(separate), True) for block in chunks(groups, blocks) if separate]
+    return shares + [WorkUnit(tuple(groups), (term,), False) for term in coupled]
 
 
-def cut(groups: Sequence[int], count: int) -> list[Sequence[int]]:
+def chunks(groups: Sequence[int], count: int) -> list[Sequence[int]]:
     """`groups` in at most `count` parts of nearly equal length."""
     length = -(-len(groups) // count)
     return [groups[start : start + length] for start in range(0, len(groups), length)]
 
 
-def owners(shares: Sequence[Share], ranks: int, of_first: Sequence[int] = ()) -> list[int]:
+def assign_owners(shares: Sequence[WorkUnit], ranks: int, of_first: Sequence[int] = ()) -> list[int]:
     """The rank that computes each share: the costliest first, to whoever has least to do; ranks do not move bits.
 
     Args:
@@ -80,15 +80,15 @@ def owners(shares: Sequence[Share], ranks: int, of_first: Sequence[int] = ()) ->
     return found
 
 
-def row_groups(synthesis: Synthesis, name: str) -> Tensor | None:
+def row_groups(synthetic_data: SyntheticData, name: str) -> Tensor | None:
     """The group of every row of a learned tensor; None where its numbers serve several groups."""
-    if name in synthesis.shared:
+    if name in synthetic_data.shared_across_groups:
         return None
-    rows = len(synthesis.learned[name])
-    return synthesis.groups[:: len(synthesis.groups) // rows]
+    rows = len(synthetic_data.learned[name])
+    return synthetic_data.groups[:: len(synthetic_data.groups) // rows]
 
 
-class Exchange:
+class GradientExchange:
     """Puts the gradients of the shares of a step together.
 
     Args:
@@ -97,9 +97,11 @@ class Exchange:
         ranks: who computes them.
     """
 
-    def __init__(self, synthesis: Synthesis, shares: Sequence[Share], ranks: Ranks) -> None:
-        self.synthesis, self.shares, self.ranks = synthesis, shares, ranks
-        self.device = next(iter(synthesis.learned.values())).device
+    def __init__(
+        self, synthetic_data: SyntheticData, shares: Sequence[WorkUnit], ranks: ProcessGroup
+    ) -> None:
+        self.synthetic_data, self.shares, self.ranks = synthetic_data, shares, ranks
+        self.device = next(iter(synthetic_data.learned.values())).device
         self.losses = torch.zeros(len(shares) + 1, device=self.device)
         self.parts: dict[int, dict[str, Tensor]] = {}
 
@@ -114,28 +116,28 @@ class Exchange:
         Returns:
             The summed loss, and whether any process was asked to stop.
         """
-        for name, tensor in self.synthesis.learned.items():
+        for name, tensor in self.synthetic_data.learned.items():
             tensor.grad = self._gradient(name, tensor)
-        self.losses[-1] = float(asked_to_stop and self.ranks.first)
+        self.losses[-1] = float(asked_to_stop and self.ranks.is_main)
         total = torch.zeros((), device=self.device)
-        *losses, stop = self.ranks.merge(self.losses)
+        *losses, stop = self.ranks.all_reduce_disjoint(self.losses)
         for loss in losses:
             total = total + loss
-        return total, self.ranks.several and bool(stop)
+        return total, self.ranks.is_distributed and bool(stop)
 
     def _gradient(self, name: str, tensor: Tensor) -> Tensor:
-        groups = row_groups(self.synthesis, name)
+        groups = row_groups(self.synthetic_data, name)
         apart = [] if groups is None else [i for i, share in enumerate(self.shares) if share.apart]
         whole = [i for i in range(len(self.shares)) if i not in set(apart)]
         parts = [self._rows(name, tensor, groups, apart)] if apart and groups is not None else []
-        if not self.ranks.several:
+        if not self.ranks.is_distributed:
             parts += [self.parts[index][name] for index in whole]
         elif whole:
             stacked = tensor.new_zeros(len(whole), *tensor.shape)
             for place, index in enumerate(whole):
                 if index in self.parts:
                     stacked[place] = self.parts[index][name]
-            parts += list(self.ranks.merge(stacked))
+            parts += list(self.ranks.all_reduce_disjoint(stacked))
         total = parts[0]
         for part in parts[1:]:
             total = total + part
@@ -145,18 +147,18 @@ class Exchange:
         together = torch.zeros_like(tensor)
         for index in apart:
             if index in self.parts:
-                rows = belongs(groups, self.shares[index].groups).to(tensor.device)
+                rows = rows_of_groups(groups, self.shares[index].groups).to(tensor.device)
                 together[rows] = self.parts[index][name][rows]
-        return self.ranks.merge(together)
+        return self.ranks.all_reduce_disjoint(together)
 
 
-def belongs(groups: Tensor, chosen: Sequence[int]) -> Tensor:
+def rows_of_groups(groups: Tensor, chosen: Sequence[int]) -> Tensor:
     """Indices of the rows whose group is one of these."""
     return torch.isin(groups, torch.tensor(list(chosen))).nonzero()[:, 0]
 
 
-def rows_meet(
-    synthesis: Synthesis, optimizer: torch.optim.Optimizer, owned: Sequence[int], ranks: Ranks
+def sync_rows(
+    synthetic_data: SyntheticData, optimizer: torch.optim.Optimizer, owned: Sequence[int], ranks: ProcessGroup
 ) -> None:
     """After steps that every process took for its own groups: give all of them everybody's rows.
 
@@ -165,15 +167,15 @@ def rows_meet(
         optimizer: over its learned tensors; each number of its state belongs to one of theirs.
         owned: groups of this process.
     """
-    for name, tensor in synthesis.learned.items():
-        groups = row_groups(synthesis, name)
+    for name, tensor in synthetic_data.learned.items():
+        groups = row_groups(synthetic_data, name)
         assert groups is not None
-        mine = belongs(groups, owned).to(tensor.device)
+        mine = rows_of_groups(groups, owned).to(tensor.device)
         states = [value for value in optimizer.state[tensor].values() if _like(value, tensor)]
         for values in (tensor.detach(), *states):
             own = torch.zeros_like(values)
             own[mine] = values[mine]
-            values.copy_(ranks.merge(own))
+            values.copy_(ranks.all_reduce_disjoint(own))
 
 
 def _like(value: object, tensor: Tensor) -> bool:

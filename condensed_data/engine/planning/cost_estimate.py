@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams, untouched
-from condensed_data.core.spec import concrete
-from condensed_data.data.real import Real
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.spec import require_resolved
+from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning.source_sample import labels_of, of_first, sampled
-from condensed_data.engine.run import Run
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Pixels
@@ -106,30 +106,32 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
     classes = len(values) if counted else max(len(values), known)
     names = [source.class_names[v] if source.class_names and v < known else "" for v in range(classes)]
     resolved = recipe.resolve(source.kind.shape, names if all(names) else [""] * classes, samples=len(source))
-    with untouched():
+    with preserve_rng_state():
         real, reading = sampled(
             source, labels, values[counts.argsort(descending=True)][:CLASSES], resolved, counted
         )
-        return _plan(source, resolved, real, reading, (classes, counted), Streams(seed), device, precision)
+        return _plan(
+            source, resolved, real, reading, (classes, counted), RandomStreams(seed), device, precision
+        )
 
 
 def _plan(
     source: Source,
     recipe: Recipe,
-    real: Real,
+    real: RealData,
     reading: float,
     known: tuple[int, bool],
-    streams: Streams,
+    rng: RandomStreams,
     device: torch.device,
     precision: str,
 ) -> Plan:
     classes, counted = known
     least = max(2, real.num_classes // 2)
     few = [
-        _measured(recipe, of_first(real, count), streams, device, precision)
+        _measured(recipe, of_first(real, count), rng, device, precision)
         for count in sorted({min(least, real.num_classes), real.num_classes})
     ]
-    context = Context(real.to(device), recipe.ipc, streams, device, precision, compiles=False)
+    context = Context(real.to(device), recipe.ipc, rng, device, precision, compiles=False)
     seconds, kept = _pretraining(recipe, context, len(source))
     row = real.store.bytes // len(real)
     whole = row * len(source)
@@ -149,7 +151,7 @@ def _plan(
         samples=len(source),
         classes=classes,
         counted=counted,
-        iterations=concrete(recipe.iterations),
+        iterations=require_resolved(recipe.iterations),
         reading=reading * len(source),
         iteration=_at(few, classes, lambda p: p.seconds),
         operations=_at(few, classes, lambda p: p.operations),
@@ -174,9 +176,11 @@ def _at(points: Sequence[_Point], classes: int, value: Any) -> float:
     return top + slope * (classes - last.classes)
 
 
-def _measured(recipe: Recipe, real: Real, streams: Streams, device: torch.device, precision: str) -> _Point:
+def _measured(
+    recipe: Recipe, real: RealData, rng: RandomStreams, device: torch.device, precision: str
+) -> _Point:
     short = _shortened(recipe)
-    run = Run(short, Context(real.to(device), recipe.ipc, streams, device, precision, compiles=False))
+    run = CondensationRun(short, Context(real.to(device), recipe.ipc, rng, device, precision, compiles=False))
     with FlopCounterMode(display=False) as counter:
         float(run.step())  # it also warms up
     seconds, swept = 0.0, 0
@@ -192,12 +196,12 @@ def _measured(recipe: Recipe, real: Real, streams: Streams, device: torch.device
         float(counter.get_total_flops()),
         estimate(run),
         sum(tensor.numel() * tensor.element_size() for tensor in _tensors(run.state_dict())),
-        4 * (run.synthesis.stored_floats if not isinstance(recipe.synthetic, Pixels) else _values(run)),
+        4 * (run.synthetic_data.stored_floats if not isinstance(recipe.synthetic, Pixels) else _values(run)),
     )
 
 
-def _values(run: Run) -> int:
-    return len(run.synthesis.labels) * prod(run.context.real.sample_shape)
+def _values(run: CondensationRun) -> int:
+    return len(run.synthetic_data.labels) * prod(run.context.real.sample_shape)
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:
@@ -220,9 +224,11 @@ def _pretraining(recipe: Recipe, context: Context, samples: int) -> tuple[float,
             networks.network(network), context.real.num_classes, context.real.sample_shape, 0
         )
         weights = sum(weight.numel() for weight in module.parameters())
-        seconds += epoch * concrete(pretraining.epochs) * pretraining.networks
+        seconds += epoch * require_resolved(pretraining.epochs) * pretraining.networks
         size += (
-            pretraining.networks * weights * (2 * (concrete(pretraining.epochs) + 1) if epochs_kept else 4)
+            pretraining.networks
+            * weights
+            * (2 * (require_resolved(pretraining.epochs) + 1) if epochs_kept else 4)
         )
     return seconds, size
 
@@ -251,7 +257,7 @@ def _shortened(part: Any) -> Any:
         return replace(part, epochs=1, networks=1)
     changed = {field.name: _shortened(getattr(part, field.name)) for field in fields(part) if field.init}
     if hasattr(part, "ahead"):
-        changed["pretrain"] = replace(changed["pretrain"], epochs=concrete(part.ahead))
+        changed["pretrain"] = replace(changed["pretrain"], epochs=require_resolved(part.ahead))
     return replace(
         part, **{name: value for name, value in changed.items() if value is not getattr(part, name)}
     )

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from condensed_data.core.spec import concrete
-from condensed_data.data.real import Real
+from condensed_data.core.spec import require_resolved
+from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError, fetch
 from condensed_data.data.source import Source
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 
 LABELS = 2048  # samples whose labels are read where the source does not list them
 LEAST = 32  # real samples a class that are read
 
 
-def of_first(real: Real, classes: int) -> Real:
+def of_first(real: RealData, classes: int) -> RealData:
     """The samples of the first classes."""
     if classes == real.num_classes:
         return real
@@ -47,9 +47,9 @@ def of_first(real: Real, classes: int) -> Real:
 
 def sampled(
     source: Source, labels: Tensor, chosen: Tensor, recipe: Recipe, counted: bool
-) -> tuple[Real, float]:
+) -> tuple[RealData, float]:
     """As many real samples of these classes as an iteration meets, and the seconds to read one."""
-    batches = [concrete(t.sampler.batch) for t in recipe.terms if isinstance(t.sampler, ByGroup)]
+    batches = [require_resolved(t.sampler.batch) for t in recipe.terms if isinstance(t.sampler, PerGroup)]
     most = max([LEAST, *batches])
     known = labels if counted else _spread(labels, len(source))
     index = [(known == value).nonzero()[:, 0] for value in chosen]
@@ -57,7 +57,7 @@ def sampled(
         index = [rows.repeat(-(-min(most, LEAST) // len(rows))) for rows in index]
     rows = torch.cat([row[:most] for row in index]).tolist()
     begun = time.perf_counter()
-    real = Real.read(replace(source, dataset=Subset(source.dataset, rows)), progress=False)
+    real = RealData.read(replace(source, dataset=Subset(source.dataset, rows)), progress=False)
     return real, (time.perf_counter() - begun) / len(rows)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from condensed_data import networks
 from condensed_data.core import spec
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import Streams, untouched
-from condensed_data.core.spec import Facts
+from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.evaluation.privacy.membership_inference import Attack, roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.training.compute import split_evenly
@@ -151,23 +151,23 @@ def measure(
         )
     if network is not None:
         networks.network(network)  # an unknown one is said before anything is read
-    where, how, streams = choose_device(device), protocol(training), Streams(seed)
-    with untouched():
+    where, how, rng = choose_device(device), protocol(training), RandomStreams(seed)
+    with preserve_rng_state():
         sides = [
             condensed.standardized(name, dataset, num_workers, progress)
             for name, dataset in (("source", source), ("heldout", heldout))
         ]
         (real, _), (others, _) = sides
         _check_source(condensed, len(real))
-        images = condensed.record.space.standardize(condensed.images)
+        images = condensed.metadata.space.standardize(condensed.images)
         distances, members = nearest(images, real, where)
         to_heldout, _ = nearest(images, others, where)
-        reference, _ = nearest(_some(others, REFERENCE, streams, "reference"), real, where)
+        reference, _ = nearest(_some(others, REFERENCE, rng, "reference"), real, where)
         scores = [-nearest(side, images, where)[0] for side, _ in sides]
         attacks = [roc("distance to the nearest condensed sample", *scores)]
         if networks_trained:
-            modules = _Networks(condensed, images, network, how, streams, where, precision)
-            some = [_labeled(*side, streams, name) for side, name in zip(sides, ("in", "out"), strict=True)]
+            modules = _Networks(condensed, images, network, how, rng, where, precision)
+            some = [_labeled(*side, rng, name) for side, name in zip(sides, ("in", "out"), strict=True)]
             losses = [-modules.losses(*side, networks_trained) for side in some]
             attacks.append(roc("loss of networks trained on the set", *losses))
     return Privacy(
@@ -179,14 +179,14 @@ def measure(
         len(real),
         len(others),
         condensed.images,
-        condensed.record.space.restore(real[members]),
-        (0.0, condensed.record.kind.top) if condensed.record.kind.eight_bit else None,
+        condensed.metadata.space.restore(real[members]),
+        (0.0, condensed.metadata.kind.top) if condensed.metadata.kind.eight_bit else None,
     )
 
 
 def _check_source(condensed: CondensedDataset, samples: int) -> None:
     """Refuse another source, whose samples are no members, as far as its size shows it."""
-    made_of = condensed.record.source_samples
+    made_of = condensed.metadata.source_samples
     if made_of is not None and made_of != samples:
         raise ValueError(
             f"source has {samples:,} samples, and this set was made of {made_of:,}. Give the source that it was made "
@@ -194,13 +194,13 @@ def _check_source(condensed: CondensedDataset, samples: int) -> None:
         )
 
 
-def _some(rows: Tensor, most: int, streams: Streams, purpose: str) -> Tensor:
+def _some(rows: Tensor, most: int, rng: RandomStreams, purpose: str) -> Tensor:
     """At most so many rows, drawn at random."""
-    return rows if len(rows) <= most else rows[streams.choose(purpose, 0, 0, len(rows), most)]
+    return rows if len(rows) <= most else rows[rng.choice(purpose, 0, 0, len(rows), most)]
 
 
-def _labeled(x: Tensor, y: Tensor, streams: Streams, purpose: str) -> tuple[Tensor, Tensor]:
-    index = _some(torch.arange(len(x)), COMPARED, streams, purpose)
+def _labeled(x: Tensor, y: Tensor, rng: RandomStreams, purpose: str) -> tuple[Tensor, Tensor]:
+    index = _some(torch.arange(len(x)), COMPARED, rng, purpose)
     return x[index], y[index]
 
 
@@ -213,13 +213,13 @@ class _Networks:
         images: Tensor,
         network: Any,
         training: Training,
-        streams: Streams,
+        rng: RandomStreams,
         device: torch.device,
         precision: str,
     ) -> None:
-        shape, classes = condensed.record.kind.shape, len(condensed.classes)
-        facts = Facts(shape, tuple(condensed.classes), condensed.record.ipc)
-        self.streams, self.device, self.precision = streams, device, choose_precision(precision, device)
+        shape, classes = condensed.metadata.kind.shape, len(condensed.classes)
+        facts = DatasetInfo(shape, tuple(condensed.classes), condensed.metadata.ipc)
+        self.rng, self.device, self.precision = rng, device, choose_precision(precision, device)
         self.arguments: dict[str, Any] = {
             "network": networks.default_name(shape) if network is None else network,
             "num_classes": classes,
@@ -233,8 +233,8 @@ class _Networks:
         """Mean cross-entropy (n,) of `count` networks on each sample."""
         total = torch.zeros(len(x), dtype=torch.float64)
         for index in range(count):
-            seed = Streams(self.streams.child("privacy", index))
-            module: Any = train(self.images, self.labels, streams=seed, **self.arguments)
+            seed = RandomStreams(self.rng.seed_for("privacy", index))
+            module: Any = train(self.images, self.labels, rng=seed, **self.arguments)
             with torch.inference_mode():
                 for rows in split_evenly(len(x), 256):
                     logits = module(x[rows].to(self.device)).float()

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import sent
-from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Batch, Context, LearningLoss, Loss, Net, Objective, Pair
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.base import Batch, Context, Loss, NetworkView, Objective, Pair, TrainableLoss
 from condensed_data.training.sgd import check_count
 
 SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' code
@@ -64,18 +64,18 @@ class CharacteristicFunction(Objective):
 
     def start(self, context: Context) -> Loss:
         if self.sampling_lr:
-            return _Sampled(self, context.streams)
-        return lambda net, pair: self._normal(net, pair, context.streams)
+            return _Sampled(self, context.rng)
+        return lambda net, pair: self._normal(net, pair, context.rng)
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
-        return self._normal(net, pair, Streams(0))
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
+        return self._normal(net, pair, RandomStreams(0))
 
-    def _normal(self, net: Net, pair: Pair, streams: Streams) -> Tensor:
+    def _normal(self, net: NetworkView, pair: Pair, rng: RandomStreams) -> Tensor:
         return self.compare(
-            net, pair, lambda features: _noise(self.frequencies, features, streams, pair.iteration)
+            net, pair, lambda features: _noise(self.frequencies, features, rng, pair.iteration)
         )
 
-    def compare(self, net: Net, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
+    def compare(self, net: NetworkView, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
         """The loss at the frequencies (F, D) that are made for embeddings like the given (B, D)."""
         with torch.no_grad():
             real = F.normalize(net.embed(pair.real.x), dim=1)
@@ -88,24 +88,22 @@ class CharacteristicFunction(Objective):
         return _root((1 - self.alpha) * both + (2 * self.alpha - 1) * amplitude).mean(1).sum()
 
 
-class _Sampled(LearningLoss):
+class _Sampled(TrainableLoss):
     """The loss with its sampling network, which climbs a step an iteration."""
 
-    def __init__(self, spec: CharacteristicFunction, streams: Streams) -> None:
-        self.spec, self.streams = spec, streams
+    def __init__(self, spec: CharacteristicFunction, rng: RandomStreams) -> None:
+        self.spec, self.rng = spec, rng
         self.module: nn.Module | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.waiting: Mapping[str, Any] = {}
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         drawn: list[Tensor] = []
 
         def frequencies(features: Tensor) -> Tensor:
             with torch.enable_grad():
                 drawn.append(
-                    self._network(features)(
-                        _noise(self.spec.frequencies, features, self.streams, pair.iteration)
-                    )
+                    self._network(features)(_noise(self.spec.frequencies, features, self.rng, pair.iteration))
                 )
             drawn.append(drawn[0].detach().requires_grad_())
             return drawn[1]
@@ -114,14 +112,14 @@ class _Sampled(LearningLoss):
         self._slope(loss, *drawn)
         return loss
 
-    def learn(self, iteration: int) -> None:
+    def update(self, iteration: int) -> None:
         if self.optimizer is not None:
             self.optimizer.step()
             self.optimizer.zero_grad()
 
     def _network(self, features: Tensor) -> nn.Module:
         if self.module is None:
-            size, seed = features.shape[1], self.streams.child("sampling network")
+            size, seed = features.shape[1], self.rng.seed_for("sampling network")
             self.module = networks.build(_sampling_network, 1, (size,), seed).to(features)
             self.optimizer = torch.optim.Adam(self.module.parameters(), self.spec.sampling_lr)
             if self.waiting:
@@ -155,10 +153,12 @@ def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Mod
     return nn.Sequential(*layers)
 
 
-def _noise(count: int, features: Tensor, streams: Streams, iteration: int) -> Tensor:
+def _noise(count: int, features: Tensor, rng: RandomStreams, iteration: int) -> Tensor:
     """Standard normal numbers (count, D)."""
-    generator = streams.torch("frequencies", iteration)
-    return sent(torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype)
+    generator = rng.torch("frequencies", iteration)
+    return to_device(
+        torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype
+    )
 
 
 def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.base import NetworkView, Objective, Pair
 
 PERCENT = 100.0
 
@@ -29,7 +29,7 @@ class CrossEntropy(Objective):
 
     Args:
         scale_by_accuracy: multiply by the network's accuracy in percent, 0 to 100, which is 100 times
-            `Net.accuracy`. The pool must know it.
+            `NetworkView.accuracy`. The pool must know it.
 
     Raises:
         ValueError: when called, for a network without accuracy where it is needed.
@@ -38,13 +38,13 @@ class CrossEntropy(Objective):
     scale_by_accuracy: bool = False
     reads_labels: ClassVar[bool] = True
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         side = pair.synthetic
         loss = side.means(cross_entropy(net.logits(side.x), side.y)).sum()
         return loss * (PERCENT * _accuracy(net)) if self.scale_by_accuracy else loss
 
 
-def _accuracy(net: Net) -> Tensor:
+def _accuracy(net: NetworkView) -> Tensor:
     if net.accuracy is None:
         raise ValueError(
             "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not know its networks' "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.base import NetworkView, Objective, Pair
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Distribution(Objective):
     The sum is not divided by anything: the published learning rate of 1.0 assumes the plain sum.
     """
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
             real = pair.real.means(net.embed(pair.real.x))
         return (real - pair.synthetic.means(net.embed(pair.synthetic.x))).square().sum()

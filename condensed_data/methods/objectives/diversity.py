@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.base import NetworkView, Objective, Pair
 
 
 @dataclass(frozen=True)
 class Diversity(Objective):
     """Mean over pairs of (1 + cosine of the two embeddings) / 2: samples of one code should look different.
 
-    The pairs are those of the `Siblings` sampler, the network is the `Critic`, which learns to find them alike.
+    The pairs are those of the `DecoderPairs` sampler, the network is the `Critic`, which learns to find them alike.
     The published weight is 0.1.
 
     Raises:
@@ -35,7 +35,7 @@ class Diversity(Objective):
         if any(size % 2 for size in synthetic):
             raise ValueError("Cannot use Diversity with this sampler: its blocks are no pairs. Use Siblings.")
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         halves = [block.chunk(2) for block in pair.synthetic.split(net.embed(pair.synthetic.x))]
         first, second = (torch.cat(side) for side in zip(*halves, strict=True))

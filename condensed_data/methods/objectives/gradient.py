@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from condensed_data.core.spec import Rule, concrete
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
 EPS = 1e-6  # added to the product of norms, as in DC's code
@@ -88,21 +88,21 @@ class Gradient(Objective):
         layers.
     """
 
-    distance: str | Rule = "rows_cosine"
+    distance: str | DataDefault = "rows_cosine"
     layers: str = "weights"
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):
             value = getattr(self, name)
-            if not isinstance(value, Rule) and value not in known:
+            if not isinstance(value, DataDefault) and value not in known:
                 raise ValueError(
                     f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
                 )
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
-        distance = _DISTANCES[concrete(self.distance)]
+        distance = _DISTANCES[require_resolved(self.distance)]
         losses = []
         sides = (pair.real.x, pair.real.y, pair.synthetic.x, pair.synthetic.y)
         batches = (pair.real, pair.real, pair.synthetic, pair.synthetic)
@@ -112,7 +112,7 @@ class Gradient(Objective):
             losses.append(distance(target, _gradient(net, weights, names, x, y)))
         return torch.stack(losses).sum()
 
-    def _matched(self, net: Net) -> tuple[Weights, list[str]]:
+    def _matched(self, net: NetworkView) -> tuple[Weights, list[str]]:
         """All weights, of which only the matched ones require a gradient, and the names of these."""
         weights = net.weights()
         chosen = _convolutions(net.module) if self.layers == "conv" else set(weights)
@@ -133,7 +133,9 @@ def _convolutions(module: nn.Module) -> set[str]:
     return {f"{name}.weight" if name else "weight" for name in convs}
 
 
-def _gradient(net: Net, weights: Weights, names: list[str], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+def _gradient(
+    net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
+) -> tuple[Tensor, ...]:
     """Gradient of the mean cross-entropy in the named weights, differentiable in x (B, *sample) and y."""
     loss = cross_entropy(net.functional(weights, x), y).mean()
     matched = [weights[name] for name in names]
@@ -142,16 +144,16 @@ def _gradient(net: Net, weights: Weights, names: list[str], x: Tensor, y: Tensor
 
 
 def _gradient_in_pieces(
-    net: Net, weights: Weights, names: list[str], x: Tensor, y: Tensor
+    net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
 ) -> tuple[Tensor, ...]:
-    """The same without a graph, added up over pieces (`Net.split`), which bound the memory, in their order."""
+    """The same without a graph, added up over pieces (`NetworkView.split`), which bound the memory, in their order."""
     matched = [weights[name] for name in names]
 
     def of_piece(some_x: Tensor, some_y: Tensor) -> tuple[Tensor, ...]:
         loss = cross_entropy(net.functional(weights, some_x), some_y).sum() / len(x)
         return torch.autograd.grad(loss, matched, materialize_grads=True)
 
-    found = [of_piece(*piece) for piece in net.split(x, y)]
+    found = [of_piece(*piece) for piece in net.chunks(x, y)]
     return tuple(
         torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True)
     )

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
-from condensed_data.core.device import sent
-from condensed_data.methods.base import Batch, Net, Objective, Pair
+from condensed_data.core.device import to_device
+from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
 
 EARLY, LATE, LAST = 0.1, 1.0, 2.0
 
@@ -35,7 +35,7 @@ class LayerAlignment(Objective):
     Args:
         weights: one for each map, at least 0; None for the rule: 0.1 for all maps but the last two, then 1
         and 2.
-        layers: names of submodules whose outputs are the maps, for networks without a method `maps`; see
+        layers: names of submodules whose outputs are the maps, for networks without a method `feature_maps`; see
             `module.named_modules()`.
 
     Raises:
@@ -50,7 +50,7 @@ class LayerAlignment(Objective):
         for weight in self.weights or ():
             _check_weight("LayerAlignment", "weights", weight)
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
             real = [_means(maps) for maps in block_maps(net, pair.real, self.layers)]
         synthetic = [_means(maps) for maps in block_maps(net, pair.synthetic, self.layers)]
@@ -98,18 +98,18 @@ class Discrimination(Objective):
         if len(synthetic) < 2:
             raise ValueError(
                 f"Discrimination tells classes apart and cannot work on {len(synthetic)} group at a time. "
-                "Use step='iteration' in the recipe, and a source with at least two classes."
+                "Use step_per='iteration' in the recipe, and a source with at least two classes."
             )
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         with torch.no_grad():
             real = net.embed(pair.real.x)
         logits = real @ pair.synthetic.means(net.embed(pair.synthetic.x)).T  # (R, G)
         groups = torch.arange(len(pair.real.sizes), device=logits.device)
-        group = pair.real.spread(groups)
+        group = pair.real.repeat_per_block(groups)
         last = torch.tensor(pair.real.sizes).cumsum(0) - 1  # not made on the device, which would wait for it
-        classes = pair.real.y[sent(last, logits.device)]
+        classes = pair.real.y[to_device(last, logits.device)]
         siblings = (classes[:, None] == classes) & (groups[:, None] != groups)
         logits = logits.masked_fill(siblings[group], -math.inf)
         return self.weight * F.cross_entropy(logits, group, reduction="sum")
@@ -124,7 +124,7 @@ def _means(maps: tuple[Tensor, ...]) -> list[Tensor]:
     return [rows.mean(0) for rows in maps]
 
 
-def block_maps(net: Net, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator[tuple[Tensor, ...]]:
+def block_maps(net: NetworkView, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator[tuple[Tensor, ...]]:
     """The maps (rows of the block, ...) of every block in turn, in float32 at least.
 
     Where no gradient is taken, and rows do not depend on each other, only the maps of one block are in
@@ -141,10 +141,10 @@ def block_maps(net: Net, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator
             yield tuple(torch.cat(rows) for rows in zip(*pieces, strict=True))
 
 
-def _maps(net: Net, x: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
+def _maps(net: NetworkView, x: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
     if layers:
         with net.autocast(x):
-            maps = networks.maps_of(net.module, layers)(x)
+            maps = networks.feature_maps_of(net.module, layers)(x)
     else:
-        maps = net.maps(x)
+        maps = net.feature_maps(x)
     return tuple(rows.to(torch.promote_types(rows.dtype, torch.float32)) for rows in maps)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import Net, Objective, Pair
+from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.layers import block_maps
 
 
@@ -30,7 +30,7 @@ class Covariance(Objective):
     Args:
         weight: factor of the sum, at least 0 and finite; the authors use 0.01 on DM and 0.03 on IDM.
         layers: names of submodules, of which the last one's output is the map, for networks without a method
-            `maps`; see `module.named_modules()`.
+            `feature_maps`; see `module.named_modules()`.
 
     Raises:
         ValueError: for a weight out of range; for groups with a single synthetic sample.
@@ -52,7 +52,7 @@ class Covariance(Objective):
                 "several samples from one, such as MultiFormation."
             )
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         with torch.no_grad():
             real = [_covariance(maps[-1]) for maps in block_maps(net, pair.real, self.layers)]
@@ -86,7 +86,7 @@ class Centralization(Objective):
         form: "exponential" or "simplified" (ignores alpha and beta).
         centers: "synthetic", the mean embedding of the group's synthetic samples in this step, through which
             the gradient also flows, as in the authors' code: it brings the samples of a class together.
-            "real", `Net.centers`, the class means of the real data: it brings them to where the class is, and
+            "real", `NetworkView.centers`, the class means of the real data: it brings them to where the class is, and
             works for a single sample.
 
     Raises:
@@ -119,7 +119,7 @@ class Centralization(Objective):
                 "synthetic part that decodes several samples from one, such as MultiFormation."
             )
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         embedded = net.embed(pair.synthetic.x)
         squares = (embedded - self._centers(net, pair, embedded)).square().sum(1)
@@ -127,11 +127,11 @@ class Centralization(Objective):
             return squares.sum()
         return (torch.exp(self.alpha * squares) - self.beta).clamp_min(0).sum()
 
-    def _centers(self, net: Net, pair: Pair, embedded: Tensor) -> Tensor:
+    def _centers(self, net: NetworkView, pair: Pair, embedded: Tensor) -> Tensor:
         """The center of every synthetic row: (B, D)."""
         side = pair.synthetic
         if self.centers == "synthetic":
-            return side.spread(side.means(embedded))
+            return side.repeat_per_block(side.means(embedded))
         if net.centers is None:
             raise ValueError(
                 "Cannot use Centralization(centers='real') with this pool: its networks have no centers. "
@@ -175,7 +175,7 @@ class KernelMMD(Objective):
         if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
             raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
             real = net.embed(pair.real.x)
         blocks = zip(pair.real.split(real), pair.synthetic.split(net.embed(pair.synthetic.x)), strict=True)

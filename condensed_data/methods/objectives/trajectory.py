@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import Held, Net, Objective, Pair, Pool
-from condensed_data.methods.objectives.unrolled import check_unroll, held, trained_weights
+from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair, Pool
+from condensed_data.methods.objectives.unrolled import check_unroll, trained_weights, unrolled_footprint
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Trajectory(Objective):
                 "the Experts pool."
             )
 
-    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
-        return held(self.unroll, synthetic)
+    def memory_footprint(self, real: Sequence[int], synthetic: Sequence[int]) -> MemoryFootprint:
+        return unrolled_footprint(self.unroll, synthetic)
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         if not net.target:
             raise ValueError(
                 "Cannot use Trajectory with this pool: it needs an expert's later weights. Use the Experts pool."

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condensed_data import networks
-from condensed_data.methods.base import Held, Net, Objective, Pair
+from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
 UNROLLS = ("full", "checkpointed", "constant")
@@ -62,14 +62,14 @@ class Unrolled(Objective):
                 f"Unrolled(relabel={self.relabel!r}) must be pairs of class indices, as ((0, 1),)."
             )
 
-    def held(self, real: Sequence[int], synthetic: Sequence[int]) -> Held:
-        return held(self.unroll, synthetic, sum(real))
+    def memory_footprint(self, real: Sequence[int], synthetic: Sequence[int]) -> MemoryFootprint:
+        return unrolled_footprint(self.unroll, synthetic, sum(real))
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if sum(real) == 0:
             raise ValueError("Unrolled needs real samples: use Sequence(batch=1024).")
 
-    def __call__(self, net: Net, pair: Pair) -> Tensor:
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         _check_repeatable(net.module)
         weights = trained_weights(net, pair, self.unroll)
@@ -83,16 +83,20 @@ class Unrolled(Objective):
         return cross_entropy(logits, labels).mean()
 
 
-def held(unroll: str, steps: Sequence[int], real: int = 0) -> Held:
+def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> MemoryFootprint:
     """What the derivative through training steps on so many rows keeps, and of a loss on `real` rows at their end.
 
     "full" keeps the maps of all steps, their weights and gradients; the others the maps of one step, and
     "checkpointed" the weights of every step.
     """
     if unroll == "full":
-        return Held(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
+        return MemoryFootprint(
+            2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps"
+        )
     weights = len(steps) + 2 if unroll == "checkpointed" else 4
-    return Held(2 * max(steps), real, weights, "fewer samples a training step, fewer training steps")
+    return MemoryFootprint(
+        2 * max(steps), real, weights, "fewer samples a training step, fewer training steps"
+    )
 
 
 def _check_repeatable(module: nn.Module) -> None:
@@ -117,7 +121,7 @@ def check_unroll(objective: str, unroll: str) -> None:
         )
 
 
-def trained_weights(net: Net, pair: Pair, unroll: str = "full") -> dict[str, Tensor]:
+def trained_weights(net: NetworkView, pair: Pair, unroll: str = "full") -> dict[str, Tensor]:
     """The weights of `net` after one training step on every synthetic block, differentiable in the pair.
 
     Args:
@@ -148,13 +152,13 @@ def _step_sizes(sizes: Tensor | None, steps: int) -> Tensor:
         )
     if len(sizes) not in (1, steps):
         raise ValueError(
-            f"WithSteps(steps={len(sizes)}) does not fit a Sequence of {steps} training steps. Use steps={steps}, "
+            f"WithSteps(steps={len(sizes)}) does not fit TrainingSteps of {steps} training steps. Use steps={steps}, "
             "or 1 for one step size for all."
         )
     return sizes.expand(steps)
 
 
-def _gradient_of(net: Net, names: tuple[str, ...]) -> Gradient:
+def _gradient_of(net: NetworkView, names: tuple[str, ...]) -> Gradient:
     """(weights, x, y, whether with a graph) -> gradient of the mean cross-entropy in the weights."""
 
     def gradient(weights: Weights, x: Tensor, y: Tensor, graph: bool) -> Weights:

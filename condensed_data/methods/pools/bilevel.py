@@ -15,16 +15,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
 from condensed_data.methods.pools.inner_loop import normalize, synthetic_epochs
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
-from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
 
 
 @dataclass(frozen=True)
-class Bilevel(Pool):
+class DynamicBilevel(Pool):
     """A network lives until matching stops to change what it can do, and is trained until training does.
 
     After each iteration the network's accuracy on random real training samples is measured. Where the spread
@@ -50,88 +50,90 @@ class Bilevel(Pool):
         ValueError: for numbers that are not positive, thresholds outside [0, 1], or a window of less than 2.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     outer: float = 0.04
     inner: float = 0.03
     window: int = 10
     queries: int = 128
-    period: int | Rule = 50
-    epochs: int | Rule = 50
-    descent: Descent = field(default_factory=Descent)
+    period: int | DataDefault = 50
+    epochs: int | DataDefault = 50
+    sgd: SGDConfig = field(default_factory=SGDConfig)
     learns_from_samples: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("queries", "period", "epochs"):
-            check_count("Bilevel", name, getattr(self, name))
-        check_count("Bilevel", "window", self.window, least=2)
+            check_count("DynamicBilevel", name, getattr(self, name))
+        check_count("DynamicBilevel", "window", self.window, least=2)
         for name in ("outer", "inner"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Bilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
+                raise ValueError(
+                    f"DynamicBilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1]."
+                )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Bilevel(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _DynamicBilevelState(self, context)
 
 
-class _Bilevel(Lender):
-    def __init__(self, spec: Bilevel, context: Context) -> None:
+class _DynamicBilevelState(PoolState):
+    def __init__(self, spec: DynamicBilevel, context: Context) -> None:
         self.spec, self.context, self.number = spec, context, 0
-        self.loan = Loan(spec.network, context)
+        self.slot = NetworkSlot(spec.network, context)
         self.normalized: int | None = None
         self._renew(0)
 
-    def lend(self, iteration: int) -> Net:
+    def network_at(self, iteration: int) -> NetworkView:
         if iteration != self.normalized:
             self.normalized = iteration
-            normalize(self.loan.module, self.context, iteration)
-        return self.loan.net
+            normalize(self.slot.module, self.context, iteration)
+        return self.slot.net
 
-    def learn(self, iteration: int, synthesis: Synthesis) -> None:
-        streams = Streams(self.context.streams.child("bilevel", iteration))
+    def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
+        rng = RandomStreams(self.context.rng.seed_for("bilevel", iteration))
         self.lived += 1
-        self.measured.append(self._accuracy(streams, 0))
+        self.measured.append(self._accuracy(rng, 0))
         period = self.spec.period
-        assert not isinstance(period, Rule)
+        assert not isinstance(period, DataDefault)
         if self.lived >= period or (self._full(self.measured) and _spread(self.measured) < self.spec.outer):
             self._renew(self.number + 1)
         else:
-            self._train(synthesis, streams)
+            self._train(synthetic_data, rng)
 
-    def _train(self, synthesis: Synthesis, streams: Streams) -> None:
+    def _train(self, synthetic_data: SyntheticData, rng: RandomStreams) -> None:
         measured: deque[float] = deque(maxlen=self.spec.window)
         epochs = self.spec.epochs
-        assert not isinstance(epochs, Rule)
+        assert not isinstance(epochs, DataDefault)
         for epoch in range(epochs):
-            own = Streams(streams.child("epoch", epoch))
-            batches = synthetic_epochs(synthesis, self.spec.descent, 1, own, self.context.device)
+            own = RandomStreams(rng.seed_for("epoch", epoch))
+            batches = synthetic_epochs(synthetic_data, self.spec.sgd, 1, own, self.context.device)
             run_steps(self.descender, batches, own)
-            measured.append(self._accuracy(streams, epoch + 1))
+            measured.append(self._accuracy(rng, epoch + 1))
             if self._full(measured) and _spread(measured) > self.spec.inner:
                 break
 
-    def _accuracy(self, streams: Streams, number: int) -> float:
+    def _accuracy(self, rng: RandomStreams, number: int) -> float:
         """Share of random real training samples that the network classifies correctly."""
         real, hits, seen = self.context.real, [], 0
-        rows = torch.cat([self._queried(streams, number, label) for label in range(real.num_classes)])
-        module = self.loan.module
+        rows = torch.cat([self._queried(rng, number, label) for label in range(real.num_classes)])
+        module = self.slot.module
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
         with torch.no_grad():
             for piece in rows.split(1024):
                 x, y = real.batch(piece, self.context.device)
-                hits.append((self.loan.net.logits(x).argmax(1) == y).sum())
+                hits.append((self.slot.net.logits(x).argmax(1) == y).sum())
                 seen += len(piece)
         for part, mode in modes:
             part.training = mode
         return int(torch.stack(hits).sum()) / seen
 
-    def _queried(self, streams: Streams, number: int, label: int) -> Tensor:
+    def _queried(self, rng: RandomStreams, number: int, label: int) -> Tensor:
         members = self.classes[label]
         count = min(self.spec.queries, len(members))
-        return members[streams.choose("query", number, label, len(members), count)]
+        return members[rng.choice("query", number, label, len(members), count)]
 
     @cached_property
     def classes(self) -> list[Tensor]:
@@ -145,13 +147,13 @@ class _Bilevel(Lender):
     def _renew(self, number: int) -> None:
         self.number, self.lived, self.normalized = number, 0, None
         self.measured: deque[float] = deque(maxlen=self.spec.window)
-        self.loan.renew(self.context.streams.child("network", number))
-        self.descender = self._descender()
+        self.slot.renew(self.context.rng.seed_for("network", number))
+        self.descender = self._sgd_trainer()
 
-    def _descender(self) -> Descender:
+    def _sgd_trainer(self) -> SGDTrainer:
         real = self.context.real
-        return Descender(
-            self.loan.module, self.spec.descent, real.num_classes, real.sample_shape, self.context.precision
+        return SGDTrainer(
+            self.slot.module, self.spec.sgd, real.num_classes, real.sample_shape, self.context.precision
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,7 +161,7 @@ class _Bilevel(Lender):
             "number": self.number,
             "lived": self.lived,
             "measured": list(self.measured),
-            "network": self.loan.module.state_dict(),
+            "network": self.slot.module.state_dict(),
             "optimizer": self.descender.optimizer.state_dict(),
         }
 
@@ -167,7 +169,7 @@ class _Bilevel(Lender):
         self._renew(state["number"])
         self.lived = state["lived"]
         self.measured.extend(state["measured"])
-        self.loan.module.load_state_dict(state["network"])
+        self.slot.module.load_state_dict(state["network"])
         self.descender.optimizer.load_state_dict(state["optimizer"])
 
 

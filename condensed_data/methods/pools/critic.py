@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import sent
-from condensed_data.core.rng import Streams, seeded
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import RandomStreams, seeded_rng
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
-from condensed_data.methods.samplers.decoder_pairs import check_siblings, pairs
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.methods.samplers.decoder_pairs import check_decoder_pairs, pairs
 from condensed_data.training.sgd import check_count
 
 
@@ -44,7 +44,7 @@ class Critic(Pool):
         ValueError: for a value out of range; after the first iteration, for samples that have no siblings.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     alike: float = 0.1
     contrast: float = 0.1
     temperature: float = 0.07
@@ -69,8 +69,8 @@ class Critic(Pool):
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Critic(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _CriticState(self, context)
 
     def loss(self, features: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         """What the critic minimizes.
@@ -86,30 +86,30 @@ class Critic(Pool):
         return F.cross_entropy(logits, y) + self.alike * alike + self.contrast * contrast
 
 
-class _Critic(Lender):
+class _CriticState(PoolState):
     def __init__(self, spec: Critic, context: Context) -> None:
         self.spec, self.context = spec, context
-        self.loan = Loan(spec.network, context)
-        self.loan.renew(context.streams.child("critic"))
-        self.optimizer = torch.optim.SGD(self.loan.module.parameters(), spec.lr, spec.momentum)
+        self.slot = NetworkSlot(spec.network, context)
+        self.slot.renew(context.rng.seed_for("critic"))
+        self.optimizer = torch.optim.SGD(self.slot.module.parameters(), spec.lr, spec.momentum)
 
-    def lend(self, iteration: int) -> Net:
-        return self.loan.net
+    def network_at(self, iteration: int) -> NetworkView:
+        return self.slot.net
 
-    def learn(self, iteration: int, synthesis: Synthesis) -> None:
-        check_siblings("Critic", synthesis)
-        streams = Streams(self.context.streams.child("critic step", iteration))
+    def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
+        check_decoder_pairs("Critic", synthetic_data)
+        rng = RandomStreams(self.context.rng.seed_for("critic step", iteration))
         groups = range(self.context.real.num_groups)
-        drawn = [pairs(synthesis, streams, iteration, group, self.spec.codes) for group in groups]
+        drawn = [pairs(synthetic_data, rng, iteration, group, self.spec.codes) for group in groups]
         index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
         with torch.no_grad():
-            x = synthesis.decode(index)
-        self._step(x, sent(synthesis.labels[index], x.device), streams)
+            x = synthetic_data.decode(index)
+        self._step(x, to_device(synthetic_data.labels[index], x.device), rng)
 
-    def _step(self, x: Tensor, y: Tensor, streams: Streams) -> None:
-        module = self.loan.module.requires_grad_(True)
+    def _step(self, x: Tensor, y: Tensor, rng: RandomStreams) -> None:
+        module = self.slot.module.requires_grad_(True)
         try:
-            with seeded(streams), torch.enable_grad(), self.loan.net.autocast(x):
+            with seeded_rng(rng), torch.enable_grad(), self.slot.net.autocast(x):
                 features = networks.embed_of(module)(x).float()
                 loss = self.spec.loss(features, module(x).float(), y)
             weights = list(module.parameters())
@@ -121,8 +121,8 @@ class _Critic(Lender):
             module.requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.loan.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"network": self.slot.module.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.loan.module.load_state_dict(state["network"])
+        self.slot.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

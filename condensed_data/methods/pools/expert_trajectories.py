@@ -29,14 +29,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.sizes import readable
-from condensed_data.core.spec import concrete
+from condensed_data.core.spec import require_resolved
 from condensed_data.data.fingerprint import raw
 from condensed_data.methods.base import Context
-from condensed_data.training.pretrained_cache import TrainedNetworks, held
-from condensed_data.training.pretraining import Job, Pretraining, job_of
-from condensed_data.training.sgd import Descender, run_steps
+from condensed_data.training.pretrained_cache import PretrainedCache, held
+from condensed_data.training.pretraining import Pretraining, PretrainingJob, job_of
+from condensed_data.training.sgd import SGDTrainer, run_steps
 
 # Training draws what layers draw (dropout) from torch's global state, which threads would share.
 _ONE_AT_A_TIME = threading.Lock()
@@ -44,7 +44,9 @@ PRECISIONS = {"fp16": torch.float16, "fp32": torch.float32}
 Weights = dict[str, Tensor]
 
 
-def train_expert(job: Job, precision: str = "fp16", on_epoch: Callable[[], None] = lambda: None) -> Weights:
+def train_expert(
+    job: PretrainingJob, precision: str = "fp16", on_epoch: Callable[[], None] = lambda: None
+) -> Weights:
     """Train one network and keep its parameters at the start and after each epoch: {name: (E + 1, *shape)}.
 
     `on_epoch` is called after every epoch.
@@ -58,22 +60,22 @@ def train_expert(job: Job, precision: str = "fp16", on_epoch: Callable[[], None]
     if not all(bool(torch.isfinite(weights).all()) for weights in kept.values()):
         raise FloatingPointError(
             f"Training an expert diverged: its weights are not finite in {precision}. Lower "
-            f"Descent(lr={job.pretraining.descent.lr})."
+            f"SGDConfig(lr={job.pretraining.sgd.lr})."
         )
     return kept
 
 
-def _weights_by_epoch(job: Job, on_epoch: Callable[[], None]) -> dict[str, list[Tensor]]:
+def _weights_by_epoch(job: PretrainingJob, on_epoch: Callable[[], None]) -> dict[str, list[Tensor]]:
     real, asked, device = job.real, job.pretraining, torch.device(job.device)
-    build, streams = networks.network(job.network), Streams(job.seed)
-    module = networks.build(build, real.num_classes, real.sample_shape, streams.child("network")).to(device)
-    descender = Descender(
-        module.requires_grad_(False), asked.descent, real.num_classes, real.sample_shape, job.precision
+    build, rng = networks.network(job.network), RandomStreams(job.seed)
+    module = networks.build(build, real.num_classes, real.sample_shape, rng.seed_for("network")).to(device)
+    descender = SGDTrainer(
+        module.requires_grad_(False), asked.sgd, real.num_classes, real.sample_shape, job.precision
     )
     seen = {name: [weight.detach().cpu().clone()] for name, weight in module.named_parameters()}
-    for epoch in range(concrete(asked.epochs)):
-        draws = Streams(streams.child("epoch", epoch))
-        index = asked.descent.batches(len(real), draws.torch("shuffle"))
+    for epoch in range(require_resolved(asked.epochs)):
+        draws = RandomStreams(rng.seed_for("epoch", epoch))
+        index = asked.sgd.batches(len(real), draws.torch("shuffle"))
         run_steps(descender, (real.batch(rows, device) for rows in index), draws)
         for name, weight in module.named_parameters():
             seen[name].append(weight.detach().cpu().clone())
@@ -87,7 +89,7 @@ class _Train:
 
     precision: str
 
-    def __call__(self, job: Job) -> Weights:
+    def __call__(self, job: PretrainingJob) -> Weights:
         return train_expert(job, self.precision)
 
 
@@ -102,7 +104,7 @@ class Trajectories:
     """
 
     def __init__(self, context: Context, network: Any, pretraining: Pretraining, precision: str) -> None:
-        self.precision, self.store = precision, context.trained or TrainedNetworks()
+        self.precision, self.store = precision, context.trained or PretrainedCache()
         self.jobs = [job_of(context, network, pretraining, index) for index in range(pretraining.networks)]
         self.kept: dict[int, Weights] = {}
         key = self.store.key(context, network, pretraining)
@@ -150,7 +152,7 @@ class Trajectories:
             self.folder.mkdir(parents=True, exist_ok=True)
         for index, weights in self._train(own):
             self._write(index, weights)
-        self.store.ranks.wait()
+        self.store.ranks.barrier()
 
     def _fill_folder(self) -> None:
         for index, weights in self._train([i for i in range(len(self)) if not self._whole(i)]):
@@ -166,7 +168,7 @@ class Trajectories:
     def _train(self, missing: list[int]) -> Iterator[tuple[int, Weights]]:
         if not missing:
             return
-        epochs = concrete(self.jobs[0].pretraining.epochs)
+        epochs = require_resolved(self.jobs[0].pretraining.epochs)
         if self.store.report is not None:
             print(
                 f"experts: {len(missing)} of {len(self)} to train for {epochs} epochs each, "
@@ -195,7 +197,7 @@ class Trajectories:
         job = self.jobs[0]
         module = networks.build(networks.network(job.network), job.real.num_classes, job.real.sample_shape, 0)
         values = sum(math.prod(weight.shape) for weight in module.parameters())
-        return values * (concrete(job.pretraining.epochs) + 1) * PRECISIONS[self.precision].itemsize
+        return values * (require_resolved(job.pretraining.epochs) + 1) * PRECISIONS[self.precision].itemsize
 
     def _whole(self, index: int) -> bool:
         """Whether the file is there and undamaged."""

@@ -9,23 +9,23 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from condensed_data.core.device import in_turn
-from condensed_data.core.spec import Rule, concrete
-from condensed_data.data.augment import PublishedOps, Siamese
-from condensed_data.methods.base import Context, Lender, Net, Pool
+from condensed_data.core.device import supports_async_copy
+from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
+from condensed_data.methods.base import Context, NetworkView, Pool, PoolState
 from condensed_data.methods.pools.expert_trajectories import PRECISIONS, Trajectories
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent, check_count
+from condensed_data.training.sgd import SGDConfig, check_count
 
 _PUBLISHED = Pretraining(
-    epochs=21, networks=100, descent=Descent(0.01, augment=Siamese(PublishedOps(), per_sample=True))
+    epochs=21, networks=100, sgd=SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
 )
 
 
 @dataclass(frozen=True)
 class Experts(Pool):
-    """Every iteration a random expert at a random epoch t; `Net.target` is where it was `ahead` epochs later.
+    """Every iteration a random expert at a random epoch t; `NetworkView.target` is where it was `ahead` epochs later.
 
     MTT: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, algorithm 1: 100 experts trained by SGD
     at 0.01 without momentum on batches of 256 with DSA. t is uniform over 0 to `pretrain.epochs` - `ahead`, so
@@ -43,9 +43,9 @@ class Experts(Pool):
         ValueError: for an unknown precision, or experts that are trained for fewer epochs than `ahead`.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default=_PUBLISHED)
-    ahead: int | Rule = 2
+    ahead: int | DataDefault = 2
     precision: str = "fp16"
     knows_targets: ClassVar[bool] = True
 
@@ -55,7 +55,7 @@ class Experts(Pool):
             raise ValueError(
                 f"Experts(precision={self.precision!r}) is unknown; known: {', '.join(PRECISIONS)}."
             )
-        rules = isinstance(self.ahead, Rule) or isinstance(self.pretrain.epochs, Rule)
+        rules = isinstance(self.ahead, DataDefault) or isinstance(self.pretrain.epochs, DataDefault)
         if not rules and self.ahead > self.pretrain.epochs:  # type: ignore[operator]
             raise ValueError(
                 f"Experts(ahead={self.ahead}) is more than pretrain.epochs={self.pretrain.epochs}: no expert gets "
@@ -66,25 +66,25 @@ class Experts(Pool):
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Experts(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _ExpertsState(self, context)
 
 
-class _Experts(Lender):
+class _ExpertsState(PoolState):
     """Stateless: what is lent follows from the iteration alone."""
 
     def __init__(self, spec: Experts, context: Context) -> None:
         self.spec, self.context = spec, context
         self.lent: tuple[int, int] | None = None
-        self.loan = Loan(spec.network, context)
+        self.slot = NetworkSlot(spec.network, context)
         self.trajectories = Trajectories(context, spec.network, spec.pretrain, spec.precision)
-        parameters = self.loan.module.named_parameters()
+        parameters = self.slot.module.named_parameters()
         self.target = {name: torch.empty_like(weight) for name, weight in parameters}
-        self.loan.net.target = self.target
+        self.slot.net.target = self.target
 
-    def lend(self, iteration: int) -> Net:
-        choose = self.context.streams.choose
-        starts = concrete(self.spec.pretrain.epochs) - concrete(self.spec.ahead) + 1
+    def network_at(self, iteration: int) -> NetworkView:
+        choose = self.context.rng.choice
+        starts = require_resolved(self.spec.pretrain.epochs) - require_resolved(self.spec.ahead) + 1
         chosen = (
             int(choose("expert", iteration, 0, len(self.trajectories), 1)),
             int(choose("expert epoch", iteration, 0, starts, 1)),
@@ -92,13 +92,13 @@ class _Experts(Lender):
         if chosen != self.lent:
             self.lent = chosen
             self._load(*chosen)
-        return self.loan.net
+        return self.slot.net
 
     def _load(self, index: int, epoch: int) -> None:
         begun = self.trajectories.at(index, epoch)
-        later = self.trajectories.at(index, epoch + concrete(self.spec.ahead))
+        later = self.trajectories.at(index, epoch + require_resolved(self.spec.ahead))
         with torch.no_grad():
-            for name, weight in self.loan.module.named_parameters():
-                weight.copy_(begun[name], non_blocking=in_turn(weight.device))
+            for name, weight in self.slot.module.named_parameters():
+                weight.copy_(begun[name], non_blocking=supports_async_copy(weight.device))
             for name, target in self.target.items():
-                target.copy_(later[name], non_blocking=in_turn(target.device))
+                target.copy_(later[name], non_blocking=supports_async_copy(target.device))

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Initial, Lender, Net, Pool
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network, copied
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network, copied
 from condensed_data.networks.state_dicts import HEADS, load_state
 from condensed_data.storage.safetensors_io import DTYPES, content_hash
 from condensed_data.training.sgd import check_count
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Loaded(Pool):
+class GivenWeights(Pool):
     """One of several given networks, drawn at random each iteration. They look in evaluation mode.
 
     DD adapts networks of one data set to another so (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section
@@ -27,8 +27,8 @@ class Loaded(Pool):
     them; a network of torchvision is
 
         alexnet = torchvision.models.alexnet(weights="DEFAULT")
-        make = Named("alexnet", lambda num_classes, shape: torchvision.models.alexnet(num_classes=num_classes))
-        recipes.dd(ipc=1, pool=Loaded(make, alexnet.state_dict(), head="zeroed", keep=False))
+        make = NamedCallable("alexnet", lambda num_classes, shape: torchvision.models.alexnet(num_classes=num_classes))
+        recipes.dd(ipc=1, pool=GivenWeights(make, alexnet.state_dict(), head="zeroed", keep=False))
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module that builds them.
@@ -43,8 +43,8 @@ class Loaded(Pool):
         ValueError: for no states, or values out of range; when the run starts, for states that do not fit.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
-    states: Sequence[State] | State = field(default=(), compare=False, repr=False)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    states: Sequence[StateDict] | StateDict = field(default=(), compare=False, repr=False)
     digest: str = ""
     head: str = "loaded"
     keep: bool = True
@@ -53,12 +53,12 @@ class Loaded(Pool):
     def __post_init__(self) -> None:
         if self.head not in HEADS:
             known = ", ".join(map(repr, HEADS))
-            raise ValueError(f"Loaded(head={self.head!r}) is unknown; known: {known}.")
-        check_count("Loaded", "member", self.member, 0)
+            raise ValueError(f"GivenWeights(head={self.head!r}) is unknown; known: {known}.")
+        check_count("GivenWeights", "member", self.member, 0)
         if isinstance(self.states, Mapping):
             object.__setattr__(self, "states", (self.states,))
         if not self.states and not self.digest:
-            raise ValueError("Loaded(states=()) needs the state dictionary of at least one network.")
+            raise ValueError("GivenWeights(states=()) needs the state dictionary of at least one network.")
         if not self.digest:
             object.__setattr__(self, "digest", _digest(self.states))  # type: ignore[arg-type]
 
@@ -67,16 +67,16 @@ class Loaded(Pool):
         check_network(self.network, sample_shape)
         if not self.states:
             raise ValueError(
-                f"Loaded(digest='{self.digest[:12]}...') has no states: a stored recipe holds only what identifies "
-                "them. Give Loaded(states=...)."
+                f"GivenWeights(digest='{self.digest[:12]}...') has no states: a stored recipe holds only what identifies "
+                "them. Give GivenWeights(states=...)."
             )
 
-    def start(self, context: Context) -> Lender:
+    def start(self, context: Context) -> PoolState:
         self.check(context.real.sample_shape)
-        return _Loaded(self, context)
+        return _GivenWeightsState(self, context)
 
 
-def _digest(states: Sequence[State]) -> str:
+def _digest(states: Sequence[StateDict]) -> str:
     for index, state in enumerate(states):
         odd = [name for name, tensor in state.items() if tensor.dtype not in DTYPES.values()]
         if odd:
@@ -89,30 +89,30 @@ def _digest(states: Sequence[State]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-class _Loaded(Lender):
+class _GivenWeightsState(PoolState):
     """Stateless: what is lent follows from the iteration alone."""
 
-    def __init__(self, spec: Loaded, context: Context) -> None:
+    def __init__(self, spec: GivenWeights, context: Context) -> None:
         self.spec, self.context = spec, context
-        self.states: Sequence[State] = spec.states  # type: ignore[assignment]
-        self.loan = Loan(spec.network, context)
-        self.loan.module.eval()
+        self.states: Sequence[StateDict] = spec.states  # type: ignore[assignment]
+        self.slot = NetworkSlot(spec.network, context)
+        self.slot.module.eval()
         for index in reversed(range(len(self.states))):  # all, so that what does not fit is said now
             self._load(index)
 
-    def lend(self, iteration: int) -> Net:
-        draw = self.context.streams.choose("loaded", iteration, self.spec.member, len(self.states), 1)
+    def network_at(self, iteration: int) -> NetworkView:
+        draw = self.context.rng.choice("loaded", iteration, self.spec.member, len(self.states), 1)
         if int(draw) != self.lent:
             self._load(int(draw))
-        return self.loan.net
+        return self.slot.net
 
-    def initial(self) -> Initial:
+    def initial(self) -> InitialState:
         if len(self.states) > 1:
-            return Initial("given", head=self.spec.head)
+            return InitialState("given", head=self.spec.head)
         if not self.spec.keep:
-            return Initial("given", digest=self.spec.digest, head=self.spec.head)
-        return Initial("stored", copied(self.loan.module))
+            return InitialState("given", digest=self.spec.digest, head=self.spec.head)
+        return InitialState("stored", copied(self.slot.module))
 
     def _load(self, index: int) -> None:
-        load_state(self.loan.module, self.states[index], self.spec.head, f"Loaded(states[{index}])")
+        load_state(self.slot.module, self.states[index], self.spec.head, f"GivenWeights(states[{index}])")
         self.lent = index

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import in_turn
-from condensed_data.core.spec import Facts, Rule
-from condensed_data.methods.base import Context, Net
+from condensed_data.core.device import supports_async_copy
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.methods.base import Context, NetworkView
 from condensed_data.training.compute import can_compile, compiled, embed
 
 CACHE_ROWS = 64  # rows whose maps stay in a CPU's cache: measured fastest for ConvNet-3 at 28x28
@@ -22,17 +22,17 @@ COMPILING_PAYS = 3e10  # floating-point operations of an iteration; a CPU core t
 
 
 @dataclass(frozen=True)
-class UsualNetwork(Rule):
+class DefaultNetwork(DataDefault):
     """ConvNet for images, its 1-D twin for signals, an MLP for vectors."""
 
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         return networks.default_network(facts.sample_shape)
 
 
 def check_network(network: Any, sample_shape: tuple[int, ...]) -> None:
     """Build the network once for such samples and two classes, so that what it cannot do is said early."""
-    if isinstance(network, Rule):
-        network = network(Facts(sample_shape, (), 1))
+    if isinstance(network, DataDefault):
+        network = network(DatasetInfo(sample_shape, (), 1))
     networks.build(networks.network(network), 2, sample_shape, 0)
 
 
@@ -51,10 +51,10 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"Other shapes than the network's: {', '.join(other)}.")
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(weights[name], non_blocking=in_turn(tensor.device))
+            tensor.copy_(weights[name], non_blocking=supports_async_copy(tensor.device))
 
 
-class Loan:
+class NetworkSlot:
     """One module on the device, renewed in place, so that compiled code and addresses stay valid.
 
     Args:
@@ -64,13 +64,15 @@ class Loan:
 
     def __init__(self, network: Any, context: Context) -> None:
         self.context, real = context, context.real
-        self.initial = networks.InitialWeights(networks.network(network), real.num_classes, real.sample_shape)
+        self.initial = networks.WeightInitializer(
+            networks.network(network), real.num_classes, real.sample_shape
+        )
         self.module = self.initial.built(0).to(context.device).train().requires_grad_(False)
         rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
-        self.net = Net(
+        self.net = NetworkView(
             self.module,
             self._embedding(),
-            lambda x: networks.maps_of(self.module)(x),  # only some objectives look at maps
+            lambda x: networks.feature_maps_of(self.module)(x),  # only some objectives look at maps
             micro_batch=None if networks.couples_samples(self.module) else rows,
             precision=context.precision,
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from condensed_data.core.device import in_turn, sent
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Initial, Lender, Net, Pool
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
+from condensed_data.core.device import supports_async_copy, to_device
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
 from condensed_data.training.sgd import check_count
@@ -23,7 +23,7 @@ class Pretrained(Pool):
     """One of several networks trained on the real data, drawn at random each iteration.
 
     The networks come from `Context.trained`, the store that is shared with everything else that asks for the
-    same ones. They look in evaluation mode. `Net.centers` are the class means of the real embeddings.
+    same ones. They look in evaluation mode. `NetworkView.centers` are the class means of the real embeddings.
 
     Pools with equal `pretrain.networks` draw the same number in an iteration whatever else differs, so that a DANCE
     recipe's second term (calibration) sees the trained end of the first one's interpolation.
@@ -40,7 +40,7 @@ class Pretrained(Pool):
         ValueError: for an unknown interpolation, or a member below 0.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     interpolate: str | None = None
     member: int = 0
@@ -55,34 +55,34 @@ class Pretrained(Pool):
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Pretrained(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _PretrainedState(self, context)
 
 
-class _Pretrained(Lender):
+class _PretrainedState(PoolState):
     """Stateless: the networks are in the store, and what is lent follows from the iteration alone."""
 
     def __init__(self, spec: Pretrained, context: Context) -> None:
         self.spec, self.context = spec, context
         self.lent: tuple[int, float] | None = None
         self.networks = trained_networks(context, spec.network, spec.pretrain)
-        self.loan = Loan(spec.network, context)
-        self.loan.module.eval()
+        self.slot = NetworkSlot(spec.network, context)
+        self.slot.module.eval()
 
-    def lend(self, iteration: int) -> Net:
-        streams, member = self.context.streams, self.spec.member
-        index = int(streams.choose("pretrained", iteration, member, len(self.networks), 1))
-        lam = float(streams.uniform("interpolate", iteration, [member], 1)) if self.spec.interpolate else 0.0
+    def network_at(self, iteration: int) -> NetworkView:
+        rng, member = self.context.rng, self.spec.member
+        index = int(rng.choice("pretrained", iteration, member, len(self.networks), 1))
+        lam = float(rng.uniform("interpolate", iteration, [member], 1)) if self.spec.interpolate else 0.0
         if (index, lam) != self.lent:
             self.lent = (index, lam)
             self._load(index, lam)
-        return self.loan.net
+        return self.slot.net
 
-    def initial(self) -> Initial:
+    def initial(self) -> InitialState:
         """The only trained network; several are a distribution, of which whoever trains takes others."""
         if len(self.networks) > 1 or self.spec.interpolate:
-            return Initial("given")
-        return Initial("stored", self.networks[0].weights)
+            return InitialState("given")
+        return InitialState("stored", self.networks[0].weights)
 
     def _load(self, index: int, lam: float) -> None:
         found = self.networks[index]
@@ -90,15 +90,15 @@ class _Pretrained(Lender):
         if self.spec.interpolate:
             weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
             centers = None
-        self.loan.take(weights)
+        self.slot.take(weights)
         self._place(centers)
 
     def _place(self, centers: Tensor | None) -> None:
-        net = self.loan.net
+        net = self.slot.net
         if centers is None or net.centers is None:
-            net.centers = None if centers is None else sent(centers, self.context.device)
+            net.centers = None if centers is None else to_device(centers, self.context.device)
         else:
-            net.centers.copy_(centers, non_blocking=in_turn(self.context.device))
+            net.centers.copy_(centers, non_blocking=supports_async_copy(self.context.device))
 
 
 def _between(

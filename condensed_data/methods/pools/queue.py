@@ -14,19 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Lender, Net, Pool, Synthesis
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
 from condensed_data.methods.pools.inner_loop import real_batches
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network
-from condensed_data.training.sgd import Descender, Descent, check_count, run_steps
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
 
 
 @dataclass(frozen=True)
 class Queue(Pool):
     """One random network of the queue looks each iteration; afterwards some of the queue learn a little.
 
-    Networks look in evaluation mode. `Net.accuracy` is the share of all training rows so far that the network
+    Networks look in evaluation mode. `NetworkView.accuracy` is the share of all training rows so far that the network
     classified correctly when they came, 0 for one that was never trained.
 
     Deviation: the authors can let several networks look in one iteration; their commands use one, as here.
@@ -45,13 +45,13 @@ class Queue(Pool):
         ValueError: unless all numbers are positive and `start_with` is at most `capacity`.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     start_with: int = 3
-    interval: int | Rule = 30
+    interval: int | DataDefault = 30
     capacity: int = 100
     fetched: int = 2
-    steps: int | Rule = 10
-    descent: Descent = field(default=Descent(0.01, 0.9, 5e-4))
+    steps: int | DataDefault = 10
+    sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
 
     def __post_init__(self) -> None:
         for name in ("start_with", "interval", "capacity", "fetched", "steps"):
@@ -65,8 +65,8 @@ class Queue(Pool):
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Queue(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _QueueState(self, context)
 
 
 @dataclass
@@ -74,7 +74,7 @@ class _Member:
     """One network of the queue."""
 
     number: int
-    descender: Descender
+    descender: SGDTrainer
     hits: Tensor
     seen: int = 0
 
@@ -92,59 +92,57 @@ class _Member:
         }
 
 
-class _Queue(Lender):
+class _QueueState(PoolState):
     def __init__(self, spec: Queue, context: Context) -> None:
         self.spec, self.context = spec, context
-        self.loan = Loan(spec.network, context)
-        self.loan.module.eval()
+        self.slot = NetworkSlot(spec.network, context)
+        self.slot.module.eval()
         self.accuracy = torch.zeros((), device=context.device)
-        self.loan.net.accuracy = self.accuracy
+        self.slot.net.accuracy = self.accuracy
         self.pushed = 0
         self.lent: int | None = None
         self.members: list[_Member] = []
         for _ in range(spec.start_with):
             self._push()
 
-    def lend(self, iteration: int) -> Net:
+    def network_at(self, iteration: int) -> NetworkView:
         if iteration != self.lent:
             self.lent = iteration
-            chosen = self.context.streams.choose("queue look", iteration, 0, len(self.members), 1)
+            chosen = self.context.rng.choice("queue look", iteration, 0, len(self.members), 1)
             member = self.members[int(chosen)]
-            self.loan.module.load_state_dict(member.module.state_dict())
+            self.slot.module.load_state_dict(member.module.state_dict())
             self.accuracy.copy_(member.hits / max(member.seen, 1))
-        return self.loan.net
+        return self.slot.net
 
-    def learn(self, iteration: int, synthesis: Synthesis) -> None:
+    def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
         count = min(self.spec.fetched, len(self.members))
-        for index in self.context.streams.choose(
-            "queue learn", iteration, 0, len(self.members), count
-        ).tolist():
+        for index in self.context.rng.choice("queue learn", iteration, 0, len(self.members), count).tolist():
             self._train(self.members[index], iteration)
-        assert not isinstance(self.spec.interval, Rule)
+        assert not isinstance(self.spec.interval, DataDefault)
         if (iteration + 1) % self.spec.interval == 0:
             self._push()
 
     def _train(self, member: _Member, iteration: int) -> None:
-        assert not isinstance(self.spec.steps, Rule)
-        streams = Streams(self.context.streams.child("queue", iteration, member.number))
-        size, batch = len(self.context.real), self.spec.descent.batch_size
+        assert not isinstance(self.spec.steps, DataDefault)
+        rng = RandomStreams(self.context.rng.seed_for("queue", iteration, member.number))
+        size, batch = len(self.context.real), self.spec.sgd.batch_size
         indices = tuple(
-            streams.choose("real", step, 0, size, min(batch, size)) for step in range(self.spec.steps)
+            rng.choice("real", step, 0, size, min(batch, size)) for step in range(self.spec.steps)
         )
-        steps = run_steps(member.descender, real_batches(self.context, indices), streams)
+        steps = run_steps(member.descender, real_batches(self.context, indices), rng)
         hits = torch.cat([right for _, right in steps])
         member.hits, member.seen = member.hits + hits.sum(), member.seen + len(hits)
 
     def _push(self) -> None:
-        self.loan.renew(self.context.streams.child("network", self.pushed))
+        self.slot.renew(self.context.rng.seed_for("network", self.pushed))
         self.lent = None  # what was lent is overwritten
         self.members = [*self.members, self._member(self.pushed)][-self.spec.capacity :]
         self.pushed += 1
 
     def _member(self, number: int) -> _Member:
-        real, module = self.context.real, deepcopy(self.loan.module)
-        descender = Descender(
-            module, self.spec.descent, real.num_classes, real.sample_shape, self.context.precision
+        real, module = self.context.real, deepcopy(self.slot.module)
+        descender = SGDTrainer(
+            module, self.spec.sgd, real.num_classes, real.sample_shape, self.context.precision
         )
         return _Member(number, descender, torch.zeros((), dtype=torch.int64, device=self.context.device))
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from condensed_data.core.spec import Rule
-from condensed_data.methods.base import Context, Initial, Lender, Net, Pool
-from condensed_data.methods.pools.module_slot import Loan, UsualNetwork, check_network, copied
+from condensed_data.core.spec import DataDefault
+from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network, copied
 from condensed_data.training.sgd import check_count
 
 
 @dataclass(frozen=True)
-class Fresh(Pool):
+class RandomInit(Pool):
     """A new random network every `period` iterations, as in DM (every iteration), or one for the whole run.
 
     Args:
@@ -27,39 +27,41 @@ class Fresh(Pool):
         ValueError: unless `period` is positive and `member` at least 0.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     period: int | None = 1
     member: int = 0
 
     def __post_init__(self) -> None:
         if self.period is not None:
-            check_count("Fresh", "period", self.period)
-        check_count("Fresh", "member", self.member, 0)
+            check_count("RandomInit", "period", self.period)
+        check_count("RandomInit", "member", self.member, 0)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise what building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
-    def start(self, context: Context) -> Lender:
-        return _Fresh(self, context)
+    def start(self, context: Context) -> PoolState:
+        return _RandomInitState(self, context)
 
 
-class _Fresh(Lender):
-    def __init__(self, spec: Fresh, context: Context) -> None:
+class _RandomInitState(PoolState):
+    def __init__(self, spec: RandomInit, context: Context) -> None:
         self.spec, self.context = spec, context
         self.number: int | None = None
-        self.loan = Loan(spec.network, context)
+        self.slot = NetworkSlot(spec.network, context)
 
-    def lend(self, iteration: int) -> Net:
+    def network_at(self, iteration: int) -> NetworkView:
         number = iteration // self.spec.period if self.spec.period else 0
         if number != self.number:
             self.number = number
             member = [self.spec.member] if self.spec.member else []
-            self.loan.renew(self.context.streams.child("network", number, *member))
-        return self.loan.net
+            self.slot.renew(self.context.rng.seed_for("network", number, *member))
+        return self.slot.net
 
-    def initial(self) -> Initial:
-        return Initial() if self.spec.period else Initial("stored", copied(self.lend(0).module))
+    def initial(self) -> InitialState:
+        return (
+            InitialState() if self.spec.period else InitialState("stored", copied(self.network_at(0).module))
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {}  # the network follows from the iteration alone

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from condensed_data.core.spec import Facts, Rule
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import CrossEntropy, Discrimination, Distribution, LayerAlignment
-from condensed_data.methods.pools import Bilevel, Fresh, Queue, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Within
+from condensed_data.methods.pools import DefaultNetwork, DynamicBilevel, Queue, RandomInit
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
 from condensed_data.training.evaluate import standard
 
@@ -26,7 +26,7 @@ def dm(
     lr: float = 1.0,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """Distribution matching: class means of embeddings by new random networks.
 
@@ -50,13 +50,13 @@ def dm(
         terms=(
             Term(
                 Distribution(),
-                Fresh(network or UsualNetwork()),
-                ByGroup(batch, within=within),
-                Siamese(PublishedOps()),
+                RandomInit(network or DefaultNetwork()),
+                PerGroup(batch, within=within),
+                SiameseAugment(DefaultDSAOps()),
             ),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         paper="Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023, arXiv:2110.04181",
         deviations="Each class draws its own augmentation and batch from named streams instead of the clock.",
@@ -72,7 +72,7 @@ def idm(
     calibration: float | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """Improved distribution matching: a queue of networks in training, cross-entropy, partition and expansion.
 
@@ -91,9 +91,9 @@ def idm(
         Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023,
         https://arxiv.org/abs/2307.09742.
     """
-    pool = Queue(network or UsualNetwork(), interval=ByIpc((1, 10), (5, 30)))
-    sampler = ByGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
-    augment = Siamese(PublishedOps())
+    pool = Queue(network or DefaultNetwork(), interval=ByIpc((1, 10), (5, 30)))
+    sampler = PerGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
+    augment = SiameseAugment(DefaultDSAOps())
     weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
     return Recipe(
         name="idm",
@@ -103,9 +103,9 @@ def idm(
             Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        step="class",
+        step_per="class",
         paper="Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv:2307.09742",
         deviations="What is published at 1, 10 and 50 samples per class is interpolated between. One network looks in "
         "an iteration, as in the authors' commands.",
@@ -113,7 +113,7 @@ def idm(
 
 
 @dataclass(frozen=True)
-class ByIpc(Rule):
+class ByIpc(DataDefault):
     """A number that was published at some counts of samples per class: linear between them, constant outside.
 
     Args:
@@ -124,7 +124,7 @@ class ByIpc(Rule):
     ipc: tuple[int, ...]
     values: tuple[float, ...]
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         value = float(np.interp(facts.ipc, self.ipc, self.values))
         return round(value) if all(isinstance(known, int) for known in self.values) else value
 
@@ -137,7 +137,7 @@ def cafe(
     augment: bool = False,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """CAFE: features of all layers aligned, samples told apart, networks renewed by what they can do.
 
@@ -155,8 +155,8 @@ def cafe(
         Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
         https://arxiv.org/abs/2203.01531.
     """
-    pool, sampler = Bilevel(network or UsualNetwork()), ByGroup(batch, within=within)
-    siamese = Siamese(PublishedOps()) if augment else Identity()
+    pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
+    siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
     return Recipe(
         name="cafe",
         synthetic=Pixels(init or coresets.Noise()),
@@ -164,8 +164,8 @@ def cafe(
             Term(LayerAlignment(), pool, sampler, siamese),
             Term(Discrimination(), pool, sampler, siamese),
         ),
-        optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=Shares((0.6, 0.8, 0.9))),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         training=standard(augment=augment),
         paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
@@ -176,7 +176,7 @@ def cafe(
 
 
 @dataclass(frozen=True)
-class Shares(Rule):
+class FractionsOfIterations(DataDefault):
     """Shares of the published number of iterations, as numbers of iterations.
 
     Args:
@@ -185,7 +185,7 @@ class Shares(Rule):
     """
 
     shares: tuple[float, ...]
-    iterations: PublishedIterations = field(default_factory=PublishedIterations)
+    iterations: DefaultIterations = field(default_factory=DefaultIterations)
 
-    def __call__(self, facts: Facts) -> tuple[int, ...]:
+    def __call__(self, facts: DatasetInfo) -> tuple[int, ...]:
         return tuple(max(1, round(share * self.iterations(facts))) for share in self.shares)

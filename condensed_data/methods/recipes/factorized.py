@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from condensed_data.core.spec import Facts, Rule, Spec, resolve
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, resolve
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
-from condensed_data.methods.base import Synthetic
+from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.objectives import Distribution, Diversity
-from condensed_data.methods.pools import Critic, RetrainedOnReal, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
+from condensed_data.methods.pools import Critic, DefaultNetwork, TrainedOnReal
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.recipes.base_recipe import base_of
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.decoder_pairs import Siblings
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import (
     Factorized,
     Frequency,
@@ -35,14 +35,14 @@ BASES = "dm, dc, dsa, idc or mtt"
 
 
 @dataclass(frozen=True)
-class ShareOf(Rule):
+class ScaledValue(DataDefault):
     """A share of another value, by default that of a step size which it may move in an iteration."""
 
-    value: float | Rule
+    value: float | DataDefault
     share: float = STEP_SHARE
 
-    def __call__(self, facts: Facts) -> float:
-        value = self.value(facts) if isinstance(self.value, Rule) else self.value
+    def __call__(self, facts: DatasetInfo) -> float:
+        value = self.value(facts) if isinstance(self.value, DataDefault) else self.value
         return self.share * value
 
 
@@ -87,12 +87,12 @@ def haba(
         )
     recipe = base_of("haba", base, ipc, options)
 
-    def factorized(pixels: Pixels) -> Synthetic:
+    def factorized(pixels: Pixels) -> SyntheticSpec:
         return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
     made = _made_of_less(recipe, "haba", factorized, lr)
-    network = getattr(recipe.terms[0].pool, "network", UsualNetwork())
-    apart = Term(Diversity(), Critic(network), Siblings(), Identity(), contrast)
+    network = getattr(recipe.terms[0].pool, "network", DefaultNetwork())
+    apart = Term(Diversity(), Critic(network), DecoderPairs(), Identity(), contrast)
     return replace(
         made,
         terms=(*made.terms, apart) if contrast else made.terms,
@@ -171,13 +171,13 @@ def kfs(
         terms=(
             Term(
                 Distribution(),
-                RetrainedOnReal(network or UsualNetwork(), samples=64),
-                ByGroup(batch),
-                Siamese(PublishedOps()),
+                TrainedOnReal(network or DefaultNetwork(), samples=64),
+                PerGroup(batch),
+                SiameseAugment(DefaultDSAOps()),
             ),
         ),
         optimizer=Optimizer("adam", lr=lr),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         paper="Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022, "
         "arXiv:2208.10494",
@@ -187,7 +187,7 @@ def kfs(
     )
 
 
-def _made_of_less(base: Recipe, name: str, make: Callable[[Pixels], Synthetic], lr: float) -> Recipe:
+def _made_of_less(base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float) -> Recipe:
     """The base with other samples, learned by Adam, whose steps do not depend on the scale of the base's loss."""
     if not base.terms:
         raise ValueError(f"Cannot use {name} with base {base.name!r}: it learns nothing. Use {BASES}.")
@@ -196,38 +196,40 @@ def _made_of_less(base: Recipe, name: str, make: Callable[[Pixels], Synthetic], 
     return replace(base, name=f"{name}_{base.name}", synthetic=synthetic, optimizer=optimizer)
 
 
-def _exchanged(part: Synthetic, make: Callable[[Pixels], Synthetic], name: str, base: str) -> Synthetic:
+def _exchanged(
+    part: SyntheticSpec, make: Callable[[Pixels], SyntheticSpec], name: str, base: str
+) -> SyntheticSpec:
     """`part` with the pixels at its core exchanged."""
     if isinstance(part, Pixels):
         return make(part)
     inner = getattr(part, "inner", None)
-    if not isinstance(inner, Synthetic):
+    if not isinstance(inner, SyntheticSpec):
         raise ValueError(
             f"Cannot use {name} with base {base!r}: its samples are already made of less by {type(part).__name__}. "
             f"Use a base that stores them value by value, such as {BASES}."
         )
     around: Any = part
-    exchanged: Synthetic = replace(around, inner=_exchanged(inner, make, name, base))
+    exchanged: SyntheticSpec = replace(around, inner=_exchanged(inner, make, name, base))
     return exchanged
 
 
 @dataclass(frozen=True)
-class ShareOfStep(Rule):
+class ShareOfStep(DataDefault):
     """`STEP_SHARE` of a step size that may itself be a rule."""
 
-    step_size: float | Rule
+    step_size: float | DataDefault
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         return STEP_SHARE * float(resolve(self.step_size, facts))  # type: ignore[arg-type]
 
 
-def _step_rates(part: Spec) -> tuple[tuple[str, float | Rule], ...]:
+def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:
     """A learning rate of their own for learned step sizes.
 
     Adam moves a tensor by about its rate in an iteration: this is `STEP_SHARE` of a plain step size, and nearly that of the
     softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):
-        return ((NAME, ShareOf(part.lr) if part.form == "plain" else STEP_SHARE),)
+        return ((NAME, ScaledValue(part.lr) if part.form == "plain" else STEP_SHARE),)
     inner = getattr(part, "inner", None)
     return _step_rates(inner) if isinstance(inner, Spec) else ()

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from condensed_data.core.spec import Facts, Rule
-from condensed_data.data.augment import Identity, PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Gradient
-from condensed_data.methods.pools import Retrained, RetrainedOnReal, UsualNetwork
-from condensed_data.methods.pools.inner_loop import NetworksOfIterations
-from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Within
+from condensed_data.methods.pools import DefaultNetwork, TrainedOnReal, TrainedOnSynthetic
+from condensed_data.methods.pools.inner_loop import NetworkLifetimes
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
 from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import idc as idc_training
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
 
 def dc(
@@ -29,7 +29,7 @@ def dc(
     distance: str = "rows_cosine",
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """Gradient matching: per class, the gradients of the loss on real and on synthetic samples.
 
@@ -47,14 +47,14 @@ def dc(
         Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021,
         https://arxiv.org/abs/2006.05929, algorithm 1.
     """
-    pool = Retrained(network or UsualNetwork())
+    pool = TrainedOnSynthetic(network or DefaultNetwork())
     return _matching(
         "dc",
         ipc,
         iterations,
         lr,
         init or coresets.Noise(),
-        Term(Gradient(distance), pool, ByGroup(batch, within=within), Identity()),
+        Term(Gradient(distance), pool, PerGroup(batch, within=within), Identity()),
         "Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, arXiv:2006.05929",
     )
 
@@ -67,7 +67,7 @@ def dsa(
     distance: str = "rows_cosine",
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """Gradient matching under siamese augmentation: DC, with the same random operation on both sides.
 
@@ -79,15 +79,15 @@ def dsa(
         Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
         https://arxiv.org/abs/2102.08259.
     """
-    descent = Descent(augment=Siamese(PublishedOps(), per_sample=True))
-    pool = Retrained(network or UsualNetwork(), descent=descent)
+    sgd = SGDConfig(augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
+    pool = TrainedOnSynthetic(network or DefaultNetwork(), sgd=sgd)
     return _matching(
         "dsa",
         ipc,
         iterations,
         lr,
         init or coresets.Random(),
-        Term(Gradient(distance), pool, ByGroup(batch, within=within), Siamese(PublishedOps())),
+        Term(Gradient(distance), pool, PerGroup(batch, within=within), SiameseAugment(DefaultDSAOps())),
         "Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, arXiv:2102.08259",
     )
 
@@ -101,7 +101,7 @@ def _matching(
         synthetic=Pixels(init),
         terms=(term,),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=NetworksOfIterations() if iterations is None else iterations,
+        iterations=NetworkLifetimes() if iterations is None else iterations,
         ipc=ipc,
         training=standard(augment=name != "dc"),
         paper=paper,
@@ -117,7 +117,7 @@ def idc_i(
     distance: str | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """IDC without multi-formation: gradients of convolutions, by networks that are trained on real samples.
 
@@ -148,7 +148,7 @@ def idc(
     factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """IDC: every stored sample is a grid of smaller ones, matched as in `idc_i`.
 
@@ -176,22 +176,22 @@ def _idc(
     lr: float | None,
     distance: str | None,
     network: Any,
-    within: Within | None,
+    within: BatchSelection | None,
 ) -> Recipe:
     term = Term(
         Gradient(distance or IDCDistance(), "conv"),
-        RetrainedOnReal(network or UsualNetwork(), samples=IDCSamples()),
-        ByGroup(batch, synthetic=128, within=within),
-        Siamese(PublishedOps(("crop",)), ("color", "cutout")),
+        TrainedOnReal(network or DefaultNetwork(), samples=IDCSamples()),
+        PerGroup(batch, synthetic=128, within=within),
+        SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout")),
     )
     return Recipe(
         name=name,
         synthetic=synthetic,
         terms=(term,),
-        optimizer=Optimizer("sgd", lr=IDCRate(distance) if lr is None else lr, momentum=0.5),
-        iterations=PublishedIterations(200_000) if iterations is None else iterations,
+        optimizer=Optimizer("sgd", lr=IDCLearningRate(distance) if lr is None else lr, momentum=0.5),
+        iterations=DefaultIterations(200_000) if iterations is None else iterations,
         ipc=ipc,
-        step="class",
+        step_per="class",
         training=idc_training(),
         paper="Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
         "arXiv:2205.14959",
@@ -201,31 +201,31 @@ def _idc(
     )
 
 
-def _distance_of(facts: Facts) -> str:
+def _distance_of(facts: DatasetInfo) -> str:
     return "l1" if len(facts.sample_shape) == 3 and facts.sample_shape[0] == 1 else "mse"
 
 
 @dataclass(frozen=True)
-class IDCDistance(Rule):
+class IDCDistance(DataDefault):
     """IDC's distance: "l1" for gray images (published for MNIST and Fashion-MNIST), else "mse"."""
 
-    def __call__(self, facts: Facts) -> str:
+    def __call__(self, facts: DatasetInfo) -> str:
         return _distance_of(facts)
 
 
 @dataclass(frozen=True)
-class IDCSamples(Rule):
+class IDCSamples(DataDefault):
     """Real samples that IDC's network is trained on between two iterations: 500 for gray images, else 2,000.
 
     Published: 500 for MNIST, Fashion-MNIST and SVHN, 2,000 for CIFAR.
     """
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         return 500 if _distance_of(facts) == "l1" else 2000
 
 
 @dataclass(frozen=True)
-class IDCRate(Rule):
+class IDCLearningRate(DataDefault):
     """IDC's learning rate for values in [0, 1]: 1e-4 ("l1") or 5e-3, times ipc / 10 and (values of a channel) / 32^2.
 
     Args:
@@ -234,6 +234,6 @@ class IDCRate(Rule):
 
     distance: str | None = None
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         base = 1e-4 if (self.distance or _distance_of(facts)) == "l1" else 5e-3
         return base * facts.ipc / 10 * prod(facts.sample_shape[1:]) / 32**2

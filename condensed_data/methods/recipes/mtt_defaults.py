@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from condensed_data.core.spec import Facts, Rule
+from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import names_digits
 from condensed_data.data.whitening import MOST_VALUES
 
@@ -58,7 +58,7 @@ _MANY_CLASSES = {
 MANY = 100  # classes
 
 
-def _table(facts: Facts) -> dict[int, Setting]:
+def _table(facts: DatasetInfo) -> dict[int, Setting]:
     """The rows of the published data set that is most like this one."""
     color = len(facts.sample_shape) == 3 and facts.sample_shape[0] > 1
     digits = facts.named and names_digits(facts.classes)
@@ -69,7 +69,7 @@ def _table(facts: Facts) -> dict[int, Setting]:
     return _DIGITS if digits else _GRAY
 
 
-def setting(facts: Facts) -> Setting:
+def setting(facts: DatasetInfo) -> Setting:
     """The published row; between two rows geometric in the samples per class, beyond them the nearest."""
     table = _table(facts)
     low = max((ipc for ipc in table if ipc <= facts.ipc), default=min(table))
@@ -97,7 +97,7 @@ FIELDS = ("steps", "ahead", "starts", "lr", "step_lr", "step_size")
 
 
 @dataclass(frozen=True)
-class PublishedMTT(Rule):
+class PublishedMTT(DataDefault):
     """One value of the published settings, see `Setting`.
 
     Args:
@@ -113,13 +113,13 @@ class PublishedMTT(Rule):
         if self.value not in FIELDS:
             raise ValueError(f"PublishedMTT(value={self.value!r}) is unknown; known: {', '.join(FIELDS)}.")
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         found: float = getattr(setting(facts), self.value)
         return found
 
 
 @dataclass(frozen=True)
-class EpochsAhead(Rule):
+class EpochsAhead(DataDefault):
     """M as published, and more where the source is so small that an expert takes fewer steps in them than the student.
 
     The published sources have 50,000 samples and more, where 2 epochs are 390 steps; with a way that is shorter than
@@ -135,7 +135,7 @@ class EpochsAhead(Rule):
     batch: int = 256
     most: int | None = None
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         row = setting(facts)
         ahead = row.ahead
         if facts.samples is not None:
@@ -145,24 +145,24 @@ class EpochsAhead(Rule):
 
 
 @dataclass(frozen=True)
-class UsedEpochs(Rule):
+class UsedEpochs(DataDefault):
     """Epochs of an expert that are used: the last start, and those that it is ahead.
 
     Args:
         ahead: M.
     """
 
-    ahead: int | Rule
+    ahead: int | DataDefault
 
-    def __call__(self, facts: Facts) -> int:
-        ahead = self.ahead(facts) if isinstance(self.ahead, Rule) else self.ahead
+    def __call__(self, facts: DatasetInfo) -> int:
+        ahead = self.ahead(facts) if isinstance(self.ahead, DataDefault) else self.ahead
         return setting(facts).starts - 1 + int(ahead)
 
 
 @dataclass(frozen=True)
-class PublishedWhitening(Rule):
+class PublishedWhitening(DataDefault):
     """ZCA for color images where it is published for CIFAR, and where their size allows it."""
 
-    def __call__(self, facts: Facts) -> str:
+    def __call__(self, facts: DatasetInfo) -> str:
         small = math.prod(facts.sample_shape) <= MOST_VALUES
         return setting(facts).whitening if small else "none"

@@ -7,8 +7,8 @@ from typing import Any
 
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.recipes.base_recipe import base_of
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Clusters, Within
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
 from condensed_data.networks import ConvNet
 from condensed_data.training.features import staged
 
@@ -85,9 +85,11 @@ def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) 
     return _with(base_of("debiased", base, ipc, options), "debiased", grouped=True)
 
 
-def _with(recipe: Recipe, name: str, *, within: Within | None = None, grouped: bool = False) -> Recipe:
+def _with(
+    recipe: Recipe, name: str, *, within: BatchSelection | None = None, grouped: bool = False
+) -> Recipe:
     """The recipe with this partition in every sampler by group."""
-    if not any(isinstance(term.sampler, ByGroup) for term in recipe.terms):
+    if not any(isinstance(term.sampler, PerGroup) for term in recipe.terms):
         raise ValueError(
             f"Cannot use {name} with base={recipe.name!r}: it does not compare real batches by group. Use a base that "
             "does, such as 'dm', 'dc', 'dsa', 'idc', 'idm' or 'cafe'."
@@ -95,7 +97,7 @@ def _with(recipe: Recipe, name: str, *, within: Within | None = None, grouped: b
 
     def changed(term: Term) -> Term:
         sampler = term.sampler
-        if not isinstance(sampler, ByGroup):
+        if not isinstance(sampler, PerGroup):
             return term
         finer = within or sampler.within
         return replace(term, sampler=replace(sampler, within=finer, grouped=grouped or sampler.grouped))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from condensed_data.core.spec import Facts, Rule
-from condensed_data.data.augment import PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import (
     Centralization,
@@ -16,11 +16,11 @@ from condensed_data.methods.objectives import (
     Distribution,
     KernelMMD,
 )
-from condensed_data.methods.pools import Fresh, Pretrained, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Within
-from condensed_data.methods.stopping import Plateau
+from condensed_data.methods.pools import DefaultNetwork, Pretrained, RandomInit
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import BatchSelection
+from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
@@ -37,7 +37,7 @@ def iid(
     covariance_weight: float | None = None,
     extractor: Any = "resnet18",
     pretrain: Pretraining | None = None,
-    stop: Plateau | None = Plateau(),  # noqa: B008  # frozen
+    stop: EarlyStopping | None = EarlyStopping(),  # noqa: B008  # frozen
     **options: Any,
 ) -> Recipe:
     """IID: distribution matching, with samples drawn to the center of their class and features related as in real data.
@@ -102,7 +102,7 @@ def m3d(
     factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """M3D: all moments of the embeddings are matched, by the maximum mean discrepancy.
 
@@ -127,14 +127,14 @@ def m3d(
         terms=(
             Term(
                 KernelMMD(kernel),
-                Fresh(network or UsualNetwork()),
-                ByGroup(batch, within=within),
-                Siamese(PublishedOps()),
+                RandomInit(network or DefaultNetwork()),
+                PerGroup(batch, within=within),
+                SiameseAugment(DefaultDSAOps()),
                 M3D_WEIGHT if kernel == "gaussian" else 1.0,
             ),
         ),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
@@ -157,7 +157,7 @@ def dance(
     init: coresets.Init | None = None,
     network: Any = None,
     pretrain: Pretraining | None = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """DANCE: distribution matching by networks on the way between their initial and their trained weights.
 
@@ -182,8 +182,8 @@ def dance(
             Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
         ),
         terms=_calibrated(Term(Distribution(), *_middle(network, pretrain, batch, within))),
-        optimizer=Optimizer("sgd", lr=PerIpc(0.01) if lr is None else lr, momentum=0.5),
-        iterations=PublishedIterations(10_000) if iterations is None else iterations,
+        optimizer=Optimizer("sgd", lr=ProportionalToIpc(0.01) if lr is None else lr, momentum=0.5),
+        iterations=DefaultIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024, "
@@ -203,7 +203,7 @@ def ncfm(
     init: coresets.Init | None = None,
     network: Any = None,
     pretrain: Pretraining | None = None,
-    within: Within | None = None,
+    within: BatchSelection | None = None,
 ) -> Recipe:
     """NCFM: characteristic functions of embeddings are matched where a learned sampler finds them most different.
 
@@ -227,7 +227,7 @@ def ncfm(
         ),
         terms=_calibrated(Term(matched, *_middle(network, pretrain, batch, within), 300.0)),
         optimizer=Optimizer("adamw", lr=lr),
-        iterations=PublishedIterations() if iterations is None else iterations,
+        iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR "
@@ -238,14 +238,14 @@ def ncfm(
 
 
 def _middle(
-    network: Any, pretrain: Pretraining | None, batch: int, within: Within | None
-) -> tuple[Pretrained, ByGroup, Siamese]:
+    network: Any, pretrain: Pretraining | None, batch: int, within: BatchSelection | None
+) -> tuple[Pretrained, PerGroup, SiameseAugment]:
     """Pool, sampler and augmentation of a term that looks through interpolated networks."""
     trained = pretrain or Pretraining(epochs=60, networks=20)
     return (
-        Pretrained(network or UsualNetwork(), trained, "dance"),
-        ByGroup(batch, synthetic=128, within=within),
-        Siamese(PublishedOps(("crop",)), ("color", "cutout")),
+        Pretrained(network or DefaultNetwork(), trained, "dance"),
+        PerGroup(batch, synthetic=128, within=within),
+        SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout")),
     )
 
 
@@ -258,7 +258,7 @@ def _calibrated(term: Term) -> tuple[Term, Term]:
 
 
 @dataclass(frozen=True)
-class PerIpc(Rule):
+class ProportionalToIpc(DataDefault):
     """A number for each sample per class.
 
     Args:
@@ -267,5 +267,5 @@ class PerIpc(Rule):
 
     value: float
 
-    def __call__(self, facts: Facts) -> float:
+    def __call__(self, facts: DatasetInfo) -> float:
         return self.value * facts.ipc

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from condensed_data.core.spec import Rule
-from condensed_data.data.augment import PublishedOps, Siamese
+from condensed_data.core.spec import DataDefault
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Trajectory
-from condensed_data.methods.pools import Experts, UsualNetwork
-from condensed_data.methods.recipe import Optimizer, PublishedIterations, Recipe, Term
+from condensed_data.methods.pools import DefaultNetwork, Experts
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.recipes.mtt_defaults import (
     EpochsAhead,
     PublishedMTT,
     PublishedWhitening,
     UsedEpochs,
 )
-from condensed_data.methods.samplers.sequence import Sequence
+from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
 # Of soft labels, where they are learned: 2 to 10 in the settings of DATM (Guo et al., ICLR 2024).
 LABEL_LR = 2.0
@@ -65,25 +65,25 @@ def mtt(
         https://arxiv.org/abs/2211.10586.
     """
     further = EpochsAhead(steps, most=epochs) if ahead is None else ahead
-    descent = Descent(0.01, augment=Siamese(PublishedOps(), per_sample=True))
+    sgd = SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
     pool = Experts(
-        network or UsualNetwork(),
-        Pretraining(UsedEpochs(further) if epochs is None else epochs, experts, descent),
+        network or DefaultNetwork(),
+        Pretraining(UsedEpochs(further) if epochs is None else epochs, experts, sgd),
         further,
     )
-    student = Sequence(
+    student = TrainingSteps(
         PublishedMTT("steps") if steps is None else steps, order="shuffled", batch=0, synthetic=batch
     )
-    rates: tuple[tuple[str, float | Rule], ...] = (
+    rates: tuple[tuple[str, float | DataDefault], ...] = (
         ("step_sizes", PublishedMTT("step_lr")),
         ("labels", LABEL_LR),
     )
     return Recipe(
         name="mtt",
         synthetic=WithSteps(Pixels(init or coresets.Random()), lr=PublishedMTT("step_size"), form="plain"),
-        terms=(Term(Trajectory(unroll), pool, student, Siamese(PublishedOps())),),
+        terms=(Term(Trajectory(unroll), pool, student, SiameseAugment(DefaultDSAOps())),),
         optimizer=Optimizer("sgd", lr=PublishedMTT("lr") if lr is None else lr, rates=rates),
-        iterations=PublishedIterations(5_000) if iterations is None else iterations,
+        iterations=DefaultIterations(5_000) if iterations is None else iterations,
         ipc=ipc,
         whitening=PublishedWhitening() if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",

@@ -7,15 +7,15 @@ from typing import Any
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
-from condensed_data.core.spec import Facts, Rule
+from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import Identity
 from condensed_data.methods import coresets
 from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Unrolled
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.replay import Ordered
-from condensed_data.methods.samplers.sequence import Sequence
+from condensed_data.methods.replay import OrderedTraining
+from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.step_sizes import WithSteps
 
@@ -23,19 +23,19 @@ PUBLISHED_SAMPLES = 60_000
 
 
 @dataclass(frozen=True)
-class DigitNetwork(Rule):
+class DigitNetwork(DataDefault):
     """DD's LeNet for images that it can look at, else the usual network; both with Xavier-normal weights."""
 
     smallest: int = 16
 
-    def __call__(self, facts: Facts) -> Any:
+    def __call__(self, facts: DatasetInfo) -> Any:
         shape = facts.sample_shape
         lenet = len(shape) == 3 and min(shape[1:]) >= self.smallest
         return networks.Xavier(networks.LeNet() if lenet else networks.default_network(shape))
 
 
 @dataclass(frozen=True)
-class PassesOverReal(Rule):
+class PassesOverReal(DataDefault):
     """Iterations that make so many passes over the real samples, and at least so many; DD makes 400 of 60,000 samples.
 
     A source of a few thousand samples has few batches, while samples and step sizes have as far to go.
@@ -45,17 +45,17 @@ class PassesOverReal(Rule):
     batch: int = 1024
     least: int = 2000
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         return max(self.least, self.passes * -(-(facts.samples or PUBLISHED_SAMPLES) // max(1, self.batch)))
 
 
 @dataclass(frozen=True)
-class Tenths(Rule):
+class Tenths(DataDefault):
     """Iterations after every tenth of what `PassesOverReal` gives, however many are run: DD's 40 of 400 epochs."""
 
     batch: int = 1024
 
-    def __call__(self, facts: Facts) -> tuple[int, ...]:
+    def __call__(self, facts: DatasetInfo) -> tuple[int, ...]:
         iterations = PassesOverReal(batch=self.batch)(facts)
         return tuple(iterations * tenth // 10 for tenth in range(1, 10))
 
@@ -96,7 +96,7 @@ def dd(
             with such weights.
         fixed: whether the networks always begin at the same weights (fixed initialization), which are then kept
             with the samples; else at new random ones (random initialization).
-        pool: other networks to begin with, for instance `Loaded` ones that were trained elsewhere; in place of
+        pool: other networks to begin with, for instance `GivenWeights` ones that were trained elsewhere; in place of
             `network` and `fixed`.
         n_nets: networks of an iteration; the loss is their mean.
         relabel: ((class, other), ...): real samples of `class` count as `other`: the label switching of section
@@ -115,9 +115,9 @@ def dd(
             f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is one network. Use n_nets=1."
         )
     blocks = ipc if steps is None else steps
-    first = pool or Fresh(network or DigitNetwork(), period=None if fixed else 1)
-    sampler = Sequence(steps=blocks, epochs=epochs, batch=batch)
-    pools = [first, *(specs.assign(first, "member", member) for member in range(1, n_nets))]
+    first = pool or RandomInit(network or DigitNetwork(), period=None if fixed else 1)
+    sampler = TrainingSteps(steps=blocks, epochs=epochs, batch=batch)
+    pools = [first, *(specs.set_field(first, "member", member) for member in range(1, n_nets))]
     return Recipe(
         name="dd",
         synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_size),
@@ -125,7 +125,7 @@ def dd(
         optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=Tenths(batch)),
         iterations=PassesOverReal(batch=batch) if iterations is None else iterations,
         ipc=ipc,
-        training=Ordered(),
+        training=OrderedTraining(),
         paper="Wang, Zhu, Torralba and Efros, Dataset Distillation, 2018, arXiv:1811.10959",
         deviations="Every real batch is drawn anew from all samples, so a pass over them is one in number; no "
         "random crops and flips of real images; LeNet also stands for the paper's larger network for CIFAR-10.",

@@ -12,15 +12,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Rule, concrete
-from condensed_data.methods.base import Context, Draw, Drawer, Sampler, Synthesis
-from condensed_data.methods.samplers.clustering import Chooser, Within
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.methods.base import Context, PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.methods.samplers.clustering import BatchSelection, BatchSelector
 from condensed_data.training.sgd import check_count
 
 
 @dataclass(frozen=True)
-class ByGroup(Sampler):
+class PerGroup(Sampler):
     """Per group (class, or class and attribute): random real samples against its synthetic samples.
 
     Args:
@@ -35,45 +35,47 @@ class ByGroup(Sampler):
             they are asked for.
     """
 
-    batch: int | Rule = 256
+    batch: int | DataDefault = 256
     synthetic: int | None = None
-    within: Within | None = None
+    within: BatchSelection | None = None
     grouped: bool = False
 
     def __post_init__(self) -> None:
-        check_count("ByGroup", "batch", self.batch)
+        check_count("PerGroup", "batch", self.batch)
         if self.synthetic is not None:
-            check_count("ByGroup", "synthetic", self.synthetic)
-        if self.within is not None and not isinstance(self.within, Within):
-            raise ValueError(f"ByGroup(within={self.within!r}) must be None, Clusters(...) or Nearest(...).")
+            check_count("PerGroup", "synthetic", self.synthetic)
+        if self.within is not None and not isinstance(self.within, BatchSelection):
+            raise ValueError(
+                f"PerGroup(within={self.within!r}) must be None, Clusters(...) or NearestToCentroids(...)."
+            )
 
-    def start(self, context: Context, synthesis: Synthesis) -> Drawer:
+    def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         if self.grouped and context.real.num_groups == context.real.num_classes:
             raise ValueError(
                 "This recipe is debiased by groups, and no class has more than one. Give groups=..., an attribute of "
                 "every sample (its color, say), or use the base recipe by itself."
             )
-        counts = synthesis.groups.bincount(minlength=context.real.num_groups).tolist()
-        stored = torch.arange(len(synthesis.groups)).split(counts)
-        chooser = None if self.within is None else self.within.start(context)
-        batch, real = concrete(self.batch), context.real.members
-        return _GroupDrawer(batch, self.synthetic, real, stored, context.streams, chooser)
+        counts = synthetic_data.groups.bincount(minlength=context.real.num_groups).tolist()
+        stored = torch.arange(len(synthetic_data.groups)).split(counts)
+        selector = None if self.within is None else self.within.start(context)
+        batch, real = require_resolved(self.batch), context.real.members
+        return _PerGroupState(batch, self.synthetic, real, stored, context.rng, selector)
 
 
 @dataclass
-class _GroupDrawer(Drawer):
+class _PerGroupState(SamplerState):
     batch: int
     at_most: int | None
     members: tuple[Tensor, ...]
     stored: tuple[Tensor, ...]
-    streams: Streams
-    chooser: Chooser | None
+    rng: RandomStreams
+    selector: BatchSelector | None
     ahead: ClassVar[bool] = True
 
-    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
+    def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         real = [self._real(iteration, group) for group in groups]
         synthetic = [self._synthetic(iteration, group) for group in groups]
-        return Draw(
+        return PairIndices(
             torch.cat(real),
             tuple(len(rows) for rows in real),
             torch.cat(synthetic),
@@ -81,13 +83,13 @@ class _GroupDrawer(Drawer):
         )
 
     def _real(self, iteration: int, group: int) -> Tensor:
-        if self.chooser is not None:
-            return self.chooser.choose(iteration, group, self.batch)
+        if self.selector is not None:
+            return self.selector.select(iteration, group, self.batch)
         pool = self.members[group]
-        return pool[self.streams.choose("real", iteration, group, len(pool), min(len(pool), self.batch))]
+        return pool[self.rng.choice("real", iteration, group, len(pool), min(len(pool), self.batch))]
 
     def _synthetic(self, iteration: int, group: int) -> Tensor:
         rows = self.stored[group]
         if self.at_most is None or len(rows) <= self.at_most:
             return rows
-        return rows[self.streams.choose("synthetic", iteration, group, len(rows), self.at_most)]
+        return rows[self.rng.choice("synthetic", iteration, group, len(rows), self.at_most)]

@@ -1,10 +1,10 @@
 """A finer choice of the real samples inside a group: batches from one cluster, or spread over all clusters.
 
-`ByGroup(within=...)` takes one of these on any method:
+`PerGroup(within=...)` takes one of these on any method:
 
 * `Clusters` (batch feature matching, "BDM"): every batch holds samples of one cluster of one group, samples
   that share a feature.
-* `Nearest` (DREAM): every batch holds the samples nearest to as many centroids, an even picture of the group.
+* `NearestToCentroids` (DREAM): every batch holds the samples nearest to as many centroids, an even picture of the group.
 
 Letters: n samples, k clusters, D features, G groups.
 """
@@ -22,31 +22,31 @@ from torch import Tensor
 
 from condensed_data.core.spec import Spec
 from condensed_data.methods.base import Context
-from condensed_data.training.features import Extractor, Looker, extractor, staged
+from condensed_data.training.features import Extractor, FeatureExtractor, extractor, staged
 from condensed_data.training.sgd import check_count
 
 RULES = ("uniform", "proportional")
 MINI_BATCHES_FROM = 20_000  # samples a group
 
 
-class Chooser(ABC):
-    """Run state of a `Within`; it follows from the run's seed, so there is nothing to checkpoint."""
+class BatchSelector(ABC):
+    """Run state of a `BatchSelection`; it follows from the run's seed, so there is nothing to checkpoint."""
 
     @abstractmethod
-    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
+    def select(self, iteration: int, group: int, batch: int) -> Tensor:
         """Indices of min(batch, size of the group) real samples of `group`."""
 
 
-class Within(Spec, ABC):
+class BatchSelection(Spec, ABC):
     """Specification of which samples of a group meet its synthetic ones."""
 
     @abstractmethod
-    def start(self, context: Context) -> Chooser:
+    def start(self, context: Context) -> BatchSelector:
         """Look at the real samples."""
 
 
 @dataclass(frozen=True)
-class Clusters(Within):
+class Clusters(BatchSelection):
     """Batches from one cluster: k-means of every group's real samples; each batch is drawn from one cluster.
 
     A cluster smaller than the batch gives all its samples, repeated as evenly as the batch needs, so that every
@@ -74,8 +74,8 @@ class Clusters(Within):
             raise ValueError(f"Clusters(rule={self.rule!r}) is unknown; known: {', '.join(RULES)}.")
         object.__setattr__(self, "features", staged(self.features))
 
-    def start(self, context: Context) -> Chooser:
-        return _ClusterChooser(self.rule, context, self.partition(context))
+    def start(self, context: Context) -> BatchSelector:
+        return _ClusterSelector(self.rule, context, self.partition(context))
 
     def partition(
         self, context: Context, groups: Sequence[int] | None = None
@@ -84,30 +84,30 @@ class Clusters(Within):
 
         The clusters of a group do not depend on which others are asked for; together they are the group's samples.
         """
-        look, found = Looker(self.features, context), []
+        look, found = FeatureExtractor(self.features, context), []
         for group in range(context.real.num_groups) if groups is None else groups:
             members = context.real.members[group]
-            labels, _ = kmeans(look(members), self.k, context.streams.child("clusters", group))
+            labels, _ = kmeans(look(members), self.k, context.rng.seed_for("clusters", group))
             found.append(tuple(members[labels == label] for label in labels.unique()))
         return tuple(found)
 
 
-class _ClusterChooser(Chooser):
+class _ClusterSelector(BatchSelector):
     def __init__(self, rule: str, context: Context, clusters: tuple[tuple[Tensor, ...], ...]) -> None:
         self.rule, self.context, self.clusters = rule, context, clusters
 
-    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
-        streams, clusters = self.context.streams, self.clusters[group]
+    def select(self, iteration: int, group: int, batch: int) -> Tensor:
+        rng, clusters = self.context.rng, self.clusters[group]
         sizes = np.array([len(cluster) for cluster in clusters])
         weights = sizes / sizes.sum() if self.rule == "proportional" else None
-        cluster = clusters[int(streams.numpy("cluster", iteration, group).choice(len(clusters), p=weights))]
+        cluster = clusters[int(rng.numpy("cluster", iteration, group).choice(len(clusters), p=weights))]
         count = min(batch, int(sizes.sum()))
-        rest = streams.choose("real", iteration, group, len(cluster), count % len(cluster))
+        rest = rng.choice("real", iteration, group, len(cluster), count % len(cluster))
         return torch.cat([cluster.repeat(count // len(cluster)), cluster[rest]])
 
 
 @dataclass(frozen=True)
-class Nearest(Within):
+class NearestToCentroids(BatchSelection):
     """Batches spread over a group: k-means with as many clusters as the batch has rows, the nearest sample of each.
 
     Liu et al., DREAM: Efficient Dataset Distillation by Representative Matching, ICCV 2023,
@@ -128,25 +128,25 @@ class Nearest(Within):
     period: int = 10
 
     def __post_init__(self) -> None:
-        check_count("Nearest", "period", self.period)
+        check_count("NearestToCentroids", "period", self.period)
         object.__setattr__(self, "features", extractor(self.features))
 
-    def start(self, context: Context) -> Chooser:
-        return _NearestChooser(self, context)
+    def start(self, context: Context) -> BatchSelector:
+        return _NearestSelector(self, context)
 
 
-class _NearestChooser(Chooser):
-    def __init__(self, spec: Nearest, context: Context) -> None:
+class _NearestSelector(BatchSelector):
+    def __init__(self, spec: NearestToCentroids, context: Context) -> None:
         self.period, self.context = spec.period, context
-        look = Looker(spec.features, context)
+        look = FeatureExtractor(spec.features, context)
         self.features = [look(members) for members in context.real.members]
         self.chosen: dict[tuple[int, int], tuple[int, Tensor]] = {}
 
-    def choose(self, iteration: int, group: int, batch: int) -> Tensor:
+    def select(self, iteration: int, group: int, batch: int) -> Tensor:
         members, number = self.context.real.members[group], iteration // self.period
         found = self.chosen.get((group, batch))
         if found is None or found[0] != number:
-            seed = self.context.streams.child("nearest", number, group)
+            seed = self.context.rng.seed_for("nearest", number, group)
             found = number, members[representatives(self.features[group], min(batch, len(members)), seed)]
             self.chosen[group, batch] = found
         return found[1]

@@ -12,13 +12,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Context, Draw, Drawer, Sampler, Synthesis
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.base import Context, PairIndices, Sampler, SamplerState, SyntheticData
 from condensed_data.training.sgd import check_count
 
 
 @dataclass(frozen=True)
-class Siblings(Sampler):
+class DecoderPairs(Sampler):
     """Per group: its codes through one decoder, then the same codes through another, and no real samples.
 
     The two decoders are drawn anew each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
@@ -35,44 +35,46 @@ class Siblings(Sampler):
 
     def __post_init__(self) -> None:
         if self.codes is not None:
-            check_count("Siblings", "codes", self.codes)
+            check_count("DecoderPairs", "codes", self.codes)
 
-    def start(self, context: Context, synthesis: Synthesis) -> Drawer:
-        check_siblings("Siblings", synthesis)
-        return _SiblingDrawer(synthesis, self.codes, context.streams)
+    def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
+        check_decoder_pairs("DecoderPairs", synthetic_data)
+        return _DecoderPairsState(synthetic_data, self.codes, context.rng)
 
 
-def check_siblings(part: str, synthesis: Synthesis) -> None:
+def check_decoder_pairs(part: str, synthetic_data: SyntheticData) -> None:
     """Refuse samples of which no two share a code."""
-    if synthesis.siblings < 2:
+    if synthetic_data.decoders_per_code < 2:
         raise ValueError(
             f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorized(decoders=2) or more."
         )
 
 
 def pairs(
-    synthesis: Synthesis, streams: Streams, iteration: int, group: int, codes: int | None = None
+    synthetic_data: SyntheticData, rng: RandomStreams, iteration: int, group: int, codes: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Indices (B,) of a group's samples by one decoder, and of the same codes by another."""
-    count = synthesis.siblings
-    members = (synthesis.groups == group).nonzero()[:, 0]
-    made = members.view(-1, count, synthesis.sibling_rows)  # of every code, by every decoder
+    count = synthetic_data.decoders_per_code
+    members = (synthetic_data.groups == group).nonzero()[:, 0]
+    made = members.view(-1, count, synthetic_data.rows_per_decoder)  # of every code, by every decoder
     if codes is not None and codes < len(made):
-        made = made[streams.choose("codes of a pair", iteration, group, len(made), codes)]
-    one, other = streams.numpy("decoders of a pair", iteration).permutation(count)[:2].tolist()
+        made = made[rng.choice("codes of a pair", iteration, group, len(made), codes)]
+    one, other = rng.numpy("decoders of a pair", iteration).permutation(count)[:2].tolist()
     return made[:, one].flatten(), made[:, other].flatten()
 
 
 @dataclass
-class _SiblingDrawer(Drawer):
-    synthesis: Synthesis
+class _DecoderPairsState(SamplerState):
+    synthetic_data: SyntheticData
     codes: int | None
-    streams: Streams
+    rng: RandomStreams
     ahead: ClassVar[bool] = True
 
-    def draw(self, iteration: int, groups: Sequence[int]) -> Draw:
+    def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         blocks = [
-            torch.cat(pairs(self.synthesis, self.streams, iteration, group, self.codes)) for group in groups
+            torch.cat(pairs(self.synthetic_data, self.rng, iteration, group, self.codes)) for group in groups
         ]
         none = torch.zeros(0, dtype=torch.int64)
-        return Draw(none, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups))
+        return PairIndices(
+            none, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups)
+        )

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch, shown
-from condensed_data.methods.base import Synthesis, Synthetic
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch_message, shown
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 
 _MOST = 1 << 16  # of a number in an encoding; widths and factors are far smaller
 _ROWS = 256  # decoded at once
@@ -26,11 +26,11 @@ _ROWS = 256  # decoded at once
 WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError)
 
 
-def decoded(synthesis: Synthesis) -> Tensor:
+def decoded(synthetic_data: SyntheticData) -> Tensor:
     """All samples on the CPU, in the standardized space."""
     with torch.no_grad():
-        rows = torch.arange(len(synthesis.labels)).split(_ROWS)
-        return torch.cat([synthesis.decode(index).cpu() for index in rows])
+        rows = torch.arange(len(synthetic_data.labels)).split(_ROWS)
+        return torch.cat([synthetic_data.decode(index).cpu() for index in rows])
 
 
 def decode(
@@ -40,11 +40,11 @@ def decode(
     sample_shape: tuple[int, ...],
     where: Path,
     max_bytes: int,
-) -> tuple[Synthesis, Tensor]:
+) -> tuple[SyntheticData, Tensor]:
     """The synthesis that an artifact holds, and its samples in the standardized space.
 
     Args:
-        encoding: canonical form of a `Synthetic`, from the manifest.
+        encoding: canonical form of a `SyntheticSpec`, from the manifest.
         parts: what it decodes.
         labels: (N,), checked.
         sample_shape: of one sample.
@@ -58,16 +58,18 @@ def decode(
     size = 4 * len(labels) * math.prod(sample_shape)
     if size > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(mismatch(where, f"samples of {size} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError(
+            mismatch_message(where, f"samples of {size} bytes", f"at most {max_bytes}", remedy)
+        )
     spec = _spec(encoding, where)
     with fitting(where, "an encoding that does not fit its tensors"):
-        synthesis = spec.restore(parts, labels, sample_shape)
-        if not torch.equal(synthesis.labels, labels):
+        synthetic_data = spec.restore(parts, labels, sample_shape)
+        if not torch.equal(synthetic_data.labels, labels):
             raise ValueError("its samples have other labels")
-        samples = decoded(synthesis)
+        samples = decoded(synthetic_data)
         if samples.shape != (len(labels), *sample_shape) or not bool(samples.isfinite().all()):
             raise ValueError("its samples have another shape, or values that are not finite")
-    return synthesis, samples
+    return synthetic_data, samples
 
 
 @contextmanager
@@ -80,24 +82,26 @@ def fitting(where: Path, found: str) -> Iterator[None]:
     except WRONG as error:
         reason = shown(" ".join(str(error).split()))
         raise ArtifactError(
-            mismatch(where, f"{found} ({type(error).__name__} {reason})", "ones that fit")
+            mismatch_message(where, f"{found} ({type(error).__name__} {reason})", "ones that fit")
         ) from error
 
 
-def _spec(encoding: Mapping[str, Any], where: Path) -> Synthetic:
+def _spec(encoding: Mapping[str, Any], where: Path) -> SyntheticSpec:
     with fitting(where, "an encoding that is none"):
         try:
             spec = specs.from_json(dict(encoding))
         except ValueError as error:
             remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
             raise UnsupportedFormatError(
-                mismatch(where, f"the encoding {shown(encoding.get('part'))}", f"another ({error})", remedy)
+                mismatch_message(
+                    where, f"the encoding {shown(encoding.get('part'))}", f"another ({error})", remedy
+                )
             ) from error
-    if not isinstance(spec, Synthetic):
+    if not isinstance(spec, SyntheticSpec):
         raise ArtifactError(
-            mismatch(where, f"the encoding {type(spec).__name__}", "a part that makes samples")
+            mismatch_message(where, f"the encoding {type(spec).__name__}", "a part that makes samples")
         )
-    for path, value in specs.paths(spec):
+    for path, value in specs.iter_fields(spec):
         if isinstance(value, int) and abs(value) > _MOST:
-            raise ArtifactError(mismatch(where, f"encoding.{path} = {value}", f"at most {_MOST}"))
+            raise ArtifactError(mismatch_message(where, f"encoding.{path} = {value}", f"at most {_MOST}"))
     return spec

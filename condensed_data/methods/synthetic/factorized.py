@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import sent
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.core.device import to_device
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 from condensed_data.methods.synthetic.decoders import Decoder, Hallucinator
 from condensed_data.training.sgd import check_count
@@ -27,7 +27,7 @@ FIT_RATE = 1e-2
 
 
 @dataclass(frozen=True)
-class Factorized(Synthetic):
+class Factorized(SyntheticSpec):
     """Codes and decoders within the budget of `ipc` stored samples a class.
 
     The budget counts everything that must be kept: K * n codes and M decoders take at most as many numbers as
@@ -63,17 +63,15 @@ class Factorized(Synthetic):
         """Refuse samples that the decoder cannot make."""
         self.decoder.check(sample_shape)
 
-    def start(self, context: Context) -> Synthesis:
+    def start(self, context: Context) -> SyntheticData:
         shape = context.real.sample_shape
         self.check(shape)
-        modules = [
-            self._new(shape, context.streams.child("decoder", index)) for index in range(self.decoders)
-        ]
+        modules = [self._new(shape, context.rng.seed_for("decoder", index)) for index in range(self.decoders)]
         decoders = torch.stack([nn.utils.parameters_to_vector(m.parameters()).detach() for m in modules])
         count = self._count(context, decoders.numel())
         sizes = torch.tensor(context.real.group_sizes(count))
         groups = torch.arange(len(sizes)).repeat_interleave(sizes)
-        synthesis = _Factorized(
+        synthetic_data = _Factorized(
             modules[0].to(context.device),
             self._codes(context, sizes.tolist()).requires_grad_(),
             decoders.to(context.device).requires_grad_(),
@@ -82,12 +80,12 @@ class Factorized(Synthetic):
         )
         if self.fit:
             samples = self.init.samples(context, (sizes * self.decoders).tolist())
-            _imitate(synthesis, samples, self.fit)
-        return synthesis
+            _imitate(synthetic_data, samples, self.fit)
+        return synthetic_data
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         codes, decoders = tensors["codes"], tensors["decoders"]
         with torch.device("meta"):  # counted without memory, as the encoding may ask for any width
             expected = sum(weight.numel() for weight in self.decoder.module(sample_shape).parameters())
@@ -106,7 +104,7 @@ class Factorized(Synthetic):
         if shape == context.real.sample_shape:
             return self.init.samples(context, sizes).detach().clone()
         codes = [
-            torch.randn(size, *shape, generator=context.streams.torch("codes", group))
+            torch.randn(size, *shape, generator=context.rng.torch("codes", group))
             for group, size in enumerate(sizes)
         ]
         return torch.cat(codes).to(context.device)
@@ -126,7 +124,7 @@ class Factorized(Synthetic):
         return self.codes or fitting
 
 
-class _Factorized(Synthesis):
+class _Factorized(SyntheticData):
     def __init__(
         self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor
     ) -> None:
@@ -136,23 +134,23 @@ class _Factorized(Synthesis):
         self.shapes = {name: weight.shape for name, weight in module.named_parameters()}
 
     @property
-    def shared(self) -> frozenset[str]:
+    def shared_across_groups(self) -> frozenset[str]:
         return frozenset({"decoders"})
 
     @property
-    def siblings(self) -> int:
+    def decoders_per_code(self) -> int:
         return len(self.decoders)
 
     def decode(self, index: Tensor) -> Tensor:
         # which decoder decodes what is found out on the CPU, so that nobody waits for the device
-        which = index % self.siblings
+        which = index % self.decoders_per_code
         order = which.argsort(stable=True)
-        counts = which.bincount(minlength=self.siblings).tolist()
+        counts = which.bincount(minlength=self.decoders_per_code).tolist()
         device = self.codes.device
-        rows = self.codes[sent((index // self.siblings)[order], device)]
+        rows = self.codes[to_device((index // self.decoders_per_code)[order], device)]
         blocks = zip(self.decoders, rows.split(counts), strict=True)
         decoded = [self._decode(weights, block) for weights, block in blocks if len(block)]
-        return torch.cat(decoded)[sent(order.argsort(), device)]
+        return torch.cat(decoded)[to_device(order.argsort(), device)]
 
     def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
         pieces = weights.split([shape.numel() for shape in self.shapes.values()])
@@ -166,13 +164,13 @@ class _Factorized(Synthesis):
         return {name: tensor.detach().cpu() for name, tensor in self.learned.items()}
 
 
-def _imitate(synthesis: _Factorized, samples: Tensor, steps: int) -> None:
+def _imitate(synthetic_data: _Factorized, samples: Tensor, steps: int) -> None:
     """Bring the decoded samples near to these, (K * n * M, *sample), by least squares."""
-    learned = list(synthesis.learned.values())
+    learned = list(synthetic_data.learned.values())
     optimizer = torch.optim.Adam(learned, FIT_RATE)
     index = torch.arange(len(samples))
     for _ in range(steps):
-        loss = (synthesis.decode(index) - samples).square().mean()
+        loss = (synthetic_data.decode(index) - samples).square().mean()
         for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
             tensor.grad = gradient
         optimizer.step()

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensed_data.core.device import sent
-from condensed_data.data.real import Real
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.core.device import to_device
+from condensed_data.data.real import RealData
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 
 ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Frequency(Synthetic):
+class Frequency(SyntheticSpec):
     """The coefficients of the frequencies that vary most among the real samples of the class.
 
     Of each channel, k = round(share * F) frequencies are kept, at least one: those of greatest variance over the
@@ -56,7 +56,7 @@ class Frequency(Synthetic):
                 "Use Pixels."
             )
 
-    def start(self, context: Context) -> Synthesis:
+    def start(self, context: Context) -> SyntheticData:
         shape = context.real.sample_shape
         self.check(shape)
         total = prod(shape[1:])
@@ -73,14 +73,14 @@ class Frequency(Synthetic):
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         bits = torch.from_numpy(np.unpackbits(tensors["mask"].numpy(), axis=2))
         kept = tensors["coefficients"].shape[2]
         places = bits.nonzero()[:, 2].view(*bits.shape[:2], kept)
         return _Transformed(tensors["coefficients"], places, labels, labels, sample_shape)
 
 
-class _Transformed(Synthesis):
+class _Transformed(SyntheticData):
     def __init__(
         self, coefficients: Tensor, places: Tensor, labels: Tensor, groups: Tensor, shape: tuple[int, ...]
     ) -> None:
@@ -89,8 +89,8 @@ class _Transformed(Synthesis):
         self.learned = {"coefficients": coefficients}
 
     def decode(self, index: Tensor) -> Tensor:
-        rows = self.coefficients[sent(index, self.coefficients.device)]
-        places = sent(self.places[self.labels[index]], rows.device)
+        rows = self.coefficients[to_device(index, self.coefficients.device)]
+        places = to_device(self.places[self.labels[index]], rows.device)
         whole = rows.new_zeros(*rows.shape[:2], prod(self.shape[1:])).scatter(2, places, rows)
         return transform(whole.view(-1, *self.shape), inverse=True)
 
@@ -108,7 +108,7 @@ class _Transformed(Synthesis):
 def transform(samples: Tensor, inverse: bool = False) -> Tensor:
     """Orthonormal cosine transform (DCT-II) along every side of samples (N, C, ...), or back."""
     for dim in range(2, samples.dim()):
-        matrix = sent(_cosines(samples.shape[dim]), samples.device, samples.dtype)
+        matrix = to_device(_cosines(samples.shape[dim]), samples.device, samples.dtype)
         samples = (samples.movedim(dim, -1) @ (matrix if inverse else matrix.T)).movedim(-1, dim)
     return samples.contiguous()
 
@@ -132,7 +132,7 @@ def _most_varying(context: Context, label: int, kept: int) -> Tensor:
     return variance.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values
 
 
-def _samples(real: Real, label: int) -> Iterator[Tensor]:
+def _samples(real: RealData, label: int) -> Iterator[Tensor]:
     members: Sequence[Tensor] = [
         rows for rows, of in zip(real.members, real.group_class.tolist(), strict=True) if of == label
     ]

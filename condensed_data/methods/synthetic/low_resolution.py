@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
 from condensed_data.methods.synthetic.pixels import Pixels
@@ -38,7 +38,7 @@ class Small(Init):
 
 
 @dataclass(frozen=True)
-class Reduced(Synthetic):
+class Reduced(SyntheticSpec):
     """Every sample is learned at 1/f of its sides, rounded up, and enlarged linearly.
 
     Args:
@@ -59,25 +59,25 @@ class Reduced(Synthetic):
         """Refuse samples that cannot be reduced so far."""
         check_cells(self.factor, sample_shape, "Reduced")
 
-    def start(self, context: Context) -> Synthesis:
+    def start(self, context: Context) -> SyntheticData:
         self.check(context.real.sample_shape)
         inner = replace(self.inner, init=Small(self.inner.init, self.factor))
         return _Enlarged(inner.start(context), context.real.sample_shape)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         return _Enlarged(self.inner.restore(tensors, labels, sample_shape), sample_shape)
 
 
-class _Enlarged(Synthesis):
-    def __init__(self, inner: Synthesis, sample_shape: tuple[int, ...]) -> None:
+class _Enlarged(SyntheticData):
+    def __init__(self, inner: SyntheticData, sample_shape: tuple[int, ...]) -> None:
         self.inner, self.sides = inner, sample_shape[1:]
         self.learned, self.labels, self.groups = inner.learned, inner.labels, inner.groups
 
     @property
-    def shared(self) -> frozenset[str]:
-        return self.inner.shared
+    def shared_across_groups(self) -> frozenset[str]:
+        return self.inner.shared_across_groups
 
     def decode(self, index: Tensor) -> Tensor:
         return enlarge(self.inner.decode(index), self.sides)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.core.device import sent
-from condensed_data.core.spec import Facts, Rule, concrete
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.core.device import to_device
+from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.pixels import Pixels, value_range
 from condensed_data.training.sgd import check_count
@@ -52,7 +52,7 @@ class Mix(Init):
 
 
 @dataclass(frozen=True)
-class MultiFormation(Synthetic):
+class MultiFormation(SyntheticSpec):
     """Every stored sample is cut into a grid of f x f (signals: f) cells, each enlarged linearly to full size.
 
     A cell has the side ceil(H / f); where f does not divide a side, the stored sample is padded at its end with
@@ -67,8 +67,8 @@ class MultiFormation(Synthetic):
         ValueError: for a factor or `init` out of range; from `check`, for samples without sides to cut.
     """
 
-    inner: Synthetic = field(default_factory=Pixels)
-    factor: int | Rule = 2
+    inner: SyntheticSpec = field(default_factory=Pixels)
+    factor: int | DataDefault = 2
     init: str = "mix"
 
     def __post_init__(self) -> None:
@@ -85,11 +85,15 @@ class MultiFormation(Synthetic):
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Refuse samples that cannot be cut into such a grid."""
-        factor = self.factor(Facts(sample_shape, (), 1)) if isinstance(self.factor, Rule) else self.factor
+        factor = (
+            self.factor(DatasetInfo(sample_shape, (), 1))
+            if isinstance(self.factor, DataDefault)
+            else self.factor
+        )
         check_cells(factor, sample_shape)
 
-    def start(self, context: Context) -> Synthesis:
-        shape, factor = context.real.sample_shape, concrete(self.factor)
+    def start(self, context: Context) -> SyntheticData:
+        shape, factor = context.real.sample_shape, require_resolved(self.factor)
         self.check(shape)
         if factor == 1:
             return self.inner.start(context)
@@ -104,8 +108,8 @@ class MultiFormation(Synthetic):
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
-        factor = concrete(self.factor)
+    ) -> SyntheticData:
+        factor = require_resolved(self.factor)
         cells = factor ** (len(sample_shape) - 1)
         if len(labels) % cells:
             raise ValueError(f"{len(labels)} labels are no multiple of the {cells} cells of a stored sample")
@@ -114,7 +118,7 @@ class MultiFormation(Synthetic):
 
 
 @dataclass(frozen=True)
-class Cells(Rule):
+class Cells(DataDefault):
     """This factor for images and signals; 1 for vectors, which have no sides to cut.
 
     Args:
@@ -123,13 +127,13 @@ class Cells(Rule):
 
     factor: int = 2
 
-    def __call__(self, facts: Facts) -> int:
+    def __call__(self, facts: DatasetInfo) -> int:
         return self.factor if len(facts.sample_shape) > 1 else 1
 
 
-class _Formed(Synthesis):
+class _Formed(SyntheticData):
     def __init__(
-        self, inner: Synthesis, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
+        self, inner: SyntheticData, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
     ) -> None:
         self.inner, self.factor, self.shape, self.pad = inner, factor, sample_shape, pad
         self.cells = factor ** (len(sample_shape) - 1)
@@ -142,7 +146,7 @@ class _Formed(Synthesis):
         grids = self._padded(self.inner.decode(stored))
         cells = _cut(grids, self.factor)
         cell = index % self.cells
-        chosen = cells[sent(row, cells.device), sent(cell, cells.device)]
+        chosen = cells[to_device(row, cells.device), to_device(cell, cells.device)]
         return enlarge(chosen, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:
@@ -157,8 +161,8 @@ class _Formed(Synthesis):
         return self.inner.targets(index // self.cells)
 
     @property
-    def shared(self) -> frozenset[str]:
-        return self.inner.shared
+    def shared_across_groups(self) -> frozenset[str]:
+        return self.inner.shared_across_groups
 
     @property
     def step_sizes(self) -> Tensor | None:
@@ -169,12 +173,12 @@ class _Formed(Synthesis):
         return self.inner.stored_floats + (0 if self.pad is None else self.pad.numel())
 
     @property
-    def siblings(self) -> int:
-        return self.inner.siblings
+    def decoders_per_code(self) -> int:
+        return self.inner.decoders_per_code
 
     @property
-    def sibling_rows(self) -> int:
-        return self.cells * self.inner.sibling_rows
+    def rows_per_decoder(self) -> int:
+        return self.cells * self.inner.rows_per_decoder
 
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | ({} if self.pad is None else {"pad": self.pad.cpu()})

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from condensed_data.core.device import sent
-from condensed_data.data.real import Real
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.core.device import to_device
+from condensed_data.data.real import RealData
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 
 
 @dataclass(frozen=True)
-class Pixels(Synthetic):
+class Pixels(SyntheticSpec):
     """Every value of every sample is learned.
 
     Args:
@@ -32,7 +32,7 @@ class Pixels(Synthetic):
     init: Init = field(default_factory=Random)
     clamp: bool = False
 
-    def start(self, context: Context) -> Synthesis:
+    def start(self, context: Context) -> SyntheticData:
         sizes = torch.tensor(context.real.group_sizes(context.ipc))
         groups = torch.arange(len(sizes)).repeat_interleave(sizes)
         images = self.init.samples(context, sizes.tolist()).detach().clone().requires_grad_()
@@ -46,23 +46,23 @@ class Pixels(Synthetic):
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         return _Stored(tensors["images"], labels, labels)
 
 
-class _Stored(Synthesis):
+class _Stored(SyntheticData):
     def __init__(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         self.images, self.labels, self.groups = images, labels, groups
         self.learned = {"images": images}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.images[sent(index, self.images.device)]
+        return self.images[to_device(index, self.images.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": self.images.detach().cpu()}
 
 
-class _Unit(Synthesis):
+class _Unit(SyntheticData):
     """Values in [0, 1] of the range that begins at `low` and is `width` wide, per channel."""
 
     def __init__(self, images: Tensor, low: Tensor, width: Tensor, labels: Tensor, groups: Tensor) -> None:
@@ -71,7 +71,7 @@ class _Unit(Synthesis):
         self.learned = {"images": self.units}
 
     def decode(self, index: Tensor) -> Tensor:
-        return self.low + self.width * self.units[sent(index, self.units.device)]
+        return self.low + self.width * self.units[to_device(index, self.units.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         return {"images": (self.low + self.width * self.units).detach().cpu()}
@@ -86,7 +86,7 @@ def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
     return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
 
 
-def value_range(real: Real) -> tuple[Tensor, Tensor]:
+def value_range(real: RealData) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of every channel in the standardized space, (C,) each; none in a whitened one.
 
     What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condensed_data.core.device import sent
-from condensed_data.core.rng import untouched
-from condensed_data.core.spec import Rule, Spec
-from condensed_data.methods.base import Context, Synthesis
-from condensed_data.methods.pools.module_slot import UsualNetwork, check_network
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.spec import DataDefault, Spec
+from condensed_data.methods.base import Context, SyntheticData
+from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
 
@@ -29,7 +29,7 @@ ROWS = 256  # of a teacher's forward
 Labeler = Callable[[Tensor], Tensor]
 
 
-class SoftSynthesis(Synthesis):
+class SoftLabeledData(SyntheticData):
     """Another synthesis whose labels are learned too: the softmax of K learned numbers for every sample.
 
     They begin with the probability `CONFIDENCE` for the sample's own class. Labels that are learned together with
@@ -42,7 +42,7 @@ class SoftSynthesis(Synthesis):
         device: of the run.
     """
 
-    def __init__(self, inner: Synthesis, num_classes: int, device: torch.device) -> None:
+    def __init__(self, inner: SyntheticData, num_classes: int, device: torch.device) -> None:
         own = F.one_hot(inner.labels, num_classes).float().to(device)
         rest = (1 - CONFIDENCE) / max(num_classes - 1, 1)
         self.inner = inner
@@ -51,20 +51,20 @@ class SoftSynthesis(Synthesis):
         self.labels, self.groups = inner.labels, inner.groups
 
     @property
-    def shared(self) -> frozenset[str]:
-        return self.inner.shared
+    def shared_across_groups(self) -> frozenset[str]:
+        return self.inner.shared_across_groups
 
     @property
     def step_sizes(self) -> Tensor | None:
         return self.inner.step_sizes
 
     @property
-    def siblings(self) -> int:
-        return self.inner.siblings
+    def decoders_per_code(self) -> int:
+        return self.inner.decoders_per_code
 
     @property
-    def sibling_rows(self) -> int:
-        return self.inner.sibling_rows
+    def rows_per_decoder(self) -> int:
+        return self.inner.rows_per_decoder
 
     @property
     def stored_floats(self) -> int:
@@ -75,7 +75,7 @@ class SoftSynthesis(Synthesis):
         return self.inner.decode(index)
 
     def targets(self, index: Tensor) -> Tensor:
-        return self.logits[sent(index, self.logits.device)].softmax(1)
+        return self.logits[to_device(index, self.logits.device)].softmax(1)
 
     def tensors(self) -> dict[str, Tensor]:
         """Those of `inner`: what is decoded does not depend on the labels, which a set stores as such."""
@@ -101,7 +101,7 @@ class Teacher(Spec):
         ValueError: for a temperature that is not positive and finite.
     """
 
-    network: str | Callable[..., nn.Module] | Rule = field(default_factory=UsualNetwork)
+    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     temperature: float = 1.0
 
@@ -164,7 +164,7 @@ def _logits(module: Labeler, samples: Tensor, device: torch.device) -> Tensor:
     for part, _ in modes:
         part.training = False
     try:
-        with torch.no_grad(), untouched():
+        with torch.no_grad(), preserve_rng_state():
             return torch.cat([module(rows.to(device)).float().cpu() for rows in samples.split(ROWS)])
     finally:
         for part, mode in modes:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.core.spec import Rule, concrete
-from condensed_data.methods.base import Context, Synthesis, Synthetic
+from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
 from condensed_data.methods.synthetic.pixels import Pixels
 
 FORMS = ("softplus", "plain")
@@ -22,7 +22,7 @@ NAME = "step_sizes"
 
 
 @dataclass(frozen=True)
-class WithSteps(Synthetic):
+class WithSteps(SyntheticSpec):
     """Another part and the step sizes with which a network is trained on its samples.
 
     * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one for every training step, the softplus of a
@@ -42,9 +42,9 @@ class WithSteps(Synthetic):
         ValueError: for a value out of range.
     """
 
-    inner: Synthetic = field(default_factory=Pixels)
+    inner: SyntheticSpec = field(default_factory=Pixels)
     steps: int = 1
-    lr: float | Rule = 0.01
+    lr: float | DataDefault = 0.01
     form: str = "softplus"
     smallest: float = 1e-6
 
@@ -53,36 +53,36 @@ class WithSteps(Synthetic):
             raise ValueError(f"WithSteps(steps={self.steps!r}) must be an integer of at least 1.")
         for name in ("lr", "smallest"):
             value = getattr(self, name)
-            if not isinstance(value, Rule) and not 0 < value < math.inf:
+            if not isinstance(value, DataDefault) and not 0 < value < math.inf:
                 raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
         if self.form not in FORMS:
             raise ValueError(
                 f"WithSteps(form={self.form!r}) is unknown; known: {', '.join(map(repr, FORMS))}."
             )
 
-    def start(self, context: Context) -> Synthesis:
-        lr = concrete(self.lr)
+    def start(self, context: Context) -> SyntheticData:
+        lr = require_resolved(self.lr)
         raw = lr if self.form == "plain" else math.log(math.expm1(lr))
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
         return _Stepped(self, self.inner.start(context), learned)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> Synthesis:
+    ) -> SyntheticData:
         others = {name: tensor for name, tensor in tensors.items() if name != NAME}
         inner = self.inner.restore(others, labels, sample_shape)
         return _Stepped(replace(self, form="plain"), inner, tensors[NAME])
 
 
-class _Stepped(Synthesis):
-    def __init__(self, spec: WithSteps, inner: Synthesis, raw: Tensor) -> None:
+class _Stepped(SyntheticData):
+    def __init__(self, spec: WithSteps, inner: SyntheticData, raw: Tensor) -> None:
         self.spec, self.inner, self.raw = spec, inner, raw
         self.learned = inner.learned | {NAME: raw}
         self.labels, self.groups = inner.labels, inner.groups
 
     @property
-    def shared(self) -> frozenset[str]:
-        return self.inner.shared | {NAME}
+    def shared_across_groups(self) -> frozenset[str]:
+        return self.inner.shared_across_groups | {NAME}
 
     @property
     def step_sizes(self) -> Tensor:
@@ -93,12 +93,12 @@ class _Stepped(Synthesis):
         return self.inner.stored_floats + self.raw.numel()
 
     @property
-    def siblings(self) -> int:
-        return self.inner.siblings
+    def decoders_per_code(self) -> int:
+        return self.inner.decoders_per_code
 
     @property
-    def sibling_rows(self) -> int:
-        return self.inner.sibling_rows
+    def rows_per_decoder(self) -> int:
+        return self.inner.rows_per_decoder
 
     def decode(self, index: Tensor) -> Tensor:
         return self.inner.decode(index)

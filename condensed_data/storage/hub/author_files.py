@@ -28,12 +28,12 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoding import decoded
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub.third_party import made_elsewhere
-from condensed_data.storage.result import Outcome, counted, with_labels
+from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
 
 
 def read(
@@ -48,7 +48,7 @@ def read(
     classes: Sequence[str] | None = None,
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
-) -> Outcome:
+) -> CondensationResult:
     """Read a set that its authors stored with `torch.save`.
 
     Args:
@@ -79,26 +79,26 @@ def read(
         )
     images = images.float().contiguous()
     space = _fitted(space, images.shape[1])
-    kind = Kind("tensor:float32", tuple(images.shape[1:]))
+    kind = SampleKind("tensor:float32", tuple(images.shape[1:]))
     stored = space.standardize(images) if not normalized else images
     title = name or path.stem
     soft, hard = _soft(targets, path), _hard(targets)
     if soft is not None and classes is None:
         classes = [str(number) for number in range(soft.shape[1])]
     if factor == 1:
-        outcome = made_elsewhere(title, space.restore(stored), hard, kind, space, classes)
+        result = made_elsewhere(title, space.restore(stored), hard, kind, space, classes)
     else:
-        outcome = _formed(title, stored, hard, kind, space, classes, factor)
+        result = _formed(title, stored, hard, kind, space, classes, factor)
     if soft is None:
-        return outcome
-    if soft.shape[1] != len(outcome.record.classes):
+        return result
+    if soft.shape[1] != len(result.metadata.classes):
         raise ValueError(
-            f"classes= has {len(outcome.record.classes)} names, but the labels {soft.shape[1]} columns."
+            f"classes= has {len(result.metadata.classes)} names, but the labels {soft.shape[1]} columns."
         )
-    return with_labels(outcome, soft.repeat_interleave(len(outcome.labels) // len(soft), 0))
+    return with_soft_labels(result, soft.repeat_interleave(len(result.labels) // len(soft), 0))
 
 
-def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized: bool) -> Space:
+def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized: bool) -> ValueSpace:
     if (mean is None) != (std is None):
         raise ValueError("Give both mean= and std=, or neither.")
     if mean is None or std is None:
@@ -106,22 +106,22 @@ def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized
             raise ValueError(
                 "normalized=False: give mean= and std= of the source, which the files do not hold."
             )
-        return Space(torch.zeros(1), torch.ones(1))
+        return ValueSpace(torch.zeros(1), torch.ones(1))
     if len(mean) != len(std) or not all(value > 0 for value in std):
         raise ValueError(f"mean={list(mean)} and std={list(std)} must be one number a channel, std positive.")
-    return Space(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
+    return ValueSpace(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
 
 
-def _fitted(space: Space, channels: int) -> Space:
+def _fitted(space: ValueSpace, channels: int) -> ValueSpace:
     """The same for so many channels."""
     if len(space.mean) not in (1, channels):
         raise ValueError(f"mean= has {len(space.mean)} numbers, but the images have {channels} channels.")
-    return Space(space.mean.expand(channels).clone(), space.std.expand(channels).clone())
+    return ValueSpace(space.mean.expand(channels).clone(), space.std.expand(channels).clone())
 
 
 def _formed(
-    title: str, stored: Tensor, labels: Tensor, kind: Kind, space: Space, classes: Any, factor: int
-) -> Outcome:
+    title: str, stored: Tensor, labels: Tensor, kind: SampleKind, space: ValueSpace, classes: Any, factor: int
+) -> CondensationResult:
     """The set of IDC's grids (N, C, H, W), standardized: they are stored as they are, and decoded."""
     encoding = MultiFormation(Pixels(), factor=factor)
     encoding.check(kind.shape)
@@ -131,11 +131,13 @@ def _formed(
             0, :, 0
         ]  # as the authors do
     labels = labels.repeat_interleave(factor ** (len(kind.shape) - 1))
-    synthesis = encoding.restore(tensors, labels, kind.shape)
-    outcome = made_elsewhere(title, space.restore(decoded(synthesis)), labels, kind, space, classes)
-    ipc = outcome.record.ipc * len(stored) // len(labels)
-    record = replace(outcome.record, encoding=specs.to_json(encoding), ipc=ipc)
-    return counted(replace(outcome, record=record, stored=tensors), sum(map(Tensor.numel, tensors.values())))
+    synthetic_data = encoding.restore(tensors, labels, kind.shape)
+    result = made_elsewhere(title, space.restore(decoded(synthetic_data)), labels, kind, space, classes)
+    ipc = result.metadata.ipc * len(stored) // len(labels)
+    metadata = replace(result.metadata, encoding=specs.to_json(encoding), ipc=ipc)
+    return with_storage_size(
+        replace(result, metadata=metadata, stored=tensors), sum(map(Tensor.numel, tensors.values()))
+    )
 
 
 def _pair(

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
-from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, explained
+from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, to_hub_error
 from condensed_data.methods.synthetic.decoding import fitting
 from condensed_data.storage import atomic_directory as files
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub import repo_card as card
 from condensed_data.storage.hub.repository import Remote, check_name, no_dataset
-from condensed_data.storage.hub.retry import ATTEMPTS, is_passing, pause
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
+from condensed_data.storage.metadata import Metadata
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo, HfApi
@@ -32,7 +32,7 @@ Sets = dict[str, Mapping[str, Any]]  # manifests by the name of their config
 
 
 @dataclass(frozen=True)
-class Target:
+class PushOptions:
     """Where and how to publish; the fields are the arguments of `push`."""
 
     repo_id: str
@@ -64,27 +64,27 @@ class Push:
         choose: the name of its config for the sets that are there, or None to publish nothing.
     """
 
-    target: Target
+    target: PushOptions
     api: HfApi
     folder: Path
     manifest: dict[str, Any]
     choose: Callable[[Sets], str | None]
 
     def run(self) -> CommitInfo | None:
-        """Push; raises what `errors.speaking` explains."""
+        """Push; raises what `errors.translate_hub_errors` explains."""
         conflicts = failures = 0
         while True:
             try:
                 return self._attempt()
             except Exception as error:
-                told = explained(error, self.target.repo_id, self.target.revision, folder=self.folder)
+                told = to_hub_error(error, self.target.repo_id, self.target.revision, folder=self.folder)
                 if _status(error) in (409, 412):
                     conflicts += 1
                     if conflicts == CONFLICTS:
                         raise ConcurrentPushError(
                             f"{self.target.repo_id}: {CONFLICTS} times another push was faster."
                         ) from error
-                elif type(told) is HubUnavailableError and is_passing(error) and not self.target.create_pr:
+                elif type(told) is HubUnavailableError and is_transient(error) and not self.target.create_pr:
                     # the commit may be there all the same: the next attempt finds out, but for pull requests
                     failures += 1
                     if failures == ATTEMPTS:
@@ -108,13 +108,13 @@ class Push:
         text = _readme(remote)
         rendered = card.render(remote.repo_id, sets | {name: self.manifest}, text, self.target.license)
         operations = self._operations(remote, name, rendered)
-        record = (
+        metadata = (
             f"{self.manifest['name']} condensed by {self.manifest['recipe_name']}, ipc {self.manifest['ipc']}"
         )
         return self.api.create_commit(
             self.target.repo_id,
             operations,
-            commit_message=self.target.commit_message or f"Publish {name}: {record}",
+            commit_message=self.target.commit_message or f"Publish {name}: {metadata}",
             repo_type="dataset",
             revision=self.target.revision,
             create_pr=self.target.create_pr,
@@ -197,7 +197,7 @@ def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtifactError]]:
             continue
         try:
             with fitting(Path(remote.repo_id, name), "fields that make no set"):
-                Record.from_manifest(manifest)
+                Metadata.from_manifest(manifest)
         except ArtifactError as error:
             damaged[name] = error
         else:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensed_data.core.errors import IntegrityError, mismatch
-from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, speaking
+from condensed_data.core.errors import IntegrityError, mismatch_message
+from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, translate_hub_errors
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.repository import Remote, named
-from condensed_data.storage.hub.retry import patiently
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.hub.retry import with_retries
+from condensed_data.storage.result import CondensationResult
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Pulled:
         commit: 40 hexadecimal digits, the commit that was read.
     """
 
-    outcome: Outcome
+    result: CondensationResult
     repo_id: str
     config_name: str
     commit: str
@@ -80,9 +80,9 @@ def pull(
             force_download=force_download,
         )
 
-    remote = patiently(at, repo_id, revision, folder=cache)
-    with _told_again(remote):
-        found = patiently(lambda: _found(remote, config_name), repo_id, revision, folder=cache)
+    remote = with_retries(at, repo_id, revision, folder=cache)
+    with _with_redownload_hint(remote):
+        found = with_retries(lambda: _found(remote, config_name), repo_id, revision, folder=cache)
     if found is None:
         return Pulled(_foreign(remote, config_name, max_bytes), repo_id, config_name or "", remote.commit)
     return load(remote, *found, max_bytes)
@@ -90,19 +90,19 @@ def pull(
 
 def load(remote: Remote, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> Pulled:
     """Download and read the set of a manifest; raises as `pull` does."""
-    folder = patiently(
+    folder = with_retries(
         lambda: remote.artifact(config, manifest, max_bytes),
         remote.repo_id,
         remote.commit,
         folder=folder_of(remote.cache_dir),
     )
-    with _told_again(remote):
-        outcome = Outcome.of(artifact.read(folder, max_bytes=max_bytes), max_bytes)
-    return Pulled(outcome, remote.repo_id, config, remote.commit)
+    with _with_redownload_hint(remote):
+        result = CondensationResult.of(artifact.read(folder, max_bytes=max_bytes), max_bytes)
+    return Pulled(result, remote.repo_id, config, remote.commit)
 
 
 @contextmanager
-def _told_again(remote: Remote) -> Iterator[None]:
+def _with_redownload_hint(remote: Remote) -> Iterator[None]:
     """What is damaged may be so in the cache alone."""
     try:
         yield
@@ -152,7 +152,7 @@ def _found(remote: Remote, config_name: str | None) -> tuple[str, dict[str, Any]
 def _configs(remote: Remote) -> list[str]:
     """The names of its sets; of a commit whose repository is out of reach, those that were loaded before."""
     try:
-        with speaking(remote.repo_id, remote.commit):
+        with translate_hub_errors(remote.repo_id, remote.commit):
             if not remote.local_files_only:
                 remote.reach()
             return remote.configs()
@@ -164,7 +164,7 @@ def _configs(remote: Remote) -> list[str]:
         return known
 
 
-def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> Outcome:
+def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> CondensationResult:
     """The set of a repository that this library did not make.
 
     Raises:
@@ -173,7 +173,7 @@ def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> Outcome
     from condensed_data.storage.hub import third_party as foreign
 
     def fetch(path: str) -> Path:
-        found = patiently(
+        found = with_retries(
             lambda: remote.fetch(path, max_bytes),
             remote.repo_id,
             remote.commit,
@@ -181,9 +181,9 @@ def _foreign(remote: Remote, config_name: str | None, max_bytes: int) -> Outcome
         )
         if found is None:
             raise IntegrityError(
-                mismatch(f"{remote.repo_id}/{path}", "no such file", "the file that is listed")
+                mismatch_message(f"{remote.repo_id}/{path}", "no such file", "the file that is listed")
             )
         return found
 
-    sizes = patiently(remote.listing, remote.repo_id, remote.commit)
+    sizes = with_retries(remote.listing, remote.repo_id, remote.commit)
     return foreign.read(remote.repo_id, sizes, fetch, config_name=config_name, max_bytes=max_bytes)

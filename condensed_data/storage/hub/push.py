@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.hub_errors import HubError, speaking
+from condensed_data.core.hub_errors import HubError, translate_hub_errors
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import parquet
 from condensed_data.storage.hub import layout
-from condensed_data.storage.hub.commit import Push, Sets, Target
+from condensed_data.storage.hub.commit import Push, PushOptions, Sets
 from condensed_data.storage.hub.repository import check_name, client
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.result import CondensationResult
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -24,7 +24,7 @@ _AGAIN = "Nothing partial is on the Hub, and the set here is unchanged: the same
 
 
 def push(
-    outcome: Outcome,
+    result: CondensationResult,
     repo_id: str,
     *,
     private: bool | None = None,
@@ -58,11 +58,11 @@ def push(
         ValueError, ImportError: for what is found wrong before anything is sent.
     """
     layout.check_config(config_name)
-    target = Target(repo_id, private, token, revision, create_pr, commit_message, license)
-    return publish(outcome, target, lambda sets: config_name)
+    target = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
+    return publish(result, target, lambda sets: config_name)
 
 
-def publish_build(outcome: Outcome, repo_id: str, *, token: str | None = None) -> CommitInfo | None:
+def publish_build(result: CondensationResult, repo_id: str, *, token: str | None = None) -> CommitInfo | None:
     """Publish the result of a build under a free name, unless the repository has the result of the same build.
 
     Returns:
@@ -71,7 +71,7 @@ def publish_build(outcome: Outcome, repo_id: str, *, token: str | None = None) -
     Raises:
         As `push` does.
     """
-    key = outcome.record.key
+    key = result.metadata.key
     if key is None:
         raise ValueError(
             f"{repo_id}: this set has no key, as its recipe holds a function without a name. Name the function "
@@ -81,10 +81,10 @@ def publish_build(outcome: Outcome, repo_id: str, *, token: str | None = None) -
     def name(sets: Sets) -> str | None:
         if any(manifest.get("cache_key") == key for manifest in sets.values()):
             return None
-        plain = re.sub("[^A-Za-z0-9_-]", "-", f"{outcome.record.recipe_name}-ipc{outcome.record.ipc}")[:80]
+        plain = re.sub("[^A-Za-z0-9_-]", "-", f"{result.metadata.recipe_name}-ipc{result.metadata.ipc}")[:80]
         return plain if plain not in sets and layout.is_config(plain) else f"{plain}-{key[:8]}"
 
-    return publish(outcome, Target(repo_id, token=token), name)
+    return publish(result, PushOptions(repo_id, token=token), name)
 
 
 def check_access(repo_id: str, token: str | None = None) -> None:
@@ -96,28 +96,28 @@ def check_access(repo_id: str, token: str | None = None) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     api = client(token)
-    with speaking(repo_id):
+    with translate_hub_errors(repo_id):
         # unlike the next question, this one is given up where there is no answer
         with suppress(RepositoryNotFoundError):
             api.dataset_info(check_name(repo_id))
         api.whoami()
 
 
-def publish(outcome: Outcome, target: Target, choose: Callable[[Sets], str | None]) -> Any:
+def publish(result: CondensationResult, target: PushOptions, choose: Callable[[Sets], str | None]) -> Any:
     """Publish under the name that `choose` gives for the sets that the repository has; None publishes nothing."""
-    _check_preview(outcome)
+    _check_preview(result)
     with tempfile.TemporaryDirectory(prefix="condensed-data-") as folder:
-        written = _write(outcome, Path(folder) / "set")
+        written = _write(result, Path(folder) / "set")
         try:
-            with speaking(target.repo_id, target.revision, folder=folder):
+            with translate_hub_errors(target.repo_id, target.revision, folder=folder):
                 return Push(target, client(target.token), Path(folder), written, choose).run()
         except HubError as error:
             raise type(error)(f"{error} {_AGAIN}") from error
 
 
-def _check_preview(outcome: Outcome) -> None:
+def _check_preview(result: CondensationResult) -> None:
     """What is published is a data set for `datasets` too, which takes pyarrow."""
-    manifest = outcome.record.to_manifest()
+    manifest = result.metadata.to_manifest()
     if parquet.has_type(manifest) and not parquet.is_possible(manifest):
         raise ImportError(
             "Publishing needs pyarrow, so that the Hub and `datasets` can show the samples: "
@@ -125,13 +125,13 @@ def _check_preview(outcome: Outcome) -> None:
         )
 
 
-def _write(outcome: Outcome, folder: Path) -> dict[str, Any]:
+def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
     """Write the files of a set; the manifest."""
     from condensed_data.plotting import grid as plots
 
-    outcome.write(folder)
-    kind, labels = outcome.record.kind, outcome.class_indices.tolist()
+    result.write(folder)
+    kind, labels = result.metadata.kind, result.class_indices.tolist()
     limits = (0.0, float(kind.top)) if kind.eight_bit else None
-    picture = plots.grid(outcome.images, labels, outcome.record.classes, value_range=limits)
+    picture = plots.grid(result.images, labels, result.metadata.classes, value_range=limits)
     plots.save(picture, folder / layout.GRID)
     return artifact.read_manifest(folder)

@@ -12,10 +12,10 @@ from typing import Any
 
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubError, HubUnavailableError
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.result import CondensationResult
 
 
-class Shelf:
+class HubCache:
     """One repository, for one build.
 
     Attributes:
@@ -29,7 +29,7 @@ class Shelf:
         self.commit: str | None = None
 
     @staticmethod
-    def of(hub: str | None, push: bool) -> Shelf | None:
+    def of(hub: str | None, push: bool) -> HubCache | None:
         """For the arguments `hub` and `push` of a build.
 
         Raises:
@@ -43,15 +43,15 @@ class Shelf:
         from condensed_data.storage.hub.push import check_access
         from condensed_data.storage.hub.repository import check_name
 
-        shelf = Shelf(check_name(hub), push)
+        hub_cache = HubCache(check_name(hub), push)
         if push:
             try:
                 check_access(hub)
             except HubUnavailableError as error:
                 warnings.warn(f"The result may not be published: {error}", stacklevel=3)
-        return shelf
+        return hub_cache
 
-    def take(self, key: str, content: Mapping[str, Any]) -> Outcome | None:
+    def take(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
         """The result of a build, where the repository has it.
 
         Args:
@@ -67,16 +67,16 @@ class Shelf:
         if found is None:
             return None
         self.commit = found.commit
-        return found.outcome
+        return found.result
 
-    def offer(self, outcome: Outcome) -> None:
+    def offer(self, result: CondensationResult) -> None:
         """Publish a result, where that was asked for and it did not come from there."""
         if not self.push or self.commit is not None:
             return
         from condensed_data.storage.hub.push import publish_build
 
         try:
-            publish_build(outcome, self.repo_id)
+            publish_build(result, self.repo_id)
         except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
                 f"The set is finished, and not published: {error} push_to_hub({self.repo_id!r}) tries it again.",

@@ -14,7 +14,7 @@ from condensed_data.storage import atomic_directory as files
 from condensed_data.storage import dataset_card as one
 from condensed_data.storage import parquet, readme
 from condensed_data.storage.hub import layout
-from condensed_data.storage.metadata import Record
+from condensed_data.storage.metadata import Metadata
 
 MOST_BYTES = 1 << 20  # of a README.md that is merged with
 _MOST_DEPTH = 16
@@ -37,7 +37,7 @@ def render(repo_id: str, sets: Sets, existing: str | None, license: str | None) 
         ValueError: where the YAML head of `existing` is none; or for a license that is no identifier.
     """
     old = _head(repo_id, existing)
-    records = {name: Record.from_manifest(manifest) for name, manifest in sorted(sets.items(), key=_first)}
+    records = {name: Metadata.from_manifest(manifest) for name, manifest in sorted(sets.items(), key=_first)}
     fields = _fields(records, sets, old)
     if license is not None or "license" in old:
         fields["license"] = old["license"] if license is None else check_license(license)
@@ -61,34 +61,34 @@ def _first(item: tuple[str, Any]) -> tuple[bool, str]:
     return item[0] != layout.DEFAULT, item[0]
 
 
-def _fields(records: Mapping[str, Record], sets: Sets, old: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(records: Mapping[str, Metadata], sets: Sets, old: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the YAML head that we bring."""
     listed = list(records.values())
     total = sum(map(one.count, listed))
     fields: dict[str, Any] = {"pretty_name": _pretty(listed, old)}
     fields |= one.tasks(listed) | {"size_categories": [one.size_category(total)]}
     fields["tags"] = _tags(listed, old)
-    sources = sorted({found for record in listed if (found := _hub_source(record.name))})
+    sources = sorted({found for metadata in listed if (found := _hub_source(metadata.name))})
     if sources:
         fields["source_datasets"] = sources
-    viewed = {name: record for name, record in records.items() if files.PREVIEW in sets[name]["files"]}
+    viewed = {name: metadata for name, metadata in records.items() if files.PREVIEW in sets[name]["files"]}
     configs = [*map(_config, viewed), *_others(old, "configs", viewed)]
-    infos = [_info(name, record, sets[name]) for name, record in viewed.items()]
+    infos = [_info(name, metadata, sets[name]) for name, metadata in viewed.items()]
     infos += _others(old, "dataset_info", viewed)
     return fields | ({"configs": configs} if configs else {}) | ({"dataset_info": infos} if infos else {})
 
 
-def _pretty(records: Sequence[Record], old: Mapping[str, Any]) -> str:
+def _pretty(records: Sequence[Metadata], old: Mapping[str, Any]) -> str:
     """The name that the owner gave, else one that says what is there."""
     given = old.get("pretty_name")
     if isinstance(given, str) and not re.search(r" condensed( by .*)?$", given):
         return given
     if len(records) == 1:
         return one.pretty_name(records[0])
-    return f"{', '.join(sorted({record.name for record in records}))} condensed"
+    return f"{', '.join(sorted({metadata.name for metadata in records}))} condensed"
 
 
-def _tags(records: Sequence[Record], old: Mapping[str, Any]) -> list[str]:
+def _tags(records: Sequence[Metadata], old: Mapping[str, Any]) -> list[str]:
     from condensed_data.methods import recipes
 
     ours, known = one.tags(records), set(recipes.names())
@@ -108,15 +108,15 @@ def _config(name: str) -> dict[str, Any]:
     return {"config_name": name, **default, "data_files": layout.data_files(name)}
 
 
-def _info(name: str, record: Record, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _info(name: str, metadata: Metadata, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What `datasets` shows before it has loaded anything."""
-    names = parquet.distinct(record.classes, record.class_values)
+    names = parquet.distinct(metadata.classes, metadata.class_values)
     label = {"class_label": {"names": {str(index): text for index, text in enumerate(names)}}}
     features: list[dict[str, Any]] = [_sample(manifest), {"name": "label", "dtype": label}]
     if manifest["label"]["kind"] == "probs":
         features.append({"name": "soft_label", "list": "float32", "length": len(names)})
     size = manifest["files"][files.PREVIEW]["size"]  # of the table, which is not compressed
-    splits = [{"name": "train", "num_bytes": size, "num_examples": one.count(record)}]
+    splits = [{"name": "train", "num_bytes": size, "num_examples": one.count(metadata)}]
     sizes = {"download_size": size, "dataset_size": size}
     return {"config_name": name, "features": features, "splits": splits, **sizes}
 
@@ -155,18 +155,18 @@ def _entries(value: Any) -> Iterator[dict[str, Any]]:
     yield from (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
 
 
-def _body(repo_id: str, records: Mapping[str, Record]) -> str:
+def _body(repo_id: str, records: Mapping[str, Metadata]) -> str:
     if len(records) == 1:
-        ((name, record),) = records.items()
-        return one.body(record, _use(repo_id, name), layout.place(name, layout.GRID))
+        ((name, metadata),) = records.items()
+        return one.body(metadata, _use(repo_id, name), layout.place(name, layout.GRID))
     head = ("config", "source", "recipe", "samples per class", "samples")
     rows = [
-        (name, record.name, record.recipe_name, str(record.ipc), f"{one.count(record):,}")
-        for name, record in records.items()
+        (name, metadata.name, metadata.recipe_name, str(metadata.ipc), f"{one.count(metadata):,}")
+        for name, metadata in records.items()
     ]
     parts = [f"# Condensed sets\n\nEach is a config of this repository.\n\n{one.table(head, rows)}"]
-    for name, record in records.items():
-        text = one.body(record, _use(repo_id, name), layout.place(name, layout.GRID), level=2)
+    for name, metadata in records.items():
+        text = one.body(metadata, _use(repo_id, name), layout.place(name, layout.GRID), level=2)
         parts.append(text.replace("\n", f" (`{name}`)\n", 1))
     return "\n\n".join(parts)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch, shown
+from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch_message, shown
 from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, missing_repository
 from condensed_data.storage import atomic_directory as files
 from condensed_data.storage import manifest as schema
@@ -96,7 +96,7 @@ class Remote:
 
         Raises:
             HubNotFoundError: if what is there is no dataset repository.
-            huggingface_hub.errors.*: what `errors.speaking` explains.
+            huggingface_hub.errors.*: what `errors.translate_hub_errors` explains.
         """
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -208,7 +208,7 @@ class Remote:
         if size > most:
             remedy = "If you trust the source, raise max_bytes."
             raise ArtifactError(
-                mismatch(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {most}", remedy)
+                mismatch_message(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {most}", remedy)
             )
         return Path(
             self.api.hf_hub_download(
@@ -245,12 +245,12 @@ class Remote:
         where = f"{self.repo_id}/{path}"
         if listed > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
-            raise ArtifactError(mismatch(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
+            raise ArtifactError(mismatch_message(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
         found = self.fetch(path, listed)
         if found is None and self.local_files_only:
             raise self.not_here()
         if found is None:
-            raise IntegrityError(mismatch(where, "no such file", "the file that the manifest lists"))
+            raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists"))
         return found.parent
 
     def not_here(self) -> HubUnavailableError:

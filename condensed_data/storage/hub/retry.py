@@ -8,31 +8,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from condensed_data.core.hub_errors import HubRateLimitError, HubUnavailableError, speaking
+from condensed_data.core.hub_errors import HubRateLimitError, HubUnavailableError, translate_hub_errors
 
 ATTEMPTS = 3
 T = TypeVar("T")
 
 
-def patiently(
+def with_retries(
     action: Callable[[], T], repo_id: str, revision: str | None = None, *, folder: str | Path = ""
 ) -> T:
-    """What `action` gives, in one of three attempts; the other arguments, and errors, are those of `speaking`."""
+    """What `action` gives, in one of three attempts; the other arguments, and errors, are those of `translate_hub_errors`."""
     attempt = 0
     while True:
         attempt += 1
         try:
-            with speaking(repo_id, revision, folder=folder):
+            with translate_hub_errors(repo_id, revision, folder=folder):
                 return action()
         except HubRateLimitError:
             raise
         except HubUnavailableError as error:
-            if attempt == ATTEMPTS or not is_passing(error):
+            if attempt == ATTEMPTS or not is_transient(error):
                 raise
         pause(attempt)
 
 
-def is_passing(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Whether the Hub failed, or was not reached, such that another attempt may succeed."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx2 from version 2 on

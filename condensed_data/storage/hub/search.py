@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from condensed_data.core.errors import ArtifactError
-from condensed_data.core.hub_errors import HubNotFoundError, speaking
+from condensed_data.core.hub_errors import HubNotFoundError, translate_hub_errors
 from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
 from condensed_data.storage.hub.pull import Pulled, load
 from condensed_data.storage.hub.repository import Remote, client
-from condensed_data.storage.hub.retry import patiently
+from condensed_data.storage.hub.retry import with_retries
 
 TAG = "condensed-data"
 
@@ -64,7 +64,7 @@ def find(
     wanted += [] if source is None else [source_tag(source)]
     wanted += [] if recipe is None else [recipe]
     wanted += [] if ipc is None else [f"ipc-{ipc}"]
-    with speaking("Search for condensed sets"):
+    with translate_hub_errors("Search for condensed sets"):
         listed = client(token).list_datasets(
             filter=wanted, author=author, sort="downloads", limit=limit, full=True
         )
@@ -107,10 +107,10 @@ def lookup(
         ArtifactError: where the set that has the key cannot be read, or is not what the key says.
     """
     try:
-        remote = patiently(lambda: Remote.at(repo_id, None, token=token, fresh=True), repo_id)
+        remote = with_retries(lambda: Remote.at(repo_id, None, token=token, fresh=True), repo_id)
     except HubNotFoundError:
         return None
-    found = patiently(lambda: _with_key(remote, key), repo_id)
+    found = with_retries(lambda: _with_key(remote, key), repo_id)
     if found is None:
         return None
     config, manifest = found
@@ -119,7 +119,7 @@ def lookup(
 
 
 def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
-    """The configs of the sets in a repository, by the keys of their builds (`record.key`).
+    """The configs of the sets in a repository, by the keys of their builds (`metadata.key`).
 
     Args:
         repo_id: repository to look in; one that is not there, or not visible, has none.
@@ -127,7 +127,7 @@ def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
     Raises:
         HubError: as `pull` does.
     """
-    with speaking(repo_id):
+    with translate_hub_errors(repo_id):
         try:
             remote = Remote.at(repo_id, None, token=token)
         except HubNotFoundError:

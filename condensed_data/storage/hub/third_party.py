@@ -16,12 +16,12 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
-from condensed_data.data.value_space import Kind, Space
+from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.storage.hub import third_party_images as foreign_pictures
 from condensed_data.storage.hub.third_party_images import Fetch, Pictures
-from condensed_data.storage.metadata import Record
-from condensed_data.storage.result import Outcome, counted
+from condensed_data.storage.metadata import Metadata
+from condensed_data.storage.result import CondensationResult, with_storage_size
 from condensed_data.training.protocol import Training
 
 UNKNOWN = "unknown"  # name of the recipe
@@ -33,7 +33,7 @@ _OTHER_SPLIT = re.compile(r"(?<![a-z])(test|val|valid|validation)(?![a-z])", re.
 
 def read(
     repo_id: str, sizes: Mapping[str, int], fetch: Fetch, *, config_name: str | None = None, max_bytes: int
-) -> Outcome:
+) -> CondensationResult:
     """Read a condensed set of others from a repository without a manifest.
 
     Args:
@@ -70,11 +70,11 @@ def made_elsewhere(
     name: str,
     images: Tensor,
     labels: Tensor,
-    kind: Kind,
-    space: Space,
+    kind: SampleKind,
+    space: ValueSpace,
     names: Sequence[str] | None,
     training: Training | None = None,
-) -> Outcome:
+) -> CondensationResult:
     """The outcome of a condensation of which nothing else is known.
 
     Args:
@@ -99,7 +99,7 @@ def made_elsewhere(
         raise ArtifactError(f"{name} has samples with NaN or infinite values.")
     values = labels.unique().tolist() if names is None else list(range(len(names)))
     index = torch.searchsorted(torch.tensor(values), labels.contiguous())
-    record = Record(
+    metadata = Metadata(
         name=name,
         source_samples=None,
         fingerprint=None,
@@ -114,29 +114,29 @@ def made_elsewhere(
         encoding=specs.to_json(Pixels()),
         training=training or Training(),
     )
-    return counted(Outcome(images, index, record, None), images.numel())
+    return with_storage_size(CondensationResult(images, index, metadata, None), images.numel())
 
 
-def _told(repo_id: str, found: Pictures) -> Outcome:
+def _told(repo_id: str, found: Pictures) -> CondensationResult:
     """The outcome; one warning says what is missing."""
-    kind = Kind(f"pil:{found.mode}", tuple(found.images.shape[1:]))
+    kind = SampleKind(f"pil:{found.mode}", tuple(found.images.shape[1:]))
     missing = ["the mean and deviation of its source (those of its own pictures are used)"]
     if found.names is None:
         missing.append("class names")
     missing += ["its recipe", "how to train on it (the standard protocol is used)"]
-    outcome = made_elsewhere(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
+    result = made_elsewhere(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
     unread = f" Its columns {', '.join(found.left_out)} are not read." if found.left_out else ""
     warnings.warn(
         f"{repo_id} was not made by condensed-data, and does not say: {', '.join(missing)}.{unread}",
         stacklevel=2,
     )
-    return outcome
+    return result
 
 
-def _space(images: Tensor) -> Space:
+def _space(images: Tensor) -> ValueSpace:
     """The space in which (N, C, H, W) is standardized, channel by channel."""
     values = images.double().transpose(0, 1).flatten(1)
-    return Space.of(values.sum(1), values.square().sum(1), values.shape[1])
+    return ValueSpace.of(values.sum(1), values.square().sum(1), values.shape[1])
 
 
 def _below(path: str, config_name: str | None) -> bool:

@@ -11,13 +11,13 @@ import torch
 from oracles_objectives import NET, blocks, lent, pair
 from sources import real
 
-from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Context, LearningLoss
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.base import Context, TrainableLoss
 from condensed_data.methods.objectives import CharacteristicFunction
 
 
-def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> LearningLoss:
-    context = Context(real(torch.zeros(4, 1, 2, 2)), 1, Streams(seed), torch.device("cpu"))
+def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> TrainableLoss:
+    context = Context(real(torch.zeros(4, 1, 2, 2)), 1, RandomStreams(seed), torch.device("cpu"))
     loss: Any = CharacteristicFunction(frequencies, sampling_lr=lr).start(context)
     return loss
 
@@ -27,7 +27,7 @@ def test_it_learns_to_make_the_loss_large() -> None:
     values = []
     for iteration in range(40):
         values.append(float(loss(net, both).detach()))
-        loss.learn(iteration)
+        loss.update(iteration)
     assert sum(values[-5:]) > 1.05 * sum(values[:5])
 
 
@@ -35,7 +35,7 @@ def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
     net, both, loss = lent(NET), replace(pair(), iteration=2), started(12)
     value = float(loss(net, both).detach())
     size = net.embed(both.real.x).shape[1]
-    noise = torch.randn(12, size, generator=Streams(0).torch("frequencies", 2)).to(both.real.x)
+    noise = torch.randn(12, size, generator=RandomStreams(0).torch("frequencies", 2)).to(both.real.x)
     t = loss.module(noise).tolist()  # type: ignore[attr-defined]
     assert -1 < min(map(min, t)) < 0 < max(map(max, t)) < 1
     total = sum(oracles.characteristic_distance(*block, t, 0.5) for block in blocks(net, both))
@@ -47,13 +47,13 @@ def test_it_goes_on_from_its_state() -> None:
     whole, first, second = started(), started(), started()
     for iteration in range(3):
         whole(net, both)
-        whole.learn(iteration)
+        whole.update(iteration)
     first(net, both)
-    first.learn(0)
+    first.update(0)
     second.load_state_dict(first.state_dict())
     for iteration in (1, 2):
         second(net, both)
-        second.learn(iteration)
+        second.update(iteration)
     assert torch.equal(whole(net, both), second(net, both))
 
 

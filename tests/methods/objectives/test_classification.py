@@ -13,11 +13,11 @@ from oracles_objectives import lent, pair
 from sources import real
 from torch import Tensor
 
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Context, Lender, Objective, Pool
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import Context, Objective, Pool, PoolState
 from condensed_data.methods.objectives import (
     Centralization,
     CharacteristicFunction,
@@ -28,9 +28,9 @@ from condensed_data.methods.objectives import (
     KernelMMD,
     LayerAlignment,
 )
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
@@ -94,7 +94,7 @@ OBJECTIVES: list[Objective] = [
 
 def run(
     objective: Objective, step: str = "iteration", shape: tuple[int, ...] = (1, 8, 8), ipc: int = 2
-) -> Run:
+) -> CondensationRun:
     """A run over three classes of ten samples."""
     labels = torch.arange(30) % 3
     samples = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1)) + labels.view(
@@ -103,13 +103,13 @@ def run(
     recipe = Recipe(
         name="test",
         synthetic=Pixels(),
-        terms=(Term(objective, Fresh(ConvNet(8, 1)), ByGroup(6), Identity()),),
+        terms=(Term(objective, RandomInit(ConvNet(8, 1)), PerGroup(6), Identity()),),
         optimizer=Optimizer(lr=0.1),
         iterations=4,
         ipc=ipc,
-        step=step,
+        step_per=step,
     )
-    return Run(recipe, Context(real(samples, labels), ipc, Streams(0), torch.device("cpu")))
+    return CondensationRun(recipe, Context(real(samples, labels), ipc, RandomStreams(0), torch.device("cpu")))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
@@ -118,7 +118,7 @@ def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(
 ) -> None:
     for step in ("iteration", "class") if objective.separable else ("iteration",):
         whole = run(objective, step)
-        before = whole.synthesis.decode(torch.arange(6)).detach().clone()
+        before = whole.synthetic_data.decode(torch.arange(6)).detach().clone()
         losses = [whole.step() for _ in range(2)]
         checkpoint.write(tmp_path / step, whole.state_dict(), {})
         resumed = run(objective, step)
@@ -126,8 +126,8 @@ def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(
         losses += [whole.step() for _ in range(2)]
         assert torch.equal(losses[2], resumed.step())
         assert torch.equal(losses[3], resumed.step())
-        images = whole.synthesis.decode(torch.arange(6)).detach()
-        assert torch.equal(images, resumed.synthesis.decode(torch.arange(6)))
+        images = whole.synthetic_data.decode(torch.arange(6)).detach()
+        assert torch.equal(images, resumed.synthetic_data.decode(torch.arange(6)))
         assert bool(torch.isfinite(torch.stack(losses)).all())
         assert bool(((images - before).flatten(1).abs().sum(1) > 0).all())
 
@@ -146,7 +146,7 @@ def test_a_stored_objective_is_rebuilt(objective: Objective) -> None:
 class _Slow(Pool):
     """Must not be started."""
 
-    def start(self, context: Context) -> Lender:
+    def start(self, context: Context) -> PoolState:
         raise AssertionError("networks were trained before the sizes were checked")
 
 
@@ -162,6 +162,6 @@ def test_what_cannot_work_is_said_before_networks_train(
     objective: Objective, step: str, ipc: int, message: str
 ) -> None:
     good = run(Gradient(), step, ipc=ipc)
-    slow = Term(objective, _Slow(), ByGroup(6), Identity())
+    slow = Term(objective, _Slow(), PerGroup(6), Identity())
     with pytest.raises(ValueError, match=message):
-        Run(replace(good.recipe, terms=(replace(slow, objective=Gradient()), slow)), good.context)
+        CondensationRun(replace(good.recipe, terms=(replace(slow, objective=Gradient()), slow)), good.context)

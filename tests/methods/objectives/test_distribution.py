@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Distribution
 from condensed_data.networks import MLP, ConvNet
 
@@ -16,13 +16,17 @@ EQUAL = (6, 6, 6), (2, 2, 2)
 UNEQUAL = (7, 1, 4), (3, 2, 1)
 
 
-def lent(spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None) -> Net:
+def lent(
+    spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None
+) -> NetworkView:
     """A network in double precision, frozen as pools lend it."""
     module = networks.build(spec, num_classes=3, sample_shape=shape, seed=5).double().requires_grad_(False)
-    return Net(module, networks.embed_of(module), networks.maps_of(module), micro_batch=micro_batch)
+    return NetworkView(
+        module, networks.embed_of(module), networks.feature_maps_of(module), micro_batch=micro_batch
+    )
 
 
-def convnet(micro_batch: int | None = None) -> Net:
+def convnet(micro_batch: int | None = None) -> NetworkView:
     return lent(ConvNet(width=4, depth=2), (2, 8, 6), micro_batch)
 
 
@@ -110,7 +114,7 @@ def test_the_loss_is_a_sum_of_squares() -> None:
             return 3 * x.flatten(1)
 
     module = Linear()
-    net = Net(module, module, lambda x: (module(x),))
+    net = NetworkView(module, module, lambda x: (module(x),))
     real, synthetic = side((2, 5), (4,)), side((3, 3), (4,), seed=1)
     loss = Distribution()(net, Pair(real, synthetic))
     means = [torch.stack([rows.mean(0) for rows in batch.split(batch.x)]) for batch in (real, synthetic)]

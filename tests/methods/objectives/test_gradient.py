@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from oracles_objectives import batch, lent, pair, shuffled
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Gradient
 from condensed_data.networks import MLP, ConvNet
 
@@ -25,7 +25,7 @@ def number(loss: Tensor) -> float:
     return float(loss.detach())
 
 
-def expected(net: Net, both: Pair, distance: str, layers: str) -> float:
+def expected(net: NetworkView, both: Pair, distance: str, layers: str) -> float:
     """The loss from one backward pass a sample."""
     kinds = {name: weight.ndim for name, weight in net.weights().items()}
     chosen = {"weights": lambda n: n > 1, "conv": lambda n: n == 4, "all": lambda n: n > 0}[layers]
@@ -37,7 +37,7 @@ def expected(net: Net, both: Pair, distance: str, layers: str) -> float:
     return total
 
 
-def gradient_of(net: Net, side: Batch, group: int, names: list[str]) -> list[Tensor]:
+def gradient_of(net: NetworkView, side: Batch, group: int, names: list[str]) -> list[Tensor]:
     weights = net.weights()
     x, y = side.split(side.x)[group], side.split(side.y)[group]
     target = y if y.ndim > 1 else F.one_hot(y, 3).double()

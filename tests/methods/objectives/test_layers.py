@@ -11,7 +11,7 @@ import torch
 from oracles_objectives import batch, lent, pair, shuffled
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Discrimination, LayerAlignment
 from condensed_data.networks import MLP, ConvNet
 
@@ -20,10 +20,12 @@ NET = ConvNet(width=4, depth=3, norm="group")
 SMOOTH = ConvNet(width=3, depth=2, activation="sigmoid", norm="none")
 
 
-def expected_alignment(net: Net, both: Pair, weights: tuple[float, ...]) -> float:
+def expected_alignment(net: NetworkView, both: Pair, weights: tuple[float, ...]) -> float:
     total = 0.0
     for group in range(len(both.real.sizes)):
-        real, synthetic = (net.maps(side.split(side.x)[group]) for side in (both.real, both.synthetic))
+        real, synthetic = (
+            net.feature_maps(side.split(side.x)[group]) for side in (both.real, both.synthetic)
+        )
         total += oracles.alignment(weights, real, synthetic)
     return total
 
@@ -68,7 +70,7 @@ def test_named_layers_of_a_network_without_maps() -> None:
     seen = replace(net, layers=lambda x: (torch.tanh(first(x)), last(torch.tanh(first(x)))))
     loss = LayerAlignment((0.5, 2.0), layers=("1", "2"))(net, both)
     assert float(loss) == pytest.approx(expected_alignment(seen, both, (0.5, 2.0)), rel=1e-10)
-    with pytest.raises(ValueError, match="has no method maps"):
+    with pytest.raises(ValueError, match="has no method feature_maps"):
         LayerAlignment()(net, both)
     with pytest.raises(ValueError, match="has no layers 'head'"):
         LayerAlignment(layers=("head",))(net, both)
@@ -77,7 +79,7 @@ def test_named_layers_of_a_network_without_maps() -> None:
 def test_networks_that_couple_samples_see_all_blocks_at_once() -> None:
     net = replace(lent(ConvNet(width=4, depth=1, norm="batch")), micro_batch=None)
     both = pair()
-    maps = [net.maps(side.x) for side in (both.real, both.synthetic)]
+    maps = [net.feature_maps(side.x) for side in (both.real, both.synthetic)]
     total = 0.0
     for weight, real, synthetic in zip((1.0, 2.0), *maps, strict=True):
         for a, b in zip(both.real.split(real), both.synthetic.split(synthetic), strict=True):
@@ -153,6 +155,6 @@ def test_what_cannot_work_is_said() -> None:
     with pytest.raises(ValueError, match=r"Discrimination\(weight\): inf must be at least 0 and finite"):
         Discrimination(math.inf)
     single = batch((3,), 1, SHAPE)
-    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step='iteration'"):
+    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step_per='iteration'"):
         Discrimination()(net, Pair(single, single))
     assert not Discrimination.separable

@@ -14,7 +14,7 @@ from oracles_objectives import NET, Rows, batch, blocks, embedded, lent, pair, s
 from sources import real as real_of
 from torch import Tensor, nn
 
-from condensed_data.core.rng import Streams
+from condensed_data.core.rng import RandomStreams
 from condensed_data.methods.base import Batch, Context, Objective, Pair
 from condensed_data.methods.objectives import (
     Centralization,
@@ -50,7 +50,7 @@ def expected_covariance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> 
 @pytest.mark.parametrize("weight", [0.01, 3.0])
 def test_covariance_equals_the_loops(weight: float) -> None:
     net, both = lent(NET), pair()
-    real, synthetic = (side.split(net.maps(side.x)[-1]) for side in (both.real, both.synthetic))
+    real, synthetic = (side.split(net.feature_maps(side.x)[-1]) for side in (both.real, both.synthetic))
     value = weight * expected_covariance(real, synthetic)
     assert float(Covariance(weight)(net, both)) == pytest.approx(value, rel=1e-10)
 
@@ -185,7 +185,7 @@ def test_single_real_samples_have_no_width_and_no_nan() -> None:
 def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
     net, both = lent(NET), replace(pair(), iteration=3)
     size = net.embed(both.real.x).shape[1]
-    t = torch.randn(11, size, generator=Streams(0).torch("frequencies", 3)).tolist()
+    t = torch.randn(11, size, generator=RandomStreams(0).torch("frequencies", 3)).tolist()
     total = sum(oracles.characteristic_distance(*block, t, alpha) for block in blocks(net, both))
     assert float(CharacteristicFunction(11, alpha)(net, both)) == pytest.approx(total, rel=1e-8)
 
@@ -194,7 +194,7 @@ def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None
     net, both = lent(NET), pair()
     source = real_of(torch.zeros(4, 1, 2, 2))
     first, again, other = (
-        CharacteristicFunction(8).start(Context(source, 1, Streams(seed), torch.device("cpu")))
+        CharacteristicFunction(8).start(Context(source, 1, RandomStreams(seed), torch.device("cpu")))
         for seed in (1, 1, 2)
     )
     assert torch.equal(first(net, both), again(net, both))

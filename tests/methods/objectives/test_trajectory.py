@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from unrolling import D, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.methods.base import Net
+from condensed_data.methods.base import NetworkView
 from condensed_data.methods.objectives import Trajectory
 
 UNROLLS = ("full", "checkpointed", "constant")
 
 
-def with_target(net: Net) -> Net:
+def with_target(net: NetworkView) -> NetworkView:
     draw = torch.Generator().manual_seed(4)
     net.target = {
         name: w + 0.3 * torch.randn(w.shape, generator=draw, dtype=w.dtype)
@@ -23,7 +23,7 @@ def with_target(net: Net) -> Net:
     return net
 
 
-def target_of(net: Net) -> oracles.Weights:
+def target_of(net: NetworkView) -> oracles.Weights:
     first, second = (weight.tolist() for weight in net.target.values())
     return first, second
 

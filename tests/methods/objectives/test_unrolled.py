@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from unrolling import STEPS, D, K, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
 
 EXACT = ("full", "checkpointed")
 
 
-def loss_by_hand(net: Net, case: Pair, x: Tensor, sizes: list[float]) -> float:
+def loss_by_hand(net: NetworkView, case: Pair, x: Tensor, sizes: list[float]) -> float:
     weights = oracles.trained(weights_of(net), blocks_of(case.synthetic, x), sizes)
     return oracles.mean_loss(weights, blocks_of(case.real)[0])
 
@@ -76,7 +76,7 @@ def test_constant_memory_takes_gradients_at_fixed_weights() -> None:
     torch.testing.assert_close(exact[3:], in_x[3:])  # nothing comes after the last step
 
 
-def plain(net: Net, case: Pair) -> Tensor:
+def plain(net: NetworkView, case: Pair) -> Tensor:
     logits = torch.func.functional_call(net.module, plain_weights(net, case), (case.real.x,))
     return -logits.log_softmax(1)[torch.arange(len(logits)), case.real.y].mean()
 
@@ -168,7 +168,7 @@ def test_what_cannot_train_is_refused() -> None:
     net, case = hidden(), pair()
     with pytest.raises(ValueError, match=r"without step sizes.*WithSteps"):
         Unrolled()(net, Pair(case.real, case.synthetic))
-    with pytest.raises(ValueError, match=r"steps=2\) does not fit a Sequence of 3"):
+    with pytest.raises(ValueError, match=r"steps=2\) does not fit TrainingSteps of 3"):
         Unrolled()(net, Pair(case.real, case.synthetic, torch.ones(2)))
     with pytest.raises(ValueError, match=r"needs real samples: use Sequence"):
         Unrolled().check_sizes((0,), STEPS)

@@ -14,32 +14,42 @@ from pool_data import NETWORK, Stored, context, small_real, through_a_file, weig
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.rng import Streams
-from condensed_data.core.spec import Facts, check, from_json, resolve, to_json
-from condensed_data.data.augment import Identity, Siamese
-from condensed_data.methods.base import Context, Lender, Pool
-from condensed_data.methods.pools import Bilevel, InnerEpochs, OuterLoops, Queue, Retrained, RetrainedOnReal
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DatasetInfo, from_json, resolve, to_json, validate
+from condensed_data.data.augment import Identity, SiameseAugment
+from condensed_data.methods.base import Context, Pool, PoolState
+from condensed_data.methods.pools import (
+    DynamicBilevel,
+    InnerEpochs,
+    OuterLoopLength,
+    Queue,
+    TrainedOnReal,
+    TrainedOnSynthetic,
+)
 from condensed_data.networks import MLP, ConvNet
 from condensed_data.training.protocol import SpatialCutMix
-from condensed_data.training.sgd import Descender, Descent
+from condensed_data.training.sgd import SGDConfig, SGDTrainer
 
-PLAIN = Descent(0.1, batch_size=5)
-MOVING = Descent(0.1, 0.9, 5e-4, batch_size=5)
+PLAIN = SGDConfig(0.1, batch_size=5)
+MOVING = SGDConfig(0.1, 0.9, 5e-4, batch_size=5)
 POOLS: dict[str, Pool] = {
-    "retrained": Retrained(NETWORK, period=4, epochs=2, descent=MOVING),
-    "on real": RetrainedOnReal(
-        NETWORK, period=4, samples=13, descent=Descent(0.05, 0.9, 5e-4, 6, Siamese(per_sample=True), 0.5)
+    "retrained": TrainedOnSynthetic(NETWORK, period=4, epochs=2, sgd=MOVING),
+    "on real": TrainedOnReal(
+        NETWORK,
+        period=4,
+        samples=13,
+        sgd=SGDConfig(0.05, 0.9, 5e-4, 6, SiameseAugment(per_sample=True), 0.5),
     ),
-    "queue": Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=2, descent=MOVING),
-    "bilevel": Bilevel(
-        NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, descent=MOVING
+    "queue": Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=2, sgd=MOVING),
+    "bilevel": DynamicBilevel(
+        NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING
     ),
 }
 
 
 def fresh(where: Context, number: int, spec: Any = NETWORK) -> nn.Module:
     real = where.real
-    return networks.build(spec, real.num_classes, real.sample_shape, where.streams.child("network", number))
+    return networks.build(spec, real.num_classes, real.sample_shape, where.rng.seed_for("network", number))
 
 
 def descend(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
@@ -51,14 +61,14 @@ def descend(module: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: T
     return logits.argmax(1) == y
 
 
-def walk(lender: Lender, where: Context, iterations: range) -> list[Tensor]:
+def walk(pool_state: PoolState, where: Context, iterations: range) -> list[Tensor]:
     """The weights lent in every iteration; the synthetic samples move a little after each."""
     stored, lent = Stored(where), []
     for iteration in iterations:
-        lent.append(weights_of(lender.lend(iteration).module))
+        lent.append(weights_of(pool_state.network_at(iteration).module))
         with torch.no_grad():
             stored.images.fill_(0).add_(Stored(where).images * (1 + iteration / 10))
-        lender.learn(iteration, stored)
+        pool_state.update(iteration, stored)
     return lent
 
 
@@ -86,10 +96,10 @@ def test_lent_networks_are_frozen_and_random_states_stay(name: str, untouched_rn
     first, again = (pool.start(where) for _ in range(2))
     lent = walk(first, where, range(5))
     assert all(torch.equal(a, b) for a, b in zip(lent, walk(again, where, range(5)), strict=True))
-    net = first.lend(5)
+    net = first.network_at(5)
     assert not any(weight.requires_grad for weight in net.module.parameters())
     assert all(weight.grad is None for weight in net.module.parameters())
-    assert torch.equal(weights_of(first.lend(5).module), weights_of(net.module))  # class by class
+    assert torch.equal(weights_of(first.network_at(5).module), weights_of(net.module))  # class by class
 
 
 @pytest.mark.parametrize("name", POOLS)
@@ -98,17 +108,17 @@ def test_specifications_survive_json(name: str) -> None:
 
 
 def test_retrained_equals_its_definition() -> None:
-    where, spec = context(), Retrained(NETWORK, period=3, epochs=2, descent=PLAIN)
-    lender, stored = spec.start(where), Stored(where)
+    where, spec = context(), TrainedOnSynthetic(NETWORK, period=3, epochs=2, sgd=PLAIN)
+    pool_state, stored = spec.start(where), Stored(where)
     for iteration in range(7):
-        net = lender.lend(iteration)
+        net = pool_state.network_at(iteration)
         before = weights_of(net.module)
         if iteration % 3 == 0:
             module = fresh(where, iteration // 3)
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
         torch.testing.assert_close(before, weights_of(module), rtol=1e-4, atol=1e-5)
-        lender.learn(iteration, stored)
-        draws = Streams(where.streams.child("learn", iteration))
+        pool_state.update(iteration, stored)
+        draws = RandomStreams(where.rng.seed_for("learn", iteration))
         for epoch in range(2):
             order = torch.randperm(12, generator=draws.torch("shuffle", epoch))
             for rows in (order[:5], order[5:10], order[10:]):
@@ -120,7 +130,7 @@ def test_retrained_equals_its_definition() -> None:
 
 def test_a_network_of_one_iteration_never_learns() -> None:
     where = context()
-    lent = walk(Retrained(NETWORK, period=1, epochs=1).start(where), where, range(3))
+    lent = walk(TrainedOnSynthetic(NETWORK, period=1, epochs=1).start(where), where, range(3))
     for number, weights in enumerate(lent):
         assert torch.equal(weights, weights_of(fresh(where, number)))
 
@@ -138,32 +148,32 @@ def test_a_network_of_one_iteration_never_learns() -> None:
     ],
 )
 def test_published_loops(ipc: int, loops: tuple[int, int]) -> None:
-    facts = Facts((1, 28, 28), ("a", "b"), ipc)
-    spec = resolve(Retrained(), facts)
+    facts = DatasetInfo((1, 28, 28), ("a", "b"), ipc)
+    spec = resolve(TrainedOnSynthetic(), facts)
     assert (spec.period, spec.epochs) == loops
-    assert (OuterLoops()(facts), InnerEpochs()(facts)) == loops
+    assert (OuterLoopLength()(facts), InnerEpochs()(facts)) == loops
 
 
 def test_loops_between_the_published_points() -> None:
-    found = [resolve(Retrained(), Facts((1, 28, 28), (), ipc)) for ipc in range(1, 60)]
+    found = [resolve(TrainedOnSynthetic(), DatasetInfo((1, 28, 28), (), ipc)) for ipc in range(1, 60)]
     assert [spec.period for spec in found] == [min(ipc, 50) for ipc in range(1, 60)]
     assert all(10 <= spec.epochs <= 50 for spec in found[2:])
 
 
 def test_retrained_on_real_equals_its_definition() -> None:
-    where, spec = context(), RetrainedOnReal(NETWORK, period=3, samples=8, descent=PLAIN)
-    lender, seen = spec.start(where), set()
+    where, spec = context(), TrainedOnReal(NETWORK, period=3, samples=8, sgd=PLAIN)
+    pool_state, seen = spec.start(where), set()
     for iteration in range(5):
         if iteration % 3 == 0:
             module = fresh(where, iteration // 3)
             optimizer = torch.optim.SGD(module.parameters(), 0.1)
         torch.testing.assert_close(
-            weights_of(lender.lend(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
+            weights_of(pool_state.network_at(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
         )
-        lender.learn(iteration, Stored(where))
-        order = torch.randperm(57, generator=Streams(where.streams.child("learn", iteration)).torch("real"))[
-            :8
-        ]
+        pool_state.update(iteration, Stored(where))
+        order = torch.randperm(
+            57, generator=RandomStreams(where.rng.seed_for("learn", iteration)).torch("real")
+        )[:8]
         seen.update(order.tolist())
         for rows in (order[:5], order[5:]):
             descend(module, optimizer, where.real[rows], where.real.labels[rows])
@@ -172,30 +182,30 @@ def test_retrained_on_real_equals_its_definition() -> None:
 
 def test_more_samples_than_there_are_means_all_of_them() -> None:
     where = context()
-    lent = walk(RetrainedOnReal(NETWORK, samples=10_000, descent=PLAIN).start(where), where, range(2))
+    lent = walk(TrainedOnReal(NETWORK, samples=10_000, sgd=PLAIN).start(where), where, range(2))
     assert not torch.equal(lent[0], lent[1])
 
 
 def test_cutmix_only_where_there_is_extent() -> None:
-    spec = RetrainedOnReal()
-    assert resolve(spec, Facts((1, 8, 8), ("a",), 1)).descent.cutmix == 0.5
-    vectors = resolve(spec, Facts((9,), ("a",), 1))
-    assert vectors.descent.cutmix == 0.0
+    spec = TrainedOnReal()
+    assert resolve(spec, DatasetInfo((1, 8, 8), ("a",), 1)).sgd.cutmix == 0.5
+    vectors = resolve(spec, DatasetInfo((9,), ("a",), 1))
+    assert vectors.sgd.cutmix == 0.0
     where = context(small_real((9,)))
     assert len(walk(vectors.start(where), where, range(2))) == 2
-    with pytest.raises(ValueError, match=r"Descent\(cutmix=0.5\) needs images or signals, not vectors"):
-        check(RetrainedOnReal(MLP(4), descent=Descent(cutmix=0.5)), (9,))
-    assert SpatialCutMix(0.3)(Facts((2, 9), (), 1)) == 0.3
+    with pytest.raises(ValueError, match=r"SGDConfig\(cutmix=0.5\) needs images or signals, not vectors"):
+        validate(TrainedOnReal(MLP(4), sgd=SGDConfig(cutmix=0.5)), (9,))
+    assert SpatialCutMix(0.3)(DatasetInfo((2, 9), (), 1)) == 0.3
 
 
 def test_cutmix_and_augmentation_change_what_is_learned() -> None:
     where = context()
     bare, mixed, augmented = (
-        walk(RetrainedOnReal(NETWORK, samples=20, descent=descent).start(where), where, range(2))[1]
-        for descent in (
+        walk(TrainedOnReal(NETWORK, samples=20, sgd=sgd).start(where), where, range(2))[1]
+        for sgd in (
             PLAIN,
-            Descent(0.1, batch_size=5, cutmix=1.0),
-            Descent(0.1, batch_size=5, augment=Siamese()),
+            SGDConfig(0.1, batch_size=5, cutmix=1.0),
+            SGDConfig(0.1, batch_size=5, augment=SiameseAugment()),
         )
     )
     assert not torch.equal(bare, mixed)
@@ -205,13 +215,13 @@ def test_cutmix_and_augmentation_change_what_is_learned() -> None:
 
 def test_batch_normalization_looks_with_one_mixed_real_batch() -> None:
     where, spec = context(), ConvNet(8, 2, norm="batch")
-    lender = Retrained(spec, period=3, epochs=1, descent=PLAIN).start(where)
+    pool_state = TrainedOnSynthetic(spec, period=3, epochs=1, sgd=PLAIN).start(where)
     for iteration in range(4):
-        module = lender.lend(iteration).module
+        module = pool_state.network_at(iteration).module
         norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
         assert not any(layer.training for layer in norms)
         rows = [
-            members[where.streams.choose("normalize", iteration, group, len(members), 16)]
+            members[where.rng.choice("normalise", iteration, group, len(members), 16)]
             for group, members in enumerate(where.real.members)
         ]
         first = module.blocks[0][0](where.real[torch.cat(rows)])
@@ -221,13 +231,13 @@ def test_batch_normalization_looks_with_one_mixed_real_batch() -> None:
         )
         alone, together = module(where.real[torch.arange(3)])[:1], module(where.real[torch.arange(1)])
         torch.testing.assert_close(alone, together)  # rows do not see each other
-        lender.learn(iteration, Stored(where))
+        pool_state.update(iteration, Stored(where))
 
 
 def test_queue_equals_its_definition() -> None:
     where = context()
-    spec = Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=3, descent=MOVING)
-    lender, draws = spec.start(where), where.streams
+    spec = Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=3, sgd=MOVING)
+    pool_state, draws = spec.start(where), where.rng
 
     def member(number: int) -> list[Any]:
         module = fresh(where, number)
@@ -236,20 +246,20 @@ def test_queue_equals_its_definition() -> None:
     queue = [member(0), member(1)]
     sizes = []
     for iteration in range(8):
-        net = lender.lend(iteration)
-        number, module, _, hits, seen = queue[int(draws.choose("queue look", iteration, 0, len(queue), 1))]
+        net = pool_state.network_at(iteration)
+        number, module, _, hits, seen = queue[int(draws.choice("queue look", iteration, 0, len(queue), 1))]
         torch.testing.assert_close(weights_of(net.module), weights_of(module), rtol=1e-3, atol=1e-4)
         assert float(net.accuracy) == pytest.approx(hits / seen if seen else 0.0)
         assert not net.module.training
-        for index in draws.choose("queue learn", iteration, 0, len(queue), 2).tolist():
+        for index in draws.choice("queue learn", iteration, 0, len(queue), 2).tolist():
             number, module, optimizer, *_ = queue[index]
             for step in range(3):
-                own = Streams(draws.child("queue", iteration, number))
-                rows = own.choose("real", step, 0, 57, 5)
+                own = RandomStreams(draws.seed_for("queue", iteration, number))
+                rows = own.choice("real", step, 0, 57, 5)
                 right = descend(module, optimizer, where.real[rows], where.real.labels[rows])
                 queue[index][3] += int(right.sum())
                 queue[index][4] += 5
-        lender.learn(iteration, Stored(where))
+        pool_state.update(iteration, Stored(where))
         if iteration % 2:
             queue = [*queue, member(2 + iteration // 2)][-3:]
         sizes.append(len(queue))
@@ -259,14 +269,14 @@ def test_queue_equals_its_definition() -> None:
 
 def test_networks_of_the_queue_get_better() -> None:
     where = context()
-    lender = Queue(NETWORK, start_with=1, fetched=1, descent=Descent(0.05, 0.9, batch_size=16)).start(where)
-    untrained = lender.lend(0).accuracy
+    pool_state = Queue(NETWORK, start_with=1, fetched=1, sgd=SGDConfig(0.05, 0.9, batch_size=16)).start(where)
+    untrained = pool_state.network_at(0).accuracy
     assert untrained is not None
     before = float(untrained)  # it is renewed in place
     for iteration in range(6):
-        lender.lend(iteration)
-        lender.learn(iteration, Stored(where))
-    after = lender.lend(6).accuracy
+        pool_state.network_at(iteration)
+        pool_state.update(iteration, Stored(where))
+    after = pool_state.network_at(6).accuracy
     assert before == 0.0
     assert after is not None
     assert 0.6 < after <= 1.0
@@ -274,17 +284,17 @@ def test_networks_of_the_queue_get_better() -> None:
 
 def test_bilevel_equals_its_definition() -> None:
     where, stored = context(), Stored(context())
-    spec = Bilevel(NETWORK, outer=0.06, inner=0.02, window=2, queries=9, period=4, epochs=3, descent=PLAIN)
-    lender, number, lived, outer, renewed = spec.start(where), 0, 0, [], []
+    spec = DynamicBilevel(NETWORK, outer=0.06, inner=0.02, window=2, queries=9, period=4, epochs=3, sgd=PLAIN)
+    pool_state, number, lived, outer, renewed = spec.start(where), 0, 0, [], []
     module = fresh(where, 0)
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
 
-    def measure(draws: Streams, times: int) -> float:
+    def measure(draws: RandomStreams, times: int) -> float:
         right, count = 0, 0
         for label in range(3):
             members = (where.real.labels == label).nonzero()[:, 0]
             size = min(9, len(members))
-            for row in members[draws.choose("query", times, label, len(members), size)].tolist():
+            for row in members[draws.choice("query", times, label, len(members), size)].tolist():
                 right += int(module(where.real[torch.tensor([row])]).argmax()) == label
                 count += 1
         return right / count
@@ -292,10 +302,10 @@ def test_bilevel_equals_its_definition() -> None:
     trained = []
     for iteration in range(14):
         torch.testing.assert_close(
-            weights_of(lender.lend(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
+            weights_of(pool_state.network_at(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
         )
-        lender.learn(iteration, stored)
-        draws = Streams(where.streams.child("bilevel", iteration))
+        pool_state.update(iteration, stored)
+        draws = RandomStreams(where.rng.seed_for("bilevel", iteration))
         lived, outer = lived + 1, [*outer, measure(draws, 0)][-2:]
         if lived == 4 or (len(outer) == 2 and max(outer) - min(outer) < 0.06):
             number, lived, outer = number + 1, 0, []
@@ -305,7 +315,9 @@ def test_bilevel_equals_its_definition() -> None:
             continue
         inner: list[float] = []
         for epoch in range(3):
-            order = torch.randperm(12, generator=Streams(draws.child("epoch", epoch)).torch("shuffle", 0))
+            order = torch.randperm(
+                12, generator=RandomStreams(draws.seed_for("epoch", epoch)).torch("shuffle", 0)
+            )
             for rows in (order[:5], order[5:10], order[10:]):
                 descend(module, optimizer, stored.images.detach()[rows], stored.labels[rows])
             inner = [*inner, measure(draws, epoch + 1)][-2:]
@@ -320,8 +332,8 @@ def test_bilevel_equals_its_definition() -> None:
 
 def test_bilevel_is_bounded_where_nothing_changes() -> None:
     where = context()
-    still = Bilevel(
-        NETWORK, outer=0.0, inner=1.0, window=2, queries=2, period=2, epochs=1, descent=Descent(1e-30)
+    still = DynamicBilevel(
+        NETWORK, outer=0.0, inner=1.0, window=2, queries=2, period=2, epochs=1, sgd=SGDConfig(1e-30)
     )
     lent = walk(still.start(where), where, range(5))
     assert torch.equal(lent[0], weights_of(fresh(where, 0)))
@@ -335,9 +347,9 @@ def test_steps_in_pieces_are_steps_of_whole_batches(monkeypatch: pytest.MonkeyPa
     found = []
     for rows in (None, 3):
         module = fresh(where, 0).requires_grad_(False)
-        descender = Descender(module, MOVING, 3, (1, 8, 8))
+        descender = SGDTrainer(module, MOVING, 3, (1, 8, 8))
         descender.rows = rows
-        losses = [float(descender.step(x, y, Streams(0), number)[0]) for number in range(3)]
+        losses = [float(descender.step(x, y, RandomStreams(0), number)[0]) for number in range(3)]
         found.append((losses, weights_of(module)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-5)
@@ -347,22 +359,26 @@ def test_soft_labels_are_learned_from() -> None:
     where = context()
     stored = Stored(where)
     stored.targets = lambda index: F.one_hot(stored.labels[index], 3) * 0.8 + 0.2 / 3  # type: ignore[method-assign]
-    lender = Retrained(NETWORK, period=2, epochs=1, descent=PLAIN).start(where)
-    before = weights_of(lender.lend(0).module)
-    lender.learn(0, stored)
-    assert not torch.equal(before, weights_of(lender.lend(1).module))
+    pool_state = TrainedOnSynthetic(NETWORK, period=2, epochs=1, sgd=PLAIN).start(where)
+    before = weights_of(pool_state.network_at(0).module)
+    pool_state.update(0, stored)
+    assert not torch.equal(before, weights_of(pool_state.network_at(1).module))
 
 
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
-        (Retrained, {"period": 0}, r"Retrained\(period=0\) must be an integer of at least 1"),
-        (Retrained, {"epochs": 1.5}, r"Retrained\(epochs=1.5\)"),
-        (RetrainedOnReal, {"samples": 0}, r"RetrainedOnReal\(samples=0\)"),
+        (
+            TrainedOnSynthetic,
+            {"period": 0},
+            r"TrainedOnSynthetic\(period=0\) must be an integer of at least 1",
+        ),
+        (TrainedOnSynthetic, {"epochs": 1.5}, r"TrainedOnSynthetic\(epochs=1.5\)"),
+        (TrainedOnReal, {"samples": 0}, r"TrainedOnReal\(samples=0\)"),
         (Queue, {"steps": 0}, r"Queue\(steps=0\)"),
         (Queue, {"start_with": 5, "capacity": 4}, r"Queue\(start_with=5\) is more than its capacity=4"),
-        (Bilevel, {"window": 1}, r"Bilevel\(window=1\) must be an integer of at least 2"),
-        (Bilevel, {"outer": 4}, r"Bilevel\(outer=4\) must be a fraction"),
+        (DynamicBilevel, {"window": 1}, r"DynamicBilevel\(window=1\) must be an integer of at least 2"),
+        (DynamicBilevel, {"outer": 4}, r"DynamicBilevel\(outer=4\) must be a fraction"),
     ],
 )
 def test_fields_are_checked(build: Any, fields: dict[str, Any], message: str) -> None:

@@ -12,19 +12,19 @@ from pool_data import NETWORK, context, weights_of
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, Named, Recipe, recipes
-from condensed_data.core.spec import check, from_json, to_json
+from condensed_data import CondensedDataset, NamedCallable, Recipe, recipes
+from condensed_data.core.spec import from_json, to_json, validate
 from condensed_data.evaluation.label_switching import attack
-from condensed_data.methods.pools import Loaded, Pretrained
+from condensed_data.methods.pools import GivenWeights, Pretrained
 from condensed_data.networks import build
 from condensed_data.networks.state_dicts import load_state
 from condensed_data.storage.safetensors_io import content_hash
 from condensed_data.training.pretrain import trained_on
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
 QUIET: dict[str, Any] = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
-SOON = Pretraining(epochs=8, networks=3, descent=Descent(0.05, 0.9, batch_size=16))
+SOON = Pretraining(epochs=8, networks=3, sgd=SGDConfig(0.05, 0.9, batch_size=16))
 
 
 def states(count: int = 3, classes: int = 3) -> list[dict[str, Tensor]]:
@@ -42,30 +42,35 @@ def dd(pool: Any, **options: Any) -> Recipe:
 
 def test_every_iteration_draws_one_of_the_states() -> None:
     given = states()
-    lender = Loaded(NETWORK, given).start(context())
-    lent = [weights_of(lender.lend(iteration).module).clone() for iteration in range(12)]
+    pool_state = GivenWeights(NETWORK, given).start(context())
+    lent = [weights_of(pool_state.network_at(iteration).module).clone() for iteration in range(12)]
     found = {next(i for i, state in enumerate(given) if torch.equal(one, flat(state))) for one in lent}
     assert found == {0, 1, 2}
-    assert not lender.lend(0).module.training
-    other = Loaded(NETWORK, given, member=1).start(context())
+    assert not pool_state.network_at(0).module.training
+    other = GivenWeights(NETWORK, given, member=1).start(context())
     assert any(
-        not torch.equal(weights_of(other.lend(iteration).module), one) for iteration, one in enumerate(lent)
+        not torch.equal(weights_of(other.network_at(iteration).module), one)
+        for iteration, one in enumerate(lent)
     )
-    assert (lender.initial().kind, lender.initial().digest) == ("given", None)
+    assert (pool_state.initial().kind, pool_state.initial().digest) == ("given", None)
 
 
 def test_one_state_is_kept_or_named() -> None:
     (state,) = states(1)
-    kept = Loaded(NETWORK, state).start(context()).initial()
+    kept = GivenWeights(NETWORK, state).start(context()).initial()
     assert kept.kind == "stored"
     assert kept.weights is not None
     assert torch.equal(flat(dict(kept.weights)), flat(state))
-    named = Loaded(NETWORK, state, keep=False).start(context()).initial()
+    named = GivenWeights(NETWORK, state, keep=False).start(context()).initial()
     assert (named.kind, named.weights, named.digest) == ("given", None, content_hash(state))
 
 
 def test_a_recipe_holds_the_digest_alone() -> None:
-    first, same, other = Loaded(NETWORK, states()), Loaded(NETWORK, states()), Loaded(NETWORK, states(2))
+    first, same, other = (
+        GivenWeights(NETWORK, states()),
+        GivenWeights(NETWORK, states()),
+        GivenWeights(NETWORK, states(2)),
+    )
     assert first == same
     assert hash(first) == hash(same)
     assert first != other
@@ -74,20 +79,22 @@ def test_a_recipe_holds_the_digest_alone() -> None:
     assert "tensor" not in repr(first)
     stored = from_json(form)
     assert stored == first
-    with pytest.raises(ValueError, match=r"has no states: a stored recipe.*Give Loaded\(states="):
-        check(stored, (1, 8, 8))
+    with pytest.raises(ValueError, match=r"has no states: a stored recipe.*Give GivenWeights\(states="):
+        validate(stored, (1, 8, 8))
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Loaded\(states\[1\]\) does not fit .*classifier.*\(4,.*\(3,"):
-        Loaded(NETWORK, [*states(1), *states(1, classes=4)]).start(context())
+    with pytest.raises(
+        ValueError, match=r"GivenWeights\(states\[1\]\) does not fit .*classifier.*\(4,.*\(3,"
+    ):
+        GivenWeights(NETWORK, [*states(1), *states(1, classes=4)]).start(context())
     with pytest.raises(ValueError, match=r"needs the state dictionary of at least one network"):
-        Loaded(NETWORK)
+        GivenWeights(NETWORK)
     with pytest.raises(ValueError, match=r"head='random'"):
-        Loaded(NETWORK, states(), head="random")
+        GivenWeights(NETWORK, states(), head="random")
     doubles = {name: tensor.double() for name, tensor in states(1)[0].items()}
     with pytest.raises(ValueError, match=r"of states\[0\] is torch\.float64"):
-        Loaded(NETWORK, doubles)
+        GivenWeights(NETWORK, doubles)
 
 
 def test_a_zeroed_head_forgets_the_other_classes() -> None:
@@ -115,7 +122,7 @@ def test_networks_of_one_set_are_adapted_to_another(
     trained = trained_on(source, NETWORK, replace(SOON, networks=4), folder=tmp_path / "networks")
     again = trained_on(source, NETWORK, SOON, folder=tmp_path / "networks")
     assert all(torch.equal(flat(one), flat(two)) for one, two in zip(trained, again, strict=False))
-    made = CondensedDataset(tiny_images, dd(Loaded(NETWORK, trained[:3]), n_nets=2), **QUIET)
+    made = CondensedDataset(tiny_images, dd(GivenWeights(NETWORK, trained[:3]), n_nets=2), **QUIET)
     with pytest.raises(ValueError, match=r"trained elsewhere and are not kept with it\. Give initial="):
         made.evaluate(tiny_test_images, progress=False)
     made.save(tmp_path / "set")
@@ -137,8 +144,8 @@ def test_a_network_of_other_classes_is_adapted_with_one_sample_a_class(
 ) -> None:
     """As AlexNet of ImageNet in the paper: the last layer begins at zero, the weights stay with their owner."""
     (state,) = (build(NETWORK, 9, (1, 12, 12), 3).state_dict(),)
-    make = Named("elsewhere", NETWORK)
-    made = CondensedDataset(tiny_images, dd(Loaded(make, state, head="zeroed", keep=False)), **QUIET)
+    make = NamedCallable("elsewhere", NETWORK)
+    made = CondensedDataset(tiny_images, dd(GivenWeights(make, state, head="zeroed", keep=False)), **QUIET)
     assert made.stored_floats < 3 * 144 + 20
     made.save(tmp_path)
     loaded = CondensedDataset.load(tmp_path)
@@ -163,7 +170,7 @@ def test_one_pretrained_network_is_stored_with_the_set(
 
 def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     trained = trained_on(tiny_images, NETWORK, SOON)
-    recipe = dd(Loaded(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
+    recipe = dd(GivenWeights(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
     made = CondensedDataset(tiny_images, recipe, **QUIET)
     found = attack(made, tiny_test_images, initial=trained[2:])
     assert found.pair == (0, 2)

@@ -12,16 +12,16 @@ from pool_data import NETWORK, Stored, context, weights_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.spec import assign, from_json, to_json
-from condensed_data.methods.base import Context, Lender
+from condensed_data.core.spec import from_json, set_field, to_json
+from condensed_data.methods.base import Context, PoolState
 from condensed_data.methods.pools import Pretrained
 from condensed_data.networks import ConvNet
 from condensed_data.training import pretrained_cache as trained
-from condensed_data.training.pretrained_cache import TrainedNetworks, trained_networks
+from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
-ASKED = Pretraining(epochs=2, networks=3, descent=Descent(0.05, 0.9, batch_size=16))
+ASKED = Pretraining(epochs=2, networks=3, sgd=SGDConfig(0.05, 0.9, batch_size=16))
 SPEC = Pretrained(NETWORK, ASKED)
 BATCHED = ConvNet(8, 2, norm="batch")
 
@@ -31,28 +31,28 @@ def flat(weights: dict[str, Tensor]) -> Tensor:
 
 
 def drawn(where: Context, iteration: int) -> int:
-    return int(where.streams.choose("pretrained", iteration, 0, 3, 1))
+    return int(where.rng.choice("pretrained", iteration, 0, 3, 1))
 
 
 def test_every_iteration_draws_one_of_the_networks_with_its_centers() -> None:
     where = context()
-    stored, lender = trained_networks(where, NETWORK, ASKED), SPEC.start(where)
+    stored, pool_state = trained_networks(where, NETWORK, ASKED), SPEC.start(where)
     seen = set()
     for iteration in range(12):
-        net, index = lender.lend(iteration), drawn(where, iteration)
+        net, index = pool_state.network_at(iteration), drawn(where, iteration)
         seen.add(index)
         assert torch.equal(weights_of(net.module), flat(stored[index].weights))
         assert net.centers is not None
         assert torch.equal(net.centers, stored[index].centers)
         assert not net.module.training
-        lender.learn(iteration, Stored(where))
+        pool_state.update(iteration, Stored(where))
     assert seen == {0, 1, 2}
-    assert lender.state_dict() == {}
+    assert pool_state.state_dict() == {}
 
 
 def test_centers_are_the_class_means_of_what_the_lent_network_sees() -> None:
     where = context()
-    net = Pretrained(BATCHED, ASKED).start(where).lend(0)
+    net = Pretrained(BATCHED, ASKED).start(where).network_at(0)
     rows = where.real[torch.arange(len(where.real))]
     assert net.centers is not None
     for label in range(3):
@@ -62,11 +62,14 @@ def test_centers_are_the_class_means_of_what_the_lent_network_sees() -> None:
 
 def test_dance_interpolates_between_initial_and_trained() -> None:
     where = context()
-    stored, lender = trained_networks(where, BATCHED, ASKED), Pretrained(BATCHED, ASKED, "dance").start(where)
+    stored, pool_state = (
+        trained_networks(where, BATCHED, ASKED),
+        Pretrained(BATCHED, ASKED, "dance").start(where),
+    )
     shares = []
     for iteration in range(20):
-        net, index = lender.lend(iteration), drawn(where, iteration)
-        lam = float(where.streams.uniform("interpolate", iteration, [0], 1))
+        net, index = pool_state.network_at(iteration), drawn(where, iteration)
+        lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
         shares.append(lam)
         before, after = initial(where, BATCHED, index).state_dict(), stored[index].weights
         for name, weight in net.module.state_dict().items():
@@ -80,18 +83,18 @@ def test_calibration_sees_the_trained_end_of_the_interpolation() -> None:
     where = context()
     ends, between = SPEC.start(where), replace(SPEC, interpolate="dance").start(where)
     for iteration in range(8):
-        lam = float(where.streams.uniform("interpolate", iteration, [0], 1))
-        end = weights_of(ends.lend(iteration).module)
+        lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
+        end = weights_of(ends.network_at(iteration).module)
         start = weights_of(initial(where, NETWORK, drawn(where, iteration)))
-        middle = weights_of(between.lend(iteration).module)
+        middle = weights_of(between.network_at(iteration).module)
         torch.testing.assert_close(middle, lam * start + (1 - lam) * end)
 
 
 def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lent(lender: Lender) -> list[Tensor]:
-        return [weights_of(lender.lend(iteration).module) for iteration in range(4)]
+    def lent(pool_state: PoolState) -> list[Tensor]:
+        return [weights_of(pool_state.network_at(iteration).module) for iteration in range(4)]
 
-    kept = context(trained=TrainedNetworks(tmp_path))
+    kept = context(trained=PretrainedCache(tmp_path))
     first = lent(SPEC.start(kept))
 
     def never(*_: object) -> None:
@@ -113,7 +116,7 @@ def test_networks_without_an_embedding_have_no_centers() -> None:
             nn.Conv2d(sample_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
 
-    net = Pretrained(convolutional, replace(ASKED, networks=1)).start(context()).lend(0)
+    net = Pretrained(convolutional, replace(ASKED, networks=1)).start(context()).network_at(0)
     assert net.centers is None
     assert net.logits(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
@@ -128,7 +131,7 @@ def test_what_it_cannot_do_is_said_early() -> None:
 
 
 def test_fields_are_within_reach() -> None:
-    quick = assign(assign(SPEC, "epochs", 1), "networks", 1)
+    quick = set_field(set_field(SPEC, "epochs", 1), "networks", 1)
     assert quick.pretrain == replace(ASKED, epochs=1, networks=1)
     assert from_json(json.loads(json.dumps(to_json(SPEC)))) == SPEC
     assert networks.network(SPEC.network) is NETWORK

@@ -10,39 +10,39 @@ import torch
 from pool_data import NETWORK, context, through_a_file
 from torch import Tensor
 
-from condensed_data.data.augment import PublishedOps, Siamese
-from condensed_data.engine.run import Run
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
+from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Distribution
-from condensed_data.methods.pools import Bilevel, Pretrained, Queue, Retrained, RetrainedOnReal
+from condensed_data.methods.pools import DynamicBilevel, Pretrained, Queue, TrainedOnReal, TrainedOnSynthetic
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Clusters, Nearest
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import Clusters, NearestToCentroids
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
-AUGMENTED = Descent(0.05, 0.9, augment=Siamese(PublishedOps(), per_sample=True))
+AUGMENTED = SGDConfig(0.05, 0.9, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
 POOLS: dict[str, Pool] = {
-    "retrained": Retrained(NETWORK, 4, 2, AUGMENTED),
-    "retrained, published loops": Retrained(NETWORK),
-    "batch normalization": Retrained("convnet-w8-d2-bn", 4, 1),
-    "on real": RetrainedOnReal(NETWORK, 4, 20),
+    "retrained": TrainedOnSynthetic(NETWORK, 4, 2, AUGMENTED),
+    "retrained, published loops": TrainedOnSynthetic(NETWORK),
+    "batch normalization": TrainedOnSynthetic("convnet-w8-d2-bn", 4, 1),
+    "on real": TrainedOnReal(NETWORK, 4, 20),
     "queue": Queue(NETWORK, interval=2, steps=2, capacity=4),
-    "bilevel": Bilevel(NETWORK, window=2, period=4, epochs=2, queries=5),
+    "bilevel": DynamicBilevel(NETWORK, window=2, period=4, epochs=2, queries=5),
     "pretrained": Pretrained(NETWORK, Pretraining(1, 2)),
     "dance": Pretrained(NETWORK, Pretraining(1, 2), "dance"),
 }
 
 
 def recipe(pool: Pool, step: str, within: Any = None) -> Recipe:
-    term = Term(Distribution(), pool, ByGroup(8, within=within), Siamese(PublishedOps()))
-    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), iterations=6, ipc=2, step=step)
+    term = Term(Distribution(), pool, PerGroup(8, within=within), SiameseAugment(DefaultDSAOps()))
+    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), iterations=6, ipc=2, step_per=step)
     return made.resolve((1, 8, 8), ["a", "b", "c"], samples=57)
 
 
-def run(made: Recipe, iterations: int, state: dict[str, Any] | None = None) -> Run:
-    under_way = Run(made, context())
+def run(made: Recipe, iterations: int, state: dict[str, Any] | None = None) -> CondensationRun:
+    under_way = CondensationRun(made, context())
     if state is not None:
         under_way.load_state_dict(state)
     while under_way.iteration < iterations:
@@ -50,8 +50,8 @@ def run(made: Recipe, iterations: int, state: dict[str, Any] | None = None) -> R
     return under_way
 
 
-def images(under_way: Run) -> Tensor:
-    return under_way.synthesis.tensors()["images"]
+def images(under_way: CondensationRun) -> Tensor:
+    return under_way.synthetic_data.tensors()["images"]
 
 
 @pytest.mark.parametrize("step", ["iteration", "class"])
@@ -66,7 +66,7 @@ def test_resumed_runs_end_at_the_same_bits(name: str, step: str, tmp_path: Path,
     assert bool(moved.all())
 
 
-@pytest.mark.parametrize("within", [Clusters(3, "raw"), Nearest("raw", period=2)])
+@pytest.mark.parametrize("within", [Clusters(3, "raw"), NearestToCentroids("raw", period=2)])
 def test_batches_within_clusters_resume_too(within: Any, tmp_path: Path) -> None:
     made = recipe(POOLS["retrained"], "class", within)
     state = through_a_file(run(made, 3).state_dict(), tmp_path)

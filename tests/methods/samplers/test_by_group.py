@@ -6,10 +6,10 @@ import pytest
 import torch
 from sources import real
 
-from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Context, Drawer
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.base import Context, SamplerState
 from condensed_data.methods.coresets import Noise
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
 
 SIZES = (40, 12, 3)
@@ -19,16 +19,16 @@ def context(seed: int = 0, ipc: int = 5, groups: object = None) -> Context:
     labels = torch.cat([torch.full((size,), label) for label, size in enumerate(SIZES)])
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     samples = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(1))
-    return Context(real(samples, labels, groups), ipc, Streams(seed), torch.device("cpu"))
+    return Context(real(samples, labels, groups), ipc, RandomStreams(seed), torch.device("cpu"))
 
 
-def drawer(spec: ByGroup, where: Context) -> Drawer:
+def sampler_state(spec: PerGroup, where: Context) -> SamplerState:
     return spec.start(where, Pixels(Noise()).start(where))
 
 
 def test_real_samples_are_of_their_group_and_without_replacement() -> None:
     where = context()
-    draw = drawer(ByGroup(batch=8), where).draw(0, [0, 1, 2])
+    draw = sampler_state(PerGroup(batch=8), where).draw(0, [0, 1, 2])
     assert draw.real_sizes == (8, 8, 3)  # all of a group that is smaller
     for group, rows in enumerate(draw.real.split(list(draw.real_sizes))):
         assert set(where.real.groups[rows].tolist()) == {group}
@@ -37,7 +37,7 @@ def test_real_samples_are_of_their_group_and_without_replacement() -> None:
 
 
 def test_shapes_are_the_same_in_every_iteration() -> None:
-    drawn = drawer(ByGroup(batch=13, synthetic=4), context())
+    drawn = sampler_state(PerGroup(batch=13, synthetic=4), context())
     sizes = {
         (draw.real_sizes, draw.synthetic_sizes)
         for draw in (drawn.draw(iteration, [0, 1, 2]) for iteration in range(9))
@@ -47,17 +47,17 @@ def test_shapes_are_the_same_in_every_iteration() -> None:
 
 def test_all_synthetic_samples_of_a_group_or_some_at_random() -> None:
     where = context()
-    whole = drawer(ByGroup(8), where).draw(0, [2, 0])
+    whole = sampler_state(PerGroup(8), where).draw(0, [2, 0])
     assert whole.synthetic.tolist() == [10, 11, 12, 13, 14, 0, 1, 2, 3, 4]
     assert whole.synthetic_sizes == (5, 5)
-    some = drawer(ByGroup(8, synthetic=2), where)
+    some = sampler_state(PerGroup(8, synthetic=2), where)
     pairs = {tuple(sorted(some.draw(iteration, [1]).synthetic.tolist())) for iteration in range(200)}
     assert pairs == {(a, b) for a in range(5, 10) for b in range(a + 1, 10)}
-    assert drawer(ByGroup(8, synthetic=7), where).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
+    assert sampler_state(PerGroup(8, synthetic=7), where).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
 
 
 def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:
-    drawn = drawer(ByGroup(batch=6, synthetic=3), context())
+    drawn = sampler_state(PerGroup(batch=6, synthetic=3), context())
     together = drawn.draw(4, [0, 1, 2])
     for group in range(3):
         alone = drawn.draw(4, [group])
@@ -66,7 +66,7 @@ def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:
 
 
 def test_draws_change_with_iteration_and_seed_only() -> None:
-    first, again, other = (drawer(ByGroup(8), context(seed)) for seed in (0, 0, 1))
+    first, again, other = (sampler_state(PerGroup(8), context(seed)) for seed in (0, 0, 1))
     assert torch.equal(first.draw(3, [0]).real, again.draw(3, [0]).real)
     assert not torch.equal(first.draw(3, [0]).real.sort().values, first.draw(4, [0]).real.sort().values)
     assert not torch.equal(first.draw(3, [0]).real.sort().values, other.draw(3, [0]).real.sort().values)
@@ -74,7 +74,7 @@ def test_draws_change_with_iteration_and_seed_only() -> None:
 
 def test_every_real_sample_is_drawn_equally_often() -> None:
     where, iterations = context(), 1500
-    drawn = drawer(ByGroup(batch=10), where)
+    drawn = sampler_state(PerGroup(batch=10), where)
     counts = (
         torch.cat([drawn.draw(iteration, [0]).real for iteration in range(iterations)])
         .bincount(minlength=55)
@@ -90,7 +90,7 @@ def test_every_real_sample_is_drawn_equally_often() -> None:
 def test_groups_inside_classes() -> None:
     attribute = ["left", "right"] * 27 + ["left"]
     where = context(groups=attribute, ipc=5)
-    draw = drawer(ByGroup(batch=2), where).draw(0, range(where.real.num_groups))
+    draw = sampler_state(PerGroup(batch=2), where).draw(0, range(where.real.num_groups))
     sizes = where.real.group_sizes(5)
     assert draw.synthetic_sizes == sizes
     assert sum(sizes) == 15
@@ -100,12 +100,14 @@ def test_groups_inside_classes() -> None:
 
 
 def test_the_run_state_is_empty_and_random_states_are_left_alone(untouched_rng: None) -> None:
-    drawn = drawer(ByGroup(8), context())
+    drawn = sampler_state(PerGroup(8), context())
     drawn.draw(0, [0, 1])
     assert drawn.state_dict() == {}
 
 
 @pytest.mark.parametrize("fields", [{"batch": 0}, {"batch": 2.5}, {"batch": True}, {"synthetic": 0}])
 def test_counts_are_positive_integers(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"ByGroup\((batch|synthetic)=.*\) must be an integer of at least 1"):
-        ByGroup(**fields)
+    with pytest.raises(
+        ValueError, match=r"PerGroup\((batch|synthetic)=.*\) must be an integer of at least 1"
+    ):
+        PerGroup(**fields)

@@ -14,16 +14,16 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.spec import Facts, assign, from_json, parse, resolve, to_json
-from condensed_data.methods.base import Context, Drawer
+from condensed_data.core.spec import DatasetInfo, from_json, parse, resolve, set_field, to_json
+from condensed_data.methods.base import Context, SamplerState
 from condensed_data.methods.coresets import Noise
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.clustering import Clusters, Nearest, kmeans, representatives
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import Clusters, NearestToCentroids, kmeans, representatives
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training import features
 from condensed_data.training.features import (
+    FeatureExtractor,
     ImageNet,
-    Looker,
     Raw,
     Stage,
     StageNetwork,
@@ -33,9 +33,9 @@ from condensed_data.training.features import (
 )
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import Descent
+from condensed_data.training.sgd import SGDConfig
 
-ASKED = Pretraining(1, 1, Descent(0.05, 0.9, batch_size=16))
+ASKED = Pretraining(1, 1, SGDConfig(0.05, 0.9, batch_size=16))
 SIZES = (12, 6, 3)  # of the clumps of every class
 
 
@@ -51,7 +51,7 @@ def clump_of(index: int) -> int:
     return 0 if place < 12 else 1 if place < 18 else 2
 
 
-def drawer(sampler: ByGroup, where: Context) -> Drawer:
+def sampler_state(sampler: PerGroup, where: Context) -> SamplerState:
     return sampler.start(where, Pixels(Noise()).start(where))
 
 
@@ -69,7 +69,7 @@ def test_clusters_part_every_group() -> None:
 @pytest.mark.parametrize("rule", ["uniform", "proportional"])
 def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
     where = clumped()
-    drawn = drawer(ByGroup(8, within=Clusters(3, "raw", rule)), where)
+    drawn = sampler_state(PerGroup(8, within=Clusters(3, "raw", rule)), where)
     counts = torch.zeros(3)
     for iteration in range(600):
         draw = drawn.draw(iteration, [0, 1])
@@ -88,15 +88,15 @@ def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
 
 def test_a_proportional_batch_keeps_the_expectation_of_the_group() -> None:
     where = clumped()
-    drawn = drawer(ByGroup(8, within=Clusters(3, "raw", "proportional")), where)
+    drawn = sampler_state(PerGroup(8, within=Clusters(3, "raw", "proportional")), where)
     rows = torch.cat([drawn.draw(iteration, [0]).real for iteration in range(800)])
     shares = rows.bincount(minlength=42)[:21] / len(rows)
     assert float((shares - 1 / 21).abs().max()) < 0.015
 
 
 def test_draws_depend_on_seed_iteration_and_group_alone() -> None:
-    sampler = ByGroup(5, within=Clusters(3, "raw"))
-    first, again, other = (drawer(sampler, clumped(seed)) for seed in (0, 0, 1))
+    sampler = PerGroup(5, within=Clusters(3, "raw"))
+    first, again, other = (sampler_state(sampler, clumped(seed)) for seed in (0, 0, 1))
     together = first.draw(7, [0, 1]).real
     assert torch.equal(together, again.draw(7, [0, 1]).real)
     assert torch.equal(together[5:], again.draw(7, [1]).real)
@@ -110,24 +110,26 @@ def test_small_groups_and_equal_samples_have_fewer_clusters() -> None:
     )
     where = context(equal)
     assert [len(clusters) for clusters in Clusters(20, "raw").partition(where)] == [1, 2]
-    drawn = drawer(ByGroup(6, within=Clusters(20, "raw")), where).draw(0, [0, 1])
+    drawn = sampler_state(PerGroup(6, within=Clusters(20, "raw")), where).draw(0, [0, 1])
     assert drawn.real_sizes == (6, 4)
 
 
 def test_nearest_takes_one_of_every_clump_anew_each_period() -> None:
     where = clumped()
-    drawn = drawer(ByGroup(3, within=Nearest("raw", period=4)), where)
+    drawn = sampler_state(PerGroup(3, within=NearestToCentroids("raw", period=4)), where)
     draws = [drawn.draw(iteration, [0, 1]) for iteration in range(8)]
     for draw in draws:
         assert {clump_of(index) for index in draw.real[:3].tolist()} == {0, 1, 2}
         assert draw.real_sizes == (3, 3)
     assert all(torch.equal(draws[0].real, draw.real) for draw in draws[1:4])
-    wide = drawer(ByGroup(7, within=Nearest("raw", period=1)), where)
+    wide = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), where)
     batches = [wide.draw(iteration, [0]).real for iteration in range(6)]
     assert all(len(batch.unique()) == 7 for batch in batches)
     assert len({tuple(sorted(batch.tolist())) for batch in batches}) > 1
-    assert drawer(ByGroup(99, within=Nearest("raw")), where).draw(0, [0]).real_sizes == (21,)
-    again = drawer(ByGroup(7, within=Nearest("raw", period=1)), clumped())
+    assert sampler_state(PerGroup(99, within=NearestToCentroids("raw")), where).draw(0, [0]).real_sizes == (
+        21,
+    )
+    again = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), clumped())
     assert torch.equal(
         again.draw(5, [0]).real, batches[5]
     )  # a resumed run has not seen the iterations before
@@ -153,17 +155,18 @@ def test_features_of_a_trained_network_by_layer() -> None:
     module.load_state_dict(network.weights)
     index = torch.tensor([4, 9, 30])
     with torch.no_grad():
-        maps, embedding = module.eval().maps(where.real[index]), module.embed(where.real[index])
+        maps, embedding = module.eval().feature_maps(where.real[index]), module.embed(where.real[index])
     found = {
-        layer: Looker(Trained(NETWORK, ASKED, layer), where)(index) for layer in (None, 1, 2, "blocks.0.0")
+        layer: FeatureExtractor(Trained(NETWORK, ASKED, layer), where)(index)
+        for layer in (None, 1, 2, "blocks.0.0")
     }
     torch.testing.assert_close(found[None], embedding)
     torch.testing.assert_close(found[1], maps[0].mean((2, 3)))
     torch.testing.assert_close(found[2], maps[1].mean((2, 3)))
     assert found["blocks.0.0"].shape == (3, 8)
-    flat = Looker(Trained(NETWORK, ASKED, 2, pooled=False), where)(index)
+    flat = FeatureExtractor(Trained(NETWORK, ASKED, 2, pooled=False), where)(index)
     torch.testing.assert_close(flat, maps[1].flatten(1))
-    assert torch.equal(Looker(Raw(), where)(index), where.real[index].flatten(1))
+    assert torch.equal(FeatureExtractor(Raw(), where)(index), where.real[index].flatten(1))
 
 
 def test_layers_that_do_not_exist_are_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +199,7 @@ def test_imagenet_features(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     module = saved_weights(tmp_path)
     where, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
-    found = Looker(ImageNet(layer=2, side=32), where)(index)
+    found = FeatureExtractor(ImageNet(layer=2, side=32), where)(index)
     with torch.no_grad():
         x = enlarged(where.real[index], 32)
         assert x.shape == (2, 3, 32, 48)
@@ -231,7 +234,7 @@ def test_names_and_defaults() -> None:
     assert Clusters().features == ImageNet(layer=1)
     assert Clusters(features="trained").features == Trained(StageNetwork(), layer=Stage(1))
     assert Clusters(features="raw").features == Raw()
-    nearest = resolve(Nearest(), Facts((9,), ("a",), 1))
+    nearest = resolve(NearestToCentroids(), DatasetInfo((9,), ("a",), 1))
     assert isinstance(nearest.features, Trained)
     looked: list[int] = []
 
@@ -244,10 +247,10 @@ def test_names_and_defaults() -> None:
 
 
 def test_fields_by_text_and_json() -> None:
-    sampler = assign(ByGroup(), "within", parse("Clusters(k=5, features=raw)"))
-    assert sampler == ByGroup(within=Clusters(5, Raw()))
-    assert assign(ByGroup(within=Clusters()), "layer", 3).within == Clusters(features=ImageNet(3))
-    for spec in (sampler, ByGroup(within=Nearest(period=3))):
+    sampler = set_field(PerGroup(), "within", parse("Clusters(k=5, features=raw)"))
+    assert sampler == PerGroup(within=Clusters(5, Raw()))
+    assert set_field(PerGroup(within=Clusters()), "layer", 3).within == Clusters(features=ImageNet(3))
+    for spec in (sampler, PerGroup(within=NearestToCentroids(period=3))):
         assert from_json(json.loads(json.dumps(to_json(spec)))) == spec
 
 
@@ -260,10 +263,10 @@ def test_fields_by_text_and_json() -> None:
             r"Clusters\(rule='sizes'\) is unknown; known: uniform, proportional",
         ),
         (lambda: Clusters(features="pixels"), r"features='pixels' is unknown"),
-        (lambda: Nearest(period=0), r"Nearest\(period=0\)"),
+        (lambda: NearestToCentroids(period=0), r"NearestToCentroids\(period=0\)"),
         (lambda: ImageNet(layer=5), r"ImageNet\(layer=5\) must be 1, 2, 3 or 4"),
         (lambda: ImageNet(side=8), r"ImageNet\(side=8\) must be at least 32"),
-        (lambda: ByGroup(within=20), r"ByGroup\(within=20\) must be None, Clusters"),
+        (lambda: PerGroup(within=20), r"PerGroup\(within=20\) must be None, Clusters"),
     ],
 )
 def test_fields_are_checked(build: Any, message: str) -> None:

@@ -13,14 +13,14 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec as specs
-from condensed_data.data.value_space import Kind
+from condensed_data.data.value_space import SampleKind
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoders import LatentDecoder
 from condensed_data.methods.synthetic.decoding import decode, decoded
 from condensed_data.methods.synthetic.factorized import Factorized
 from condensed_data.storage import ArtifactError, UnsupportedFormatError
 from condensed_data.storage import artifact as artifact
-from condensed_data.storage.result import Outcome
+from condensed_data.storage.result import CondensationResult
 
 SHAPE, LABELS = (1, 8, 8), torch.arange(3).repeat_interleave(8)
 LIMIT = 1 << 20
@@ -45,8 +45,8 @@ def test_what_fits_is_decoded() -> None:
 
 def test_rows_are_decoded_in_pieces() -> None:
     rows = torch.rand(600, *SHAPE, generator=torch.Generator().manual_seed(0))
-    synthesis = Pixels().restore({"images": rows}, torch.zeros(600, dtype=torch.int64), SHAPE)
-    assert torch.equal(decoded(synthesis), rows)
+    synthetic_data = Pixels().restore({"images": rows}, torch.zeros(600, dtype=torch.int64), SHAPE)
+    assert torch.equal(decoded(synthetic_data), rows)
 
 
 def test_too_many_samples() -> None:
@@ -121,13 +121,13 @@ def test_a_part_of_the_future() -> None:
     ],
 )
 def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]) -> None:
-    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._outcome
+    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
     tensors = {"images": made.images, "labels": made.labels}
-    manifest = made.record.to_manifest() | changes
+    manifest = made.metadata.to_manifest() | changes
 
     def written_and_read() -> None:
         artifact.write(tmp_path, tensors, manifest, card="")
-        Outcome.read(tmp_path)
+        CondensationResult.read(tmp_path)
 
     with pytest.raises(ArtifactError):
         written_and_read()
@@ -135,17 +135,23 @@ def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, cha
 
 @pytest.mark.parametrize(
     "recipe",
-    [{"part": "Pixels"}, {"part": "Recipe", "terms": 3}, {"part": "Named", "name": "x"}, {"x": [[]]}, {}],
+    [
+        {"part": "Pixels"},
+        {"part": "Recipe", "terms": 3},
+        {"part": "NamedCallable", "name": "x"},
+        {"x": [[]]},
+        {},
+    ],
 )
 def test_a_recipe_that_cannot_be_rebuilt_is_kept_to_read(
     tmp_path: Path, tiny_images: TensorDataset, recipe: dict[str, Any]
 ) -> None:
-    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._outcome
-    manifest = made.record.to_manifest() | {"recipe": recipe}
+    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
+    manifest = made.metadata.to_manifest() | {"recipe": recipe}
     artifact.write(tmp_path / "set", {"images": made.images, "labels": made.labels}, manifest, card="")
     assert CondensedDataset.load(tmp_path / "set").recipe == recipe
 
 
 def test_kinds() -> None:
-    assert Kind.known("pil:RGB", (3, 4, 4)) == Kind("pil:RGB", (3, 4, 4))
-    assert Kind.known("tensor:bfloat16", (7,)) == Kind("tensor:bfloat16", (7,))
+    assert SampleKind.known("pil:RGB", (3, 4, 4)) == SampleKind("pil:RGB", (3, 4, 4))
+    assert SampleKind.known("tensor:bfloat16", (7,)) == SampleKind("tensor:bfloat16", (7,))

@@ -12,15 +12,15 @@ import torch
 from pool_data import NETWORK, context, small_real, through_a_file, weights_of
 from torch import Tensor, nn
 
-from condensed_data.data.augment import Identity, Siamese
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Batch, Net, Pair
+from condensed_data.data.augment import Identity, SiameseAugment
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools import Critic, Fresh
+from condensed_data.methods.pools import Critic, RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
-from condensed_data.methods.samplers.decoder_pairs import Siblings
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import Factorized, Hallucinator, MultiFormation, Pixels, WithSteps
 
 SYNTHETIC = Factorized(Hallucinator(), decoders=3, codes=4)
@@ -47,7 +47,7 @@ def rows(count: int, features: int = 3) -> Tensor:
 
 def test_diversity_is_the_mean_over_pairs_of_one_plus_cosine_halved() -> None:
     x = rows(10).requires_grad_()
-    net = Net(nn.Identity(), lambda x: 2 * x, lambda x: (x,))
+    net = NetworkView(nn.Identity(), lambda x: 2 * x, lambda x: (x,))
     none = Batch(x[:0], x[:0], (0, 0))
     loss = Diversity()(net, Pair(none, Batch(x, x, (4, 6))))
     listed = x.tolist()
@@ -76,11 +76,11 @@ def test_the_critic_minimizes_its_equation() -> None:
 
 def test_blocks_are_codes_by_two_decoders() -> None:
     where = context(ipc=9)
-    synthesis = SYNTHETIC.start(where)
-    drawer = Siblings().start(where, synthesis)
+    synthetic_data = SYNTHETIC.start(where)
+    sampler_state = DecoderPairs().start(where, synthetic_data)
     seen = set()
     for iteration in range(60):
-        draw = drawer.draw(iteration, [0, 1, 2])
+        draw = sampler_state.draw(iteration, [0, 1, 2])
         assert draw.synthetic_sizes == (8, 8, 8)
         assert draw.steps == (0, 1, 2)
         assert len(draw.real) == 0
@@ -89,16 +89,16 @@ def test_blocks_are_codes_by_two_decoders() -> None:
             assert torch.equal(first // 3, second // 3)
             assert (first // 3).tolist() == list(range(4 * group, 4 * group + 4))
             seen.add((int(first[0] % 3), int(second[0] % 3)))
-        assert torch.equal(drawer.draw(iteration, [1]).synthetic, draw.synthetic[8:16])
+        assert torch.equal(sampler_state.draw(iteration, [1]).synthetic, draw.synthetic[8:16])
     assert seen == {(a, b) for a in range(3) for b in range(3) if a != b}
-    some = Siblings(codes=2).start(where, synthesis).draw(0, [0, 2])
+    some = DecoderPairs(codes=2).start(where, synthetic_data).draw(0, [0, 2])
     assert some.synthetic_sizes == (4, 4)
 
 
 def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
     where = context(ipc=9)
-    synthesis = WithSteps(MultiFormation(SYNTHETIC)).start(where)
-    draw = Siblings().start(where, synthesis).draw(0, [0, 1, 2])
+    synthetic_data = WithSteps(MultiFormation(SYNTHETIC)).start(where)
+    draw = DecoderPairs().start(where, synthetic_data).draw(0, [0, 1, 2])
     assert draw.synthetic_sizes == (32, 32, 32)  # 4 codes in 4 pieces by 2 of the 3 decoders
     for block in draw.synthetic.split([32] * 3):
         first, second = block.chunk(2)
@@ -110,11 +110,11 @@ def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
 
 def test_samples_without_siblings_are_refused() -> None:
     where = context(ipc=9)
-    with pytest.raises(ValueError, match=r"Cannot use Siblings.*Use Factorized\(decoders=2\)"):
-        Siblings().start(where, Pixels().start(where))
+    with pytest.raises(ValueError, match=r"Cannot use DecoderPairs.*Use Factorized\(decoders=2\)"):
+        DecoderPairs().start(where, Pixels().start(where))
     with pytest.raises(ValueError, match="Cannot use Critic"):
-        Critic(NETWORK).start(where).learn(0, replace(SYNTHETIC, decoders=1).start(where))
-    assert WithSteps(SYNTHETIC).start(where).siblings == 3
+        Critic(NETWORK).start(where).update(0, replace(SYNTHETIC, decoders=1).start(where))
+    assert WithSteps(SYNTHETIC).start(where).decoders_per_code == 3
     for values, message in (({"alike": -1.0}, "alike"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):
         with pytest.raises(ValueError, match=message):
             Critic(NETWORK, **values)  # type: ignore[arg-type]
@@ -123,38 +123,42 @@ def test_samples_without_siblings_are_refused() -> None:
 def haba(weight: float = 0.1, **fields: Any) -> Recipe:
     critic = replace(Critic(NETWORK, lr=0.01), **fields)
     terms = (
-        Term(Distribution(), Fresh(NETWORK), ByGroup(16), Siamese(("crop",))),
-        Term(Diversity(), critic, Siblings(), Identity(), weight),
+        Term(Distribution(), RandomInit(NETWORK), PerGroup(16), SiameseAugment(("crop",))),
+        Term(Diversity(), critic, DecoderPairs(), Identity(), weight),
     )
     return Recipe("haba", SYNTHETIC, terms, Optimizer("adam", lr=0.01), iterations=8, ipc=9)
 
 
-def likeness(run: Run) -> float:
+def likeness(run: CondensationRun) -> float:
     """Mean cosine of siblings' embeddings under the critic."""
     term = run.recipe.terms[1]
-    draw = run.drawers[term.sampler].draw(0, [0, 1, 2])
+    draw = run.sampler_states[term.sampler].draw(0, [0, 1, 2])
     with torch.no_grad():
-        x = run.synthesis.decode(draw.synthetic)
-        net = run.lenders[term.pool].lend(0)
+        x = run.synthetic_data.decode(draw.synthetic)
+        net = run.pool_states[term.pool].network_at(0)
         batch = Batch(x, x, draw.synthetic_sizes)
         return 2 * float(Diversity()(net, Pair(Batch(x[:0], x[:0], (0, 0, 0)), batch))) - 1
 
 
 def test_the_critic_learns_to_find_siblings_alike() -> None:
-    run = Run(haba(alike=30.0, contrast=0.0), context(ipc=9))
-    critic = run.lenders[run.recipe.terms[1].pool]
+    run = CondensationRun(haba(alike=30.0, contrast=0.0), context(ipc=9))
+    critic = run.pool_states[run.recipe.terms[1].pool]
     before = likeness(run)
     for iteration in range(30):
-        critic.learn(iteration, run.synthesis)
+        critic.update(iteration, run.synthetic_data)
     after = likeness(run)
     assert 1 - after < 0.7 * (1 - before)
     assert all(
-        not weight.requires_grad and weight.grad is None for weight in critic.lend(0).module.parameters()
+        not weight.requires_grad and weight.grad is None
+        for weight in critic.network_at(0).module.parameters()
     )
 
 
 def test_the_term_sets_siblings_apart() -> None:
-    apart, free = Run(haba(weight=300.0), context(ipc=9)), Run(haba(weight=0.0), context(ipc=9))
+    apart, free = (
+        CondensationRun(haba(weight=300.0), context(ipc=9)),
+        CondensationRun(haba(weight=0.0), context(ipc=9)),
+    )
     for _ in range(30):
         apart.step()
         free.step()
@@ -163,15 +167,18 @@ def test_the_term_sets_siblings_apart() -> None:
 
 @pytest.mark.parametrize("step", ["iteration", "class"])
 def test_a_resumed_run_has_the_same_bits(step: str, tmp_path: Path, untouched_rng: None) -> None:
-    runs = [Run(replace(haba(), step=step), context(small_real((2, 9, 8)), ipc=9)) for _ in range(3)]
+    runs = [
+        CondensationRun(replace(haba(), step_per=step), context(small_real((2, 9, 8)), ipc=9))
+        for _ in range(3)
+    ]
     for run, steps in zip(runs, (6, 3, 0), strict=True):
         for _ in range(steps):
             run.step()
     runs[2].load_state_dict(through_a_file(runs[1].state_dict(), tmp_path))
     for _ in range(3):
         runs[2].step()
-    for name, tensor in runs[0].synthesis.learned.items():
-        assert torch.equal(tensor, runs[2].synthesis.learned[name])
-    critics = [run.lenders[run.recipe.terms[1].pool].lend(0).module for run in runs]
+    for name, tensor in runs[0].synthetic_data.learned.items():
+        assert torch.equal(tensor, runs[2].synthetic_data.learned[name])
+    critics = [run.pool_states[run.recipe.terms[1].pool].network_at(0).module for run in runs]
     assert torch.equal(weights_of(critics[0]), weights_of(critics[2]))
     assert not torch.equal(weights_of(critics[0]), weights_of(critics[1]))

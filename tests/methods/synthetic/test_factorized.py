@@ -12,13 +12,13 @@ from torch import Tensor
 
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Synthesis
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.coresets import Random
 from condensed_data.methods.objectives import Distribution
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Factorized, Hallucinator, LatentDecoder, MultiFormation
 from condensed_data.methods.synthetic.decoders import Decoder
 from condensed_data.networks import ConvNet, ConvNet1d
@@ -30,8 +30,8 @@ SPECS = (
 )
 
 
-def everything(synthesis: Synthesis) -> Tensor:
-    return synthesis.decode(torch.arange(len(synthesis.labels)))
+def everything(synthetic_data: SyntheticData) -> Tensor:
+    return synthetic_data.decode(torch.arange(len(synthetic_data.labels)))
 
 
 def hallucinated(weights: Tensor, basis: Tensor, k: int) -> Tensor:
@@ -55,12 +55,12 @@ def hallucinated(weights: Tensor, basis: Tensor, k: int) -> Tensor:
 @pytest.mark.parametrize(("shape", "kernel"), [((1, 5, 5), 3), ((3, 6, 4), 2)])
 def test_every_basis_goes_through_every_hallucinator(shape: tuple[int, ...], kernel: int) -> None:
     spec = Factorized(Hallucinator(kernel), decoders=2, codes=1)
-    synthesis = spec.start(context(small_real(shape), ipc=9))
+    synthetic_data = spec.start(context(small_real(shape), ipc=9))
     with torch.no_grad():
-        for tensor in synthesis.learned.values():
+        for tensor in synthetic_data.learned.values():
             tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)) / 3)
-    codes, decoders = (tensor.detach() for tensor in synthesis.learned.values())
-    decoded = everything(synthesis).detach()
+    codes, decoders = (tensor.detach() for tensor in synthetic_data.learned.values())
+    decoded = everything(synthetic_data).detach()
     assert decoded.shape == (6, *shape)
     for n, sample in enumerate(decoded):
         expected = hallucinated(decoders[n % 2], codes[n // 2], kernel)
@@ -82,21 +82,23 @@ def test_parameters_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
 def test_the_budget_is_used_and_never_exceeded(spec: Factorized, shape: tuple[int, ...]) -> None:
     for ipc in (5, 9):
-        synthesis = spec.start(context(small_real(shape), ipc=ipc))
+        synthetic_data = spec.start(context(small_real(shape), ipc=ipc))
         code = prod(spec.decoder.code_shape(shape))
         budget = ipc * 3 * prod(shape)
-        assert budget - 3 * code < synthesis.stored_floats <= budget
-        assert synthesis.stored_floats == sum(tensor.numel() for tensor in synthesis.learned.values())
-        assert len(synthesis.labels) == len(synthesis.learned["codes"]) * spec.decoders
-        assert synthesis.labels.tolist() == sorted(synthesis.labels.tolist())
-        assert len(everything(synthesis)) == len(synthesis.labels)
+        assert budget - 3 * code < synthetic_data.stored_floats <= budget
+        assert synthetic_data.stored_floats == sum(
+            tensor.numel() for tensor in synthetic_data.learned.values()
+        )
+        assert len(synthetic_data.labels) == len(synthetic_data.learned["codes"]) * spec.decoders
+        assert synthetic_data.labels.tolist() == sorted(synthetic_data.labels.tolist())
+        assert len(everything(synthetic_data)) == len(synthetic_data.labels)
 
 
 def test_one_basis_beside_two_samples_a_class() -> None:
     where = context(small_real((1, 28, 28), sizes=(3,) * 10), ipc=2)
-    synthesis = Factorized(Hallucinator(), decoders=5).start(where)
-    assert synthesis.stored_floats == 14_700
-    assert len(synthesis.labels) == 50
+    synthetic_data = Factorized(Hallucinator(), decoders=5).start(where)
+    assert synthetic_data.stored_floats == 14_700
+    assert len(synthetic_data.labels) == 50
 
 
 def test_a_budget_that_is_too_small_says_what_is_not() -> None:
@@ -111,28 +113,28 @@ def test_a_budget_that_is_too_small_says_what_is_not() -> None:
 def test_groups_have_codes_of_their_own() -> None:
     groups = [i % 2 for i in range(57)]
     where = context(small_real(groups=groups), ipc=9)
-    synthesis = Factorized(Hallucinator(), decoders=2, codes=4).start(where)
-    assert synthesis.groups.bincount().tolist() == [4] * 6
-    assert synthesis.labels.bincount().tolist() == [8] * 3
+    synthetic_data = Factorized(Hallucinator(), decoders=2, codes=4).start(where)
+    assert synthetic_data.groups.bincount().tolist() == [4] * 6
+    assert synthetic_data.labels.bincount().tolist() == [8] * 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
 def test_rows_in_any_order_and_restored_ones(spec: Factorized, shape: tuple[int, ...]) -> None:
-    synthesis = spec.start(context(small_real(shape), ipc=5))
-    whole = everything(synthesis)
+    synthetic_data = spec.start(context(small_real(shape), ipc=5))
+    whole = everything(synthetic_data)
     index = torch.tensor([4, 1, 1, len(whole) - 1, 0])
-    torch.testing.assert_close(synthesis.decode(index), whole[index], rtol=1e-6, atol=1e-6)
-    rebuilt = from_json(to_json(spec)).restore(synthesis.tensors(), synthesis.labels, shape)
+    torch.testing.assert_close(synthetic_data.decode(index), whole[index], rtol=1e-6, atol=1e-6)
+    rebuilt = from_json(to_json(spec)).restore(synthetic_data.tensors(), synthetic_data.labels, shape)
     assert torch.equal(everything(rebuilt), whole)
 
 
 def test_samples_may_begin_like_their_bases() -> None:
     where = context(small_real((2, 9, 8)), ipc=9)
-    synthesis = Factorized(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
+    synthetic_data = Factorized(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
     bases = Random().samples(where, [2, 2, 2]).repeat_interleave(2, 0)
-    assert torch.equal(synthesis.learned["codes"].detach(), bases[::2])
-    samples = everything(synthesis).detach()[..., 1:-1, 1:-1]
+    assert torch.equal(synthetic_data.learned["codes"].detach(), bases[::2])
+    samples = everything(synthetic_data).detach()[..., 1:-1, 1:-1]
     inner = bases[..., 1:-1, 1:-1]
     assert float((samples - inner).square().mean() / inner.square().mean()) < 0.3
     assert not torch.equal(samples[0], samples[1])
@@ -142,15 +144,15 @@ def test_fitted_codes_reproduce_real_samples() -> None:
     where = context(small_real((1, 8, 8)), ipc=9)
     errors = []
     for steps in (1, 200):
-        synthesis = Factorized(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
+        synthetic_data = Factorized(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
         samples = Random().samples(where, [4, 4, 4])
-        errors.append(float((everything(synthesis).detach() - samples).square().mean()))
-        assert all(tensor.grad is None for tensor in synthesis.learned.values())
+        errors.append(float((everything(synthetic_data).detach() - samples).square().mean()))
+        assert all(tensor.grad is None for tensor in synthetic_data.learned.values())
     assert errors[1] < 0.5 * errors[0]
 
 
 def dm(spec: Factorized, network: ConvNet | ConvNet1d) -> Recipe:
-    term = Term(Distribution(), Fresh(network), ByGroup(16), Identity())
+    term = Term(Distribution(), RandomInit(network), PerGroup(16), Identity())
     return Recipe("dm", spec, (term,), Optimizer("adam", lr=0.02), iterations=6, ipc=5)
 
 
@@ -160,25 +162,25 @@ def test_everything_learns_and_resumes_to_the_same_bits(
     spec: Factorized, shape: tuple[int, ...], tmp_path: Path, untouched_rng: None
 ) -> None:
     network = ConvNet1d(width=4, depth=1) if len(shape) == 2 else ConvNet(width=4, depth=1)
-    runs = [Run(dm(spec, network), context(small_real(shape), ipc=5)) for _ in range(3)]
-    before = {name: tensor.detach().clone() for name, tensor in runs[0].synthesis.learned.items()}
+    runs = [CondensationRun(dm(spec, network), context(small_real(shape), ipc=5)) for _ in range(3)]
+    before = {name: tensor.detach().clone() for name, tensor in runs[0].synthetic_data.learned.items()}
     for run, steps in zip(runs, (6, 3, 0), strict=True):
         for _ in range(steps):
             run.step()
     runs[2].load_state_dict(through_a_file(runs[1].state_dict(), tmp_path))
     for _ in range(3):
         runs[2].step()
-    for name, tensor in runs[0].synthesis.learned.items():
-        assert torch.equal(tensor, runs[2].synthesis.learned[name])
+    for name, tensor in runs[0].synthetic_data.learned.items():
+        assert torch.equal(tensor, runs[2].synthetic_data.learned[name])
         assert bool((tensor.detach() != before[name]).all())
 
 
 def test_a_grid_of_hallucinated_samples() -> None:
     spec = MultiFormation(Factorized(Hallucinator(), decoders=2))
-    synthesis = spec.start(context(ipc=5))
-    restored = spec.restore(synthesis.tensors(), synthesis.labels, (1, 8, 8))
-    assert torch.equal(everything(restored), everything(synthesis))
-    assert len(synthesis.labels) == 4 * 2 * len(synthesis.learned["codes"])
+    synthetic_data = spec.start(context(ipc=5))
+    restored = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (1, 8, 8))
+    assert torch.equal(everything(restored), everything(synthetic_data))
+    assert len(synthetic_data.labels) == 4 * 2 * len(synthetic_data.learned["codes"])
 
 
 def test_what_cannot_be_made_is_refused() -> None:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import Run
-from condensed_data.methods.base import Synthesis
+from condensed_data.engine.run import CondensationRun
+from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.coresets import Random
 from condensed_data.methods.objectives import Distribution
-from condensed_data.methods.pools import Fresh
+from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.samplers.by_group import ByGroup
+from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Frequency, MultiFormation
 from condensed_data.methods.synthetic.frequency import transform
 from condensed_data.networks import ConvNet, ConvNet1d
@@ -26,8 +26,8 @@ from condensed_data.networks import ConvNet, ConvNet1d
 SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11))
 
 
-def everything(synthesis: Synthesis) -> Tensor:
-    return synthesis.decode(torch.arange(len(synthesis.labels)))
+def everything(synthetic_data: SyntheticData) -> Tensor:
+    return synthetic_data.decode(torch.arange(len(synthetic_data.labels)))
 
 
 def wave(frequency: int, at: int, side: int) -> float:
@@ -57,8 +57,8 @@ def test_the_transform_is_a_sum_of_cosines_and_its_inverse() -> None:
 def test_the_kept_frequencies_vary_most_in_their_class() -> None:
     where = context(small_real((2, 5, 4)), ipc=1)
     spec = Frequency(0.25)
-    synthesis = spec.start(where)
-    mask = spec.restore(synthesis.tensors(), synthesis.labels, (2, 5, 4)).places  # type: ignore[attr-defined]
+    synthetic_data = spec.start(where)
+    mask = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (2, 5, 4)).places  # type: ignore[attr-defined]
     assert mask.shape == (3, 2, 5)
     for label in range(3):
         rows = where.real[(where.real.labels == label).nonzero()[:, 0]]
@@ -70,12 +70,12 @@ def test_the_kept_frequencies_vary_most_in_their_class() -> None:
 
 def test_a_class_has_as_many_samples_as_the_budget_holds() -> None:
     where = context(small_real((1, 8, 8)), ipc=2)
-    synthesis = Frequency(1 / 16).start(where)
-    assert synthesis.labels.bincount().tolist() == [32] * 3
-    coefficients = synthesis.learned["coefficients"]
+    synthetic_data = Frequency(1 / 16).start(where)
+    assert synthetic_data.labels.bincount().tolist() == [32] * 3
+    coefficients = synthetic_data.learned["coefficients"]
     assert coefficients.numel() == 2 * 3 * 64
-    assert synthesis.stored_floats == 2 * 3 * 64 + 3 * 64 // 32
-    mask = synthesis.tensors()["mask"]
+    assert synthetic_data.stored_floats == 2 * 3 * 64 + 3 * 64 // 32
+    mask = synthetic_data.tensors()["mask"]
     assert mask.dtype == torch.uint8
     assert mask.shape == (3, 1, 8)
     grouped = Frequency(0.5).start(context(small_real(groups=[i % 2 for i in range(57)]), ipc=2))
@@ -85,9 +85,9 @@ def test_a_class_has_as_many_samples_as_the_budget_holds() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_samples_begin_as_real_ones_without_the_other_frequencies(shape: tuple[int, ...]) -> None:
     where = context(small_real(shape), ipc=2)
-    synthesis = Frequency(1.0).start(where)
+    synthetic_data = Frequency(1.0).start(where)
     drawn = Random().samples(where, [2, 2, 2])
-    torch.testing.assert_close(everything(synthesis).detach(), drawn, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(everything(synthetic_data).detach(), drawn, rtol=1e-5, atol=1e-5)
     few = Frequency(0.2).start(where)
     original = transform(Random().samples(where, few.groups.bincount().tolist())).flatten(2)
     found = transform(everything(few).detach()).flatten(2)
@@ -99,11 +99,11 @@ def test_samples_begin_as_real_ones_without_the_other_frequencies(shape: tuple[i
 @pytest.mark.parametrize("shape", SHAPES)
 def test_stored_samples_are_restored_and_rows_come_in_any_order(shape: tuple[int, ...]) -> None:
     for spec in (Frequency(0.3), MultiFormation(Frequency(0.3))):
-        synthesis = spec.start(context(small_real(shape), ipc=2))
-        whole = everything(synthesis)
+        synthetic_data = spec.start(context(small_real(shape), ipc=2))
+        whole = everything(synthetic_data)
         index = torch.tensor([len(whole) - 1, 2, 2, 0])
-        torch.testing.assert_close(synthesis.decode(index), whole[index], rtol=1e-5, atol=1e-5)
-        restored = from_json(to_json(spec)).restore(synthesis.tensors(), synthesis.labels, shape)
+        torch.testing.assert_close(synthetic_data.decode(index), whole[index], rtol=1e-5, atol=1e-5)
+        restored = from_json(to_json(spec)).restore(synthetic_data.tensors(), synthetic_data.labels, shape)
         assert torch.equal(everything(restored), whole)
 
 
@@ -112,18 +112,18 @@ def test_everything_learns_and_resumes_to_the_same_bits(
     shape: tuple[int, ...], tmp_path: Path, untouched_rng: None
 ) -> None:
     network = ConvNet1d(width=4, depth=1) if len(shape) == 2 else ConvNet(width=4, depth=1)
-    term = Term(Distribution(), Fresh(network), ByGroup(16), Identity())
+    term = Term(Distribution(), RandomInit(network), PerGroup(16), Identity())
     recipe = Recipe("fred", Frequency(0.25), (term,), Optimizer("adam", lr=0.02), iterations=6, ipc=2)
-    runs = [Run(recipe, context(small_real(shape))) for _ in range(3)]
-    before = runs[0].synthesis.learned["coefficients"].detach().clone()
+    runs = [CondensationRun(recipe, context(small_real(shape))) for _ in range(3)]
+    before = runs[0].synthetic_data.learned["coefficients"].detach().clone()
     for run, steps in zip(runs, (6, 3, 0), strict=True):
         for _ in range(steps):
             run.step()
     runs[2].load_state_dict(through_a_file(runs[1].state_dict(), tmp_path))
     for _ in range(3):
         runs[2].step()
-    after = runs[0].synthesis.learned["coefficients"]
-    assert torch.equal(after, runs[2].synthesis.learned["coefficients"])
+    after = runs[0].synthetic_data.learned["coefficients"]
+    assert torch.equal(after, runs[2].synthetic_data.learned["coefficients"])
     assert bool((after.detach() != before).all())
 
 

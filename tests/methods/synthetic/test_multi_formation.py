@@ -10,8 +10,8 @@ from sources import real, real_of
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from condensed_data.core.rng import Streams
-from condensed_data.methods.base import Context, Synthesis
+from condensed_data.core.rng import RandomStreams
+from condensed_data.methods.base import Context, SyntheticData
 from condensed_data.methods.coresets import Noise, Random
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 
@@ -20,15 +20,15 @@ SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11), (2, 12))
 
 def context(shape: tuple[int, ...], ipc: int = 2, seed: int = 0) -> Context:
     samples = torch.rand(40, *shape, generator=torch.Generator().manual_seed(1))
-    return Context(real(samples), ipc, Streams(seed), torch.device("cpu"))
+    return Context(real(samples), ipc, RandomStreams(seed), torch.device("cpu"))
 
 
-def start(shape: tuple[int, ...], factor: int = 2, init: str = "mix", ipc: int = 2) -> Synthesis:
+def start(shape: tuple[int, ...], factor: int = 2, init: str = "mix", ipc: int = 2) -> SyntheticData:
     return MultiFormation(Pixels(), factor, init).start(context(shape, ipc))
 
 
-def everything(synthesis: Synthesis) -> Tensor:
-    return synthesis.decode(torch.arange(len(synthesis.labels)))
+def everything(synthetic_data: SyntheticData) -> Tensor:
+    return synthetic_data.decode(torch.arange(len(synthetic_data.labels)))
 
 
 def position(out: int, cell: int, side: int) -> tuple[int, int, float]:
@@ -64,19 +64,19 @@ def oracle(stored: Tensor, factor: int, pad: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("shape", "factor"), [((1, 8, 8), 2), ((3, 9, 7), 2), ((2, 8, 9), 3)])
 def test_decoding_equals_a_loop_over_pixels(shape: tuple[int, ...], factor: int) -> None:
-    synthesis = start(shape, factor)
-    stored = synthesis.learned["images"].detach()
-    pad = synthesis.tensors().get("pad", torch.zeros(shape[0]))
-    decoded = everything(synthesis).detach()
+    synthetic_data = start(shape, factor)
+    stored = synthetic_data.learned["images"].detach()
+    pad = synthetic_data.tensors().get("pad", torch.zeros(shape[0]))
+    decoded = everything(synthetic_data).detach()
     assert decoded.shape == (len(stored) * factor**2, *shape)
     expected = torch.cat([oracle(image, factor, pad) for image in stored])
     torch.testing.assert_close(decoded.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_signals_are_cut_along_their_length() -> None:
-    synthesis = start((2, 11), 3)
-    stored, pad = synthesis.learned["images"].detach(), synthesis.tensors()["pad"]
-    decoded = everything(synthesis).detach()
+    synthetic_data = start((2, 11), 3)
+    stored, pad = synthetic_data.learned["images"].detach(), synthetic_data.tensors()["pad"]
+    decoded = everything(synthetic_data).detach()
     assert decoded.shape == (4 * 3, 2, 11)
     images = oracle(torch.cat([stored[1], pad[:, None]], 1)[:, None].expand(2, 12, 12), 3, pad)
     assert images.shape[0] == 9
@@ -109,31 +109,33 @@ def test_signals_begin_with_reduced_real_ones_cut_at_the_end() -> None:
 
 
 def test_labels_groups_and_budget() -> None:
-    synthesis = start((3, 9, 7), ipc=3)
-    assert synthesis.labels.tolist() == [0] * 12 + [1] * 12
-    assert synthesis.groups.tolist() == [0] * 12 + [1] * 12
-    assert synthesis.targets(torch.tensor([11, 12])).tolist() == [0, 1]
-    assert synthesis.stored_floats == 6 * 3 * 9 * 7 + 3  # the padding's color is stored too
+    synthetic_data = start((3, 9, 7), ipc=3)
+    assert synthetic_data.labels.tolist() == [0] * 12 + [1] * 12
+    assert synthetic_data.groups.tolist() == [0] * 12 + [1] * 12
+    assert synthetic_data.targets(torch.tensor([11, 12])).tolist() == [0, 1]
+    assert synthetic_data.stored_floats == 6 * 3 * 9 * 7 + 3  # the padding's color is stored too
     assert start((1, 8, 8), ipc=3).stored_floats == 6 * 64
 
 
 def test_any_rows_in_any_order_and_repeated() -> None:
-    synthesis = start((3, 9, 7))
+    synthetic_data = start((3, 9, 7))
     index = torch.tensor([7, 0, 7, 13, 2])
-    torch.testing.assert_close(synthesis.decode(index), everything(synthesis)[index], rtol=0, atol=0)
+    torch.testing.assert_close(
+        synthetic_data.decode(index), everything(synthetic_data)[index], rtol=0, atol=0
+    )
 
 
 def test_the_gradient_reaches_every_stored_pixel() -> None:
-    synthesis = start((2, 6, 5), ipc=1)
-    images = synthesis.learned["images"]
+    synthetic_data = start((2, 6, 5), ipc=1)
+    images = synthetic_data.learned["images"]
     weight = torch.randn(8, 2, 6, 5, generator=torch.Generator().manual_seed(3))
-    (gradient,) = torch.autograd.grad((everything(synthesis) * weight).sum(), images)
+    (gradient,) = torch.autograd.grad((everything(synthetic_data) * weight).sum(), images)
     assert bool((gradient != 0).all())
     moved, step = images.detach().clone(), 1e-2
     with torch.no_grad():
-        before = float((everything(synthesis) * weight).sum())
+        before = float((everything(synthetic_data) * weight).sum())
         images[1, 1, 5, 4] += step
-        after = float((everything(synthesis) * weight).sum())
+        after = float((everything(synthetic_data) * weight).sum())
         images.copy_(moved)
     assert (after - before) / step == pytest.approx(float(gradient[1, 1, 5, 4]), rel=1e-2, abs=1e-3)
 
@@ -141,10 +143,10 @@ def test_the_gradient_reaches_every_stored_pixel() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_stored_decodes_to_the_same_samples(shape: tuple[int, ...]) -> None:
     spec = MultiFormation(Pixels(), 2)
-    synthesis = spec.start(context(shape))
-    restored = spec.restore(synthesis.tensors(), synthesis.labels, shape)
-    assert torch.equal(everything(restored), everything(synthesis))
-    assert torch.equal(restored.labels, synthesis.labels)
+    synthetic_data = spec.start(context(shape))
+    restored = spec.restore(synthetic_data.tensors(), synthetic_data.labels, shape)
+    assert torch.equal(everything(restored), everything(synthetic_data))
+    assert torch.equal(restored.labels, synthetic_data.labels)
 
 
 def test_the_padding_is_the_middle_of_the_value_range() -> None:
@@ -152,7 +154,7 @@ def test_the_padding_is_the_middle_of_the_value_range() -> None:
         0, 256, (40, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
-    where = Context(found, 1, Streams(0), torch.device("cpu"))
+    where = Context(found, 1, RandomStreams(0), torch.device("cpu"))
     pad = MultiFormation(Pixels()).start(where).tensors()["pad"]
     restored = found.space.restore(pad.view(1, 1, 1, 1))
     assert float(restored) == pytest.approx(127.5, abs=1e-3)
@@ -185,27 +187,27 @@ def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
         (MultiFormation(Pixels(clamp=True)), True),
         (Pixels(), False),
     ):
-        synthesis = spec.start(where)
-        values = where.real.space.restore(moved_far(synthesis))
+        synthetic_data = spec.start(where)
+        values = where.real.space.restore(moved_far(synthetic_data))
         inside = (values >= low.view(2, 1, 1) - 1e-5) & (values <= high.view(2, 1, 1) + 1e-5)
         assert bool(inside.all()) == clamped
     samples = torch.randint(
         9, 90, (40, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
-    synthesis = Pixels(clamp=True).start(Context(found, 1, Streams(0), torch.device("cpu")))
-    values = found.space.restore(moved_far(synthesis))
+    synthetic_data = Pixels(clamp=True).start(Context(found, 1, RandomStreams(0), torch.device("cpu")))
+    values = found.space.restore(moved_far(synthetic_data))
     torch.testing.assert_close(values.aminmax().min, torch.tensor(0.0), rtol=0, atol=1e-3)
     torch.testing.assert_close(values.aminmax().max, torch.tensor(255.0))
 
 
-def moved_far(synthesis: Synthesis) -> Tensor:
+def moved_far(synthetic_data: SyntheticData) -> Tensor:
     """The stored samples after a step that leaves every range."""
     with torch.no_grad():
-        images = synthesis.learned["images"]
+        images = synthetic_data.learned["images"]
         images.sub_(images.mean()).mul_(500)
-    synthesis.clamp()
-    return synthesis.tensors()["images"]
+    synthetic_data.clamp()
+    return synthetic_data.tensors()["images"]
 
 
 def test_clamped_pixels_begin_where_others_do_and_learn_in_the_unit_range() -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
 from condensed_data.core.errors import ArtifactError
-from condensed_data.core.spec import Named
+from condensed_data.core.spec import NamedCallable
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation
@@ -153,7 +153,7 @@ def test_any_module_is_a_teacher_in_the_value_space_of_the_source(
     logits = made.images.flatten(1).mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])
     torch.testing.assert_close(made.labels, logits.softmax(1))
     assert module.training
-    named = recipes.random(2).set(labels_from=Named("bright", module))
+    named = recipes.random(2).set(labels_from=NamedCallable("bright", module))
     first, again = (built(tiny_images, named, cache=tmp_path) for _ in range(2))
     assert torch.equal(first.labels, again.labels)
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
     with pytest.raises(ValueError, match="has hard ones"):
         CondensedDataset.load(tmp_path / "hard", soft=True)
     made = built(tiny_images, dsa().set(soft_labels=True))
-    broken = replace(made._outcome, made_for=torch.tensor([0, 1]))
+    broken = replace(made._result, made_for=torch.tensor([0, 1]))
     with pytest.raises(ArtifactError, match="made_for"):
         broken.write(tmp_path / "broken")
 

@@ -36,8 +36,8 @@ def test_the_numbers_that_are_kept_are_told_everywhere(
     assert len(made) == samples
     assert made.stored_floats == floats
     assert f"stored as {floats:,} numbers" in repr(made)
-    assert f"stored as {floats:,} numbers" in card(made.record)
-    assert f"-> {summary._bytes(4 * floats)} (as stored)" in summary.made(made, None, None)
+    assert f"stored as {floats:,} numbers" in card(made.metadata)
+    assert f"-> {summary._bytes(4 * floats)} (as stored)" in summary.format_build(made, None, None)
     made.save(tmp_path)
     assert artifact.read_manifest(tmp_path)["stored_floats"] == floats
     kept = artifact.read(tmp_path).tensors

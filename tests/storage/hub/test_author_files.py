@@ -39,8 +39,8 @@ def dc(tmp_path: Path) -> Path:
 def test_a_file_of_dc_dsa_and_dm(dc: Path) -> None:
     found = CondensedDataset.from_pt(dc)
     assert torch.equal(found.images, images())
-    assert (found.targets, found.record.ipc, found.classes) == (LABELS.tolist(), 2, ["0", "1", "2"])
-    assert found.record.name == "res_DM_CIFAR10_ConvNet_2ipc"
+    assert (found.targets, found.metadata.ipc, found.classes) == (LABELS.tolist(), 2, ["0", "1", "2"])
+    assert found.metadata.name == "res_DM_CIFAR10_ConvNet_2ipc"
     assert found[0][0].dtype == torch.float32
     assert torch.equal(CondensedDataset.from_pt(dc, run=1).images, images(seed=1))
     with pytest.raises(ValueError, match=r"run=2: .* holds 2 runs"):
@@ -67,8 +67,8 @@ def test_values_are_mapped_back_by_mean_and_deviation(dc: Path) -> None:
     found = CondensedDataset.from_pt(dc, mean=mean, std=std, classes=NAMES, name="CIFAR10")
     expected = images() * torch.tensor(std).view(1, 3, 1, 1) + torch.tensor(mean).view(1, 3, 1, 1)
     assert torch.allclose(found.images, expected)
-    assert torch.allclose(found.record.space.standardize(found.images), images(), atol=1e-5)
-    assert (found.classes, found.record.name) == (NAMES, "CIFAR10")
+    assert torch.allclose(found.metadata.space.standardize(found.images), images(), atol=1e-5)
+    assert (found.classes, found.metadata.name) == (NAMES, "CIFAR10")
 
 
 def test_a_file_of_mtt(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_of_idc(side: int, tmp_path: Path) -> None:
     whole = CondensedDataset.from_pt(tmp_path / "data.pt", **facts)
     assert torch.allclose(whole.images, grids, atol=1e-6)
     found = CondensedDataset.from_pt(tmp_path / "data.pt", factor=2, **facts)
-    assert (len(found), found.record.ipc) == (24, 2)
+    assert (len(found), found.metadata.ipc) == (24, 2)
     assert found.targets == LABELS.repeat_interleave(4).tolist()
     cell = -(-side // 2)
     corner = torch.nn.functional.interpolate(grids[:, :, :cell, :cell], size=side, mode="bilinear")

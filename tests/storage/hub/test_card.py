@@ -16,17 +16,17 @@ from condensed_data import CondensedDataset, Evaluation, Training, recipes
 from condensed_data.storage import read_manifest
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub import repo_card as card
-from condensed_data.storage.result import Outcome, with_baselines, with_evaluation
+from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 
 
-def outcome(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> Outcome:
+def result(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> CondensationResult:
     rows = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)) if samples is None else samples
     source = TensorDataset(rows, torch.arange(3).repeat_interleave(len(rows) // 3))
-    made = CondensedDataset(source, recipes.random(ipc=ipc), cache=False, progress=False)._outcome
-    return replace(made, record=replace(made.record, classes=classes or made.record.classes))
+    made = CondensedDataset(source, recipes.random(ipc=ipc), cache=False, progress=False)._result
+    return replace(made, metadata=replace(made.metadata, classes=classes or made.metadata.classes))
 
 
-def manifest(made: Outcome, folder: Path) -> dict[str, Any]:
+def manifest(made: CondensationResult, folder: Path) -> dict[str, Any]:
     made.write(folder)
     return read_manifest(folder)
 
@@ -39,7 +39,7 @@ def head(text: str) -> dict[str, Any]:
 @pytest.fixture
 def two(tmp_path: Path) -> dict[str, Any]:
     """Manifests of a default set and of one more."""
-    return {"ipc3": manifest(outcome(3), tmp_path / "b"), "default": manifest(outcome(2), tmp_path / "a")}
+    return {"ipc3": manifest(result(3), tmp_path / "b"), "default": manifest(result(2), tmp_path / "a")}
 
 
 def test_one_set(two: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def test_licenses_are_identifiers(two: dict[str, Any], name: str) -> None:
 
 def test_names_of_any_alphabet_survive_yaml(tmp_path: Path) -> None:
     names = ('a"b\\', "\U0001f600 щ", "line\nend\x7f\x85\u2028:")
-    made = manifest(outcome(classes=names), tmp_path / "set")
+    made = manifest(result(classes=names), tmp_path / "set")
     fields = head(card.render("alice/set", {"default": made}, None, None))
     label = fields["dataset_info"][0]["features"][1]["dtype"]["class_label"]["names"]
     assert tuple(label.values()) == names
@@ -139,7 +139,7 @@ def test_names_of_any_alphabet_survive_yaml(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(7,), (2, 16), (2, 8, 8)])
 def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    made = outcome(samples=torch.rand(30, *shape, generator=torch.Generator().manual_seed(1)))
+    made = result(samples=torch.rand(30, *shape, generator=torch.Generator().manual_seed(1)))
     home = tmp_path / "repository"
     sealed = manifest(made, home)
     assert "preview_range" not in sealed
@@ -153,7 +153,7 @@ def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[in
 
 def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
     measured = Evaluation("convnet", Training(name="quick"), (0.5, 0.7), (0.6, None, 0.6))
-    made = with_evaluation(outcome(), measured)
+    made = with_evaluation(result(), measured)
     random, whole = (
         replace(measured, accuracies=(0.25, 0.25)),
         replace(measured, accuracies=(0.875, 0.875)),
@@ -161,7 +161,10 @@ def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
     made = with_baselines(made, [("random", measured)])
     made = with_baselines(made, [("random", random), ("whole set", whole)])  # measured again
     made.write(tmp_path)
-    assert [name for name, _ in Outcome.read(tmp_path).record.baselines] == ["random", "whole set"]
+    assert [name for name, _ in CondensationResult.read(tmp_path).metadata.baselines] == [
+        "random",
+        "whole set",
+    ]
     text = card.render("alice/set", {"default": read_manifest(tmp_path)}, None, None)
     for row in (
         "| this set | convnet | quick protocol | 2 | 60.0 % ± 10.0 |",
@@ -173,8 +176,8 @@ def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
 
 def test_datasets_reads_the_card_and_the_folders(two: dict[str, Any], tmp_path: Path) -> None:
     home = tmp_path / "repository"
-    outcome(2).write(home)
-    outcome(3).write(home / "ipc3")
+    result(2).write(home)
+    result(3).write(home / "ipc3")
     (home / "ipc3" / "README.md").unlink()
     (home / "README.md").write_text(card.render("alice/set", two, None, None), encoding="utf-8")
     assert datasets.get_dataset_config_names(str(home)) == ["default", "ipc3"]

@@ -239,7 +239,7 @@ def test_a_build_looks_at_the_hub_before_it_condenses(hub: HubServer, repo_id: s
     second = build(cache=tmp_path / "two", hub=repo_id, push=True)
     assert second.hub_revision == stored(hub, repo_id).head.oid
     assert torch.equal(first.images, second.images)
-    assert second.record.key == first.record.key
+    assert second.metadata.key == first.metadata.key
     assert len(stored(hub, repo_id).history("main")) == 2
     hub.requests.clear()
     build(cache=tmp_path / "two", hub=repo_id)

@@ -73,10 +73,10 @@ def test_parquet_of_others(hub: HubServer, repo_id: str) -> None:
     assert found.classes == NAMES
     assert found[0][0].tobytes() == picture(0).tobytes()
     assert found.hub_revision == hub.hub.repositories["dataset", repo_id].head.oid
-    assert found.record.ipc == 2
-    assert found.record.recipe_name == "unknown"
+    assert found.metadata.ipc == 2
+    assert found.metadata.recipe_name == "unknown"
     assert found.recipe is None
-    assert torch.allclose(found.record.space.mean, pixels(range(6)).mean((0, 2, 3)), atol=1e-6)
+    assert torch.allclose(found.metadata.space.mean, pixels(range(6)).mean((0, 2, 3)), atol=1e-6)
 
 
 def test_the_warning_says_what_is_missing(hub: HubServer, repo_id: str) -> None:
@@ -105,7 +105,7 @@ def test_it_is_an_ordinary_set_afterwards(hub: HubServer, repo_id: str, tmp_path
     assert "Not known: the set was made elsewhere" in (tmp_path / "set" / "README.md").read_text()
     again = CondensedDataset.load(tmp_path / "set")
     assert torch.equal(again.images, found.images)
-    assert again.record.source_samples is None
+    assert again.metadata.source_samples is None
     test = [(picture(seed), seed % 3) for seed in range(100, 112)]
     from condensed_data.training.protocol import Training
 
@@ -131,7 +131,7 @@ def test_folders_of_pictures(hub: HubServer, repo_id: str) -> None:
 def test_gray_pictures_stay_gray(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {f"{name}/{seed}.png": png(seed, "L") for seed, name in enumerate(("a", "b"))})
     found = read(repo_id)
-    assert found.record.kind.name == "pil:L"
+    assert found.metadata.kind.name == "pil:L"
     assert torch.equal(found.images, pixels(range(2), "L"))
 
 
@@ -252,10 +252,10 @@ def test_a_repository_with_a_condensed_set_is_not_foreign(
 
 def test_one_row_of_made_elsewhere() -> None:
     """Class names may be more than the labels that occur; without names, classes are the values that occur."""
-    from condensed_data.data.value_space import Kind, Space
+    from condensed_data.data.value_space import SampleKind, ValueSpace
 
-    kind, space = Kind("tensor:float32", (2,)), Space(torch.zeros(2), torch.ones(2))
+    kind, space = SampleKind("tensor:float32", (2,)), ValueSpace(torch.zeros(2), torch.ones(2))
     named = foreign.made_elsewhere("x", torch.zeros(1, 2), torch.tensor([1]), kind, space, NAMES)
-    assert (named.record.classes, named.labels.tolist()) == (tuple(NAMES), [1])
+    assert (named.metadata.classes, named.labels.tolist()) == (tuple(NAMES), [1])
     plain = foreign.made_elsewhere("x", torch.zeros(2, 2), torch.tensor([7, 4]), kind, space, None)
-    assert (plain.record.class_values, plain.labels.tolist()) == ((4, 7), [1, 0])
+    assert (plain.metadata.class_values, plain.labels.tolist()) == ((4, 7), [1, 0])
