@@ -116,7 +116,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use (PEP 562)."""
     if name == "__version__":
-        value: Any = _version()
+        from condensed_data.core.version import installed_version
+
+        value: Any = installed_version()
     elif name == "recipes":
         value = import_module("condensed_data.methods.recipes")
     elif name in _HOME:
@@ -125,15 +127,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'condensed_data' has no attribute {name!r}")
     globals()[name] = value
     return value
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("condensed-data")
-    except PackageNotFoundError:  # imported from a checkout that was never installed
-        return "0+unknown"
 
 
 def __dir__() -> list[str]:

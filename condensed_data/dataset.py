@@ -31,13 +31,14 @@ from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.job import CondensationJob
 from condensed_data.engine.loop import DivergedError
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
+from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.storage import display as pictures
 from condensed_data.storage import replay as replays
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub.remote_cache import HubCache
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 from condensed_data.training.evaluate import Evaluation, Training
+from condensed_data.training.protocol import OrderedTraining
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from condensed_data.data.real import RealData
-    from condensed_data.methods.base import Context
     from condensed_data.methods.samplers.clustering import Clusters
+    from condensed_data.training.context import Context
 
 
 def options(parser: ArgumentParser) -> None:
@@ -119,8 +119,8 @@ def _resolved(within: Clusters, real: RealData) -> Clusters:
 def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.core.device import choose_device, choose_precision
     from condensed_data.core.rng import RandomStreams
-    from condensed_data.methods.base import Context
     from condensed_data.storage.cache import default_root
+    from condensed_data.training.context import Context
     from condensed_data.training.pretrained_cache import PretrainedCache
 
     how = compute_kwargs(arguments)

@@ -17,10 +17,10 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.real import RealData
 from condensed_data.data.source import SourceError, inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.storage import replay as replays
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors
+from condensed_data.training.protocol import OrderedTraining
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
+from condensed_data.core.tensor_hash import content_hash
+from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.networks.state_dicts import load_state
-from condensed_data.storage.safetensors_io import content_hash
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import network_name
 from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import OrderedTraining
 from condensed_data.training.trainer import check_samples
 
 StateDict = Mapping[str, Tensor]

@@ -17,7 +17,7 @@ from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import OrderedTraining
+from condensed_data.training.protocol import OrderedTraining
 
 
 def condense_tensors(

@@ -32,16 +32,17 @@ from condensed_data.engine.loop import DivergedError, condense
 from condensed_data.engine.memory_estimate import fit
 from condensed_data.engine.rank_sync import BuildStarted, RankSynchronizer
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
+from condensed_data.engine.schedule import training_schedule
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
+from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.decoding import decoded
 from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
 from condensed_data.storage.metadata import Metadata, environment, thin
 from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
-from condensed_data.training.protocol import Training
+from condensed_data.training.protocol import OrderedTraining, Training
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | 
 
 def _replay(run: CondensationRun) -> TrainingSchedule | None:
     """The training steps that belong to the result, where its recipe says so."""
-    return TrainingSchedule.of(run) if isinstance(run.recipe.training, OrderedTraining) else None
+    return training_schedule(run) if isinstance(run.recipe.training, OrderedTraining) else None
 
 
 def _training(run: CondensationRun) -> Training | OrderedTraining:

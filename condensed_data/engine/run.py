@@ -14,6 +14,7 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core.spec import require_resolved
+from condensed_data.data.augment import Augment
 from condensed_data.engine.distributed.gradient_exchange import (
     BLOCKS,
     GradientExchange,
@@ -26,8 +27,6 @@ from condensed_data.engine.distributed.work_plan import WorkPlan
 from condensed_data.engine.prefetch import Prefetcher
 from condensed_data.engine.step_inputs import StepInputs
 from condensed_data.methods.base import (
-    Augment,
-    Context,
     Loss,
     Pool,
     PoolState,
@@ -38,6 +37,7 @@ from condensed_data.methods.base import (
 )
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.synthetic.soft_labels import SoftLabeledData
+from condensed_data.training.context import Context
 
 Meetings = dict[tuple[Sampler, Augment], StepInputs]
 

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from condensed_data.core.batch import Batch, Pair
 from condensed_data.core.device import to_device
-from condensed_data.methods.base import AugmentFn, Context, PairIndices, SyntheticData
+from condensed_data.data.augment import AugmentFn
+from condensed_data.methods.base import PairIndices, SyntheticData
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

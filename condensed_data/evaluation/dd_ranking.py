@@ -28,8 +28,8 @@ from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.evaluation import baselines as comparison
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
+from condensed_data.training.protocol import OrderedTraining
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

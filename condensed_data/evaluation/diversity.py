@@ -18,9 +18,9 @@ from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
-from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
+from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import PretrainedCache
 

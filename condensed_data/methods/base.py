@@ -34,38 +34,11 @@ from condensed_data.core.batch import Batch as Batch
 from condensed_data.core.batch import NetworkView as NetworkView
 from condensed_data.core.batch import Pair as Pair
 from condensed_data.core.device import to_device
-from condensed_data.core.process_group import ALONE, ProcessGroup
-from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import Spec
+from condensed_data.training.context import Context
 
 if TYPE_CHECKING:
-    from condensed_data.data.real import RealData
-    from condensed_data.training.pretrained_cache import PretrainedCache
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a run offers to its parts when they start.
-
-    Attributes:
-        real: the real samples, standardized, by class and by group.
-        ipc: samples stored per class.
-        streams: the run's random draws.
-        device: where the run computes.
-        precision: "fp32" or "bf16".
-        compiles: whether the run is long enough to compile networks.
-        trained: where networks trained on the real samples are kept; None trains them in memory.
-        ranks: the processes that share the run.
-    """
-
-    real: RealData
-    ipc: int
-    rng: RandomStreams
-    device: torch.device
-    precision: str = "fp32"
-    compiles: bool = True
-    trained: PretrainedCache | None = None
-    ranks: ProcessGroup = ALONE
+    pass
 
 
 class Stateful(ABC):
@@ -202,19 +175,6 @@ class Sampler(Spec, ABC):
         """Index the samples."""
 
 
-AugmentFn = Callable[[Batch], Tensor]
-
-
-class Augment(Spec, ABC):
-    """Specification of an augmentation: one random draw, applied to any number of batches of any size."""
-
-    @abstractmethod
-    def draw(
-        self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
-    ) -> AugmentFn:
-        """A function from a batch with these blocks to its augmented rows (B, *sample)."""
-
-
 @dataclass(frozen=True, eq=False)
 class InitialState:
     """Where networks begin that are trained on a finished set.
@@ -224,7 +184,7 @@ class InitialState:
             kept and which whoever trains has to bring.
         weights: the state dictionary of "stored".
         digest: identity of the only weights that fit, where "given" ones are always the same; see
-            `condensed_data.storage.safetensors_io.content_hash`.
+            `condensed_data.core.tensor_hash.content_hash`.
         head: what becomes of the last layer of "given" ones, see `condensed_data.networks.state_dicts`.
     """
 

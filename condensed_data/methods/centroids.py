@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.samplers.clustering import kmeans
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import DataDefault, Spec
-from condensed_data.methods.base import Context
-from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
 from condensed_data.methods.samplers.clustering import representatives
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
+from condensed_data.core.validation import check_count
+from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
-from condensed_data.methods.base import Augment, Objective, Pool, Sampler, SyntheticSpec
-from condensed_data.methods.replay import OrderedTraining
+from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.training.evaluate import Training
-from condensed_data.training.sgd import check_count
+from condensed_data.training.protocol import OrderedTraining
 
 WHITENINGS = ("none", "zca")
 OPTIMIZERS = ("sgd", "adam", "adamw")

@@ -13,34 +13,14 @@ Letters: N samples, T steps, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from condensed_data.core.device import to_device
-from condensed_data.core.spec import Spec
 from condensed_data.methods.base import Batch, InitialState, NetworkView, Pair
 from condensed_data.methods.objectives.unrolled import trained_weights
-
-if TYPE_CHECKING:
-    from condensed_data.engine.run import CondensationRun
-
-
-@dataclass(frozen=True)
-class OrderedTraining(Spec):
-    """The protocol of a set that is trained on by its own steps, see `TrainingSchedule`.
-
-    Args:
-        name: stands beside every accuracy.
-    """
-
-    name: str = "ordered"
-
-    @property
-    def label(self) -> str:
-        """What is written beside an accuracy."""
-        return f"{self.name} protocol"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,29 +41,6 @@ class TrainingSchedule:
     step_sizes: Tensor
     network: Any
     initial: InitialState
-
-    @staticmethod
-    def of(run: CondensationRun) -> TrainingSchedule:
-        """The training run that `run` differentiates, as it stands.
-
-        Raises:
-            ValueError: for a recipe whose steps are not the same every iteration, or have no step sizes.
-        """
-        term = run.recipe.terms[0] if run.recipe.terms else None
-        if term is None:
-            raise _cannot("has no terms")
-        first, second = (
-            run.sampler_states[term.sampler].draw(iteration, run.steps()[0]) for iteration in (0, 1)
-        )
-        if first.steps is None or not torch.equal(first.synthetic, second.synthetic):
-            raise _cannot(f"draws its samples with {term.sampler}")
-        sizes = run.synthetic_data.step_sizes
-        if sizes is None:
-            raise _cannot("has no step sizes")
-        network = getattr(term.pool, "network", None)
-        steps = sizes.detach().float().cpu().expand(len(first.synthetic_sizes)).clone()
-        initial = run.pool_states[term.pool].initial()
-        return TrainingSchedule(first.synthetic.cpu(), first.synthetic_sizes, steps, network, initial)
 
     @property
     def blocks(self) -> tuple[Tensor, ...]:
@@ -116,10 +73,3 @@ class TrainingSchedule:
         with torch.no_grad():
             module.load_state_dict(trained_weights(net, pair, "constant"), strict=False)
         return module
-
-
-def _cannot(why: str) -> ValueError:
-    return ValueError(
-        f"Cannot use training=OrderedTraining() with this recipe: it {why}. Use TrainingSteps(steps=..., order='stored') and "
-        "WithSteps(...) in every term, or training=standard()."
-    )

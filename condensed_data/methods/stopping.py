@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.spec import Spec
+from condensed_data.core.validation import check_count
 from condensed_data.methods.base import Stateful
-from condensed_data.training.sgd import check_count
 
 
 @dataclass(frozen=True)

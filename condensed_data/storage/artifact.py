@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from torch import Tensor
 
+from condensed_data.core import tensor_hash
 from condensed_data.core.errors import (
     ArtifactError,
     IntegrityError,
@@ -89,7 +90,7 @@ def write(
         if parquet.is_picture(described):
             described["preview_range"] = list(limits)
     listed = {name: _entry(content) for name, content in contents.items() if content is not None}
-    sealed = schema.seal(described, listed, tensorfile.content_hash(stored))
+    sealed = schema.seal(described, listed, tensor_hash.content_hash(stored))
     contents[files.MANIFEST] = schema.encode(sealed, where)
     with files.saving(directory):
         contents[files.README] = _readme(directory, card)
@@ -149,7 +150,7 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
         _check_file(file, where, listed[files.TENSORS], verify)
         tensors = tensorfile.read(file, listed[files.TENSORS]["size"], where)
     tensorfile.check(tensors, manifest, where)
-    if verify and tensorfile.content_hash(tensors) != manifest["content_hash"]:
+    if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
         raise IntegrityError(
             mismatch_message(where, "other content", f"content_hash {manifest['content_hash']}")
         )

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from condensed_data.core import spec as specs
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.storage import parquet
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation
+from condensed_data.training.protocol import OrderedTraining
 
 _TASKS = {
     1: "tabular-classification",

@@ -28,7 +28,7 @@
 | `history` | a list of [iteration, loss] |
 | `preview_range` | only where there is a preview of pictures: [low, high], the values behind its bytes 0 and 255 |
 | `files` | {file: {"sha256": ..., "size": ...}} of the tensors and the preview; README.md may be edited |
-| `content_hash` | identity of the tensors, see `tensorfile.content_hash` |
+| `content_hash` | identity of the tensors, see `tensor_hash.content_hash` |
 | `manifest_sha256` | of all other fields as JSON with sorted keys and no spaces |
 
 Forward compatibility: unknown fields are kept and ignored. A file of a newer minor version is read with a

@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError, mismatch_message
 from condensed_data.methods.base import InitialState
-from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
+from condensed_data.methods.replay import TrainingSchedule
+from condensed_data.training.protocol import OrderedTraining
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

@@ -9,7 +9,6 @@ Dimension letters: N synthetic samples, K classes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import struct
@@ -22,16 +21,9 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.errors import ArtifactError, mismatch_message, shown
+from condensed_data.core.tensor_hash import CODES, DTYPES, raw_bytes
 from condensed_data.storage import strict_json
 
-DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "U8": torch.uint8,
-}
-_CODES = {dtype: code for code, dtype in DTYPES.items()}
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _MAX_HEADER = 1 << 20
 _MAX_DIMENSIONS = 8
@@ -59,20 +51,6 @@ def serialize(tensors: Mapping[str, Tensor], format_version: str) -> bytes:
     return safetensors.torch.save(own, metadata=metadata)
 
 
-def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Identity of the content: sha256 over (name, dtype, shape, bytes) of the tensors sorted by name.
-
-    Hashed for each tensor are `[dtype, name, shape]` as JSON without spaces (`["F32","images",[9,1,8,8]]`), a
-    newline, and the little-endian bytes.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(strict_json.compact([_CODES[tensor.dtype], name, list(tensor.shape)]) + b"\n")
-        digest.update(_bytes_of(tensor))
-    return digest.hexdigest()
-
-
 def read(file: BinaryIO, size: int, where: str) -> dict[str, Tensor]:
     """Every tensor of a safetensors file of `size` bytes, in memory of that size and that of a small header.
 
@@ -83,7 +61,7 @@ def read(file: BinaryIO, size: int, where: str) -> dict[str, Tensor]:
     tensors = {}
     for entry in _entries(file, size, where):
         tensor = torch.empty(entry.shape, dtype=DTYPES[entry.code])
-        if file.readinto(_bytes_of(tensor)) != entry.end - entry.begin:  # type: ignore[attr-defined]
+        if file.readinto(raw_bytes(tensor)) != entry.end - entry.begin:  # type: ignore[attr-defined]
             raise ArtifactError(
                 mismatch_message(where, f"an end within tensor {entry.name!r}", f"{size} bytes")
             )
@@ -99,7 +77,7 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
             missing tensor, or shapes and labels that disagree with the manifest.
     """
     for name, tensor in tensors.items():
-        _check_kind(name, _CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), where)
+        _check_kind(name, CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), where)
         if not all(bool(chunk.isfinite().all()) for chunk in tensor.reshape(-1).split(_CHUNK)):
             raise ArtifactError(mismatch_message(where, f"NaN or infinity in {name!r}", "finite numbers"))
     labels, classes = _required(tensors, "labels", where), manifest["num_classes"]
@@ -214,8 +192,3 @@ def _check_kind(name: str, code: str, shape: tuple[int, ...], where: str) -> Non
 def _integers(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
     right = isinstance(value, list) and all(type(item) is int for item in value)
     return right and length in (None, len(value))
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().data

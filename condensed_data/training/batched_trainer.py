@@ -22,12 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from condensed_data.core.batch import Batch
 from condensed_data.core.device import device_time, to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.methods.base import Batch
+from condensed_data.core.spec import require_resolved
+from condensed_data.data.cutmix import mix
 from condensed_data.networks import flops
 from condensed_data.training.compute import autocast
-from condensed_data.training.protocol import mix
 from condensed_data.training.trainer import Trainer
 
 PROBED_STEPS = 3
@@ -130,7 +131,18 @@ def _batch(trainer: Trainer, index: Tensor, rng: RandomStreams, step: int) -> tu
     x, y = trainer.images[index], trainer.labels[index]
     augmented = trainer.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
     x = augmented(Batch(x, y, (len(x),)))
-    return mix(trainer.training, x, y, rng, step) if trainer.training.cutmix else (x, y)
+    return (
+        mix(
+            x,
+            y,
+            rng,
+            step,
+            probability=require_resolved(trainer.training.cutmix),
+            beta=trainer.training.cutmix_beta,
+        )
+        if trainer.training.cutmix
+        else (x, y)
+    )
 
 
 def should_batch(trainer: Trainer, count: int) -> bool:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condensed_data.core import spec as specs
-from condensed_data.methods.replay import OrderedTraining
-from condensed_data.training.protocol import Training
+from condensed_data.training.protocol import OrderedTraining, Training
 
 
 @dataclass(frozen=True)

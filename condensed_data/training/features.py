@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from condensed_data import networks
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
-from condensed_data.methods.base import Context
-from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
+from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.compute import autocast
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
 

@@ -13,7 +13,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.methods.base import Context
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining
 

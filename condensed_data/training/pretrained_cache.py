@@ -34,7 +34,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.fingerprint import raw
-from condensed_data.methods.base import Context
+from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, job_of, train
 
 FORMAT = 1

@@ -18,10 +18,11 @@ from condensed_data import networks
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec, require_resolved
+from condensed_data.core.validation import check_count
 from condensed_data.data.real import RealData
-from condensed_data.methods.base import Context
 from condensed_data.training.compute import autocast
-from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
+from condensed_data.training.context import Context
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
 # Training draws what layers draw (dropout) from torch's global state, which threads would share.
 _ONE_AT_A_TIME = threading.Lock()

@@ -13,16 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.device import to_device
-from condensed_data.core.rng import RandomStreams
-from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
-from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
-from condensed_data.methods.base import Augment
+from condensed_data.core.spec import DataDefault, Spec
+from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.cutmix import SpatialCutMix
+
+if TYPE_CHECKING:
+    pass
 
 OPTIMIZERS = ("sgd", "adamw", "adamw_fan_in")
 FULL_RATE_INPUTS = 64  # of a weight, up to which "adamw_fan_in" lets it learn at the full rate
@@ -190,20 +191,6 @@ def quick() -> Training:
     return replace(standard(), name="quick", epochs=300)
 
 
-@dataclass(frozen=True)
-class SpatialCutMix(DataDefault):
-    """This probability of CutMix for images and signals, 0 for vectors, where there is no box to paste.
-
-    Args:
-        probability: of a step that mixes.
-    """
-
-    probability: float = 0.5
-
-    def __call__(self, facts: DatasetInfo) -> float:
-        return self.probability if len(facts.sample_shape) > 1 else 0.0
-
-
 def idc() -> Training:
     """How IDC trains on its sets: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
 
@@ -238,38 +225,17 @@ def protocol(which: str | Training) -> Training:
     return _PROTOCOLS[which]()
 
 
-def mix(training: Training, x: Tensor, y: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
-    """CutMix: with the protocol's probability, paste a box of another sample of the batch into every sample.
-
-    The box takes the share 1 - lambda of the map, lambda ~ Beta(beta, beta), and is cut off at the border;
-    labels are mixed by the area that was really pasted (Yun et al., https://arxiv.org/abs/1905.04899, section
-    3.1).
+@dataclass(frozen=True)
+class OrderedTraining(Spec):
+    """The protocol of a set that is trained on by its own steps, see `TrainingSchedule`.
 
     Args:
-        x: (B, C, H, W) or (B, C, L).
-        y: (B, K) label probabilities.
-
-    Returns:
-        Samples and label probabilities in the same shapes.
+        name: stands beside every accuracy.
     """
-    draw = rng.numpy("cutmix", step)
-    if draw.random() >= require_resolved(training.cutmix):
-        return x, y
-    keep = draw.beta(training.cutmix_beta, training.cutmix_beta)
-    partner = to_device(torch.from_numpy(draw.permutation(len(x))), x.device)
-    box = _box(tuple(x.shape[2:]), 1 - keep, draw)
-    inside = (slice(None), slice(None), *box)
-    mixed = x.clone()
-    mixed[inside] = x[partner][inside]
-    pasted = math.prod(cut.stop - cut.start for cut in box) / math.prod(x.shape[2:])
-    return mixed, y * (1 - pasted) + y[partner] * pasted
 
+    name: str = "ordered"
 
-def _box(size: tuple[int, ...], share: float, draw: np.random.Generator) -> tuple[slice, ...]:
-    """A box with this share of the area around a uniform center, without what lies over the border."""
-    cuts = []
-    for side in size:
-        half = int(side * share ** (1 / len(size))) // 2
-        center = int(draw.integers(side))
-        cuts.append(slice(max(center - half, 0), min(center + half, side)))
-    return tuple(cuts)
+    @property
+    def label(self) -> str:
+        """What is written beside an accuracy."""
+        return f"{self.name} protocol"

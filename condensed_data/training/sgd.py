@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.core.spec import DataDefault, Spec
-from condensed_data.data.augment import Identity
-from condensed_data.methods.base import Augment, Batch
+from condensed_data.core.spec import DataDefault, Spec, require_resolved
+from condensed_data.core.validation import check_count
+from condensed_data.data.augment import Augment, Identity
+from condensed_data.data.cutmix import mix
 from condensed_data.training.compute import autocast, cache_rows, map_sizes, split_evenly
-from condensed_data.training.protocol import Training, mix
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,6 @@ class SGDConfig(Spec):
         return torch.randperm(count, generator=order).split(self.batch_size)
 
 
-def check_count(part: str, name: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number of at least `least`; rules are checked when they are resolved."""
-    if isinstance(value, DataDefault):
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{part}({name}={value!r}) must be an integer of at least {least}.")
-
-
 class SGDTrainer:
     """Trains one module in place; the optimizer lives as long as this object.
 
@@ -120,7 +113,7 @@ class SGDTrainer:
         x, y = self.sgd.augment.draw(rng, number, [0], tuple(x.shape[1:]))(batch), batch.y
         if self.sgd.cutmix:
             y = F.one_hot(y, self.num_classes).to(x.dtype) if y.ndim == 1 else y
-            x, y = mix(self._cutmix(), x, y, rng, number)
+            x, y = mix(x, y, rng, number, probability=require_resolved(self.sgd.cutmix))
         with _learning(self.module), torch.enable_grad():
             pieces = [self._backward(x[rows], y[rows], len(x)) for rows in split_evenly(len(x), self.rows)]
             self.optimizer.step()
@@ -135,9 +128,6 @@ class SGDTrainer:
         loss = F.cross_entropy(wide, y, reduction="sum") / total
         loss.backward()
         return loss.detach(), wide.detach().argmax(1)
-
-    def _cutmix(self) -> Training:
-        return Training(cutmix=float(self.sgd.cutmix), augment=Identity())  # type: ignore[arg-type]
 
 
 def run_steps(

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.device import choose_device, choose_precision, to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.core.spec import DataDefault, Spec, iter_fields
-from condensed_data.methods.base import Batch
+from condensed_data.core.spec import DataDefault, Spec, iter_fields, require_resolved
+from condensed_data.data.cutmix import mix
 from condensed_data.training.compute import (
     COMPILE_PAYS,
     LossFunction,
@@ -27,7 +28,7 @@ from condensed_data.training.compute import (
     map_sizes,
     split_evenly,
 )
-from condensed_data.training.protocol import Training, mix
+from condensed_data.training.protocol import Training
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,14 @@ class Trainer:
         augmented = self.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
         x = augmented(Batch(x, y, (len(x),)))
         if self.training.cutmix:
-            x, y = mix(self.training, x, y, rng, step)
+            x, y = mix(
+                x,
+                y,
+                rng,
+                step,
+                probability=require_resolved(self.training.cutmix),
+                beta=self.training.cutmix_beta,
+            )
         optimizer.zero_grad()
         total = torch.zeros((), device=x.device)
         for rows in split_evenly(len(x), self.rows):

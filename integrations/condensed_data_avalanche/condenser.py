@@ -21,13 +21,14 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
 from condensed_data.methods import coresets, recipes
-from condensed_data.methods.base import Context, SyntheticSpec
+from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.centroids import Centroids
 from condensed_data.methods.pools import DefaultNetwork
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.methods.synthetic import MultiFormation, Pixels, Reduced
 from condensed_data.methods.synthetic.low_resolution import reduce
+from condensed_data.training.context import Context
+from condensed_data.training.protocol import OrderedTraining
 
 FAST_ITERATIONS = 150
 SMALL_ITERATIONS = (

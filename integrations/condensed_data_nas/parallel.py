@@ -50,7 +50,7 @@ def digest(objective: ProxyObjective) -> str:
         ValueError: for a `build_model` without a name of its own.
     """
     from condensed_data.core import spec as specs
-    from condensed_data.storage.safetensors_io import content_hash
+    from condensed_data.core.tensor_hash import content_hash
 
     task, function = objective.task, objective.build_model
     tensors = {"x": task.images, "y": task.labels, "val_x": task.val_images, "val_y": task.val_labels}

@@ -20,8 +20,7 @@ import numpy as np
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import Spec
-from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
-from condensed_data.methods.base import Augment
+from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.networks import ConvNet
 from condensed_data.training.protocol import Training
 

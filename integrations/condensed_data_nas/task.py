@@ -15,9 +15,8 @@ from torch import Tensor
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import protocol
-from condensed_data.training.protocol import Training
+from condensed_data.training.protocol import OrderedTraining, Training
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ from condensed_data import CondensedDataset
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.methods.base import Context
 from condensed_data.storage.cache import default_root
+from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, Trained
 from condensed_data.training.pretrained_cache import PretrainedCache
 

@@ -43,9 +43,10 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect, read
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context, TrainableLoss
+from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
 
 PARTS = ("matching", "learning")

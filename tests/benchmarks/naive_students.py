@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import require_resolved
-from condensed_data.data.augment import Identity
+from condensed_data.data.cutmix import mix
 from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.base import Batch
-from condensed_data.training.protocol import Training, mix
 from condensed_data.training.sgd import SGDConfig
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -92,7 +91,7 @@ class Student:
         x = self.sgd.augment.draw(rng, number, [0], shape)(Batch(x, y, (len(x),)))
         if cutmix:
             y = F.one_hot(y, self.classes).float()
-            x, y = mix(Training(cutmix=cutmix, augment=Identity()), x, y, rng, number)
+            x, y = mix(x, y, rng, number, probability=cutmix)
         self.optimizer.zero_grad()
         logits = self.module(x)
         F.cross_entropy(logits, y).backward()

@@ -22,9 +22,9 @@ from condensed_data.data.source import inspect as checked
 from condensed_data.engine.run import CondensationRun
 from condensed_data.evaluation import baselines as comparison
 from condensed_data.evaluation.diversity import Diversity, diversity
-from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
 
 PACE_SECONDS, PACE_ITERATIONS = 5.0, 3  # a pace is measured for at least so long

@@ -18,8 +18,8 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.synthetic import Reduced
+from condensed_data.training.context import Context
 
 FOLDER = Path(__file__).parent
 TINY = "network=convnet-d2-w8, batch=8"

@@ -15,8 +15,8 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.engine import memory_estimate as memory
 from condensed_data.engine.memory_estimate import TooLargeError, estimate, fit
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.networks import ConvNet
+from condensed_data.training.context import Context
 
 NET = ConvNet(width=8, depth=2)
 

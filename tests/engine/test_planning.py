@@ -18,9 +18,9 @@ from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning import Plan, plan
 from condensed_data.engine.planning import cost_estimate as measure
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
+from condensed_data.training.context import Context
 
 NET = ConvNet(width=4, depth=1)
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
 from condensed_data.data.source import SourceError
 from condensed_data.evaluation.dd_ranking import Ranking, augmentation_robust, label_robust, rank, variants
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.training.evaluate import quick, standard
+from condensed_data.training.protocol import OrderedTraining
 
 
 def test_label_robust_by_hand() -> None:

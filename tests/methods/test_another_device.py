@@ -19,10 +19,10 @@ from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.compute import batch_loss
+from condensed_data.training.context import Context
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Trainer
 

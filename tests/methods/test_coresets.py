@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.spec import DatasetInfo, from_json, resolve, to_json
-from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import (
     Forgetting,
     Herding,
@@ -26,6 +25,7 @@ from condensed_data.methods.coresets import (
     spread_out,
 )
 from condensed_data.networks import MLP
+from condensed_data.training.context import Context
 from condensed_data.training.features import Trained
 from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining

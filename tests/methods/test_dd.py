@@ -23,17 +23,18 @@ from condensed_data.core.spec import DatasetInfo
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.evaluate_replay import InitialNetworks
 from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.schedule import training_schedule
 from condensed_data.evaluation.baselines import compare
-from condensed_data.methods.base import Context
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.pools import RandomInit
-from condensed_data.methods.replay import OrderedTraining, TrainingSchedule
 from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import manifest as schema
 from condensed_data.training.compute import accuracy
+from condensed_data.training.context import Context
 from condensed_data.training.evaluate import standard
+from condensed_data.training.protocol import OrderedTraining
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"iterations": 3, "batch": 20, "network": NET, "step_size": 0.1}
@@ -116,7 +117,7 @@ def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: 
     module = networks.build(NET, 3, (1, 12, 12), 0)
     module.load_state_dict(net.module.state_dict())
     everything = run.synthetic_data.decode(torch.arange(12)).detach()
-    trained = TrainingSchedule.of(run).train(module, everything, run.synthetic_data.labels)
+    trained = training_schedule(run).train(module, everything, run.synthetic_data.labels)
     for name, weight in trained.named_parameters():
         if unroll == "full":  # gradients that are differentiated again round otherwise
             torch.testing.assert_close(weight.detach(), reached[name].detach(), rtol=1e-5, atol=1e-6)

@@ -14,12 +14,12 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.clustering import NearestToCentroids
 from condensed_data.methods.synthetic import MultiFormation
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import ConvNet
+from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 
 ITERATIONS = 4

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
-from condensed_data.methods.base import Context, SyntheticData
+from condensed_data.methods.base import SyntheticData
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
+from condensed_data.training.context import Context
 
 NETWORK = ConvNet(width=8, depth=2)
 SIZES = (30, 20, 7)

@@ -16,8 +16,8 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.pools import module_slot as lending
+from condensed_data.training.context import Context
 
 ITERATIONS = 3
 ROWS = 3  # of a piece of real samples, so that there are several

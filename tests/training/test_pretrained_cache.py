@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
-from condensed_data.methods.base import Context
 from condensed_data.networks import MLP
 from condensed_data.training import pretrained_cache as trained
 from condensed_data.training import pretraining
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, job_of, train
 from condensed_data.training.sgd import SGDConfig

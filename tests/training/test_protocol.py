@@ -11,7 +11,8 @@ import torch
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Identity, SiameseAugment
-from condensed_data.training.protocol import Training, mix, protocol, quick, standard
+from condensed_data.data.cutmix import mix
+from condensed_data.training.protocol import Training, protocol, quick, standard
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:
@@ -133,7 +134,7 @@ def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]
     y = torch.eye(classes)
     pasted = []
     for step in range(20):
-        mixed, soft = mix(Training(cutmix=1.0), x, y, RandomStreams(0), step)
+        mixed, soft = mix(x, y, RandomStreams(0), step, probability=1.0)
         shares = torch.stack([(mixed == c).float().flatten(1).mean(1) for c in range(classes)], 1)
         torch.testing.assert_close(soft, shares)
         pasted.append(1 - float(shares.diagonal().mean()))
@@ -144,8 +145,8 @@ def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]
 
 def test_cutmix_comes_with_its_probability() -> None:
     x, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.eye(4)
-    changed = [mix(Training(cutmix=0.5), x, y, RandomStreams(1), step)[0] is not x for step in range(200)]
+    changed = [mix(x, y, RandomStreams(1), step, probability=0.5)[0] is not x for step in range(200)]
     assert 70 < sum(changed) < 130
-    assert all(mix(Training(), x, y, RandomStreams(1), step)[0] is x for step in range(5))
-    again = [mix(Training(cutmix=0.5), x, y, RandomStreams(1), 3)[0] for _ in range(2)]
+    assert all(mix(x, y, RandomStreams(1), step, probability=0.0)[0] is x for step in range(5))
+    again = [mix(x, y, RandomStreams(1), 3, probability=0.5)[0] for _ in range(2)]
     assert torch.equal(*again)

@@ -27,9 +27,9 @@ from condensed_data.data.source import Source
 from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning.source_sample import labels_of, of_first, sampled
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Pixels
+from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining, job_of, train
 
 CLASSES = 4  # that are measured

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from condensed_data import networks
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Batch, Context, Loss, NetworkView, Objective, Pair, TrainableLoss
-from condensed_data.training.sgd import check_count
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import Batch, Loss, NetworkView, Objective, Pair, TrainableLoss
+from condensed_data.training.context import Context
 
 SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' code
 

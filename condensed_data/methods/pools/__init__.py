@@ -8,7 +8,7 @@ from condensed_data.methods.pools.inner_loop import OuterLoopLength as OuterLoop
 from condensed_data.methods.pools.inner_loop import TrainedOnReal as TrainedOnReal
 from condensed_data.methods.pools.inner_loop import TrainedOnSynthetic as TrainedOnSynthetic
 from condensed_data.methods.pools.loaded import GivenWeights as GivenWeights
-from condensed_data.methods.pools.module_slot import DefaultNetwork as DefaultNetwork
 from condensed_data.methods.pools.pretrained import Pretrained as Pretrained
 from condensed_data.methods.pools.queue import Queue as Queue
 from condensed_data.methods.pools.random_init import RandomInit as RandomInit
+from condensed_data.networks.default import DefaultNetwork as DefaultNetwork

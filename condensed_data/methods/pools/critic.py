@@ -19,11 +19,13 @@ from condensed_data import networks
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import NetworkView, Pool, PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.methods.pools.module_slot import NetworkSlot
 from condensed_data.methods.samplers.decoder_pairs import check_decoder_pairs, pairs
-from condensed_data.training.sgd import check_count
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

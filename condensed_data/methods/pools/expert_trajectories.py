@@ -33,7 +33,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.sizes import readable
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.fingerprint import raw
-from condensed_data.methods.base import Context
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache, held
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, job_of
 from condensed_data.training.sgd import SGDTrainer, run_steps
@@ -104,7 +104,9 @@ class Trajectories:
     """
 
     def __init__(self, context: Context, network: Any, pretraining: Pretraining, precision: str) -> None:
-        self.precision, self.store = precision, context.trained or PretrainedCache()
+        store = context.trained or PretrainedCache()
+        assert isinstance(store, PretrainedCache)
+        self.precision, self.store = precision, store
         self.jobs = [job_of(context, network, pretraining, index) for index in range(pretraining.networks)]
         self.kept: dict[int, Weights] = {}
         key = self.store.key(context, network, pretraining)

@@ -11,12 +11,15 @@ from torch import nn
 
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.core.validation import check_count
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
-from condensed_data.methods.base import Context, NetworkView, Pool, PoolState
+from condensed_data.methods.base import NetworkView, Pool, PoolState
 from condensed_data.methods.pools.expert_trajectories import PRECISIONS, Trajectories
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.methods.pools.module_slot import NetworkSlot
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.sgd import SGDConfig, check_count
+from condensed_data.training.sgd import SGDConfig
 
 _PUBLISHED = Pretraining(
     epochs=21, networks=100, sgd=SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))

@@ -21,11 +21,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.core.validation import check_count
 from condensed_data.data.augment import SiameseAugment
-from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
-from condensed_data.training.protocol import SpatialCutMix
-from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
+from condensed_data.data.cutmix import SpatialCutMix
+from condensed_data.methods.base import NetworkView, Pool, PoolState, SyntheticData
+from condensed_data.methods.pools.module_slot import NetworkSlot
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
 # Published in DC's code by samples per class: iterations of a network, epochs between two iterations.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}

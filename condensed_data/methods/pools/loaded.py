@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network, copied
+from condensed_data.core.tensor_hash import DTYPES, content_hash
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import NetworkSlot, copied
+from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.networks.state_dicts import HEADS, load_state
-from condensed_data.storage.safetensors_io import DTYPES, content_hash
-from condensed_data.training.sgd import check_count
+from condensed_data.training.context import Context
 
 StateDict = Mapping[str, Tensor]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,28 +11,13 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.device import supports_async_copy
-from condensed_data.core.spec import DataDefault, DatasetInfo
-from condensed_data.methods.base import Context, NetworkView
+from condensed_data.methods.base import NetworkView
 from condensed_data.training.compute import can_compile, compiled, embed
+from condensed_data.training.context import Context
 
 CACHE_ROWS = 64  # rows whose maps stay in a CPU's cache: measured fastest for ConvNet-3 at 28x28
 DEVICE_ROWS = 4096
 COMPILING_PAYS = 3e10  # floating-point operations of an iteration; a CPU core takes a second for them
-
-
-@dataclass(frozen=True)
-class DefaultNetwork(DataDefault):
-    """ConvNet for images, its 1-D twin for signals, an MLP for vectors."""
-
-    def __call__(self, facts: DatasetInfo) -> Any:
-        return networks.default_network(facts.sample_shape)
-
-
-def check_network(network: Any, sample_shape: tuple[int, ...]) -> None:
-    """Build the network once for such samples and two classes, so that what it cannot do is said early."""
-    if isinstance(network, DataDefault):
-        network = network(DatasetInfo(sample_shape, (), 1))
-    networks.build(networks.network(network), 2, sample_shape, 0)
 
 
 def copied(module: nn.Module) -> dict[str, Tensor]:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from condensed_data.core.device import supports_async_copy, to_device
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import NetworkSlot
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
-from condensed_data.training.sgd import check_count
 
 INTERPOLATIONS = (None, "dance")
 

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import Context, NetworkView, Pool, PoolState, SyntheticData
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import NetworkView, Pool, PoolState, SyntheticData
 from condensed_data.methods.pools.inner_loop import real_batches
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network
-from condensed_data.training.sgd import SGDConfig, SGDTrainer, check_count, run_steps
+from condensed_data.methods.pools.module_slot import NetworkSlot
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
+from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import Context, InitialState, NetworkView, Pool, PoolState
-from condensed_data.methods.pools.module_slot import DefaultNetwork, NetworkSlot, check_network, copied
-from condensed_data.training.sgd import check_count
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import InitialState, NetworkView, Pool, PoolState
+from condensed_data.methods.pools.module_slot import NetworkSlot, copied
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

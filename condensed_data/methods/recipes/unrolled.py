@@ -14,10 +14,10 @@ from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
-from condensed_data.methods.replay import OrderedTraining
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.step_sizes import WithSteps
+from condensed_data.training.protocol import OrderedTraining
 
 PUBLISHED_SAMPLES = 60_000
 

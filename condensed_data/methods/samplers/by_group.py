@@ -14,9 +14,10 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.methods.base import Context, PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
 from condensed_data.methods.samplers.clustering import BatchSelection, BatchSelector
-from condensed_data.training.sgd import check_count
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.spec import Spec
-from condensed_data.methods.base import Context
+from condensed_data.core.validation import check_count
+from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor, staged
-from condensed_data.training.sgd import check_count
 
 RULES = ("uniform", "proportional")
 MINI_BATCHES_FROM = 20_000  # samples a group

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Context, PairIndices, Sampler, SamplerState, SyntheticData
-from condensed_data.training.sgd import check_count
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.methods.base import Context, PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.training.context import Context
 
 ORDERS = ("stored", "shuffled")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import Spec
-from condensed_data.training.sgd import check_count
+from condensed_data.core.validation import check_count
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _BACK: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}

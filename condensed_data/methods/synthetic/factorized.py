@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.device import to_device
-from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 from condensed_data.methods.synthetic.decoders import Decoder, Hallucinator
-from condensed_data.training.sgd import check_count
+from condensed_data.training.context import Context
 
 FIT_RATE = 1e-2
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
 from condensed_data.methods.synthetic.pixels import Pixels
-from condensed_data.training.sgd import check_count
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

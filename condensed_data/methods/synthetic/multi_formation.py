@@ -18,10 +18,11 @@ from torch import Tensor
 
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
-from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
+from condensed_data.core.validation import check_count
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.pixels import Pixels, value_range
-from condensed_data.training.sgd import check_count
+from condensed_data.training.context import Context
 
 INITS = ("mix", "inner")
 

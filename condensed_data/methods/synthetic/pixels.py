@@ -13,8 +13,9 @@ from torch import Tensor
 
 from condensed_data.core.device import to_device
 from condensed_data.data.real import RealData
-from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
+from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec
-from condensed_data.methods.base import Context, SyntheticData
-from condensed_data.methods.pools.module_slot import DefaultNetwork, check_network
+from condensed_data.methods.base import SyntheticData
+from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
 

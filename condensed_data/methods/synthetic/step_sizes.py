@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.methods.base import Context, SyntheticData, SyntheticSpec
+from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.training.context import Context
 
 FORMS = ("softplus", "plain")
 NAME = "step_sizes"

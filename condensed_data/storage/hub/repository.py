@@ -33,9 +33,9 @@ def client(token: str | bool | None) -> HfApi:
     """
     from huggingface_hub import HfApi, constants
 
-    from condensed_data import __version__
+    from condensed_data.core.version import installed_version
 
-    api = HfApi(token=token, library_name="condensed-data", library_version=__version__)
+    api = HfApi(token=token, library_name="condensed-data", library_version=installed_version())
     ask = api.dataset_info
 
     def dataset_info(*arguments: Any, timeout: float | None = None, **options: Any) -> Any:

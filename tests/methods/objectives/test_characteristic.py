@@ -12,8 +12,9 @@ from oracles_objectives import NET, blocks, lent, pair
 from sources import real
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Context, TrainableLoss
+from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.objectives import CharacteristicFunction
+from condensed_data.training.context import Context
 
 
 def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> TrainableLoss:

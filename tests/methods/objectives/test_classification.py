@@ -17,7 +17,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context, Objective, Pool, PoolState
+from condensed_data.methods.base import Objective, Pool, PoolState
 from condensed_data.methods.objectives import (
     Centralization,
     CharacteristicFunction,
@@ -34,6 +34,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
+from condensed_data.training.context import Context
 
 NET = ConvNet(width=4, depth=1)
 

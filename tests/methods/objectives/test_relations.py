@@ -15,7 +15,7 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Batch, Context, Objective, Pair
+from condensed_data.methods.base import Batch, Objective, Pair
 from condensed_data.methods.objectives import (
     Centralization,
     CharacteristicFunction,
@@ -24,6 +24,7 @@ from condensed_data.methods.objectives import (
     KernelMMD,
 )
 from condensed_data.networks import MLP, ConvNet
+from condensed_data.training.context import Context
 
 SMOOTH = ConvNet(width=3, depth=1, activation="sigmoid")
 

@@ -19,7 +19,6 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.objectives import Trajectory
 from condensed_data.methods.pools import Experts
 from condensed_data.methods.pools import expert_trajectories as trajectories
@@ -27,6 +26,7 @@ from condensed_data.methods.pools.expert_trajectories import Trajectories, train
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, job_of
 from condensed_data.training.sgd import SGDConfig

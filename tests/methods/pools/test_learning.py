@@ -17,7 +17,8 @@ from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, from_json, resolve, to_json, validate
 from condensed_data.data.augment import Identity, SiameseAugment
-from condensed_data.methods.base import Context, Pool, PoolState
+from condensed_data.data.cutmix import SpatialCutMix
+from condensed_data.methods.base import Pool, PoolState
 from condensed_data.methods.pools import (
     DynamicBilevel,
     InnerEpochs,
@@ -27,7 +28,7 @@ from condensed_data.methods.pools import (
     TrainedOnSynthetic,
 )
 from condensed_data.networks import MLP, ConvNet
-from condensed_data.training.protocol import SpatialCutMix
+from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer
 
 PLAIN = SGDConfig(0.1, batch_size=5)

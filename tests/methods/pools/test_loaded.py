@@ -14,11 +14,11 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, NamedCallable, Recipe, recipes
 from condensed_data.core.spec import from_json, to_json, validate
+from condensed_data.core.tensor_hash import content_hash
 from condensed_data.evaluation.label_switching import attack
 from condensed_data.methods.pools import GivenWeights, Pretrained
 from condensed_data.networks import build
 from condensed_data.networks.state_dicts import load_state
-from condensed_data.storage.safetensors_io import content_hash
 from condensed_data.training.pretrain import trained_on
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.spec import from_json, set_field, to_json
-from condensed_data.methods.base import Context, PoolState
+from condensed_data.methods.base import PoolState
 from condensed_data.methods.pools import Pretrained
 from condensed_data.networks import ConvNet
 from condensed_data.training import pretrained_cache as trained
+from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
 from condensed_data.training.pretraining import Pretraining, initial
 from condensed_data.training.sgd import SGDConfig

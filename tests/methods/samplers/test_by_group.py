@@ -7,10 +7,11 @@ import torch
 from sources import real
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Context, SamplerState
+from condensed_data.methods.base import SamplerState
 from condensed_data.methods.coresets import Noise
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
+from condensed_data.training.context import Context
 
 SIZES = (40, 12, 3)
 

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.spec import DatasetInfo, from_json, parse, resolve, set_field, to_json
-from condensed_data.methods.base import Context, SamplerState
+from condensed_data.methods.base import SamplerState
 from condensed_data.methods.coresets import Noise
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import Clusters, NearestToCentroids, kmeans, representatives
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training import features
+from condensed_data.training.context import Context
 from condensed_data.training.features import (
     FeatureExtractor,
     ImageNet,

@@ -13,7 +13,6 @@ from torch import Tensor
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import Context
 from condensed_data.methods.coresets import Noise
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.pools import RandomInit
@@ -23,6 +22,7 @@ from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import MultiFormation, Pixels, WithSteps
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
+from condensed_data.training.context import Context
 
 SHAPE = (1, 8, 8)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import Context, SyntheticData
+from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.coresets import Noise, Random
 from condensed_data.methods.synthetic import MultiFormation, Pixels
+from condensed_data.training.context import Context
 
 SHAPES = ((1, 8, 8), (3, 9, 7), (2, 11), (2, 12))
 

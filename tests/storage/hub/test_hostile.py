@@ -22,6 +22,7 @@ from hub_server.history import File
 from hub_worker import Workers, seed_of, small
 
 from condensed_data import CondensedDataset, storage
+from condensed_data.core import tensor_hash
 from condensed_data.storage import manifest as schema
 from condensed_data.storage import safetensors_io as tensorfile
 
@@ -61,7 +62,7 @@ def with_values(files: Files, **changes: Callable[[torch.Tensor], object]) -> Fi
     for name, change in changes.items():
         change(tensors[name])
     return with_tensors(
-        files, tensorfile.serialize(tensors, schema.TEXT_VERSION), tensorfile.content_hash(tensors)
+        files, tensorfile.serialize(tensors, schema.TEXT_VERSION), tensor_hash.content_hash(tensors)
     )
 
 

@@ -1,0 +1,41 @@
+"""The bytes of tensors and the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Identity of the content: sha256 over (name, dtype, shape, bytes) of the tensors sorted by name.
+
+    Hashed for each tensor are `[dtype, name, shape]` as JSON without spaces (`["F32","images",[9,1,8,8]]`), a
+    newline, and the little-endian bytes.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(
+            json.dumps([CODES[tensor.dtype], name, list(tensor.shape)], separators=(",", ":")).encode()
+            + b"\n"
+        )
+        digest.update(raw_bytes(tensor.detach().cpu().contiguous()))
+    return digest.hexdigest()
+
+
+def raw_bytes(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data

@@ -1,0 +1,13 @@
+"""Checks of arguments, by name, value and remedy."""
+
+from __future__ import annotations
+
+from condensed_data.core.spec import DataDefault
+
+
+def check_count(part: str, name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`; rules are checked when they are resolved."""
+    if isinstance(value, DataDefault):
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{part}({name}={value!r}) must be an integer of at least {least}.")

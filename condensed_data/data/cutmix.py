@@ -1,0 +1,77 @@
+"""CutMix: boxes of one sample pasted into another, and the labels mixed by area.
+
+Letters: B rows of a batch, K classes, C channels, H, W, L.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condensed_data.core.device import to_device
+from condensed_data.core.rng import RandomStreams
+from condensed_data.core.spec import DataDefault, DatasetInfo
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class SpatialCutMix(DataDefault):
+    """This probability of CutMix for images and signals, 0 for vectors, where there is no box to paste.
+
+    Args:
+        probability: of a step that mixes.
+    """
+
+    probability: float = 0.5
+
+    def __call__(self, facts: DatasetInfo) -> float:
+        return self.probability if len(facts.sample_shape) > 1 else 0.0
+
+
+def mix(
+    x: Tensor, y: Tensor, rng: RandomStreams, step: int, *, probability: float, beta: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """CutMix: with this probability, paste a box of another sample of the batch into every sample.
+
+    The box takes the share 1 - lambda of the map, lambda ~ Beta(beta, beta), and is cut off at the border;
+    labels are mixed by the area that was really pasted (Yun et al., https://arxiv.org/abs/1905.04899, section
+    3.1).
+
+    Args:
+        x: (B, C, H, W) or (B, C, L).
+        y: (B, K) label probabilities.
+        rng, step: name the draw.
+        probability: that this step mixes, in [0, 1].
+        beta: both parameters of the Beta distribution of lambda, positive.
+
+    Returns:
+        Samples and label probabilities in the same shapes.
+    """
+    draw = rng.numpy("cutmix", step)
+    if draw.random() >= probability:
+        return x, y
+    keep = draw.beta(beta, beta)
+    partner = to_device(torch.from_numpy(draw.permutation(len(x))), x.device)
+    box = _box(tuple(x.shape[2:]), 1 - keep, draw)
+    inside = (slice(None), slice(None), *box)
+    mixed = x.clone()
+    mixed[inside] = x[partner][inside]
+    pasted = math.prod(cut.stop - cut.start for cut in box) / math.prod(x.shape[2:])
+    return mixed, y * (1 - pasted) + y[partner] * pasted
+
+
+def _box(size: tuple[int, ...], share: float, draw: np.random.Generator) -> tuple[slice, ...]:
+    """A box with this share of the area around a uniform center, without what lies over the border."""
+    cuts = []
+    for side in size:
+        half = int(side * share ** (1 / len(size))) // 2
+        center = int(draw.integers(side))
+        cuts.append(slice(max(center - half, 0), min(center + half, side)))
+    return tuple(cuts)
