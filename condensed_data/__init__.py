@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         ProgressBar,
         TensorBoardLogger,
     )
-    from condensed_data.engine.loop import DivergedError
+    from condensed_data.engine.divergence import DivergedError
     from condensed_data.methods import recipes
     from condensed_data.methods.recipe import Optimizer, Recipe, Term
     from condensed_data.training.evaluate import Evaluation, Training
@@ -88,7 +88,7 @@ _HOMES = {
         "ProgressBar",
         "TensorBoardLogger",
     ),
-    "engine.loop": ("DivergedError",),
+    "engine.divergence": ("DivergedError",),
     "core.hub_errors": (
         "ConcurrentPushError",
         "HubAccessError",

@@ -24,12 +24,12 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as evaluation
-from condensed_data.engine import job_array as sharding
+from condensed_data.engine import job_array
 from condensed_data.engine.arguments import chosen_cache, chosen_recipe, say_random
 from condensed_data.engine.builder import CachedBuild
 from condensed_data.engine.callbacks.progress import Callback
+from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.job import CondensationJob
-from condensed_data.engine.loop import DivergedError
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.storage import display as pictures
@@ -154,7 +154,7 @@ class CondensedDataset(Dataset[Any]):
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
-                ranks=ALONE if shard is None else sharding.shard(shard),
+                ranks=ALONE if shard is None else job_array.parse_shard(shard),
             ).distribute()
             build = CachedBuild(job, fingerprint=fingerprint, cache=kept, force=force, hub_cache=hub_cache)
             try:

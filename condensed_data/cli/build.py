@@ -130,9 +130,9 @@ def _run(arguments: Namespace) -> None:
 
 def _check_shard(arguments: Namespace) -> None:
     """A part of a set is kept in a folder, to be merged, and neither measured nor published."""
-    from condensed_data.engine.job_array import shard
+    from condensed_data.engine.job_array import parse_shard
 
-    shard(arguments.shard)
+    parse_shard(arguments.shard)
     if arguments.out is None:
         raise ValueError(
             f"--shard {arguments.shard} needs --out DIR: `condensed-data merge` takes the folders."

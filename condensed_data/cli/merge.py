@@ -18,9 +18,9 @@ def run(arguments: Namespace) -> None:
     """Do it."""
     from condensed_data import CondensedDataset
     from condensed_data.cli.reporting import format_build
-    from condensed_data.engine.job_array import merge
     from condensed_data.storage import check_writable
     from condensed_data.storage.result import CondensationResult
+    from condensed_data.storage.shards import merge
 
     check_writable(arguments.out)
     merged = CondensedDataset._of(merge([CondensationResult.read(folder) for folder in arguments.sets]))

@@ -1,6 +1,6 @@
-"""What is condensed and how, and its making: from the real samples to the result and its record.
+"""A condensation job: from the real samples to the result and its metadata.
 
-Where a result is kept, and whether it has to be made at all, is for `build.py`.
+Where a result is kept, and whether it has to be condensed at all, is decided in `builder.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from condensed_data.data.groups import Groups
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
-from condensed_data.engine import job_array as sharding
+from condensed_data.engine import job_array
 from condensed_data.engine.callbacks import History, ProgressBar
 from condensed_data.engine.callbacks.bar import TrainingBar
 from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.checkpointing import Checkpointer
-from condensed_data.engine.loop import DivergedError, condense
+from condensed_data.engine.divergence import DivergedError
+from condensed_data.engine.interrupt import DelayedInterrupt
+from condensed_data.engine.loop import CondensationRun, condense
 from condensed_data.engine.memory_estimate import fit
-from condensed_data.engine.rank_sync import BuildStarted, RankSynchronizer
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.rank_sync import BuildStarted, broadcast_state
 from condensed_data.engine.schedule import training_schedule
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
@@ -50,13 +52,13 @@ class CondensationJob:
     """What is condensed, and how.
 
     Attributes:
-        source, recipe, groups, seed: what decides the result, with `precision`.
+        source, recipe, groups, seed: what decides the result, together with `precision`.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
-        device, precision, num_workers, progress, callbacks: how to go about it.
+        device, precision, num_workers, progress, callbacks: how to compute and report.
         executor: trains the networks that learn from real samples beforehand; None for this process.
-        ranks: the processes that share the work; those but the first are silent and keep nothing. Of a shard of a
-            job array, the result is the samples of its classes.
+        ranks: the processes that divide the work; those but the first print and keep nothing. The result of a shard
+            of a job array is the samples of its classes.
     """
 
     source: Source
@@ -74,19 +76,19 @@ class CondensationJob:
     ranks: ProcessGroup = ALONE
 
     def distribute(self) -> CondensationJob:
-        """Shared with the other processes of the process group, where there is one; all of them call this.
+        """The same job on all processes of the process group, where there is one; all of them call this.
 
         Raises:
             LostRankError: where some do not come within ten minutes.
-            ValueError: where they want to make different things.
+            ValueError: where their arguments differ.
         """
         if self.ranks.isolated:
-            sharding.check(self.recipe)
+            job_array.check_recipe(self.recipe)
         ranks = ProcessGroup.here()
         if not ranks.is_distributed:
             return self
         if self.ranks.isolated:
-            raise ValueError("A shard is built by one process: leave shard= out, or torchrun.")
+            raise ValueError("One process builds a shard. Leave out shard=, or start it without torchrun.")
         recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
         ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
@@ -96,12 +98,12 @@ class CondensationJob:
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
 
     def run_uncached(self) -> CondensationResult:
-        """The result, with nothing looked up and nothing kept."""
+        """Condense; nothing is looked up and nothing is kept."""
         real = self.read()
         return self.condense(real, self.resolve(source_info(real)))
 
     def run_on_worker(self, message: Any) -> CondensationResult:
-        """The result on the other ranks: what the first one found, or made together with it."""
+        """The result on the other ranks: what rank 0 found, or what all condense together."""
         if isinstance(message, CondensationResult):
             return message
         assert isinstance(message, BuildStarted)
@@ -111,14 +113,14 @@ class CondensationJob:
     def read(self) -> RealData:
         """The real samples."""
         folder = None if self.folder is None else self.folder / "stores"
-        where = {"memory": self.memory, "folder": folder}
+        limits = {"memory": self.memory, "folder": folder}
         groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return RealData.read(self.source, groups, self.num_workers, self.progress, **where)
+        return RealData.read(self.source, groups, self.num_workers, self.progress, **limits)
 
-    def resolve(self, source_info: Mapping[str, Any]) -> Recipe:
-        """The recipe for a source of which this is known; see `source_info`."""
-        names = source_info["classes"] if source_info["named"] else [""] * len(source_info["classes"])
-        return self.recipe.resolve(self.source.kind.shape, names, samples=source_info["samples"])
+    def resolve(self, info: Mapping[str, Any]) -> Recipe:
+        """The recipe for a source with this `source_info`."""
+        names = info["classes"] if info["named"] else [""] * len(info["classes"])
+        return self.recipe.resolve(self.source.kind.shape, names, samples=info["samples"])
 
     def condense(
         self,
@@ -127,80 +129,93 @@ class CondensationJob:
         fingerprint: str | None = None,
         checkpointer: Checkpointer | None = None,
     ) -> CondensationResult:
-        """Condense, and say what was made.
+        """Condense real samples.
 
         Args:
-            real: what `read` gave.
+            real: what `read` returned.
             recipe: resolved.
             fingerprint: of the source's content, under which networks trained on it are kept.
-            keeper: of checkpoints; None keeps none.
+            checkpointer: None keeps no checkpoints.
 
         Raises:
             DivergedError: when the loss diverges; its `result` is the last good state.
+            KeyboardInterrupt: after a whole iteration, where there is a checkpointer.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
-        if recipe.whitening == "zca":
-            if self.progress:
-                print("whitening: the covariance of all samples and its eigenvectors", flush=True)
-            real = real.whitened()
-        run = CondensationRun(
-            recipe,
-            Context(
-                real.to(self.device),
-                recipe.ipc,
-                RandomStreams(self.seed),
-                self.device,
-                self.precision,
-                compiles=is_long(recipe),
-                trained=PretrainedCache(
-                    None if self.folder is None else self.folder / "networks",
-                    fingerprint,
-                    self.executor,
-                    TrainingBar() if self.progress else None,
-                    self.ranks,
-                ),
-                ranks=self.ranks,
-            ),
-        )
+        run = self._start(self._whitened(real, recipe), recipe, fingerprint)
+        label = None if recipe.labels_from is None else labeler(recipe.labels_from, run.context)
         history = History()
         listeners: list[Callback] = [history, *(self.callbacks if self.ranks.is_main else ())]
         if self.progress and recipe.iterations:
             listeners.insert(0, ProgressBar())
+        if checkpointer is not None:
+            checkpointer.resume(run)
+            listeners.append(checkpointer)
+        broadcast_state(run)
+        started = time.perf_counter()
+
+        def result(iterations: int) -> CondensationResult:
+            made = self._result(run, fingerprint, history, iterations, time.perf_counter() - started)
+            return _labeled(made, run, label)
+
+        # Without a checkpoint there is nothing to wait for; the other ranks stop when rank 0 does.
+        delayed = checkpointer is not None or not self.ranks.is_main
+        interrupt = DelayedInterrupt(once=not self.ranks.is_distributed)
+        run.stop_requested = lambda: interrupt.requested
+        try:
+            with interrupt if delayed else nullcontext():
+                condense(run, listeners)
+        except DivergedError as error:
+            error.result = result(error.iteration)
+            raise
+        done = result(run.iteration)
+        return job_array.own_part(done, run) if self.ranks.isolated else done
+
+    def _whitened(self, real: RealData, recipe: Recipe) -> RealData:
+        if recipe.whitening != "zca":
+            return real
+        if self.progress:
+            print("whitening: computing the covariance of all samples and its eigenvectors", flush=True)
+        return real.whitened()
+
+    def _start(self, real: RealData, recipe: Recipe, fingerprint: str | None) -> CondensationRun:
+        """A run whose parts have started, and that fits into memory."""
+        store = PretrainedCache(
+            None if self.folder is None else self.folder / "networks",
+            fingerprint,
+            self.executor,
+            TrainingBar() if self.progress else None,
+            self.ranks,
+        )
+        context = Context(
+            real.to(self.device),
+            recipe.ipc,
+            RandomStreams(self.seed),
+            self.device,
+            self.precision,
+            compiles=is_long(recipe),
+            trained=store,
+            ranks=self.ranks,
+        )
+        run = CondensationRun(recipe, context)
         if self.ranks.isolated:
-            sharding.check_run(run)
+            job_array.check_run(run)
         if recipe.terms:
             needed = fit(run)
             if self.progress:
                 print(needed, flush=True)
-        _replay(run)  # what cannot be repeated is said now
-        label = None if recipe.labels_from is None else labeler(recipe.labels_from, run.context)
-        if checkpointer is not None:
-            checkpointer.resume(run)
-            listeners.append(checkpointer)
-        rank_synchronizer = RankSynchronizer(run)
-        rank_synchronizer.resume()
-        listeners.append(rank_synchronizer)
-        started = time.perf_counter()
-        try:
-            with checkpointer or rank_synchronizer:
-                condense(run, listeners)
-        except DivergedError as error:
-            result = self._result(run, real, fingerprint, history, error.iteration, started)
-            error.result = _labeled(result, run, label)
-            raise
-        result = _labeled(self._result(run, real, fingerprint, history, run.iteration, started), run, label)
-        return sharding.part(result, run) if self.ranks.isolated else result
+        _schedule(run)  # raises before the work starts what would raise after it
+        return run
 
     def _result(
         self,
         run: CondensationRun,
-        real: RealData,
         fingerprint: str | None,
         history: History,
         iterations: int,
-        started: float,
+        seconds: float,
     ) -> CondensationResult:
-        recipe, synthetic_data = run.recipe, run.synthetic_data
+        recipe, synthetic_data, real = run.recipe, run.synthetic_data, run.context.real
         metadata = Metadata(
             name=self.source.name,
             source_samples=len(real),
@@ -217,17 +232,19 @@ class CondensationJob:
             encoding=specs.to_json(recipe.synthetic),
             training=_training(run),
             iterations=iterations,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             history=thin(list(zip(history.iterations, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
         images = real.space.restore(decoded(synthetic_data))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
-        return CondensationResult(images, synthetic_data.labels.cpu(), metadata, recipe, stored, _replay(run))
+        return CondensationResult(
+            images, synthetic_data.labels.cpu(), metadata, recipe, stored, _schedule(run)
+        )
 
 
 def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | None) -> CondensationResult:
-    """With the labels that were learned or that a teacher gives, and its size told."""
+    """With the labels that were learned or that a teacher gives, and with its storage size."""
     if label is not None:
         result = with_soft_labels(result, label(decoded(run.synthetic_data)))
     elif run.recipe.soft_labels:
@@ -236,8 +253,8 @@ def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | 
     return with_storage_size(result, run.synthetic_data.stored_floats)
 
 
-def _replay(run: CondensationRun) -> TrainingSchedule | None:
-    """The training steps that belong to the result, where its recipe says so."""
+def _schedule(run: CondensationRun) -> TrainingSchedule | None:
+    """The training steps that belong to the result, where its recipe has them."""
     return training_schedule(run) if isinstance(run.recipe.training, OrderedTraining) else None
 
 
@@ -255,7 +272,7 @@ def is_long(recipe: Recipe) -> bool:
 
 
 def source_info(real: RealData) -> dict[str, Any]:
-    """What is known of a source once it was read, and noted for the next time."""
+    """What is known of a source after it was read; the cache keeps it for the next time."""
     return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
 
 

@@ -1,34 +1,143 @@
-"""The one loop: iteration after iteration, with somebody listening, and an end when it goes wrong."""
+"""The loop: draw, compare, differentiate, step, update the networks, report.
+
+`CondensationRun` is one run of a recipe; `CondensationRun.step` is one iteration of the papers' pseudo-code. Beside it
+stand the run state of the parts (`parts.py`), gradients in chunks (`chunked_gradient.py`), prefetching (`prefetch.py`),
+several processes (`distributed/`) and checkpoints (`checkpointing.py`).
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from condensed_data.core.spec import require_resolved
-from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
-from condensed_data.engine.run import CondensationRun
-from condensed_data.methods.base import SyntheticData
+from condensed_data.engine.callbacks.progress import Callback, Callbacks
+from condensed_data.engine.chunked_gradient import ChunkedGradient
+from condensed_data.engine.distributed.planner import plan_work
+from condensed_data.engine.distributed.stepping import Stepper
+from condensed_data.engine.distributed.work_plan import WorkPlan
+from condensed_data.engine.divergence import DivergenceGuard
+from condensed_data.engine.pace import Pace
+from condensed_data.engine.parts import StartedParts
+from condensed_data.engine.prefetch import Fetched, Prefetcher
+from condensed_data.engine.step_inputs import StepInputs
+from condensed_data.methods.base import Sampler, SyntheticData
+from condensed_data.methods.recipe import Recipe, Term
+from condensed_data.training.context import Context
 
 
-class DivergedError(ArithmeticError):
-    """The loss became NaN, infinite or huge.
+class CondensationRun:
+    """One run of a recipe: the state of its parts, and the iteration that changes it.
+
+    Args:
+        recipe: resolved.
+        context: the real samples, the random draws, the device and the processes.
 
     Attributes:
-        iteration: the last iteration whose result was good.
-        outcome: the last good result, where the run was a build's; condensed: the same as a `CondensedDataset`.
+        iteration: completed iterations, of `iterations`.
+        synthetic_data: what is learned.
+        stop_requested: asked in every iteration; where it says yes on rank 0, all processes stop after that iteration.
+        stopping: whether they do.
     """
 
-    result: Any = None
-    condensed: Any = None
+    def __init__(self, recipe: Recipe, context: Context) -> None:
+        self.recipe, self.context, self.iterations = recipe, context, require_resolved(recipe.iterations)
+        self.parts = parts = StartedParts(recipe, context)
+        self.synthetic_data, self.optimizer, self.losses = parts.synthetic_data, parts.optimizer, parts.losses
+        self.sampler_states, self.pool_states = parts.sampler_states, parts.pool_states
+        self.gradient = ChunkedGradient(
+            self.loss, parts.synthetic_data.learned, parts.is_separable, context.device
+        )
+        self.in_blocks = context.ranks.is_partitioned  # where the recipe names no number of blocks
+        self.stop_requested, self.stopping = (lambda: False), False
+        self._prefetcher = Prefetcher(self._fetch) if context.real.store.far_from(context.device) else None
+        self._plan: WorkPlan | None = None
 
-    def __init__(self, message: str, iteration: int) -> None:
-        super().__init__(message)
-        self.iteration = iteration
+    def step(self) -> Tensor:
+        """One iteration: every class is compared with its real samples once.
+
+        Returns:
+            The summed loss, a scalar on the device.
+        """
+        parts, total = self.parts, torch.zeros((), device=self.context.device)
+        for pool_state in self.pool_states.values():
+            pool_state.network_at(self.iteration)  # on every process, whether or not it computes with it
+        if self.optimizer is not None:
+            self.recipe.optimizer.tune(self.optimizer, self.iteration)
+            ranks = self.context.ranks
+            stepper = Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, ranks)
+            total, self.stopping = stepper.step(self.stop_requested())
+        for pool_state in self.pool_states.values():
+            pool_state.update(self.iteration, self.synthetic_data)
+        for loss in parts.trainable_losses:
+            loss.update(self.iteration)
+        parts.iteration += 1
+        if parts.early_stopping is not None:
+            parts.early_stopping.add(total)
+        return total
+
+    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
+        """The differentiable loss of the coming iteration over these groups: of all terms, or of those numbered."""
+        numbers = range(len(self.recipe.terms)) if terms is None else terms
+        chosen = [self.recipe.terms[number] for number in numbers]
+        inputs = {(term.sampler, term.augment): self.draw(term, groups) for term in chosen}
+        networks = {term.pool: self.pool_states[term.pool].network_at(self.iteration) for term in chosen}
+        pairs = {key: drawn.materialize(self.context, self.synthetic_data) for key, drawn in inputs.items()}
+        total = torch.zeros((), device=self.context.device)
+        for number, term in zip(numbers, chosen, strict=True):
+            value = self.losses[number](networks[term.pool], pairs[term.sampler, term.augment])
+            total = total + require_resolved(term.weight) * value
+        return total
+
+    def draw(self, term: Term, groups: Sequence[int]) -> StepInputs:
+        """The samples and the augmentation of a term in the coming iteration."""
+        real, sampler_state = self.context.real, self.sampler_states[term.sampler]
+        if self._prefetcher is None:
+            indices, rows = sampler_state.draw(self.iteration, groups), None
+        else:
+            order = self.plan.forward_order(self.gradient.num_chunks) if sampler_state.ahead else ()
+            indices, rows = self._prefetcher.get(term.sampler, self.iteration, groups, order)
+        blocks = groups if indices.steps is None else indices.steps
+        augment = term.augment.draw(self.context.rng, self.iteration, blocks, real.sample_shape)
+        return StepInputs(self.iteration, indices, real.labels[indices.real], augment, rows)
+
+    def _fetch(self, sampler: Sampler, iteration: int, groups: Sequence[int]) -> Fetched:
+        indices = self.sampler_states[sampler].draw(iteration, groups)
+        return indices, self.context.real[indices.real]
+
+    @property
+    def iteration(self) -> int:
+        """Completed iterations."""
+        return self.parts.iteration
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last iteration is done, or early stopping has ended the run."""
+        stopped = self.parts.early_stopping is not None and self.parts.early_stopping.reached
+        return self.iteration >= self.iterations or stopped
+
+    @property
+    def plan(self) -> WorkPlan:
+        """Which process computes what of an iteration."""
+        if self._plan is None:
+            groups, ranks = self.context.real.num_groups, self.context.ranks
+            self._plan = plan_work(self.recipe, self.parts, groups, ranks, in_blocks=self.in_blocks)
+        return self._plan
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a run of the same recipe and source needs to continue to the same bits."""
+        return {"in_blocks": self.in_blocks, **self.parts.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.in_blocks = (
+            self.in_blocks or state["in_blocks"]
+        )  # a run that several processes began stays in blocks
+        self._plan = None
+        self.parts.load_state_dict(state)
 
 
 def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> SyntheticData:
@@ -37,84 +146,24 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> Synthe
     Raises:
         DivergedError: when the loss is NaN, infinite or 1,000 times the largest of the first ten; the run then
             holds the last good synthetic data.
+        KeyboardInterrupt: after a whole iteration, where `run.stop_requested` asks for it.
     """
-    watch = DivergenceGuard(run)
-    listeners = Callbacks(tuple(callbacks))
-    progress = None
-    for progress in _iterations(run, watch):
-        listeners.on_iteration(progress)
+    context, listeners, progress = run.context, Callbacks(tuple(callbacks)), None
+    every = context.device.type == "cpu" or context.ranks.is_distributed
+    pace = Pace(run.iteration, run.iterations, run.recipe.name, every)
+    lr = require_resolved(run.recipe.optimizer.lr)
+    guard = DivergenceGuard(run.synthetic_data, run.iteration, lr, context.precision)
+    while not run.finished:
+        loss = run.step()
+        if pace.is_due() or run.finished or run.stopping:
+            value = float(loss)
+            guard.check(value, run.iteration)
+            progress = pace.progress(run.iteration, value)
+            listeners.on_iteration(progress)
+        if run.stopping:
+            raise KeyboardInterrupt(
+                f"Stopped after iteration {run.iteration:,} of {run.iterations:,}. Run the same again to continue."
+            )
     if progress is not None:
         listeners.on_end(progress)
     return run.synthetic_data
-
-
-def _iterations(run: CondensationRun, watch: DivergenceGuard) -> Iterator[Progress]:
-    """Run the iterations, and report those whose loss is read: all on a CPU, a few a second on an accelerator."""
-    started, first = time.perf_counter(), run.iteration
-    read = -math.inf
-    while not run.finished:
-        loss = run.step()
-        now = time.perf_counter()
-        last = run.finished
-        # Reading the loss waits for an accelerator; ten times a second keeps it busy.
-        # Several processes read the same losses, to end in the same iteration.
-        always = loss.device.type == "cpu" or run.context.ranks.is_distributed
-        if always or last or now - read > 0.1:
-            read = now
-            value = float(loss)
-            watch.check(value)
-            seconds = time.perf_counter() - started
-            rate = (run.iteration - first) / seconds
-            yield Progress(
-                iteration=run.iteration,
-                iterations=run.iterations,
-                loss=value,
-                seconds=seconds,
-                iterations_per_second=rate,
-                eta_seconds=(run.iterations - run.iteration) / rate,
-                recipe=run.recipe.name,
-                resumed_at=first,
-            )
-
-
-class DivergenceGuard:
-    """Keeps the last good synthetic data and stops a run that diverges."""
-
-    def __init__(self, run: CondensationRun) -> None:
-        self.run, self.seen, self.largest = run, 0, 0.0
-        self.good, self.good_iteration, self.kept = (
-            run.synthetic_data.state_dict(),
-            run.iteration,
-            time.perf_counter(),
-        )
-
-    def check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            self._stop(f"became {loss}")
-        if self.seen >= 10 and abs(loss) > 1000 * self.largest:
-            self._stop(f"grew to {loss:.3g}, more than 1,000 times where it began")
-        self.seen += 1
-        if self.seen <= 10:
-            self.largest = max(self.largest, abs(loss))
-        if time.perf_counter() - self.kept > 1 or self.seen <= 10:
-            self._keep()
-
-    def _keep(self) -> None:
-        state = self.run.synthetic_data.state_dict()
-        if all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-            self.good, self.good_iteration, self.kept = state, self.run.iteration, time.perf_counter()
-
-    def _stop(self, what: str) -> None:
-        self.run.synthetic_data.load_state_dict(self.good)
-        lr, iteration = require_resolved(self.run.recipe.optimizer.lr), self.run.iteration
-        low = (
-            " Or compute in full precision with precision='fp32'."
-            if self.run.context.precision != "fp32"
-            else ""
-        )
-        raise DivergedError(
-            f"The loss {what} at iteration {iteration}. The likely cause is a learning rate that is too high for these "
-            f"samples: optimizer.lr={lr:g}; try {lr / 10:g}.{low} The last good state, of iteration {self.good_iteration}, "
-            "is kept.",
-            self.good_iteration,
-        )

@@ -14,7 +14,7 @@ import torch
 
 from condensed_data.core.sizes import readable
 from condensed_data.data.sample_store import available_memory
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.training.compute import map_sizes
 
 
@@ -63,7 +63,7 @@ def estimate(run: CondensationRun) -> Estimate:
     context, synthetic_data = run.context, run.synthetic_data
     learned = sum(tensor.numel() * 4 for tensor in synthetic_data.learned.values())
     copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
-    groups = run.widest
+    groups = run.plan.largest_block
     row = 4 * prod(context.real.sample_shape)
     rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
     for term in run.recipe.terms:
@@ -77,7 +77,7 @@ def estimate(run: CondensationRun) -> Estimate:
         looked = held.real
         if looked is None:
             looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
-        maps += per_row * (-(-held.synthetic // run.pieces) + looked)
+        maps += per_row * (-(-held.synthetic // run.gradient.num_chunks) + looked)
         weights += held.weights * sum(weight.numel() * 4 for weight in net.module.parameters())
         remedies |= dict.fromkeys(filter(None, (held.remedy,)))
     remedies |= dict.fromkeys(("a smaller sampler.batch or network",))
@@ -94,9 +94,9 @@ def fit(run: CondensationRun) -> Estimate:
     """
     free = _free(run.context.device)
     found = estimate(run)
-    groups = len(run.widest)
-    while found.working > free and run.pieces < groups and run.separable:
-        run.pieces *= 2
+    groups = len(run.plan.largest_block)
+    while found.working > free and run.gradient.num_chunks < groups and run.parts.separable:
+        run.gradient.num_chunks *= 2
         found = estimate(run)
     if found.working > free:
         raise TooLargeError(

@@ -1,43 +1,45 @@
-"""Fetching the real samples of the next step while this one computes."""
+"""Reads the real samples of the next step in a thread while the current step computes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from condensed_data.methods.base import PairIndices, Sampler
 
-if TYPE_CHECKING:
-    from condensed_data.engine.run import CondensationRun
+Fetched = tuple[PairIndices, Tensor]
+Key = tuple[Sampler, int, tuple[int, ...]]
 
 
 class Prefetcher:
-    """Where real samples come from a file or another memory."""
+    """Fetches real samples that lie in a file or in the memory of another device.
 
-    def __init__(self, run: CondensationRun) -> None:
-        self.run = run
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-ahead")
-        self.coming: dict[tuple[Sampler, int, tuple[int, ...]], Future[tuple[PairIndices, Tensor]]] = {}
+    Args:
+        fetch: (sampler, iteration, groups) -> the indices of that draw and its real samples.
+    """
 
-    def take(self, sampler: Sampler, groups: Sequence[int]) -> tuple[PairIndices, Tensor]:
-        """The draw of the current iteration over these groups, and its samples."""
-        run, key = self.run, (sampler, self.run.iteration, tuple(groups))
-        found = self.coming.pop(key, None)
-        now = self._fetch(*key) if found is None else found.result()
-        if run.sampler_states[sampler].ahead:
-            steps = run.work_plan.forwards()
-            place = steps.index(tuple(groups)) + 1
-            later = (run.iteration, steps[place]) if place < len(steps) else (run.iteration + 1, steps[0])
-            self.coming = {
-                (sampler, later[0], tuple(later[1])): self.thread.submit(
-                    self._fetch, sampler, later[0], later[1]
-                )
-            }
-        return now
+    def __init__(self, fetch: Callable[[Sampler, int, Sequence[int]], Fetched]) -> None:
+        self.fetch = fetch
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-prefetch")
+        self.pending: dict[Key, Future[Fetched]] = {}
 
-    def _fetch(self, sampler: Sampler, iteration: int, groups: Sequence[int]) -> tuple[PairIndices, Tensor]:
-        draw = self.run.sampler_states[sampler].draw(iteration, groups)
-        return draw, self.run.context.real[draw.real]
+    def get(
+        self, sampler: Sampler, iteration: int, groups: Sequence[int], order: Sequence[tuple[int, ...]]
+    ) -> Fetched:
+        """This draw and its samples; the next draw starts in the background.
+
+        Args:
+            sampler, iteration, groups: name the draw.
+            order: the groups of every forward pass of an iteration, in order; empty where the next draw depends on
+                what this step changes.
+        """
+        key = (sampler, iteration, tuple(groups))
+        future = self.pending.pop(key, None)
+        found = self.fetch(*key) if future is None else future.result()
+        if order:
+            place = order.index(tuple(groups)) + 1
+            upcoming = (iteration, order[place]) if place < len(order) else (iteration + 1, order[0])
+            self.pending = {(sampler, *upcoming): self.thread.submit(self.fetch, sampler, *upcoming)}
+        return found

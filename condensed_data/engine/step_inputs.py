@@ -1,4 +1,4 @@
-"""What the host draws of an iteration before the device computes: who meets whom, and how both are augmented."""
+"""The samples and augmentation of one step: drawn on the host, then moved to the device."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class StepInputs:
-    """Real and synthetic samples that meet in one iteration.
+    """What is drawn for one comparison of real and synthetic samples.
 
     Attributes:
         iteration: its number.
-        draw: who meets whom.
+        indices: of the real and the synthetic samples.
         labels: of the real samples, (B,).
-        applied: the augmentation of both sides.
-        fetched: the real samples, where they do not lie on the device.
+        augment: the augmentation of both sides.
+        real: the real samples, where they were prefetched.
     """
 
     iteration: int
-    draw: PairIndices
+    indices: PairIndices
     labels: Tensor
-    applied: AugmentFn
-    fetched: Tensor | None = None
+    augment: AugmentFn
+    real: Tensor | None = None
 
-    def pair(self, context: Context, synthetic_data: SyntheticData) -> Pair:
+    def materialize(self, context: Context, synthetic_data: SyntheticData) -> Pair:
         """Both sides on the device, augmented."""
-        draw, device = self.draw, context.device
-        rows = context.real[draw.real] if self.fetched is None else self.fetched
-        first = Batch(to_device(rows, device), to_device(self.labels, device), draw.real_sizes)
-        second = Batch(
-            synthetic_data.decode(draw.synthetic),
-            synthetic_data.targets(draw.synthetic),
-            draw.synthetic_sizes,
+        indices, device = self.indices, context.device
+        rows = context.real[indices.real] if self.real is None else self.real
+        real = Batch(to_device(rows, device), to_device(self.labels, device), indices.real_sizes)
+        synthetic = Batch(
+            synthetic_data.decode(indices.synthetic),
+            synthetic_data.targets(indices.synthetic),
+            indices.synthetic_sizes,
         )
-        if draw.steps is None:
-            first = replace(first, x=self.applied(first))
-        return Pair(first, replace(second, x=self.applied(second)), synthetic_data.step_sizes, self.iteration)
+        if indices.steps is None:
+            real = replace(real, x=self.augment(real))
+        synthetic = replace(synthetic, x=self.augment(synthetic))
+        return Pair(real, synthetic, synthetic_data.step_sizes, self.iteration)

@@ -42,7 +42,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect, read
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
@@ -106,8 +106,8 @@ class Ours:
         run = self.run
         assert run.optimizer is not None
         run.recipe.optimizer.tune(run.optimizer, run.iteration)
-        for ((share, _),) in run.work_plan.steps:  # one share a step, as one process has it
-            _, gradients = run.gradients(share)
+        for ((unit, _),) in run.plan.steps:  # one unit a step, as one process has it
+            _, gradients = run.gradient(unit)
             for name, tensor in run.synthetic_data.learned.items():
                 tensor.grad = gradients[name]
             run.optimizer.step()
@@ -120,7 +120,7 @@ class Ours:
         for loss in run.losses:
             if isinstance(loss, TrainableLoss):
                 loss.update(run.iteration)
-        run.iteration += 1
+        run.parts.iteration += 1
 
 
 def main(words: Sequence[str] | None = None) -> None:

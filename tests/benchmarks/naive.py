@@ -45,7 +45,7 @@ from torch import Tensor
 
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.augment import Augment
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Batch, Sampler
 from condensed_data.methods.objectives import CharacteristicFunction, Trajectory, Unrolled
 from condensed_data.methods.recipe import Recipe, Term

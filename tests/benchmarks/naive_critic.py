@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.samplers.decoder_pairs import pairs
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.objectives import CharacteristicFunction
 
 

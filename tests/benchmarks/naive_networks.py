@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import require_resolved
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Pool
 from condensed_data.methods.pools import (
     Critic,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.real import RealData
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.synthetic import (
     Factorized,

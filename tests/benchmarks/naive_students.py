@@ -19,7 +19,7 @@ from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.cutmix import mix
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Batch
 from condensed_data.training.sgd import SGDConfig
 

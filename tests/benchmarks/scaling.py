@@ -37,7 +37,7 @@ from condensed_data.core.process_group import ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
 

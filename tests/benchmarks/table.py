@@ -34,7 +34,7 @@ from condensed_data import CondensedDataset, networks
 from condensed_data.core import spec
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.data.source import inspect
-from condensed_data.engine.loop import DivergedError
+from condensed_data.engine.divergence import DivergedError
 from condensed_data.training.evaluate import Evaluation, evaluate_tensors
 from condensed_data.training.features import extractor
 from condensed_data.training.protocol import Training, protocol, standard

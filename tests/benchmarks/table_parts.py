@@ -19,7 +19,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data import catalog
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect as checked
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.evaluation import baselines as comparison
 from condensed_data.evaluation.diversity import Diversity, diversity
 from condensed_data.methods.recipe import Recipe

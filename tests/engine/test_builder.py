@@ -17,7 +17,7 @@ from condensed_data.core.spec import NamedCallable
 from condensed_data.dataset import CondensedDataset
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.callbacks.progress import Callback, Progress
-from condensed_data.engine.loop import DivergedError
+from condensed_data.engine.divergence import DivergedError
 from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import ConvNet

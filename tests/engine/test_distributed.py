@@ -20,13 +20,8 @@ import torch.distributed as dist
 from exam import GROUPED, LEARNING, start
 
 from condensed_data.core.process_group import ProcessGroup
-from condensed_data.engine.distributed.gradient_exchange import (
-    WorkUnit,
-    assign_owners,
-    chunks,
-    partition,
-    row_groups,
-)
+from condensed_data.engine.distributed.gradient_exchange import row_groups
+from condensed_data.engine.distributed.work_plan import WorkUnit, assign_owners, chunks, partition
 
 Process = subprocess.Popen[str]
 SECONDS = 120  # in which anything here ends, on a machine that does much else
@@ -168,11 +163,11 @@ def test_blocks_give_what_all_at_once_gives(name: str, tiny_images: torch.utils.
         )
 
 
-def test_shares_do_not_depend_on_ranks_and_are_spread_evenly() -> None:
-    shares = partition(range(10), 4, [0, 1], [2])
-    assert [share.groups for share in shares] == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,), tuple(range(10))]
-    assert shares[-1] == WorkUnit(tuple(range(10)), (2,), False)
-    assert assign_owners(shares, 1) == [0] * 5
-    assert assign_owners(shares, 3, of_first=[2])[-1] == 0
+def test_work_units_do_not_depend_on_ranks_and_are_spread_evenly() -> None:
+    units = partition(range(10), 4, [0, 1], [2])
+    assert [unit.groups for unit in units] == [(0, 1, 2), (3, 4, 5), (6, 7, 8), (9,), tuple(range(10))]
+    assert units[-1] == WorkUnit(tuple(range(10)), (2,), False)
+    assert assign_owners(units, 1) == [0] * 5
+    assert assign_owners(units, 3, main_terms=[2])[-1] == 0
     assert partition(range(3), 64, [], [0, 1]) == [WorkUnit((0, 1, 2), (term,), False) for term in (0, 1)]
     assert [list(block) for block in chunks(range(5), 64)] == [[0], [1], [2], [3], [4]]

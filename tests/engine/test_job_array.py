@@ -13,9 +13,10 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
-from condensed_data.engine.job_array import merge, shard
+from condensed_data.engine.job_array import parse_shard
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.result import CondensationResult
+from condensed_data.storage.shards import merge
 
 TEACHER = "dm of whitened samples, labeled by a teacher"
 TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm", "bdm on dm", TEACHER)
@@ -57,9 +58,9 @@ def test_a_shard_is_a_set_of_its_classes(tiny_images: TensorDataset, tmp_path: P
     ("name", "reason"),
     [
         ("dsa", "networks of TrainedOnSynthetic learn from the samples of all classes"),
-        ("cafe", "Discrimination looks at all classes together"),
+        ("cafe", "Discrimination needs all classes together"),
         ("iid on dm", "stops by the loss of all classes"),
-        ("mtt", "Trajectory looks at all classes together"),
+        ("mtt", "Trajectory needs all classes together"),
         ("kfs", "all classes share the learned decoders"),
     ],
 )
@@ -72,13 +73,13 @@ def test_recipes_whose_classes_look_at_each_other_say_so(
 
 def test_groups_and_too_many_shards_are_refused(tiny_images: TensorDataset) -> None:
     groups = [index % 2 for index in range(len(tiny_images))]
-    with pytest.raises(ValueError, match="leave groups= out"):
+    with pytest.raises(ValueError, match="Leave out groups="):
         build(tiny_images, GROUPED["debiased on dm"]().set(ipc=4), groups=groups, shard="1/2")
-    with pytest.raises(ValueError, match="Use at most 3"):
+    with pytest.raises(ValueError, match="at most 3 shards, not 4"):
         build(tiny_images, LEARNING["dm"](), shard="4/4")
     for text in ("0/2", "3/2", "2", "a/b", "-1/2"):
         with pytest.raises(ValueError, match="must be NUMBER/COUNT"):
-            shard(text)
+            parse_shard(text)
 
 
 def test_what_is_no_whole_set_is_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from sources import real
 from condensed_data import recipes
 from condensed_data.core.rng import RandomStreams
 from condensed_data.engine import memory_estimate as memory
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import TooLargeError, estimate, fit
-from condensed_data.engine.run import CondensationRun
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
 

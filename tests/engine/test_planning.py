@@ -14,10 +14,10 @@ from condensed_data.cli.main import main
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning import Plan, plan
 from condensed_data.engine.planning import cost_estimate as measure
-from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context

@@ -18,7 +18,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.compute import batch_loss

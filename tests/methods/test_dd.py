@@ -22,7 +22,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.evaluate_replay import InitialNetworks
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.schedule import training_schedule
 from condensed_data.evaluation.baselines import compare
 from condensed_data.methods.objectives import Unrolled
@@ -101,8 +101,8 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
     assert len(weights) == 3
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
-    groups = run.steps()[0]
-    pair = run._meeting(run.recipe.terms[0], groups).pair(run.context, run.synthetic_data)
+    groups = [0, 1, 2]
+    pair = run.draw(run.recipe.terms[0], groups).materialize(run.context, run.synthetic_data)
     mean = sum(Unrolled()(net, pair) for net in nets) / 3
     torch.testing.assert_close(run.loss(groups), mean)
 
@@ -112,7 +112,7 @@ def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: 
     run = started(dd(unroll=unroll), tiny_images)
     run.step()
     net = next(iter(run.pool_states.values())).network_at(run.iteration)
-    pair = run._meeting(run.recipe.terms[0], run.steps()[0]).pair(run.context, run.synthetic_data)
+    pair = run.draw(run.recipe.terms[0], [0, 1, 2]).materialize(run.context, run.synthetic_data)
     reached = trained_weights(net, pair, unroll)
     module = networks.build(NET, 3, (1, 12, 12), 0)
     module.load_state_dict(net.module.state_dict())

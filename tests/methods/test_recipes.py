@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec as specs
+from condensed_data.engine.distributed.work_plan import WorkUnit
 from condensed_data.methods.objectives import Distribution
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -82,13 +83,13 @@ def test_it_survives_saving(recipe: Recipe, tiny_images: TensorDataset, tmp_path
     assert made.recipe == loaded.recipe
 
 
-def test_pieces_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: TensorDataset) -> None:
+def test_chunks_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: TensorDataset) -> None:
     whole, cut = start(tiny_images, learning), start(tiny_images, learning)
-    if not cut.separable:
+    if not cut.parts.separable:
         with pytest.raises(torch.OutOfMemoryError, match=r"sampler\.batch"):
-            cut._halve([0, 1, 2])
+            cut.gradient.halve(WorkUnit((0, 1, 2), tuple(range(len(cut.losses))), False))
         return
-    cut.pieces = 3
+    cut.gradient.num_chunks = 3
     whole.step()
     cut.step()
     for name, tensor in everything(whole).items():

@@ -13,7 +13,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.clustering import NearestToCentroids
 from condensed_data.methods.synthetic import MultiFormation

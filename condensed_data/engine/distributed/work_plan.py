@@ -1,50 +1,125 @@
-"""Who computes what of every iteration, where a run is shared by processes."""
+"""How the work of an iteration is divided among processes.
+
+The division does not depend on the number of processes, so neither do the bits of the result:
+
+* terms whose loss is a sum over groups are computed in fixed blocks of consecutive groups, one work unit each; the
+  gradient of such a unit lies in the rows of its groups;
+* terms that need all groups at once (CAFE's discrimination, a whole training run of DD or MTT) are one unit each.
+
+Where the optimizer steps group by group (IDC, IDM), the steps of one process do not read the rows of another within an
+iteration, so each process takes its own steps and rows are synchronized after the iteration.
+
+Letters: U work units, G groups.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from condensed_data.engine.distributed.gradient_exchange import WorkUnit, assign_owners, chunks
+DEFAULT_BLOCKS = 64  # of several processes, where the recipe names no number
 
-if TYPE_CHECKING:
-    from condensed_data.engine.run import CondensationRun
 
-Owned = tuple[WorkUnit, int]  # a share and the rank that computes it
+@dataclass(frozen=True)
+class WorkUnit:
+    """What one process computes of one optimizer step.
+
+    Attributes:
+        groups: groups whose samples it compares.
+        terms: numbers of the recipe's terms.
+        by_group: whether its gradient lies in the rows of its groups (and in what all groups share).
+    """
+
+    groups: tuple[int, ...]
+    terms: tuple[int, ...]
+    by_group: bool
+
+    @property
+    def cost(self) -> int:
+        """Relative time that it takes."""
+        return len(self.groups) * len(self.terms)
+
+
+def group_steps(step_per: str, num_groups: int) -> list[list[int]]:
+    """The groups of every optimizer step of an iteration: one step over all ("iteration"), or one for each ("class")."""
+    groups = list(range(num_groups))
+    return [groups] if step_per == "iteration" else [[group] for group in groups]
+
+
+def partition(
+    groups: Sequence[int], num_blocks: int, separable: Sequence[int], coupled: Sequence[int]
+) -> list[WorkUnit]:
+    """The units of a step over `groups`: `separable` terms block by block, each `coupled` term as a whole."""
+    units = [
+        WorkUnit(tuple(block), tuple(separable), True) for block in chunks(groups, num_blocks) if separable
+    ]
+    return units + [WorkUnit(tuple(groups), (term,), False) for term in coupled]
+
+
+def chunks(groups: Sequence[int], count: int) -> list[Sequence[int]]:
+    """`groups` in at most `count` parts of nearly equal length."""
+    length = -(-len(groups) // count)
+    return [groups[start : start + length] for start in range(0, len(groups), length)]
+
+
+def assign_owners(units: Sequence[WorkUnit], ranks: int, main_terms: Sequence[int] = ()) -> list[int]:
+    """The rank that computes each unit: the costliest unit first, each to the rank with the least work.
+
+    Args:
+        units: of one step.
+        ranks: number of processes.
+        main_terms: numbers of terms whose loss has trainable state, which lives on rank 0.
+    """
+    loads, owners = [0] * ranks, [0] * len(units)
+    on_main = [bool(set(unit.terms) & set(main_terms)) for unit in units]
+    for index in sorted(range(len(units)), key=lambda i: (not on_main[i], -units[i].cost, i)):
+        owners[index] = 0 if on_main[index] else loads.index(min(loads))
+        loads[owners[index]] += units[index].cost
+    return owners
 
 
 class WorkPlan:
-    """The shares of all steps of a run and the processes that compute them, found once.
+    """The work units of every optimizer step of an iteration, and the ranks that compute them.
 
     Args:
-        run: whose shares do not change any more.
+        steps: the units of each step.
+        independent: whether the steps are one unit each and touch only the rows of their own groups, so that ranks
+            can take them at the same time.
+        main_terms: see `assign_owners`.
+        rank: of this process.
+        ranks: number of processes.
     """
 
-    def __init__(self, run: CondensationRun) -> None:
-        self.run, self.ranks = run, run.context.ranks
-        steps = [run.shares(groups) for groups in run.steps()]
-        apart = [[share for (share,) in steps]] if run.steps_apart else steps
-        assigned = [
-            list(zip(shares, assign_owners(shares, self.ranks.count, run.learning), strict=True))
-            for shares in apart
-        ]
-        self.steps: list[list[Owned]] = [[work] for work in assigned[0]] if run.steps_apart else assigned
+    def __init__(
+        self,
+        steps: Sequence[Sequence[WorkUnit]],
+        *,
+        independent: bool,
+        main_terms: Sequence[int],
+        rank: int,
+        ranks: int,
+    ) -> None:
+        self.rank, self.independent = rank, independent and ranks > 1
+        together = [[unit for (unit,) in steps]] if independent else steps
+        owned = [list(zip(units, assign_owners(units, ranks, main_terms), strict=True)) for units in together]
+        self.steps = [[pair] for pair in owned[0]] if independent else owned
 
     @property
-    def own_steps(self) -> bool:
-        """Whether every process steps for its own groups, and rows meet afterwards."""
-        return self.run.steps_apart and self.ranks.is_partitioned
+    def largest_block(self) -> tuple[int, ...]:
+        """The most groups that are computed at once."""
+        return max((unit.groups for unit, _ in self.steps[0]), key=len)
 
     @property
-    def mine(self) -> list[WorkUnit]:
-        """The shares that this process computes."""
-        return [share for work_plan in self.steps for share, owner in work_plan if owner == self.ranks.rank]
+    def own_units(self) -> list[WorkUnit]:
+        """The units that this process computes."""
+        return [unit for step in self.steps for unit, owner in step if owner == self.rank]
 
     @property
-    def owned(self) -> list[int]:
-        """The groups whose samples this process steps, where each process has its own."""
-        return sorted({group for share in self.mine for group in share.groups})
+    def own_groups(self) -> list[int]:
+        """The groups of this process's units, ascending."""
+        return sorted({group for unit in self.own_units for group in unit.groups})
 
-    def forwards(self) -> list[tuple[int, ...]]:
-        """The groups of every forward that this process makes in an iteration, in order."""
-        found = [tuple(piece) for share in self.mine for piece in chunks(share.groups, self.run.pieces)]
+    def forward_order(self, num_chunks: int) -> list[tuple[int, ...]]:
+        """The groups of every forward pass of this process in an iteration, in order."""
+        found = [tuple(part) for unit in self.own_units for part in chunks(unit.groups, num_chunks)]
         return list(dict.fromkeys(found))

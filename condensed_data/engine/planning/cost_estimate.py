@@ -24,9 +24,9 @@ from condensed_data.core.spec import require_resolved
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import Estimate, estimate
 from condensed_data.engine.planning.source_sample import labels_of, of_first, sampled
-from condensed_data.engine.run import CondensationRun
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.context import Context

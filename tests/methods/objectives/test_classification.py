@@ -16,7 +16,7 @@ from torch import Tensor
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Objective, Pool, PoolState
 from condensed_data.methods.objectives import (
     Centralization,

@@ -18,7 +18,7 @@ from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity, SiameseAugment
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.objectives import Trajectory
 from condensed_data.methods.pools import Experts
 from condensed_data.methods.pools import expert_trajectories as trajectories

@@ -11,7 +11,7 @@ from pool_data import NETWORK, context, through_a_file
 from torch import Tensor
 
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Distribution
 from condensed_data.methods.pools import DynamicBilevel, Pretrained, Queue, TrainedOnReal, TrainedOnSynthetic

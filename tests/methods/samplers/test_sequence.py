@@ -12,7 +12,7 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Identity, SiameseAugment
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.coresets import Noise
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.pools import RandomInit

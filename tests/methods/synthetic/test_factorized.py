@@ -12,7 +12,7 @@ from torch import Tensor
 
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.data.augment import Identity
-from condensed_data.engine.run import CondensationRun
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.coresets import Random
 from condensed_data.methods.objectives import Distribution

@@ -1,0 +1,42 @@
+"""Holds Ctrl-C back until an iteration is complete."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class DelayedInterrupt:
+    """Notes Ctrl-C instead of raising it: a state in the middle of an iteration cannot be resumed to the same bits.
+
+    Used as a context manager, in the main thread; elsewhere Python delivers no signals and it does nothing.
+
+    Args:
+        once: whether a second Ctrl-C is raised at once. Not with several processes: torchrun sends one of its own.
+
+    Attributes:
+        requested: whether Ctrl-C was pressed.
+    """
+
+    def __init__(self, once: bool = True) -> None:
+        self.once, self.requested = once, False
+        self._handler: Any = None
+
+    def __enter__(self) -> DelayedInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._handler = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and self.once:
+            raise KeyboardInterrupt
+        self.requested = True

@@ -1,0 +1,46 @@
+"""When the loss of a run is read, and the progress that is reported then."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from condensed_data.engine.callbacks.progress import Progress
+
+INTERVAL = 0.1  # seconds between two readings on an accelerator, which each reading makes wait
+
+
+class Pace:
+    """Measures how fast a run goes.
+
+    Args:
+        first: completed iterations at the start.
+        iterations: of the whole run.
+        recipe: its name.
+        every: whether the loss of every iteration is read: on a CPU, where that costs nothing, and with several
+            processes, which have to read the same losses to end in the same iteration.
+    """
+
+    def __init__(self, first: int, iterations: int, recipe: str, every: bool) -> None:
+        self.first, self.iterations, self.recipe, self.every = first, iterations, recipe, every
+        self.started, self.last_read = time.perf_counter(), -math.inf
+
+    def is_due(self) -> bool:
+        """Whether to read the loss of the iteration that has just ended."""
+        return self.every or time.perf_counter() - self.last_read > INTERVAL
+
+    def progress(self, iteration: int, loss: float) -> Progress:
+        """Where the run stands after this iteration."""
+        self.last_read = time.perf_counter()
+        seconds = self.last_read - self.started
+        rate = (iteration - self.first) / seconds
+        return Progress(
+            iteration=iteration,
+            iterations=self.iterations,
+            loss=loss,
+            seconds=seconds,
+            iterations_per_second=rate,
+            eta_seconds=(self.iterations - iteration) / rate,
+            recipe=self.recipe,
+            resumed_at=self.first,
+        )
