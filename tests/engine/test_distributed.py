@@ -1,4 +1,4 @@
-"""Several processes of one build: the bits of one, whoever dies, stops or wants something else."""
+"""Several processes of one build: the bits of one, whichever dies, stops or has other arguments."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path
     assert found[0][0] == -signal.SIGKILL
     assert found[1][0] == 1
     assert "LostRankError" in found[1][1]
-    assert "goes on from the last checkpoint" in found[1][1]
+    assert "continues from the last checkpoint" in found[1][1]
     swept: list[int] = []
     resumed = ranks_worker.build(tmp_path, 12, [_Counts(swept)])
     assert swept[0] > 1
@@ -141,10 +141,10 @@ def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
     assert torch.equal(images[0], alone(tmp_path, 60))
 
 
-def test_ranks_that_want_different_sets_are_told(tmp_path: Path) -> None:
+def test_ranks_with_different_arguments_are_refused(tmp_path: Path) -> None:
     for code, words in ended(begin(2, tmp_path, 2, "other")):
         assert code == 1
-        assert "Ranks 0 and 1 want to build different sets" in words
+        assert "Rank 1 was started with different arguments than rank 0" in words
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
