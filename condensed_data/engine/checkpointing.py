@@ -32,7 +32,7 @@ class Checkpointer(Callback):
         self.run: CondensationRun | None = None
 
     def resume(self, run: CondensationRun) -> None:
-        """Continue from the checkpoint, unless it has more iterations than the run; move aside one that does not fit."""
+        """Continue from the checkpoint, if it is of no more iterations; one that does not fit is moved aside."""
         self.run = run
         if not self.path.exists():
             return

@@ -13,8 +13,8 @@ shows about 34.4 % (DM), 31.7 % (DSA), 28.2 % (herding) and 24.8 % (random) in 5
 What differs: the budget is counted in images, learned ones in float32, as there; samples are standardized by the whole
 train split's mean and deviation, which a learner that never saw later classes could not know, as there. A part is
 standardized once more by its own while it is condensed, so that augmentation fills with the part's mean. The last layer
-has the classes seen so far. Iterations follow the recipe's rule, which takes fewer for parts smaller than 50,000 samples;
-`--iterations` says how many. Herding uses networks trained on the part.
+has the classes seen so far. Iterations follow the recipe's rule, which takes fewer for parts smaller than 50,000
+samples; `--iterations` says how many. Herding uses networks trained on the part.
 
 Letters: n samples, K classes.
 """

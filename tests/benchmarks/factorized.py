@@ -1,4 +1,4 @@
-"""Samples made of less beside samples stored value by value: HaBa, KFS and FreD beside DM, at equal iterations; resumable.
+"""Samples made of less beside samples stored value by value: HaBa, KFS, FreD and DM at equal iterations; resumable.
 
     python tests/benchmarks/factorized.py --source fashion-mnist --data-root DATA --out factorized.jsonl \
         --cache CACHE --iterations 300 --width 32 --batch 32 --plot factorized.png

@@ -1,4 +1,4 @@
-"""What the two terms of IID give: each of them off, their weights, beta, accuracy by iteration and by ipc, and a picture.
+"""The two terms of IID: each of them off, their weights, beta, accuracy by iteration and by ipc, and a picture.
 
     python tests/benchmarks/iid_ablation.py --source fashion-mnist --data-root DATA --out iid.jsonl \
         --iterations 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png

@@ -4,8 +4,8 @@ For every class its real and its synthetic samples, with the same augmentation a
 one after the other, whole batches at once; the real side without gradients where the method needs none; one backward
 and one step for all classes, or for each class where the method steps so. Nothing is compiled, shared between classes
 or computed in lower precision. Numbers (batch, rates, period) and draws of samples, augmentations and initial weights
-are those of the run, so that the first iterations of both must agree. Everything is computed on the run's device, which a
-loop may wait for; indices of samples stay with the host, as the draws do.
+are those of the run, so that the first iterations of both must agree. Everything is computed on the run's device,
+which a loop may wait for; indices of samples stay with the host, as the draws do.
 
     dm          ||mean f(real) - mean f(synthetic)||^2                   Zhao and Bilen, WACV 2023, equation 4
     dc, dsa     distance of the weight gradients, row by row             Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1
@@ -25,8 +25,8 @@ loop may wait for; indices of samples stay with the host, as the draws do.
 
 How samples are made is in `naive_samples.py` (pixels, cells, hallucinators, decoders, frequencies), what classes
 cost in `naive_losses.py` and `naive_frequencies.py`, the training of students (mtt, dd) in `naive_unrolled.py`, and
-the networks with what they learn between iterations in `naive_networks.py`. Networks that are trained beforehand are the
-run's own.
+the networks with what they learn between iterations in `naive_networks.py`. Networks that are trained beforehand are
+the run's own.
 
 Letters: B rows of a batch, K classes.
 """

@@ -41,7 +41,7 @@ class WorkUnit:
 
 
 def group_steps(step_per: str, num_groups: int) -> list[list[int]]:
-    """The groups of every optimizer step of an iteration: one step over all ("iteration"), or one for each ("class")."""
+    """The groups of every optimizer step of an iteration: one over all ("iteration"), or one each ("class")."""
     groups = list(range(num_groups))
     return [groups] if step_per == "iteration" else [[group] for group in groups]
 
