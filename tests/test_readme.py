@@ -16,7 +16,7 @@ from fake_data import fashion_mnist
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli.main import _parser, main
+from condensed_data.cli.main import build_parser, main
 from condensed_data.data.catalog import Digits
 from condensed_data.methods.recipe import Recipe
 
@@ -45,7 +45,7 @@ def test_there_is_something_to_test() -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_command_has_only_known_options(words: list[str]) -> None:
-    assert callable(_parser().parse_args(words).run)
+    assert callable(build_parser().parse_args(words).run)
 
 
 def test_the_python_runs(
@@ -109,7 +109,7 @@ def test_the_digits_job(tmp_path: Path) -> None:
     assert (tmp_path / "condensed" / "digits" / "grid.png").exists()
 
 
-def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out

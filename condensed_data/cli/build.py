@@ -1,4 +1,8 @@
-"""`condensed-data build`: condense, save, draw, and compare with what the result replaces."""
+"""`condensed-data build`: condense a dataset, save and draw it, and compare it with what it replaces.
+
+Prints sizes before and after, the time it took, accuracies beside those of random subsets and the full dataset, and
+where the result was published.
+"""
 
 from __future__ import annotations
 
@@ -10,154 +14,163 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.cli.hub_options import repository
 from condensed_data.cli.options import (
+    add_compute_options,
+    add_jobs_option,
+    add_source_options,
+    byte_count,
     compute_kwargs,
-    compute_options,
-    count,
-    size,
-    source_kwargs,
-    source_options,
-    workers,
+    load_split,
+    positive_integer,
+    process_pool,
 )
-from condensed_data.cli.recipe_options import chosen_recipe, recipe_options
+from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_options
 
 if TYPE_CHECKING:
-    from condensed_data import CondensedDataset, Recipe
+    from condensed_data.dataset import CondensedDataset
     from condensed_data.engine.callbacks import Callback
+    from condensed_data.methods.recipe import Recipe
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `build`."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="what is condensed, see below")
-    recipe_options(parser)
+    add("source", metavar="SOURCE", help="dataset to condense, see below")
+    add("--out", type=Path, metavar="DIR", help="folder for the condensed dataset")
+    add("--log", metavar="FILE", help="log to FILE.jsonl, FILE.csv, or a folder for TensorBoard")
+    add("--no-cache", action="store_true", help="do not read or write the local cache of results")
+    add("--force", action="store_true", help="condense even if the cache or the Hub has the result")
+    add_recipe_options(parser)
+    add_source_options(parser)
+    _add_build_options(parser)
+    _add_comparison_options(parser)
+    _add_hub_options(parser)
+    add_compute_options(parser)
+
+
+def _add_build_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--groups",
         metavar="NAME",
-        help="attribute of the source that holds a group for every sample, see README",
+        help="attribute of the source with one group per sample; each class is condensed group by group",
     )
-    add("--out", type=Path, metavar="DIR", help="folder for the result")
-    add("--log", metavar="FILE", help="log the run to FILE.jsonl, FILE.csv, or a folder for TensorBoard")
-    add("--no-evaluate", action="store_true", help="train no networks to compare the result with")
-    add(
-        "--network",
-        metavar="NAME",
-        help="network of the comparison (default: the usual one for such samples)",
-    )
-    add("--runs", type=count, default=3, metavar="N", help="networks on each kind of set (default: 3)")
-    add("--no-cache", action="store_true", help="neither look the result up in the cache nor keep it there")
     add(
         "--memory",
-        type=size,
+        type=byte_count,
         metavar="SIZE",
-        help="what the source may take in memory, such as 3GB; more goes to a file (default: half of what is free)",
+        help="keep at most this much of the source in memory, e.g. 3GB, and a larger source in a file (default: "
+        "half of the available memory)",
     )
-    add(
-        "--jobs",
-        type=count,
-        default=1,
-        metavar="N",
-        help="processes that train networks on real samples beforehand, such as the experts of mtt (default: 1)",
-    )
+    add_jobs_option(parser, "for training networks on real samples beforehand, such as the experts of mtt")
     add(
         "--shard",
         metavar="K/N",
-        help="make the classes of job K of N, which `merge` puts together; for recipes whose classes are independent",
+        help="condense only the classes of job K of N; combine the results with `condensed-data merge`. Only for "
+        "recipes whose classes are independent",
     )
-    add("--force", action="store_true", help="condense even where the cache or the Hub has the result")
+
+
+def _add_comparison_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("comparison with random subsets and the full dataset").add_argument
+    add("--no-evaluate", action="store_true", help="skip the comparison")
+    add("--network", metavar="NAME", help="network to train (default: convnet, or mlp for vectors)")
+    add(
+        "--runs",
+        type=positive_integer,
+        default=3,
+        metavar="N",
+        help="networks to train on each dataset (default: 3)",
+    )
+
+
+def _add_hub_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("Hugging Face Hub").add_argument
     add(
         "--hub",
         type=repository,
         metavar="USER/REPO",
-        help="take the result from this repository of the Hub where it has it",
+        help="download the result from this repository if it is there, instead of condensing",
     )
     add(
         "--push",
         action="store_true",
-        help="publish the result in --hub, which is made, and private, if it is not there (token: HF_TOKEN)",
+        help="publish the result in --hub; a missing repository is created as private (token: HF_TOKEN)",
     )
-    source_options(parser)
-    compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Do it, with the other processes where torchrun started several."""
+    """Build the condensed dataset, together with the other processes if torchrun started several."""
     from condensed_data.core.process_group import init_from_env
 
     with init_from_env() as ranks:
         if ranks.is_main:
-            _run(arguments)
-        else:  # it computes, and leaves the rest to the first
+            _build(arguments)
+        else:  # only computes; saving, reporting and publishing are up to the first process
             arguments.quiet = True
-            _condense(arguments, _train_split(arguments), chosen_recipe(arguments), [])
+            train = load_split(arguments, arguments.source, "train")
+            _condense(arguments, train, recipe_from_options(arguments), [])
 
 
-def _run(arguments: Namespace) -> None:
-    """Everything that can be found wrong beforehand is found before the work."""
-    from condensed_data.cli import reporting as summary
-    from condensed_data.evaluation import baselines as comparison
+def _build(arguments: Namespace) -> None:
+    """Check everything that can be checked beforehand, then condense, save, compare and publish."""
+    from condensed_data.cli.reporting import ResumePoint, format_build
+    from condensed_data.evaluation import baselines
+
+    recipe = recipe_from_options(arguments)
+    _check_destinations(arguments)
+    callbacks = _loggers(arguments.log)
+    train = load_split(arguments, arguments.source, "train")
+    test, no_test = _test_split(arguments)
+    network = "" if test is None else baselines.check(train, test, arguments.network)
+
+    resumed = ResumePoint()
+    condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
+    grid = _save(condensed, arguments.out)
+    cached = not arguments.no_cache
+    print(format_build(condensed, arguments.out, grid, cached, resumed.iterations), flush=True)
+    if test is None:
+        print(no_test, flush=True)
+    else:
+        _compare(arguments, condensed, train, test, network)
+    if arguments.push:  # last, so that the dataset card shows the accuracies
+        print(_publish(condensed, arguments.hub))
+
+
+def _check_destinations(arguments: Namespace) -> None:
+    """Check that the result can be saved, and published if --push is given."""
     from condensed_data.storage import check_writable
     from condensed_data.storage.hub.remote_cache import HubCache
 
-    recipe = chosen_recipe(arguments)
     if arguments.out is not None:
         check_writable(arguments.out)
     elif arguments.push and arguments.no_cache:
         raise ValueError(
-            "--push --no-cache: a push that fails would lose the result. Give --out DIR as well."
+            "--push with --no-cache would lose the result if publishing fails. Add --out DIR, or remove --no-cache."
         )
     if arguments.shard is not None:
         _check_shard(arguments)
-    callbacks = _loggers(arguments.log)
-    HubCache.of(arguments.hub, arguments.push)  # whether the Hub takes the token
-    train = _train_split(arguments)
-    test, unmeasured = _test_split(arguments)
-    network = "" if test is None else comparison.check(train, test, arguments.network)
-    resumed = summary.Resumed()
-    condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
-    picture = _save(condensed, arguments.out)
-    made = summary.format_build(condensed, arguments.out, picture, not arguments.no_cache, resumed.iterations)
-    print(made, flush=True)
-    if test is None:
-        print(unmeasured, flush=True)
-    else:
-        how = {"network": network, "runs": arguments.runs, **compute_kwargs(arguments)}
-        compared = comparison.compare(condensed, train, test, **how)
-        _save(condensed, arguments.out)
-        print(summary.format_comparison(compared), flush=True)
-    if arguments.push:  # last, so that the card tells what was measured
-        print(_published(condensed, arguments.hub))
+    HubCache.of(arguments.hub, arguments.push)  # checks the access token
 
 
 def _check_shard(arguments: Namespace) -> None:
-    """A part of a set is kept in a folder, to be merged, and neither measured nor published."""
+    """Check --shard; a shard is saved in a folder to be merged, and neither evaluated nor published."""
     from condensed_data.engine.job_array import parse_shard
 
     parse_shard(arguments.shard)
     if arguments.out is None:
         raise ValueError(
-            f"--shard {arguments.shard} needs --out DIR: `condensed-data merge` takes the folders."
+            f"--shard {arguments.shard} needs --out DIR: `condensed-data merge` reads the shards from folders."
         )
     if arguments.hub is not None or arguments.push:
         raise ValueError(
-            "--shard makes a part of a set. Merge the parts, and publish with `condensed-data push`."
+            f"--shard {arguments.shard} cannot be combined with --hub or --push. Merge all shards with "
+            "`condensed-data merge`, then publish the result with `condensed-data push`."
         )
     arguments.no_evaluate = True
 
 
-def _published(condensed: CondensedDataset, repo: str) -> str:
-    """Publish the set; text that says where it is."""
-    from condensed_data.core.hub_errors import HubError
-    from condensed_data.storage.hub.push import publish_build
-
-    try:
-        commit = publish_build(condensed._result, repo)
-    except HubError as error:
-        raise type(error)(f"The set is finished, and not published: {error}") from error
-    return f"{repo} has this set." if commit is None else f"published: {commit.commit_url}"
-
-
 def _loggers(path: str | None) -> list[Callback]:
-    """The logger that the suffix of a path asks for."""
+    """The logger for the file name suffix of --log."""
     if path is None:
         return []
     from condensed_data.engine.callbacks import CSVLogger, JSONLLogger, TensorBoardLogger
@@ -166,40 +179,34 @@ def _loggers(path: str | None) -> list[Callback]:
     kinds = {".jsonl": JSONLLogger, ".csv": CSVLogger, "": TensorBoardLogger}
     suffix = Path(path).suffix
     if suffix not in kinds:
-        raise ValueError(f"--log {path}: give FILE.jsonl, FILE.csv, or a folder for TensorBoard.")
+        raise ValueError(
+            f"--log {path}: unknown suffix {suffix!r}. Use FILE.jsonl, FILE.csv, or a folder for TensorBoard."
+        )
     return [kinds[suffix](path)]
 
 
-def _train_split(arguments: Namespace) -> Any:
-    from condensed_data.data import catalog
-
-    return catalog.load(arguments.source, "train", **source_kwargs(arguments))
-
-
 def _test_split(arguments: Namespace) -> tuple[Any, str]:
-    """The source's test split, or None and the reason why nothing will be measured."""
-    from condensed_data.data import catalog
+    """The source's test split and ""; or None and the reason why nothing will be evaluated."""
+    from condensed_data.data.catalog import NoTestSplitError
 
     if arguments.no_evaluate:
         return None, "Accuracy and training time were not measured (--no-evaluate)."
     try:
-        return catalog.load(arguments.source, "test", **source_kwargs(arguments)), ""
-    except catalog.NoTestSplitError as error:
-        how = f"condensed-data evaluate {arguments.out or 'DIR'} --test SOURCE"
-        return (
-            None,
-            f"Accuracy was not measured: {error}\nMeasure it on the test split of another source: {how}",
-        )
+        return load_split(arguments, arguments.source, "test"), ""
+    except NoTestSplitError as error:
+        command = f"condensed-data evaluate {arguments.out or 'DIR'} --test SOURCE"
+        return None, f"Accuracy was not measured: {error}\nTo test on another source: {command}"
 
 
 def _condense(
     arguments: Namespace, train: Any, recipe: Recipe, callbacks: list[Callback]
 ) -> CondensedDataset:
-    """Condense; of a run that diverges, the last good state is saved."""
-    from condensed_data import CondensedDataset, DivergedError
+    """Condense `train`; if the run diverges, save the last good state and raise."""
+    from condensed_data.dataset import CondensedDataset
+    from condensed_data.engine.divergence import DivergedError
 
     try:
-        with workers(arguments.jobs) as executor:
+        with process_pool(arguments.jobs) as executor:
             return CondensedDataset(
                 train,
                 recipe,
@@ -217,25 +224,49 @@ def _condense(
         if arguments.out is None or error.condensed is None:
             raise
         error.condensed.save(arguments.out)
-        raise ValueError(f"{error} It is saved in {arguments.out}.") from error
+        raise ValueError(f"{error} It was saved to {arguments.out}.") from error
 
 
 def _cache(arguments: Namespace) -> bool | Path:
-    """Without the cache, checkpoints lie beside the result until it is saved; with neither, there are none."""
+    """The `cache` argument; with --no-cache, checkpoints are kept in --out until the result is saved."""
     if not arguments.no_cache:
         return True
-    return False if arguments.out is None else _scratch(arguments.out)
+    return False if arguments.out is None else _checkpoint_folder(arguments.out)
 
 
-def _scratch(out: Path) -> Path:
+def _checkpoint_folder(out: Path) -> Path:
     return out / ".build"
 
 
 def _save(condensed: CondensedDataset, out: Path | None) -> Path | None:
-    """Write the artifact and a picture of it; returns the picture's path."""
+    """Write the artifact and an image grid to --out; returns the path of the grid."""
     if out is None:
         return None
     condensed.save(out)
     condensed.plot(out / "grid.png")
-    shutil.rmtree(_scratch(out), ignore_errors=True)
+    shutil.rmtree(_checkpoint_folder(out), ignore_errors=True)
     return out / "grid.png"
+
+
+def _compare(arguments: Namespace, condensed: CondensedDataset, train: Any, test: Any, network: str) -> None:
+    """Print accuracies beside those of random subsets and the full dataset, and save them with the result."""
+    from condensed_data.cli.reporting import format_comparison
+    from condensed_data.evaluation import baselines
+
+    comparison = baselines.compare(
+        condensed, train, test, network=network, runs=arguments.runs, **compute_kwargs(arguments)
+    )
+    _save(condensed, arguments.out)
+    print(format_comparison(comparison), flush=True)
+
+
+def _publish(condensed: CondensedDataset, repo: str) -> str:
+    """Publish the condensed dataset; returns a line that says where it is."""
+    from condensed_data.core.hub_errors import HubError
+    from condensed_data.storage.hub.push import publish_build
+
+    try:
+        commit = publish_build(condensed._result, repo)
+    except HubError as error:
+        raise type(error)(f"Condensing succeeded but publishing failed: {error}") from error
+    return f"{repo} already has this result." if commit is None else f"published: {commit.commit_url}"

@@ -1,4 +1,4 @@
-"""`condensed-data cache`: what the local cache holds, and how to make room."""
+"""`condensed-data cache`: list, show or remove the results in the local cache."""
 
 from __future__ import annotations
 
@@ -6,57 +6,67 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from condensed_data.core.sizes import readable
+
 if TYPE_CHECKING:
     from condensed_data.storage.cache import Cache, Entry
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
-    parser.add_argument("what", choices=("list", "show", "clear"), help="what to do")
-    parser.add_argument("key", nargs="?", metavar="KEY", help="first letters of a key, for show and clear")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="another cache than the default one")
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `cache`."""
+    add = parser.add_argument
+    add(
+        "action",
+        choices=("list", "show", "clear"),
+        help="list: one line per result; show: describe a result; clear: remove a result, or everything",
+    )
+    add("key", nargs="?", metavar="KEY", help="first letters of a key; required for show")
+    add("--cache", type=Path, metavar="DIR", help="folder of the cache (default: the cache that builds use)")
 
 
 def run(arguments: Namespace) -> None:
-    """Do it."""
+    """List, show or remove results."""
     from condensed_data.storage.cache import Cache, default_root
 
     cache = Cache(arguments.cache or default_root())
-    {"list": _list, "show": _show, "clear": _clear}[arguments.what](cache, arguments.key)
+    {"list": _list, "show": _show, "clear": _clear}[arguments.action](cache, arguments.key)
 
 
 def _list(cache: Cache, key: str | None) -> None:
-    from condensed_data.core.sizes import readable
-
     entries = [entry for entry in cache.entries() if entry.key.startswith(key or "")]
     for entry in entries:
-        print(f"{entry.key[:12]}  {readable(entry.size):>8}  {_age(entry):>8}  {entry.title}")
+        print(f"{entry.key[:12]}  {readable(entry.size):>8}  {_age(entry):>10}  {entry.title}")
     total = readable(sum(entry.size for entry in entries))
     print(
-        f"{len(entries)} sets, {total}, in {cache.root}; {readable(cache.scratch_bytes)} of checkpoints and memos"
+        f"{_count(len(entries))}, {total}, in {cache.root}; {readable(cache.scratch_bytes)} of checkpoints and "
+        "fingerprints"
     )
 
 
 def _show(cache: Cache, key: str | None) -> None:
-    from condensed_data import CondensedDataset
+    from condensed_data.dataset import CondensedDataset
 
-    for entry in _found(cache, key):
+    for entry in _matching(cache, key):
         print(f"{entry.key}\n{CondensedDataset.load(entry.path)}\n  in {entry.path}")
 
 
 def _clear(cache: Cache, key: str | None) -> None:
     if key is not None:
-        _found(cache, key)
-    print(f"removed {cache.clear(key)} sets from {cache.root}")
+        _matching(cache, key)
+    print(f"removed {_count(cache.clear(key))} from {cache.root}")
 
 
-def _found(cache: Cache, key: str | None) -> list[Entry]:
-    found = [entry for entry in cache.entries() if key and entry.key.startswith(key)]
-    if not found:
-        raise ValueError(
-            f"KEY {key!r} is in no set of {cache.root}. `condensed-data cache list` shows the keys."
-        )
-    return found
+def _matching(cache: Cache, key: str | None) -> list[Entry]:
+    """The entries whose key starts with KEY; raises ValueError if there are none."""
+    entries = [entry for entry in cache.entries() if key and entry.key.startswith(key)]
+    if not entries:
+        problem = "KEY is missing" if key is None else f"no key in {cache.root} starts with {key!r}"
+        raise ValueError(f"{problem}. `condensed-data cache list` shows the keys.")
+    return entries
+
+
+def _count(number: int) -> str:
+    return f"{number} condensed dataset{'' if number == 1 else 's'}"
 
 
 def _age(entry: Entry) -> str:

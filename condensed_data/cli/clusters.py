@@ -1,4 +1,4 @@
-"""`condensed-data clusters`: the clusters of a class, a row of samples each, as BDM draws its batches from them."""
+"""`condensed-data clusters`: cluster the samples of a class as BDM does; draws one row per cluster, prints sizes."""
 
 from __future__ import annotations
 
@@ -8,82 +8,98 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import compute_kwargs, compute_options, count, source_kwargs, source_options
+from condensed_data.cli.options import (
+    add_compute_options,
+    add_source_options,
+    load_split,
+    positive_integer,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from condensed_data.data.real import RealData
+    from condensed_data.data.source import Source
     from condensed_data.methods.samplers.clustering import Clusters
     from condensed_data.training.context import Context
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `clusters`."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="whose train split is clustered, see below")
-    add("--k", type=count, default=20, metavar="N", help="clusters (default: 20)")
+    add("source", metavar="SOURCE", help="source whose train split is clustered, see below")
+    add("--k", type=positive_integer, default=20, metavar="N", help="number of clusters (default: 20)")
     add("--class", dest="label", metavar="C", help="name or label of the class (default: the first)")
-    add("--out", required=True, type=Path, metavar="FILE", help="picture to write, such as clusters.png")
+    add("--out", required=True, type=Path, metavar="FILE", help="image file to write, such as clusters.png")
     add(
         "--features",
         default="imagenet",
         choices=("imagenet", "trained", "raw"),
-        help="what is clustered: a stage of an ImageNet ResNet18, of a network trained on the source, or the values "
-        "(default: imagenet)",
+        help="features to cluster: one stage of an ImageNet ResNet18, one stage of a network trained on the source, "
+        "or raw values (default: imagenet)",
     )
-    add("--layer", type=count, metavar="N", help="stage of that network (default: 1)")
-    add("--epochs", type=count, metavar="N", help="of training it, with --features trained (default: 20)")
-    add("--columns", type=count, default=10, metavar="N", help="samples shown of a cluster (default: 10)")
-    source_options(parser)
-    compute_options(parser)
+    add("--layer", type=positive_integer, metavar="N", help="stage of that network (default: 1)")
+    add(
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help="epochs to train it for, with --features trained (default: 20)",
+    )
+    add(
+        "--columns",
+        type=positive_integer,
+        default=10,
+        metavar="N",
+        help="samples to draw per cluster (default: 10)",
+    )
+    add_source_options(parser)
+    add_compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Do it; what can be found wrong is said before anything is read or trained."""
+    """Check every option, then read the source, cluster the class, draw it and print the cluster sizes."""
     from condensed_data.core import spec as specs
     from condensed_data.core.rng import preserve_rng_state
-    from condensed_data.data import catalog
     from condensed_data.data.real import RealData
     from condensed_data.data.source import inspect
-    from condensed_data.plotting import grid as plots
+    from condensed_data.plotting.grid import check_suffix
 
-    plots.check_suffix(arguments.out)
-    within = _clusters(arguments)
-    source = inspect(catalog.load(arguments.source, "train", **source_kwargs(arguments)))
-    specs.validate(within, source.kind.shape)
-    if (
-        source.class_names
-        and not (arguments.label or "0").isdecimal()
-        and arguments.label not in source.class_names
-    ):
-        raise _unknown(arguments.label, source.class_names)
+    check_suffix(arguments.out)
+    clustering = _clustering(arguments)
+    source = inspect(load_split(arguments, arguments.source, "train"))
+    specs.validate(clustering, source.kind.shape)
+    _check_class_name(source, arguments.label)
     with preserve_rng_state():
         real = RealData.read(source, None, arguments.workers, not arguments.quiet)
-        label = _class(real, arguments.label)
-        (found,) = _resolved(within, real).partition(_context(arguments, real), [label])
-    parts = sorted(found, key=len, reverse=True)
-    sizes = [len(part) for part in parts]
+        label = _class_index(real, arguments.label)
+        (found,) = _resolved(clustering, real).partition(_context(arguments, real), [label])
+    clusters = sorted(found, key=len, reverse=True)
+    sizes = [len(cluster) for cluster in clusters]
     title = (
-        f"{source.name}, class {real.class_names[label]}: {sum(sizes):,} samples in {len(parts)} clusters "
+        f"{source.name}, class {real.class_names[label]}: {sum(sizes):,} samples in {len(clusters)} clusters "
         f"({_features(arguments)})"
     )
-    _draw(real, parts, arguments, title)
-    print(f"{title}\n  sizes  {', '.join(map(str, sizes))}\n  picture  {arguments.out}")
+    _draw(real, clusters, arguments, title)
+    print(f"{title}\n  sizes  {', '.join(map(str, sizes))}\n  image  {arguments.out}")
 
 
-def _clusters(arguments: Namespace) -> Clusters:
+def _clustering(arguments: Namespace) -> Clusters:
+    """k-means in the features of --features, --layer and --epochs."""
     from condensed_data.methods.samplers.clustering import Clusters
     from condensed_data.training.features import Trained, staged
 
     if arguments.features == "raw" and arguments.layer is not None:
-        raise ValueError("--layer belongs to --features imagenet or trained: raw values have no layers.")
+        raise ValueError(
+            "--layer only applies to --features imagenet or trained; raw values have no layers. Remove --layer."
+        )
     if arguments.features != "trained" and arguments.epochs is not None:
-        raise ValueError(f"--epochs belongs to --features trained: {arguments.features} is not trained here.")
-    look = staged(arguments.features, arguments.layer or 1)
-    if arguments.epochs is not None and isinstance(look, Trained):
-        look = replace(look, pretrain=replace(look.pretrain, epochs=arguments.epochs))
-    return Clusters(arguments.k, look)
+        raise ValueError(
+            f"--epochs only applies to --features trained; {arguments.features} trains no network. Remove --epochs."
+        )
+    features = staged(arguments.features, arguments.layer or 1)
+    if arguments.epochs is not None and isinstance(features, Trained):
+        features = replace(features, pretrain=replace(features.pretrain, epochs=arguments.epochs))
+    return Clusters(arguments.k, features)
 
 
 def _features(arguments: Namespace) -> str:
@@ -92,27 +108,34 @@ def _features(arguments: Namespace) -> str:
     )
 
 
-def _class(real: RealData, text: str | None) -> int:
-    """The index of the class with this name or label."""
-    names = (list(real.class_names), [str(value) for value in real.class_values.tolist()])
-    for known in names:
-        if text is None or text in known:
-            return 0 if text is None else known.index(text)
-    raise _unknown(text, names[0])
+def _check_class_name(source: Source, text: str | None) -> None:
+    """Raise ValueError for an unknown class name, before the source is read; label values are known afterwards."""
+    if source.class_names and text is not None and not text.isdecimal() and text not in source.class_names:
+        raise _unknown_class(text, source.class_names)
 
 
-def _unknown(text: str | None, names: Sequence[str]) -> ValueError:
-    some = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return ValueError(f"--class {text} is no class of the source. Its classes: {some}.")
+def _class_index(real: RealData, text: str | None) -> int:
+    """The index of the class with this name or label; 0 for None."""
+    if text is None:
+        return 0
+    for known in (list(real.class_names), [str(value) for value in real.class_values.tolist()]):
+        if text in known:
+            return known.index(text)
+    raise _unknown_class(text, real.class_names)
 
 
-def _resolved(within: Clusters, real: RealData) -> Clusters:
+def _unknown_class(text: str, names: Sequence[str]) -> ValueError:
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return ValueError(f"--class {text}: the source has no such class. Its classes: {listed}.")
+
+
+def _resolved(clustering: Clusters, real: RealData) -> Clusters:
+    """The clustering with defaults that depend on the data replaced by their values."""
     from condensed_data.core import spec as specs
     from condensed_data.core.spec import DatasetInfo
 
-    resolved: Clusters = specs.resolve(
-        within, DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
-    )
+    info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
+    resolved: Clusters = specs.resolve(clustering, info)
     return resolved
 
 
@@ -123,29 +146,29 @@ def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.training.context import Context
     from condensed_data.training.pretrained_cache import PretrainedCache
 
-    how = compute_kwargs(arguments)
-    device = choose_device(how["device"])
-    precision = choose_precision(how["precision"], device)
-    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else _report)
-    return Context(real, 1, RandomStreams(how["seed"]), device, precision, trained=trained)
+    device = choose_device(arguments.device)
+    precision = choose_precision(arguments.precision, device)
+    report = None if arguments.quiet else _report_epoch
+    trained = PretrainedCache(default_root() / "networks", report=report)
+    return Context(real, 1, RandomStreams(arguments.seed), device, precision, trained=trained)
 
 
-def _report(done: int, total: int) -> None:
+def _report_epoch(done: int, total: int) -> None:
     print(f"training the network: epoch {done} of {total}", flush=True)
 
 
-def _draw(real: RealData, parts: Sequence[Tensor], arguments: Namespace, title: str) -> None:
-    """A row for every cluster, of samples spread evenly over it in the order of the source."""
+def _draw(real: RealData, clusters: Sequence[Tensor], arguments: Namespace, title: str) -> None:
+    """Draw one row per cluster, with samples at even distances in the order of the source."""
     import torch
 
-    from condensed_data.plotting import grid as plots
+    from condensed_data.plotting import grid
 
     shown = [
-        part[torch.linspace(0, len(part) - 1, min(arguments.columns, len(part))).round().long()]
-        for part in parts
+        cluster[torch.linspace(0, len(cluster) - 1, min(arguments.columns, len(cluster))).round().long()]
+        for cluster in clusters
     ]
-    labels = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in shown]))
-    names = [f"{number + 1}: {len(part):,} samples" for number, part in enumerate(parts)]
+    rows = torch.arange(len(clusters)).repeat_interleave(torch.tensor([len(row) for row in shown]))
+    names = [f"{number}: {len(cluster):,} samples" for number, cluster in enumerate(clusters, 1)]
     images = real.store[torch.cat(shown)]
-    picture = plots.grid(images, labels.tolist(), names, per_class=None, max_classes=len(parts), title=title)
-    plots.save(picture, arguments.out)
+    image = grid.grid(images, rows.tolist(), names, per_class=None, max_classes=len(clusters), title=title)
+    grid.save(image, arguments.out)

@@ -1,4 +1,4 @@
-"""`condensed-data evaluate`: train networks on a condensed set and test them on real samples."""
+"""`condensed-data evaluate`: train networks on a condensed dataset and print their accuracies on real samples."""
 
 from __future__ import annotations
 
@@ -7,118 +7,136 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.cli.hub_options import is_local, load_condensed, where_option
+from condensed_data.cli.hub_options import add_dataset_argument, is_folder, load_condensed
 from condensed_data.cli.options import (
+    add_compute_options,
+    add_jobs_option,
+    add_source_options,
     compute_kwargs,
-    compute_options,
-    count,
-    source_kwargs,
-    source_options,
-    workers,
+    load_split,
+    positive_integer,
+    process_pool,
 )
 
 if TYPE_CHECKING:
-    from condensed_data import CondensedDataset
+    from condensed_data.dataset import CondensedDataset
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `evaluate`."""
     add = parser.add_argument
-    where_option(parser)
+    add_dataset_argument(parser)
     add("--test", required=True, metavar="SOURCE", help="source whose test split is used, see below")
     add(
         "--network",
         action="append",
         metavar="NAME",
-        help="network to train; repeatable, or names with commas",
+        help="network to train; repeatable, or several names separated by commas (default: the dataset's own, mostly "
+        "convnet)",
     )
-    add("--runs", type=count, default=5, metavar="N", help="networks of each kind (default: 5)")
+    add(
+        "--runs",
+        type=positive_integer,
+        default=5,
+        metavar="N",
+        help="networks to train per architecture (default: 5)",
+    )
     add(
         "--protocol",
         default="stored",
         metavar="NAME",
-        help="standard, quick, or the set's own (default: stored)",
+        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
     )
+    add_jobs_option(parser, "that train one network each")
+    add("--save", action="store_true", help="write the accuracies to the dataset card and manifest")
+    _add_study_options(parser)
+    add_source_options(parser)
+    add_compute_options(parser)
+
+
+def _add_study_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("further measures, which also use the train split of --test").add_argument
     add(
         "--ranking",
         action="store_true",
-        help="DD-Ranking's scores: also train on random samples and the whole set (the train split of --test), "
-        "with and without augmentation",
+        help="compute DD-Ranking's scores: also train on random subsets and the full dataset, with and without "
+        "augmentation",
     )
     add(
         "--whole-accuracy",
         type=float,
         metavar="FRACTION",
-        help="accuracy of the whole set for --ranking, where it is known, such as 0.935",
+        help="known accuracy on the full dataset for --ranking, such as 0.935; saves training on it",
     )
     add(
         "--diversity",
         choices=("raw", "trained", "imagenet"),
-        help="also tell how far apart the samples of a class lie in these features, beside random real ones (the train "
-        "split of --test)",
+        help="compare the mean distance within a class, in these features, with that of random real samples",
     )
-    add(
-        "--jobs",
-        type=count,
-        default=1,
-        metavar="N",
-        help="processes that train a network each (default: 1)",
-    )
-    add("--save", action="store_true", help="write the accuracies into the set's card and manifest")
-    source_options(parser)
-    compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Do it; one line for each network."""
-    from condensed_data import networks
-    from condensed_data.data import catalog
+    """Print one line per network, or with --ranking the scores of each."""
     from condensed_data.storage import check_writable
-    from condensed_data.training.evaluate import protocol
+    from condensed_data.training.protocol import protocol
 
-    if arguments.whole_accuracy is not None and not arguments.ranking:
-        raise ValueError("--whole-accuracy belongs to --ranking. Give both, or leave it out.")
-    if arguments.ranking and arguments.jobs > 1:
-        raise ValueError("--ranking trains one network after another. Leave --jobs out.")
+    _check_options(arguments)
     training = None if arguments.protocol == "stored" else protocol(arguments.protocol)
-    names = [name for text in arguments.network or [] for name in text.split(",")]
-    for name in names:
-        networks.network(name)  # an unknown one is said before the first is trained
-    if arguments.save and not is_local(arguments.where):
-        raise ValueError(
-            f"--save writes into a folder, and {arguments.where} is a repository of the Hub. Load it with "
-            "`condensed-data pull`, evaluate that folder, and publish it with `condensed-data push`."
-        )
+    names = _network_names(arguments)
     condensed = load_condensed(arguments)
     if arguments.save:
-        check_writable(arguments.where)
-    test = catalog.load(arguments.test, "test", **source_kwargs(arguments))
-    how = {"runs": arguments.runs, "training": training, **compute_kwargs(arguments)}
-    judge = _judge(arguments, condensed, test)
-    with workers(arguments.jobs) as executor:
-        how |= {} if executor is None else {"executor": executor}
-        for network in names or [None]:
-            print(judge(network=network, **how), flush=True)
+        check_writable(arguments.dataset)
+    test = load_split(arguments, arguments.test, "test")
+    evaluate = _evaluator(arguments, condensed, test)
+    kwargs = {"runs": arguments.runs, "training": training, **compute_kwargs(arguments)}
+    with process_pool(arguments.jobs) as executor:
+        if executor is not None:
+            kwargs["executor"] = executor
+        if not names:  # the dataset's own network
+            print(evaluate(**kwargs), flush=True)
+        for name in names:
+            print(evaluate(network=name, **kwargs), flush=True)
     if arguments.diversity is not None:
         print(_diversity(arguments, condensed))
     if arguments.save:
-        condensed.save(arguments.where)
+        condensed.save(arguments.dataset)
+
+
+def _check_options(arguments: Namespace) -> None:
+    """Raise ValueError for options that exclude each other."""
+    if arguments.whole_accuracy is not None and not arguments.ranking:
+        raise ValueError("--whole-accuracy only applies to --ranking. Add --ranking, or remove the option.")
+    if arguments.ranking and arguments.jobs > 1:
+        raise ValueError("--ranking trains one network at a time and does not support --jobs. Remove --jobs.")
+    if arguments.save and not is_folder(arguments.dataset):
+        raise ValueError(
+            f"--save needs a folder to write to, but {arguments.dataset} is a repository of the Hub. Download it with "
+            "`condensed-data pull`, evaluate that folder, and publish it with `condensed-data push`."
+        )
+
+
+def _network_names(arguments: Namespace) -> list[str]:
+    """Names from every --network; raises ValueError for an unknown one before any network is trained."""
+    from condensed_data import networks
+
+    names = [name for text in arguments.network or [] for name in text.split(",")]
+    for name in names:
+        networks.network(name)
+    return names
+
+
+def _evaluator(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
+    """The function that trains and tests one architecture."""
+    if not arguments.ranking:
+        return functools.partial(condensed.evaluate, test)
+    from condensed_data.evaluation.dd_ranking import rank
+
+    train = load_split(arguments, arguments.test, "train")
+    return functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)
 
 
 def _diversity(arguments: Namespace, condensed: CondensedDataset) -> str:
-    from condensed_data.data import catalog
     from condensed_data.evaluation.diversity import diversity
 
-    train = catalog.load(arguments.test, "train", **source_kwargs(arguments))
+    train = load_split(arguments, arguments.test, "train")
     return str(diversity(condensed, train, arguments.diversity, **compute_kwargs(arguments)))
-
-
-def _judge(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
-    """What is done with each network."""
-    if not arguments.ranking:
-        return functools.partial(condensed.evaluate, test)
-    from condensed_data.data import catalog
-    from condensed_data.evaluation.dd_ranking import rank
-
-    train = catalog.load(arguments.test, "train", **source_kwargs(arguments))
-    return functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)

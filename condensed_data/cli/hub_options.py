@@ -1,4 +1,4 @@
-"""Where a condensed set is: a folder, or a repository of the Hub. Options and helpers of the verbs that meet either."""
+"""Options of commands that read condensed datasets from a folder or the Hugging Face Hub, or publish them there."""
 
 from __future__ import annotations
 
@@ -8,129 +8,140 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.cli.options import size
+from condensed_data.cli.options import byte_count
 
 if TYPE_CHECKING:
-    from condensed_data import CondensedDataset
+    from condensed_data.dataset import CondensedDataset
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def repository(text: str) -> str:
-    """The name of a repository of the Hub."""
+    """The name of a repository on the Hub, as "user/name"."""
     if not _REPOSITORY.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no repository: write USER/REPO")
+        raise argparse.ArgumentTypeError(f"expected a repository as USER/REPO, got {text!r}")
     return text
 
 
-def token_option(parser: ArgumentParser) -> None:
-    """Who asks the Hub."""
+def add_token_option(parser: ArgumentParser) -> None:
+    """Add --token."""
     parser.add_argument(
         "--token",
         metavar="TOKEN",
-        help="of the Hub; better is HF_TOKEN in the environment, or `hf auth login`, as others see command lines",
+        help="access token of the Hub; prefer `hf auth login` or the environment variable HF_TOKEN, because other "
+        "users of this machine can see command lines",
     )
 
 
-def push_options(parser: ArgumentParser) -> None:
-    """How a set is published."""
-    visible = parser.add_mutually_exclusive_group()
-    visible.add_argument(
+def add_push_options(parser: ArgumentParser) -> None:
+    """Add the options that say how a condensed dataset is published."""
+    visibility = parser.add_mutually_exclusive_group()
+    visibility.add_argument(
         "--private", action="store_true", default=None, help="make a new repository private (default)"
     )
-    visible.add_argument(
-        "--public", action="store_false", dest="private", help="let everyone see a new repository"
+    visibility.add_argument(
+        "--public", action="store_false", dest="private", help="make a new repository public"
     )
     add = parser.add_argument
-    add("--revision", metavar="BRANCH", help="publish to this branch, made if needed (default: main)")
-    add("--create-pr", action="store_true", help="open a pull request instead of publishing")
-    add("--message", metavar="TEXT", help="of the commit")
-    add("--license", metavar="NAME", help="license of the data that was condensed, such as mit or cc-by-4.0")
+    add("--revision", metavar="BRANCH", help="branch to publish to; created if missing (default: main)")
+    add("--create-pr", action="store_true", help="open a pull request instead of committing to the branch")
+    add("--message", metavar="TEXT", help="commit message")
+    add("--license", metavar="NAME", help="license of the original data, such as mit or cc-by-4.0")
 
 
-def push_kwargs(options: Namespace) -> dict[str, Any]:
-    """The arguments of `push_to_hub` in the options, but for the set's name and the token."""
+def push_kwargs(arguments: Namespace) -> dict[str, Any]:
+    """Keyword arguments of `CondensedDataset.push_to_hub` from the push options."""
     return {
-        "private": options.private,
-        "revision": options.revision,
-        "create_pr": options.create_pr,
-        "commit_message": options.message,
-        "license": options.license,
+        "private": arguments.private,
+        "revision": arguments.revision,
+        "create_pr": arguments.create_pr,
+        "commit_message": arguments.message,
+        "license": arguments.license,
     }
 
 
-def pull_options(parser: ArgumentParser) -> None:
-    """What is loaded from a repository, and how."""
+def add_pull_options(parser: ArgumentParser) -> None:
+    """Add the options that say what is downloaded from a repository, and how."""
     add = parser.add_argument
-    add("--config", metavar="NAME", help="which of several sets of a repository")
+    add("--config", metavar="NAME", help="name of one of several condensed datasets in a repository")
     add("--revision", metavar="NAME", help="branch, tag, commit or refs/pr/N of a repository (default: main)")
-    add("--max-bytes", type=size, metavar="SIZE", help="load nothing larger than this, such as 500MB")
-    add("--local-files-only", action="store_true", help="ask the Hub nothing: what was loaded before must do")
-    token_option(parser)
+    add("--max-bytes", type=byte_count, metavar="SIZE", help="refuse downloads larger than this, e.g. 500MB")
+    add(
+        "--local-files-only",
+        action="store_true",
+        help="do not access the network; use cached files only",
+    )
+    add_token_option(parser)
 
 
-def from_hub(repo: str, options: Namespace) -> CondensedDataset:
-    """The set of a repository."""
-    from condensed_data import CondensedDataset
+def pull_condensed(repo: str, arguments: Namespace) -> CondensedDataset:
+    """Download the condensed dataset of a repository with the pull options."""
+    from condensed_data.dataset import CondensedDataset
 
-    how: dict[str, Any] = {} if options.max_bytes is None else {"max_bytes": options.max_bytes}
+    limit = {} if arguments.max_bytes is None else {"max_bytes": arguments.max_bytes}
     return CondensedDataset.from_hub(
         repo,
-        config_name=options.config,
-        revision=options.revision,
-        token=options.token,
-        local_files_only=options.local_files_only,
-        **how,
+        config_name=arguments.config,
+        revision=arguments.revision,
+        token=arguments.token,
+        local_files_only=arguments.local_files_only,
+        **limit,
     )
 
 
-def where_option(parser: ArgumentParser) -> None:
-    """A condensed set, in a folder or on the Hub."""
+def add_dataset_argument(parser: ArgumentParser) -> None:
+    """Add the positional argument for a condensed dataset in a folder or on the Hub."""
     parser.add_argument(
-        "where", metavar="WHERE", help="condensed set: a folder, or USER/REPO where no folder has that name"
+        "dataset",
+        metavar="DATASET",
+        help="condensed dataset: a folder, or USER/REPO on the Hugging Face Hub if no such folder exists",
     )
-    pull_options(parser)
+    add_pull_options(parser)
 
 
-def load_condensed(options: Namespace) -> CondensedDataset:
-    """The set at WHERE.
+def load_condensed(arguments: Namespace) -> CondensedDataset:
+    """Load the condensed dataset that DATASET names.
 
     Raises:
         ValueError: if it is neither a folder nor USER/REPO, or a folder with options for repositories.
-        HubNotFoundError: for a folder and a repository that are not there.
+        HubNotFoundError: if neither the folder nor the repository exists.
     """
-    from condensed_data import CondensedDataset
     from condensed_data.core.hub_errors import HubError
+    from condensed_data.dataset import CondensedDataset
 
-    where = str(options.where)
-    if is_local(where):
-        given = [
-            name
-            for name in ("config", "revision", "token", "max_bytes")
-            if getattr(options, name) is not None
-        ]
-        if given or options.local_files_only:
-            name = (given or ["local_files_only"])[0].replace("_", "-")
-            raise ValueError(
-                f"--{name} is for repositories of the Hub, and {where} is a folder. Leave it out."
-            )
-        return CondensedDataset.load(where)
+    name = str(arguments.dataset)
+    if is_folder(name):
+        _refuse_pull_options(arguments)
+        return CondensedDataset.load(name)
     try:
-        return from_hub(where, options)
+        return pull_condensed(name, arguments)
     except HubError as error:
-        raise type(error)(f"{where} is no folder here, and as a repository of the Hub: {error}") from error
+        raise type(error)(
+            f"{name} is neither a local folder nor a readable repository of the Hub: {error}"
+        ) from error
 
 
-def is_local(where: str) -> bool:
-    """Whether WHERE is a folder, not a repository.
+def _refuse_pull_options(arguments: Namespace) -> None:
+    """Raise ValueError if an option for repositories was given for a folder."""
+    for name in ("config", "revision", "token", "max_bytes", "local_files_only"):
+        value = getattr(arguments, name)
+        if value is not None and value is not False:
+            raise ValueError(
+                f"--{name.replace('_', '-')} applies to repositories of the Hub, but {arguments.dataset} is a "
+                "folder. Remove the option."
+            )
+
+
+def is_folder(name: str) -> bool:
+    """Whether DATASET names something on disk; otherwise it names a repository.
 
     Raises:
         ValueError: if it can be neither.
     """
-    if Path(where).exists():
+    if Path(name).exists():
         return True
-    if not _REPOSITORY.fullmatch(where):
+    if not _REPOSITORY.fullmatch(name):
         raise ValueError(
-            f"WHERE {where!r} is no folder, and no repository of the Hub. Give a folder or USER/REPO."
+            f"DATASET {name!r} is neither an existing folder nor a repository of the Hub. Give a folder or USER/REPO."
         )
     return False

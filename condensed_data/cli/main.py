@@ -1,7 +1,4 @@
-"""The command line: `condensed-data VERB ...`, the same verbs and fields as in Python.
-
-Nothing heavy is imported before a verb runs, so that `--help` answers at once.
-"""
+"""Entry point of `condensed-data COMMAND ...` and `python -m condensed_data COMMAND ...`."""
 
 from __future__ import annotations
 
@@ -12,38 +9,38 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
-from condensed_data.cli import VERBS
+from condensed_data.cli.commands import COMMANDS
 
 DEBUG = "CONDENSED_DATA_DEBUG"
 _SOURCES = """\
-sources (SOURCE):
-  digits                     scikit-learn's 8x8 digits, built in, nothing to download
-  fashion-mnist, cifar10...  torchvision's data sets, with --data-root DIR
-  imagefolder:PATH           a folder of images for each class, with --image-size N; PATH/train and
-                             PATH/test (or PATH/val) where they are there
-  hf:USER/NAME               an image data set of the Hugging Face Hub; hf:USER/NAME@REVISION:CONFIG takes one
-                             revision and configuration, --label-column one of several columns of labels
-  package.module:callable    what your callable returns; it is called with split="train" or "test" if it
-                             takes that
-Sets are made of the train split; accuracy is measured on the test split.
+kinds of SOURCE:
+  digits                     scikit-learn's 8x8 digits; built in, nothing to download
+  fashion-mnist, cifar10...  torchvision datasets, with --data-root DIR
+  imagefolder:PATH           one folder of images per class, with --image-size N; PATH/train and PATH/test
+                             (or PATH/val) are used if they exist
+  hf:USER/NAME               image dataset on the Hugging Face Hub; hf:USER/NAME@REVISION:CONFIG selects a
+                             revision and a configuration, --label-column one of several label columns
+  package.module:callable    dataset that your callable returns; called with split="train" or split="test"
+                             if it has that parameter
+Datasets are condensed from the train split; accuracy is measured on the test split.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status.
+    """Run a command line.
 
     Args:
-        argv: words after the program's name; by default those that the process was given.
+        argv: arguments after the program's name; by default those of the process.
 
     Returns:
-        0, or 1 after an error, which is told on standard error in one line. Errors in the words
-        themselves exit with 2. With CONDENSED_DATA_DEBUG=1 in the environment errors are raised.
+        Exit status: 0, or 1 after an error, which is printed on standard error in one line. Usage errors exit with
+        status 2. With CONDENSED_DATA_DEBUG=1 in the environment, errors are raised instead of printed.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         arguments.run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
@@ -60,33 +57,34 @@ def _fail(message: str) -> int:
     return 1
 
 
-def _parser() -> ArgumentParser:
+def build_parser() -> ArgumentParser:
+    """The parser of all commands; the namespace that it returns holds the command's `run`."""
     parser = ArgumentParser(
         prog="condensed-data",
-        description="Condense a data set to a few synthetic samples for each class, and train on those.",
+        description="Condense a dataset to a few synthetic samples per class, and train on those.",
         epilog=_SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in VERBS:
-        command = commands.add_parser(
-            verb.name,
-            help=verb.help,
-            description=f"{verb.help[0].upper()}{verb.help[1:]}.",
-            epilog=_SOURCES if verb.takes_source else None,
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=_SOURCES if command.takes_source else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        verb.options(command)
-        command.set_defaults(run=verb.run)
+        command.add_options(subparser)
+        subparser.set_defaults(run=command.run)
     return parser
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
+    """Looks up the version only when it is asked for."""
 
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
-        from condensed_data import __version__
+        from condensed_data.core.version import installed_version
 
-        print(f"condensed-data {__version__}")
+        print(f"condensed-data {installed_version()}")
         parser.exit()

@@ -1,4 +1,4 @@
-"""`condensed-data merge`: the sets of `build --shard 1/N` to `N/N` put together."""
+"""`condensed-data merge`: combine the results of `build --shard 1/N` to `N/N`; prints the sizes before and after."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `merge`."""
     parser.add_argument(
-        "sets", nargs="+", type=Path, metavar="DIR", help="folders of all shards, in any order"
+        "shards", nargs="+", type=Path, metavar="DIR", help="folders of all shards, in any order"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the result")
 
 
 def run(arguments: Namespace) -> None:
-    """Do it."""
-    from condensed_data import CondensedDataset
+    """Merge the shards and save the result."""
     from condensed_data.cli.reporting import format_build
+    from condensed_data.dataset import CondensedDataset
     from condensed_data.storage import check_writable
     from condensed_data.storage.result import CondensationResult
     from condensed_data.storage.shards import merge
 
     check_writable(arguments.out)
-    merged = CondensedDataset._of(merge([CondensationResult.read(folder) for folder in arguments.sets]))
+    shards = [CondensationResult.read(folder) for folder in arguments.shards]
+    merged = CondensedDataset._of(merge(shards))
     merged.save(arguments.out)
     merged.plot(arguments.out / "grid.png")
     print(format_build(merged, arguments.out, arguments.out / "grid.png"))

@@ -1,4 +1,4 @@
-"""`condensed-data nas`: search architectures on a condensed set."""
+"""`condensed-data nas`: search architectures on a condensed dataset with Optuna; prints a table of the best trials."""
 
 from __future__ import annotations
 
@@ -6,92 +6,133 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.cli.hub_options import load_condensed, where_option
-from condensed_data.cli.options import compute_options, count, count_or_none, source_kwargs, source_options
+from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
+from condensed_data.cli.options import (
+    add_compute_options,
+    add_source_options,
+    load_split,
+    non_negative_integer,
+    positive_integer,
+)
 
 if TYPE_CHECKING:
-    from condensed_data import CondensedDataset
+    from condensed_data.dataset import CondensedDataset
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
-    add = parser.add_argument
-    where_option(parser)
-    add("--val", required=True, metavar="SOURCE", help="real samples that choose, see below")
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `nas`."""
+    add_dataset_argument(parser)
+    _add_validation_options(parser)
+    _add_search_options(parser)
+    _add_training_options(parser)
+    add_source_options(parser)
+    add_compute_options(parser)
+
+
+def _add_validation_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("validation").add_argument
+    add("--val", required=True, metavar="SOURCE", help="real samples that rank the trials, see below")
     add(
         "--val-split",
         default="train",
         choices=("train", "test"),
-        help="of --val; what chooses is no measure of the winner any more (default: train)",
+        help="split of --val to use; samples that rank trials can no longer measure the winner (default: train)",
     )
     add(
         "--val-samples",
-        type=count_or_none,
+        type=non_negative_integer,
         default=5000,
         metavar="N",
-        help="take so many random ones of them; 0 takes all (default: 5000)",
+        help="number of random samples of that split to use; 0 uses all (default: 5000)",
     )
-    add("--trials", type=count, default=200, metavar="N", help="configurations to try (default: 200)")
+
+
+def _add_search_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("search").add_argument
+    add(
+        "--trials",
+        type=positive_integer,
+        default=200,
+        metavar="N",
+        help="number of configurations to try (default: 200)",
+    )
     add(
         "--space",
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="choices such as width=8,16,32 or lr=0.001..0.1 (a range, on a logarithmic scale); beside those of the "
-        "720 ConvNets, or of fields of the training",
+        help="choices such as width=8,16,32, or a range such as lr=0.001..0.1 (logarithmic); changes or adds a "
+        "dimension of the default space of 720 ConvNets, or a field of the training; repeatable",
     )
-    add("--epochs", type=count, metavar="N", help="of each network (default: as the set's own training)")
+    add(
+        "--sampler",
+        default="tpe",
+        choices=("tpe", "random"),
+        help="Optuna sampler that suggests trials (default: tpe)",
+    )
+    add("--storage", metavar="FILE", help="file to keep the study in; a study that exists is continued")
+    add("--study", default="nas", metavar="NAME", help="name of the study in that file (default: nas)")
+    add("--top", type=positive_integer, default=10, metavar="N", help="rows of the table (default: 10)")
+    add("--csv", type=Path, metavar="FILE", help="write all trials to this file")
+
+
+def _add_training_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument_group("training").add_argument
+    add(
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help="epochs to train each network for (default: those of the protocol)",
+    )
     add(
         "--protocol",
         default="stored",
         metavar="NAME",
-        help="standard, quick, or the set's own (default: stored)",
+        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
     )
-    add("--seeds", type=count, default=1, metavar="N", help="networks of each configuration (default: 1)")
-    add("--sampler", default="tpe", choices=("tpe", "random"), help="how trials are chosen (default: tpe)")
-    add("--storage", metavar="FILE", help="keep the study in this file: started again, it goes on")
-    add("--study", default="nas", metavar="NAME", help="of the study in the file (default: nas)")
-    add("--top", type=count, default=10, metavar="N", help="rows of the table (default: 10)")
-    add("--csv", type=Path, metavar="FILE", help="write every trial there")
-    source_options(parser)
-    compute_options(parser)
+    add(
+        "--seeds",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="networks to train per configuration (default: 1)",
+    )
 
 
 def run(arguments: Namespace) -> None:
-    """Do it, with a table that is drawn anew after each trial."""
+    """Search, and print the best trials; without --quiet the table is updated after each trial."""
     try:
         import optuna
 
-        from condensed_data_nas import optuna_study as study
+        from condensed_data_nas import optuna_study
     except ImportError as error:
-        raise ImportError(f"A search needs Optuna: pip install condensed-data[nas] ({error})") from error
+        raise ImportError(f"`nas` needs Optuna: pip install condensed-data[nas] ({error})") from error
     space = _space(arguments.space)
     condensed = load_condensed(arguments)
     objective = _objective(arguments, condensed, space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = study.search(
+    study = optuna_study.search(
         objective,
         arguments.trials,
         storage=arguments.storage,
         name=arguments.study,
         sampler=arguments.sampler,
-        callbacks=[] if arguments.quiet else [study.LiveTable(arguments.trials, arguments.top)],
+        callbacks=[] if arguments.quiet else [optuna_study.LiveTable(arguments.trials, arguments.top)],
     )
-    print("\n".join(study.rows(found, arguments.top)), flush=True)
+    print("\n".join(optuna_study.rows(study, arguments.top)), flush=True)
     if arguments.csv is not None:
-        print(f"every trial: {study.to_csv(found, arguments.csv)}")
+        print(f"all trials: {optuna_study.to_csv(study, arguments.csv)}")
 
 
 def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) -> Any:
-    from condensed_data.data import catalog
-    from condensed_data.training.evaluate import protocol
+    from condensed_data.training.protocol import protocol
     from condensed_data_nas import ProxyObjective
 
-    val = catalog.load(arguments.val, arguments.val_split, **source_kwargs(arguments))
+    val = load_split(arguments, arguments.val, arguments.val_split)
     return ProxyObjective(
         condensed,
         space=space,
-        val=_some(val, arguments.val_samples, arguments.seed),
+        val=_random_subset(val, arguments.val_samples, arguments.seed),
         training=None if arguments.protocol == "stored" else protocol(arguments.protocol),
         epochs=arguments.epochs,
         seeds=arguments.seeds,
@@ -101,36 +142,39 @@ def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) ->
     )
 
 
-def _some(val: Any, most: int, seed: int) -> Any:
-    """So many random samples, or all of fewer."""
+def _random_subset(dataset: Any, size: int, seed: int) -> Any:
+    """`size` random samples; the dataset itself if `size` is 0 or it has no more samples."""
     import torch
     from torch.utils.data import Subset
 
     from condensed_data.core.rng import RandomStreams
 
-    if not most or len(val) <= most:
-        return val
-    order = torch.randperm(len(val), generator=RandomStreams(seed).torch("validation"))
-    return Subset(val, order[:most].sort().values.tolist())
+    if not size or len(dataset) <= size:
+        return dataset
+    order = torch.randperm(len(dataset), generator=RandomStreams(seed).torch("validation"))
+    return Subset(dataset, order[:size].sort().values.tolist())
 
 
-def _space(texts: list[str]) -> dict[str, Any]:
-    """The 720 ConvNets, with what --space says."""
+def _space(assignments: list[str]) -> dict[str, Any]:
+    """The default space of 720 ConvNets, changed by every --space."""
     from condensed_data_nas.space import TRAINED, convnet_space
 
     space: dict[str, Any] = dict(convnet_space())
-    for text in texts:
-        name, equals, values = text.partition("=")
+    for assignment in assignments:
+        name, equals, values = assignment.partition("=")
         if not equals or not values:
-            raise ValueError(f"--space {text}: write NAME=VALUE,VALUE,... or NAME=LOW..HIGH.")
+            raise ValueError(
+                f"--space {assignment}: values are missing. Write NAME=VALUE,VALUE,... or NAME=LOW..HIGH."
+            )
         if name not in space and name not in TRAINED:
             known = ", ".join([*convnet_space(), *sorted(TRAINED)])
-            raise ValueError(f"--space {text}: {name!r} is unknown. Known: {known}.")
-        space[name] = _choices(text, values)
+            raise ValueError(f"--space {assignment}: unknown name {name!r}. Known names: {known}.")
+        space[name] = _choices(assignment, values)
     return space
 
 
-def _choices(text: str, values: str) -> Any:
+def _choices(assignment: str, values: str) -> Any:
+    """A tuple of values, or a range; logarithmic if its lower bound is positive."""
     from condensed_data.core.spec import parse
     from condensed_data_nas.space import Range
 
@@ -138,5 +182,5 @@ def _choices(text: str, values: str) -> Any:
         return tuple(parse(value) for value in values.split(","))
     low, high = (parse(value) for value in values.split("..", 1))
     if not all(isinstance(bound, int | float) for bound in (low, high)):
-        raise ValueError(f"--space {text}: {values} is no range of numbers. Write LOW..HIGH.")
+        raise ValueError(f"--space {assignment}: the bounds of {values} are not numbers. Write LOW..HIGH.")
     return Range(low, high, log=low > 0)

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands have in common, and the types of their values."""
 
 from __future__ import annotations
 
@@ -7,95 +7,106 @@ from argparse import ArgumentParser, Namespace
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.sizes import parse_bytes
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 
-def whole(text: str) -> int:
-    """A whole number, maybe negative: what is wrong with that is said where its meaning is known."""
+def integer(text: str) -> int:
+    """An integer of either sign; its range is checked where the value is used."""
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"expected an integer, got {text!r}") from None
 
 
-def count(text: str) -> int:
-    """A positive whole number."""
+def positive_integer(text: str) -> int:
+    """An integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
 
 
-def count_or_none(text: str) -> int:
-    """A whole number from 0 on."""
+def non_negative_integer(text: str) -> int:
+    """An integer of at least 0."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+        raise argparse.ArgumentTypeError(f"expected 0 or a positive integer, got {text!r}")
     return int(text)
 
 
-def size(text: str) -> int:
+def byte_count(text: str) -> int:
     """A number of bytes, such as 3GB."""
-    from condensed_data.core.sizes import parse_bytes
-
     try:
         return parse_bytes(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def source_options(parser: ArgumentParser) -> None:
-    """How a source is found and read."""
-    parser.add_argument("--data-root", metavar="DIR", help="folder with the files of torchvision's data sets")
-    parser.add_argument(
-        "--download", action="store_true", help="let torchvision download missing files into it"
-    )
-    parser.add_argument(
-        "--image-size", type=count, metavar="N", help="resize and crop images to N x N pixels"
-    )
-    parser.add_argument(
-        "--image-column", metavar="NAME", help="column of a data set of the Hub that holds the images"
-    )
-    parser.add_argument(
-        "--label-column", metavar="NAME", help="column of a data set of the Hub that holds the labels"
-    )
-    parser.add_argument(
-        "--workers", type=count_or_none, default=0, metavar="N", help="processes that read (default: 0)"
-    )
-
-
-def source_kwargs(options: Namespace) -> dict[str, Any]:
-    """The arguments of `catalog.load` in the options."""
-    names = ("data_root", "image_size", "download", "image_column", "label_column")
-    return {name: getattr(options, name) for name in names}
-
-
-def compute_options(parser: ArgumentParser) -> None:
-    """Where and how to compute."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16 (default: auto)")
-    parser.add_argument(
-        "--seed",
-        type=count_or_none,
+def add_source_options(parser: ArgumentParser) -> None:
+    """Add the options that say how a source is found and read."""
+    add = parser.add_argument_group("reading the source").add_argument
+    add("--data-root", metavar="DIR", help="folder with the files of torchvision datasets")
+    add("--download", action="store_true", help="download missing torchvision files to --data-root")
+    add("--image-size", type=positive_integer, metavar="N", help="resize and crop images to N x N pixels")
+    add("--image-column", metavar="NAME", help="image column of a dataset on the Hugging Face Hub")
+    add("--label-column", metavar="NAME", help="label column of a dataset on the Hugging Face Hub")
+    add(
+        "--workers",
+        type=non_negative_integer,
         default=0,
         metavar="N",
-        help="the same seed gives the same bits (default: 0)",
+        help="number of processes that read samples; 0 reads in the main process (default: 0)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def compute_kwargs(options: Namespace) -> dict[str, Any]:
-    """The arguments of everything that computes in the options."""
+def load_split(arguments: Namespace, source: str, split: str) -> Any:
+    """Load one split, "train" or "test", of a named source with the source options."""
+    from condensed_data.data import catalog
+
+    names = ("data_root", "image_size", "download", "image_column", "label_column")
+    return catalog.load(source, split, **{name: getattr(arguments, name) for name in names})
+
+
+def add_compute_options(parser: ArgumentParser) -> None:
+    """Add the options that say where and how to compute."""
+    add = parser.add_argument_group("computation").add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
+    add("--precision", default="auto", help="auto, fp32 or bf16 (default: auto)")
+    add(
+        "--seed",
+        type=non_negative_integer,
+        default=0,
+        metavar="N",
+        help="random seed; the same seed gives bit-identical results (default: 0)",
+    )
+    add("--quiet", action="store_true", help="hide progress bars")
+
+
+def compute_kwargs(arguments: Namespace) -> dict[str, Any]:
+    """Keyword arguments that every computing function takes: seed, device, precision, num_workers, progress."""
     return {
-        "seed": options.seed,
-        "device": options.device,
-        "precision": options.precision,
-        "num_workers": options.workers,
-        "progress": not options.quiet,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "precision": arguments.precision,
+        "num_workers": arguments.workers,
+        "progress": not arguments.quiet,
     }
 
 
-def workers(jobs: int) -> AbstractContextManager[Executor | None]:
-    """That many processes, which share this one's threads; none for one."""
+def add_jobs_option(parser: ArgumentParser, use: str) -> None:
+    """Add --jobs; `use` says what the processes do."""
+    parser.add_argument(
+        "--jobs",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help=f"number of processes {use} (default: 1)",
+    )
+
+
+def process_pool(jobs: int) -> AbstractContextManager[Executor | None]:
+    """A pool of that many processes, which divide this process's threads; None for one job."""
     if jobs == 1:
         return nullcontext()
     import multiprocessing

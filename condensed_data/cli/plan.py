@@ -1,64 +1,87 @@
-"""`condensed-data plan`: what a build would take, before it starts."""
+"""`condensed-data plan`: print the time, memory, disk space and operations that a build would take."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import compute_options, source_kwargs, source_options
-from condensed_data.cli.recipe_options import chosen_recipe, recipe_options
+from condensed_data.cli.options import add_compute_options, add_source_options, load_split
+from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_options
+from condensed_data.core.sizes import format_duration, readable
 
 if TYPE_CHECKING:
     from condensed_data.engine.planning import Plan
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
-    parser.add_argument("source", metavar="SOURCE", help="what would be condensed, see below")
-    recipe_options(parser)
-    source_options(parser)
-    compute_options(parser)
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `plan`."""
+    parser.add_argument("source", metavar="SOURCE", help="dataset that would be condensed, see below")
+    add_recipe_options(parser)
+    add_source_options(parser)
+    add_compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Measure and tell."""
+    """Measure a few iterations on a sample of the source and print the plan."""
     from condensed_data.core import spec
     from condensed_data.core.device import choose_device, choose_precision
-    from condensed_data.data import catalog
     from condensed_data.data.source import inspect
     from condensed_data.engine.planning import plan
 
-    recipe = chosen_recipe(arguments)
+    recipe = recipe_from_options(arguments)
     device = choose_device(arguments.device)
-    source = inspect(catalog.load(arguments.source, "train", **source_kwargs(arguments)))
+    source = inspect(load_split(arguments, arguments.source, "train"))
     spec.validate(recipe, source.kind.shape)
     precision = choose_precision(arguments.precision, device)
     print(format_plan(plan(source, recipe, device, precision, arguments.seed)))
 
 
 def format_plan(plan: Plan) -> str:
-    """Text: a line for time, operations, memory and disk each."""
-    from condensed_data.cli.reporting import aligned, duration
-    from condensed_data.core.sizes import readable
+    """Text: a heading, and one line each for time, operations, memory and disk."""
+    from condensed_data.cli.reporting import aligned
 
-    about = "" if plan.counted else ", as far as a sample of the labels shows"
-    pretraining = f", networks beforehand {duration(plan.pretraining)}" if plan.pretraining else ""
-    total = plan.operations * plan.iterations
-    enough = "enough"
-    if plan.memory.working > plan.free:
-        cut = "steps are cut into pieces" if plan.pieces else f"use {' or '.join(plan.memory.remedies)}"
-        enough = f"too little at once: {cut}"
-    store = f"{readable(plan.memory.samples)} the source's samples, " if plan.memory.on_disk else ""
-    trained = f"{readable(plan.networks)} trained networks, " if plan.networks else ""
-    lines = {
-        "time": f"{duration(plan.seconds)}: reading {duration(plan.reading)}{pretraining}, {plan.iterations:,} iterations of "
-        f"{duration(plan.iteration)}",
-        "operations": f"{total:.3g} FLOP, {plan.operations:.3g} an iteration; {plan.operations / plan.iteration:.3g} a second",
-        "memory": f"{str(plan.memory).removeprefix('memory: ')}; {readable(plan.free)} free, {enough}",
-        "disk": f"{store}{trained}{readable(plan.checkpoint)} checkpoint, {readable(plan.result)} result",
-    }
+    classes = f"{plan.classes:,}" if plan.all_labels_read else f"at least {plan.classes:,}"
     head = (
-        f"{plan.recipe} on {plan.name}: {plan.samples:,} samples of {plan.classes:,} classes{about}; measured on a few "
-        f"of them ({plan.device})"
+        f"{plan.recipe} on {plan.name}: {plan.samples:,} samples of {classes} classes; measured on a few of them "
+        f"({plan.device})"
     )
+    lines = {
+        "time": _time(plan),
+        "operations": _operations(plan),
+        "memory": _memory(plan),
+        "disk": _disk(plan),
+    }
     return "\n".join([head, *aligned(lines.items())])
+
+
+def _time(plan: Plan) -> str:
+    parts = [f"reading {format_duration(plan.reading_seconds)}"]
+    if plan.pretraining_seconds:
+        parts.append(f"pretraining {format_duration(plan.pretraining_seconds)}")
+    parts.append(f"{plan.iterations:,} iterations of {format_duration(plan.iteration_seconds)}")
+    return f"{format_duration(plan.seconds)}: {', '.join(parts)}"
+
+
+def _operations(plan: Plan) -> str:
+    total, speed = plan.iteration_flop * plan.iterations, plan.iteration_flop / plan.iteration_seconds
+    return f"{total:.3g} FLOP, {plan.iteration_flop:.3g} per iteration; {speed:.3g} FLOP/s"
+
+
+def _memory(plan: Plan) -> str:
+    verdict = "which is enough"
+    if plan.memory.working > plan.free_memory:
+        remedy = "gradients are accumulated in chunks"
+        if not plan.separable:
+            remedy = f"use {' or '.join(plan.memory.remedies)}"
+        verdict = f"which is too little for a whole step: {remedy}"
+    return f"{plan.memory.describe()}; {readable(plan.free_memory)} free, {verdict}"
+
+
+def _disk(plan: Plan) -> str:
+    sizes = {
+        "samples of the source": plan.memory.samples if plan.memory.on_disk else 0,
+        "trained networks": plan.network_bytes,
+    }
+    parts = [f"{readable(size)} {name}" for name, size in sizes.items() if size]
+    parts += [f"{readable(plan.checkpoint_bytes)} checkpoint", f"{readable(plan.result_bytes)} result"]
+    return ", ".join(parts)

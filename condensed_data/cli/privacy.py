@@ -1,4 +1,4 @@
-"""`condensed-data privacy`: what a condensed set gives away about the samples that it was made of."""
+"""`condensed-data privacy`: print how much a condensed dataset reveals about the samples it was made from."""
 
 from __future__ import annotations
 
@@ -6,79 +6,85 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from condensed_data.cli.hub_options import load_condensed, where_option
+from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
 from condensed_data.cli.options import (
+    add_compute_options,
+    add_source_options,
     compute_kwargs,
-    compute_options,
-    count,
-    count_or_none,
-    source_kwargs,
-    source_options,
+    load_split,
+    non_negative_integer,
+    positive_integer,
 )
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `privacy`."""
     add = parser.add_argument
-    where_option(parser)
-    add("--source", required=True, metavar="SOURCE", help="what it was made of (train split), see below")
+    add_dataset_argument(parser)
+    add(
+        "--source",
+        required=True,
+        metavar="SOURCE",
+        help="source that was condensed; its train split is used, see below",
+    )
     add(
         "--heldout",
         metavar="SOURCE",
-        help="samples of the same kind that it was not made of (default: the test split of the source)",
+        help="samples of the same kind that were not condensed (default: the test split of --source)",
     )
-    add("--out", type=Path, metavar="FILE", help="picture of the closest pairs, such as pairs.png")
-    add("--pairs", type=count, default=20, metavar="N", help="pairs in the picture (default: 20)")
-    add("--network", metavar="NAME", help="network of the attack by loss (default: the usual one)")
+    add("--out", type=Path, metavar="FILE", help="image of the closest pairs to write, such as pairs.png")
+    add("--pairs", type=positive_integer, default=20, metavar="N", help="pairs in that image (default: 20)")
+    add(
+        "--network",
+        metavar="NAME",
+        help="network of the loss-based membership inference attack (default: convnet, or mlp for vectors)",
+    )
     add(
         "--networks",
-        type=count_or_none,
+        type=non_negative_integer,
         default=1,
         metavar="N",
-        help="networks of that attack; 0 leaves it out (default: 1)",
+        help="networks to train for that attack; 0 skips it (default: 1)",
     )
-    add("--protocol", default="quick", metavar="NAME", help="how they are trained (default: quick)")
-    source_options(parser)
-    compute_options(parser)
+    add("--protocol", default="quick", metavar="NAME", help="protocol to train them by (default: quick)")
+    add_source_options(parser)
+    add_compute_options(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Do it; everything that can be found wrong beforehand is found before the work."""
+    """Check every option, then measure and print; with --out also draw the closest pairs."""
     from condensed_data import networks
-    from condensed_data.data import catalog
     from condensed_data.evaluation import privacy
-    from condensed_data.plotting import grid as plots
-    from condensed_data.training.evaluate import protocol
+    from condensed_data.plotting.grid import check_suffix
+    from condensed_data.training.protocol import protocol
 
     training = protocol(arguments.protocol)
     if arguments.out is not None:
-        plots.check_suffix(arguments.out)
+        check_suffix(arguments.out)
     if arguments.network is not None:
         networks.network(arguments.network)
-    condensed = load_condensed(arguments)
-    source = catalog.load(arguments.source, "train", **source_kwargs(arguments))
-    found = privacy.measure(
-        condensed,
-        source,
-        _heldout(arguments),
+    measured = privacy.measure(
+        load_condensed(arguments),
+        load_split(arguments, arguments.source, "train"),
+        _load_heldout(arguments),
         network=arguments.network,
         networks_trained=arguments.networks,
         training=training,
         **compute_kwargs(arguments),
     )
-    print(found, flush=True)
+    print(measured, flush=True)
     if arguments.out is not None:
-        found.plot(arguments.out, arguments.pairs)
+        measured.plot(arguments.out, arguments.pairs)
         print(f"closest pairs: {arguments.out}")
 
 
-def _heldout(arguments: Namespace) -> Any:
-    """The samples to compare members with."""
-    from condensed_data.data import catalog
+def _load_heldout(arguments: Namespace) -> Any:
+    """Samples that were not condensed: --heldout, or the test split of --source."""
+    from condensed_data.data.catalog import NoTestSplitError
 
     if arguments.heldout is not None:
-        return catalog.load(arguments.heldout, "test", **source_kwargs(arguments))
+        return load_split(arguments, arguments.heldout, "test")
     try:
-        return catalog.load(arguments.source, "test", **source_kwargs(arguments))
-    except catalog.NoTestSplitError as error:
-        raise ValueError(f"{error} Give samples that the set was not made of: --heldout SOURCE.") from error
+        return load_split(arguments, arguments.source, "test")
+    except NoTestSplitError as error:
+        raise ValueError(f"{error} Give samples that were not condensed with --heldout SOURCE.") from error

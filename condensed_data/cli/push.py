@@ -1,38 +1,37 @@
-"""`condensed-data push`: publish a condensed set on the Hub."""
+"""`condensed-data push`: publish a condensed dataset on the Hub in one commit; prints its URL and how to load it."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from condensed_data.cli.hub_options import push_kwargs, push_options, repository, token_option
+from condensed_data.cli.hub_options import add_push_options, add_token_option, push_kwargs, repository
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
-    parser.add_argument("directory", type=Path, metavar="DIR", help="folder of a condensed set")
-    parser.add_argument("repo", type=repository, metavar="USER/REPO", help="made if it is not there")
-    parser.add_argument(
-        "--config", default="default", metavar="NAME", help="its name among several sets of a repository"
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `push`."""
+    add = parser.add_argument
+    add("directory", type=Path, metavar="DIR", help="folder of a condensed dataset")
+    add("repo", type=repository, metavar="USER/REPO", help="repository to publish to; created if missing")
+    add(
+        "--config",
+        default="default",
+        metavar="NAME",
+        help="name of this condensed dataset, if the repository holds several (default: default)",
     )
-    push_options(parser)
-    token_option(parser)
+    add_push_options(parser)
+    add_token_option(parser)
 
 
 def run(arguments: Namespace) -> None:
-    """Do it; in one commit, which is told."""
-    from condensed_data import CondensedDataset
+    """Publish the condensed dataset."""
+    from condensed_data.dataset import CondensedDataset
 
     condensed = CondensedDataset.load(arguments.directory)
     print(condensed, flush=True)
     commit = condensed.push_to_hub(
         arguments.repo, config_name=arguments.config, token=arguments.token, **push_kwargs(arguments)
     )
-    print(pushed(arguments.repo, arguments.config, commit))
-
-
-def pushed(repo: str, config: str, commit: object) -> str:
-    """Text: where a set was published, and how others load it."""
-    where = getattr(commit, "pr_url", None) or getattr(commit, "commit_url", commit)
-    given = "" if config == "default" else f" --config {config}"
-    return f"published: {where}\nload it with: condensed-data pull {repo}{given} --out DIR"
+    url = getattr(commit, "pr_url", None) or getattr(commit, "commit_url", commit)
+    config = "" if arguments.config == "default" else f" --config {arguments.config}"
+    print(f"published: {url}\nload it with: condensed-data pull {arguments.repo}{config} --out DIR")

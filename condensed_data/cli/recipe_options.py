@@ -1,62 +1,67 @@
-"""The options that say which recipe."""
+"""Options that choose a recipe and set its fields."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import whole
+from condensed_data.cli.options import integer
 
 if TYPE_CHECKING:
     from condensed_data.methods.recipe import Recipe
 
 
-def recipe_options(parser: ArgumentParser) -> None:
-    """Name, samples per class, iterations and fields."""
-    add = parser.add_argument
+def add_recipe_options(parser: ArgumentParser) -> None:
+    """Add --recipe, --ipc, --iterations and --set."""
+    add = parser.add_argument_group("recipe").add_argument
     add(
         "--recipe",
         default="dm",
         metavar="NAME",
-        help="one that `condensed-data recipes` lists, or with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
+        help="name from `condensed-data recipes`, or a name with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
     )
-    add("--ipc", type=whole, metavar="N", help="synthetic samples for each class (default: 10)")
+    add("--ipc", type=integer, metavar="N", help="synthetic samples per class (default: 10)")
     add(
         "--iterations",
-        type=whole,
+        type=integer,
         metavar="N",
-        help="passes over all classes (default: as published for such data)",
+        help="number of passes over all classes (default: the published number for such data)",
     )
     add(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="any field that `recipes NAME` shows",
+        help="set any field listed by `condensed-data recipes NAME`; repeatable",
     )
 
 
-def chosen_recipe(arguments: Namespace) -> Recipe:
-    """The recipe with what --ipc, --iterations and --set say."""
+def recipe_from_options(arguments: Namespace) -> Recipe:
+    """The recipe of --recipe with --ipc, --iterations and every --set applied.
+
+    Raises:
+        ValueError: for an unknown recipe or field, a wrong value, or iterations of a recipe that learns nothing.
+    """
     from condensed_data.methods import recipes
 
     given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
     recipe = recipes.parse(arguments.recipe, **given)
     if arguments.iterations is not None:
         recipe = recipe.set(iterations=arguments.iterations)
-    for text in arguments.set:
-        recipe = _assigned(recipe, text)
+    for assignment in arguments.set:
+        recipe = _with_field(recipe, assignment)
     if not recipe.terms and recipe.iterations != 0:
         raise ValueError(
-            f"iterations={recipe.iterations}: recipe {recipe.name} learns nothing. Leave its iterations at 0."
+            f"iterations={recipe.iterations}, but recipe {recipe.name} learns nothing. Remove --iterations, or set it "
+            "to 0."
         )
     return recipe
 
 
-def _assigned(recipe: Recipe, text: str) -> Recipe:
+def _with_field(recipe: Recipe, assignment: str) -> Recipe:
     from condensed_data.core import spec
 
-    field, equals, value = text.partition("=")
+    field, equals, value = assignment.partition("=")
     if not equals:
-        raise ValueError(f"--set {text}: the value is missing. Write --set FIELD=VALUE.")
+        raise ValueError(f"--set {assignment}: the value is missing. Write --set FIELD=VALUE.")
     return spec.set_field(recipe, field.strip(), spec.parse(value))

@@ -1,19 +1,22 @@
-"""What a build tells at its end: sizes before and after, times, and accuracies side by side."""
+"""Text that `build` and `merge` print: sizes before and after, times, and accuracies side by side."""
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from condensed_data.dataset import CondensedDataset
+from condensed_data.core.sizes import format_duration, mean_percent, percent, readable
 from condensed_data.engine.callbacks import Callback, Progress
-from condensed_data.evaluation.baselines import Comparison, Row
+
+if TYPE_CHECKING:
+    from condensed_data.dataset import CondensedDataset
+    from condensed_data.evaluation.baselines import Comparison, Row
 
 
-class Resumed(Callback):
-    """Remembers how many iterations an earlier process had done; the seconds of a run are those of this one."""
+class ResumePoint(Callback):
+    """Remembers how many iterations an earlier process had completed, which the measured time does not include."""
 
     def __init__(self) -> None:
         self.iterations = 0
@@ -29,19 +32,26 @@ def format_build(
     cached: bool = False,
     resumed_at: int = 0,
 ) -> str:
-    """Text: what was condensed, its size before and after, the time it took, and where the result is."""
+    """Describe a build: its size before and after, the time it took, and where the result is.
+
+    Args:
+        condensed: the result.
+        directory: folder it was saved to, if any.
+        grid: path of its image grid, if any.
+        cached: whether the result is also in the cache.
+        resumed_at: iterations that an earlier process had completed.
+    """
     metadata = condensed.metadata
     before, after = metadata.source_samples, len(condensed)
-    assert before is not None  # a build counts them
-    numbers = math.prod(metadata.kind.shape)
+    assert before is not None  # counted by every build
+    values = math.prod(metadata.kind.shape)
+    elsewhere = "in the cache" if cached else "not saved"
     lines = {
-        "samples": f"{before:,} -> {after:,} ({_times(before / after)} times fewer)",
-        "8 bit": f"{_bytes(before * numbers)} -> {_bytes(after * numbers)}",
-        "float32": f"{_bytes(4 * before * numbers)} -> {_bytes(4 * condensed.stored_floats)} (as stored)",
-        "condensing": _condensing(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
-        "saved in": str(
-            directory or f"{'the cache' if cached else 'nowhere'}; --out DIR writes it to a folder"
-        ),
+        "samples": f"{before:,} -> {after:,} ({_ratio(before / after)} times fewer)",
+        "8 bit": f"{readable(before * values)} -> {readable(after * values)}",
+        "float32": f"{readable(4 * before * values)} -> {readable(4 * condensed.stored_floats)} (as stored)",
+        "condensing": _time(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
+        "result": str(directory or f"{elsewhere}; use --out DIR to write it to a folder"),
     }
     if grid is not None:
         lines["image grid"] = str(grid)
@@ -54,69 +64,51 @@ def format_build(
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Text: accuracies side by side under the name of their protocol, and the training time saved."""
+    """List accuracies side by side under the name of their protocol, and the training time saved."""
     c = comparison
-    every = f"every network but the first row's ({c.own})" if c.own else "every network"
-    head = f"Accuracy on {c.test_samples:,} test samples: {c.network}, {c.training.label} for {every}"
-    kinds = ((c.condensed, "network"), (c.random, "subset"), (c.whole, "network"))
-    rows = [(row.name, _accuracy(row, kind)) for row, kind in kinds]
+    networks = f"all networks except those of {c.condensed.name} ({c.own})" if c.own else "all networks"
+    head = f"Accuracy on {c.test_samples:,} test samples: {c.network}, {c.training.label} for {networks}"
+    rows = [
+        (c.condensed.name, _accuracy(c.condensed, "network")),
+        (c.random.name, _accuracy(c.random, "subset")),
+        (c.whole.name, _accuracy(c.whole, "network")),
+    ]
+    return "\n".join([head, *aligned(rows), _training_time(c)])
+
+
+def _training_time(c: Comparison) -> str:
+    how = "by the schedule of" if c.own else "on"
     saved, step = 1 - c.condensed.seconds / c.full_seconds, 1000 * c.full_seconds / c.full_steps
-    condensed = f"{duration(c.condensed.seconds)} {'by the steps of' if c.own else 'on'} the condensed set"
-    times = (
-        f"Training one network for {c.epochs:,} epochs: {condensed}, about {duration(c.full_seconds)} on the whole "
-        "set,\n"
-        f"estimated as {c.full_steps:,} steps of {step:.3g} ms: {_saving(saved)}"
+    saving = f"saves {percent(saved)} of the time" if saved > 0 else "saves no time"
+    condensed, full = format_duration(c.condensed.seconds), format_duration(c.full_seconds)
+    return (
+        f"Training one network for {c.epochs:,} epochs: {condensed} {how} the condensed dataset, about {full} on the "
+        "full dataset\n"
+        f"(estimated as {c.full_steps:,} steps of {step:.3g} ms): {saving}"
     )
-    return "\n".join([head, *aligned(rows), times])
-
-
-def _saving(saved: float) -> str:
-    return f"{100 * saved:.1f} % of the time saved" if saved > 0 else "no time saved"
 
 
 def _accuracy(row: Row, kind: str) -> str:
     count = len(row.accuracies)
-    text = f"{_percent(row.accuracies)} ({count} {kind}{'s' if count > 1 else ''})"
-    return text + (f"; rounded to 8 bits {_percent(row.eight_bit)}" if row.eight_bit else "")
-
-
-def _percent(accuracies: Sequence[float]) -> str:
-    mean = f"{100 * statistics.fmean(accuracies):.1f} %"
-    return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.pstdev(accuracies):.1f}"
+    text = f"{mean_percent(row.accuracies)} ({count} {kind}{'s' if count > 1 else ''})"
+    return text + (f"; rounded to 8 bits {mean_percent(row.eight_bit)}" if row.eight_bit else "")
 
 
 def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
-    """Lines with their names in a column."""
+    """Indented lines with their names in one column."""
     listed = list(lines)
     width = max(len(name) for name, _ in listed)
     return [f"  {name:<{width}}  {text}" for name, text in listed]
 
 
-def _times(ratio: float) -> str:
+def _ratio(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
-def _bytes(count: int) -> str:
-    size, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.4g} {unit}"
-
-
-def _condensing(seconds: float | None, iterations: int, resumed_at: int, commit: str | None) -> str:
-    had = "the cache had it" if commit is None else f"the Hub had it, commit {commit[:12]}"
-    time = f"no time: {had}" if seconds is None else duration(seconds)
+def _time(seconds: float | None, iterations: int, resumed_at: int, commit: str | None) -> str:
+    """The time that condensing took; `seconds` is None if the result was found in the cache or on the Hub."""
+    found = "found in the cache" if commit is None else f"found on the Hub, commit {commit[:12]}"
+    time = found if seconds is None else format_duration(seconds)
     if resumed_at:
         return f"{time} for the last {iterations - resumed_at:,} of {iterations:,} iterations"
     return f"{time}, {iterations:,} iterations"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,4 +1,4 @@
-"""`condensed-data show`: draw a condensed set, and its loss by iteration."""
+"""`condensed-data show`: draw the samples of a condensed dataset and its loss curve; prints its description."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.hub_options import load_condensed, where_option
+from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
 
 if TYPE_CHECKING:
-    from condensed_data import CondensedDataset
+    from condensed_data.dataset import CondensedDataset
 
 
-def options(parser: ArgumentParser) -> None:
-    """Add the options of the verb."""
-    where_option(parser)
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="picture to write, such as grid.png"
-    )
-    parser.add_argument(
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `show`."""
+    add = parser.add_argument
+    add_dataset_argument(parser)
+    add("--out", required=True, type=Path, metavar="FILE", help="image file to write, such as grid.png")
+    add(
         "--decoders",
         action="store_true",
-        help="draw one code of each class through every decoder (sets of haba and kfs)",
+        help="draw one code of each class through every decoder (for datasets of haba and kfs)",
     )
 
 
 def run(arguments: Namespace) -> None:
-    """Do it."""
+    """Draw the condensed dataset, or with --decoders its decoders."""
     condensed = load_condensed(arguments)
     if arguments.decoders:
-        print(_decoders(condensed, arguments.out))
+        image = _draw_decoders(condensed, arguments.out)
+        print(f"{condensed}\n{image}")
         return
     condensed.plot(arguments.out)
     print(condensed)
     print(f"image grid: {arguments.out}")
     if condensed.metadata.history:
-        print(_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
+        print(_draw_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
 
 
-def _decoders(condensed: CondensedDataset, path: Path) -> str:
+def _draw_decoders(condensed: CondensedDataset, path: Path) -> str:
     from condensed_data.evaluation.plots_decoders import decoders
-    from condensed_data.plotting import grid as plots
+    from condensed_data.plotting import grid
 
-    plots.save(decoders(condensed), path)
-    return f"{condensed}\nimage of its decoders: {path}"
+    grid.save(decoders(condensed), path)
+    return f"image of its decoders: {path}"
 
 
-def _curves(condensed: CondensedDataset, path: Path) -> str:
-    from condensed_data.plotting import grid as plots
+def _draw_curves(condensed: CondensedDataset, path: Path) -> str:
+    from condensed_data.plotting.curves import curves
 
     try:
-        plots.curves(condensed.metadata.history, path)
+        curves(condensed.metadata.history, path)
     except ImportError as error:
         return f"no loss curve: {error}"
     return f"loss curve: {path}"

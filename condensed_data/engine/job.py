@@ -32,7 +32,7 @@ from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.interrupt import DelayedInterrupt
 from condensed_data.engine.loop import CondensationRun, condense
-from condensed_data.engine.memory_estimate import fit
+from condensed_data.engine.memory_estimate import fit_memory
 from condensed_data.engine.rank_sync import BuildStarted, broadcast_state
 from condensed_data.engine.schedule import training_schedule
 from condensed_data.methods.recipe import Recipe
@@ -201,7 +201,7 @@ class CondensationJob:
         if self.ranks.isolated:
             job_array.check_run(run)
         if recipe.terms:
-            needed = fit(run)
+            needed, run.gradient.num_chunks = fit_memory(run.parts, context, run.plan.largest_block)
             if self.progress:
                 print(needed, flush=True)
         _schedule(run)  # raises before the work starts what would raise after it

@@ -1,12 +1,13 @@
-"""How much memory a build will take, before it starts.
+"""Estimates how much memory a build needs, before it starts.
 
-The estimate adds what is surely there: the samples, the learned tensors with their gradients and optimizer state,
-one step's real batch, and the maps and weights that objectives say they keep for a gradient. The maps are measured
-on two rows of a real network, not guessed.
+The estimate adds what is certainly needed: the samples, the learned tensors with their gradients and optimizer state,
+one step's real batch, and the activations and weights that objectives declare as kept for the gradient. Activations
+are measured by running two rows through the real network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -14,99 +15,136 @@ import torch
 
 from condensed_data.core.sizes import readable
 from condensed_data.data.sample_store import available_memory
-from condensed_data.engine.loop import CondensationRun
+from condensed_data.engine.parts import StartedParts
+from condensed_data.methods.base import NetworkView
 from condensed_data.training.compute import map_sizes
+from condensed_data.training.context import Context
+
+# float32 copies of every learned tensor: the values, their gradient, and the optimizer's state
+_COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
 
 
 class TooLargeError(ValueError):
-    """A build that cannot fit; the message says what would."""
+    """A build does not fit into memory; the message says what to change."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes that a build needs.
 
     Attributes:
-        samples: of the source, where the store holds them.
-        on_disk: whether they lie in a file.
-        learned: synthetic data, gradient and optimizer state.
-        batch: the real samples of one step, twice for their augmented copy.
-        maps: of the networks, for the synthetic rows of one gradient and the real rows of one forward.
-        weights: of networks on their way through unrolled training.
-        remedies: what would make these smaller.
+        samples: the samples of the source.
+        on_disk: whether these are kept in a file instead of in memory.
+        learned: synthetic data, its gradient and the optimizer state.
+        batch: the real samples of one step, and their augmented copy.
+        activations: feature maps of the networks, for the synthetic rows of one gradient and the real rows of one
+            forward pass.
+        weights: copies of network weights that unrolled training keeps.
+        remedies: changes that would make these smaller.
     """
 
     samples: int
     on_disk: bool
     learned: int
     batch: int
-    maps: int
+    activations: int
     weights: int = 0
     remedies: tuple[str, ...] = ()
 
     @property
     def working(self) -> int:
-        """What comes on top of the samples."""
-        return self.learned + self.batch + self.maps + self.weights
+        """Bytes needed on the device in addition to the samples."""
+        return self.learned + self.batch + self.activations + self.weights
+
+    def describe(self) -> str:
+        """The sizes in one phrase."""
+        weights = f", {readable(self.weights)} network weights" if self.weights else ""
+        return (
+            f"{readable(self.working)} for computing ({readable(self.learned)} synthetic data and optimizer, "
+            f"{readable(self.batch)} real batch, {readable(self.activations)} activations{weights}) and "
+            f"{readable(self.samples)} for samples {'on disk' if self.on_disk else 'in memory'}"
+        )
 
     def __str__(self) -> str:
-        where = "on disk" if self.on_disk else "in memory"
-        unrolled = f", {readable(self.weights)} weights" if self.weights else ""
-        return (
-            f"memory: {readable(self.working)} to compute ({readable(self.learned)} learned, {readable(self.batch)} "
-            f"real batch, {readable(self.maps)} maps{unrolled}) and {readable(self.samples)} of samples {where}"
-        )
+        return f"memory: {self.describe()}"
 
 
-def estimate(run: CondensationRun) -> Estimate:
-    """What the coming iterations of a run need; nothing is computed but two rows of each network."""
-    context, synthetic_data = run.context, run.synthetic_data
-    learned = sum(tensor.numel() * 4 for tensor in synthetic_data.learned.values())
-    copies = {"sgd": 3, "adam": 4, "adamw": 4}[run.recipe.optimizer.kind]
-    groups = run.plan.largest_block
-    row = 4 * prod(context.real.sample_shape)
-    rows, maps, weights, remedies = 0, 0, 0, dict.fromkeys(("a smaller ipc",))
-    for term in run.recipe.terms:
-        drawn = run.sampler_states[term.sampler].draw(run.iteration, groups)
-        rows = max(rows, len(drawn.real))
-        net = run.pool_states[term.pool].network_at(run.iteration)
-        width = 2 if context.precision == "bf16" else 4
-        inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
-        per_row = sum(map_sizes(net.module, inputs)[0]) // 2 * width
-        held = term.objective.memory_footprint(drawn.real_sizes, drawn.synthetic_sizes)
-        looked = held.real
-        if looked is None:
-            looked = len(drawn.real) if net.micro_batch is None else min(net.micro_batch, len(drawn.real))
-        maps += per_row * (-(-held.synthetic // run.gradient.num_chunks) + looked)
-        weights += held.weights * sum(weight.numel() * 4 for weight in net.module.parameters())
-        remedies |= dict.fromkeys(filter(None, (held.remedy,)))
-    remedies |= dict.fromkeys(("a smaller sampler.batch or network",))
+def estimate_memory(
+    parts: StartedParts, context: Context, groups: Sequence[int], num_chunks: int = 1
+) -> MemoryEstimate:
+    """Estimate the memory that the coming iterations need; computes only two rows of each network.
+
+    Args:
+        parts: the started parts of a recipe.
+        context: the context that they started from.
+        groups: the groups whose gradient is computed at once.
+        num_chunks: number of chunks of groups that this gradient is accumulated from.
+    """
     store = context.real.store
-    used = copies * learned, 2 * rows * row, maps, weights
-    return Estimate(store.bytes, store.on_disk, *used, tuple(remedies))
+    learned = sum(tensor.numel() * 4 for tensor in parts.synthetic_data.learned.values())
+    rows, activations, weights = 0, 0, 0
+    remedies = ["a smaller ipc"]
+    for term in parts.recipe.terms:
+        draw = parts.sampler_states[term.sampler].draw(parts.iteration, groups)
+        footprint = term.objective.memory_footprint(draw.real_sizes, draw.synthetic_sizes)
+        network = parts.pool_states[term.pool].network_at(parts.iteration)
+        real_rows = footprint.real
+        if real_rows is None:  # no gradient flows through them, so that they may pass in micro-batches
+            real_rows = min(len(draw.real), network.micro_batch or len(draw.real))
+        rows = max(rows, len(draw.real))
+        synthetic_rows = -(-footprint.synthetic // num_chunks)
+        activations += _activations_per_row(network, context) * (synthetic_rows + real_rows)
+        weights += footprint.weights * sum(weight.numel() * 4 for weight in network.module.parameters())
+        remedies += filter(None, (footprint.remedy,))
+    remedies.append("a smaller sampler.batch or network")
+    return MemoryEstimate(
+        samples=store.bytes,
+        on_disk=store.on_disk,
+        learned=_COPIES[parts.recipe.optimizer.kind] * learned,
+        batch=2 * rows * 4 * prod(context.real.sample_shape),
+        activations=activations,
+        weights=weights,
+        remedies=tuple(dict.fromkeys(remedies)),
+    )
 
 
-def fit(run: CondensationRun) -> Estimate:
-    """The estimate, after the step was cut into as many pieces as the memory asks for.
+def _activations_per_row(network: NetworkView, context: Context) -> int:
+    """Bytes of the feature maps of one sample, measured on two."""
+    inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
+    element_size = 2 if context.precision == "bf16" else 4
+    return sum(map_sizes(network.module, inputs)[0]) // 2 * element_size
+
+
+def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> tuple[MemoryEstimate, int]:
+    """Choose how many chunks the gradient of a step is accumulated from, so that it fits into free memory.
+
+    Args:
+        parts: the started parts of a recipe.
+        context: the context that they started from.
+        groups: the groups whose gradient would be computed at once.
+
+    Returns:
+        The estimate, and the number of chunks that it is for.
 
     Raises:
-        TooLargeError: where even the smallest pieces do not fit; the message says what would.
+        TooLargeError: if even single groups do not fit; the message says what to change.
     """
-    free = _free(run.context.device)
-    found = estimate(run)
-    groups = len(run.plan.largest_block)
-    while found.working > free and run.gradient.num_chunks < groups and run.parts.separable:
-        run.gradient.num_chunks *= 2
-        found = estimate(run)
-    if found.working > free:
+    device, num_chunks = context.device, 1
+    free = free_memory(device)
+    needed = estimate_memory(parts, context, groups, num_chunks)
+    while needed.working > free and num_chunks < len(groups) and parts.separable:
+        num_chunks *= 2
+        needed = estimate_memory(parts, context, groups, num_chunks)
+    if needed.working > free:
         raise TooLargeError(
-            f"This build needs {readable(found.working)} to compute, and {readable(free)} are free on "
-            f"{run.context.device} ({found}). Use {', '.join(found.remedies[:-1])}, or {found.remedies[-1]}."
+            f"This build needs {readable(needed.working)} of memory, but only {readable(free)} are free on {device} "
+            f"({needed}). Use {', '.join(needed.remedies[:-1])}, or {needed.remedies[-1]}."
         )
-    return found
+    return needed, num_chunks
 
 
-def _free(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on the device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return available_memory()

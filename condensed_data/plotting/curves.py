@@ -27,7 +27,7 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
 
     Args:
         history: the events of a run: (iteration, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
-            `History.records` and the lines of its log hold them.
+            `History.rows` and the lines of its log hold them.
         path: the file; its suffix (.png, .svg, .pdf, ...) chooses the format. Missing folders are made.
         title: over the picture.
 

@@ -25,10 +25,10 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["build", "cli_sources:tiny", *SMALL, "--out", str(out), "--log", str(log)]) == 0
     text = capsys.readouterr().out
     assert "36 -> 6 (6.0 times fewer)" in text
-    assert "2.25 KiB -> 384 bytes" in text
+    assert "2.3 kB -> 384 B" in text
     assert "2 iterations" in text
     assert f"image grid  {out / 'grid.png'}" in text
-    assert "Accuracy on 24 test samples: convnet-d2-w4, quick protocol, 4 steps for every network" in text
+    assert "Accuracy on 24 test samples: convnet-d2-w4, quick protocol, 4 steps for all networks" in text
     assert [line.split()[0] for line in text.splitlines() if "%" in line][:3] == ["dm", "random", "whole"]
     assert "estimated" in text
     condensed = CondensedDataset.load(out)
@@ -42,7 +42,7 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
 def test_build_without_a_folder_says_that_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "cli_sources:tiny", *SMALL, "--no-evaluate"]) == 0
     text = capsys.readouterr().out
-    assert "saved in    nowhere; --out DIR" in text
+    assert "result      not saved; use --out DIR" in text
     assert "not measured (--no-evaluate)" in text
 
 
@@ -77,8 +77,8 @@ def test_a_second_build_comes_from_the_cache(
     for extra in ([], [], ["--force"]):
         assert main([*words, *extra]) == 0
         texts.append(capsys.readouterr().out)
-    assert ["the cache had it" in text for text in texts] == [False, True, False]
-    assert all("saved in    the cache" in text for text in texts)
+    assert ["found in the cache" in text for text in texts] == [False, True, False]
+    assert all("result      in the cache" in text for text in texts)
 
 
 def test_a_longer_build_tells_what_its_time_is_for(
@@ -141,5 +141,5 @@ def test_a_diverging_run_saves_its_last_good_state(
     words = (*SMALL, "--iterations", "5", "--set", "optimizer.lr=1e38", "--out", out)
     message = fails(capsys, "build", "cli_sources:tiny", *words)
     assert "optimizer.lr=1e+38; try 1e+37" in message
-    assert f"It is saved in {out}." in message
+    assert f"It was saved to {out}." in message
     assert bool(torch.isfinite(CondensedDataset.load(out).images).all())

@@ -93,10 +93,10 @@ def test_missing_weights_are_said_before_reading(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class", "zebra"], r"--class zebra is no class of the source. Its classes: 0, 1, 2"),
-        (["--class", "10"], r"--class 10 is no class of the source"),
-        (["--layer", "2"], r"--layer belongs to --features imagenet or trained"),
-        (["--epochs", "2"], r"--epochs belongs to --features trained: raw is not trained here"),
+        (["--class", "zebra"], r"--class zebra: the source has no such class. Its classes: 0, 1, 2"),
+        (["--class", "10"], r"--class 10: the source has no such class"),
+        (["--layer", "2"], r"--layer only applies to --features imagenet or trained"),
+        (["--epochs", "2"], r"--epochs only applies to --features trained; raw trains no network"),
         (["--out", "a.xyz"], r"path='a.xyz' has no known picture suffix"),
         (["--features", "trained", "--layer", "5"], r"layer=5 must be 1, 2, 3 or 4"),
     ],

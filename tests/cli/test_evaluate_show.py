@@ -133,7 +133,7 @@ def test_show_without_matplotlib_says_what_to_install(
 
 
 def test_show_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "is no folder, and no repository" in fails(
+    assert "is neither an existing folder nor a repository" in fails(
         capsys, "show", tmp_path / "absent", "--out", tmp_path / "grid.png"
     )
     assert "condensed.json" in fails(capsys, "show", tmp_path, "--out", tmp_path / "grid.png")
@@ -146,7 +146,7 @@ def test_several_jobs_measure_the_same(built: Path, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     alone, together = json.loads((built / "condensed.json").read_text())["evaluation"]
     assert alone["accuracies"] == together["accuracies"]
-    assert "Leave --jobs out" in fails(capsys, *words, "--ranking", "--jobs", "2")
+    assert "Remove --jobs" in fails(capsys, *words, "--ranking", "--jobs", "2")
 
 
 def test_show_to_an_impossible_file(built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

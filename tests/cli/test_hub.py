@@ -12,8 +12,8 @@ from hub_server import HubServer
 from hub_worker import small
 
 from condensed_data import CondensedDataset
-from condensed_data.cli import hub_options as where
-from condensed_data.cli.main import _parser, main
+from condensed_data.cli import hub_options
+from condensed_data.cli.main import build_parser, main
 from condensed_data.storage.dataset_card import source_tag
 
 BUILD = ("build", "cli_sources:tiny", *SMALL, "--no-evaluate")
@@ -42,15 +42,15 @@ def test_push_then_pull(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--license", "mit", "--message", "My set")
-    format_plan = says(capsys, "push", folder, repo_id, *words)
+    output = says(capsys, "push", folder, repo_id, *words)
     repository = hub.hub.repositories["dataset", repo_id]
     newest = repository.history("main")[0]
-    assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in format_plan
-    assert f"condensed-data pull {repo_id} --out DIR" in format_plan
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in output
+    assert f"condensed-data pull {repo_id} --out DIR" in output
     assert newest.title == "My set"
     assert repository.private
-    format_plan = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
-    assert newest.oid in format_plan
+    output = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
+    assert newest.oid in output
     for name in ("condensed.json", "condensed.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -58,8 +58,8 @@ def test_push_then_pull(
 def test_options_of_a_push(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    format_plan = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
-    assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in format_plan
+    output = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
+    assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in output
     repository = hub.hub.repositories["dataset", repo_id]
     assert not repository.private
     assert "ipc2/condensed.json" in hub.content(repository)
@@ -83,18 +83,18 @@ def test_a_push_to_public_and_private_is_a_usage_error(folder: Path, repo_id: st
 
 @pytest.mark.parametrize(("words", "private"), [([], None), (["--private"], True), (["--public"], False)])
 def test_visibility(words: list[str], private: bool | None) -> None:
-    assert _parser().parse_args(["push", "set", "user/repo", *words]).private is private
+    assert build_parser().parse_args(["push", "set", "user/repo", *words]).private is private
 
 
-@pytest.mark.parametrize("verb", [("push", "set"), ("pull", "--out", "set"), ("build", "digits", "--hub")])
+@pytest.mark.parametrize("command", [("push", "set"), ("pull", "--out", "set"), ("build", "digits", "--hub")])
 @pytest.mark.parametrize("name", ["repo", "a/b/c", "https://huggingface.co/datasets/a/b", "a b/c"])
 def test_what_is_no_repository_is_a_usage_error(
-    verb: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([*verb, name])
+        main([*command, name])
     assert ended.value.code == 2
-    assert "write USER/REPO" in capsys.readouterr().err
+    assert "expected a repository as USER/REPO" in capsys.readouterr().err
 
 
 def test_a_token_is_used_and_never_printed(
@@ -107,7 +107,7 @@ def test_a_token_is_used_and_never_printed(
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
     token = hub.token("alice")
-    format_plan = [
+    output = [
         says(capsys, "push", folder, repo_id, "--token", token),
         says(capsys, "pull", repo_id, "--out", tmp_path / "again", "--token", token),
         says(capsys, "search", "--author", "alice", "--token", token),
@@ -115,7 +115,7 @@ def test_a_token_is_used_and_never_printed(
         fails(capsys, "push", folder, "bob/set", "--token", token),
         fails(capsys, "pull", repo_id, "--out", tmp_path / "none"),
     ]
-    assert not any(token in text or "hf-secret" in text for text in format_plan)
+    assert not any(token in text or "hf-secret" in text for text in output)
 
 
 def test_errors_are_sentences(
@@ -162,7 +162,7 @@ def test_show_and_evaluate_a_set_of_the_hub(
     test = ("--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet", "--protocol", "quick")
     assert "1 network, quick protocol" in says(capsys, "evaluate", repo_id, *test)
     message = fails(capsys, "evaluate", repo_id, *test, "--save")
-    assert f"--save writes into a folder, and {repo_id} is a repository" in message
+    assert f"--save needs a folder to write to, but {repo_id} is a repository" in message
 
 
 def test_a_folder_that_exists_wins(
@@ -179,7 +179,7 @@ def test_a_folder_that_exists_wins(
     assert hub.requests == []
     for words in (["--config", "ipc2"], ["--revision", "v1"], ["--max-bytes", "1GB"], ["--local-files-only"]):
         message = fails(capsys, "show", "alice/here", "--out", "grid.png", *words)
-        assert f"{words[0]} is for repositories of the Hub, and alice/here is a folder" in message
+        assert f"{words[0]} applies to repositories of the Hub, but alice/here is a folder" in message
 
 
 def test_where_nothing_is(
@@ -187,19 +187,21 @@ def test_where_nothing_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     message = fails(capsys, "show", "condensed/fashoin", "--out", "grid.png")
-    assert "condensed/fashoin is no folder here, and as a repository of the Hub: " in message
+    assert "condensed/fashoin is neither a local folder nor a readable repository of the Hub: " in message
     assert "there is no such dataset repository" in message
     for name in ("fashoin", "./condensed/fashoin", "a/b/c", "https://huggingface.co/datasets/a/b"):
-        assert f"{name!r} is no folder, and no repository" in fails(capsys, "show", name, "--out", "grid.png")
+        assert f"{name!r} is neither an existing folder nor a repository" in fails(
+            capsys, "show", name, "--out", "grid.png"
+        )
 
 
-def test_options_reach_from_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pull_options_are_passed_to_from_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
     monkeypatch.setattr(
         CondensedDataset, "from_hub", lambda repo, **options: given.update(repo=repo, **options)
     )
     words = "pull a/b --out d --config c --revision r --max-bytes 2KB --local-files-only --token t"
-    where.from_hub("a/b", _parser().parse_args(words.split()))
+    hub_options.pull_condensed("a/b", build_parser().parse_args(words.split()))
     assert given == {
         "repo": "a/b",
         "config_name": "c",
@@ -209,7 +211,7 @@ def test_options_reach_from_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         "token": "t",
     }
     given.clear()
-    where.from_hub("a/b", _parser().parse_args(["pull", "a/b", "--out", "d"]))
+    hub_options.pull_condensed("a/b", build_parser().parse_args(["pull", "a/b", "--out", "d"]))
     assert "max_bytes" not in given  # it has a default
 
 
@@ -217,7 +219,7 @@ def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     user = f"seeker{repo_id.rpartition('-')[2]}"
     assert (
         says(capsys, "search", "--author", user)
-        == f"No condensed set on the Hub says that it has author {user}.\n"
+        == f"No condensed dataset on the Hub matches author {user}.\n"
     )
     small(ipc=3).push_to_hub(repo_id, private=False)
     rows = says(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
@@ -226,7 +228,9 @@ def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert row[1:4] == ["tensordataset", "random", "3"]
     assert repo_id in says(capsys, "search", "--source", "Tensor-Dataset", "--limit", 100)
     assert repo_id not in says(capsys, "search", "--recipe", "dm", "--author", "alice")
-    assert "The first 1; --limit shows more." in says(capsys, "search", "--author", "alice", "--limit", 1)
+    assert "Showing the first 1 results; use --limit N for more." in says(
+        capsys, "search", "--author", "alice", "--limit", 1
+    )
 
 
 def test_a_source_of_the_hub_is_found_by_its_repository() -> None:
@@ -253,16 +257,16 @@ def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
 ) -> None:
     shorten(monkeypatch)
     build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push", "--out", tmp_path / "out")
-    format_plan = says(capsys, *build)
+    output = says(capsys, *build)
     repository = hub.hub.repositories["dataset", repo_id]
     head = repository.head.oid
-    assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in format_plan
+    assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in output
     manifest = json.loads(hub.content(repository)["dm-ipc2/condensed.json"])
     assert [row["network"] for row in manifest["evaluation"]] == [NET]
     assert len(manifest["baselines"]) >= 1
-    format_plan = says(capsys, *build)
-    assert f"the Hub had it, commit {head[:12]}" in format_plan
-    assert f"{repo_id} has this set." in format_plan
+    output = says(capsys, *build)
+    assert f"found on the Hub, commit {head[:12]}" in output
+    assert f"{repo_id} already has this result." in output
     assert repository.head.oid == head
     says(capsys, *build, "--seed", 1)
     assert len([path for path in hub.content(repository) if path.endswith("condensed.json")]) == 2
@@ -277,7 +281,7 @@ def test_build_without_network_is_finished_and_says_so(
         with pytest.warns(UserWarning, match="may not be published|not taken from the Hub") as warned:
             message = fails(capsys, *BUILD, "--hub", repo_id, "--push", "--out", tmp_path / "pushed")
     assert "may not be published" in str(warned[0].message)
-    assert "The set is finished, and not published: " in message
+    assert "Condensing succeeded but publishing failed: " in message
     for name in ("taken", "pushed"):
         assert len(CondensedDataset.load(tmp_path / name)) == 6
 

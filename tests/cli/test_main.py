@@ -105,7 +105,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--ipc", "-1"], "ipc=-1 must be a positive whole number"),
         (["--iterations", "-1"], "iterations=-1 must be a whole number"),
         (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: bdm, "),
-        (["--recipe", "random"], "iterations=2: recipe random learns nothing"),
+        (["--recipe", "random"], "iterations=2, but recipe random learns nothing"),
         (["--set", "lrr=1"], "Unknown field 'lrr'. Known fields: "),
         (["--set", "augment=Nothing()"], "Unknown part 'Nothing'"),
         (["--set", "lr=1"], "'lr' is ambiguous: optimizer.lr, training.lr"),
@@ -114,7 +114,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--network", "convnot"], "Unknown network 'convnot'. Known networks: convnet"),
         (["--device", "abacus"], "device='abacus' is unknown. Present here: auto, cpu"),
         (["--precision", "fp8"], "precision='fp8' is unknown; known: auto, fp32, bf16"),
-        (["--log", "run.txt"], "--log run.txt: give FILE.jsonl"),
+        (["--log", "run.txt"], "--log run.txt: unknown suffix '.txt'. Use FILE.jsonl"),
         (["--image-size", "8"], "image_size=8"),
     ],
 )

@@ -61,7 +61,7 @@ def test_an_exception_of_a_callback_reaches_the_user() -> None:
 
 @pytest.mark.parametrize("wrong", [print, History, "tensorboard"])
 def test_what_is_no_callback_is_named(wrong: object) -> None:
-    with pytest.raises(TypeError, match=r"callbacks\[1\]=.* is no Callback"):
+    with pytest.raises(TypeError, match=r"callbacks\[1\]=.* is not a Callback"):
         Callbacks([Callback(), wrong])  # type: ignore[list-item]
 
 
@@ -73,7 +73,7 @@ def test_history_collects_losses_and_evaluations() -> None:
     history.on_end(replace(ITERATION, iteration=4, loss=1.5))
     assert (history.iterations, history.losses) == ([1, 4], [2.5, 1.5])
     assert history.evaluations == [(1, EVALUATION)]
-    assert history.records[1] == {
+    assert history.rows[1] == {
         "iteration": 1,
         "network": "convnet",
         "protocol": "quick",
@@ -102,7 +102,7 @@ def test_the_bar_shows_recipe_loss_speed_and_time_left(capsys) -> None:
     assert shown.out == ""
     last = shown.err.split("\r")[-1]
     assert "dm: condensing 100%" in last
-    assert "10/10, loss 0.0625, 2.0 iterations/s, ETA 0:00" in last
+    assert "10/10, loss 0.0625, 2.0 iterations/s, ETA 00:00" in last
     assert f"iteration 1: {EVALUATION}" in shown.err
 
 

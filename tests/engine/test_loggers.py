@@ -165,7 +165,7 @@ def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["notes\n", "[1]\n", '{"loss": 1}\n', "iteration,loss\n1,2\n", "\xff\n"])
 def test_a_file_that_is_no_log_is_left_alone(path: Path, logger: type, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"path=.* exists and is no log"):
+    with pytest.raises(ValueError, match=r"path=.* exists and is not a log"):
         logger(path)
     assert path.read_bytes() == content.encode("latin-1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from sources import real
 
 from condensed_data import recipes
 from condensed_data.core.rng import RandomStreams
-from condensed_data.engine import memory_estimate as memory
+from condensed_data.engine import memory_estimate
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.engine.memory_estimate import TooLargeError, estimate, fit
+from condensed_data.engine.memory_estimate import MemoryEstimate, TooLargeError, estimate_memory, fit_memory
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
 
@@ -31,59 +32,67 @@ def started(name: str = "dd", **options: Any) -> CondensationRun:
     )
 
 
-def maps(unroll: str, epochs: int) -> tuple[int, int]:
-    found = estimate(started(steps=2, epochs=epochs, unroll=unroll))
-    return found.maps, found.weights
+def needed(run: CondensationRun) -> MemoryEstimate:
+    return estimate_memory(run.parts, run.context, run.plan.largest_block)
+
+
+def fitted(run: CondensationRun) -> MemoryEstimate:
+    return fit_memory(run.parts, run.context, run.plan.largest_block)[0]
+
+
+def activations(unroll: str, epochs: int) -> tuple[int, int]:
+    found = needed(started(steps=2, epochs=epochs, unroll=unroll))
+    return found.activations, found.weights
 
 
 def test_an_unroll_is_estimated_as_it_is_computed() -> None:
     network = sum(w.numel() * 4 for w in NET(3, (1, 12, 12)).parameters())
-    full = [maps("full", epochs) for epochs in (1, 2, 3)]
+    full = [activations("full", epochs) for epochs in (1, 2, 3)]
     assert full[2][0] - full[1][0] == full[1][0] - full[0][0] > 0  # linear in T
     assert full[2][1] == 2 * 6 * network
-    kept = [maps("checkpointed", epochs) for epochs in (1, 3)]
+    kept = [activations("checkpointed", epochs) for epochs in (1, 3)]
     assert kept[0][0] == kept[1][0] < full[0][0]
     assert kept[1][1] - kept[0][1] == 4 * network
-    constant = [maps("constant", epochs) for epochs in (1, 3)]
+    constant = [activations("constant", epochs) for epochs in (1, 3)]
     assert constant[0] == constant[1]
     assert constant[0][0] == kept[0][0]
 
 
 def test_an_unroll_that_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
     run = started(steps=2, epochs=3, unroll="full")
-    needed = estimate(run).working
-    monkeypatch.setattr(memory, "_free", lambda device: needed - 1)
+    free = needed(run).working - 1
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda device: free)
     with pytest.raises(
         TooLargeError, match=r"Use a smaller ipc, unroll='checkpointed', fewer training steps, or"
     ):
-        fit(run)
-    assert "weights" in str(fit(started(steps=2, epochs=3, unroll="checkpointed")))
+        fitted(run)
+    assert "weights" in str(fitted(started(steps=2, epochs=3, unroll="checkpointed")))
 
 
 def test_other_objectives_are_estimated_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     run = started("dm")
-    assert estimate(run).weights == 0
-    monkeypatch.setattr(memory, "_free", lambda device: 1)
+    assert needed(run).weights == 0
+    monkeypatch.setattr(memory_estimate, "free_memory", lambda device: 1)
     with pytest.raises(TooLargeError, match=r"Use a smaller ipc, or a smaller sampler\.batch or network\."):
-        fit(run)
+        fitted(run)
 
 
 MEASURED = """
 import resource, sys, torch
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {support!r})
 torch.set_num_threads(1)
 from sources import real
 from condensed_data import recipes
-from condensed_data.memory import estimate
+from condensed_data.engine.memory_estimate import estimate_memory
+from condensed_data.engine.loop import CondensationRun
 from condensed_data.networks import ConvNet
-from condensed_data.parts import Context
-from condensed_data.run import Run
-from condensed_data.streams import Streams
+from condensed_data.core.rng import RandomStreams
+from condensed_data.training.context import Context
 where = real(torch.randn(1200, 1, 28, 28), torch.arange(1200) % 10)
 recipe = recipes.dd(ipc=10, steps=10, epochs=3, iterations=1, network=ConvNet(width=64))
 recipe = recipe.resolve((1, 28, 28), [str(i) for i in range(10)], samples=1200)
 run = CondensationRun(recipe, Context(where, 10, RandomStreams(0), torch.device("cpu"), compiles=False))
-estimated = estimate(run).working
+estimated = estimate_memory(run.parts, run.context, run.plan.largest_block).working
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 run.step()
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -95,7 +104,7 @@ print(estimated, unit * (after - before), unit * after)
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_thirty_checkpointed_steps_of_a_wide_network_fit_in_four_gigabytes() -> None:
-    code = MEASURED.format(tests=__file__.rpartition("/")[0])
+    code = MEASURED.format(support=str(Path(__file__).parents[1] / "support"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     estimated, grown, peak = map(int, done.stdout.split())
     assert peak < 4e9

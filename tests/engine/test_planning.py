@@ -15,9 +15,9 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.engine.memory_estimate import Estimate, estimate
+from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory
 from condensed_data.engine.planning import Plan, plan
-from condensed_data.engine.planning import cost_estimate as measure
+from condensed_data.engine.planning.cost_estimate import _extrapolate, _Measurement
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
@@ -62,13 +62,13 @@ def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
     run = CondensationRun(resolved, Context(real, 2, RandomStreams(0), CPU))
     with FlopCounterMode(display=False) as counter:
         run.step()
-    assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.15)
-    needed = estimate(run)
+    assert found.iteration_flop == pytest.approx(counter.get_total_flops(), rel=0.15)
+    needed = estimate_memory(run.parts, run.context, run.plan.largest_block)
     assert found.memory.learned == needed.learned
     assert found.memory.working == pytest.approx(needed.working, rel=0.15)
     assert (found.samples, found.classes, found.iterations) == (128, 8, 4)
-    assert found.result == run.synthetic_data.stored_floats * 4
-    assert found.seconds > found.iterations * found.iteration > 0
+    assert found.result_bytes == run.synthetic_data.stored_floats * 4
+    assert found.seconds > found.iterations * found.iteration_seconds > 0
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -77,7 +77,7 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
     found = planned(source, recipes.dm(ipc=1, iterations=100, batch=16, network=NET))
     assert source.read < 3_000
     assert found.classes == 50
-    assert found.counted is listed
+    assert found.all_labels_read is listed
     assert found.memory.samples == 100_000 * 36 * 4
     assert found.memory.learned == 3 * 50 * 36 * 4
 
@@ -85,18 +85,18 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
 def test_networks_that_are_trained_beforehand_are_counted(source: TensorDataset) -> None:
     short = {"ipc": 2, "iterations": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
     two, four = (planned(source, recipes.mtt(experts=experts, **short)) for experts in (2, 4))
-    assert two.pretraining > 0
-    assert four.networks == 2 * two.networks > 0
+    assert two.pretraining_seconds > 0
+    assert four.network_bytes == 2 * two.network_bytes > 0
 
 
 def test_time_and_memory_grow_with_classes() -> None:
-    memory = Estimate(0, False, 10, 20, 30)
-    points = [measure._Point(2, 1.0, 10.0, memory, 0, 0), measure._Point(4, 2.0, 30.0, memory, 0, 0)]
-    assert measure._at(points, 10, lambda point: point.seconds) == 5.0
-    assert measure._at(points, 10, lambda point: point.operations) == 90.0
-    assert measure._at(points[:1], 4, lambda point: point.operations) == 20.0
+    memory = MemoryEstimate(0, False, 10, 20, 30)
+    points = [_Measurement(2, 1.0, 10.0, memory, 0, 0), _Measurement(4, 2.0, 30.0, memory, 0, 0)]
+    assert _extrapolate(points, 10, lambda point: point.seconds) == 5.0
+    assert _extrapolate(points, 10, lambda point: point.flop) == 90.0
+    assert _extrapolate(points[:1], 4, lambda point: point.flop) == 20.0
     noisy = [points[0], replace(points[1], seconds=0.5)]
-    assert measure._at(noisy, 10, lambda point: point.seconds) == 0.5
+    assert _extrapolate(noisy, 10, lambda point: point.seconds) == 0.5
 
 
 def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cli_tools import NET, shorten
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import reporting as summary
+from condensed_data.cli.reporting import format_comparison
 from condensed_data.evaluation import baselines as comparison
 from condensed_data.training.evaluate import quick
 
@@ -55,7 +55,7 @@ def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPat
     kept = condensed.metadata.baselines  # measured again, kept once
     assert [name for name, _ in kept] == ["random", "20 of the whole set"]
     assert kept[0][1].accuracies == again.random.accuracies
-    assert "20 of the whole set" in summary.format_comparison(found)
+    assert "20 of the whole set" in format_comparison(found)
     monkeypatch.undo()
     seen, title = comparison.seen(train, 10, condensed.metadata, seed=0)
     assert (len(seen), title) == (10, "whole set")

@@ -149,7 +149,7 @@ def test_on_the_command_line(
     assert "whole set: 80.0 % (as given)" in shown
     stored = [evaluation.protocol for evaluation in CondensedDataset.load(out).metadata.evaluations]
     assert stored == ["quick", "quick-unaugmented"]
-    assert "--whole-accuracy belongs to --ranking" in fails(capsys, *words, "--whole-accuracy", "0.8")
+    assert "--whole-accuracy only applies to --ranking" in fails(capsys, *words, "--whole-accuracy", "0.8")
     assert "whole=80.0 must be a fraction" in fails(capsys, *words, "--ranking", "--whole-accuracy", "80")
 
 

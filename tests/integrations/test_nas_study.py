@@ -157,9 +157,9 @@ def test_the_verb(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--space", "wide=1,2"), "'wide' is unknown. Known: width"),
+        (("--space", "wide=1,2"), "unknown name 'wide'. Known names: width"),
         (("--space", "width"), "NAME=VALUE"),
-        (("--space", "lr=a..b"), "no range of numbers"),
+        (("--space", "lr=a..b"), "are not numbers"),
         (("--protocol", "longest"), "Unknown training='longest'"),
         (("--val", "cli_sources:four_pixels"), "samples of shape"),
     ],

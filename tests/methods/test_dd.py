@@ -306,8 +306,8 @@ def test_a_comparison_trains_by_the_sets_own_steps(
     assert found.own == "ConvNet(width=8, depth=2) by its 4 own steps"
     assert found.condensed.accuracies == made.evaluate(tiny_test_images, progress=False).accuracies
     text = format_comparison(found)
-    assert "for every network but the first row's (ConvNet(width=8, depth=2) by its 4 own steps)" in text
-    assert "by the steps of the condensed set" in text
+    assert "for all networks except those of dd (ConvNet(width=8, depth=2) by its 4 own steps)" in text
+    assert "by the schedule of the condensed dataset" in text
 
 
 def test_weights_that_explode_are_said(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:

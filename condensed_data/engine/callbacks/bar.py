@@ -1,4 +1,4 @@
-"""Callbacks that show a run as a bar, and collect it in memory."""
+"""Progress bars of a run, and of the networks that are trained on real samples before it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.engine.callbacks.progress import (
-    Callback,
-    LogRow,
-    Progress,
-    evaluation_record,
-    iteration_record,
-)
+from condensed_data.engine.callbacks.progress import Callback, Progress
 
 if TYPE_CHECKING:
     from condensed_data.training.evaluate import Evaluation
@@ -25,12 +19,12 @@ class ProgressBar(Callback):
         self._bar: Any = None
 
     def on_iteration(self, progress: Progress) -> None:
-        first = self._bar is None
-        if first:
+        is_new = self._bar is None
+        if is_new:
             self._bar = _open_bar(progress)
         self._bar.set_postfix_str(_describe(progress), refresh=False)
         self._bar.update(progress.iteration - self._bar.n)
-        if first:  # tqdm would wait for the next iteration, which may take long
+        if is_new:  # tqdm would draw it at the next iteration, which may take long
             self._bar.refresh()
 
     def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
@@ -46,13 +40,13 @@ class ProgressBar(Callback):
 
 
 class TrainingBar:
-    """A tqdm bar of the epochs that networks are trained on real samples beforehand."""
+    """A tqdm bar of the epochs for which networks are trained on real samples before a run."""
 
     def __init__(self) -> None:
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total` epochs; at the end the bar goes."""
+        """Show `done` of `total` epochs; the bar disappears at the end."""
         from tqdm.auto import tqdm
 
         if self._bar is None:
@@ -66,7 +60,7 @@ class TrainingBar:
 def _open_bar(progress: Progress) -> Any:
     from tqdm.auto import tqdm
 
-    # tqdm's own speed would start with the iterations that were done before the bar was there
+    # without tqdm's own speed, which would count the iterations before the bar was opened
     layout = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
     title = f"{progress.recipe}: condensing"
     return tqdm(total=progress.iterations, initial=progress.resumed_at, desc=title, bar_format=layout)
@@ -79,43 +73,7 @@ def _describe(progress: Progress) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """`seconds` as m:ss or h:mm:ss, or "?" where it is not known."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    """Seconds as mm:ss or h:mm:ss; "?" if they are not finite."""
+    from tqdm import tqdm
 
-
-class History(Callback):
-    """Collects everything in memory, for `plots.curves(history.records, path)`.
-
-    Attributes:
-        records: one dictionary an event in the keys of `JSONLLogger`, in the order of the calls.
-        evaluations: (iteration, evaluation) of every `on_evaluate`.
-    """
-
-    def __init__(self) -> None:
-        self.records: list[LogRow] = []
-        self.evaluations: list[tuple[int, Evaluation]] = []
-
-    @property
-    def iterations(self) -> list[int]:
-        """The iterations whose loss was read."""
-        return [record["iteration"] for record in self.records if "loss" in record]
-
-    @property
-    def losses(self) -> list[float]:
-        """The losses of `iterations`."""
-        return [record["loss"] for record in self.records if "loss" in record]
-
-    def on_iteration(self, progress: Progress) -> None:
-        self.records.append(iteration_record(progress))
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        self.records.append(evaluation_record(iteration, evaluation))
-        self.evaluations.append((iteration, evaluation))
-
-    def on_end(self, progress: Progress) -> None:
-        if progress.iteration > max(self.iterations, default=0):
-            self.on_iteration(progress)
+    return tqdm.format_interval(round(seconds)) if math.isfinite(seconds) else "?"

@@ -1,7 +1,7 @@
-"""Callbacks that write a run to disk: JSONL, CSV and TensorBoard.
+"""Callbacks that record a run: in memory, as JSONL, as CSV, and for TensorBoard.
 
-A log holds one run: a new run replaces what its file held, a resumed run keeps the iterations up to the one it
-resumes from and goes on behind them, so that no iteration is there twice.
+A log holds one run. A new run replaces the content of its file; a resumed run keeps the rows up to the iteration it
+resumes from and appends the following ones, so that no iteration appears twice.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,67 +23,130 @@ from condensed_data.engine.callbacks.progress import (
     Callback,
     LogRow,
     Progress,
-    evaluation_record,
-    iteration_record,
+    evaluation_row,
+    iteration_row,
 )
 
 if TYPE_CHECKING:
     from condensed_data.training.evaluate import Evaluation
 
 
-class _FileLogger(Callback, ABC):
-    """Appends one line an event; no handle stays open between two of them, so a killed run loses none."""
+class Logger(Callback, ABC):
+    """Base of all loggers: turns the events of a run into rows, one per iteration and one per evaluation.
+
+    A subclass writes rows; it is opened at the first iteration of a run and closed at its end. Rows of evaluations
+    before the first iteration wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[LogRow] = []
+        self._is_open = False
+        self._last_iteration = 0
+
+    def on_iteration(self, progress: Progress) -> None:
+        if self._is_open and progress.iteration < self._last_iteration:
+            self._end()  # an exception ended the run before this one
+        if not self._is_open:
+            self._open(progress.resumed_at)
+            self._is_open = True
+        if progress.iteration > self._last_iteration:
+            self._waiting.append(iteration_row(progress))
+            self._last_iteration = progress.iteration
+        self._write_waiting()
+
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
+        self._waiting.append(evaluation_row(iteration, evaluation))
+        if self._is_open:
+            self._write_waiting()
+
+    def on_end(self, progress: Progress) -> None:
+        self.on_iteration(progress)
+        self._end()
+
+    def _end(self) -> None:
+        self._close()
+        self._is_open, self._last_iteration = False, 0
+
+    def _write_waiting(self) -> None:
+        self._write(self._waiting)
+        self._waiting = []
+
+    @abstractmethod
+    def _write(self, rows: Sequence[LogRow]) -> None:
+        """Write rows at once, so that a killed run loses none."""
+
+    def _open(self, resumed_at: int) -> None:
+        """Begin a run that resumes after `resumed_at` iterations."""
+
+    def _close(self) -> None:
+        """End a run."""
+
+
+class History(Logger):
+    """Collects everything in memory, for `condensed_data.plotting.curves.curves(history.rows, path)`.
+
+    Attributes:
+        rows: one dictionary per event with the keys of `JSONLLogger`, in the order of the events.
+        evaluations: (iteration, evaluation) of every `on_evaluate`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[LogRow] = []
+        self.evaluations: list[tuple[int, Evaluation]] = []
+
+    @property
+    def iterations(self) -> list[int]:
+        """The iterations whose loss was read."""
+        return [row["iteration"] for row in self.rows if "loss" in row]
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of `iterations`."""
+        return [row["loss"] for row in self.rows if "loss" in row]
+
+    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
+        super().on_evaluate(iteration, evaluation)
+        self.evaluations.append((iteration, evaluation))
+
+    def _write(self, rows: Sequence[LogRow]) -> None:
+        self.rows.extend(rows)
+
+
+class _FileLogger(Logger):
+    """Appends one line per row; the file is not kept open, so that a killed run loses no row."""
 
     header = ""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _writable(Path(path))
+        super().__init__()
+        self.path = _check_writable(Path(path))
         self._read()
-        self._pending: list[LogRow] = []
-        self._written: set[tuple[int, str, str]] | None = None
+        self._written: set[tuple[int, str, str]] = set()
 
     @abstractmethod
-    def _encode(self, record: LogRow) -> str:
-        """One line, with its end."""
+    def _encode(self, row: LogRow) -> str:
+        """One line with its end."""
 
     @abstractmethod
     def _decode(self, text: str) -> list[LogRow]:
-        """The records of whole lines; raises ValueError, KeyError or TypeError where they are no log."""
+        """The rows of complete lines; raises ValueError, KeyError or TypeError if they are not such a log."""
 
-    def on_iteration(self, progress: Progress) -> None:
-        if self._written is None:
-            self._written = self._keep(progress.resumed_at)
-        if progress.iteration > 0:
-            self._pending.append(iteration_record(progress))
-        self._append()
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        self._pending.append(evaluation_record(iteration, evaluation))
-        if self._written is not None:
-            self._append()
-
-    def on_end(self, progress: Progress) -> None:
-        self.on_iteration(progress)
-        self._written = None
-
-    def _append(self) -> None:
-        """Write what waits, except what the log holds already."""
-        assert self._written is not None
-        fresh = {_key(record): record for record in self._pending if _key(record) not in self._written}
-        self._pending.clear()
-        if fresh:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write("".join(map(self._encode, fresh.values())))
-        self._written.update(fresh)
-
-    def _keep(self, resumed_at: int) -> set[tuple[int, str, str]]:
-        """Keep the records that a resumed run stands on; returns what identifies them."""
-        kept = [record for record in self._read() if record["iteration"] <= resumed_at > 0]
+    def _open(self, resumed_at: int) -> None:
+        """Keep the rows up to the iteration that a run resumes from, or none for a new run."""
+        kept = [row for row in self._read() if row["iteration"] <= resumed_at > 0]
         write_whole(self.path, (self.header + "".join(map(self._encode, kept))).encode())
-        return set(map(_key, kept))
+        self._written = set(map(_key, kept))
+
+    def _write(self, rows: Sequence[LogRow]) -> None:
+        new = {_key(row): row for row in rows if _key(row) not in self._written}
+        if new:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                file.write("".join(map(self._encode, new.values())))
+        self._written.update(new)
 
     def _read(self) -> list[LogRow]:
-        """The records there, without a last line that a killed run left unfinished."""
+        """The rows in the file, without a last line that a killed run left incomplete."""
         if not self.path.exists():
             return []
         try:
@@ -90,117 +154,107 @@ class _FileLogger(Callback, ABC):
             return self._decode(text[: text.rfind("\n") + 1])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"path={str(self.path)!r} exists and is no log of {type(self).__name__}. Give another path."
+                f"path={str(self.path)!r} exists and is not a log of {type(self).__name__}. Give another path."
             ) from error
 
 
-def _key(record: LogRow) -> tuple[int, str, str]:
-    """What identifies a record: its iteration and, where it is an evaluation, its network and protocol."""
-    return record["iteration"], record.get("network") or "", record.get("protocol") or ""
+def _key(row: LogRow) -> tuple[int, str, str]:
+    """What identifies a row: its iteration and, for an evaluation, its network and protocol."""
+    return row["iteration"], row.get("network") or "", row.get("protocol") or ""
 
 
-def _writable(path: Path) -> Path:
-    """`path`, if a file can be made there; found out before hours of work, without making anything."""
-    there = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+def _check_writable(path: Path) -> Path:
+    """Return `path` if a file can be created there; checked without creating anything, before hours of work."""
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise OSError(f"Cannot write a log to path={str(path)!r}. Give a file in a writable folder.")
     return path
 
 
 class JSONLLogger(_FileLogger):
-    """Writes one JSON object a line: `{"iteration": 1, "recipe": "dm", "iterations": ..., "loss": ..., ...}`.
+    """Writes one JSON object per line: `{"iteration": 1, "recipe": "dm", "iterations": ..., "loss": ..., ...}`.
 
     Evaluations are lines with `iteration`, `network`, `protocol`, `networks` (how many were trained), `accuracy`
-    and `accuracy_std` (fractions in [0, 1]). Numbers that are not finite are null, which JSON can hold.
+    and `accuracy_std` (fractions in [0, 1]). Infinite and NaN values are written as null, because JSON has neither.
 
     Args:
-        path: the file; missing folders are made at the first iteration.
+        path: the file; missing folders are created at the first iteration.
 
     Raises:
         OSError: if no file can be written there.
-        ValueError: if the file exists and is no such log.
+        ValueError: if the file exists and is not such a log.
     """
 
-    def _encode(self, record: LogRow) -> str:
-        finite = {key: _finite(value) for key, value in record.items()}
+    def _encode(self, row: LogRow) -> str:
+        finite = {key: _finite_or_none(value) for key, value in row.items()}
         return json.dumps(finite, allow_nan=False) + "\n"
 
     def _decode(self, text: str) -> list[LogRow]:
-        records = [json.loads(line) for line in text.splitlines()]
-        return [{**record, "iteration": int(record["iteration"])} for record in records]
+        rows = [json.loads(line) for line in text.splitlines()]
+        return [{**row, "iteration": int(row["iteration"])} for row in rows]
 
 
-def _finite(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class CSVLogger(_FileLogger):
-    """Writes one row an event in columns named like the keys of `JSONLLogger`; missing values stay empty.
+    """Writes one row per event with the keys of `JSONLLogger` as columns; missing values stay empty.
 
     Args:
-        path: the file; missing folders are made at the first iteration.
+        path: the file; missing folders are created at the first iteration.
 
     Raises:
         OSError: if no file can be written there.
-        ValueError: if the file exists and is no such log.
+        ValueError: if the file exists and is not such a log.
     """
 
     header = ",".join(COLUMNS) + "\n"
 
-    def _encode(self, record: LogRow) -> str:
+    def _encode(self, row: LogRow) -> str:
         line = io.StringIO()
-        csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(record)
+        csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
         return line.getvalue()
 
     def _decode(self, text: str) -> list[LogRow]:
         if text and not text.startswith(self.header):
             raise ValueError("another header")
-        records = list(csv.DictReader(io.StringIO(text)))
-        return [{**record, "iteration": int(record["iteration"])} for record in records]
+        rows = list(csv.DictReader(io.StringIO(text)))
+        return [{**row, "iteration": int(row["iteration"])} for row in rows]
 
 
-class TensorBoardLogger(Callback):
+class TensorBoardLogger(Logger):
     """Writes `loss`, `iterations_per_second` and `accuracy/NETWORK/PROTOCOL` by iteration for TensorBoard.
 
     Args:
-        log_dir: the folder that `tensorboard --logdir` is pointed at.
+        log_dir: the folder to give to `tensorboard --logdir`.
 
     Raises:
-        ImportError: without tensorboard, which is an extra.
+        ImportError: if tensorboard, an optional dependency, is not installed.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError("TensorBoardLogger needs tensorboard: pip install condensed-data[tensorboard]")
+        super().__init__()
         self.log_dir = str(log_dir)
         self._writer: Any = None
-        self._pending: list[tuple[str, float, int]] = []
-        self._last = 0
 
-    def on_iteration(self, progress: Progress) -> None:
-        self._last = progress.iteration
-        self._pending.append(("loss", progress.loss, progress.iteration))
-        self._pending.append(("iterations_per_second", progress.iterations_per_second, progress.iteration))
-        self._write(progress.resumed_at)
+    def _open(self, resumed_at: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
 
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        tag = f"accuracy/{evaluation.network}/{evaluation.training.name}"
-        self._pending.append((tag, evaluation.mean, iteration))
+        # makes TensorBoard hide what earlier files in this folder hold from this iteration on
+        self._writer = SummaryWriter(self.log_dir, purge_step=resumed_at + 1 if resumed_at else 0)
 
-    def on_end(self, progress: Progress) -> None:
-        if progress.iteration > self._last:
-            self.on_iteration(progress)
-        self._write(progress.resumed_at)
-        self._writer.close()
-        self._writer, self._last = None, 0
-
-    def _write(self, resumed_at: int) -> None:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # TensorBoard then hides what earlier files in this folder hold from this iteration on
-            self._writer = SummaryWriter(self.log_dir, purge_step=resumed_at + 1 if resumed_at else 0)
-        for tag, value, iteration in self._pending:
-            self._writer.add_scalar(tag, value, iteration)
-        self._pending.clear()
+    def _write(self, rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            if "loss" in row:
+                scalars = {name: row[name] for name in ("loss", "iterations_per_second")}
+            else:
+                scalars = {f"accuracy/{row['network']}/{row['protocol']}": row["accuracy"]}
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, row["iteration"])
         self._writer.flush()
+
+    def _close(self) -> None:
+        self._writer.close()

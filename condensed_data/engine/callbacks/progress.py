@@ -1,8 +1,8 @@
-"""What a run tells while it goes: `Progress`, the base of all callbacks, and the records that logs hold.
+"""`Progress`, the base class of all callbacks, and the rows of logs.
 
-The loop calls `on_iteration` after an iteration whose loss it has read (each one on a CPU; a few times a second where
-reading a loss would make an accelerator wait), `on_evaluate` where accuracy by iteration was asked for, and
-`on_end` once, last. An exception raised by a callback stops the run. Own callbacks derive from `Callback`:
+The loop calls `on_iteration` after every iteration whose loss it has read (all of them on a CPU; a few per second on
+an accelerator, which reading a loss would stall), `on_evaluate` if accuracy by iteration was requested, and `on_end`
+once, last. An exception raised by a callback stops the run. Your own callbacks derive from `Callback`:
 
     class Deadline(Callback):
         def on_iteration(self, progress: Progress) -> None:
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from condensed_data.training.evaluate import Evaluation
 
 LogRow = dict[str, Any]
-_OF_ITERATION = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
-_OF_EVALUATION = ("network", "protocol", "networks", "accuracy", "accuracy_std")
-# the columns of a CSV log and the keys of a JSONL record
-COLUMNS = _OF_ITERATION + _OF_EVALUATION
+_ITERATION_COLUMNS = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
+_EVALUATION_COLUMNS = ("network", "protocol", "networks", "accuracy", "accuracy_std")
+# the columns of a CSV log and the keys of a JSONL row
+COLUMNS = _ITERATION_COLUMNS + _EVALUATION_COLUMNS
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
-        iteration: iterations completed, from 1 on; those before an interruption count.
-        iterations: iterations of the whole run.
-        loss: the loss of iteration `iteration`, summed over classes as the method publishes it.
-        seconds: time since this process began the run.
-        iterations_per_second: the current speed.
-        eta_seconds: expected time to the end.
-        recipe: the recipe's name.
-        resumed_at: iterations that were already completed when this process began: 0 in a new run.
+        iteration: number of completed iterations, those before an interruption included; 1 after the first.
+        iterations: number of iterations of the whole run.
+        loss: the loss of iteration `iteration`, summed over classes as in the method's paper.
+        seconds: time since this process started the run.
+        iterations_per_second: current speed.
+        eta_seconds: expected time until the end.
+        recipe: name of the recipe.
+        resumed_at: number of iterations that were already completed when this process started; 0 in a new run.
     """
 
     iteration: int
@@ -52,26 +52,26 @@ class Progress:
 
 
 class Callback:
-    """Base of all callbacks; every method does nothing."""
+    """Base class of all callbacks; every method does nothing."""
 
     def on_iteration(self, progress: Progress) -> None:
-        """Called after iteration `progress.iteration`; on an accelerator not after each one."""
+        """Called after an iteration whose loss was read."""
 
     def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        """Called when networks were trained on the samples as they are after `iteration` iterations."""
+        """Called when networks were trained and tested on the samples as they are after `iteration` iterations."""
 
     def on_end(self, progress: Progress) -> None:
-        """Called once, last, with the state of the last iteration."""
+        """Called once, last, with the state after the last iteration."""
 
 
 class Callbacks(Callback):
-    """Calls several callbacks in their order.
+    """Calls several callbacks in order.
 
     Args:
         callbacks: instances of `Callback`.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if one of them is not a `Callback`.
     """
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
@@ -79,7 +79,7 @@ class Callbacks(Callback):
         for index, callback in enumerate(self.callbacks):
             if not isinstance(callback, Callback):
                 raise TypeError(
-                    f"callbacks[{index}]={callback!r} is no Callback. Give an instance of a class that "
+                    f"callbacks[{index}]={callback!r} is not a Callback. Give an instance of a class that "
                     "derives from condensed_data.engine.callbacks.Callback and overrides on_iteration, "
                     "on_evaluate or on_end."
                 )
@@ -97,13 +97,13 @@ class Callbacks(Callback):
             callback.on_end(progress)
 
 
-def iteration_record(progress: Progress) -> LogRow:
-    """What a log keeps of one iteration."""
-    return {name: getattr(progress, name) for name in _OF_ITERATION}
+def iteration_row(progress: Progress) -> LogRow:
+    """The log row of one iteration."""
+    return {name: getattr(progress, name) for name in _ITERATION_COLUMNS}
 
 
-def evaluation_record(iteration: int, evaluation: Evaluation) -> LogRow:
-    """What a log keeps of one evaluation."""
+def evaluation_row(iteration: int, evaluation: Evaluation) -> LogRow:
+    """The log row of one evaluation."""
     return {
         "iteration": iteration,
         "network": evaluation.network,

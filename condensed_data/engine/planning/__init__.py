@@ -1,4 +1,4 @@
-"""What a build will take: time, memory, disk and operations, measured before it starts."""
+"""Plans a build: measures the time, memory, disk space and operations that it would take."""
 
 from condensed_data.engine.planning.cost_estimate import Plan, plan
 

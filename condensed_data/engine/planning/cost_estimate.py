@@ -1,7 +1,7 @@
-"""What a build will take, measured on a sample of the source before anything is read whole.
+"""Estimates what a build would take by running a few iterations on a few classes.
 
-A few classes of the source are read, and a few iterations of the recipe run on them, with two numbers of classes: time,
-memory, disk and floating-point operations of an iteration grow linearly in the classes, so two points tell those of all.
+Time, memory, disk space and operations of an iteration grow linearly with the number of classes, so two measurements
+with different numbers of classes predict those of all.
 
 Letters: n real samples, K classes.
 """
@@ -9,7 +9,7 @@ Letters: n real samples, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any
@@ -25,30 +25,38 @@ from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.engine.memory_estimate import Estimate, estimate
-from condensed_data.engine.planning.source_sample import labels_of, of_first, sampled
+from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory, free_memory
+from condensed_data.engine.planning.source_sample import first_classes, read_classes, read_labels
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining, job_of, train
 
-CLASSES = 4  # that are measured
-SECONDS = 5.0  # of measured iterations for each number of classes
+MEASURED_CLASSES = 4
+# for each number of classes, measure until one of these is reached
+SECONDS, ITERATIONS = 5.0, 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build will take. Bytes, seconds and operations of the whole run, unless said otherwise.
+    """What a build would take; totals of the whole build unless stated otherwise.
 
     Attributes:
-        name, recipe: what is built.
-        samples, classes: of the source; `counted` tells whether all labels were seen.
-        iterations: of the recipe.
-        reading: seconds to read the source with one process.
-        iteration: seconds of an iteration; operations: floating-point operations of an iteration.
-        pretraining: seconds to train networks on the real samples beforehand.
-        memory: see `Estimate`; free: bytes that the device has; pieces: whether a step may be cut into pieces.
-        checkpoint, networks, result: bytes on disk.
+        name: name of the source.
+        recipe: name of the recipe.
+        samples: number of real samples.
+        classes: number of classes; only those seen so far if `all_labels_read` is False.
+        all_labels_read: whether the labels of all samples are known.
+        iterations: number of iterations.
+        reading_seconds: time to read the source with one process.
+        pretraining_seconds: time to train networks on the real samples beforehand.
+        iteration_seconds: time of one iteration.
+        iteration_flop: floating-point operations of one iteration.
+        memory: bytes of memory.
+        free_memory: bytes that are free on the device.
+        separable: whether gradients can be accumulated in chunks if a step does not fit.
+        checkpoint_bytes, network_bytes, result_bytes: disk space of a checkpoint, of the networks trained beforehand,
+            and of the result.
         device: where it was measured.
     """
 
@@ -56,118 +64,168 @@ class Plan:
     recipe: str
     samples: int
     classes: int
-    counted: bool
+    all_labels_read: bool
     iterations: int
-    reading: float
-    iteration: float
-    operations: float
-    pretraining: float
-    memory: Estimate
-    free: int
-    pieces: bool
-    checkpoint: int
-    networks: int
-    result: int
+    reading_seconds: float
+    pretraining_seconds: float
+    iteration_seconds: float
+    iteration_flop: float
+    memory: MemoryEstimate
+    free_memory: int
+    separable: bool
+    checkpoint_bytes: int
+    network_bytes: int
+    result_bytes: int
     device: str
 
     @property
     def seconds(self) -> float:
-        """All of it."""
-        return self.reading + self.pretraining + self.iterations * self.iteration
+        """Time of the whole build."""
+        return self.reading_seconds + self.pretraining_seconds + self.iterations * self.iteration_seconds
 
 
 @dataclass(frozen=True)
-class _Point:
-    """What was measured with some classes: numbers that are linear in them."""
+class _Measurement:
+    """Costs of one iteration with some of the classes."""
 
     classes: int
     seconds: float
-    operations: float
-    memory: Estimate
-    checkpoint: int
-    result: int
+    flop: float
+    memory: MemoryEstimate
+    checkpoint_bytes: int
+    result_bytes: int
 
 
 def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, seed: int = 0) -> Plan:
-    """Measure what `recipe` will take on `source`, of which a few classes are read.
+    """Measure what `recipe` would take on `source`, of which only a few classes are read.
 
-    Networks run as they are written, where a long build may compile them; herding and the like, which choose the
-    first samples by looking at all real ones, and whitening are not counted.
+    Networks run eagerly, although a long build may compile them. Whitening and initializations that examine all real
+    samples, such as herding, are not included.
 
     Raises:
         SourceError: for a source that cannot be condensed.
         ValueError: for a recipe that learns nothing, or does not fit the source.
     """
     if not recipe.terms:
-        raise ValueError(f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it.")
-    labels, counted = labels_of(source)
+        raise ValueError(
+            f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it directly."
+        )
+    labels, all_read = read_labels(source)
     values, counts = labels.unique(return_counts=True)
-    known = len(source.class_names or ())
-    classes = len(values) if counted else max(len(values), known)
-    names = [source.class_names[v] if source.class_names and v < known else "" for v in range(classes)]
-    resolved = recipe.resolve(source.kind.shape, names if all(names) else [""] * classes, samples=len(source))
+    names = _class_names(source, len(values), all_read)
+    resolved = recipe.resolve(source.kind.shape, names, samples=len(source))
+
+    def start(real: RealData) -> Context:
+        rng = RandomStreams(seed)
+        return Context(real.to(device), resolved.ipc, rng, device, precision, compiles=False)
+
     with preserve_rng_state():
-        real, reading = sampled(
-            source, labels, values[counts.argsort(descending=True)][:CLASSES], resolved, counted
-        )
-        return _plan(
-            source, resolved, real, reading, (classes, counted), RandomStreams(seed), device, precision
-        )
+        largest = values[counts.argsort(descending=True)][:MEASURED_CLASSES]
+        real, sample_seconds = read_classes(source, labels, largest, resolved, all_read)
+        points = _measure_twice(resolved, real, start)
+        pretraining_seconds, network_bytes = _pretraining_costs(resolved, start(real), len(source))
 
+    def total(value: Callable[[_Measurement], float]) -> float:
+        return _extrapolate(points, len(names), value)
 
-def _plan(
-    source: Source,
-    recipe: Recipe,
-    real: RealData,
-    reading: float,
-    known: tuple[int, bool],
-    rng: RandomStreams,
-    device: torch.device,
-    precision: str,
-) -> Plan:
-    classes, counted = known
-    least = max(2, real.num_classes // 2)
-    few = [
-        _measured(recipe, of_first(real, count), rng, device, precision)
-        for count in sorted({min(least, real.num_classes), real.num_classes})
-    ]
-    context = Context(real.to(device), recipe.ipc, rng, device, precision, compiles=False)
-    seconds, kept = _pretraining(recipe, context, len(source))
-    row = real.store.bytes // len(real)
-    whole = row * len(source)
-    memory = Estimate(
-        whole,
-        whole > available_memory() // 2,
-        learned=round(_at(few, classes, lambda p: p.memory.learned)),
-        batch=round(_at(few, classes, lambda p: p.memory.batch)),
-        maps=round(_at(few, classes, lambda p: p.memory.maps)),
-        weights=few[-1].memory.weights,
-        remedies=few[-1].memory.remedies,
-    )
-    cuda = device.type == "cuda"
     return Plan(
         name=source.name,
-        recipe=recipe.name,
+        recipe=resolved.name,
         samples=len(source),
-        classes=classes,
-        counted=counted,
-        iterations=require_resolved(recipe.iterations),
-        reading=reading * len(source),
-        iteration=_at(few, classes, lambda p: p.seconds),
-        operations=_at(few, classes, lambda p: p.operations),
-        pretraining=seconds,
-        memory=memory,
-        free=int(torch.cuda.mem_get_info(device)[0]) if cuda else available_memory(),
-        pieces=all(term.objective.separable for term in recipe.terms),
-        checkpoint=round(_at(few, classes, lambda p: p.checkpoint)),
-        networks=kept,
-        result=round(_at(few, classes, lambda p: p.result)),
-        device=torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} threads of a CPU",
+        classes=len(names),
+        all_labels_read=all_read,
+        iterations=require_resolved(resolved.iterations),
+        reading_seconds=sample_seconds * len(source),
+        pretraining_seconds=pretraining_seconds,
+        iteration_seconds=total(lambda point: point.seconds),
+        iteration_flop=total(lambda point: point.flop),
+        memory=_total_memory(points, len(names), real.store.bytes // len(real) * len(source)),
+        free_memory=free_memory(device),
+        separable=all(term.objective.separable for term in resolved.terms),
+        checkpoint_bytes=round(total(lambda point: point.checkpoint_bytes)),
+        network_bytes=network_bytes,
+        result_bytes=round(total(lambda point: point.result_bytes)),
+        device=_device_name(device),
     )
 
 
-def _at(points: Sequence[_Point], classes: int, value: Any) -> float:
-    """The value at this number of classes, on the line through the first and the last point; it does not fall."""
+def _class_names(source: Source, seen: int, all_read: bool) -> list[str]:
+    """One name per class; empty strings unless the source names all of them."""
+    known = source.class_names or ()
+    classes = seen if all_read else max(seen, len(known))
+    names = list(known[:classes])
+    return names if len(names) == classes and all(names) else [""] * classes
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _measure_twice(
+    recipe: Recipe, real: RealData, start: Callable[[RealData], Context]
+) -> list[_Measurement]:
+    """Measure with about half of the classes that were read, and with all of them."""
+    half = min(max(2, real.num_classes // 2), real.num_classes)
+    return [_measure(recipe, start(first_classes(real, count))) for count in sorted({half, real.num_classes})]
+
+
+def _measure(recipe: Recipe, context: Context) -> _Measurement:
+    """Run up to `ITERATIONS` iterations within about `SECONDS`."""
+    run = CondensationRun(_with_short_pretraining(recipe), context)
+    with FlopCounterMode(display=False) as counter:
+        float(run.step())  # the first iteration also warms up
+    seconds, iterations = 0.0, 0
+    while seconds <= SECONDS and iterations < ITERATIONS:
+        started = time.perf_counter()
+        float(run.step())
+        seconds, iterations = seconds + time.perf_counter() - started, iterations + 1
+    stored_values = run.synthetic_data.stored_floats
+    if isinstance(recipe.synthetic, Pixels):
+        stored_values = len(run.synthetic_data.labels) * prod(context.real.sample_shape)
+    return _Measurement(
+        context.real.num_classes,
+        seconds / iterations,
+        float(counter.get_total_flops()),
+        estimate_memory(run.parts, context, run.plan.largest_block),
+        sum(tensor.numel() * tensor.element_size() for tensor in _tensors(run.state_dict())),
+        4 * stored_values,
+    )
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    """All tensors in nested containers."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict | list | tuple):
+        for item in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(item)
+
+
+def _total_memory(points: Sequence[_Measurement], classes: int, samples: int) -> MemoryEstimate:
+    """The memory estimate for all classes; `samples` are the bytes of the whole source."""
+
+    def total(name: str) -> int:
+        return round(_extrapolate(points, classes, lambda point: getattr(point.memory, name)))
+
+    return replace(
+        points[-1].memory,
+        samples=samples,
+        on_disk=samples > available_memory() // 2,
+        learned=total("learned"),
+        batch=total("batch"),
+        activations=total("activations"),
+    )
+
+
+def _extrapolate(
+    points: Sequence[_Measurement], classes: int, value: Callable[[_Measurement], float]
+) -> float:
+    """The value at this number of classes, on the line through the first and the last point.
+
+    A falling line, which only noise can cause, is replaced by a constant one; a single point by a proportional line.
+    """
     first, last = points[0], points[-1]
     top = float(value(last))
     if first.classes == last.classes:
@@ -176,87 +234,56 @@ def _at(points: Sequence[_Point], classes: int, value: Any) -> float:
     return top + slope * (classes - last.classes)
 
 
-def _measured(
-    recipe: Recipe, real: RealData, rng: RandomStreams, device: torch.device, precision: str
-) -> _Point:
-    short = _shortened(recipe)
-    run = CondensationRun(short, Context(real.to(device), recipe.ipc, rng, device, precision, compiles=False))
-    with FlopCounterMode(display=False) as counter:
-        float(run.step())  # it also warms up
-    seconds, swept = 0.0, 0
-    while swept < 3 or (seconds < SECONDS and swept < 20):
-        begun = time.perf_counter()
-        float(run.step())
-        seconds, swept = seconds + time.perf_counter() - begun, swept + 1
-        if seconds > SECONDS:
-            break
-    return _Point(
-        real.num_classes,
-        seconds / swept,
-        float(counter.get_total_flops()),
-        estimate(run),
-        sum(tensor.numel() * tensor.element_size() for tensor in _tensors(run.state_dict())),
-        4 * (run.synthetic_data.stored_floats if not isinstance(recipe.synthetic, Pixels) else _values(run)),
-    )
+def _pretraining_costs(recipe: Recipe, context: Context, samples: int) -> tuple[float, int]:
+    """Seconds to train all networks that the recipe needs beforehand, and their bytes on disk.
 
-
-def _values(run: CondensationRun) -> int:
-    return len(run.synthetic_data.labels) * prod(run.context.real.sample_shape)
-
-
-def _tensors(state: Any) -> Iterator[Tensor]:
-    if isinstance(state, Tensor):
-        yield state
-    elif isinstance(state, dict | list | tuple):
-        for item in state.values() if isinstance(state, dict) else state:
-            yield from _tensors(item)
-
-
-def _pretraining(recipe: Recipe, context: Context, samples: int) -> tuple[float, int]:
-    """Seconds to train all networks that the recipe wants beforehand, and the bytes that they take on disk."""
+    Args:
+        recipe: resolved.
+        context: of the samples that were read, on which one epoch is measured.
+        samples: number of real samples of the whole source.
+    """
     seconds, size = 0.0, 0
-    for network, pretraining, epochs_kept in dict.fromkeys(_wanted(recipe)):
+    for network, pretraining, keeps_epochs in dict.fromkeys(_pretrained_networks(recipe)):
         job = job_of(context, network, replace(pretraining, epochs=1), 0)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         train(job)
-        epoch = (time.perf_counter() - begun) / len(context.real) * samples
-        module = networks.build(
-            networks.network(network), context.real.num_classes, context.real.sample_shape, 0
-        )
-        weights = sum(weight.numel() for weight in module.parameters())
-        seconds += epoch * require_resolved(pretraining.epochs) * pretraining.networks
-        size += (
-            pretraining.networks
-            * weights
-            * (2 * (require_resolved(pretraining.epochs) + 1) if epochs_kept else 4)
-        )
+        epoch_seconds = (time.perf_counter() - started) / len(context.real) * samples
+        epochs = require_resolved(pretraining.epochs)
+        real = context.real
+        module = networks.build(networks.network(network), real.num_classes, real.sample_shape, 0)
+        # trajectories keep the weights of every epoch in half precision, other networks the last ones in float32
+        bytes_per_weight = 2 * (epochs + 1) if keeps_epochs else 4
+        seconds += epoch_seconds * epochs * pretraining.networks
+        size += pretraining.networks * bytes_per_weight * sum(w.numel() for w in module.parameters())
     return seconds, size
 
 
-def _wanted(part: Any) -> Iterator[tuple[Any, Pretraining, bool]]:
-    """Networks, their training, and whether those of every epoch are kept, below a part."""
+def _pretrained_networks(part: Any) -> Iterator[tuple[Any, Pretraining, bool]]:
+    """Every network in a part and its subparts, its training, and whether the weights of all epochs are kept."""
     if isinstance(part, tuple):
         for item in part:
-            yield from _wanted(item)
+            yield from _pretrained_networks(item)
     elif is_dataclass(part) and not isinstance(part, type):
-        found = getattr(part, "pretrain", None)
+        pretraining = getattr(part, "pretrain", None)
         network = getattr(part, "network", None)
-        if isinstance(found, Pretraining) and network is not None:
-            yield network, found, hasattr(part, "ahead")
+        if isinstance(pretraining, Pretraining) and network is not None:
+            yield network, pretraining, hasattr(part, "ahead")
         for field in fields(part):
-            yield from _wanted(getattr(part, field.name))
+            yield from _pretrained_networks(getattr(part, field.name))
 
 
-def _shortened(part: Any) -> Any:
-    """The same with networks that are hardly trained beforehand: one, for as few epochs as it takes."""
+def _with_short_pretraining(part: Any) -> Any:
+    """The same recipe or part with one network trained beforehand, for as few epochs as possible."""
     if isinstance(part, tuple):
-        return tuple(map(_shortened, part))
+        return tuple(map(_with_short_pretraining, part))
     if not is_dataclass(part) or isinstance(part, type):
         return part
     if isinstance(part, Pretraining):
         return replace(part, epochs=1, networks=1)
-    changed = {field.name: _shortened(getattr(part, field.name)) for field in fields(part) if field.init}
-    if hasattr(part, "ahead"):
+    changed = {
+        field.name: _with_short_pretraining(getattr(part, field.name)) for field in fields(part) if field.init
+    }
+    if hasattr(part, "ahead"):  # expert trajectories must be as long as the longest student is ahead
         changed["pretrain"] = replace(changed["pretrain"], epochs=require_resolved(part.ahead))
     return replace(
         part, **{name: value for name, value in changed.items() if value is not getattr(part, name)}

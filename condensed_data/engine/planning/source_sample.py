@@ -1,6 +1,6 @@
-"""The part of a source that a plan is measured on: some classes, and few samples of each.
+"""Reads the part of a source that a plan is measured on: a few classes, and few samples of each.
 
-Letters: n samples.
+Letters: n real samples.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from condensed_data.data.source import Source
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
 
-LABELS = 2048  # samples whose labels are read where the source does not list them
-LEAST = 32  # real samples a class that are read
+LABELS = 2048  # samples to read for their labels if the source does not list these
+MIN_PER_CLASS = 32  # real samples to read per class
 
 
-def of_first(real: RealData, classes: int) -> RealData:
-    """The samples of the first classes."""
+def first_classes(real: RealData, classes: int) -> RealData:
+    """The samples of the first `classes` classes."""
     if classes == real.num_classes:
         return real
     keep = (real.labels < classes).nonzero()[:, 0]
     groups = [group for group, label in enumerate(real.group_class.tolist()) if label < classes]
-    place = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
+    new_index = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
     store = type(real.store).of(torch.cat(list(real.store.chunks()))[keep])
     return replace(
         real,
@@ -41,54 +41,68 @@ def of_first(real: RealData, classes: int) -> RealData:
         class_values=real.class_values[:classes],
         class_names=real.class_names[:classes],
         group_class=real.group_class[: len(groups)],
-        members=tuple(place[real.members[group]] for group in groups),
+        members=tuple(new_index[real.members[group]] for group in groups),
     )
 
 
-def sampled(
-    source: Source, labels: Tensor, chosen: Tensor, recipe: Recipe, counted: bool
+def read_classes(
+    source: Source, labels: Tensor, classes: Tensor, recipe: Recipe, all_labels: bool
 ) -> tuple[RealData, float]:
-    """As many real samples of these classes as an iteration meets, and the seconds to read one."""
-    batches = [require_resolved(t.sampler.batch) for t in recipe.terms if isinstance(t.sampler, PerGroup)]
-    most = max([LEAST, *batches])
-    known = labels if counted else _spread(labels, len(source))
-    index = [(known == value).nonzero()[:, 0] for value in chosen]
-    if not counted:  # few are known, and stand for the others
-        index = [rows.repeat(-(-min(most, LEAST) // len(rows))) for rows in index]
-    rows = torch.cat([row[:most] for row in index]).tolist()
-    begun = time.perf_counter()
+    """Read as many samples of some classes as one iteration uses.
+
+    Args:
+        source: the whole source.
+        labels: what `read_labels` returned, with `all_labels`.
+        classes: (k,) label values of the classes to read.
+        recipe: resolved.
+
+    Returns:
+        The samples, and the seconds that reading one took.
+    """
+    batches = [
+        require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)
+    ]
+    per_class = max([MIN_PER_CLASS, *batches])
+    known = labels if all_labels else _with_unknown(labels, len(source))
+    members = [(known == value).nonzero()[:, 0] for value in classes]
+    if not all_labels:  # the few samples with known labels stand for the others
+        members = [rows.repeat(-(-min(per_class, MIN_PER_CLASS) // len(rows))) for rows in members]
+    rows = torch.cat([row[:per_class] for row in members]).tolist()
+    started = time.perf_counter()
     real = RealData.read(replace(source, dataset=Subset(source.dataset, rows)), progress=False)
-    return real, (time.perf_counter() - begun) / len(rows)
+    return real, (time.perf_counter() - started) / len(rows)
 
 
-def _spread(labels: Tensor, count: int) -> Tensor:
-    """Labels (n,) of a sample, -1 where they were not read; `labels` are those of evenly spread samples."""
-    known = torch.full((count,), -1)
-    known[_places(count)] = labels
-    return known
+def read_labels(source: Source) -> tuple[Tensor, bool]:
+    """The labels (n,) of all samples and True; or, if listing them needs reading all samples, of some and False."""
+    listed = _listed_labels(source.dataset)
+    if listed is not None and len(listed) == len(source):
+        return listed, True
+    indices = _spread_indices(len(source))
+    labels = torch.tensor([int(fetch(source.dataset, int(index))[1]) for index in indices])
+    return labels, len(indices) == len(source)
 
 
-def _places(count: int) -> Tensor:
+def _spread_indices(count: int) -> Tensor:
+    """Up to `LABELS` indices at even distances in 0..count-1."""
     return torch.linspace(0, count - 1, min(LABELS, count)).round().long()
 
 
-def labels_of(source: Source) -> tuple[Tensor, bool]:
-    """Labels of all samples and True; where the source does not list them, those of a sample and False."""
-    listed = _listed(source.dataset)
-    if listed is not None and len(listed) == len(source):
-        return listed, True
-    places = _places(len(source))
-    read = torch.tensor([int(fetch(source.dataset, int(at))[1]) for at in places])
-    return read, len(places) == len(source)
+def _with_unknown(labels: Tensor, count: int) -> Tensor:
+    """Labels (n,) of all samples from those at `_spread_indices`; -1 for the others."""
+    known = torch.full((count,), -1)
+    known[_spread_indices(count)] = labels
+    return known
 
 
-def _listed(dataset: Any) -> Tensor | None:
+def _listed_labels(dataset: Any) -> Tensor | None:
+    """Labels that the dataset lists, also through subsets and concatenations; None if it does not."""
     if isinstance(dataset, Subset):
-        below = _listed(dataset.dataset)
-        return None if below is None else below[torch.as_tensor(dataset.indices)]
+        labels = _listed_labels(dataset.dataset)
+        return None if labels is None else labels[torch.as_tensor(dataset.indices)]
     if isinstance(dataset, ConcatDataset):
-        parts = [_listed(part) for part in dataset.datasets]
-        return None if any(part is None for part in parts) else torch.cat([p for p in parts if p is not None])
+        parts = [part for part in map(_listed_labels, dataset.datasets) if part is not None]
+        return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
     if isinstance(dataset, TensorDataset):
         return dataset.tensors[1].long()
     targets = getattr(dataset, "targets", None)
@@ -97,4 +111,6 @@ def _listed(dataset: Any) -> Tensor | None:
     try:
         return torch.as_tensor(np.asarray(targets)).long()
     except (TypeError, ValueError) as error:
-        raise SourceError(f"source.targets are no integers: {error}") from error
+        raise SourceError(
+            f"source.targets cannot be converted to integers: {error}. Give integer labels."
+        ) from error

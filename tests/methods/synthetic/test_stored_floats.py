@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli import reporting as summary
+from condensed_data.cli.reporting import format_build
+from condensed_data.core.sizes import readable
 from condensed_data.networks import ConvNet
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage.dataset_card import card
@@ -37,7 +38,7 @@ def test_the_numbers_that_are_kept_are_told_everywhere(
     assert made.stored_floats == floats
     assert f"stored as {floats:,} numbers" in repr(made)
     assert f"stored as {floats:,} numbers" in card(made.metadata)
-    assert f"-> {summary._bytes(4 * floats)} (as stored)" in summary.format_build(made, None, None)
+    assert f"-> {readable(4 * floats)} (as stored)" in format_build(made, None, None)
     made.save(tmp_path)
     assert artifact.read_manifest(tmp_path)["stored_floats"] == floats
     kept = artifact.read(tmp_path).tensors
