@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README does what it says."""
+"""Every command and every line of Python in the README works."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMMANDS = [
 ]
 
 
-def test_there_is_something_to_test() -> None:
+def test_the_readme_has_commands_and_python() -> None:
     assert len(COMMANDS) >= 6
     assert len(blocks("python")) >= 2
 

@@ -61,7 +61,9 @@ def _add_build_options(parser: ArgumentParser) -> None:
         help="keep at most this much of the source in memory, e.g. 3GB, and a larger source in a file (default: "
         "half of the available memory)",
     )
-    add_jobs_option(parser, "for training networks on real samples beforehand, such as the experts of mtt")
+    add_jobs_option(
+        parser, "that train networks on real samples before condensing, such as the experts of mtt"
+    )
     add(
         "--shard",
         metavar="K/N",

@@ -71,7 +71,7 @@ COMMANDS = (
     ),
     Command(
         "privacy",
-        "measure how much a condensed dataset reveals about its training samples",
+        "measure how much a condensed dataset reveals about the samples it was made from",
         privacy.add_options,
         privacy.run,
         takes_source=True,

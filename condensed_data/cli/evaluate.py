@@ -11,11 +11,13 @@ from condensed_data.cli.hub_options import add_dataset_argument, is_folder, load
 from condensed_data.cli.options import (
     add_compute_options,
     add_jobs_option,
+    add_protocol_option,
     add_source_options,
     compute_kwargs,
     load_split,
     positive_integer,
     process_pool,
+    protocol_from_options,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ def add_options(parser: ArgumentParser) -> None:
         "--network",
         action="append",
         metavar="NAME",
-        help="network to train; repeatable, or several names separated by commas (default: the dataset's own, mostly "
-        "convnet)",
+        help="network to train; repeatable, or several names separated by commas (default: convnet, mlp for vectors, "
+        "or for a dataset with a training schedule the network it was learned for)",
     )
     add(
         "--runs",
@@ -41,12 +43,7 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="N",
         help="networks to train per architecture (default: 5)",
     )
-    add(
-        "--protocol",
-        default="stored",
-        metavar="NAME",
-        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
-    )
+    add_protocol_option(parser)
     add_jobs_option(parser, "that train one network each")
     add("--save", action="store_true", help="write the accuracies to the dataset card and manifest")
     _add_study_options(parser)
@@ -78,10 +75,9 @@ def _add_study_options(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Print one line per network, or with --ranking the scores of each."""
     from condensed_data.storage import check_writable
-    from condensed_data.training.protocol import protocol
 
     _check_options(arguments)
-    training = None if arguments.protocol == "stored" else protocol(arguments.protocol)
+    training = protocol_from_options(arguments)
     names = _network_names(arguments)
     condensed = load_condensed(arguments)
     if arguments.save:

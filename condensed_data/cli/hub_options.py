@@ -23,7 +23,7 @@ def repository(text: str) -> str:
     return text
 
 
-def add_token_option(parser: ArgumentParser) -> None:
+def add_token_option(parser: argparse._ActionsContainer) -> None:
     """Add --token."""
     parser.add_argument(
         "--token",
@@ -62,7 +62,8 @@ def push_kwargs(arguments: Namespace) -> dict[str, Any]:
 
 def add_pull_options(parser: ArgumentParser) -> None:
     """Add the options that say what is downloaded from a repository, and how."""
-    add = parser.add_argument
+    group = parser.add_argument_group("downloading from the Hugging Face Hub")
+    add = group.add_argument
     add("--config", metavar="NAME", help="name of one of several condensed datasets in a repository")
     add("--revision", metavar="NAME", help="branch, tag, commit or refs/pr/N of a repository (default: main)")
     add("--max-bytes", type=byte_count, metavar="SIZE", help="refuse downloads larger than this, e.g. 500MB")
@@ -71,7 +72,7 @@ def add_pull_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="do not access the network; use cached files only",
     )
-    add_token_option(parser)
+    add_token_option(group)
 
 
 def pull_condensed(repo: str, arguments: Namespace) -> CondensedDataset:

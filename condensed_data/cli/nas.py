@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
 from condensed_data.cli.options import (
     add_compute_options,
+    add_protocol_option,
     add_source_options,
     load_split,
     non_negative_integer,
     positive_integer,
+    protocol_from_options,
 )
 
 if TYPE_CHECKING:
@@ -77,18 +79,14 @@ def _add_search_options(parser: ArgumentParser) -> None:
 
 
 def _add_training_options(parser: ArgumentParser) -> None:
-    add = parser.add_argument_group("training").add_argument
+    group = parser.add_argument_group("training")
+    add_protocol_option(group)
+    add = group.add_argument
     add(
         "--epochs",
         type=positive_integer,
         metavar="N",
         help="epochs to train each network for (default: those of the protocol)",
-    )
-    add(
-        "--protocol",
-        default="stored",
-        metavar="NAME",
-        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
     )
     add(
         "--seeds",
@@ -125,7 +123,6 @@ def run(arguments: Namespace) -> None:
 
 
 def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) -> Any:
-    from condensed_data.training.protocol import protocol
     from condensed_data_nas import ProxyObjective
 
     val = load_split(arguments, arguments.val, arguments.val_split)
@@ -133,7 +130,7 @@ def _objective(arguments: Namespace, condensed: CondensedDataset, space: Any) ->
         condensed,
         space=space,
         val=_random_subset(val, arguments.val_samples, arguments.seed),
-        training=None if arguments.protocol == "stored" else protocol(arguments.protocol),
+        training=protocol_from_options(arguments),
         epochs=arguments.epochs,
         seeds=arguments.seeds,
         seed=arguments.seed,

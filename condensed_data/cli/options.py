@@ -12,6 +12,8 @@ from condensed_data.core.sizes import parse_bytes
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from condensed_data.training.protocol import Training
+
 
 def integer(text: str) -> int:
     """An integer of either sign; its range is checked where the value is used."""
@@ -103,6 +105,23 @@ def add_jobs_option(parser: ArgumentParser, use: str) -> None:
         metavar="N",
         help=f"number of processes {use} (default: 1)",
     )
+
+
+def add_protocol_option(parser: argparse._ActionsContainer) -> None:
+    """Add --protocol, which defaults to the protocol saved with a condensed dataset."""
+    parser.add_argument(
+        "--protocol",
+        default="stored",
+        metavar="NAME",
+        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
+    )
+
+
+def protocol_from_options(arguments: Namespace) -> Training | None:
+    """The protocol of --protocol; None for the stored one."""
+    from condensed_data.training.protocol import protocol
+
+    return None if arguments.protocol == "stored" else protocol(arguments.protocol)
 
 
 def process_pool(jobs: int) -> AbstractContextManager[Executor | None]:

@@ -57,8 +57,8 @@ def format_build(
         lines["image grid"] = str(grid)
     shape = "x".join(map(str, metadata.kind.shape))
     head = (
-        f"{metadata.name} condensed by {metadata.recipe_name}: {metadata.ipc} samples ({shape}) for each of "
-        f"{len(metadata.classes)} classes, seed {metadata.seed}"
+        f"{metadata.name} condensed by {metadata.recipe_name}: {_count(metadata.ipc, 'sample')} of shape {shape} for "
+        f"each of {len(metadata.classes)} classes, seed {metadata.seed}"
     )
     return "\n".join([head, *aligned(lines.items())])
 
@@ -89,8 +89,7 @@ def _training_time(c: Comparison) -> str:
 
 
 def _accuracy(row: Row, kind: str) -> str:
-    count = len(row.accuracies)
-    text = f"{mean_percent(row.accuracies)} ({count} {kind}{'s' if count > 1 else ''})"
+    text = f"{mean_percent(row.accuracies)} ({_count(len(row.accuracies), kind)})"
     return text + (f"; rounded to 8 bits {mean_percent(row.eight_bit)}" if row.eight_bit else "")
 
 
@@ -99,6 +98,10 @@ def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
     listed = list(lines)
     width = max(len(name) for name, _ in listed)
     return [f"  {name:<{width}}  {text}" for name, text in listed]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _ratio(ratio: float) -> str:

@@ -1,4 +1,4 @@
-"""`condensed-data build`; the sources are in `cli_sources.py`."""
+"""`condensed-data build`; `cli_sources.py` holds the sources."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_build_saves_draws_and_compares(tmp_path: Path, capsys: pytest.CaptureFi
     assert [json.loads(line)["iteration"] for line in log.read_text().splitlines()] == [1, 2]
 
 
-def test_build_without_a_folder_says_that_nothing_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_without_a_folder_reports_that_nothing_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "cli_sources:tiny", *SMALL, "--no-evaluate"]) == 0
     text = capsys.readouterr().out
     assert "result      not saved; use --out DIR" in text
@@ -81,7 +81,7 @@ def test_a_second_build_comes_from_the_cache(
     assert all("result      in the cache" in text for text in texts)
 
 
-def test_a_longer_build_tells_what_its_time_is_for(
+def test_a_longer_build_reports_which_iterations_its_time_covers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
@@ -91,14 +91,14 @@ def test_a_longer_build_tells_what_its_time_is_for(
         assert expected in capsys.readouterr().out
 
 
-def test_build_without_a_test_split_says_how_to_measure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_without_a_test_split_names_the_command_to_evaluate(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "cli_sources:only_train", *SMALL]) == 0
     text = capsys.readouterr().out
     assert "Accuracy was not measured: cli_sources:only_train has no test split" in text
     assert "condensed-data evaluate DIR --test SOURCE" in text
 
 
-def test_set_reaches_fields_by_path_and_by_name(tmp_path: Path) -> None:
+def test_set_option_accepts_paths_and_names_of_fields(tmp_path: Path) -> None:
     words = (
         "terms.0.augment.cutout=0.25",
         "batch=7",

@@ -1,4 +1,4 @@
-"""`condensed-data clusters`; the sources are in `cli_sources.py`."""
+"""`condensed-data clusters`; `cli_sources.py` holds the sources."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def test_class_names_and_few_samples(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("source", ["vectors", "signals"])
-def test_samples_that_are_no_images(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_that_are_not_images(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["clusters", f"cli_sources:{source}", "--k", "3", "--quiet", "--out", str(tmp_path / "a.png")]
     assert main([*words, "--features", "raw"]) == 0
     assert main([*words, "--features", "trained", "--epochs", "1", "--layer", "2"]) == 0
     text = capsys.readouterr().out
     assert "12 samples in 3 clusters (trained, stage 2)" in text
-    said = fails(capsys, *words)
-    assert "needs images with 1 or 3 channels" in said
-    assert "features='trained' or 'raw'" in said
+    message = fails(capsys, *words)
+    assert "needs images with 1 or 3 channels" in message
+    assert "features='trained' or 'raw'" in message
 
 
-def test_missing_weights_are_said_before_reading(
+def test_missing_weights_are_reported_before_reading(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(*_: Any, **__: Any) -> None:
@@ -85,13 +85,13 @@ def test_missing_weights_are_said_before_reading(
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr(RealData, "read", None)
-    said = fails(capsys, "clusters", "digits", "--out", tmp_path / "a.png")
-    assert "no network" in said
-    assert "features='trained'" in said
+    message = fails(capsys, "clusters", "digits", "--out", tmp_path / "a.png")
+    assert "no network" in message
+    assert "features='trained'" in message
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--class", "zebra"], r"--class zebra: the source has no such class. Its classes: 0, 1, 2"),
         (["--class", "10"], r"--class 10: the source has no such class"),
@@ -101,9 +101,11 @@ def test_missing_weights_are_said_before_reading(
         (["--features", "trained", "--layer", "5"], r"layer=5 must be 1, 2, 3 or 4"),
     ],
 )
-def test_what_is_wrong_is_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_reported(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = fails(capsys, "clusters", "digits", *RAW, "--out", "unwritten.png", *words)
-    assert re.search(said, found)
+    assert re.search(message, found)
     assert not Path("unwritten.png").exists()
 
 

@@ -1,4 +1,4 @@
-"""`condensed-data evaluate` and `show`, on good and on damaged sets."""
+"""`condensed-data evaluate` and `show`, on intact and on damaged condensed datasets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A condensed set in a folder."""
+    """A condensed dataset in a folder."""
     out = tmp_path / "built"
     assert main(["build", "cli_sources:tiny", *SMALL, "--out", str(out), "--no-evaluate"]) == 0
     capsys.readouterr()
@@ -56,7 +56,7 @@ def test_evaluate(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_evaluate_by_the_protocol_of_the_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_by_the_stored_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     words = ["--set", "training.epochs=2", "--set", "training.name=two", "--no-evaluate", "--out", str(out)]
     assert main(["build", "cli_sources:tiny", *SMALL, *words]) == 0
@@ -99,7 +99,7 @@ def test_evaluate_refuses(
         (lambda built: _edit(built, required_features=["teleport"]), "teleport"),
     ],
 )
-def test_damaged_sets_are_refused(
+def test_damaged_datasets_are_refused(
     damage: Callable[[Path], object],
     message: str,
     built: Path,
@@ -121,7 +121,7 @@ def test_show(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert width(tmp_path / name) > 0
 
 
-def test_show_without_matplotlib_says_what_to_install(
+def test_show_without_matplotlib_names_the_extra_to_install(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("matplotlib", "matplotlib.figure"):
@@ -132,14 +132,14 @@ def test_show_without_matplotlib_says_what_to_install(
     assert not (tmp_path / "grid-curves.png").exists()
 
 
-def test_show_of_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_show_of_a_missing_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "is neither an existing folder nor a repository" in fails(
         capsys, "show", tmp_path / "absent", "--out", tmp_path / "grid.png"
     )
     assert "condensed.json" in fails(capsys, "show", tmp_path, "--out", tmp_path / "grid.png")
 
 
-def test_several_jobs_measure_the_same(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_do_not_depend_on_the_number_of_jobs(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(built), "--test", "cli_sources:tiny", "--network", NET, "--runs", "2", "--quiet"]
     for jobs in ("1", "2"):
         assert main([*words, "--protocol", "quick", "--save", "--jobs", jobs]) == 0
@@ -149,5 +149,7 @@ def test_several_jobs_measure_the_same(built: Path, capsys: pytest.CaptureFixtur
     assert "Remove --jobs" in fails(capsys, *words, "--ranking", "--jobs", "2")
 
 
-def test_show_to_an_impossible_file(built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_show_refuses_an_unknown_image_suffix(
+    built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert "grid.xyz" in fails(capsys, "show", built, "--out", tmp_path / "grid.xyz")

@@ -1,4 +1,4 @@
-"""`condensed-data push`, `pull`, `search`, `build --hub`, and sets of the Hub as WHERE, against the loopback server."""
+"""`push`, `pull`, `search`, `build --hub` and DATASET on the Hub, against a server on this machine."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A condensed set in a folder."""
+    """A condensed dataset in a folder."""
     small().save(tmp_path / "set")
     return tmp_path / "set"
 
 
-def says(capsys: pytest.CaptureFixture[str], *words: object) -> str:
-    """What a command line that succeeds prints."""
+def succeeds(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Run a command line that must succeed; returns what it prints."""
     capsys.readouterr()
     assert main([str(word) for word in words]) == 0
     return capsys.readouterr().out
@@ -42,14 +42,14 @@ def test_push_then_pull(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--license", "mit", "--message", "My set")
-    output = says(capsys, "push", folder, repo_id, *words)
+    output = succeeds(capsys, "push", folder, repo_id, *words)
     repository = hub.hub.repositories["dataset", repo_id]
     newest = repository.history("main")[0]
     assert f"published: {hub.url}/datasets/{repo_id}/commit/{newest.oid}" in output
     assert f"condensed-data pull {repo_id} --out DIR" in output
     assert newest.title == "My set"
     assert repository.private
-    output = says(capsys, "pull", repo_id, "--out", tmp_path / "again")
+    output = succeeds(capsys, "pull", repo_id, "--out", tmp_path / "again")
     assert newest.oid in output
     for name in ("condensed.json", "condensed.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -58,21 +58,21 @@ def test_push_then_pull(
 def test_options_of_a_push(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = says(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
+    output = succeeds(capsys, "push", folder, repo_id, "--public", "--config", "ipc2")
     assert f"condensed-data pull {repo_id} --config ipc2 --out DIR" in output
     repository = hub.hub.repositories["dataset", repo_id]
     assert not repository.private
     assert "ipc2/condensed.json" in hub.content(repository)
-    says(capsys, "push", folder, repo_id, "--revision", "trial")
+    succeeds(capsys, "push", folder, repo_id, "--revision", "trial")
     assert "condensed.json" in hub.content(repository, "trial")
     assert "condensed.json" not in hub.content(repository)
-    assert "/discussions/1" in says(capsys, "push", folder, repo_id, "--create-pr")
+    assert "/discussions/1" in succeeds(capsys, "push", folder, repo_id, "--create-pr")
     for words in (
         ["--config", "ipc2"],
         ["--revision", "refs/pr/1"],
         ["--revision", "trial", "--config", "ipc2"],
     ):
-        says(capsys, "pull", repo_id, "--out", tmp_path / "-".join(words).replace("/", "-"), *words)
+        succeeds(capsys, "pull", repo_id, "--out", tmp_path / "-".join(words).replace("/", "-"), *words)
 
 
 def test_a_push_to_public_and_private_is_a_usage_error(folder: Path, repo_id: str) -> None:
@@ -88,7 +88,7 @@ def test_visibility(words: list[str], private: bool | None) -> None:
 
 @pytest.mark.parametrize("command", [("push", "set"), ("pull", "--out", "set"), ("build", "digits", "--hub")])
 @pytest.mark.parametrize("name", ["repo", "a/b/c", "https://huggingface.co/datasets/a/b", "a b/c"])
-def test_what_is_no_repository_is_a_usage_error(
+def test_a_wrong_repository_name_is_a_usage_error(
     command: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -108,9 +108,9 @@ def test_a_token_is_used_and_never_printed(
     monkeypatch.delenv("HF_TOKEN")
     token = hub.token("alice")
     output = [
-        says(capsys, "push", folder, repo_id, "--token", token),
-        says(capsys, "pull", repo_id, "--out", tmp_path / "again", "--token", token),
-        says(capsys, "search", "--author", "alice", "--token", token),
+        succeeds(capsys, "push", folder, repo_id, "--token", token),
+        succeeds(capsys, "pull", repo_id, "--out", tmp_path / "again", "--token", token),
+        succeeds(capsys, "search", "--author", "alice", "--token", token),
         fails(capsys, "pull", repo_id, "--out", tmp_path / "bad", "--token", "hf-secret"),
         fails(capsys, "push", folder, "bob/set", "--token", token),
         fails(capsys, "pull", repo_id, "--out", tmp_path / "none"),
@@ -118,13 +118,13 @@ def test_a_token_is_used_and_never_printed(
     assert not any(token in text or "hf-secret" in text for text in output)
 
 
-def test_errors_are_sentences(
+def test_errors_name_their_cause(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ("--out", tmp_path / "out")
     assert "there is no such dataset repository" in fails(capsys, "pull", "alice/nothing", *out)
     assert "condensed.json" in fails(capsys, "push", tmp_path, repo_id)
-    says(capsys, "push", folder, repo_id)
+    succeeds(capsys, "push", folder, repo_id)
     assert "no config 'ipc9'" in fails(capsys, "pull", repo_id, *out, "--config", "ipc9")
     assert "no revision 'v9'" in fails(capsys, "pull", repo_id, *out, "--revision", "v9")
     assert "max_bytes" in fails(capsys, "pull", repo_id, *out, "--max-bytes", "100")
@@ -139,33 +139,35 @@ def test_errors_are_sentences(
         assert "the Hub cannot be reached" in fails(capsys, "push", folder, repo_id, "--message", "later")
 
 
-def test_a_pulled_set_is_at_hand_without_network(
+def test_a_pulled_dataset_is_available_offline(
     folder: Path, repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    says(capsys, "push", folder, repo_id)
-    says(capsys, "pull", repo_id, "--out", tmp_path / "first")
+    succeeds(capsys, "push", folder, repo_id)
+    succeeds(capsys, "pull", repo_id, "--out", tmp_path / "first")
     with hub.away():
-        says(capsys, "pull", repo_id, "--out", tmp_path / "second", "--local-files-only")
+        succeeds(capsys, "pull", repo_id, "--out", tmp_path / "second", "--local-files-only")
     first, second = (tmp_path / name / "condensed.json" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_show_and_evaluate_a_set_of_the_hub(
+def test_show_and_evaluate_a_dataset_of_the_hub(
     repo_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert main([*BUILD, "--out", "built"]) == 0
-    says(capsys, "push", "built", repo_id, "--config", "two")
-    assert "recipe dm, 2 iterations" in says(capsys, "show", repo_id, "--config", "two", "--out", "grid.png")
+    succeeds(capsys, "push", "built", repo_id, "--config", "two")
+    assert "recipe dm, 2 iterations" in succeeds(
+        capsys, "show", repo_id, "--config", "two", "--out", "grid.png"
+    )
     assert (tmp_path / "grid.png").is_file()
     test = ("--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet", "--protocol", "quick")
-    assert "1 network, quick protocol" in says(capsys, "evaluate", repo_id, *test)
+    assert "1 network, quick protocol" in succeeds(capsys, "evaluate", repo_id, *test)
     message = fails(capsys, "evaluate", repo_id, *test, "--save")
     assert f"--save needs a folder to write to, but {repo_id} is a repository" in message
 
 
-def test_a_folder_that_exists_wins(
+def test_an_existing_folder_takes_precedence(
     folder: Path,
     hub: HubServer,
     tmp_path: Path,
@@ -175,14 +177,14 @@ def test_a_folder_that_exists_wins(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "alice").mkdir()
     folder.rename(tmp_path / "alice" / "here")
-    assert "recipe random" in says(capsys, "show", "alice/here", "--out", "grid.png")
+    assert "recipe random" in succeeds(capsys, "show", "alice/here", "--out", "grid.png")
     assert hub.requests == []
     for words in (["--config", "ipc2"], ["--revision", "v1"], ["--max-bytes", "1GB"], ["--local-files-only"]):
         message = fails(capsys, "show", "alice/here", "--out", "grid.png", *words)
         assert f"{words[0]} applies to repositories of the Hub, but alice/here is a folder" in message
 
 
-def test_where_nothing_is(
+def test_a_missing_dataset(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -218,22 +220,22 @@ def test_pull_options_are_passed_to_from_hub(monkeypatch: pytest.MonkeyPatch) ->
 def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     user = f"seeker{repo_id.rpartition('-')[2]}"
     assert (
-        says(capsys, "search", "--author", user)
+        succeeds(capsys, "search", "--author", user)
         == f"No condensed dataset on the Hub matches author {user}.\n"
     )
     small(ipc=3).push_to_hub(repo_id, private=False)
-    rows = says(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
+    rows = succeeds(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
     assert rows[0].split() == ["REPOSITORY", "SOURCE", "RECIPE", "IPC", "DOWNLOADS", "LIKES"]
     (row,) = (row.split() for row in rows[1:] if row.split()[0] == repo_id)
     assert row[1:4] == ["tensordataset", "random", "3"]
-    assert repo_id in says(capsys, "search", "--source", "Tensor-Dataset", "--limit", 100)
-    assert repo_id not in says(capsys, "search", "--recipe", "dm", "--author", "alice")
-    assert "Showing the first 1 results; use --limit N for more." in says(
+    assert repo_id in succeeds(capsys, "search", "--source", "Tensor-Dataset", "--limit", 100)
+    assert repo_id not in succeeds(capsys, "search", "--recipe", "dm", "--author", "alice")
+    assert "Showing the first 1 results; use --limit N for more." in succeeds(
         capsys, "search", "--author", "alice", "--limit", 1
     )
 
 
-def test_a_source_of_the_hub_is_found_by_its_repository() -> None:
+def test_a_source_on_the_hub_is_tagged_with_its_repository() -> None:
     assert {source_tag(name) for name in ("hf:Bob/pics@v1:small", "hf:bob/pics", "bob/pics")} == {
         "source-bobpics"
     }
@@ -248,7 +250,7 @@ def test_search_without_network(
     assert "the Hub cannot be reached" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
+def test_build_publishes_its_accuracies_and_finds_its_result_again(
     repo_id: str,
     hub: HubServer,
     tmp_path: Path,
@@ -257,22 +259,22 @@ def test_build_publishes_with_what_was_measured_and_takes_it_from_there(
 ) -> None:
     shorten(monkeypatch)
     build = ("build", "cli_sources:tiny", *SMALL, "--hub", repo_id, "--push", "--out", tmp_path / "out")
-    output = says(capsys, *build)
+    output = succeeds(capsys, *build)
     repository = hub.hub.repositories["dataset", repo_id]
     head = repository.head.oid
     assert f"published: {hub.url}/datasets/{repo_id}/commit/{head}" in output
     manifest = json.loads(hub.content(repository)["dm-ipc2/condensed.json"])
     assert [row["network"] for row in manifest["evaluation"]] == [NET]
     assert len(manifest["baselines"]) >= 1
-    output = says(capsys, *build)
+    output = succeeds(capsys, *build)
     assert f"found on the Hub, commit {head[:12]}" in output
     assert f"{repo_id} already has this result." in output
     assert repository.head.oid == head
-    says(capsys, *build, "--seed", 1)
+    succeeds(capsys, *build, "--seed", 1)
     assert len([path for path in hub.content(repository) if path.endswith("condensed.json")]) == 2
 
 
-def test_build_without_network_is_finished_and_says_so(
+def test_build_without_network_succeeds_and_reports_the_failed_push(
     repo_id: str, hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with hub.away():
@@ -286,7 +288,7 @@ def test_build_without_network_is_finished_and_says_so(
         assert len(CondensedDataset.load(tmp_path / name)) == 6
 
 
-def test_a_push_that_cannot_be_is_told_before_the_work(
+def test_an_impossible_push_is_reported_before_the_work(
     repo_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     words = (*BUILD, "--push", "--out", tmp_path / "out")

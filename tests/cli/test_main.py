@@ -1,10 +1,8 @@
-"""The command line as a whole: help, errors told in one line before the work, recipes.
-
-The sources are in `cli_sources.py`.
-"""
+"""The command line as a whole: help, one-line errors before any work, recipes; `cli_sources.py` holds the sources."""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,8 @@ import pytest
 from cli_tools import FEW, SMALL, fails
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli.main import main
+from condensed_data.cli.commands import COMMANDS
+from condensed_data.cli.main import build_parser, main
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "sklearn", "tqdm"}
 
@@ -47,7 +46,30 @@ def test_the_module_is_the_command() -> None:
     assert all(option in done.stdout for option in options)
 
 
-def test_words_that_are_no_numbers_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_texts_say_what_an_option_is_or_does() -> None:
+    parser = build_parser()
+    (subparsers,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    assert set(subparsers.choices) == {command.name for command in COMMANDS}
+    for name, command in subparsers.choices.items():
+        for action in command._actions:
+            assert action.help, (name, action.dest)
+            first = action.help.split()[0].lower()
+            assert first not in {
+                "what",
+                "that",
+                "which",
+                "whether",
+                "how",
+                "where",
+                "who",
+                "whose",
+                "of",
+                "so",
+            }
+            assert not action.help.endswith("."), (name, action.dest)
+
+
+def test_wrong_numbers_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--ipc", "1.5"], ["--runs", "0"], ["--seed", "-1"], ["--image-size", "big"]):
         with pytest.raises(SystemExit) as ended:
             main(["build", "digits", *words])
@@ -55,7 +77,9 @@ def test_words_that_are_no_numbers_are_usage_errors(capsys: pytest.CaptureFixtur
         assert words[1] in capsys.readouterr().err
 
 
-def test_an_interruption_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -85,7 +109,7 @@ def test_fields_of_every_recipe_are_shown(name: str, capsys: pytest.CaptureFixtu
     assert recipes.get(name).paper in text
 
 
-def test_fields_show_what_set_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fields_are_listed_with_paths_and_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "dm"]) == 0
     rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     fields = {row[0]: row[1] for row in rows}
@@ -118,7 +142,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--image-size", "8"], "image_size=8"),
     ],
 )
-def test_bad_options_are_told_before_the_work(
+def test_bad_options_are_reported_before_the_work(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert message in fails(capsys, "build", "cli_sources:tiny", *FEW, *words, "--out", tmp_path / "out")
@@ -143,14 +167,14 @@ def test_bad_options_are_told_before_the_work(
         ("cli_sources:other_test_shape", "the test split (1, 8, 6)"),
     ],
 )
-def test_bad_sources_are_told_before_the_work(
+def test_bad_sources_are_reported_before_the_work(
     source: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert message in fails(capsys, "build", source, *FEW, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unwritable_folder_is_told_before_the_work(
+def test_an_unwritable_folder_is_reported_before_the_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -159,7 +183,7 @@ def test_an_unwritable_folder_is_told_before_the_work(
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_an_unwritable_log_is_told_before_the_work(
+def test_an_unwritable_log_is_reported_before_the_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -168,7 +192,7 @@ def test_an_unwritable_log_is_told_before_the_work(
     )
 
 
-def test_an_image_too_small_for_the_network_is_told_before_the_work(
+def test_an_image_too_small_for_the_network_is_reported_before_the_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     few = ("--set", "network=convnet", *FEW)
@@ -180,11 +204,11 @@ def test_a_recipe_may_be_given_with_arguments(capsys: pytest.CaptureFixture[str]
     assert main(["recipes", "bdm(base=dm, k=3, features=raw)"]) == 0
     shown = capsys.readouterr().out
     assert "within.k" in shown
-    for wrong, said in (
+    for wrong, message in (
         ("bdm(dm)", "Write NAME or NAME(FIELD=VALUE"),
         ("bdm(base=dm", "Write NAME or NAME(FIELD=VALUE"),
         ("dm(color=1)", "unexpected keyword argument 'color'"),
         ("nothing(k=1)", "Unknown recipe 'nothing'"),
     ):
         assert main(["recipes", wrong]) == 1
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

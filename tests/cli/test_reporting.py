@@ -25,7 +25,7 @@ COMPARISON = Comparison(
 )
 
 
-def test_accuracies_stand_under_their_protocol() -> None:
+def test_accuracies_are_listed_under_their_protocol() -> None:
     lines = format_comparison(COMPARISON).splitlines()
     assert lines[:4] == [
         "Accuracy on 1,234 test samples: convnet, quick protocol, 100 steps for all networks",
@@ -65,7 +65,7 @@ def test_a_build_is_described(tiny_images: TensorDataset) -> None:
     condensed = CondensedDataset(tiny_images, recipes.random(ipc=2), cache=False, progress=False)
     text = format_build(condensed, Path("there"), Path("there/grid.png"))
     assert text.splitlines() == [
-        "TensorDataset condensed by random: 2 samples (1x12x12) for each of 3 classes, seed 0",
+        "TensorDataset condensed by random: 2 samples of shape 1x12x12 for each of 3 classes, seed 0",
         "  samples     60 -> 6 (10 times fewer)",
         "  8 bit       8.64 kB -> 864 B",
         "  float32     34.6 kB -> 3.46 kB (as stored)",

@@ -60,7 +60,7 @@ def test_an_exception_of_a_callback_reaches_the_user() -> None:
 
 
 @pytest.mark.parametrize("wrong", [print, History, "tensorboard"])
-def test_what_is_no_callback_is_named(wrong: object) -> None:
+def test_an_object_of_another_class_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"callbacks\[1\]=.* is not a Callback"):
         Callbacks([Callback(), wrong])  # type: ignore[list-item]
 

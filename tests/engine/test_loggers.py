@@ -53,7 +53,7 @@ def path(tmp_path: Path, logger: type) -> Path:
     return tmp_path / ("log.csv" if logger is CSVLogger else "log.jsonl")
 
 
-def test_jsonl_holds_one_object_an_event(tmp_path: Path) -> None:
+def test_jsonl_holds_one_object_per_event(tmp_path: Path) -> None:
     path = tmp_path / "new" / "log.jsonl"
     log = JSONLLogger(path)
     log.on_iteration(progress(1, loss=2.5))
@@ -101,7 +101,7 @@ def test_every_event_is_in_the_file_at_once(path: Path, logger: type) -> None:
 
 
 @LOGGERS
-def test_a_resumed_run_goes_on_without_doubling_iterations(path: Path, logger: type) -> None:
+def test_a_resumed_run_continues_without_repeating_iterations(path: Path, logger: type) -> None:
     whole = path.with_stem("whole")
     run(logger(whole), 1, 8)
     run(logger(path), 1, 6, end=False)  # killed after iteration 6, with a checkpoint of iteration 4
@@ -110,7 +110,7 @@ def test_a_resumed_run_goes_on_without_doubling_iterations(path: Path, logger: t
 
 
 @LOGGERS
-def test_an_evaluation_repeated_after_a_resume_is_there_once(path: Path, logger: type) -> None:
+def test_an_evaluation_repeated_after_a_resume_is_logged_once(path: Path, logger: type) -> None:
     log = logger(path)
     run(log, 1, 4, end=False)
     log.on_evaluate(4, EVALUATION)
@@ -127,6 +127,17 @@ def test_a_new_run_replaces_the_log_of_an_older_one(path: Path, logger: type) ->
     run(log, 1, 8)
     run(log, 1, 3)
     assert iterations(path) == [1, 2, 3]
+
+
+@LOGGERS
+def test_a_logger_starts_again_after_a_run_that_ended_with_an_exception(path: Path, logger: type) -> None:
+    log = logger(path)
+    run(log, 1, 8, end=False)
+    run(log, 6, 9, resumed_at=5)
+    assert iterations(path) == list(range(1, 10))
+    run(log, 1, 8, end=False)
+    run(log, 1, 2)
+    assert iterations(path) == [1, 2]
 
 
 @LOGGERS
@@ -163,7 +174,7 @@ def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
 
 @LOGGERS
 @pytest.mark.parametrize("content", ["notes\n", "[1]\n", '{"loss": 1}\n', "iteration,loss\n1,2\n", "\xff\n"])
-def test_a_file_that_is_no_log_is_left_alone(path: Path, logger: type, content: str) -> None:
+def test_another_file_is_refused_and_left_unchanged(path: Path, logger: type, content: str) -> None:
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=r"path=.* exists and is not a log"):
         logger(path)
@@ -171,7 +182,7 @@ def test_a_file_that_is_no_log_is_left_alone(path: Path, logger: type, content: 
 
 
 @LOGGERS
-def test_a_place_where_nothing_can_be_written_is_named_at_once(tmp_path: Path, logger: type) -> None:
+def test_an_unwritable_path_is_refused_at_once(tmp_path: Path, logger: type) -> None:
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path, tmp_path / "file" / "log"):
         with pytest.raises(OSError, match="Cannot write a log to path="):

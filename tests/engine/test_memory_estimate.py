@@ -1,4 +1,4 @@
-"""What a build is estimated to need, against what its steps keep."""
+"""The estimated memory of a build against what its steps keep."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def activations(unroll: str, epochs: int) -> tuple[int, int]:
     return found.activations, found.weights
 
 
-def test_an_unroll_is_estimated_as_it_is_computed() -> None:
+def test_an_estimate_follows_the_kind_of_unroll() -> None:
     network = sum(w.numel() * 4 for w in NET(3, (1, 12, 12)).parameters())
     full = [activations("full", epochs) for epochs in (1, 2, 3)]
     assert full[2][0] - full[1][0] == full[1][0] - full[0][0] > 0  # linear in T
@@ -58,7 +58,7 @@ def test_an_unroll_is_estimated_as_it_is_computed() -> None:
     assert constant[0][0] == kept[0][0]
 
 
-def test_an_unroll_that_does_not_fit_is_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unroll_that_does_not_fit_is_refused_with_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     run = started(steps=2, epochs=3, unroll="full")
     free = needed(run).working - 1
     monkeypatch.setattr(memory_estimate, "free_memory", lambda device: free)
@@ -69,7 +69,7 @@ def test_an_unroll_that_does_not_fit_is_refused_with_what_would(monkeypatch: pyt
     assert "weights" in str(fitted(started(steps=2, epochs=3, unroll="checkpointed")))
 
 
-def test_other_objectives_are_estimated_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_objectives_keep_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     run = started("dm")
     assert needed(run).weights == 0
     monkeypatch.setattr(memory_estimate, "free_memory", lambda device: 1)

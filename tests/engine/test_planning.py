@@ -1,4 +1,4 @@
-"""Plans: what they say of a run agrees with that run, and a large source is not read for it."""
+"""Plans agree with the runs that they predict, and read only a small part of a large source."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def planned(source: Dataset[object], recipe: Recipe) -> Plan:
 
 
 @pytest.mark.parametrize("name", ["dm", "dsa", "idm"])
-def test_it_agrees_with_the_run(name: str, source: TensorDataset) -> None:
+def test_a_plan_agrees_with_the_run(name: str, source: TensorDataset) -> None:
     recipe = recipes.get(name, ipc=2, iterations=4, batch=8, network=NET)
     found = planned(source, recipe)
     real = RealData.read(inspect(source), progress=False)
@@ -82,7 +82,7 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
     assert found.memory.learned == 3 * 50 * 36 * 4
 
 
-def test_networks_that_are_trained_beforehand_are_counted(source: TensorDataset) -> None:
+def test_pretraining_is_included(source: TensorDataset) -> None:
     short = {"ipc": 2, "iterations": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
     two, four = (planned(source, recipes.mtt(experts=experts, **short)) for experts in (2, 4))
     assert two.pretraining_seconds > 0
@@ -99,7 +99,7 @@ def test_time_and_memory_grow_with_classes() -> None:
     assert _extrapolate(noisy, 10, lambda point: point.seconds) == 0.5
 
 
-def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "plan",
         "digits",
@@ -113,7 +113,7 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         "cpu",
     ]
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("1,400 samples of 10 classes", "time", "FLOP", "memory", "disk"))
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("1,400 samples of 10 classes", "time", "FLOP", "memory", "disk"))
     assert main(["plan", "digits", "--recipe", "random"]) == 1
     assert "learns nothing" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Sources that tests of the command line name as `cli_sources:FUNCTION`, good and bad ones.
+"""Valid and invalid sources for tests of the command line, named `cli_sources:FUNCTION` there.
 
 Letters: n samples, K classes.
 """
@@ -28,13 +28,13 @@ def only_train() -> TensorDataset:
 
 
 def other_test_shape(split: str) -> TensorDataset:
-    """The test split has other samples."""
+    """The samples of the test split have another shape."""
     images, labels = tiny(split).tensors
     return TensorDataset(images if split == "train" else images[..., :6], labels)
 
 
 def other_values(split: str) -> TensorDataset:
-    """`tiny` in 0 to 255."""
+    """`tiny` with values in 0 to 255."""
     images, labels = tiny(split).tensors
     return TensorDataset(255 * images, labels)
 
@@ -104,7 +104,7 @@ def many_shapes() -> Listed:
 
 
 def with_nan() -> Listed:
-    """One pixel is no number."""
+    """One pixel is NaN."""
     bad: Tensor = torch.zeros(1, 8, 8)
     bad[0, 3, 3] = torch.nan
     return Listed([(torch.zeros(1, 8, 8), 0), (bad, 1)])

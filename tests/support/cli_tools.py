@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Helpers for tests of the command line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from condensed_data.cli.main import main
-from condensed_data.evaluation import baselines as comparison
-from condensed_data.training import protocol as training
+from condensed_data.evaluation import baselines
+from condensed_data.training import protocol
 from condensed_data.training.evaluate import quick
 
 NET = "convnet-d2-w4"
@@ -34,11 +34,11 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     def short() -> Any:
         return replace(quick(), epochs=3)
 
-    monkeypatch.setattr(comparison, "quick", short)
-    monkeypatch.setitem(training._PROTOCOLS, "quick", short)
+    monkeypatch.setattr(baselines, "quick", short)
+    monkeypatch.setitem(protocol._PROTOCOLS, "quick", short)
 
 
 def width(path: Path) -> int:
-    """Of a picture, in pixels."""
+    """Width of an image file in pixels."""
     with Image.open(path) as image:
         return image.width
