@@ -263,7 +263,7 @@ def _compare(arguments: Namespace, condensed: CondensedDataset, train: Any, test
 
 
 def _publish(condensed: CondensedDataset, repo: str) -> str:
-    """Publish the condensed dataset; returns a line that says where it is."""
+    """Publish the condensed dataset; returns a line with its URL."""
     from condensed_data.core.hub_errors import HubError
     from condensed_data.storage.hub.push import publish_build
 

@@ -34,7 +34,7 @@ def add_token_option(parser: argparse._ActionsContainer) -> None:
 
 
 def add_push_options(parser: ArgumentParser) -> None:
-    """Add the options that say how a condensed dataset is published."""
+    """Add the options for publishing a condensed dataset."""
     visibility = parser.add_mutually_exclusive_group()
     visibility.add_argument(
         "--private", action="store_true", default=None, help="make a new repository private (default)"
@@ -61,7 +61,7 @@ def push_kwargs(arguments: Namespace) -> dict[str, Any]:
 
 
 def add_pull_options(parser: ArgumentParser) -> None:
-    """Add the options that say what is downloaded from a repository, and how."""
+    """Add the options for downloading a condensed dataset from a repository."""
     group = parser.add_argument_group("downloading from the Hugging Face Hub")
     add = group.add_argument
     add("--config", metavar="NAME", help="name of one of several condensed datasets in a repository")

@@ -46,7 +46,7 @@ def byte_count(text: str) -> int:
 
 
 def add_source_options(parser: ArgumentParser) -> None:
-    """Add the options that say how a source is found and read."""
+    """Add the options for finding and reading a source."""
     add = parser.add_argument_group("reading the source").add_argument
     add("--data-root", metavar="DIR", help="folder with the files of torchvision datasets")
     add("--download", action="store_true", help="download missing torchvision files to --data-root")
@@ -71,7 +71,7 @@ def load_split(arguments: Namespace, source: str, split: str) -> Any:
 
 
 def add_compute_options(parser: ArgumentParser) -> None:
-    """Add the options that say where and how to compute."""
+    """Add --device, --precision, --seed and --quiet."""
     add = parser.add_argument_group("computation").add_argument
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
     add("--precision", default="auto", help="auto, fp32 or bf16 (default: auto)")
@@ -97,7 +97,7 @@ def compute_kwargs(arguments: Namespace) -> dict[str, Any]:
 
 
 def add_jobs_option(parser: ArgumentParser, use: str) -> None:
-    """Add --jobs; `use` says what the processes do."""
+    """Add --jobs; `use` describes what the processes do."""
     parser.add_argument(
         "--jobs",
         type=positive_integer,

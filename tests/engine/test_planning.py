@@ -17,7 +17,7 @@ from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory
 from condensed_data.engine.planning import Plan, plan
-from condensed_data.engine.planning.cost_estimate import _extrapolate, _Measurement
+from condensed_data.engine.planning.iteration_cost import IterationCost, extrapolate
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
@@ -91,12 +91,12 @@ def test_pretraining_is_included(source: TensorDataset) -> None:
 
 def test_time_and_memory_grow_with_classes() -> None:
     memory = MemoryEstimate(0, False, 10, 20, 30)
-    points = [_Measurement(2, 1.0, 10.0, memory, 0, 0), _Measurement(4, 2.0, 30.0, memory, 0, 0)]
-    assert _extrapolate(points, 10, lambda point: point.seconds) == 5.0
-    assert _extrapolate(points, 10, lambda point: point.flop) == 90.0
-    assert _extrapolate(points[:1], 4, lambda point: point.flop) == 20.0
-    noisy = [points[0], replace(points[1], seconds=0.5)]
-    assert _extrapolate(noisy, 10, lambda point: point.seconds) == 0.5
+    costs = [IterationCost(2, 1.0, 10.0, memory, 0, 0), IterationCost(4, 2.0, 30.0, memory, 0, 0)]
+    assert extrapolate(costs, 10, lambda cost: cost.seconds) == 5.0
+    assert extrapolate(costs, 10, lambda cost: cost.flop) == 90.0
+    assert extrapolate(costs[:1], 4, lambda cost: cost.flop) == 20.0
+    noisy = [costs[0], replace(costs[1], seconds=0.5)]
+    assert extrapolate(noisy, 10, lambda cost: cost.seconds) == 0.5
 
 
 def test_plan_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
