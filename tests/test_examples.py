@@ -236,4 +236,4 @@ def test_continual_replay(run: Callable[..., str]) -> None:
     text = run("continual_replay.py", "--data", "digits", "--images", 20, "--steps", 1, "--iterations", 1)
     assert "20 real images: " in text
     assert "condensed ones in 1280 bytes: " in text
-    assert "Memory/seconds_of_condensing" in text
+    assert "Memory/condensing_seconds" in text

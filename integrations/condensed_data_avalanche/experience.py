@@ -1,7 +1,7 @@
-"""What an experience brings: its samples as tensors, and the form in which a benchmark gives them.
+"""Reads the samples of an experience into tensors, and records the format in which a benchmark gives them.
 
-A memory is mixed with current data by one collate function, so that its samples must be built alike: as many
-fields, labels of the same type, values of the same type.
+One collate function batches memory and current data together, so that the memory must give items of the same format:
+as many fields, labels of the same type, values of the same dtype.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class BenchmarkFormat:
     """How a benchmark gives its samples.
 
     Attributes:
-        tasks: whether a task label is the third field.
-        task_set: whether the dataset can be split by task, as the older benchmarks' can.
+        tasks: whether the third field is a task label.
+        task_set: whether the dataset can be split by task, as those of the older benchmarks can.
         tensor_labels: whether labels are 0-d tensors instead of integers.
         dtype: of the values, for instance "float32".
     """
@@ -37,15 +37,15 @@ class BenchmarkFormat:
 
 @dataclass(frozen=True, eq=False)
 class ExperienceData:
-    """Samples (n, *shape) float32, labels (n,) int64, task labels (n,) int64, and their form."""
+    """Samples (n, *shape) float32, labels (n,) int64, task labels (n,) int64, and their format."""
 
     samples: Tensor
     labels: Tensor
     tasks: Tensor
-    form: BenchmarkFormat
+    format: BenchmarkFormat
 
     def cells(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
-        """((class, task), samples) in the order of their first appearance."""
+        """Yield ((class, task), samples) in order of first appearance."""
         pairs = torch.stack([self.labels, self.tasks], 1)
         found, inverse = pairs.unique(dim=0, return_inverse=True)
         first = [int((inverse == index).nonzero()[0, 0]) for index in range(len(found))]
@@ -53,36 +53,35 @@ class ExperienceData:
             yield (int(found[index, 0]), int(found[index, 1])), self.samples[inverse == index]
 
 
-def read(dataset: Any, num_workers: int = 0) -> ExperienceData:
-    """Read all samples once, without training augmentation and without a trace in global random states.
+def read_experience(dataset: Any, num_workers: int = 0) -> ExperienceData:
+    """Read every sample once, without training augmentation; global random states are preserved.
 
     Args:
-        dataset: an AvalancheDataset, of which the eval transforms are used, or any map-style one, whose samples are
-            then kept as Avalanche's own buffers do, with task label 0.
+        dataset: an AvalancheDataset, read with its eval transforms; or any map-style dataset, whose samples are kept
+            as Avalanche's own buffers keep them, with task label 0.
         num_workers: processes that read.
 
     Raises:
-        TypeError: for samples that are no tensors, or items that are no sequences.
-        ValueError: for items of any other structure, or samples of several shapes.
+        TypeError: for samples that are not tensors, or items that are not sequences.
+        ValueError: for items with other fields, or samples of several shapes.
     """
     view = dataset.eval() if isinstance(dataset, AvalancheDataset) else dataset
     with preserve_rng_state():
         first = view[0]
         _check_item(first, view)
-        items = _items(view, num_workers)
         samples: list[Tensor] = []
         labels, tasks = [], []
-        for item in items:
+        for item in _items(view, num_workers):
             samples.append(_sample(item[0], len(samples)))
             labels.append(int(item[1]))
             tasks.append(int(item[2]) if len(item) > 2 else 0)
     shapes = {tuple(sample.shape) for sample in samples}
     if len(shapes) > 1:
         raise ValueError(
-            f"The samples have several shapes, {sorted(shapes)[:3]}. Give them a resizing transform."
+            f"Samples have several shapes: {sorted(shapes)[:3]}. Give the benchmark a transform that resizes them."
         )
-    form = _form(dataset, first)
-    return ExperienceData(torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks), form)
+    data = torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks)
+    return ExperienceData(*data, _format(dataset, first))
 
 
 def _items(view: Any, num_workers: int) -> Iterator[Any]:
@@ -92,7 +91,7 @@ def _items(view: Any, num_workers: int) -> Iterator[Any]:
     return (item for batch in loader for item in batch)
 
 
-def _form(dataset: Any, item: Any) -> BenchmarkFormat:
+def _format(dataset: Any, item: Any) -> BenchmarkFormat:
     plain = not isinstance(dataset, AvalancheDataset)
     return BenchmarkFormat(
         tasks=plain or len(item) > 2,
@@ -103,17 +102,24 @@ def _form(dataset: Any, item: Any) -> BenchmarkFormat:
 
 
 def _check_item(item: Any, view: Any) -> None:
+    kind = type(view).__name__
     if isinstance(item, Mapping):
         raise TypeError(
-            f"{type(view).__name__} gives dictionaries with {', '.join(map(repr, item))}; a CondensedBuffer keeps "
+            f"{kind} returns dictionaries with keys {', '.join(map(repr, item))}, but CondensedBuffer needs "
             "(sample, label) or (sample, label, task). Give the benchmark a dataset of tuples."
         )
     if not isinstance(item, list | tuple):
-        raise TypeError(f"{type(view).__name__} gives a {type(item).__name__}, not (sample, label[, task]).")
+        raise TypeError(
+            f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task])."
+        )
     if len(item) == 3 and isinstance(view, AvalancheDataset) and not hasattr(view, "targets_task_labels"):
-        raise ValueError("The third field of the items is no task label (targets_task_labels). Leave it out.")
+        raise ValueError(
+            f"The third field of the items of {kind} is not a task label (targets_task_labels). Leave it out."
+        )
     if len(item) not in (2, 3):
-        raise ValueError(f"Items have {len(item)} fields; a CondensedBuffer takes (sample, label[, task]).")
+        raise ValueError(
+            f"{kind} returns items of {len(item)} fields, but CondensedBuffer needs (sample, label[, task])."
+        )
 
 
 def _sample(sample: Any, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hosts of a condensed memory: training on it alone, and beside current data; and what the network sees in both."""
+"""Avalanche plugins for condensed memories: GDumb, replay, and reduced inputs for the network."""
 
 from __future__ import annotations
 
@@ -11,59 +11,60 @@ from avalanche.training.plugins.replay import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
+from condensed_data.core.validation import check_count
 from condensed_data.methods.synthetic.low_resolution import reduce
 from condensed_data.methods.synthetic.multi_formation import check_cells, enlarge
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 
 class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
-    """GDumb whose memory can be chosen: every experience, a new network is trained on the memory alone.
+    """GDumb with a memory of your choice: after every experience, a new network is trained on the memory alone.
 
     Prabhu, Torr and Dokania, GDumb, ECCV 2020.
 
     Args:
-        mem_size: samples of the memory; None for those of `storage_policy`.
+        mem_size: size of the memory; None for that of `storage_policy`.
         storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
 
     Raises:
-        ValueError: for two sizes that differ.
+        ValueError: if `mem_size` and the size of `storage_policy` differ.
     """
 
     def __init__(self, mem_size: int | None = None, storage_policy: ExemplarsBuffer | None = None) -> None:
         super().__init__()
         self.storage_policy = _memory(mem_size, storage_policy)
         self.mem_size = self.storage_policy.max_size
-        self._host = GDumbPlugin(self.mem_size)
-        self._host.storage_policy = self.storage_policy
+        self._gdumb = GDumbPlugin(self.mem_size)
+        self._gdumb.storage_policy = self.storage_policy
 
     def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Begin with a new network."""
-        self._host.before_train_dataset_adaptation(strategy, **kwargs)
+        """Start with a new network."""
+        self._gdumb.before_train_dataset_adaptation(strategy, **kwargs)
 
     def before_eval_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Let the network know the classes that are tested."""
-        self._host.before_eval_dataset_adaptation(strategy, **kwargs)
+        """Adapt the network to the classes that are tested."""
+        self._gdumb.before_eval_dataset_adaptation(strategy, **kwargs)
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Take in the experience, and train on the memory instead of it."""
-        self._host.after_train_dataset_adaptation(strategy, **kwargs)
+        """Update the memory, and train on it instead of the experience."""
+        self._gdumb.after_train_dataset_adaptation(strategy, **kwargs)
 
 
 class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
-    """Replay whose memory is in every batch, however small it is.
+    """Replay with samples of the memory in every batch, however small the memory is.
 
-    Avalanche's ReplayPlugin drops a memory that is smaller than its batch where the last batch is dropped; here the
-    memory's batch is never larger than the memory.
+    With `drop_last`, Avalanche's ReplayPlugin drops a memory that is smaller than its batch; here the batch of the
+    memory is never larger than the memory.
 
     Args:
-        mem_size: samples of the memory; None for those of `storage_policy`.
-        batch_size: of current data; by default the strategy's.
-        batch_size_mem: of the memory, at most its size; by default the strategy's.
+        mem_size: size of the memory; None for that of `storage_policy`.
+        batch_size: samples of current data in a batch; by default the strategy's batch size.
+        batch_size_mem: samples of the memory in a batch, at most its size; by default the strategy's batch size.
         task_balanced_dataloader: draw as many samples of every task.
         storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
 
     Raises:
-        ValueError: for two sizes that differ.
+        ValueError: if `mem_size` and the size of `storage_policy` differ.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # typ
         drop_last: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Draw batches from current data and memory."""
+        """Set up the loader that mixes current data and memory."""
         memory = self.storage_policy.buffer
         if not len(memory):
             return
-        passed = ("ffcv_args", "persistent_workers")
+        forwarded = ("ffcv_args", "persistent_workers")
         strategy.dataloader = ReplayDataLoader(
             strategy.adapted_dataset,
             memory,
@@ -103,61 +104,60 @@ class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # typ
             num_workers=num_workers,
             shuffle=shuffle,
             drop_last=drop_last,
-            **{name: kwargs[name] for name in passed if name in kwargs},
+            **{name: kwargs[name] for name in forwarded if name in kwargs},
         )
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Take in the experience."""
+        """Update the memory."""
         self.storage_policy.update(strategy, **kwargs)
 
 
 class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
-    """Shows the network current and tested samples as a memory shows those that it keeps at 1/factor of their sides.
+    """Gives the network current and tested samples at the resolution of a memory that stores 1/factor of the sides.
 
-    Otherwise a network that sees both tells them apart by their sharpness, and learns the old classes for blurred
-    samples alone. For hosts that draw from the memory after `before_forward`: `DER`, `ER_ACE`. Samples of the memory
-    must not be reduced again, so that a host that trains on the memory alone (`CondensedGDumbPlugin`) takes
-    `train=False`, and `ReplayPlugin`, which mixes both in its loader, can't have it.
+    Otherwise the network tells current and stored samples apart by their sharpness, and learns the old classes only
+    for blurred samples. For strategies that draw from the memory after `before_forward`: `DER`, `ER_ACE`. Samples of
+    the memory must not be reduced again: use `train=False` with a strategy that trains on the memory alone
+    (`CondensedGDumbPlugin`). `ReplayPlugin`, which mixes both in its loader, is not supported.
 
     Args:
-        factor: of the memory, at least 2.
-        train: whether current samples are reduced; tested ones always are.
+        factor: that of the memory, at least 2.
+        train: whether current samples are reduced; tested samples always are.
 
     Raises:
-        ValueError: for a factor below 2; in training, beside a plugin that mixes both in its loader; for samples that
-            cannot be reduced so far.
+        ValueError: for a factor below 2; when training with `train=True` beside a plugin whose batches hold samples of
+            the memory; for samples that cannot be reduced by this factor.
     """
 
     def __init__(self, factor: int, train: bool = True) -> None:
         super().__init__()
-        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 2:
-            raise ValueError(f"ReducedInputs(factor={factor!r}) must be an integer of at least 2.")
+        check_count("ReducedInputs", "factor", factor, least=2)
         self.factor, self.train = factor, train
 
-    def see(self, samples: Tensor) -> Tensor:
-        """Samples (B, *sample), averaged over areas and enlarged again."""
+    def reduce_resolution(self, samples: Tensor) -> Tensor:
+        """Average samples (B, *sample) over areas, and enlarge them again to their shape."""
         shape = tuple(samples.shape[1:])
         check_cells(self.factor, shape, "ReducedInputs")
         return enlarge(reduce(samples, self.factor), shape[1:])
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
-        """Refuse a host whose batches hold samples of the memory already."""
+        """Reject plugins whose batches already hold samples of the memory."""
         mixing = [plugin for plugin in strategy.plugins if isinstance(plugin, MIXING)]
         if self.train and mixing:
             raise ValueError(
                 f"Cannot use ReducedInputs with {type(mixing[0]).__name__}: its batches hold samples of the memory, "
-                "which are reduced already. Use DER or ER_ACE, or train=False with a host that trains on the memory "
+                "which are reduced already. Use DER or ER_ACE, or train=False if the strategy trains on the memory "
                 "alone."
             )
 
     def before_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Reduce current samples."""
         if self.train:
-            strategy.mbatch[0] = self.see(strategy.mbatch[0])
+            strategy.mbatch[0] = self.reduce_resolution(strategy.mbatch[0])
 
     def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Reduce tested samples."""
-        strategy.mbatch[0] = self.see(strategy.mbatch[0])
+        strategy.mbatch[0] = self.reduce_resolution(strategy.mbatch[0])
 
 
 MIXING = (ReplayPlugin, CondensedReplayPlugin, GDumbPlugin, CondensedGDumbPlugin)

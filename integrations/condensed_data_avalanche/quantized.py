@@ -1,4 +1,4 @@
-"""Samples as a memory keeps them: few bytes, nothing of where they came from.
+"""Compact storage for samples: quantized, at reduced resolution, with no reference to their source.
 
 Letters: n samples, C channels, K classes.
 """
@@ -6,16 +6,14 @@ Letters: n samples, C channels, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 
 import torch
 from torch import Tensor
 
-from condensed_data.methods.synthetic.multi_formation import cell_sides, enlarge
+from condensed_data.methods.synthetic.multi_formation import enlarge
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 LABEL_BYTES = 8  # class and task of a block of samples, 4 bytes each
-SCALE_BYTES = 4  # of one number of a block's affine map
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +21,10 @@ class QuantizedSamples:
     """Samples of one class and task.
 
     Attributes:
-        codes: (n, *small) in the storage's type. Of uint8, value = code * step + offset, channel by channel.
+        codes: (n, *stored) in the storage dtype. For uint8, value = code * step + offset for each channel.
         offset, step: (C,) float32 for uint8, else empty.
-        shape: of a decoded sample; that of `codes` may have smaller sides.
-        real: the first `real` samples are real ones, in random order.
+        shape: of a decoded sample; `codes` may have smaller sides.
+        real: number of real samples; they come first, in random order.
         logits: (n, K) float16, or None.
     """
 
@@ -38,61 +36,52 @@ class QuantizedSamples:
     logits: Tensor | None = None
 
     @staticmethod
-    def of(
-        small: Tensor,
+    def quantize(
+        samples: Tensor,
         shape: tuple[int, ...],
         dtype: torch.dtype,
         real: int = 0,
         logits: Tensor | None = None,
     ) -> QuantizedSamples:
-        """Store samples (n, *small) of any float type in tensors of their own."""
-        small = small.detach().cpu().float()
-        kept = None if logits is None else logits.detach().cpu().to(torch.float16).clone()
+        """Copy samples (n, *stored) of any floating dtype into storage."""
+        samples = samples.detach().cpu().float()
+        logits = None if logits is None else logits.detach().cpu().to(torch.float16).clone()
         if dtype != torch.uint8:
-            return QuantizedSamples(
-                small.to(dtype).clone(), torch.empty(0), torch.empty(0), shape, real, kept
-            )
-        channels = small.transpose(0, 1).flatten(1)
-        low, high = (channels.amin(1), channels.amax(1)) if len(small) else (torch.zeros(shape[0]),) * 2
+            codes = samples.to(dtype).clone()
+            return QuantizedSamples(codes, torch.empty(0), torch.empty(0), shape, real, logits)
+        channels = samples.transpose(0, 1).flatten(1)
+        low, high = (channels.amin(1), channels.amax(1)) if len(samples) else (torch.zeros(shape[0]),) * 2
         step = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny)
-        codes = ((small - _like(low, small)) / _like(step, small)).round().clamp_(0, 255)
-        return QuantizedSamples(codes.to(torch.uint8), low, step, shape, real, kept)
+        codes = ((samples - _per_channel(low, samples)) / _per_channel(step, samples)).round()
+        return QuantizedSamples(codes.clamp_(0, 255).to(torch.uint8), low, step, shape, real, logits)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors, and of the class and task that they share."""
+        """Bytes of all tensors, plus the class and task that the samples share."""
         tensors = (self.codes, self.offset, self.step, self.logits)
         return LABEL_BYTES + sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
-    def small(self) -> Tensor:
-        """(n, *small) float32 in the source's value space."""
+    def dequantize(self) -> Tensor:
+        """Samples (n, *stored) float32 at stored resolution, in the source's value space."""
         values = self.codes.float()
-        return values * _like(self.step, values) + _like(self.offset, values) if len(self.step) else values
+        if not len(self.step):
+            return values
+        return values * _per_channel(self.step, values) + _per_channel(self.offset, values)
 
     def decode(self) -> Tensor:
-        """(n, *shape) float32 in the source's value space."""
-        small = self.small()
-        return small if small.shape[1:] == self.shape else enlarge(small, self.shape[1:])
+        """Samples (n, *shape) float32 at full resolution, in the source's value space."""
+        values = self.dequantize()
+        return values if values.shape[1:] == self.shape else enlarge(values, self.shape[1:])
 
     def take(self, index: Tensor, real: int) -> QuantizedSamples:
-        """Some of the samples; the first `real` of them are real ones."""
+        """Select samples by index; the first `real` of the selected ones are real."""
         logits = None if self.logits is None else self.logits[index].clone()
         return replace(self, codes=self.codes[index].clone(), real=real, logits=logits)
 
 
-def sample_bytes(shape: tuple[int, ...], factor: int, dtype: torch.dtype) -> int:
-    """Bytes of the values of one sample at 1/factor of its sides."""
-    small = shape if factor == 1 else (shape[0], *cell_sides(factor, shape))
-    return prod(small) * dtype.itemsize
-
-
-def block_bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Bytes of one class and task on top of its samples: labels, and for uint8 an affine map per channel."""
-    return LABEL_BYTES + (2 * SCALE_BYTES * shape[0] if dtype == torch.uint8 else 0)
-
-
-def _like(values: Tensor, samples: Tensor) -> Tensor:
+def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
+    """Values (C,) reshaped to broadcast over samples (n, C, ...)."""
     return values.view(1, -1, *[1] * (samples.dim() - 2))

@@ -1,4 +1,4 @@
-"""Stored samples as the AvalancheDataset that hosts mix with current data.
+"""Gives stored samples as an AvalancheDataset in the format of a benchmark.
 
 Letters: n samples, K classes.
 """
@@ -25,7 +25,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Samples(Dataset[Any]):
-    """Tensors (n, *shape) and labels, item by item; labels are integers or 0-d tensors."""
+    """Samples (n, *shape) with labels that are integers or 0-d tensors."""
 
     def __init__(self, samples: Tensor, labels: Sequence[int], tensor_labels: bool) -> None:
         self.samples, self.targets, self.tensor_labels = samples, list(labels), tensor_labels
@@ -34,7 +34,7 @@ class Samples(Dataset[Any]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        # a copy: a transform that works in place must not change the memory
+        # a copy, so that an in-place transform does not change the memory
         label = self.targets[index]
         return self.samples[index].clone(), torch.tensor(label) if self.tensor_labels else label
 
@@ -43,37 +43,38 @@ def as_avalanche_dataset(
     samples: Tensor,
     labels: Sequence[int],
     tasks: Sequence[int],
-    form: BenchmarkFormat,
+    benchmark_format: BenchmarkFormat,
     transform: Transform | None = None,
     logits: Tensor | None = None,
 ) -> AvalancheDataset[Any]:
-    """A dataset of the benchmark's form.
+    """Wrap samples in a dataset of a benchmark's format.
 
     Args:
         samples: (n, *shape) in the source's value space.
         labels, tasks: n of each.
-        form: of the data that it is mixed with.
-        transform: of a sample, in the "train" group alone.
-        logits: (n, K), the last field where they are given.
+        benchmark_format: of the data that the dataset is mixed with.
+        transform: of a sample, in the "train" group only.
+        logits: (n, K), appended to every item.
     """
-    values = _typed(samples, getattr(torch, form.dtype))
+    values = _cast(samples, getattr(torch, benchmark_format.dtype))
     attributes = [DataAttribute(list(labels), "targets")]
-    if form.tasks:
+    if benchmark_format.tasks:
         attributes.append(TaskLabels(list(tasks)))
     if logits is not None:
         rows = FlatData([list(logits.float())], discard_elements_not_in_indices=True)
         attributes.append(TensorDataAttribute(rows, "logits", use_in_getitem=True))
-    # "eval" is named because Avalanche lets a missing group inherit "train"
+    # "eval" is given because a group that is missing inherits "train"
     groups = TransformGroups({"train": (transform, None), "eval": (None, None)})
-    cls: Any = TaskAwareSupervisedClassificationDataset if form.task_set else ClassificationDataset
-    data: AvalancheDataset[Any] = cls(
-        [Samples(values, labels, form.tensor_labels)], data_attributes=attributes, transform_groups=groups
+    cls: Any = (
+        TaskAwareSupervisedClassificationDataset if benchmark_format.task_set else ClassificationDataset
     )
+    source = Samples(values, labels, benchmark_format.tensor_labels)
+    data: AvalancheDataset[Any] = cls([source], data_attributes=attributes, transform_groups=groups)
     return data
 
 
-def _typed(samples: Tensor, dtype: torch.dtype) -> Tensor:
-    """In the type of the current data: another one would silently change that of a whole batch."""
+def _cast(samples: Tensor, dtype: torch.dtype) -> Tensor:
+    """Samples in the dtype of current data; another one would silently change that of a whole batch."""
     if dtype.is_floating_point:
         return samples.to(dtype)
     limits = torch.iinfo(dtype)

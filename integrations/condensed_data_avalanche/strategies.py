@@ -1,4 +1,4 @@
-"""Strategies with a condensed memory, with the keyword arguments of Avalanche's own."""
+"""Ready-made Avalanche strategies with a condensed memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from condensed_data_avalanche.plugins import CondensedGDumbPlugin, CondensedRepl
 
 
 class CondensedReplay(SupervisedTemplate):  # type: ignore[misc]
-    """Replay of condensed samples beside current data; see `CondensedReplayPlugin`.
+    """Replay of condensed samples together with current data; see `CondensedReplayPlugin`.
 
     Args:
         model, optimizer, criterion: as in Avalanche's Replay.
-        mem_size: samples of the memory.
-        batch_size_mem: of the memory, at most its size.
+        mem_size: size of the memory.
+        batch_size_mem: samples of the memory in a batch, at most its size.
         storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
-        plugins: more of them.
-        base_kwargs: `train_mb_size`, `train_epochs`, `eval_mb_size`, `device`, `evaluator`, `eval_every` and the like.
+        plugins: additional plugins.
+        base_kwargs: `train_mb_size`, `train_epochs`, `eval_mb_size`, `device`, `evaluator`, `eval_every` and other
+            arguments of SupervisedTemplate.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class CondensedReplay(SupervisedTemplate):  # type: ignore[misc]
 
 
 class CondensedGDumb(SupervisedTemplate):  # type: ignore[misc]
-    """A new network for every experience, trained on condensed samples alone; see `CondensedGDumbPlugin`.
+    """A new network after every experience, trained on condensed samples alone; see `CondensedGDumbPlugin`.
 
     Args:
         model, optimizer, criterion: as in Avalanche's GDumb.
-        mem_size: samples of the memory.
+        mem_size: size of the memory.
         storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
-        plugins: more of them.
+        plugins: additional plugins.
         base_kwargs: see `CondensedReplay`.
     """
 

@@ -41,7 +41,7 @@ from condensed_data_avalanche import (
     ReducedInputs,
     fast,
 )
-from condensed_data_avalanche.condenser import SMALL_ITERATIONS, chosen
+from condensed_data_avalanche.memory_recipe import REDUCED_ITERATIONS, memory_recipe
 
 BATCH = 64
 CLASSES = 10
@@ -166,9 +166,9 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
     # condensed
     "fast28": _condensed(1, fast),
     "fast14": _condensed(2, fast),
-    "small14": _condensed(2, lambda: fast(SMALL_ITERATIONS), reduced_inputs=True),
-    "dm14": _condensed(2, lambda: chosen("dm", 1)),
-    "dsa14": _condensed(2, lambda: chosen("dsa", 1)),
+    "small14": _condensed(2, lambda: fast(REDUCED_ITERATIONS), reduced_inputs=True),
+    "dm14": _condensed(2, lambda: memory_recipe("dm", 1)),
+    "dsa14": _condensed(2, lambda: memory_recipe("dsa", 1)),
 }
 
 
@@ -181,7 +181,7 @@ NEAR = fast(lr=0.2, init=coresets.Random())  # begins at real samples, however f
 WITH_LOGITS: dict[str, dict[str, Any]] = {
     "raw14": {"factor": 2, "recipe": recipes.random(), **EVEN},
     "fast14": {"factor": 2, "recipe": fast(), **EVEN},
-    "small14": {"factor": 2, "recipe": fast(SMALL_ITERATIONS), "reduced_inputs": True, **EVEN},
+    "small14": {"factor": 2, "recipe": fast(REDUCED_ITERATIONS), "reduced_inputs": True, **EVEN},
     "near28": {"factor": 1, "recipe": NEAR, **EVEN},
     # mostly real samples, and all of the memory from the first experience on
     "mixed14": {"factor": 2, "recipe": NEAR, "real_fraction": 0.8},
@@ -315,7 +315,7 @@ def memory_of(found: Any) -> Any:
 def seen(found: Any) -> Callable[[Tensor], Tensor]:
     """What the network of a strategy sees of tested samples."""
     reducing = [plugin for plugin in found.plugins if isinstance(plugin, ReducedInputs)]
-    return reducing[0].see if reducing else lambda samples: samples
+    return reducing[0].reduce_resolution if reducing else lambda samples: samples
 
 
 def held(found: Any) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from simulated_device import DEVICE, asked_for, simulated
 from torch import Tensor
 
 from condensed_data_avalanche import CondensedBuffer
-from condensed_data_avalanche.condenser import fast
+from condensed_data_avalanche.memory_recipe import fast
 from condensed_data_nas import ProxyObjective
 from condensed_data_nas.zero_cost import SCORES, ZeroCost
 

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from condensed_data import recipes
-from condensed_data_avalanche import CondensedBuffer, ReducedInputs, fast
-from condensed_data_avalanche import condenser as condensing
+from condensed_data_avalanche import CondensedBuffer, ReducedInputs, condenser, fast
 
 
 def buffer(size: int = 9, **arguments: Any) -> CondensedBuffer:
@@ -194,10 +193,10 @@ def test_staged_samples_fill_the_buffer_until_they_are_condensed() -> None:
     sizes = []
     for first in range(0, 24, 4):
         memory.update_from_dataset(Part(Samples(), range(first, first + 4)))
-        sizes.append((len(memory.buffer), memory.memory.waiting))
+        sizes.append((len(memory.buffer), memory.memory.num_staged))
     assert sizes == [(4, 4), (8, 8), (8, 12), (8, 16), (8, 0), (8, 4)]
     memory.condense()
-    assert memory.memory.waiting == 0
+    assert memory.memory.num_staged == 0
     assert len(memory.buffer) == 8
 
 
@@ -420,7 +419,7 @@ def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
     stream = old_kind().train_stream
     kept = buffer(24, factor=2, reduced_inputs=True, recipe="random", storage_dtype=torch.float32)
     kept.update(SimpleNamespace(experience=stream[0]))
-    seen = ReducedInputs(2).see(torch.stack([item[0] for item in stream[0].dataset])).flatten(1)
+    seen = ReducedInputs(2).reduce_resolution(torch.stack([item[0] for item in stream[0].dataset])).flatten(1)
     assert len(kept.buffer) == len(seen) == 24
     torch.testing.assert_close(rows(kept).flatten(1).sort(0).values, seen.sort(0).values)
 
@@ -430,13 +429,13 @@ def test_what_is_kept_at_reduced_size_is_condensed_again_as_it_is(monkeypatch: p
 
     def condense(sources: Any, *arguments: Any) -> Any:
         given.append(sources)
-        return condensing.condense(sources, *arguments)
+        return condenser.condense(sources, *arguments)
 
     monkeypatch.setattr("condensed_data_avalanche.memory.condense", condense)
     first = old_kind().train_stream[0]
     kept = buffer(8, factor=2, reduced_inputs=True)
     for _ in range(2):
-        before = [cell.kept.small() for cell in kept.memory.cells.values() if cell.kept is not None]
+        before = [cell.kept.dequantize() for cell in kept.memory.cells.values() if cell.kept is not None]
         kept.update(SimpleNamespace(experience=first))
     for own, source in zip(before, given[-1], strict=True):
         assert len(own) == 4
