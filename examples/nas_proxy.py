@@ -69,7 +69,7 @@ def main():
     # how far to believe it: the same architectures by the whole set, twice, which is the ceiling
     architectures = sample(space, args.compare)
     fixed = ProxyObjective(condensed, space=space, val=val, **training)
-    whole = fixed.on(train, epochs=args.reference_epochs, seeds=2)
+    whole = fixed.trained_on(train, epochs=args.reference_epochs, seeds=2)
     report = rank_report(
         architectures,
         proxies={
@@ -97,7 +97,7 @@ def main():
 
     # the winner, at last, on samples that chose nothing
     judge = ProxyObjective(condensed, space=space, val=test, **training)
-    winner = judge.on(train, epochs=args.reference_epochs).measure(found.kept[0].config)
+    winner = judge.trained_on(train, epochs=args.reference_epochs).measure(found.kept[0].config)
     print(f"the winner of the cascade, trained on the whole set: {winner.value:.1%} of the test set is right")
 
 

@@ -117,7 +117,7 @@ def run(arguments: Namespace) -> None:
         sampler=arguments.sampler,
         callbacks=[] if arguments.quiet else [optuna_study.LiveTable(arguments.trials, arguments.top)],
     )
-    print("\n".join(optuna_study.rows(study, arguments.top)), flush=True)
+    print("\n".join(optuna_study.best_trials(study, arguments.top)), flush=True)
     if arguments.csv is not None:
         print(f"all trials: {optuna_study.to_csv(study, arguments.csv)}")
 
@@ -154,7 +154,7 @@ def _random_subset(dataset: Any, size: int, seed: int) -> Any:
 
 def _space(assignments: list[str]) -> dict[str, Any]:
     """The default space of 720 ConvNets, changed by every --space."""
-    from condensed_data_nas.space import TRAINED, convnet_space
+    from condensed_data_nas.space import TRAINING_FIELDS, convnet_space
 
     space: dict[str, Any] = dict(convnet_space())
     for assignment in assignments:
@@ -163,8 +163,8 @@ def _space(assignments: list[str]) -> dict[str, Any]:
             raise ValueError(
                 f"--space {assignment}: values are missing. Write NAME=VALUE,VALUE,... or NAME=LOW..HIGH."
             )
-        if name not in space and name not in TRAINED:
-            known = ", ".join([*convnet_space(), *sorted(TRAINED)])
+        if name not in space and name not in TRAINING_FIELDS:
+            known = ", ".join([*convnet_space(), *sorted(TRAINING_FIELDS)])
             raise ValueError(f"--space {assignment}: unknown name {name!r}. Known names: {known}.")
         space[name] = _choices(assignment, values)
     return space

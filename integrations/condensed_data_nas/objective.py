@@ -1,4 +1,4 @@
-"""ProxyObjective: how good a configuration is, by networks trained on a condensed set and judged by real samples.
+"""ProxyObjective: the accuracy of networks that are trained on a condensed dataset and tested on real samples.
 
     objective = ProxyObjective(condensed, val=real_val, space=convnet_space(), epochs=100)
     study.optimize(objective, n_trials=200)                                     # Optuna, with pruning
@@ -6,7 +6,7 @@
     objective({"width": 64, "depth": 3})                                        # any other loop
     objective.evaluate_many(configs, executor=...)                              # any concurrent.futures.Executor
 
-Neither Optuna nor Ray is imported before it is used.
+Optuna and Ray are imported on first use.
 """
 
 from __future__ import annotations
@@ -23,51 +23,53 @@ import torch
 
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.validation import check_count
 from condensed_data.training.protocol import Training
-from condensed_data_nas import loops
-from condensed_data_nas import parallel as many
+from condensed_data_nas import adapters
 from condensed_data_nas import space as spaces
+from condensed_data_nas.journal import Journal, objective_digest
+from condensed_data_nas.parallel import evaluate_many
 from condensed_data_nas.space import Config, ValueSpace
-from condensed_data_nas.task import ProxyTask, training_for
-from condensed_data_nas.trial import Report, TrialConfig, fit
+from condensed_data_nas.task import ProxyTask, search_training
+from condensed_data_nas.trial import Reporter, TrialConfig, run_trial
 from condensed_data_nas.trial_result import Result
 
 BuildModel = Callable[[Any], Any]
 
 
 class ProxyObjective:
-    """Accuracy, in [0, 1], of a configuration on real validation samples after training on a condensed set.
+    """Accuracy, in [0, 1], of a configuration on real validation samples after training on a condensed dataset.
 
-    Every configuration has a seed of its own, made of `seed` and what it is, so its value does not depend on the
-    order or the process in which configurations are tried, and the same one is trained once.
-    A configuration that cannot be trained (images pooled below one pixel, out of memory, diverged) counts as pruned in
-    Optuna, and as an accuracy of 0 elsewhere; `measure` says why. Other errors of `build_model`, such as a TypeError,
-    are bugs, and end the search.
+    Each configuration has its own seed, derived from `seed` and the configuration, so that its value does not depend
+    on the order or the process in which configurations are tried; equal configurations are trained once.
+    A configuration that cannot be trained (images pooled below one pixel, out of memory, diverged) is pruned in Optuna
+    and has accuracy 0 elsewhere; `measure` returns the reason. Other errors of `build_model`, such as a TypeError, are
+    bugs and end the search.
 
     Args:
-        condensed: the set to train on; soft labels and factorized sets as well.
+        condensed: the dataset to train on; soft labels and factorized datasets are supported.
         build_model: configuration -> network: a module, a name, a specification or a callable (num_classes,
-            sample_shape) -> Module; called under a seed of its own. Without `space` it takes the Optuna trial and
-            suggests for itself. By default the ConvNets of `convnet_space`.
-        space: names to choices or `Range`s, for Optuna trials and `param_space`; names that are fields of `Training`
+            sample_shape) -> Module; called with its own seed. Without `space` it is called with the Optuna trial and
+            suggests values itself. By default the ConvNets of `convnet_space`.
+        space: names -> choices or `Range`s, for Optuna trials and `param_space`; names that are fields of `Training`
             (lr, optimizer, batch_size, augment, ...) change the training.
-        val: real samples of the source's kind and value space, a map-style dataset of (sample, label). Test samples
-            belong to what comes after the search.
-        training: a protocol or its name; by default the set's own.
-        epochs: instead of the protocol's.
-        seeds: networks of each configuration; its value is their mean, pruning looks at the first.
-        seed: of all draws.
-        device: where to compute. The samples go there once and are shared by all trials of a process.
+        val: real samples of the source's kind and value space, a map-style dataset of (sample, label). Keep test
+            samples for after the search.
+        training: a protocol or its name; by default that of the condensed dataset.
+        epochs: override those of the protocol.
+        seeds: networks per configuration; its value is their mean, pruning uses the first.
+        seed: determines all random draws.
+        device: where to compute. The samples are moved there once and shared by all trials of a process.
         precision: "auto", "fp32" or "bf16".
-        report_every: epochs between two reports of the first network; by default there are ten.
-        batched: train the networks of a configuration together; by default where that is faster: small ones on a CPU,
-            on an accelerator where a few steps show it.
-        recalibrate: judge networks by batch statistics of their final weights instead of those gathered in training,
-            which lag behind in short trainings, see `recalibration`.
+        report_every: epochs between two reports on the first network; by default there are ten reports.
+        batched: train the networks of a configuration together; by default where that is faster: for small networks on
+            a CPU, and on an accelerator if a few steps show it.
+        recalibrate: test networks with batch statistics of their final weights instead of those gathered in training,
+            which lag behind in short trainings; see `recalibration`.
 
     Raises:
         SourceError: for validation samples that do not fit.
-        ValueError, TypeError: for arguments out of range, and for a set that is trained on by its own steps.
+        ValueError, TypeError: for invalid arguments, and for a condensed dataset with its own training steps.
     """
 
     def __init__(
@@ -87,81 +89,82 @@ class ProxyObjective:
         batched: bool | None = None,
         recalibrate: bool = False,
     ) -> None:
-        for name, value in (("seeds", seeds), ("epochs", epochs or 1), ("report_every", report_every or 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r} must be an integer of at least 1.")
+        check_count("ProxyObjective", "seeds", seeds)
+        if epochs is not None:
+            check_count("ProxyObjective", "epochs", epochs, least=0)
+        if report_every is not None:
+            check_count("ProxyObjective", "report_every", report_every)
         if build_model is None and space is None:
             raise ValueError(
-                "build_model and space are both missing. Give space=convnet_space(), or a build_model that suggests "
-                "for itself."
+                "ProxyObjective needs build_model or space, but both are missing. Give space=convnet_space(), or a "
+                "build_model that suggests values itself."
             )
         if space is not None:
-            spaces.check(space)
-        self.space, self.build_model, self.seed = (
-            space,
-            build_model or spaces.convnet,
-            RandomStreams(seed).seed,
-        )
-        self.device = choose_device(device)
-        self.plan = TrialConfig(
+            spaces.check_space(space)
+        self.space, self.build_model = space, build_model or spaces.convnet
+        self.seed, self.device = RandomStreams(seed).seed, choose_device(device)
+        self.options = TrialConfig(
             seeds, choose_precision(precision, self.device), report_every, batched, recalibrate
         )
         with preserve_rng_state():
-            self.task = ProxyTask.of(condensed, val)
+            self.task = ProxyTask.from_condensed(condensed, val)
         self.condensed = condensed
-        self.training = training_for(condensed.training, training, epochs)
-        self._known: dict[str, Result] = {}
-        self._held: ProxyTask | None = None
+        self.training = search_training(condensed.training, training, epochs)
+        self._results: dict[str, Result] = {}
+        self._task_on_device: ProxyTask | None = None
 
     def __call__(self, trial: Any) -> float:
         """The value of an Optuna trial, or of a configuration.
 
         Raises:
             TypeError: for anything else.
-            optuna.TrialPruned: for a trial that the pruner ends, or that cannot be trained.
+            optuna.TrialPruned: if the pruner stops the trial, or its configuration cannot be trained.
         """
         if isinstance(trial, Mapping):
             return self.measure(trial).value
         if not hasattr(trial, "suggest_categorical"):
             raise TypeError(
-                f"ProxyObjective takes an Optuna trial or a configuration, a mapping; got {type(trial).__name__}."
+                f"ProxyObjective needs an Optuna trial or a configuration, a mapping; got {type(trial).__name__}."
             )
-        return loops.of_optuna(self, trial)
+        given = trial if self.space is None else None
+        return adapters.run_optuna_trial(
+            trial, self._suggest, lambda config, report: self.measure(config, report, given)
+        )
 
-    def measure(self, config: Config, report: Report | None = None, trial: Any = None) -> Result:
-        """Train and test the networks of a configuration, or find it among those that this process trained before.
+    def measure(self, config: Config, report: Reporter | None = None, trial: Any = None) -> Result:
+        """Train and test the networks of a configuration, or return the result of this process for it.
 
         Args:
-            config: names to values.
-            report: called with (epoch, accuracy) of the first network; whatever it raises ends the training.
-            trial: what `build_model` is called with where there is no space.
+            config: names -> values.
+            report: called with (epoch, accuracy) of the first network; an exception that it raises ends the training.
+            trial: given to `build_model` instead of the configuration if there is no space.
         """
-        config = spaces.plain(config)
+        config = spaces.to_python(config)
         key = spaces.key_of(config)
-        if key in self._known:
+        if key in self._results:
             if report is not None:
-                for epoch, value in self._known[key].curve:
+                for epoch, value in self._results[key].curve:
                     report(epoch, value)
-            return self._known[key]
+            return self._results[key]
         build = functools.partial(self.build_model, config if trial is None else trial)
         seed = RandomStreams(self.seed).seed_for(f"nas/{key}")
         try:
             training = spaces.training_of(config, self.training)
         except ValueError as error:
-            found = Result(config, error=f"ValueError: {error}")
+            result = Result(config, error=f"ValueError: {error}")
         else:
             with preserve_rng_state():
-                found = fit(self.on_device(), self.plan, build, config, training, seed, report)
-        self._known[key] = found
-        return found
+                result = run_trial(self.on_device(), self.options, build, config, training, seed, report)
+        self._results[key] = result
+        return result
 
     def on_device(self) -> ProxyTask:
-        """The samples, sent to the device by the first that asks in this process."""
-        if self._held is None:
-            self._held = self.task.to(self.device)
-        return self._held
+        """The samples on the device; moved there on the first call in this process."""
+        if self._task_on_device is None:
+            self._task_on_device = self.task.to(self.device)
+        return self._task_on_device
 
-    def on(
+    def trained_on(
         self,
         dataset: Any,
         *,
@@ -171,12 +174,12 @@ class ProxyObjective:
         seed: int | None = None,
         recalibrate: bool | None = None,
     ) -> ProxyObjective:
-        """The same objective, trained on real samples: the reference, or a baseline that stops early.
+        """The same objective, trained on real samples: as a reference, or as a baseline that stops early.
 
         Args:
-            dataset: of the condensed set's kind, standardized as that is.
-            training, epochs: as in the class; by default this objective's training.
-            seeds, seed, recalibrate: by default this objective's.
+            dataset: of the kind of the condensed dataset; standardized like it.
+            training, epochs: as for the class; by default the training of this objective.
+            seeds, seed, recalibrate: by default those of this objective.
 
         Raises:
             SourceError: for samples that do not fit.
@@ -185,14 +188,14 @@ class ProxyObjective:
         with preserve_rng_state():
             images, labels = self.condensed.standardized("dataset", dataset)
         other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
-        other.training = training_for(self.training, training, epochs)
-        other.plan = replace(
-            self.plan,
-            seeds=self.plan.seeds if seeds is None else seeds,
-            recalibrate=self.plan.recalibrate if recalibrate is None else recalibrate,
+        other.training = search_training(self.training, training, epochs)
+        other.options = replace(
+            self.options,
+            seeds=self.options.seeds if seeds is None else seeds,
+            recalibrate=self.options.recalibrate if recalibrate is None else recalibrate,
         )
         other.seed = self.seed if seed is None else RandomStreams(seed).seed
-        other._known, other._held = {}, None
+        other._results, other._task_on_device = {}, None
         return other
 
     def evaluate_many(
@@ -206,33 +209,51 @@ class ProxyObjective:
         """Train and test many configurations; results are in their order.
 
         Args:
-            configs: mappings from names to values; the same one twice is trained once.
+            configs: mappings from names to values; equal ones are trained once.
             executor: any `concurrent.futures.Executor` with worker processes, `condensed_data_ray.RayExecutor` for Ray
-                tasks; by default this process. `build_model` must then be importable there: a function of a module.
-            journal: a file of JSON lines, one a result: what it holds for this objective is not trained again, so a
-                killed call goes on where it stopped. `build_model` is known by its name there.
+                tasks; by default this process. `build_model` must be importable in the workers: a function of a module.
+            journal: a file of JSON lines, one per result. Results of this objective that it holds are not computed
+                again, so that an interrupted call continues. `build_model` is identified by its name.
             progress: show a bar.
 
         Raises:
-            ValueError: for an executor of threads, which share random states; for a journal and a `build_model`
-                without a name of its own, such as a lambda.
+            ValueError: for an executor of threads, which would share random states; for a journal and a `build_model`
+                without an importable name, such as a lambda.
         """
-        return many.evaluate(self, list(configs), executor, journal, progress)
+        kept = None if journal is None else Journal(Path(journal), self.digest())
+        return evaluate_many(self.measure, list(configs), executor, kept, progress)
+
+    def digest(self) -> str:
+        """Identity of this objective in a journal.
+
+        Raises:
+            ValueError: for a `build_model` without an importable name.
+        """
+        return objective_digest(self.task, self.training, self.options, self.seed, self.build_model)
 
     def trainable(self) -> Callable[[dict[str, Any]], None]:
-        """What `ray.tune.Tuner` takes; it reports "accuracy", "epoch" and, at the end, what a trial cost."""
-        return loops.of_ray(self)
+        """A trainable for `ray.tune.Tuner`; it reports "accuracy", "epoch" and, at the end, the costs of the trial."""
+        return adapters.ray_trainable(self.measure)
 
     def param_space(self) -> dict[str, Any]:
-        """The space in Ray Tune's words.
+        """The space as Ray Tune's search space.
 
         Raises:
             ValueError: without a space.
         """
         if self.space is None:
-            raise ValueError("param_space() needs ProxyObjective(space=...).")
-        return loops.ray_space(self.space)
+            raise ValueError(
+                "param_space() needs a space. Create the objective with ProxyObjective(space=...)."
+            )
+        return adapters.ray_space(self.space)
+
+    def _suggest(self, trial: Any) -> dict[str, Any]:
+        """The configuration of an Optuna trial; without a space it is what `build_model` asks the trial for."""
+        if self.space is not None:
+            return spaces.suggest(trial, self.space)
+        self.build_model(trial)
+        return dict(trial.params)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For other processes: without what is on the device, or was trained here."""
-        return {**self.__dict__, "_held": None, "_known": {}, "condensed": None}
+        """State for other processes, without the condensed dataset, tensors on the device and earlier results."""
+        return {**self.__dict__, "_task_on_device": None, "_results": {}, "condensed": None}

@@ -1,4 +1,4 @@
-"""A search by Optuna that goes on where it was killed, told as it runs.
+"""Searches with Optuna that continue after being killed, with a live table and a CSV file.
 
 Letters: T trials.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from condensed_data_nas.objective import ProxyObjective
 
 SAMPLERS = ("tpe", "random")
-WORKER = "worker"  # attribute of a trial: who runs it
+WORKER = "worker"  # attribute of a trial: the host and process that run it
 
 
 def search(
@@ -38,15 +38,15 @@ def search(
     sampler: str = "tpe",
     callbacks: Sequence[Callable[[Study, FrozenTrial], None]] = (),
 ) -> Study:
-    """Search with Optuna, with median pruning, until the study has so many finished trials.
+    """Search with Optuna and median pruning until the study has this many finished trials.
 
-    A study in a file goes on where it stopped, and several processes may share it; what a killed process of this
-    machine was trying is tried again.
+    A study in a file continues where it stopped, and several processes may share it; the configurations of killed
+    processes of this machine are tried again first.
 
     Args:
         objective: with a space, or a `build_model` that suggests for itself.
-        trials: T, with those that the study has already.
-        storage: a file for the study (sqlite), or any URL of Optuna's storages; by default it is kept in memory.
+        trials: T, including those that the study already has.
+        storage: a file for the study (SQLite), or the URL of an Optuna storage; by default it is kept in memory.
         name: of the study in the storage.
         sampler: "tpe" or "random".
         callbacks: called with the study and each finished trial.
@@ -58,7 +58,7 @@ def search(
     try:
         import optuna
     except ImportError as error:
-        raise ImportError("Searching needs Optuna: pip install condensed-data[nas]") from error
+        raise ImportError("search needs Optuna: pip install condensed-data[nas]") from error
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler={sampler!r} is unknown. Known: {', '.join(SAMPLERS)}.")
     study = optuna.create_study(
@@ -66,38 +66,40 @@ def search(
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_warmup_steps=_warm_up(objective)),
+        pruner=optuna.pruners.MedianPruner(n_warmup_steps=_warmup_epochs(objective)),
     )
-    _try_again(study)
-    # a study that goes on would otherwise repeat its first suggestions
+    _retry_killed(study)
+    # without the number of trials, a continued study would repeat its first suggestions
     seed = RandomStreams(objective.seed).seed_for("sampler", len(study.trials)) % 2**32
-    kinds: dict[str, Callable[..., Any]] = {
+    samplers: dict[str, Callable[..., Any]] = {
         "tpe": optuna.samplers.TPESampler,
         "random": optuna.samplers.RandomSampler,
     }
-    study.sampler = kinds[sampler](seed=seed)
+    study.sampler = samplers[sampler](seed=seed)
 
-    def one(trial: Trial) -> float:
+    def run(trial: Trial) -> float:
         trial.set_user_attr(WORKER, _worker())
         return objective(trial)
 
-    while finished(study) < trials:
-        study.optimize(one, n_trials=1, callbacks=list(callbacks))
+    if finished(study) < trials:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        limit = optuna.study.MaxTrialsCallback(trials, states=states)
+        study.optimize(run, callbacks=[*callbacks, limit])
     return study
 
 
 def finished(study: Study) -> int:
-    """Trials that were completed or pruned; those of a killed process are not."""
+    """Number of completed and pruned trials; those of a killed process do not count."""
     return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.get_trials(deepcopy=False))
 
 
-def _warm_up(objective: ProxyObjective) -> int:
-    """Epochs without pruning: a tenth, as one of few reports says little."""
+def _warmup_epochs(objective: ProxyObjective) -> int:
+    """Epochs without pruning: a tenth of all, because a single early report is too noisy."""
     return objective.training.started_epochs(len(objective.task.images)) // 10
 
 
 def _url(storage: str | Path | None) -> str | None:
-    """What Optuna takes as a storage."""
+    """The storage as a URL; makes the folder of a file."""
     if storage is None or "://" in str(storage):
         return None if storage is None else str(storage)
     path = Path(storage)
@@ -109,15 +111,19 @@ def _worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _try_again(study: Study) -> None:
-    """Give up the trials of processes that are gone, and put their configurations first in the queue."""
+def _retry_killed(study: Study) -> None:
+    """Mark the trials of killed processes as failed, and put their configurations first in the queue.
+
+    Optuna's own heartbeat finds such a trial only after a grace period, which a search that is started again at once
+    would not wait for.
+    """
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, process = str(trial.user_attrs.get(WORKER, "")).rpartition(":")
         if host != socket.gethostname() or _alive(int(process)):
             continue
-        with contextlib.suppress(ValueError):  # another process was faster
+        with contextlib.suppress(ValueError):  # another process did it first
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
 
@@ -127,46 +133,48 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user, but there
+    except PermissionError:  # it runs as another user
         return True
-    return process != os.getpid()  # a number that was ours before a restart
+    return process != os.getpid()  # our own id: reused after a restart of the machine
 
 
 class LiveTable:
-    """A table of the best trials, drawn anew after each on a terminal; a line a trial elsewhere.
+    """Prints the best trials after each trial: on a terminal a table that is redrawn, elsewhere one line per trial.
 
     Args:
-        total: trials in all.
+        total: number of trials of the search.
         top: rows of the table.
-        stream: where to write.
+        stream: to write to; by default standard output.
     """
 
     def __init__(self, total: int, top: int = 10, stream: IO[str] | None = None) -> None:
         self.total, self.top, self.stream = total, top, stream or sys.stdout
-        self.drawn = 0
+        self.lines_drawn = 0
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
-        """After a trial."""
+        """Show a finished trial."""
         done = f"{finished(study)}/{self.total}"
         if not self.stream.isatty():
-            self.stream.write(f"{done}  {line(trial)}\n")
+            self.stream.write(f"{done}  {trial_line(trial)}\n")
             self.stream.flush()
             return
-        most = shutil.get_terminal_size().columns - 1  # a line that wraps would be two to go up
-        lines = [text[:most] for text in (f"{done}  last: {line(trial)}", *rows(study, self.top))]
-        up = f"\x1b[{self.drawn}A" if self.drawn else ""
+        width = shutil.get_terminal_size().columns - 1  # a line that wraps would count as two when going up
+        lines = [
+            text[:width] for text in (f"{done}  last: {trial_line(trial)}", *best_trials(study, self.top))
+        ]
+        up = f"\x1b[{self.lines_drawn}A" if self.lines_drawn else ""
         self.stream.write(up + "".join(f"\x1b[2K{text}\n" for text in lines))
         self.stream.flush()
-        self.drawn = len(lines)
+        self.lines_drawn = len(lines)
 
 
-def line(trial: FrozenTrial) -> str:
-    """A trial in one line."""
-    facts = trial.user_attrs
+def trial_line(trial: FrozenTrial) -> str:
+    """One line with the accuracy, costs and configuration of a trial."""
+    attributes = trial.user_attrs
     state = f"{100 * trial.value:5.1f} %" if trial.state.name == "COMPLETE" and trial.value else "pruned "
-    cost = f"{facts['seconds']:7.3g} s" if "seconds" in facts else " " * 9
-    size = f"{facts['parameters']:>11,}" if "parameters" in facts else " " * 11
-    reason = f"  ({facts['error']})" if "error" in facts else ""
+    cost = f"{attributes['seconds']:7.3g} s" if "seconds" in attributes else " " * 9
+    size = f"{attributes['parameters']:>11,}" if "parameters" in attributes else " " * 11
+    reason = f"  ({attributes['error']})" if "error" in attributes else ""
     chosen = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
     return f"{state}  {cost}  {size}  {chosen}{reason}"
 
@@ -176,22 +184,22 @@ def _short(value: object) -> str:
 
 
 def to_csv(study: Study, path: Path) -> Path:
-    """Write one line a trial: number, state, value, what was chosen, and what it cost."""
+    """Write one line per trial: number, state, value, configuration and costs."""
     trials = study.get_trials(deepcopy=False)
     names = sorted({name for trial in trials for name in trial.params})
-    facts = ("seconds", "parameters", "flops", "peak_bytes", "error")
+    costs = ("seconds", "parameters", "flops", "peak_bytes", "error")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["number", "state", "value", *names, *facts])
+    writer.writerow(["number", "state", "value", *names, *costs])
     for trial in trials:
         chosen = [trial.params.get(name, "") for name in names]
-        told = [trial.user_attrs.get(name, "") for name in facts]
-        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *chosen, *told])
+        spent = [trial.user_attrs.get(name, "") for name in costs]
+        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *chosen, *spent])
     return write_whole(path, text.getvalue().encode())
 
 
-def rows(study: Study, top: int) -> list[str]:
-    """The best trials, best first."""
-    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-    best = sorted(done, key=lambda trial: -(trial.value or 0.0))[:top]
-    return [f"{'accuracy':>7}  {'time':>9}  {'parameters':>11}  configuration", *map(line, best)]
+def best_trials(study: Study, top: int) -> list[str]:
+    """A table of the best trials, best first."""
+    completed = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    best = sorted(completed, key=lambda trial: -(trial.value or 0.0))[:top]
+    return [f"{'accuracy':>7}  {'time':>9}  {'parameters':>11}  configuration", *map(trial_line, best)]

@@ -1,4 +1,4 @@
-"""How well one ranking tells another, and how sure that is.
+"""How well one ranking predicts another, with bootstrap intervals.
 
 Letters: n configurations, R bootstrap draws.
 """
@@ -10,20 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from condensed_data.core.rng import RandomStreams
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values, Values], float]
-FEWEST = 3  # below, a correlation says nothing
+MIN_CONFIGS = 3  # with fewer, a correlation is meaningless
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval.
+    """A statistic with its interval.
 
     Attributes:
-        value: on all configurations.
+        value: over all configurations.
         low, high: the 2.5 and 97.5 percentiles over bootstrap draws of configurations (Efron, 1979).
     """
 
@@ -35,69 +36,66 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def ranks(values: Values) -> Values:
-    """Ranks from the lowest on, (n,); ties share their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    mean: Values = last - (counts - 1) / 2
-    return mean[place]
-
-
 def spearman(first: Values, second: Values) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; 0 where one side has one value only."""
-    left, right = (part - part.mean() for part in (ranks(first), ranks(second)))
-    scale = float(np.sqrt((left @ left) * (right @ right)))
-    return float(left @ right / scale) if scale else 0.0
+    """Spearman's rank correlation, tied values sharing their mean rank; 0 if one side is constant."""
+    if _constant(first) or _constant(second):
+        return 0.0
+    return float(stats.spearmanr(first, second).statistic)
 
 
 def kendall(first: Values, second: Values) -> float:
-    """Kendall's tau-b; 0 where one side has one value only."""
-    left, right = (np.sign(part[:, None] - part).ravel() for part in (ranks(first), ranks(second)))
-    scale = float(np.sqrt((left @ left) * (right @ right)))
-    return float(left @ right / scale) if scale else 0.0
+    """Kendall's tau-b; 0 if one side is constant."""
+    if _constant(first) or _constant(second):
+        return 0.0
+    return float(stats.kendalltau(first, second).statistic)
+
+
+def _constant(values: Values) -> bool:
+    return bool((values == values[0]).all())
 
 
 def top(size: int, reference: Values) -> NDArray[np.int64]:
-    """Indices of the `size` best of the reference, the earlier of equals first."""
+    """Indices of the `size` largest values; of equal values the earlier first."""
     return np.argsort(-reference, kind="stable")[:size]
 
 
 def top_spearman(size: int) -> Statistic:
-    """Spearman among the `size` best of the reference."""
+    """Spearman's correlation among the `size` best configurations of the reference."""
 
-    def among(proxy: Values, reference: Values) -> float:
+    def statistic(proxy: Values, reference: Values) -> float:
         best = top(size, reference)
         return spearman(proxy[best], reference[best])
 
-    return among
+    return statistic
 
 
 def recall(size: int) -> Statistic:
-    """Share of the reference's `size` best that are among the proxy's."""
+    """Fraction of the `size` best configurations of the reference that are among the `size` best of the proxy."""
 
-    def found(proxy: Values, reference: Values) -> float:
+    def statistic(proxy: Values, reference: Values) -> float:
         return len(set(top(size, reference)) & set(top(size, proxy))) / size
 
-    return found
+    return statistic
 
 
 def regret(proxy: Values, reference: Values) -> float:
-    """What the proxy's pick costs: the best of the reference minus the reference's value of the proxy's best."""
+    """Best value of the reference minus the reference's value of the proxy's best configuration."""
     return float(reference.max() - reference[top(1, proxy)[0]])
 
 
 def estimate(statistic: Statistic, proxy: Values, reference: Values, draws: int, seed: int) -> Estimate:
-    """A statistic with its bootstrap interval; configurations are drawn with replacement.
+    """A statistic with its bootstrap interval over configurations drawn with replacement.
 
     Args:
+        statistic: of proxy and reference.
         proxy, reference: (n,).
         draws: R.
         seed: of the draws, which are the same for every proxy.
     """
     generator, count = RandomStreams(seed).numpy("bootstrap"), len(reference)
-    found = []
+    resampled = []
     for _ in range(draws):
         chosen = generator.integers(count, size=count)
-        found.append(statistic(proxy[chosen], reference[chosen]))
-    low, high = np.percentile(found, (2.5, 97.5)) if found else (np.nan, np.nan)
+        resampled.append(statistic(proxy[chosen], reference[chosen]))
+    low, high = np.percentile(resampled, (2.5, 97.5)) if resampled else (np.nan, np.nan)
     return Estimate(statistic(proxy, reference), float(low), float(high))

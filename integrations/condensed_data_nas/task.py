@@ -1,4 +1,4 @@
-"""What every configuration of a search shares: samples on the device, how long to train, how to judge.
+"""What all configurations of a search share: the samples to train and test on, and the training protocol.
 
 Letters: N samples, M validation samples, K classes.
 """
@@ -15,18 +15,17 @@ from torch import Tensor
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
-from condensed_data.training.evaluate import protocol
-from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocol import OrderedTraining, Training, protocol
 
 
 @dataclass(frozen=True, eq=False)
 class ProxyTask:
-    """Samples to train on and real ones to judge by, standardized alike.
+    """Samples to train on and real ones to test on, standardized alike.
 
     Attributes:
         images: (N, *sample) float32; labels: (N,) int64 or (N, K) probabilities.
         val_images: (M, *sample); val_labels: (M,) int64.
-        facts: what rules of a protocol look at.
+        facts: from which data-dependent defaults of a protocol follow.
     """
 
     images: Tensor
@@ -36,22 +35,22 @@ class ProxyTask:
     facts: DatasetInfo
 
     @staticmethod
-    def of(condensed: CondensedDataset, val: Any) -> ProxyTask:
-        """The task of a condensed set, judged by real samples.
+    def from_condensed(condensed: CondensedDataset, val: Any) -> ProxyTask:
+        """The task of training on a condensed dataset and testing on real samples.
 
         Raises:
             SourceError: for validation samples of another shape, with other labels or in another value space.
-            TypeError: for anything but a condensed set, or a condensed set to judge by.
+            TypeError: if `condensed` is not a CondensedDataset, or `val` is one.
         """
         if not isinstance(condensed, CondensedDataset):
             raise TypeError(
-                f"condensed={type(condensed).__name__} must be a CondensedDataset. For networks trained on real "
-                "samples: ProxyObjective(condensed, ...).on(train_set)."
+                f"condensed={type(condensed).__name__} must be a CondensedDataset. To train on real samples, use "
+                "ProxyObjective(condensed, ...).trained_on(train_set)."
             )
         if isinstance(val, CondensedDataset):
             raise TypeError(
-                "val=CondensedDataset: architectures are judged by real samples. Give those of a source that the "
-                "set was not made of."
+                "val is a CondensedDataset, but architectures are tested on real samples. Give real samples that the "
+                "condensed dataset was not made from."
             )
         space, metadata = condensed.metadata.space, condensed.metadata
         val_images, val_labels = condensed.standardized("val", val)
@@ -60,39 +59,39 @@ class ProxyTask:
         return ProxyTask(space.standardize(condensed.images), condensed.labels, val_images, val_labels, facts)
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """K."""
         return len(self.facts.classes)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
         return self.facts.sample_shape
 
     def to(self, device: torch.device) -> ProxyTask:
-        """The same on a device."""
+        """The same task on a device."""
         names = ("images", "labels", "val_images", "val_labels")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def training_for(
+def search_training(
     own: Training | OrderedTraining, training: str | Training | None, epochs: int | None
 ) -> Training:
-    """The protocol of a search, not yet resolved.
+    """The training protocol of a search, before data-dependent defaults are resolved.
 
     Args:
-        own: that of the condensed set.
+        own: that of the condensed dataset.
         training: another one, or its name.
-        epochs: instead of the protocol's; as there, one more is trained.
+        epochs: override those of the protocol; as there, one more is trained.
 
     Raises:
-        ValueError: for a set that is trained on by its own steps, without another protocol.
+        ValueError: for a condensed dataset with its own training steps if no other protocol is given.
     """
     chosen = own if training is None else protocol(training)
     if isinstance(chosen, OrderedTraining):
         raise ValueError(
-            "This set was learned for one network and its own training steps, which rank no other networks. Give "
-            'training="quick" or a Training, or condense with another recipe.'
+            "This condensed dataset was learned for one network and its own training steps, which cannot rank other "
+            'networks. Give training="quick" or a Training, or condense with another recipe.'
         )
     if epochs is None:
         return chosen
@@ -100,12 +99,12 @@ def training_for(
     return replace(chosen, name=name, epochs=epochs, max_steps=None)
 
 
-def resolved(training: Training, task: ProxyTask) -> Training:
-    """The protocol with what depends on the data made concrete."""
+def resolve_training(training: Training, task: ProxyTask) -> Training:
+    """A protocol with its data-dependent defaults resolved."""
     return specs.resolve(training, task.facts)
 
 
-def reports(last: int, every: int | None) -> frozenset[int]:
-    """Epochs after which the first network is tested: every `every`, by default ten times, and the last."""
+def report_epochs(last: int, every: int | None) -> frozenset[int]:
+    """Epochs after which the first network is tested: every `every`-th, by default ten in all, and the last."""
     step = every or max(1, math.ceil(last / 10))
     return frozenset({*range(step, last, step), last})

@@ -1,4 +1,4 @@
-"""What one configuration gave, and what it cost."""
+"""The result of one configuration: accuracies and costs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Result:
-    """One configuration, trained and tested.
+    """Accuracies and costs of one configuration.
 
     Attributes:
-        config: what was trained.
-        values: accuracy in [0, 1] of each network on the validation samples; none where it failed.
+        config: the configuration.
+        values: accuracy in [0, 1] of each network on the validation samples; empty if it failed.
         curve: (epoch, accuracy) of the first network.
-        seconds: of all networks: of the processor, a thread, on a CPU, so that other work on the machine does not
-            count; of the clock elsewhere.
-        parameters: of one network.
-        flops: floating-point operations of a forward of one sample, as `torch.utils.flop_counter` counts them.
-        peak_bytes: most memory in use: of the device, or of this process on a CPU; None where it is not known.
+        seconds: of all networks; on a CPU processor time per thread, which other work on the machine does not lengthen,
+            elsewhere wall-clock time.
+        parameters: trainable parameters of one network.
+        flops: floating-point operations of a forward pass of one sample, as `torch.utils.flop_counter` counts them.
+        peak_bytes: peak memory of the device, or of this process on a CPU; None if unknown.
         error: why it failed, else empty.
     """
 
@@ -45,41 +45,41 @@ class Result:
 
     @property
     def value(self) -> float:
-        """Mean accuracy; 0, the lowest there is, for a configuration that failed."""
+        """Mean accuracy; 0, the lowest possible, if the configuration failed."""
         return statistics.fmean(self.values) if self.values else 0.0
 
     @property
     def failed(self) -> bool:
-        """Whether there is no network of this configuration."""
+        """Whether the configuration could not be trained."""
         return not self.values
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What is told beside the accuracy: time, parameters, FLOPs, peak memory, and the error if there was one."""
+    def metrics(self) -> dict[str, Any]:
+        """Seconds, parameters, FLOPs and peak memory as far as they are known, and the error if there was one."""
         names = ("seconds", "parameters", "flops", "peak_bytes")
-        facts = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return facts | ({"error": self.error} if self.error else {})
+        known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return known | ({"error": self.error} if self.error else {})
 
     def to_json(self) -> str:
-        """One line."""
+        """The result as one line of JSON."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> Result:
-        """What `to_json` wrote."""
-        read = json.loads(text)
-        read["values"] = tuple(read["values"])
-        read["curve"] = tuple((epoch, value) for epoch, value in read["curve"])
-        return Result(**read)
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        fields["values"] = tuple(fields["values"])
+        fields["curve"] = tuple((epoch, value) for epoch, value in fields["curve"])
+        return Result(**fields)
 
 
 @dataclass
 class CostMeter:
-    """A context that measures what happens inside.
+    """A context manager that measures time and peak memory.
 
     Attributes:
-        device: where it happens.
-        seconds, peak_bytes: see `Result`; known at the end.
+        device: to measure on.
+        seconds, peak_bytes: see `Result`; set on exit.
     """
 
     device: torch.device
@@ -103,8 +103,8 @@ def _reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "cpu" and _RESET.exists():
         try:
-            _RESET.write_text("5")  # of proc(5): the peak of resident memory begins anew
-        except OSError:  # not allowed here: the peak is that of the process so far
+            _RESET.write_text("5")  # see proc(5): resets the peak of resident memory
+        except OSError:  # not permitted: the peak is that of the process so far
             return
 
 
@@ -117,6 +117,6 @@ def _peak(device: torch.device) -> int | None:
     return 1024 * int(lines["VmHWM"].split()[0])
 
 
-def parameters(module: nn.Module) -> int:
-    """Numbers that are learned."""
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad)

@@ -1,11 +1,12 @@
-"""What can be told of a network without training it: the proxies that every other one must beat.
+"""Scores of untrained networks: the baselines that every other proxy must beat.
 
-* params, flops: larger is taken for better; competitive with most of the others (Krishnakumar et al., NeurIPS 2022,
+* params, flops: larger is better; competitive with most of the others (Krishnakumar et al., NeurIPS 2022,
   https://arxiv.org/abs/2210.03230).
 * synflow: sum over the weights of |w * dR/dw| for R the summed output for an input of ones, with all weights made
   positive and no normalization (Tanaka et al., NeurIPS 2020, https://arxiv.org/abs/2006.05467, as an architecture
   score by Abdelfattah et al., ICLR 2021, https://arxiv.org/abs/2101.08134).
-* naswot: log-determinant of the kernel of how many units of one mini-batch agree in being on (Mellor et al., ICML
+* naswot: log-determinant of the kernel that counts, for each pair of samples of a mini-batch, the units in the same
+  state, on or off (Mellor et al., ICML
   2021, https://arxiv.org/abs/2006.04647). Deviation: a unit is on where the input of its activation is positive, for
   every activation instead of ReLU alone.
 
@@ -24,36 +25,34 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
-from condensed_data_nas import space as spaces
-from condensed_data_nas import trial as fitting
-from condensed_data_nas import trial_result as trial_result
-from condensed_data_nas.space import Config
-from condensed_data_nas.trial_result import CostMeter, Result
+from condensed_data_nas.space import Config, key_of
+from condensed_data_nas.trial import FAILURES, TrackedBuilder, failure_message, raise_if_bug
+from condensed_data_nas.trial_result import CostMeter, Result, count_parameters
 
 if TYPE_CHECKING:
     from condensed_data_nas.objective import ProxyObjective
 
-BATCH = 64
+BATCH_SIZE = 64
 _NORMS = (nn.GroupNorm, nn.LayerNorm, _BatchNorm, _InstanceNorm)
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU, nn.ELU, nn.Tanh)
 
 
 def params(module: nn.Module, x: Tensor) -> float:
-    """Number of learned weights."""
-    return float(trial_result.parameters(module))
+    """Number of trainable parameters."""
+    return float(count_parameters(module))
 
 
 def flops(module: nn.Module, x: Tensor) -> float:
-    """Floating-point operations of one sample's forward."""
+    """Floating-point operations of a forward pass of one sample."""
     return float(networks.flops(module, x[:1]))
 
 
 def synflow(module: nn.Module, x: Tensor) -> float:
-    """See above. Changes the weights.
+    """Synaptic flow, see the module docstring. Changes the weights.
 
     Args:
         module: in evaluation mode.
-        x: (B, *sample), of which only the shape counts.
+        x: (B, *sample), of which only the shape is used.
     """
     module = module.double()
     hooks = [
@@ -78,26 +77,30 @@ def synflow(module: nn.Module, x: Tensor) -> float:
 
 
 def naswot(module: nn.Module, x: Tensor) -> float:
-    """See above.
+    """Score without training, see the module docstring.
 
     Args:
         module: in evaluation mode.
         x: (B, *sample), a mini-batch.
 
     Raises:
-        ValueError: for a network without activations that are modules.
+        ValueError: for a network without modules that are activations.
     """
     kernel = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
 
-    def note(layer: nn.Module, given: Any) -> None:
+    def accumulate(layer: nn.Module, given: Any) -> None:
         on = (given[0].flatten(1) > 0).double()
         kernel.add_(on @ on.T + (1 - on) @ (1 - on).T)
 
     hooks = [
-        layer.register_forward_pre_hook(note) for layer in module.modules() if isinstance(layer, _ACTIVATIONS)
+        layer.register_forward_pre_hook(accumulate)
+        for layer in module.modules()
+        if isinstance(layer, _ACTIVATIONS)
     ]
     if not hooks:
-        raise ValueError(f"naswot needs activations, and {type(module).__name__} has none that is a module.")
+        raise ValueError(
+            f"naswot needs activations that are modules, but {type(module).__name__} has none. Use another score."
+        )
     with torch.no_grad():
         module(x)
     for hook in hooks:
@@ -114,11 +117,11 @@ SCORES: dict[str, Callable[[nn.Module, Tensor], float]] = {
 
 
 class ZeroCost:
-    """One of these scores as a proxy: a configuration's score, for `rank_report` and `cascade`.
+    """A zero-cost score as a proxy for `rank_report` and `cascade`.
 
     Args:
         name: one of `SCORES`.
-        objective: whose networks, samples and seeds are used.
+        objective: gives networks, samples and seeds.
 
     Raises:
         ValueError: for an unknown name.
@@ -126,27 +129,27 @@ class ZeroCost:
 
     def __init__(self, name: str, objective: ProxyObjective) -> None:
         if name not in SCORES:
-            raise ValueError(f"There is no zero-cost proxy {name!r}. Known: {', '.join(SCORES)}.")
+            raise ValueError(f"Unknown zero-cost proxy {name!r}. Known: {', '.join(SCORES)}.")
         self.name, self.objective = name, objective
 
     def __call__(self, config: Config) -> float:
-        """The score; minus infinity for a network that cannot be built."""
+        """The score of a configuration; minus infinity for a network that cannot be built."""
         return self.measure(config).value
 
     def measure(self, config: Config) -> Result:
-        """The score and what it cost."""
+        """The score of a configuration and its cost."""
         task, seed = self.objective.task, self.objective.seed
-        rng = RandomStreams(RandomStreams(seed).seed_for(f"nas/{spaces.key_of(config)}"))
+        rng = RandomStreams(RandomStreams(seed).seed_for(f"nas/{key_of(config)}"))
         device = self.objective.device
         order = torch.randperm(len(task.images), generator=RandomStreams(seed).torch("zero-cost"))
-        x = task.images[order[:BATCH]].to(device)
-        trainee = fitting.TrackedBuilder(lambda: self.objective.build_model(dict(config)))
+        x = task.images[order[:BATCH_SIZE]].to(device)
+        builder = TrackedBuilder(lambda: self.objective.build_model(dict(config)))
         with preserve_rng_state(), CostMeter(device) as costs:
             try:
-                module = networks.build(trainee, task.classes, task.shape, rng.seed_for("network"))
+                module = networks.build(builder, task.num_classes, task.sample_shape, rng.seed_for("network"))
                 score = SCORES[self.name](module.to(device).eval(), x)
                 error = ""
-            except fitting.FAILURES as failure:
-                fitting.raise_bug(failure)
-                score, error = -float("inf"), fitting.message(failure)
+            except FAILURES as failure:
+                raise_if_bug(failure)
+                score, error = -float("inf"), failure_message(failure)
         return Result(dict(config), (score,), seconds=costs.seconds, error=error)

@@ -118,10 +118,10 @@ class Bench:
         first = next(iter(self.objectives.values()))
         for lr in asked.lr:
             name = _name("early-stop", lr, asked.lr)
-            self.objectives[name] = first.on(self.train, training=self._training(lr))
+            self.objectives[name] = first.trained_on(self.train, training=self._training(lr))
         how: dict[str, Any] = {"optimizer": asked.reference_optimizer, "lr": asked.reference_lr}
         whole = Training("reference", epochs=asked.epochs, batch_size=64, augment=Identity(), **how)
-        self.reference = first.on(self.train, training=whole, seeds=2, recalibrate=False)
+        self.reference = first.trained_on(self.train, training=whole, seeds=2, recalibrate=False)
 
     def _training(self, lr: float) -> Training:
         """Of every proxy: as many steps of as many rows, whatever they are drawn from."""
@@ -156,11 +156,11 @@ class Bench:
 
     def measured(self, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The architectures that the journal has whole."""
-        from condensed_data_nas.parallel import Journal, digest
+        from condensed_data_nas.journal import Journal
         from condensed_data_nas.space import key_of
 
         known = [
-            Journal(self.journal, digest(one)).read() for one in (*self.objectives.values(), self.reference)
+            Journal(self.journal, one.digest()).read() for one in (*self.objectives.values(), self.reference)
         ]
         return [config for config in configs if all(key_of(config) in found for found in known)]
 

@@ -181,7 +181,9 @@ def test_er_aml_is_refused_where_it_would_loop_forever() -> None:
     first, second = old_kind().train_stream
     strategy = _er_aml(train_mb_size=3)
     strategy.train(first)
-    with pytest.raises(ValueError, match=r"train_mb_size=3 .* keeps only 2 of class \d\. Use train_mb_size=2"):
+    with pytest.raises(
+        ValueError, match=r"train_mb_size=3 .* keeps only 2 of class \d\. Use train_mb_size=2"
+    ):
         strategy.train(second)
 
 

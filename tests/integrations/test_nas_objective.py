@@ -51,7 +51,7 @@ def test_ranges() -> None:
         ({}, "no names"),
         ({"width": ()}, r"space\['width'\]"),
         ({"width": "8"}, "list of choices"),
-        ({"width": [object()]}, "choices are text"),
+        ({"width": [object()]}, "choices must be strings"),
     ],
 )
 def test_spaces_that_cannot_be_searched(space: Any, message: str) -> None:
@@ -97,14 +97,14 @@ def test_results_are_those_of_the_core() -> None:
     from condensed_data.core.rng import RandomStreams
     from condensed_data.training.compute import accuracy
     from condensed_data.training.trainer import Trainer
-    from condensed_data_nas.task import resolved
+    from condensed_data_nas.task import resolve_training
 
     trainer = Trainer.prepare(
         task.images,
         task.labels,
         network=spaces.convnet(FINE),
         num_classes=3,
-        training=resolved(training, task),
+        training=resolve_training(training, task),
     )
     module = trainer.fit(RandomStreams(RandomStreams(seed).seed_for("run", 0)))
     assert chosen(FINE) == accuracy(module, task.val_images, task.val_labels)[0]
@@ -163,7 +163,7 @@ def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> Non
     from condensed_data.core.rng import RandomStreams
     from condensed_data.training import batched_trainer as together
     from condensed_data.training.trainer import Trainer
-    from condensed_data_nas.task import resolved
+    from condensed_data_nas.task import resolve_training
 
     chosen = objective(training=replace(quick(), epochs=4, optimizer=optimizer, cutmix=0.5), epochs=None)
     task = chosen.task
@@ -172,7 +172,7 @@ def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> Non
         task.labels,
         network=spaces.convnet({**FINE, "norm": "none"}),  # which leaves no weight without a gradient
         num_classes=3,
-        training=resolved(chosen.training, task),
+        training=resolve_training(chosen.training, task),
     )
     rng = [RandomStreams(5), RandomStreams(6)]
     epochs: list[int] = []
@@ -207,10 +207,10 @@ def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     from condensed_data import networks
     from condensed_data.training import batched_trainer as together
     from condensed_data.training.trainer import Trainer
-    from condensed_data_nas.task import resolved
+    from condensed_data_nas.task import resolve_training
 
     chosen, network = objective(), spaces.convnet(FINE)
-    task, training = chosen.task, resolved(chosen.training, chosen.task)
+    task, training = chosen.task, resolve_training(chosen.training, chosen.task)
     made: list[int] = []
 
     def build(num_classes: int, sample_shape: tuple[int, ...]) -> Any:
@@ -247,25 +247,25 @@ def test_the_training_is_that_of_the_set_and_can_be_changed() -> None:
 
 def test_the_same_objective_on_real_samples() -> None:
     chosen = objective()
-    real = chosen.on(samples(20, 1), seeds=2, epochs=1)
+    real = chosen.trained_on(samples(20, 1), seeds=2, epochs=1)
     assert len(real.task.images) == 60
     assert real.training.epochs == 1
     assert len(real.measure(FINE).values) == 2
     assert torch.equal(real.task.val_images, chosen.task.val_images)
     with pytest.raises(SourceError):
-        chosen.on([(torch.zeros(1, 8, 8), 0)])
+        chosen.trained_on([(torch.zeros(1, 8, 8), 0)])
 
 
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="seeds=0"):
         objective(seeds=0)
-    with pytest.raises(TypeError, match="judged by real samples"):
+    with pytest.raises(TypeError, match="tested on real samples"):
         objective(val=condensed())
     with pytest.raises(TypeError, match="CondensedDataset"):
         ProxyObjective(samples(2, 0), space=nas_data.SPACE, val=samples(2, 0))
-    with pytest.raises(ValueError, match="both missing"):
+    with pytest.raises(ValueError, match="both are missing"):
         objective(space=None)
-    with pytest.raises(TypeError, match="no file can hold"):
+    with pytest.raises(TypeError, match="JSON cannot hold"):
         objective().measure({"width": object()})
 
 
@@ -322,7 +322,7 @@ def test_vectors_and_pictures() -> None:
 
 
 def test_threads_are_refused() -> None:
-    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="shares random states"):
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="share random states"):
         objective().evaluate_many([FINE], threads)
 
 
@@ -370,11 +370,10 @@ def test_statistics_of_the_final_weights(untouched_rng: None) -> None:
 
 
 def test_recalibration_is_a_choice_that_a_journal_knows(tmp_path: Path) -> None:
-    from condensed_data_nas.parallel import digest
-
     batch = {**FINE, "norm": "batch"}
     plain, precise = objective(), objective(recalibrate=True)
     assert plain.measure(FINE).values == precise.measure(FINE).values  # nothing to estimate
     assert plain.measure(batch).curve != precise.measure(batch).curve
-    assert digest(plain) != digest(precise)
-    assert digest(precise.on(samples(5, 0), recalibrate=False)) == digest(plain.on(samples(5, 0)))
+    assert plain.digest() != precise.digest()
+    without = precise.trained_on(samples(5, 0), recalibrate=False)
+    assert without.digest() == plain.trained_on(samples(5, 0)).digest()

@@ -12,7 +12,7 @@ import pytest
 from nas_data import FINE, SMALLER, SPACE, TOO_DEEP, objective
 
 from condensed_data_nas import Range
-from condensed_data_nas.loops import ray_space
+from condensed_data_nas.adapters import ray_space
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FOLDERS = (Path(nas_data.__file__).parent, *map(Path, os.environ.get("PYTHONPATH", "").split(os.pathsep)))

@@ -84,7 +84,7 @@ def test_a_running_trial_of_a_process_that_lives_is_left_alone(tmp_path: Path) -
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'one.db'}", study_name="nas")
     trial = study.ask()
     trial.set_user_attr(studies.WORKER, f"{studies.socket.gethostname()}:{os.getppid()}")
-    studies._try_again(study)
+    studies._retry_killed(study)
     assert study.trials[0].state == TrialState.RUNNING
 
 
