@@ -1,10 +1,10 @@
 # pip install "condensed-data[avalanche]"
-"""Continual learning with a memory of few bytes: real images, and condensed ones in as many bytes.
+"""Continual learning with a small memory: real images compared with condensed ones of the same size in bytes.
 
-Two new classes come at a time. After each step a new network is trained on the memory alone (GDumb), for as many
-steps of the optimizer with either memory.
+Classes arrive two at a time. After each experience, a new network is trained on the memory alone (GDumb), with the same
+number of optimizer steps for both memories.
 
-    python continual_replay.py --data-root data          Fashion-MNIST, downloaded into that folder if it is not there
+    python continual_replay.py --data-root data          Fashion-MNIST, downloaded into that folder if missing
     python continual_replay.py --data digits             scikit-learn's 8x8 digits, nothing to download
 """
 
@@ -39,16 +39,16 @@ def digits():
     """Training and test set of 1,400 and 397 samples."""
     bunch = load_digits()
     images = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
-    sets = []
+    parts = []
     for part in (slice(0, 1400), slice(1400, None)):
         labels = torch.tensor(bunch.target[part])
-        sets.append(TensorDataset(images[part], labels))
-        sets[-1].targets = labels  # Avalanche asks for them
-    return tuple(sets)
+        parts.append(TensorDataset(images[part], labels))
+        parts[-1].targets = labels  # Avalanche reads them
+    return tuple(parts)
 
 
 def network(shape, classes):
-    """Two convolutions and a hidden layer, (B, C, H, W) -> (B, K) logits."""
+    """Two convolutions and one hidden layer, (B, C, H, W) -> (B, K) logits."""
     features = nn.Sequential(
         *(nn.Conv2d(shape[0], 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
@@ -58,7 +58,7 @@ def network(shape, classes):
 
 
 def accuracy(memory, benchmark, shape, steps, lr):
-    """Accuracy on all classes after the last step, of the network that was trained on the memory."""
+    """Test accuracy on all classes after the last experience, of a network trained on the memory."""
     torch.manual_seed(0)
     model = network(shape, benchmark.n_classes)
     evaluator = EvaluationPlugin(accuracy_metrics(stream=True), loggers=[InteractiveLogger()])
@@ -79,24 +79,26 @@ def accuracy(memory, benchmark, shape, steps, lr):
 
 
 def main():
-    """Both memories, one after the other."""
+    """Evaluate both memories."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", choices=("fashion-mnist", "digits"), default="fashion-mnist")
-    parser.add_argument("--data-root", default="data")
-    parser.add_argument("--images", type=int, default=50, help="real images whose bytes both memories have")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--iterations", type=int, default=150, help="of condensing")
+    parser.add_argument("--data-root", default="data", help="folder with Fashion-MNIST")
+    parser.add_argument("--images", type=int, default=50, help="size of both memories, in real images")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps per experience")
+    parser.add_argument("--iterations", type=int, default=150, help="iterations of condensing")
     parser.add_argument("--lr", type=float, default=0.02)
     args = parser.parse_args()
     train_set, test_set = digits() if args.data == "digits" else fashion_mnist(args.data_root)
     benchmark = nc_benchmark(train_set, test_set, n_experiences=5, task_labels=False, seed=0)
     shape = tuple(train_set[0][0].shape)
-    budget = args.images * math.prod(shape)  # a byte a pixel
+    budget = args.images * math.prod(shape)  # one byte per pixel
     condensed = CondensedBuffer.from_bytes(budget, shape, factor=2, recipe=fast(iterations=args.iterations))
-    real = accuracy(ClassBalancedBuffer(args.images), benchmark, shape, args.steps, args.lr)
-    small = accuracy(condensed, benchmark, shape, args.steps, args.lr)
-    print(f"{args.images} real images: {real:.1%}")
-    print(f"{len(condensed.buffer)} condensed ones in {condensed.memory_bytes} bytes: {small:.1%}")
+    real_accuracy = accuracy(ClassBalancedBuffer(args.images), benchmark, shape, args.steps, args.lr)
+    condensed_accuracy = accuracy(condensed, benchmark, shape, args.steps, args.lr)
+    print(f"{args.images} real images: {real_accuracy:.1%}")
+    print(
+        f"{len(condensed.buffer)} condensed images in {condensed.memory_bytes} bytes: {condensed_accuracy:.1%}"
+    )
 
 
 if __name__ == "__main__":

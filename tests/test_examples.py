@@ -1,4 +1,4 @@
-"""The examples run, in a tiny mode, as a user starts them."""
+"""Every example runs, at a tiny scale, the way a user starts it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ NET = "convnet-d2-w4"
 def run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Runs an example in an empty folder; returns what it printed."""
+    """Runs an example in an empty folder and returns its output."""
 
-    def start(name: str, *words: object) -> str:
+    def start(name: str, *arguments: object) -> str:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         try:
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-        except SystemExit as ended:
-            if ended.code:
+        except SystemExit as exit_:
+            if exit_.code:
                 raise
         return capsys.readouterr().out
 
@@ -45,7 +45,7 @@ def test_every_example_is_run_here() -> None:
     assert all(f'"{path.name}"' in source for path in EXAMPLES.glob("*.py"))
 
 
-def test_examples_are_short_and_begin_with_their_installation() -> None:
+def test_examples_are_short_and_start_with_their_installation() -> None:
     for path in EXAMPLES.glob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("# pip install")
@@ -84,7 +84,7 @@ def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None
 def test_publish_zoo(
     run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is published is skipped by its key, also from another machine; what is not yet is added."""
+    """Published datasets are skipped by their key, also on another machine; missing ones are added."""
     shorten(monkeypatch)
     owner = f"zoo{tmp_path.name}".replace("_", "-")
     monkeypatch.setenv("HF_TOKEN", hub.token(owner))
@@ -108,27 +108,27 @@ def test_publish_zoo(
     head = repository.head.oid
     shutil.rmtree(tmp_path / "cache")
     again = run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1)
-    assert f"{repo} random-ipc1: is there" in again
+    assert f"{repo} random-ipc1: already published" in again
     assert repository.head.oid == head
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, 2)
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, "--seed", 1)
-    sets = {
+    published = {
         CondensedDataset.from_hub(repo, config_name=name).metadata.key: name for name in keys(repo).values()
     }
-    assert sets == keys(repo)
-    assert sorted(name[:12] for name in sets.values()) == ["random-ipc1", "random-ipc1-", "random-ipc2"]
+    assert published == keys(repo)
+    assert sorted(name[:12] for name in published.values()) == ["random-ipc1", "random-ipc1-", "random-ipc2"]
     card = hub.content(repository)["README.md"].decode()
     assert 'license: "mit"' in card
     assert NET in card
 
 
-def test_publish_zoo_goes_on_after_a_failure(
+def test_publish_zoo_continues_after_a_failure(
     run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch)
-    monkeypatch.setenv("HF_TOKEN", hub.token("mallory"))  # who may not write there
+    monkeypatch.setenv("HF_TOKEN", hub.token("mallory"))  # who has no write access
     words = ("zoo", "--iterations", 2, "--recipes", "random", "--ipc", 1, 2, "--runs", 1, "--network", NET)
-    with pytest.raises(SystemExit, match="2 sets were not published; start the same command again"):
+    with pytest.raises(SystemExit, match=r"2 datasets were not published\. Run the same command again"):
         run("publish_zoo.py", *words)
 
 
@@ -147,8 +147,8 @@ def test_nas_proxy(run: Callable[..., str], tmp_path: Path) -> None:
     assert "best of 4 trials: " in text
     rows = [line.split()[0] for line in text.splitlines() if line.endswith("x")]
     assert rows == ["other", "condensed", "random", "params", "flops", "synflow", "naswot"]
-    assert "whole set: 3 -> 1 configurations" in text
-    assert "of the test set is right" in text
+    assert "full dataset: 3 -> 1 configurations" in text
+    assert "test accuracy" in text
     assert (tmp_path / "ranks.csv").read_text().count("\n") == 5
     assert (tmp_path / "ranks.png").is_file()
 
@@ -166,7 +166,7 @@ def test_debias_colored_digits(run: Callable[..., str], tmp_path: Path) -> None:
     }
 
 
-def test_the_colors_of_digits_are_as_biased_as_asked_for() -> None:
+def test_the_colors_of_digits_have_the_requested_bias() -> None:
     import torch
 
     example = runpy.run_path(str(EXAMPLES / "debias_colored_digits.py"))
@@ -199,8 +199,8 @@ def test_the_splits_of_colored_mnist(tmp_path: Path) -> None:
     assert (255 * images[:, 0, 0, 0]).round().long().equal(labels)
 
 
-def test_the_new_objective_is_what_it_says() -> None:
-    """Equal to a loop over classes and features in double precision, and dm where spread is 0."""
+def test_the_new_objective_equals_its_definition() -> None:
+    """It equals a loop over classes and features in double precision, and dm if spread is 0."""
     import torch
 
     from condensed_data.methods.base import Batch, NetworkView, Pair
@@ -230,10 +230,10 @@ def test_the_new_objective_is_what_it_says() -> None:
         example["Moments"](spread=-1)
 
 
-# Avalanche's, for its own calls
+# raised by Avalanche's own calls
 @pytest.mark.filterwarnings("ignore:Call to deprecated function update:DeprecationWarning")
 def test_continual_replay(run: Callable[..., str]) -> None:
     text = run("continual_replay.py", "--data", "digits", "--images", 20, "--steps", 1, "--iterations", 1)
     assert "20 real images: " in text
-    assert "condensed ones in 1280 bytes: " in text
+    assert "condensed images in 1280 bytes: " in text
     assert "Memory/condensing_seconds" in text

@@ -1,10 +1,10 @@
-"""Ray as an executor: what runs in parallel here, on the processes of one machine or of many.
+"""RayExecutor: runs parallel work of condensed_data on a Ray cluster, on one machine or many.
 
     from condensed_data_ray import RayExecutor
 
     with RayExecutor(num_cpus=2) as executor:
-        small = CondensedDataset(train_set, "mtt", executor=executor)
-        print(small.evaluate(test_set, executor=executor))
+        condensed = CondensedDataset(train_set, "mtt", executor=executor)
+        print(condensed.evaluate(test_set, executor=executor))
 
 Install with `pip install "condensed-data[ray]"`.
 """
@@ -22,20 +22,20 @@ Result = TypeVar("Result")
 
 
 class RayExecutor(Executor):
-    """A `concurrent.futures.Executor` whose work is done by a Ray cluster.
+    """A `concurrent.futures.Executor` that runs calls as Ray tasks.
 
-    Work whose process dies, or whose machine is lost, is done again; what raises an error raises it here. Equal work
-    gives equal results, so nobody can tell.
+    A call whose process dies, or whose machine is lost, is repeated; exceptions of a call are raised here. Calls of
+    condensed_data are deterministic, so that a repeated one gives the same result.
 
     Args:
-        num_cpus: cores of one piece of work, which computes with as many threads.
-        num_gpus: accelerators of one piece of work; a fraction shares one.
-        retries: how often work is begun again that lost its process.
-        cluster: arguments of `ray.init` where no cluster is connected, such as {"address": "auto"}; what is begun here
-            ends with the executor.
+        num_cpus: cores per call, which computes with as many threads.
+        num_gpus: accelerators per call; with a fraction several calls share one.
+        retries: how often a call that lost its process is repeated.
+        cluster: arguments of `ray.init` if no cluster is connected, such as {"address": "auto"}; a cluster started
+            here ends with the executor.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: for a number out of range.
     """
 
     def __init__(
@@ -46,43 +46,44 @@ class RayExecutor(Executor):
         retries: int = 3,
         cluster: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, least in (
+        for name, value, minimum in (
             ("num_cpus", num_cpus, 1),
             ("num_gpus", num_gpus, 0),
             ("retries", retries, 0),
         ):
-            if not value >= least:
-                raise ValueError(f"RayExecutor({name}={value!r}) must be at least {least}.")
+            if not value >= minimum:
+                raise ValueError(f"RayExecutor({name}={value!r}) must be at least {minimum}.")
         self.num_cpus, self.closed = num_cpus, False
-        self.own = not ray.is_initialized()
-        if self.own:
+        self.owns_cluster = not ray.is_initialized()
+        if self.owns_cluster:
             ray.init(**(cluster or {}))
-        self._work = ray.remote(_work).options(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries)
+        self._remote = ray.remote(_call).options(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries)
         self._pending: set[Future[Any]] = set()
-        self._last: tuple[Any, Any] = (None, None)
+        self._last_function: tuple[Any, Any] = (None, None)  # and its reference in the object store
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **named: Any) -> Future[Result]:
-        """Have the cluster call `function`; both it and its result are pickled."""
+        """Call `function` on the cluster; the function, its arguments and its result are pickled."""
         if self.closed:
-            raise RuntimeError("This RayExecutor is shut down: nothing more can be submitted.")
-        if self._last[0] is not function:  # data that a function carries travel once
-            self._last = (function, ray.put(function))
-        future: Future[Result] = self._work.remote(self._last[1], self.num_cpus, arguments, named).future()
+            raise RuntimeError("Cannot submit to a RayExecutor that is shut down. Create a new one.")
+        if self._last_function[0] is not function:  # data that a function holds are sent once
+            self._last_function = (function, ray.put(function))
+        reference = self._last_function[1]
+        future: Future[Result] = self._remote.remote(reference, self.num_cpus, arguments, named).future()
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End; a cluster that was begun here ends as well."""
-        self.closed, self._last = True, (None, None)
+        """Shut down the executor, and the cluster if the executor started it."""
+        self.closed, self._last_function = True, (None, None)
         if wait and not cancel_futures:
             futures.wait(list(self._pending))
-        if self.own and ray.is_initialized():
+        if self.owns_cluster and ray.is_initialized():
             ray.shutdown()
-            self.own = False
+            self.owns_cluster = False
 
 
-def _work(
+def _call(
     function: Callable[..., Any], threads: int, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> Any:
     import torch
