@@ -1,13 +1,15 @@
 """Successive filtering: a cheap proxy for many configurations, better ones for fewer, full training for the last.
 
-found = cascade(
-configs,
-[
-Stage("synflow", "synflow", keep=200),
-Stage("condensed", objective, keep=10),
-Stage("full dataset", objective.trained_on(train_set), keep=1),
-],
-)
+    result = cascade(
+        configs,
+        [
+            Stage("synflow", "synflow", keep=200),
+            Stage("condensed", objective, keep=10),
+            Stage("full dataset", objective.trained_on(train_set), keep=1),
+        ],
+    )
+
+Each stage measures the configurations that the stage before it kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Condensed memories against Avalanche's own and against controls.
+"""Compare condensed memories with Avalanche's own memories and with controls.
 
 At equal bytes (`--protocol equal-bytes`, the default): Split-Fashion-MNIST, 5 x 2 classes.
 
@@ -6,19 +6,20 @@ At equal bytes (`--protocol equal-bytes`, the default): Split-Fashion-MNIST, 5 x
     python tests/benchmarks/continual.py --data-root data --out rows.jsonl --competitors gdumb+fast14 er_ace
     python tests/benchmarks/continual.py --out rows.jsonl --report --plot continual.png
 
-Every competitor takes `--steps` steps of the optimizer an experience, on batches of 64 of what its host trains on (the
-memory alone; or current data, with as many of the memory). `--tune` runs the grid of learning rates, with and without
-augmentation, on the held-out seed and on a sixth of the training samples that is not trained on; the best is taken for
-the other seeds, which are tested on the test split. Without `--tune` first, `--lr` and `--augment` say what to take.
+Every competitor takes `--steps` optimizer steps per experience, on batches of 64 samples of what its strategy trains
+on (the memory only; or current data, with as many samples of the memory). `--tune` runs the grid of learning rates,
+with and without augmentation, on the held-out seed, tested on a sixth of the training samples that is left out of
+training; the other seeds use the best setting and are tested on the test split. Without a run with `--tune`, give
+`--lr` and `--augment`.
 
 DM's protocol (`--protocol memory-only`), see `continual_memory_only.py`:
 
     python tests/benchmarks/continual.py --protocol memory-only --data cifar100 --data-root data --per-class 20 \
         --experiences 5 --competitors random herding dsa dm --out cifar100.jsonl --device cuda --seeds 0 1 2 3 4
 
-One JSON row a run; runs that are in the file are left out, so that the same command goes on, and several processes may
-share a file. `--report` prints the table, the accuracy after each experience, and the paired differences; `--plot`
-draws them.
+One JSON row per run; runs that the file holds are skipped, so that the same command continues, and several processes
+may write to one file. `--report` prints the table, the accuracy after each experience, and the paired differences;
+`--plot` draws them.
 """
 
 from __future__ import annotations
@@ -38,49 +39,49 @@ SEEDS = (1, 2, 3, 4, 5)
 
 
 def main() -> None:
-    """Run what is asked for and not in the file."""
-    told = _arguments()
-    if told.report or told.plot:
-        _report(told)
+    """Run what is requested and not in the file."""
+    args = _arguments()
+    if args.report or args.plot:
+        _report(args)
         return
     torch.set_num_threads(1)
-    # not a filter: Avalanche sets its own at every deprecated call
+    # not a filter, because Avalanche sets its own at every deprecated call
     warnings.showwarning = lambda *_arguments, **_more: None
-    if told.protocol == "memory-only":
+    if args.protocol == "memory-only":
         from continual_memory_only import Protocol
 
-        Protocol.of(told).run(Rows(told.out), told.competitors, told.seeds)
+        Protocol.from_arguments(args).run(Rows(args.out), args.competitors, args.seeds)
         return
-    _check(told)
-    _equal_bytes(Rows(told.out), told)
+    _check(args)
+    _equal_bytes(Rows(args.out), args)
 
 
-def _report(told: argparse.Namespace) -> None:
+def _report(args: argparse.Namespace) -> None:
     from continual_picture import draw
     from continual_report import report
 
-    rows = Rows(told.out).all()
-    print(report(rows, told.ours))
-    if told.plot:
-        draw(rows, told.ours, told.plot)
+    rows = Rows(args.out).all()
+    print(report(rows, args.ours))
+    if args.plot:
+        draw(rows, args.ours, args.plot)
 
 
-def _check(told: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     from continual_parts import known
 
-    strange = [name for name in told.competitors if name not in known()]
-    if strange or not told.competitors:
-        raise SystemExit(f"--competitors {' '.join(strange) or 'is empty'}; known: {', '.join(known())}.")
+    unknown = [name for name in args.competitors if name not in known()]
+    if unknown or not args.competitors:
+        raise SystemExit(f"--competitors {' '.join(unknown) or 'is empty'}; known: {', '.join(known())}.")
 
 
-def _equal_bytes(rows: Rows, told: argparse.Namespace) -> None:
+def _equal_bytes(rows: Rows, args: argparse.Namespace) -> None:
     from continual_run import benchmark_of
 
-    jobs = list(_jobs(rows, told))
-    benchmark = benchmark_of(told.data_root, told.samples, told.tune) if jobs else None
+    jobs = list(_jobs(rows, args))
+    benchmark = benchmark_of(args.data_root, args.samples, args.tune) if jobs else None
     for key in jobs:
-        with rows.claim(*key.items()) as mine:
-            if mine and not rows.find(**key):
+        with rows.claim(*key.items()) as claimed:
+            if claimed and not rows.find(**key):
                 _run(rows, benchmark, key)
 
 
@@ -88,61 +89,61 @@ def _run(rows: Rows, benchmark: Any, key: Row) -> None:
     from continual_run import measure
 
     names = ("seed", "lr", "augment", "steps", "final_only")
-    made = measure(benchmark, key["competitor"], key["bytes"], **{name: key[name] for name in names})
-    rows.add(key | made)
-    print(_line(key | made), flush=True)
+    result = measure(benchmark, key["competitor"], key["bytes"], **{name: key[name] for name in names})
+    rows.add(key | result)
+    print(_line(key | result), flush=True)
 
 
-def _jobs(rows: Rows, told: argparse.Namespace) -> Iterator[Row]:
-    """What is asked for and not in the file. A learning rate that was not tuned ends it before anything runs."""
-    for budget in told.bytes:
-        for seed in [told.held_out] if told.tune else told.seeds:
-            for name in told.competitors:
-                for lr, augment in _grid(told) if told.tune else [_tuned(rows, told, name, budget)]:
-                    key = _key(told, name, budget) | {"seed": seed, "lr": lr, "augment": augment}
+def _jobs(rows: Rows, args: argparse.Namespace) -> Iterator[Row]:
+    """Runs that are requested and not in the file; exits before the first one if a learning rate was not tuned."""
+    for budget in args.bytes:
+        for seed in [args.held_out] if args.tune else args.seeds:
+            for name in args.competitors:
+                for lr, augment in _grid(args) if args.tune else [_tuned(rows, args, name, budget)]:
+                    key = _key(args, name, budget) | {"seed": seed, "lr": lr, "augment": augment}
                     if not rows.find(**key):
                         yield key
 
 
-def _key(told: argparse.Namespace, name: str, budget: int) -> Row:
-    last = told.final_only and name.startswith("gdumb")
-    tested = "validation" if told.tune else None
+def _key(args: argparse.Namespace, name: str, budget: int) -> Row:
+    last = args.final_only and name.startswith("gdumb")
+    tested = "validation" if args.tune else None
     return {
         "competitor": name,
         "bytes": budget,
-        "steps": told.steps or 1000,
+        "steps": args.steps or 1000,
         "final_only": last,
         "split": tested,
     }
 
 
-def _grid(told: argparse.Namespace) -> list[tuple[float, bool]]:
-    return [(lr, augment) for augment in (True, False) for lr in told.lrs]
+def _grid(args: argparse.Namespace) -> list[tuple[float, bool]]:
+    return [(lr, augment) for augment in (True, False) for lr in args.lrs]
 
 
-def _tuned(rows: Rows, told: argparse.Namespace, name: str, budget: int) -> tuple[float, bool]:
+def _tuned(rows: Rows, args: argparse.Namespace, name: str, budget: int) -> tuple[float, bool]:
     """The best learning rate and augmentation of the held-out seed."""
-    if told.lr is not None:
-        return told.lr, bool(told.augment)
-    steps = told.steps or 1000
-    found = rows.find(competitor=name, bytes=budget, seed=told.held_out, steps=steps, split="validation")
-    missing = set(_grid(told)) - {(row["lr"], row["augment"]) for row in found}
+    if args.lr is not None:
+        return args.lr, bool(args.augment)
+    steps = args.steps or 1000
+    found = rows.find(competitor=name, bytes=budget, seed=args.held_out, steps=steps, split="validation")
+    missing = set(_grid(args)) - {(row["lr"], row["augment"]) for row in found}
     if missing:
         raise SystemExit(
             f"{name} at {budget} bytes and {steps} steps was not tuned: the file lacks {len(missing)} of the grid's "
-            f"{len(_grid(told))} runs. Run the same with --tune, or give --lr and --augment."
+            f"{len(_grid(args))} runs. Run the same with --tune, or give --lr and --augment."
         )
     best = max(found, key=lambda row: row["curve"][-1])
     return best["lr"], best["augment"]
 
 
 def _line(row: Row) -> str:
-    how = f"lr {row['lr']}  {'augmented' if row['augment'] else 'plain':9}"
+    setting = f"lr {row['lr']}  {'augmented' if row['augment'] else 'plain':9}"
     return (
-        f"{row['competitor']:18} {row['bytes']:>7} B  seed {row['seed']}  {how} {row['curve'][-1]:6.2f} %"
+        f"{row['competitor']:18} {row['bytes']:>7} B  seed {row['seed']}  {setting} {row['curve'][-1]:6.2f} %"
         f"{' of the held-out samples' * bool(row['split'])}  "
-        f"{row['cpu_seconds']} s of a core, condensing at most {max(row['condensing_cpu_seconds'])} s an experience, "
-        f"{row['samples']} samples, {row['memory_bytes']} B"
+        f"{row['cpu_seconds']} s of one core, condensing at most {max(row['condensing_cpu_seconds'])} s per "
+        f"experience, {row['samples']} samples, {row['memory_bytes']} B"
     )
 
 
@@ -158,31 +159,35 @@ def _arguments() -> argparse.Namespace:
         "--competitors",
         nargs="+",
         default=[],
-        help='such as "gdumb+fast14" or "er_ace"; memory-only: recipes',
+        help='names such as "gdumb+fast14" or "er_ace"; memory-only: recipes',
     )
     add("--seeds", nargs="+", type=int, default=list(SEEDS))
-    add("--steps", type=int, help="of the optimizer, an experience; 1000, or memory-only instead of epochs")
-    add("--samples", type=int, help="of each split of the source, to try things")
-    add("--report", action="store_true", help="print the table of the rows in --out")
+    add("--steps", type=int, help="optimizer steps per experience; 1000, or memory-only instead of epochs")
+    add("--samples", type=int, help="use only the first samples of each split")
+    add("--report", action="store_true", help="print a table of the rows in --out")
     add("--plot", type=Path, help="draw the rows in --out")
-    add("--ours", help="the competitor that others are compared with; by default the best condensed memory")
+    add("--ours", help="competitor to compare the others with; by default the best condensed memory")
     equal = parser.add_argument_group("equal-bytes")
     equal.add_argument("--bytes", nargs="+", type=int, default=list(BUDGETS))
     equal.add_argument("--tune", action="store_true", help="run the grid on the held-out seed")
-    equal.add_argument("--held-out", type=int, default=0, help="seed of --tune")
+    equal.add_argument("--held-out", type=int, default=0, help="seed for --tune")
     equal.add_argument("--lrs", nargs="+", type=float, default=list(LRS), help="learning rates of the grid")
-    equal.add_argument("--lr", type=float, help="instead of the tuned one, with --augment")
+    equal.add_argument("--lr", type=float, help="learning rate instead of the tuned one; see --augment")
     equal.add_argument("--augment", type=int, default=1, choices=(0, 1))
     equal.add_argument(
-        "--final-only", action="store_true", help="GDumb: train after the last experience alone"
+        "--final-only", action="store_true", help="GDumb: train after the last experience only"
     )
     only = parser.add_argument_group("memory-only")
     only.add_argument("--data", default="cifar100", help="a source of the command line")
-    only.add_argument("--per-class", type=int, default=20, help="images that the memory keeps of a class")
-    only.add_argument("--experiences", type=int, default=5, help="the classes come in so many parts")
-    only.add_argument("--iterations", type=int, help="of recipes that learn; by default as published")
+    only.add_argument("--per-class", type=int, default=20, help="images per class in the memory")
+    only.add_argument(
+        "--experiences", type=int, default=5, help="number of parts in which the classes arrive"
+    )
+    only.add_argument(
+        "--iterations", type=int, help="iterations of recipes that learn; by default as published"
+    )
     only.add_argument("--network", default="convnet")
-    only.add_argument("--runs", type=int, default=3, help="networks that are trained on each memory")
+    only.add_argument("--runs", type=int, default=3, help="networks trained on each memory")
     only.add_argument("--device", default="cpu")
     return parser.parse_args()
 

@@ -1,20 +1,20 @@
-"""The continual protocol of DM: networks trained on the memory alone, with k images of every class.
+"""DM's protocol for continual learning: networks are trained on the memory only, with k images per class.
 
-Classes come in 5 or 10 equal parts, in an order that the seed draws. Of each part, `--per-class` samples a class are
-made from its data alone and kept; then new networks are trained from scratch on the whole memory, by the standard
-protocol with DSA's augmentation for every method, and tested on all classes seen (after Prabhu, Torr and Dokania,
+Classes arrive in 5 or 10 equal parts, in an order drawn by the seed. For each part, `--per-class` samples per class are
+made from its data and kept; then new networks are trained from scratch on the whole memory, by the standard protocol
+with DSA's augmentation for every method, and tested on all classes seen (after Prabhu, Torr and Dokania,
 GDumb, ECCV 2020). Methods are recipes: `random`, `herding`, `dsa`, `dm`, any other name or call.
 
 Zhao and Bilen (Dataset Condensation with Distribution Matching, WACV 2023, https://arxiv.org/abs/2110.04181, section
-on continual learning) give a figure for CIFAR-100 with 20 images a class and five orders. After the last part it
+on continual learning) give a figure for CIFAR-100 with 20 images per class and five orders. After the last part it
 shows about 34.4 % (DM), 31.7 % (DSA), 28.2 % (herding) and 24.8 % (random) in 5 parts; 34.6, 30.3, 27.4 and 24.8 % in
-10. These values were taken down second-hand; compare with the figure itself before relying on a decimal.
+10. These values are second-hand; compare with the figure itself before relying on a decimal.
 
-What differs: the budget is counted in images, learned ones in float32, as there; samples are standardized by the whole
-train split's mean and deviation, which a learner that never saw later classes could not know, as there. A part is
+As there, the budget is counted in images, learned ones in float32, and samples are standardized by mean and deviation
+of the whole train split, which a learner that never saw later classes could not know. What differs: a part is
 standardized once more by its own while it is condensed, so that augmentation fills with the part's mean. The last layer
 has the classes seen so far. Iterations follow the recipe's rule, which takes fewer for parts smaller than 50,000
-samples; `--iterations` says how many. Herding uses networks trained on the part.
+samples; `--iterations` overrides that. Herding uses networks trained on the part.
 
 Letters: n samples, K classes.
 """
@@ -46,7 +46,7 @@ from condensed_data_avalanche import CondensedBuffer
 
 
 class Samples(Dataset[Any]):
-    """Standardized samples (n, *shape) float32 and labels (n,), as Avalanche asks for them."""
+    """Standardized samples (n, *shape) float32 and labels (n,), as Avalanche reads them."""
 
     def __init__(self, samples: Tensor, labels: Tensor) -> None:
         self.samples, self.targets = samples, labels.tolist()
@@ -60,15 +60,15 @@ class Samples(Dataset[Any]):
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is the same for all methods and orders.
+    """What all methods and orders have in common.
 
     Attributes:
         data: a source of the command line.
-        per_class: samples that are kept of every class.
-        experiences: parts in which the classes come.
-        network: that is trained on the memory.
-        runs: networks on each memory.
-        steps: of the optimizer instead of the protocol's epochs, or None.
+        per_class: samples per class in the memory.
+        experiences: number of parts in which the classes arrive.
+        network: to train on the memory.
+        runs: networks per memory.
+        steps: optimizer steps instead of the protocol's epochs, or None.
         iterations: of recipes that learn, or None for their own.
         samples: the first ones of each split, or None for all.
     """
@@ -85,36 +85,36 @@ class Protocol:
     device: str
 
     @staticmethod
-    def of(told: argparse.Namespace) -> Protocol:
+    def from_arguments(args: argparse.Namespace) -> Protocol:
         """From the arguments of `continual.py`."""
-        if min(told.per_class, told.experiences, told.runs, told.steps or 1) < 1:
+        if min(args.per_class, args.experiences, args.runs, args.steps or 1) < 1:
             raise SystemExit("--per-class, --experiences, --runs and --steps must be at least 1.")
-        return Protocol(**{name: getattr(told, name) for name in Protocol.__dataclass_fields__})
+        return Protocol(**{name: getattr(args, name) for name in Protocol.__dataclass_fields__})
 
     def run(self, rows: Rows, methods: list[str], seeds: list[int]) -> None:
-        """Measure what is not in the file.
+        """Measure the runs that are not in the file.
 
         Raises:
-            SystemExit: for methods that are none, or data that the protocol does not divide.
+            SystemExit: for unknown methods, or classes that cannot be divided into equal parts.
         """
         if not methods:
             raise SystemExit("--competitors is empty. Name recipes, such as: random herding dsa dm.")
         try:
-            made = {method: recipe_of(method, self.per_class, {}, self.iterations) for method in methods}
+            parsed = {method: recipe_of(method, self.per_class, {}, self.iterations) for method in methods}
         except ValueError as error:
             raise SystemExit(f"--competitors: {error}") from error
-        told = {name: value for name, value in asdict(self).items() if name not in ("data_root", "device")}
-        keys = [{"protocol": "memory-only", "competitor": method, **told} for method in methods]
+        shared = {name: value for name, value in asdict(self).items() if name not in ("data_root", "device")}
+        keys = [{"protocol": "memory-only", "competitor": method, **shared} for method in methods]
         for key in keys:
-            if not made[key["competitor"]].terms:
+            if not parsed[key["competitor"]].terms:
                 key["iterations"] = None  # nothing is learned
         jobs = [key | {"seed": seed} for seed in seeds for key in keys]
         jobs = [job for job in jobs if not rows.find(**job)]
         data = self._data() if jobs else None
         for job in jobs:
-            with rows.claim(*job.items()) as mine:
-                if mine and not rows.find(**job):
-                    row = job | self.measure(data, made[job["competitor"]], job["seed"])
+            with rows.claim(*job.items()) as claimed:
+                if claimed and not rows.find(**job):
+                    row = job | self.measure(data, parsed[job["competitor"]], job["seed"])
                     rows.add(row)
                     print(_line(row), flush=True)
 

@@ -1,10 +1,11 @@
-"""What `continual.py` compares: hosts of Avalanche, memories of one budget, and the network that they all train.
+"""The competitors of `continual.py`: strategies of Avalanche, memories of one budget, and the network that all train.
 
-A competitor is "host+memory", such as "gdumb+dm14", or the name of one of Avalanche's own strategies. All of them take
-the same number of optimizer steps an experience, batches of the same size, and the same augmentation.
+A competitor is "host+memory", such as "gdumb+dm14" (the host is the strategy that holds the memory), or the name of one
+of Avalanche's own strategies. All of them take the same number of optimizer steps per experience, with batches of the
+same size and the same augmentation.
 
-What a budget counts: a byte a pixel, whatever the precision in which Avalanche keeps it; of condensed memories and
-controls also labels and affine maps, which Avalanche's own get for nothing; of DER++ the logits, four bytes each.
+A budget counts one byte per pixel, whatever the precision in which Avalanche keeps it; for condensed memories and
+controls also labels and affine maps, which are free for Avalanche's own; for DER++ the logits, four bytes each.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ CLASSES = 10
 EXPERIENCES = 5
 SHAPE = (1, 28, 28)
 PIXELS = 784
-LOGITS = 4 * CLASSES  # bytes that DER keeps beside an image
+LOGITS = 4 * CLASSES  # bytes of the logits that DER keeps of an image
 BLOCK = 16  # bytes of the label and the affine map of a condensed class
 MEAN, STD = 0.2860, 0.3530
 
 
 class Images(Dataset[Any]):
-    """Fashion-MNIST as standardized tensors; a byte a pixel in memory."""
+    """Fashion-MNIST as standardized tensors; one byte per pixel in memory."""
 
     classes = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
@@ -69,7 +70,7 @@ class Images(Dataset[Any]):
 
 
 class Augmentation:
-    """Siamese augmentation with a draw of its own for every batch and sample."""
+    """Siamese augmentation with separate random draws for every batch and sample."""
 
     def __init__(self, seed: int) -> None:
         self.rng, self.step = RandomStreams(seed), 0
@@ -82,10 +83,9 @@ class Augmentation:
 
 
 class Network(nn.Module, BaseModel):
-    """Two convolutions (16, 32), one hidden layer of 128; 207,018 weights. It augments what it is trained on.
+    """Two convolutions (16, 32), one hidden layer of 128; 207,018 weights. It augments its inputs in training.
 
-    The augmentation is inside so that strategies have it alike: current data and replayed data, however they are
-    forwarded.
+    The augmentation is part of the network so that all strategies apply it alike to current and to replayed data.
     """
 
     def __init__(self, seed: int, augment: bool) -> None:
@@ -108,7 +108,7 @@ class Network(nn.Module, BaseModel):
 
 
 class Augmented(SupervisedPlugin):  # type: ignore[misc]
-    """Augments batches, for a strategy that takes the network apart (iCaRL's two models see the same batch)."""
+    """Augments batches, for a strategy that splits the network (iCaRL's two models get the same batch)."""
 
     def __init__(self, augment: Augmentation) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Augmented(SupervisedPlugin):  # type: ignore[misc]
 
 
 class Steps(SupervisedPlugin):  # type: ignore[misc]
-    """Ends the training of an experience after so many steps; it takes one epoch more than they need."""
+    """Ends the training of an experience after a number of steps; needs one epoch more than these steps."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -134,9 +134,9 @@ class Steps(SupervisedPlugin):  # type: ignore[misc]
             strategy.stop_training()
 
 
-def raw_images(budget: int, beside: int = 0) -> int:
-    """Images of one byte a pixel that fit with so many bytes beside each; labels are given to them for nothing."""
-    return budget // (PIXELS + beside)
+def raw_images(budget: int, extra: int = 0) -> int:
+    """Images of one byte per pixel that fit into a budget, with `extra` bytes each; labels are free."""
+    return budget // (PIXELS + extra)
 
 
 def _coreset(name: str, init: Any) -> Recipe:
@@ -173,17 +173,17 @@ MEMORIES: dict[str, Callable[[int, int], Any]] = {
 
 
 OWN = ("er_ace", "der++", "icarl", "mir")
-# hosts whose network sees all samples, current and tested ones too, at a quarter of the pixels
+# hosts whose network gets all samples, current and tested ones too, at a quarter of the pixels
 REDUCED = {"gdumb14": "gdumb", "er_ace14": "er_ace", "der14": "der"}
-# memories with logits beside the samples
+# memories that keep logits with the samples
 EVEN = {"adaptive_size": False, "total_num_classes": CLASSES}
-NEAR = fast(lr=0.2, init=coresets.Random())  # begins at real samples, however few
+NEAR = fast(lr=0.2, init=coresets.Random())  # initialized at real samples, however few
 WITH_LOGITS: dict[str, dict[str, Any]] = {
     "raw14": {"factor": 2, "recipe": recipes.random(), **EVEN},
     "fast14": {"factor": 2, "recipe": fast(), **EVEN},
     "small14": {"factor": 2, "recipe": fast(REDUCED_ITERATIONS), "reduced_inputs": True, **EVEN},
     "near28": {"factor": 1, "recipe": NEAR, **EVEN},
-    # mostly real samples, and all of the memory from the first experience on
+    # mostly real samples; uses all of the memory from the first experience on
     "mixed14": {"factor": 2, "recipe": NEAR, "real_fraction": 0.8},
     "mixed28": {"factor": 1, "recipe": NEAR, "real_fraction": 0.8},
 }
@@ -204,8 +204,8 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
         name: one of `known()`.
         budget: bytes of the memory.
         seed: of condensing.
-        steps: of the optimizer, an experience.
-        common: model, optimizer, criterion and the like.
+        steps: optimizer steps per experience.
+        common: model, optimizer, criterion and other arguments of all strategies.
     """
     host, memory = _parts(name)
     more = [Steps(steps)]
@@ -223,7 +223,7 @@ def strategy(name: str, budget: int, seed: int, steps: int, common: dict[str, An
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Host and memory of a competitor; no memory where the host brings its own."""
+    """Host and memory of a competitor; no memory if the host has its own."""
     if name in OWN:
         return name, ""
     host, _, memory = name.partition("+")
@@ -242,7 +242,7 @@ def _plugin(host: str, memory: str, budget: int, seed: int) -> Any:
 def _er_ace(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
     size = raw_images(budget)
     policy = MEMORIES[memory](budget, seed) if memory else None
-    # a memory of a fixed number of classes fills up slowly, and ER_ACE waits for a whole batch of it
+    # a memory of a fixed number of classes fills up slowly, but ER_ACE waits for a whole batch of it
     first = policy.max_size // EXPERIENCES if policy else size
     found = ER_ACE(**common, mem_size=size, batch_size_mem=min(BATCH, size, first))
     if policy:
@@ -261,29 +261,29 @@ def _der(memory: str, budget: int, seed: int, common: dict[str, Any]) -> Any:
 
 
 def _with_logits(memory: str, budget: int, seed: int) -> CondensedBuffer:
-    """As many samples as fit with their logits, which our memory keeps in two bytes each."""
-    how = WITH_LOGITS[memory]
-    size = (budget - CLASSES * BLOCK) // (PIXELS // how["factor"] ** 2 + LOGITS // 2)
+    """As many samples as fit with their logits, which CondensedBuffer keeps in two bytes each."""
+    options = WITH_LOGITS[memory]
+    size = (budget - CLASSES * BLOCK) // (PIXELS // options["factor"] ** 2 + LOGITS // 2)
     return CondensedBuffer(
         size - size % CLASSES,
         logits=True,
         seed=seed,
-        **how,
+        **options,
     )
 
 
 def _mir(size: int) -> Any:
-    """MIR replays only where more samples than its batch are of classes that the last batch had not.
+    """MIR replays only if its memory has more samples than its batch of classes that the last batch did not have.
 
-    After two experiences that is half of the memory: a larger batch would leave it unused longer than need be. In the
-    second experience it replays nothing: all it has then is of the last batch's classes.
+    After two experiences these are half of the memory: with a larger batch the memory would be unused for longer than
+    necessary. In the second experience MIR replays nothing: its samples are all of classes of the last batch.
     """
     half = 2 * (size // 4)
     return MIRPlugin(batch_size_mem=max(1, min(BATCH, half - 1)), mem_size=size)
 
 
 def icarl_size(images: int) -> int:
-    """The largest memory size with which iCaRL never keeps more than so many images.
+    """The largest memory size with which iCaRL never keeps more than this many images.
 
     It keeps ceil(size / seen classes) of every class.
     """
@@ -306,26 +306,28 @@ def _icarl(size: int, common: dict[str, Any], more: list[Any]) -> Any:
     )
 
 
-def memory_of(found: Any) -> Any:
+def memory_of(strategy: Any) -> Any:
     """The storage policy of a strategy, or None: iCaRL has none."""
-    holders = [found, *found.plugins]
+    holders = [strategy, *strategy.plugins]
     return next((holder.storage_policy for holder in holders if hasattr(holder, "storage_policy")), None)
 
 
-def seen(found: Any) -> Callable[[Tensor], Tensor]:
-    """What the network of a strategy sees of tested samples."""
-    reducing = [plugin for plugin in found.plugins if isinstance(plugin, ReducedInputs)]
+def eval_transform(strategy: Any) -> Callable[[Tensor], Tensor]:
+    """What a strategy does to tested samples before the network gets them."""
+    reducing = [plugin for plugin in strategy.plugins if isinstance(plugin, ReducedInputs)]
     return reducing[0].reduce_resolution if reducing else lambda samples: samples
 
 
-def held(found: Any) -> tuple[int, int]:
-    """Samples and bytes that a strategy's memory holds."""
-    memory = memory_of(found)
+def memory_size(strategy: Any) -> tuple[int, int]:
+    """Number of samples and bytes in the memory of a strategy."""
+    memory = memory_of(strategy)
     if isinstance(memory, CondensedBuffer):
         return len(memory.buffer), memory.memory_bytes
     if memory is not None:
         count = len(memory.buffer)
-        return count, count * (PIXELS + (LOGITS if isinstance(found, DER) else 0))
-    parts: Sequence[Tensor] = next(plugin.x_memory for plugin in found.plugins if hasattr(plugin, "x_memory"))
+        return count, count * (PIXELS + (LOGITS if isinstance(strategy, DER) else 0))
+    parts: Sequence[Tensor] = next(
+        plugin.x_memory for plugin in strategy.plugins if hasattr(plugin, "x_memory")
+    )
     count = sum(map(len, parts))
     return count, count * PIXELS

@@ -1,6 +1,6 @@
-"""The table of `continual.py`: accuracies after each experience, and paired differences from our row.
+"""The table of `continual.py`: accuracies after each experience, and paired differences from our line.
 
-A line is a competitor with its setting; its seeds are paired with those of our line. Means of the seeds stand with
+A line is a competitor with its setting; its seeds are paired with those of our line. Means over seeds are given with
 their standard deviation, differences with the 95 % interval of Student's t.
 """
 
@@ -27,8 +27,8 @@ class Line:
         name: of the competitor.
         setting: learning rate and the like.
         condensed: whether its memory learns samples.
-        curves: by seed, accuracy in percent after each experience; only the last one where no more was measured.
-        condensing: the most seconds that condensing took of any experience, None where nothing is told.
+        curves: by seed, accuracy in percent after each experience; only the last one if no more was measured.
+        condensing: maximum seconds of condensing over experiences, or None.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Line:
 
     @property
     def last(self) -> Values:
-        """After the last experience, by seed."""
+        """Accuracy after the last experience, by seed."""
         return {seed: curve[-1] for seed, curve in self.curves.items()}
 
     @property
@@ -47,7 +47,7 @@ class Line:
         return f"{self.name} ({self.setting})"
 
     def after(self, number: int, experiences: int) -> Values:
-        """After experience `number`, by seed; of the seeds whose curve is whole."""
+        """Accuracy after experience `number`, by seed, of seeds with complete curves."""
         return {seed: curve[number] for seed, curve in self.curves.items() if len(curve) == experiences}
 
 
@@ -58,7 +58,7 @@ class Panel:
     Attributes:
         title: the budget, or the protocol.
         lines: competitors.
-        ours: that others are compared with, or None where no memory learns.
+        ours: the line that others are compared with, or None if no memory learns.
         experiences: of the longest curve.
     """
 
@@ -92,7 +92,7 @@ def panels(rows: Sequence[Row], ours: str | None) -> list[Panel]:
     """The rows of the table, without those that chose learning rates.
 
     Raises:
-        SystemExit: where `ours` names no competitor.
+        SystemExit: if `ours` is not a competitor.
     """
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -109,7 +109,7 @@ def report(rows: Sequence[Row], ours: str | None = None) -> str:
     """Tables of all panels.
 
     Args:
-        ours: the competitor that others are compared with; by default the best condensed memory.
+        ours: competitor to compare the others with; by default the best condensed memory.
     """
     return "\n\n".join(_text(panel) for panel in panels(rows, ours)) or "No rows of the table's seeds."
 
@@ -124,18 +124,18 @@ def _text(panel: Panel) -> str:
             means = (f"{mean(line.after(number, panel.experiences).values()):6.1f}" for number in numbers)
             lines.append(f"    {line.label:52} {' '.join(means)}")
         for line in whole:
-            told = [_difference(panel.difference(line, number)) for number in numbers]
-            if any(told):
-                lines.append(f"    ours minus {line.name:41} {'  '.join(told)}")
+            differences = [_difference(panel.difference(line, number)) for number in numbers]
+            if any(differences):
+                lines.append(f"    ours minus {line.name:41} {'  '.join(differences)}")
     return "\n".join(lines)
 
 
 def _row(panel: Panel, line: Line) -> str:
     values = list(line.last.values())
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    told = _difference(panel.difference(line))
-    compared = "ours" if line is panel.ours else f"ours minus it {told}" if told else ""
-    condensing = f", condensing at most {line.condensing:.1f} s an experience" if line.condensing else ""
+    difference = _difference(panel.difference(line))
+    compared = "ours" if line is panel.ours else f"ours minus it {difference}" if difference else ""
+    condensing = f", condensing at most {line.condensing:.1f} s per experience" if line.condensing else ""
     seeds = f"({len(values)} seed{'s' * (len(values) > 1)})"
     return f"  {line.label:54} {mean(values):5.1f}{spread} {seeds:9}  {compared}{condensing}"
 
@@ -153,12 +153,12 @@ def _panel(title: str, rows: list[Row], ours: str | None) -> Panel:
         grouped[row["competitor"], _setting(row)].append(row)
     lines = [_line(name, setting, found) for (name, setting), found in grouped.items()]
     lines.sort(key=lambda line: -mean(line.last.values()))
-    may = (line for line in lines if line.name == ours or (ours is None and line.condensed))
-    return Panel(title, tuple(lines), next(may, None), max(len(row["curve"]) for row in rows))
+    candidates = (line for line in lines if line.name == ours or (ours is None and line.condensed))
+    return Panel(title, tuple(lines), next(candidates, None), max(len(row["curve"]) for row in rows))
 
 
 def _line(name: str, setting: str, rows: list[Row]) -> Line:
-    # of a seed that was measured twice, after the last experience alone and after each, the whole curve counts
+    # if a seed was measured twice, after the last experience only and after each, the complete curve counts
     whole = sorted(rows, key=lambda row: len(row["curve"]))
     key = "condensing_cpu_seconds" if all("condensing_cpu_seconds" in row for row in rows) else None
     most = max(max(row[key or "condensing_seconds"]) for row in rows)
@@ -168,7 +168,7 @@ def _line(name: str, setting: str, rows: list[Row]) -> Line:
 def _title(row: Row) -> str:
     if row.get("protocol") == "memory-only":
         return (
-            f"{row['data']}, {row['per_class']} samples a class, {row['experiences']} experiences, memory only, "
+            f"{row['data']}, {row['per_class']} samples per class, {row['experiences']} experiences, memory only, "
             f"{row['network']}"
         )
     return f"{row['bytes']:,} bytes"
@@ -177,8 +177,8 @@ def _title(row: Row) -> str:
 def _setting(row: Row) -> str:
     if row.get("protocol") == "memory-only":
         parts = {"iterations": row["iterations"], "steps": row["steps"], "first samples": row["samples"]}
-        told = [f"{value} {name}" for name, value in parts.items() if value is not None]
-        return ", ".join(told) or "as published"
+        changed = [f"{value} {name}" for name, value in parts.items() if value is not None]
+        return ", ".join(changed) or "as published"
     return f"lr {row['lr']}, {'augmented' if row['augment'] else 'plain'}, {row['steps']} steps"
 
 

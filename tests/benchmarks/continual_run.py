@@ -10,12 +10,24 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import nc_benchmark
-from continual_parts import BATCH, CLASSES, EXPERIENCES, Images, Network, held, memory_of, seen, strategy
+from continual_parts import (
+    BATCH,
+    CLASSES,
+    EXPERIENCES,
+    Images,
+    Network,
+    eval_transform,
+    memory_of,
+    memory_size,
+    strategy,
+)
 from rows import Row
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
-VALIDATION = 6  # every so many-th training sample of a class chooses learning rates and is not trained on
+VALIDATION = (
+    6  # every 6th training sample of a class is left out of training and used to choose learning rates
+)
 
 
 def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:
@@ -24,7 +36,7 @@ def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:
     Args:
         root: folder of torchvision's files.
         samples: the first ones of each split, or None for all.
-        validation: test on a part of the training samples that is not trained on.
+        validation: test on training samples that are left out of training.
     """
     train = _split(root, True, samples)
     if validation:
@@ -50,31 +62,31 @@ def measure(
     """One run: accuracy on all classes seen after each experience, seconds and bytes.
 
     Args:
-        final_only: of a host that begins anew with every experience, train after the last one alone: the same last
+        final_only: for a host that starts over with every experience, train after the last one only: the same final
             accuracy in a fraction of the time.
 
     Raises:
-        RuntimeError: for a memory that holds more bytes than `budget` at any time.
+        RuntimeError: for a memory that exceeds `budget` bytes at any time.
     """
     torch.manual_seed(seed)
     found = strategy(name, budget, seed, steps, _common(seed, lr, augment))
     memory = memory_of(found)
-    clock = _clocked(memory)
+    spent = _record_cpu_seconds(memory)
     curve, condensing, condensing_cpu, most = [], [], [], 0
     started, cpu = time.perf_counter(), time.process_time()
     experiences = list(benchmark.train_stream)
     for number, experience in enumerate(experiences):
-        clock.clear()
+        spent.clear()
         if final_only and number < len(experiences) - 1:
             memory.update(SimpleNamespace(experience=experience))
         else:
             found.train(experience)
-            curve.append(_accuracy(found.model, seen(found), benchmark, number))
+            curve.append(_accuracy(found.model, eval_transform(found), benchmark, number))
         condensing.append(round(getattr(memory, "condensing_seconds", 0.0), 1))
-        condensing_cpu.append(round(sum(clock), 1))
-        most = max(most, held(found)[1])
+        condensing_cpu.append(round(sum(spent), 1))
+        most = max(most, memory_size(found)[1])
     if most > budget:
-        raise RuntimeError(f"{name} held {most} bytes, more than its {budget}.")
+        raise RuntimeError(f"{name} kept {most} bytes, but its budget is {budget}.")
     return {
         "curve": curve,
         "seconds": round(time.perf_counter() - started, 1),
@@ -82,7 +94,7 @@ def measure(
         "condensing_seconds": condensing,
         "condensing_cpu_seconds": condensing_cpu,
         "memory_bytes": most,
-        "samples": held(found)[0],
+        "samples": memory_size(found)[0],
         "threads": torch.get_num_threads(),
     }
 
@@ -99,30 +111,30 @@ def _common(seed: int, lr: float, augment: bool) -> dict[str, Any]:
     }
 
 
-def _clocked(memory: Any) -> list[float]:
-    """Processor seconds of every time that a memory condenses, which others on the machine do not lengthen."""
+def _record_cpu_seconds(memory: Any) -> list[float]:
+    """Processor seconds of each call of `condense`, which other processes do not lengthen."""
     spent: list[float] = []
     condense: Callable[..., None] | None = getattr(memory, "condense", None)
     if condense is not None:
 
-        def clocked(*arguments: Any) -> None:
+        def timed(*arguments: Any) -> None:
             before = time.process_time()
             condense(*arguments)
             spent.append(time.process_time() - before)
 
-        memory.condense = clocked
+        memory.condense = timed
     return spent
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, see: Callable[[Tensor], Tensor], benchmark: Any, number: int) -> float:
+def _accuracy(model: nn.Module, transform: Callable[[Tensor], Tensor], benchmark: Any, number: int) -> float:
     """On the test samples of all classes seen, in percent."""
     model.eval()
     right, total = 0, 0
     for experience in list(benchmark.test_stream)[: number + 1]:
         samples, labels = benchmark.tested[experience.current_experience]
         for x, y in zip(samples.split(500), labels.split(500), strict=True):
-            right += int((model(see(x)).argmax(1) == y).sum())
+            right += int((model(transform(x)).argmax(1) == y).sum())
         total += len(labels)
     return round(100 * right / total, 2)
 

@@ -1,17 +1,17 @@
-"""How well proxies rank ConvNets of the 720 grid, at equal numbers of images and equal training cost. Resumable.
+"""Measure how well proxies rank ConvNets of the 720 grid, at equal numbers of images and equal training cost.
 
     python tests/benchmarks/nas.py --data-root DATA --folder nas --architectures 60
     python tests/benchmarks/nas.py --data-root DATA --folder nas --lr 0.01 0.05 \
         --recipes "dm(iterations=500)" "dsa(iterations=100)"
 
-The reference is training on a fixed subset of Fashion-MNIST (10,000 images) with two seeds, whose agreement is the
-ceiling; every proxy trains as many networks for as many steps of as many rows: on condensed samples of each recipe, on
-random and herded real ones of the same number, and on the subset, stopped early; params, flops, synflow and naswot
-train nothing. Architectures are judged by training images outside the subset; the test split is not touched.
-Architectures are drawn at random, narrow ones that fit a small machine, and are measured one after another, so that a
-killed run goes on and any number of them gives a report: a table, ranks.csv and ranks.png in the folder. `rows.jsonl`
-has what each set cost to make, and the report's numbers. With `--device cuda` all lies in a folder of the device's name
-in the folder.
+The reference trains on a fixed subset of Fashion-MNIST (10,000 images) with two seeds, whose agreement is the ceiling.
+Every proxy trains the same number of networks for the same number of steps and batch size: on condensed samples of each
+recipe, on as many random and herded real ones, and on the subset, stopped early; params, flops, synflow and naswot need
+no training. Architectures are tested on training images outside the subset; the test split is not used.
+Architectures are drawn at random, narrow ones for small machines, and measured one after another, so that a killed run
+continues and any number of them gives a report: a table, ranks.csv and ranks.png in the folder. `rows.jsonl` holds the
+cost of each condensed dataset and the numbers of the report. With `--device cuda`, everything is stored in a subfolder
+named after the device.
 """
 
 from __future__ import annotations
@@ -45,117 +45,117 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data-root")
-    add("--folder", type=Path, required=True)
-    add("--architectures", type=int, default=60)
-    add("--begin", type=int, default=0, help="skip that many of the draw: those on which choices were made")
+    add("--data-root", help="folder with Fashion-MNIST")
+    add("--folder", type=Path, required=True, help="folder for results")
+    add("--architectures", type=int, default=60, help="architectures to measure")
+    add("--begin", type=int, default=0, help="skip this many architectures, on which choices were based")
     add("--widths", type=int, nargs="+", default=[4, 8, 16, 32])
     add("--depths", type=int, nargs="+", default=[1, 2, 3, 4])
-    add("--images", type=int, default=10_000, help="of the reference")
-    add("--val", type=int, default=2_000, help="images that judge")
-    add("--epochs", type=int, default=5, help="of the reference")
+    add("--images", type=int, default=10_000, help="images to train the reference on")
+    add("--val", type=int, default=2_000, help="validation images")
+    add("--epochs", type=int, default=5, help="epochs of the reference")
     add("--reference-lr", type=float, default=0.02)
     add("--reference-optimizer", default="sgd", choices=OPTIMIZERS)
     add("--recipes", nargs="+", default=["dm(iterations=200, batch=32, network=convnet-w16)"])
     add("--baselines", nargs="+", default=["random", "herding(features=raw)"])
     add("--ipc", type=int, default=10)
-    add("--seeds", type=int, default=1, help="networks of an architecture, for every proxy")
-    add("--steps", type=int, default=160, help="of every proxy")
-    add("--rows", type=int, default=25, help="of a step of every proxy")
-    add("--lr", type=float, nargs="+", default=[0.05], help="of every proxy; each makes proxies of its own")
-    add("--optimizer", default="sgd", choices=OPTIMIZERS, help="of every proxy")
-    add("--constant", action="store_true", help="of rate, for every proxy; else it drops half-way")
-    add("--recalibrate", action="store_true", help="batch statistics of the final weights, for every proxy")
-    add("--minutes", type=float, help="begin no architecture after that")
-    add("--report", action="store_true", help="measure nothing, and report what there is")
+    add("--seeds", type=int, default=1, help="networks per architecture and proxy")
+    add("--steps", type=int, default=160, help="training steps of every proxy")
+    add("--rows", type=int, default=25, help="batch size of every proxy")
+    add("--lr", type=float, nargs="+", default=[0.05], help="learning rates; each gives separate proxies")
+    add("--optimizer", default="sgd", choices=OPTIMIZERS, help="optimizer of every proxy")
+    add("--constant", action="store_true", help="keep the learning rate constant; else it drops half-way")
+    add("--recalibrate", action="store_true", help="test proxies with batch statistics of final weights")
+    add("--minutes", type=float, help="start no architecture after this time")
+    add("--report", action="store_true", help="report existing measurements only")
     add("--device", default="cpu")
-    asked = vars(parser.parse_args(words))
-    device = choose_device(asked["device"])
-    return argparse.Namespace(**{**asked, "device": device, "folder": folder_of(asked["folder"], device)})
+    args = vars(parser.parse_args(words))
+    device = choose_device(args["device"])
+    return argparse.Namespace(**{**args, "device": device, "folder": folder_of(args["folder"], device)})
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    asked = parse(words)
+    args = parse(words)
     torch.set_num_threads(1)
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(asked)
-    space = convnet_space(asked.widths, asked.depths)
-    configs = sample(space, asked.begin + asked.architectures)[asked.begin :]
-    done = configs if not asked.report else []
+    args.folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(args)
+    space = convnet_space(args.widths, args.depths)
+    configs = sample(space, args.begin + args.architectures)[args.begin :]
+    done = configs if not args.report else []
     for number, config in enumerate(configs):
-        late = asked.minutes is not None and time.perf_counter() - bench.started > 60 * asked.minutes
-        if asked.report or late:
+        late = args.minutes is not None and time.perf_counter() - bench.started > 60 * args.minutes
+        if args.report or late:
             done = configs[:number] if late else bench.measured(configs)
             break
         bench.measure(config)
         print(f"{number + 1}/{len(configs)}", flush=True)
     report = bench.report(done)
     print(report)
-    report.to_csv(asked.folder / "ranks.csv")
-    report.plot(asked.folder / "ranks.png")
-    bench.rows.add({"what": "report", "asked": _plain(asked), "architectures": len(done), **_numbers(report)})
+    report.to_csv(args.folder / "ranks.csv")
+    report.plot(args.folder / "ranks.png")
+    bench.rows.add({"what": "report", "args": _plain(args), "architectures": len(done), **_numbers(report)})
 
 
 class Bench:
-    """The proxies and the reference."""
+    """Measures proxies and reference, and reports."""
 
-    def __init__(self, asked: argparse.Namespace) -> None:
-        self.asked, self.rows, self.started = asked, Rows(asked.folder / "rows.jsonl"), time.perf_counter()
-        self.journal = asked.folder / "trials.jsonl"
-        source = FashionMNIST(asked.data_root, train=True, transform=ToTensor())
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.rows, self.started = args, Rows(args.folder / "rows.jsonl"), time.perf_counter()
+        self.journal = args.folder / "trials.jsonl"
+        source = FashionMNIST(args.data_root, train=True, transform=ToTensor())
         order = torch.randperm(len(source), generator=RandomStreams(0).torch("subset")).tolist()
-        self.train = Subset(source, order[: asked.images])
-        val = Subset(source, order[asked.images : asked.images + asked.val])
+        self.train = Subset(source, order[: args.images])
+        val = Subset(source, order[args.images : args.images + args.val])
         self.prepared: dict[str, float] = {}
         self.objectives: dict[str, ProxyObjective] = {}
-        texts = (*asked.recipes, *asked.baselines)
+        texts = (*args.recipes, *args.baselines)
         short = [recipes.parse(text).name for text in texts]
         for text, title in zip(texts, short, strict=True):
             made, seconds = self._made(text)
-            for lr in asked.lr:
-                name = _name(title if short.count(title) == 1 else text, lr, asked.lr)
+            for lr in args.lr:
+                name = _name(title if short.count(title) == 1 else text, lr, args.lr)
                 self.objectives[name], self.prepared[name] = self._objective(made, val, lr), seconds
         first = next(iter(self.objectives.values()))
-        for lr in asked.lr:
-            name = _name("early-stop", lr, asked.lr)
+        for lr in args.lr:
+            name = _name("early-stop", lr, args.lr)
             self.objectives[name] = first.trained_on(self.train, training=self._training(lr))
-        how: dict[str, Any] = {"optimizer": asked.reference_optimizer, "lr": asked.reference_lr}
-        whole = Training("reference", epochs=asked.epochs, batch_size=64, augment=Identity(), **how)
-        self.reference = first.trained_on(self.train, training=whole, seeds=2, recalibrate=False)
+        how: dict[str, Any] = {"optimizer": args.reference_optimizer, "lr": args.reference_lr}
+        full = Training("reference", epochs=args.epochs, batch_size=64, augment=Identity(), **how)
+        self.reference = first.trained_on(self.train, training=full, seeds=2, recalibrate=False)
 
     def _training(self, lr: float) -> Training:
-        """Of every proxy: as many steps of as many rows, whatever they are drawn from."""
-        asked = self.asked
-        how: dict[str, Any] = {"optimizer": asked.optimizer, "augment": Identity()}
-        how |= {"milestones": ()} if asked.constant else {}
-        return Training("proxy", max_steps=asked.steps, batch_size=asked.rows, lr=lr, **how)
+        """The training of every proxy: the same steps and batch size on any data."""
+        args = self.args
+        how: dict[str, Any] = {"optimizer": args.optimizer, "augment": Identity()}
+        how |= {"milestones": ()} if args.constant else {}
+        return Training("proxy", max_steps=args.steps, batch_size=args.rows, lr=lr, **how)
 
     def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
         how: dict[str, Any] = {"precision": "fp32", "training": self._training(lr)}
-        how |= {"device": self.asked.device, "recalibrate": self.asked.recalibrate, "seeds": self.asked.seeds}
+        how |= {"device": self.args.device, "recalibrate": self.args.recalibrate, "seeds": self.args.seeds}
         return ProxyObjective(made, space=convnet_space(), val=val, **how)
 
     def _made(self, text: str) -> tuple[CondensedDataset, float]:
-        """The set of a recipe, and the seconds that it took; made once."""
-        key: Row = {"what": "set", "recipe": text, "ipc": self.asked.ipc, "images": self.asked.images}
+        """The condensed dataset of a recipe and its seconds of condensing; condensed only once."""
+        key: Row = {"what": "dataset", "recipe": text, "ipc": self.args.ipc, "images": self.args.images}
         found = self.rows.find(**key)
         if found:
-            return CondensedDataset.load(self.asked.folder / found[0]["set"]), found[0]["seconds"]
-        recipe, device = recipes.parse(text, ipc=self.asked.ipc), self.asked.device
+            return CondensedDataset.load(self.args.folder / found[0]["folder"]), found[0]["seconds"]
+        recipe, device = recipes.parse(text, ipc=self.args.ipc), self.args.device
         started = device_time(device)
         made = CondensedDataset(self.train, recipe, cache=False, device=device, precision="fp32")
-        seconds, folder = device_time(device) - started, f"sets/{len(self.rows.find(what='set'))}"
-        made.save(self.asked.folder / folder)
-        self.rows.add(key | {"seconds": seconds, "set": folder})
+        seconds, folder = device_time(device) - started, f"datasets/{len(self.rows.find(what='dataset'))}"
+        made.save(self.args.folder / folder)
+        self.rows.add(key | {"seconds": seconds, "folder": folder})
         return made, seconds
 
     def measure(self, config: dict[str, Any]) -> None:
-        """One architecture by everything that trains."""
+        """Measure one architecture by the reference and by every proxy that trains."""
         for objective in (*self.objectives.values(), self.reference):
             objective.evaluate_many([config], journal=self.journal)
 
     def measured(self, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The architectures that the journal has whole."""
+        """The architectures for which the journal has all results."""
         from condensed_data_nas.journal import Journal
         from condensed_data_nas.space import key_of
 
@@ -165,7 +165,7 @@ class Bench:
         return [config for config in configs if all(key_of(config) in found for found in known)]
 
     def report(self, configs: Sequence[dict[str, Any]]) -> RankReport:
-        """All proxies against the reference, for a search over the whole grid."""
+        """Compare all proxies with the reference, for a search over the whole grid."""
         return rank_report(
             configs,
             {**self.objectives, **{name: name for name in ZERO_COST}},
@@ -180,13 +180,13 @@ def _name(name: str, lr: float, rates: Sequence[float]) -> str:
     return name if len(rates) == 1 else f"{name} lr {lr:g}"
 
 
-def _plain(asked: argparse.Namespace) -> Row:
-    found = {name: value for name, value in vars(asked).items() if name not in ("folder", "data_root")}
-    return found | {"device": str(asked.device)}
+def _plain(args: argparse.Namespace) -> Row:
+    found = {name: value for name, value in vars(args).items() if name not in ("folder", "data_root")}
+    return found | {"device": str(args.device)}
 
 
 def _numbers(report: RankReport) -> Row:
-    """What a reader compares."""
+    """The numbers of the report."""
     return {
         row.name: {
             "spearman": [row.spearman.value, row.spearman.low, row.spearman.high],

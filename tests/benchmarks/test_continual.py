@@ -29,7 +29,7 @@ NAMES = (
     "continual_picture",
 )
 
-# Avalanche's own, for its own calls
+# raised by Avalanche's own calls
 pytestmark = pytest.mark.filterwarnings(
     "ignore:No loggers specified:UserWarning",
     "ignore:Call to deprecated function update:DeprecationWarning",
@@ -94,7 +94,7 @@ def test_icarl_never_keeps_more_than_the_budget(modules: dict[str, Any], budget:
     assert images - 10 < max(kept) <= images
 
 
-def test_every_competitor_keeps_bytes_and_steps(modules: dict[str, Any], tmp_path: Path) -> None:
+def test_every_competitor_keeps_to_its_bytes_and_steps(modules: dict[str, Any], tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path, train=200, test=20)
     run, parts = modules["continual_run"], modules["continual_parts"]
     benchmark = run.benchmark_of(tmp_path, None, validation=False)
@@ -135,13 +135,13 @@ def test_icarls_batches_are_augmented_once(modules: dict[str, Any]) -> None:
     assert model.augment.step == 1
 
 
-def test_tuning_sees_no_test_sample(modules: dict[str, Any], tmp_path: Path) -> None:
+def test_tuning_uses_no_test_sample(modules: dict[str, Any], tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path, train=60, test=20)
     benchmark = modules["continual_run"].benchmark_of(tmp_path, None, validation=True)
-    kept, held = (
+    trained, tested = (
         sum(len(exp.dataset) for exp in stream) for stream in (benchmark.train_stream, benchmark.test_stream)
     )
-    assert (kept, held) == (50, 10)
+    assert (trained, tested) == (50, 10)
     train = {item[0].numpy().tobytes() for exp in benchmark.train_stream for item in exp.dataset}
     assert not train & {x.numpy().tobytes() for xs, _ in benchmark.tested for x in xs}
 
@@ -182,7 +182,7 @@ def test_dms_protocol_on_files_of_cifar100(
     protocol.run(rows, methods, [0, 1])
     assert rows.all() == found
     text = modules["continual_report"].report(found)
-    assert text.startswith("cifar100, 3 samples a class, 2 experiences, memory only")
+    assert text.startswith("cifar100, 3 samples per class, 2 experiences, memory only")
     assert "herding(features=raw) (12 steps)" in text
 
 
@@ -194,7 +194,7 @@ def test_dms_protocol_on_files_of_cifar100(
         ({"samples": 20}, "both splits must hold the same classes|does not divide|is more than"),
     ],
 )
-def test_dms_protocol_refuses_what_it_cannot_divide(
+def test_dms_protocol_refuses_data_that_it_cannot_divide(
     modules: dict[str, Any],
     changed: dict[str, Any],
     reason: str,
@@ -213,7 +213,7 @@ def test_dms_protocol_refuses_what_it_cannot_divide(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_it_tunes_runs_once_and_reports(tmp_path: Path) -> None:
+def test_tuning_running_and_reporting_each_run_once(tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path, train=60)
     out = tmp_path / "rows.jsonl"
     words = [

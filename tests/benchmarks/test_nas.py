@@ -1,4 +1,4 @@
-"""The benchmark of proxies, in a tiny mode: it reports what there is, and trains nothing twice."""
+"""The benchmark of proxies, at a tiny scale: it reports existing measurements and trains nothing twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = (
 PROXIES = ("--recipes", "dm(iterations=1, batch=4, network=convnet-d1-w4)", "--steps", "3", "--rows", "5")
 
 
-def test_it_measures_and_reports(
+def test_measuring_and_reporting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
@@ -53,18 +53,20 @@ def test_it_measures_and_reports(
     assert "3 configurations" in capsys.readouterr().out
     assert (folder / "trials.jsonl").read_text().count("\n") == trials
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    assert [row["what"] for row in rows] == ["set", "set", "set", "report", "report"]
+    assert [row["what"] for row in rows] == ["dataset", "dataset", "dataset", "report", "report"]
     assert rows[-1]["architectures"] == 3
-    assert rows[-1]["asked"]["device"] == "cpu"
+    assert rows[-1]["args"]["device"] == "cpu"
     assert rows[-1]["dm"]["prepared"] == rows[0]["seconds"]
     assert (folder / "ranks.png").is_file()
 
 
-def test_measurements_of_a_device_lie_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurements_of_a_device_have_their_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     nas: Any = importlib.import_module("nas")
     words = ["--folder", str(tmp_path)]
     assert nas.parse(words).folder == tmp_path
-    monkeypatch.setattr(nas, "choose_device", lambda asked: DEVICE)
+    monkeypatch.setattr(nas, "choose_device", lambda device: DEVICE)
     asked = nas.parse([*words, "--device", "simulated"])
     assert (asked.device, asked.folder) == (DEVICE, tmp_path / str(DEVICE))

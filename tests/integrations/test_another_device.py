@@ -1,4 +1,4 @@
-"""The integrations on a device that is not the CPU: the CPU's results, with nothing of two devices mixed."""
+"""The integrations give the results of the CPU on another device, and never mix tensors of two devices."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from condensed_data_nas.zero_cost import SCORES, ZeroCost
 
 @pytest.mark.parametrize("recipe", ["fast", "dm", "dm of several formations"])
 def test_a_memory_is_condensed_on_the_strategys_device(recipe: str) -> None:
-    def remembered(device: torch.device) -> Tensor:
-        chosen = fast(3) if recipe == "fast" else tiny()
+    def memory_samples(device: torch.device) -> Tensor:
+        used = fast(3) if recipe == "fast" else tiny()
         factor = 2 if recipe == "dm of several formations" else 1
-        memory = CondensedBuffer(8, recipe=chosen, factor=factor, precision="fp32")
+        memory = CondensedBuffer(8, recipe=used, factor=factor, precision="fp32")
         for experience in old_kind().train_stream:
             memory.update(SimpleNamespace(experience=experience, device=device))
         return torch.stack([memory.buffer[row][0] for row in range(len(memory.buffer))])
 
-    here = remembered(torch.device("cpu"))
+    here = memory_samples(torch.device("cpu"))
     with simulated() as waits:
-        there = remembered(DEVICE)
+        there = memory_samples(DEVICE)
         assert waits
     assert here.shape == (8, *SHAPE)
     assert torch.equal(here, there)
@@ -49,7 +49,7 @@ def test_a_proxy_gives_the_accuracy_of_the_cpu(
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_scores_without_training_are_those_of_the_cpu(score: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_cost_scores_are_those_of_the_cpu(score: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def scored(proxy: ProxyObjective) -> float:
         return ZeroCost(score, proxy)(FINE)
 

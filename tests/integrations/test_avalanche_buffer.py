@@ -1,4 +1,4 @@
-"""CondensedBuffer by itself: sizes, bytes, forms, classes that come back, and what it leaves untouched."""
+"""CondensedBuffer without a strategy: sizes, bytes, formats, recurring classes, and no side effects."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(memory: CondensedBuffer) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_items_are_built_like_those_of_the_benchmark(kind: str) -> None:
+def test_items_have_the_format_of_the_benchmark(kind: str) -> None:
     benchmark = KINDS[kind]()
     memory = feed(buffer(), benchmark)
     theirs, ours = benchmark.train_stream[0].dataset[0], memory.buffer[0]
@@ -52,7 +52,7 @@ def test_items_are_built_like_those_of_the_benchmark(kind: str) -> None:
     assert len(next(iter(DataLoader(mixed, batch_size=len(mixed))))) == len(theirs)
 
 
-def test_every_size_is_met_exactly_and_divided_evenly() -> None:
+def test_the_size_is_exact_and_divided_evenly() -> None:
     memory, sizes = buffer(11), []
     for experience in old_kind().train_stream:
         memory.update(SimpleNamespace(experience=experience))
@@ -60,7 +60,7 @@ def test_every_size_is_met_exactly_and_divided_evenly() -> None:
     assert sizes == [{0: 6, 1: 5}, {0: 3, 1: 3, 2: 3, 3: 2}]
 
 
-def test_fixed_shares_do_not_depend_on_what_came() -> None:
+def test_fixed_sizes_of_classes_do_not_depend_on_the_classes_seen() -> None:
     memory, sizes = buffer(11, adaptive_size=False, total_num_classes=4), []
     for experience in old_kind().train_stream:
         memory.update(SimpleNamespace(experience=experience))
@@ -68,19 +68,19 @@ def test_fixed_shares_do_not_depend_on_what_came() -> None:
     assert sizes == [{0: 3, 1: 3}, {0: 3, 1: 3, 2: 3, 3: 2}]
 
 
-def test_what_fits_is_kept_whole() -> None:
+def test_samples_that_fit_are_all_kept() -> None:
     memory = feed(buffer(4 * 12, storage_dtype=torch.float32))
     kept = {tuple(sample.flatten().tolist()) for sample in rows(memory)}
     assert kept == {tuple(sample.flatten().tolist()) for sample, _ in Samples()}
 
 
-def test_fewer_slots_than_classes_leave_the_last_without() -> None:
+def test_with_fewer_samples_than_classes_the_last_classes_get_none() -> None:
     memory = feed(buffer(3))
     assert memory.samples_per_class == {0: 1, 1: 1, 2: 1, 3: 0}
     assert len(memory.buffer_groups[3].buffer) == 0
 
 
-def test_resize_merges_and_cannot_invent() -> None:
+def test_resize_merges_but_does_not_create_samples() -> None:
     memory = feed(buffer(12))
     memory.resize(None, 6)
     assert len(memory.buffer) == 6
@@ -89,12 +89,12 @@ def test_resize_merges_and_cannot_invent() -> None:
     assert len(memory.buffer) == 6
 
 
-def test_shrunk_samples_are_means_of_those_before() -> None:
+def test_merged_samples_are_means() -> None:
     memory = feed(buffer(4 * 12, storage_dtype=torch.float32))
     memory.resize(None, 4)
-    whole = Samples()
+    source = Samples()
     for sample, label, _ in memory.buffer:
-        mean = torch.stack([x for x, y in whole if y == label]).mean(0)
+        mean = torch.stack([x for x, y in source if y == label]).mean(0)
         torch.testing.assert_close(sample, mean)
 
 
@@ -105,7 +105,7 @@ def test_a_coreset_keeps_real_samples_as_it_shrinks() -> None:
     assert torch.cdist(rows(memory).flatten(1), Samples().samples.flatten(1)).amin(1).max() < 1e-2
 
 
-def test_classes_that_come_back_are_condensed_with_what_was_kept() -> None:
+def test_recurring_classes_are_condensed_together_with_kept_samples() -> None:
     memory = CondensedBuffer(4, recipe=fast(iterations=1, lr=1e-6), storage_dtype=torch.float32)
     for level in (0.0, 1.0):
         data = Samples()
@@ -116,7 +116,7 @@ def test_classes_that_come_back_are_condensed_with_what_was_kept() -> None:
     assert {cell.seen for cell in memory.memory.cells.values()} == {24}
 
 
-def test_a_coreset_of_classes_that_come_back_keeps_both() -> None:
+def test_a_coreset_of_recurring_classes_keeps_old_and_new_samples() -> None:
     memory = CondensedBuffer(16, recipe="random", storage_dtype=torch.float32)
     for level in (0.0, 1.0):
         data = Samples()
@@ -125,7 +125,7 @@ def test_a_coreset_of_classes_that_come_back_keeps_both() -> None:
     assert rows(memory).mean().item() == 0.5
 
 
-def test_task_labels_divide_a_class() -> None:
+def test_a_class_is_divided_over_its_tasks() -> None:
     benchmark = old_kind(task_labels=True, class_ids_from_zero_in_each_exp=True)
     memory = feed(buffer(9), benchmark)
     assert memory.samples_per_class == {0: 5, 1: 4}
@@ -135,7 +135,7 @@ def test_task_labels_divide_a_class() -> None:
     assert set(memory.buffer.task_set) == {0, 1}
 
 
-def test_real_samples_beside_learned_ones() -> None:
+def test_real_fraction_keeps_real_samples_with_learned_ones() -> None:
     memory = feed(buffer(16, real_fraction=0.5, storage_dtype=torch.float32))
     real = {tuple(sample.flatten().tolist()) for sample, _ in Samples()}
     found = [tuple(sample.flatten().tolist()) in real for sample in rows(memory)]
@@ -144,7 +144,7 @@ def test_real_samples_beside_learned_ones() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 16), (3, 9, 8)])
-def test_any_shape_and_every_type(shape: tuple[int, ...]) -> None:
+def test_every_shape_and_dtype(shape: tuple[int, ...]) -> None:
     net: Any = {1: "mlp"}.get(len(shape), NETS[len(shape)])
     for dtype in (torch.uint8, torch.float16, torch.float32):
         memory = buffer(recipe=recipes.dm(iterations=1, batch=4, network=net), storage_dtype=dtype)
@@ -165,7 +165,7 @@ def test_small_samples_take_a_quarter_of_the_bytes() -> None:
     assert rows(small).shape == rows(whole).shape
 
 
-def test_a_budget_of_bytes_is_used_and_kept() -> None:
+def test_a_budget_of_bytes_is_used_up_and_not_exceeded() -> None:
     memory = CondensedBuffer.from_bytes(600, SHAPE, factor=2, recipe=tiny())
     assert memory.max_size == (600 - 16) // 16
     for experience in old_kind().train_stream:
@@ -175,7 +175,7 @@ def test_a_budget_of_bytes_is_used_and_kept() -> None:
     assert len(memory.buffer) == (600 - 4 * 16) // 16
 
 
-def test_staged_samples_are_part_of_the_budget() -> None:
+def test_staged_samples_count_in_the_budget() -> None:
     memory = CondensedBuffer.from_bytes(3000, SHAPE, recipe=tiny(), condense_on=16)
     for first in range(0, 48, 4):
         memory.update_from_dataset(Part(Samples(), range(first, first + 4)))
@@ -214,14 +214,14 @@ def test_samples_cannot_be_changed_from_outside() -> None:
     assert memory.buffer[0][0].abs().sum() > 0
 
 
-def test_buffer_transform_is_of_training_alone() -> None:
+def test_buffer_transform_applies_to_training_only() -> None:
     memory = feed(buffer(buffer_transform=torch.zeros_like))
     assert rows(memory).abs().sum() == 0
     assert memory.buffer.eval()[0][0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("agent", [None, MagicMock(), SimpleNamespace(), Agent()])
-def test_any_agent_will_do(agent: Any) -> None:
+def test_any_agent_works(agent: Any) -> None:
     memory, experience = buffer(), old_kind().train_stream[0]
     if isinstance(agent, Agent):
         agent.memory = memory
@@ -231,7 +231,7 @@ def test_any_agent_will_do(agent: Any) -> None:
     assert len(memory.buffer) == 9
 
 
-def test_nothing_outside_is_touched(untouched_rng: None) -> None:
+def test_model_and_global_random_states_stay_unchanged(untouched_rng: None) -> None:
     model = linear()
     model.train()
     model[1].eval()
@@ -251,7 +251,7 @@ def test_the_same_seed_gives_the_same_memory() -> None:
     assert not torch.equal(found[0], found[2])
 
 
-def test_the_source_is_let_go_and_pickles_are_small() -> None:
+def test_the_source_is_released_and_pickles_are_small() -> None:
     class Large(Samples):
         def __init__(self) -> None:
             super().__init__((1, 28, 28))
@@ -268,7 +268,7 @@ def test_the_source_is_let_go_and_pickles_are_small() -> None:
     assert torch.equal(rows(pickle.loads(pickle.dumps(memory))), rows(memory))  # noqa: S301
 
 
-def test_state_goes_on_without_the_raw_data() -> None:
+def test_a_loaded_state_continues_without_the_raw_data() -> None:
     first = buffer(12)
     stream = old_kind().train_stream
     first.update(SimpleNamespace(experience=stream[0]))
@@ -281,7 +281,7 @@ def test_state_goes_on_without_the_raw_data() -> None:
         buffer(12, factor=2).load_state_dict(first.state_dict())
 
 
-def test_files_bring_arguments_and_recipe(tmp_path: Path) -> None:
+def test_files_hold_arguments_and_recipe(tmp_path: Path) -> None:
     memory = feed(buffer(10, factor=2, real_fraction=0.25, seed=3))
     memory.save(tmp_path / "memory.pt")
     loaded = CondensedBuffer.load(tmp_path / "memory.pt")
@@ -295,16 +295,16 @@ def test_files_bring_arguments_and_recipe(tmp_path: Path) -> None:
 
 def test_it_becomes_a_condensed_dataset(tmp_path: Path) -> None:
     memory = feed(buffer(10))
-    small = memory.to_condensed_dataset()
-    assert torch.equal(small.images, rows(memory))
-    assert small.targets == list(memory.buffer.targets)
-    small.save(tmp_path / "set")
-    assert len(type(small).load(tmp_path / "set")) == 10
+    condensed = memory.to_condensed_dataset()
+    assert torch.equal(condensed.images, rows(memory))
+    assert condensed.targets == list(memory.buffer.targets)
+    condensed.save(tmp_path / "set")
+    assert len(type(condensed).load(tmp_path / "set")) == 10
     with pytest.raises(ValueError, match="empty"):
         buffer().to_condensed_dataset()
 
 
-def test_recipes_that_tell_classes_apart_use_those_that_are_kept() -> None:
+def test_recipes_that_read_labels_use_kept_classes_too() -> None:
     recipe = recipes.dc(iterations=1, batch=4, network=tiny().terms[0].pool.network)
     memory = CondensedBuffer(6, recipe=recipe)
     data = Samples(classes=2)
@@ -312,11 +312,11 @@ def test_recipes_that_tell_classes_apart_use_those_that_are_kept() -> None:
     single = Samples(classes=3)
     memory.update_from_dataset(Part(single, range(24, 36)))
     assert memory.samples_per_class == {0: 2, 1: 2, 2: 2}
-    with pytest.raises(ValueError, match="only one class"):
+    with pytest.raises(ValueError, match="there is only one class"):
         CondensedBuffer(6, recipe=recipe).update_from_dataset(Part(single, range(12)))
 
 
-def test_names_are_cut_to_few_iterations_and_recipes_are_not() -> None:
+def test_recipes_by_name_get_few_iterations_and_recipe_objects_keep_theirs() -> None:
     assert CondensedBuffer(5, recipe="dm").memory.settings.recipe.iterations == fast().iterations
     assert CondensedBuffer(5, recipe=tiny(7)).memory.settings.recipe.iterations == 7
 
@@ -352,7 +352,9 @@ def test_arguments_are_refused_by_name(arguments: dict[str, Any], names: str) ->
         (9_000, {"logits": True}, "logits"),
     ],
 )
-def test_budgets_that_cannot_be_kept_are_refused(budget: int, arguments: dict[str, Any], names: str) -> None:
+def test_budgets_that_cannot_be_guaranteed_are_refused(
+    budget: int, arguments: dict[str, Any], names: str
+) -> None:
     with pytest.raises(ValueError, match=names):
         CondensedBuffer.from_bytes(budget, SHAPE, **arguments)
 
@@ -376,7 +378,7 @@ class Odd(Samples):
         ((torch.zeros(3), 0), ValueError, "of shape"),
     ],
 )
-def test_items_that_are_not_understood_are_refused(item: Any, error: type[Exception], names: str) -> None:
+def test_unsupported_items_are_refused(item: Any, error: type[Exception], names: str) -> None:
     memory = buffer()
     memory.update_from_dataset(Samples())
     before = rows(memory)
@@ -385,12 +387,12 @@ def test_items_that_are_not_understood_are_refused(item: Any, error: type[Except
     assert torch.equal(rows(memory), before)
 
 
-def test_more_classes_than_said_are_refused() -> None:
+def test_more_classes_than_total_num_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="total_num_classes=2"):
         buffer(4, adaptive_size=False, total_num_classes=2).update_from_dataset(Samples())
 
 
-def test_parts_are_avalanche_datasets() -> None:
+def test_buffers_of_classes_are_avalanche_datasets() -> None:
     memory = feed(buffer())
     assert isinstance(memory.buffer, AvalancheDataset)
     assert all(len(set(data.targets)) == 1 for data in memory.buffer_datasets)
@@ -398,7 +400,7 @@ def test_parts_are_avalanche_datasets() -> None:
         memory.buffer = memory.buffer
 
 
-def test_reduced_inputs_are_condensed_at_the_size_at_which_they_are_kept(tmp_path: Path) -> None:
+def test_with_reduced_inputs_samples_are_condensed_at_stored_size(tmp_path: Path) -> None:
     shapes: list[tuple[int, ...]] = []
 
     def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
@@ -415,7 +417,7 @@ def test_reduced_inputs_are_condensed_at_the_size_at_which_they_are_kept(tmp_pat
     assert torch.equal(rows(again), rows(kept))
 
 
-def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
+def test_stored_real_samples_equal_reduced_inputs() -> None:
     stream = old_kind().train_stream
     kept = buffer(24, factor=2, reduced_inputs=True, recipe="random", storage_dtype=torch.float32)
     kept.update(SimpleNamespace(experience=stream[0]))
@@ -424,7 +426,9 @@ def test_real_samples_for_reduced_inputs_are_those_that_networks_see() -> None:
     torch.testing.assert_close(rows(kept).flatten(1).sort(0).values, seen.sort(0).values)
 
 
-def test_what_is_kept_at_reduced_size_is_condensed_again_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_kept_at_stored_size_are_condensed_again_without_enlarging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[list[Tensor]] = []
 
     def condense(sources: Any, *arguments: Any) -> Any:
@@ -442,7 +446,7 @@ def test_what_is_kept_at_reduced_size_is_condensed_again_as_it_is(monkeypatch: p
         assert torch.equal(source[: len(own)], own)
 
 
-def test_reduced_inputs_are_given_more_iterations() -> None:
+def test_reduced_inputs_get_more_iterations() -> None:
     assert buffer(factor=2, recipe=None).memory.settings.recipe.iterations == 150
     assert buffer(factor=2, recipe=None, reduced_inputs=True).memory.settings.recipe.iterations == 1000
     assert buffer(factor=2, recipe="dm", reduced_inputs=True).memory.settings.recipe.iterations == 1000

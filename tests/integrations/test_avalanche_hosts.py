@@ -1,4 +1,4 @@
-"""The memory inside Avalanche's strategies: every host that has one, online streams, checkpoints, loggers."""
+"""CondensedBuffer in Avalanche's strategies and plugins: online streams, checkpoints, loggers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from condensed_data_avalanche import (
     ReducedInputs,
 )
 
-# Avalanche's own, for its own calls
+# raised by Avalanche's own calls
 pytestmark = pytest.mark.filterwarnings(
     "ignore:No loggers specified:UserWarning",
     "ignore:Call to deprecated function update:DeprecationWarning",
@@ -51,7 +51,7 @@ def train(strategy: Any, benchmark: Any, **arguments: Any) -> None:
 
 
 class Batches:
-    """Counts the rows of every training batch, and those of old classes."""
+    """Records the size and the labels of every training batch."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -62,16 +62,16 @@ class Batches:
         self.labels.append(set(strategy.mb_y.tolist()))
 
 
-def watched(plugin: Any, **arguments: Any) -> tuple[Any, Batches]:
+def recorded(plugin: Any, **arguments: Any) -> tuple[Any, Batches]:
     from avalanche.core import SupervisedPlugin
 
-    class Watch(Batches, SupervisedPlugin):  # type: ignore[misc]
+    class Recorder(Batches, SupervisedPlugin):  # type: ignore[misc]
         def __init__(self) -> None:
             SupervisedPlugin.__init__(self)
             Batches.__init__(self)
 
-    watch = Watch()
-    return Naive(**common(**arguments), plugins=[plugin, watch]), watch
+    batches = Recorder()
+    return Naive(**common(**arguments), plugins=[plugin, batches]), batches
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,28 +97,28 @@ def test_strategies_learn_all_classes(strategy: Any) -> None:
     assert accuracy > 0.8
 
 
-def test_gdumb_trains_on_the_memory_alone() -> None:
-    strategy, watch = watched(CondensedGDumbPlugin(storage_policy=memory(8)))
+def test_gdumb_trains_on_the_memory_only() -> None:
+    strategy, batches = recorded(CondensedGDumbPlugin(storage_policy=memory(8)))
     train(strategy, old_kind())
-    assert watch.sizes == [8, 8]
-    assert watch.labels[1] == set(range(CLASSES))
+    assert batches.sizes == [8, 8]
+    assert batches.labels[1] == set(range(CLASSES))
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_a_small_memory_is_in_every_batch(drop_last: bool) -> None:
-    strategy, watch = watched(CondensedReplayPlugin(storage_policy=memory(4), batch_size_mem=50))
+    strategy, batches = recorded(CondensedReplayPlugin(storage_policy=memory(4), batch_size_mem=50))
     train(strategy, old_kind(), drop_last=drop_last)
-    second = watch.sizes[len(watch.sizes) // 2 :]
+    second = batches.sizes[len(batches.sizes) // 2 :]
     assert second == [12, 12, 12]
-    assert all({0, 1} & labels for labels in watch.labels[3:])
+    assert all({0, 1} & labels for labels in batches.labels[3:])
 
 
-def test_workers_and_balanced_loaders() -> None:
+def test_worker_processes_and_task_balanced_loaders() -> None:
     benchmark = old_kind(task_labels=True, class_ids_from_zero_in_each_exp=True)
     plugin = CondensedReplayPlugin(storage_policy=memory(8), task_balanced_dataloader=True)
-    strategy, watch = watched(plugin)
+    strategy, batches = recorded(plugin)
     train(strategy, benchmark, num_workers=1)
-    assert watch.sizes
+    assert batches.sizes
     assert {task for _, _, task in plugin.storage_policy.buffer} == {0, 1}
 
 
@@ -131,7 +131,7 @@ class Heads(MultiTaskModule):
         return self.heads(self.flat(x), task_labels)
 
 
-def test_heads_of_tasks_and_heads_that_grow() -> None:
+def test_multi_head_and_growing_classifiers() -> None:
     tasks = old_kind(task_labels=True, class_ids_from_zero_in_each_exp=True)
     train(naive(CondensedReplayPlugin(storage_policy=memory(8)), Heads()), tasks)
     for plugin in (CondensedReplayPlugin, CondensedGDumbPlugin):
@@ -167,7 +167,7 @@ def _er_aml(train_mb_size: int = 2) -> Any:
 
 
 @pytest.mark.parametrize("make", [_mir, _er_ace, _er_aml, _der])
-def test_the_memory_in_the_place_of_theirs(make: Any) -> None:
+def test_strategies_work_with_the_memory_in_place_of_their_own(make: Any) -> None:
     strategy = make()
     train(strategy, old_kind())
     owners = [strategy, *strategy.plugins]
@@ -187,7 +187,7 @@ def test_er_aml_is_refused_where_it_would_loop_forever() -> None:
         strategy.train(second)
 
 
-def test_logits_are_those_of_the_model_then() -> None:
+def test_logits_are_those_of_the_model_at_the_update() -> None:
     strategy = _der()
     stream = old_kind().train_stream
     strategy.train(stream[0])
@@ -201,19 +201,19 @@ def test_logits_are_those_of_the_model_then() -> None:
     assert strategy.storage_policy.memory_bytes == blocks + values
 
 
-class Shown(nn.Module):
-    """Keeps what it was last shown in training and in evaluation."""
+class InputRecorder(nn.Module):
+    """Records its latest inputs in training and in evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.shown = linear(), dict[bool, Tensor]()
+        self.inner, self.inputs = linear(), dict[bool, Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
-        self.shown[self.training] = x.detach().clone()
+        self.inputs[self.training] = x.detach().clone()
         return self.inner(x)
 
 
-def test_reduced_inputs_look_like_those_of_the_memory() -> None:
+def test_reduced_inputs_equal_stored_samples() -> None:
     stream = old_kind().train_stream
     kept = memory(24, recipe="random", factor=2)
     kept.update(SimpleNamespace(experience=stream[0]))
@@ -225,8 +225,8 @@ def test_reduced_inputs_look_like_those_of_the_memory() -> None:
 
 
 @pytest.mark.parametrize("make", [_der, _er_ace])
-def test_current_and_tested_samples_are_reduced_and_those_of_the_memory_are_not(make: Any) -> None:
-    strategy, plugin, model = make(), ReducedInputs(2), Shown()
+def test_current_and_tested_samples_are_reduced_and_stored_ones_are_not(make: Any) -> None:
+    strategy, plugin, model = make(), ReducedInputs(2), InputRecorder()
     strategy.model, strategy.plugins = model, [*strategy.plugins, plugin]
     strategy.storage_policy = memory(8, factor=2, logits=make is _der)
     strategy.optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -234,14 +234,14 @@ def test_current_and_tested_samples_are_reduced_and_those_of_the_memory_are_not(
     strategy.train(first)
     own = [item[0] for item in strategy.storage_policy.buffer]
     strategy.train(second)
-    own += [item[0] for item in strategy.storage_policy.buffer]  # DER takes the experience in afterwards
+    own += [item[0] for item in strategy.storage_policy.buffer]  # DER updates its memory afterwards
     raw = torch.stack([item[0] for item in second.dataset])
     known = torch.cat([torch.stack(own), plugin.reduce_resolution(raw)]).flatten(1)
-    assert torch.cdist(model.shown[True].flatten(1), known).amin(1).max() < 0.01
+    assert torch.cdist(model.inputs[True].flatten(1), known).amin(1).max() < 0.01
     strategy.eval(benchmark.test_stream)
     tested = torch.stack([item[0] for item in benchmark.test_stream[1].dataset])
     assert (
-        torch.cdist(model.shown[False].flatten(1), plugin.reduce_resolution(tested).flatten(1)).amin(1).max()
+        torch.cdist(model.inputs[False].flatten(1), plugin.reduce_resolution(tested).flatten(1)).amin(1).max()
         < 0.01
     )
 
@@ -269,7 +269,7 @@ def test_vectors_have_no_sides_to_reduce() -> None:
         ReducedInputs(2).reduce_resolution(torch.zeros(3, 5))
 
 
-def test_classifiers_of_class_means_read_it() -> None:
+def test_classifiers_by_class_means_read_the_memory() -> None:
     plugin = MemoryFeCAMUpdate(storage_policy=memory())
     for experience in old_kind().train_stream:
         plugin.storage_policy.update(type("Agent", (), {"experience": experience}))
@@ -281,13 +281,13 @@ def _online(**arguments: Any) -> Any:
 
 
 @pytest.fixture
-def told() -> Iterator[None]:
+def renamed_function_ignored() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Avalanche announces a function's new name
+        warnings.simplefilter("ignore", UserWarning)  # Avalanche announces the new name of a function
         yield
 
 
-def test_online_streams_condense_by_count(told: None) -> None:
+def test_online_streams_condense_by_count(renamed_function_ignored: None) -> None:
     strategy = naive(CondensedReplayPlugin(storage_policy=memory(8, condense_on=12)))
     updates, sizes = [], []
     for experience in _online():
@@ -299,13 +299,13 @@ def test_online_streams_condense_by_count(told: None) -> None:
     assert sizes == [6, *[8] * 7]
 
 
-def test_online_streams_condense_at_boundaries_that_they_show(told: None) -> None:
+def test_online_streams_with_access_to_boundaries_condense_there(renamed_function_ignored: None) -> None:
     strategy = naive(CondensedReplayPlugin(storage_policy=memory(8, condense_on="task_boundary")))
     updates = []
     for experience in _online(access_task_boundaries=True):
         strategy.train(experience)
         updates.append(strategy.plugins[0].storage_policy.memory.updates)
-    # parts that divide a task evenly have no marked last one: the first of the next task tells
+    # the last part is not marked if parts divide a task evenly: the first part of the next task shows the boundary
     assert updates == [0, 0, 0, 0, 1, 1, 1, 1]
     policy = strategy.plugins[0].storage_policy
     policy.condense(strategy)
@@ -314,7 +314,7 @@ def test_online_streams_condense_at_boundaries_that_they_show(told: None) -> Non
         memory(condense_on="task_boundary").post_adapt(None, next(iter(_online())))
 
 
-class Seen(BaseLogger):
+class MetricRecorder(BaseLogger):
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[str, list[Any]] = {}
@@ -323,8 +323,8 @@ class Seen(BaseLogger):
         self.values.setdefault(name, []).append(value)
 
 
-def test_loggers_see_time_and_size() -> None:
-    logger = Seen()
+def test_loggers_get_time_and_size() -> None:
+    logger = MetricRecorder()
     strategy = naive(
         CondensedReplayPlugin(storage_policy=memory(8)), evaluator=EvaluationPlugin(loggers=[logger])
     )
@@ -337,14 +337,14 @@ def test_loggers_see_time_and_size() -> None:
 
 @pytest.fixture
 def recursing() -> Iterator[None]:
-    """The work-around of the README: dill takes torch's optimizers by value, with all globals of their module."""
+    """The workaround of the README: dill pickles torch's optimizers by value, with all globals of their module."""
     before = dill.settings["recurse"]
     dill.settings["recurse"] = True
     yield
     dill.settings["recurse"] = before
 
 
-def test_checkpoints_of_avalanche_bring_the_memory(recursing: None, tmp_path: Path) -> None:
+def test_avalanches_checkpoints_contain_the_memory(recursing: None, tmp_path: Path) -> None:
     stream = old_kind().train_stream
     strategy = naive(CondensedReplayPlugin(storage_policy=memory(8)))
     strategy.train(stream[0])
@@ -357,16 +357,16 @@ def test_checkpoints_of_avalanche_bring_the_memory(recursing: None, tmp_path: Pa
     assert len(second.buffer) == 8
 
 
-def test_sizes_that_differ_are_refused() -> None:
+def test_conflicting_sizes_are_refused() -> None:
     for plugin in (CondensedReplayPlugin, CondensedGDumbPlugin):
         with pytest.raises(ValueError, match="max_size=9"):
             plugin(8, storage_policy=memory(9))
 
 
-def test_other_policies_work_in_these_hosts() -> None:
+def test_other_storage_policies_work_in_these_plugins() -> None:
     for plugin in (CondensedReplayPlugin, CondensedGDumbPlugin):
         train(naive(plugin(storage_policy=ClassBalancedBuffer(8))), old_kind())
 
 
-def test_new_benchmarks_with_the_memory_where_theirs_fails() -> None:
+def test_gdumb_works_on_new_benchmarks_where_avalanches_own_fails() -> None:
     train(naive(CondensedGDumbPlugin(storage_policy=memory(8)), linear()), new_kind())

@@ -1,18 +1,19 @@
-"""Avalanche's own tests, run from the installed wheel with our buffer swapped in for ClassBalancedBuffer.
+"""Avalanche's own tests pass with CondensedBuffer in place of ClassBalancedBuffer; run from the installed wheel.
 
-What does not apply, and why:
+Tests that do not apply, and why:
 
-* `test_dictionary_mbatches.py`: items are dictionaries, which a CondensedBuffer refuses by name.
-* `StrategyTest::test_bic`: BiC passes `verbose` to a scheduler that has not had it since torch 2.7.
-* `StrategyTest::test_der`, `test_mer`, `test_icarl`, `test_gss`: their memories are private classes, which no swap
-  reaches.
+* `test_dictionary_mbatches.py`: items are dictionaries, which CondensedBuffer refuses with a message.
+* `StrategyTest::test_bic`: BiC passes `verbose` to a scheduler, which torch removed in 2.7.
+* `StrategyTest::test_der`, `test_mer`, `test_icarl`, `test_gss`: their memories are private classes, which cannot be
+  swapped.
 * `ParametricBufferTest`, `SelectionStrategyTest`: other storage policies.
-* `test_replay_flattening` checks datasets without a buffer; `test_class_balanced_replay_flattening` is of index lists
-  that grow with every update, and runs with ours, which has none.
+* `test_replay_flattening` checks datasets without a buffer; `test_class_balanced_replay_flattening` checks index
+  lists that grow with every update; it runs with CondensedBuffer, which has none.
 * `test_replay_loader.py`: needs the files of MNIST.
 
-ER_AML draws whole batches of single classes and waits for ever where a class keeps fewer samples, with Avalanche's own
-memory as with ours, which refuses that; its test keeps enough. Every test has a limit, so that one that waits is named.
+ER_AML draws whole batches of single classes and loops forever if a class keeps fewer samples; CondensedBuffer refuses
+that, Avalanche's own memory does not. Its test keeps enough. Every test has a time limit, so that one that hangs is
+named.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ APPLY = (
     "or StrategyTest and (test_replay or test_gdumb or test_cope or test_mir or test_erace or test_eraml "
     "or test_feature_replay or test_scr) or UpdateNCMTest or UpdateFeCAMTest"
 )
-LIMIT = 240  # seconds of one test
+TIME_LIMIT = 240  # seconds per test
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_avalanches_own_tests_pass_with_our_buffer(tmp_path: Path) -> None:
-    # an empty folder: in ours, `tests` would be another package
+def test_avalanches_own_tests_pass_with_condensed_buffer(tmp_path: Path) -> None:
+    # in an empty folder: in the repository, `tests` is another package
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", ROOT / "tests"))),
         "FAST_TEST": "true",
         "OMP_NUM_THREADS": "1",
     }
-    words = ["-q", "-p", "avalanche_swap", "-p", "no:cacheprovider", "-k", APPLY, f"--timeout={LIMIT}"]
+    words = ["-q", "-p", "avalanche_swap", "-p", "no:cacheprovider", "-k", APPLY, f"--timeout={TIME_LIMIT}"]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", *words, "--pyargs", *TESTS],
         cwd=tmp_path,

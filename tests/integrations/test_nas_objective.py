@@ -1,4 +1,4 @@
-"""`ProxyObjective`: configurations, seeds, failures, real samples, many at once."""
+"""ProxyObjective: configurations, seeds, failures, training on real samples, many configurations at once."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def test_ranges() -> None:
         ({"width": [object()]}, "choices must be strings"),
     ],
 )
-def test_spaces_that_cannot_be_searched(space: Any, message: str) -> None:
+def test_invalid_spaces_are_refused(space: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         objective(space=space)
 
 
-def test_a_configuration_is_what_it_is_in_any_order_and_process(untouched_rng: None) -> None:
+def test_the_value_of_a_configuration_does_not_depend_on_the_order(untouched_rng: None) -> None:
     first, second = objective(), objective()
     value = first(FINE)
     assert isinstance(value, float)
@@ -88,7 +88,7 @@ def test_the_same_configuration_is_trained_once() -> None:
     assert tuple(reports) == first.curve
 
 
-def test_results_are_those_of_the_core() -> None:
+def test_results_equal_those_of_evaluate() -> None:
     """One network of the objective is a network of `evaluate` with the same seed and protocol."""
     chosen = objective()
     task = chosen.task
@@ -117,7 +117,7 @@ def spaces_seed(chosen: ProxyObjective, config: dict[str, Any]) -> int:
     return RandomStreams(chosen.seed).seed_for(f"nas/{spaces.key_of(config)}")
 
 
-def test_what_a_trial_cost() -> None:
+def test_costs_of_a_trial() -> None:
     found = objective(seeds=2).measure(FINE)
     assert len(found.values) == 2
     assert found.parameters == sum(
@@ -129,7 +129,7 @@ def test_what_a_trial_cost() -> None:
     assert Result.from_json(found.to_json()) == found
 
 
-def test_failed_builds_are_told_and_bugs_are_raised() -> None:
+def test_failed_builds_are_reported_and_bugs_are_raised() -> None:
     found = objective().measure(TOO_DEEP)
     assert found.failed
     assert found.value == 0
@@ -141,7 +141,7 @@ def test_failed_builds_are_told_and_bugs_are_raised() -> None:
         objective(nas_data.plain_module)({})
 
 
-def test_models_of_every_kind() -> None:
+def test_every_kind_of_build_model() -> None:
     assert objective(nas_data.plain_module).measure({"width": 8}).values
     assert objective(lambda config: config["name"]).measure({"name": "convnet-d1-w4"}).values
     with pytest.raises(TypeError, match="a mapping; got int"):
@@ -149,7 +149,7 @@ def test_models_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_rng: None) -> None:
+def test_networks_trained_together_equal_those_trained_alone(norm: str, untouched_rng: None) -> None:
     config = {**FINE, "norm": norm}
     alone = objective(seeds=3, batched=False).measure(config)
     together = objective(seeds=3, batched=True).measure(config)
@@ -159,7 +159,7 @@ def test_networks_trained_together_are_those_trained_alone(norm: str, untouched_
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_fan_in"])
-def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> None:
+def test_weights_trained_together_equal_those_trained_alone(optimizer: str) -> None:
     from condensed_data.core.rng import RandomStreams
     from condensed_data.training import batched_trainer as together
     from condensed_data.training.trainer import Trainer
@@ -170,7 +170,7 @@ def test_weights_trained_together_are_those_trained_alone(optimizer: str) -> Non
     trainer = Trainer.prepare(
         task.images,
         task.labels,
-        network=spaces.convnet({**FINE, "norm": "none"}),  # which leaves no weight without a gradient
+        network=spaces.convnet({**FINE, "norm": "none"}),  # in which every weight has a gradient
         num_classes=3,
         training=resolve_training(chosen.training, task),
     )
@@ -190,11 +190,11 @@ def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) ->
     counts: list[int] = []
     fit = together.fit
 
-    def noted(trainer: Any, rng: Any, *rest: Any) -> Any:
+    def counted(trainer: Any, rng: Any, *rest: Any) -> Any:
         counts.append(len(rng))
         return fit(trainer, rng, *rest)
 
-    monkeypatch.setattr(together, "fit", noted)
+    monkeypatch.setattr(together, "fit", counted)
     small = objective(seeds=2).measure(FINE)
     assert counts == [2]
     objective(seeds=2).measure({**FINE, "width": 64})
@@ -203,7 +203,7 @@ def test_small_networks_are_trained_together(monkeypatch: pytest.MonkeyPatch) ->
     assert small.values == objective(seeds=2).measure(FINE).values
 
 
-def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
+def test_the_faster_way_of_training_can_be_measured(untouched_rng: None) -> None:
     from condensed_data import networks
     from condensed_data.training import batched_trainer as together
     from condensed_data.training.trainer import Trainer
@@ -223,7 +223,7 @@ def test_what_is_faster_can_be_measured(untouched_rng: None) -> None:
     assert made == [3] * 4
 
 
-def test_soft_labels_and_factorized_sets() -> None:
+def test_soft_labels_and_factorized_datasets() -> None:
     soft = condensed(recipes.dc(ipc=1, iterations=1, network="convnet-d1-w4").set(soft_labels=True))
     assert soft.labels.ndim == 2
     assert objective(made=soft).measure(FINE).values
@@ -232,7 +232,7 @@ def test_soft_labels_and_factorized_sets() -> None:
     assert objective(made=grids, training=None, epochs=2).measure(FINE).values
 
 
-def test_the_training_is_that_of_the_set_and_can_be_changed() -> None:
+def test_the_training_is_that_of_the_condensed_dataset_and_can_be_changed() -> None:
     made = condensed()
     assert objective(made=made, training=None, epochs=None).training == made.training
     assert objective(epochs=7).training.epochs == 7
@@ -245,7 +245,7 @@ def test_the_training_is_that_of_the_set_and_can_be_changed() -> None:
     assert objective(made=ordered).measure(FINE).values
 
 
-def test_the_same_objective_on_real_samples() -> None:
+def test_the_same_objective_trained_on_real_samples() -> None:
     chosen = objective()
     real = chosen.trained_on(samples(20, 1), seeds=2, epochs=1)
     assert len(real.task.images) == 60
@@ -292,23 +292,23 @@ def test_many_with_a_journal(tmp_path: Path) -> None:
     assert json.loads(journal.read_text().splitlines()[0])["result"]["config"] == FINE
 
 
-def test_a_journal_wants_a_model_with_a_name(tmp_path: Path) -> None:
+def test_a_journal_needs_a_build_model_with_a_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Give a function of a module"):
         objective(lambda config: spaces.convnet(config)).evaluate_many([FINE], journal=tmp_path / "one.jsonl")
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numpy_scalars_equal_python_numbers() -> None:
     config = {**FINE, "width": np.int64(8), "lr": np.float64(0.1)}
     assert objective()(config) == objective()({**FINE, "lr": 0.1})
 
 
-def test_out_of_memory_is_a_failed_build() -> None:
+def test_out_of_memory_is_a_failure() -> None:
     found = objective().measure({**FINE, "width": 2_000_000})
     assert found.error.startswith("out of memory")
     assert found.value == 0
 
 
-def test_vectors_and_pictures() -> None:
+def test_vectors_and_pil_images() -> None:
     vectors = TensorDataset(
         torch.randn(30, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
     )
@@ -327,7 +327,7 @@ def test_threads_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_processes_find_what_this_one_finds() -> None:
+def test_worker_processes_give_the_results_of_this_process() -> None:
     configs = [FINE, SMALLER, TOO_DEEP]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, spawn, initializer=torch.set_num_threads, initargs=(1,)) as executor:
@@ -343,14 +343,14 @@ def test_neither_optuna_nor_ray_is_imported_before_it_is_used() -> None:
     assert {"optuna", "ray", "matplotlib"}.isdisjoint(done.stdout.split())
 
 
-def test_the_result_of_a_set_that_was_saved(tmp_path: Path) -> None:
+def test_a_loaded_condensed_dataset_gives_the_same_result(tmp_path: Path) -> None:
     made = condensed()
     made.save(tmp_path)
     loaded = CondensedDataset.load(tmp_path)
     assert objective(made=loaded).measure(FINE).values == objective(made=made).measure(FINE).values
 
 
-def test_statistics_of_the_final_weights(untouched_rng: None) -> None:
+def test_recalibration_uses_the_final_weights(untouched_rng: None) -> None:
     from condensed_data import networks
     from condensed_data_nas.recalibration import recalibrate
 
@@ -365,14 +365,14 @@ def test_statistics_of_the_final_weights(untouched_rng: None) -> None:
     assert first.momentum == 0.1
     assert not first.training
     expected = module(images)
-    recalibrate(module, images, 35, "fp32")  # it follows from weights and samples
+    recalibrate(module, images, 35, "fp32")  # depends on weights and samples only
     torch.testing.assert_close(module(images), expected)
 
 
-def test_recalibration_is_a_choice_that_a_journal_knows(tmp_path: Path) -> None:
+def test_a_journal_distinguishes_recalibration(tmp_path: Path) -> None:
     batch = {**FINE, "norm": "batch"}
     plain, precise = objective(), objective(recalibrate=True)
-    assert plain.measure(FINE).values == precise.measure(FINE).values  # nothing to estimate
+    assert plain.measure(FINE).values == precise.measure(FINE).values  # no batch normalization
     assert plain.measure(batch).curve != precise.measure(batch).curve
     assert plain.digest() != precise.digest()
     without = precise.trained_on(samples(5, 0), recalibrate=False)

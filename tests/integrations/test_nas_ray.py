@@ -1,4 +1,4 @@
-"""Ray: Tune with ASHA on a local cluster of two workers, and tasks of which one is killed."""
+"""Ray: Tune with ASHA on a local cluster of two workers, and a task whose worker is killed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FOLDERS = (Path(nas_data.__file__).parent, *map(Path, os.environ.get("PYTHONPATH
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cluster of two workers on this machine, which finds the modules of the tests."""
+    """A local cluster of two workers that can import the modules of the tests."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Ray, about its own defaults and open files
+        warnings.simplefilter("ignore")  # Ray warns about its own defaults and open files
         import ray
 
         folder = tmp_path_factory.mktemp("ray")
@@ -40,8 +40,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tasks_of_which_one_is_killed(cluster: Path) -> None:
-    """The task is started again, and every result is that of this process."""
+def test_a_killed_task_is_repeated(cluster: Path) -> None:
+    """The task is started again, and every result equals that of this process."""
     from condensed_data_ray import RayExecutor
 
     configs = [FINE, SMALLER, TOO_DEEP, {**FINE, "depth": 1}, {**SMALLER, "depth": 1}]
@@ -68,7 +68,7 @@ def test_tune_with_asha(cluster: Path, tmp_path: Path, monkeypatch: pytest.Monke
             metric="accuracy",
             mode="max",
             num_samples=6,
-            reuse_actors=True,  # a worker that imported torch is used again
+            reuse_actors=True,  # spares another import of torch
             scheduler=tune.schedulers.ASHAScheduler(grace_period=1, max_t=7, reduction_factor=2),
         ),
         run_config=tune.RunConfig(storage_path=str(tmp_path), name="asha", verbose=0),
@@ -84,7 +84,7 @@ def test_tune_with_asha(cluster: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert {"lr", "width"} <= best.metrics["config"].keys()
 
 
-def test_the_space_in_the_words_of_ray() -> None:
+def test_a_space_becomes_a_search_space_of_ray() -> None:
     space = ray_space({"width": (4, 8), "lr": Range(0.01, 0.1, log=True), "batch_size": Range(2, 3)})
     drawn = [{name: domain.sample() for name, domain in space.items()} for _ in range(50)]
     assert {one["width"] for one in drawn} == {4, 8}

@@ -1,4 +1,4 @@
-"""`rank_report`, what it computes, the zero-cost proxies and the cascade."""
+"""rank_report and its statistics, zero-cost proxies, and the cascade."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from nas_data import FINE, SMALLER, TOO_DEEP, objective, samples
 from scipy import stats
 from torch import nn
 
-from condensed_data_nas import Stage, ZeroCost, cascade, rank_report, zero_cost
-from condensed_data_nas import rank_statistics as found
+from condensed_data_nas import Stage, ZeroCost, cascade, rank_report, rank_statistics, zero_cost
 from condensed_data_nas.report import CEILING
 
 CONFIGS = [{"width": width} for width in range(40)]
@@ -25,37 +24,37 @@ def _noisy(spread: float, seed: int = 0) -> list[float]:
     return (np.arange(40) / 40 + np.random.default_rng(seed).normal(0, spread, 40)).tolist()
 
 
-def test_correlations_are_those_of_scipy() -> None:
+def test_correlations_with_ties_and_constant_sides() -> None:
     drawn = np.random.default_rng(0)
     first = drawn.integers(0, 9, 60).astype(float)
     second = first + drawn.integers(0, 9, 60)
     first[3] = -np.inf
-    assert found.spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
-    assert found.kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
-    assert found.spearman(first, np.ones(60)) == found.kendall(np.ones(60), first) == 0
+    assert rank_statistics.spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert rank_statistics.kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
+    assert rank_statistics.spearman(first, np.ones(60)) == rank_statistics.kendall(np.ones(60), first) == 0
 
 
-def test_tops_recall_and_regret_by_hand() -> None:
+def test_tops_recall_and_regret_computed_by_hand() -> None:
     reference, proxy = np.array([0.9, 0.8, 0.7, 0.1]), np.array([2.0, 3.0, 0.0, 1.0])
-    assert found.top(2, reference).tolist() == [0, 1]
-    assert found.recall(2)(proxy, reference) == 1
-    assert found.recall(3)(proxy, reference) == pytest.approx(2 / 3)
-    assert found.regret(proxy, reference) == pytest.approx(0.1)
-    assert found.top_spearman(2)(proxy, reference) == pytest.approx(-1)
+    assert rank_statistics.top(2, reference).tolist() == [0, 1]
+    assert rank_statistics.recall(2)(proxy, reference) == 1
+    assert rank_statistics.recall(3)(proxy, reference) == pytest.approx(2 / 3)
+    assert rank_statistics.regret(proxy, reference) == pytest.approx(0.1)
+    assert rank_statistics.top_spearman(2)(proxy, reference) == pytest.approx(-1)
 
 
 def test_intervals_cover_and_shrink() -> None:
-    """Over many draws of data, the interval holds the true correlation about as often as it says."""
+    """Over many draws of data, the interval covers the true correlation about as often as its level."""
     true, hits = 0.786, 0  # Spearman of a Gaussian correlation of 0.8: 6 / pi * asin(0.4)
     for seed in range(60):
         pair = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 80)
-        interval = found.estimate(found.spearman, pair[:, 0], pair[:, 1], 150, 0)
+        interval = rank_statistics.estimate(rank_statistics.spearman, pair[:, 0], pair[:, 1], 150, 0)
         assert interval.low < interval.value < interval.high
         hits += interval.low <= true <= interval.high
     assert hits >= 50
-    wide = found.estimate(found.spearman, np.array(_noisy(0.3)), np.arange(40.0), 200, 0)
+    wide = rank_statistics.estimate(rank_statistics.spearman, np.array(_noisy(0.3)), np.arange(40.0), 200, 0)
     longer = np.concatenate([np.array(_noisy(0.3, seed)) for seed in range(20)])
-    narrow = found.estimate(found.spearman, longer, np.tile(np.arange(40.0), 20), 200, 0)
+    narrow = rank_statistics.estimate(rank_statistics.spearman, longer, np.tile(np.arange(40.0), 20), 200, 0)
     assert narrow.high - narrow.low < (wide.high - wide.low) / 2
 
 
@@ -109,7 +108,7 @@ def test_a_report_of_trained_proxies() -> None:
     assert "1 more could not be trained on the reference" in str(report)
 
 
-def test_what_a_proxy_cannot_measure_is_ranked_last() -> None:
+def test_failures_of_a_proxy_are_ranked_last() -> None:
     def fails(config: dict[str, Any]) -> float:
         return -float("inf") if config["width"] > 20 else config["width"]
 
@@ -136,14 +135,14 @@ def test_invalid_arguments_of_reports_are_refused(change: dict[str, Any], messag
         rank_report(**asked)
 
 
-def test_synflow_of_a_linear_network_by_hand() -> None:
+def test_synflow_of_a_linear_network_computed_by_hand() -> None:
     """R = 1' |W2| |W1| 1, and each layer's weights times their gradients sum to R (Tanaka et al., theorem 1)."""
     module = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
     total = float((module[2].weight.abs() @ module[0].weight.abs()).sum().detach())
     assert zero_cost.synflow(module.eval(), torch.randn(5, 3)) == pytest.approx(2 * total, rel=1e-6)
 
 
-def test_synflow_passes_by_normalization() -> None:
+def test_synflow_skips_normalization() -> None:
     plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     normed = nn.Sequential(plain[0], nn.BatchNorm2d(4), plain[1], plain[2], plain[3])
     x = torch.randn(2, 1, 4, 4)

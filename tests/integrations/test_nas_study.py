@@ -1,4 +1,4 @@
-"""Searches by Optuna, killed and resumed, and by `condensed-data nas`."""
+"""Searches with Optuna, killed and continued, and `condensed-data nas`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def test_a_study_prunes_and_keeps_what_trials_cost(untouched_rng: None) -> None:
+def test_a_study_prunes_and_records_costs(untouched_rng: None) -> None:
     sampler = optuna.samplers.GridSampler({name: list(values) for name, values in SPACE.items()}, seed=0)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
@@ -45,7 +45,7 @@ def test_a_study_prunes_and_keeps_what_trials_cost(untouched_rng: None) -> None:
     assert any(trial.state == TrialState.PRUNED and trial.intermediate_values for trial in study.trials)
 
 
-def test_a_model_that_suggests_for_itself() -> None:
+def test_a_build_model_that_suggests_values_itself() -> None:
     study = search(objective(nas_data.by_trial, space=None), 5, sampler="random")
     assert all(trial.params.keys() == {"width", "depth"} for trial in study.trials)
     trial = optuna.trial.FixedTrial({"width": 8, "depth": 4})
@@ -61,8 +61,8 @@ def test_bugs_end_the_study() -> None:
         search(objective(lambda config: config["nothing"]), 2)
 
 
-def test_a_killed_study_goes_on(tmp_path: Path) -> None:
-    """Killed in its fourth trial by the system; nothing that was finished is lost, what was tried is tried again."""
+def test_a_killed_study_continues(tmp_path: Path) -> None:
+    """After a kill in its fourth trial, finished trials are kept, and the interrupted configuration is tried again."""
     file = tmp_path / "studies" / "one.db"
     killed = subprocess.run([sys.executable, nas_data.__file__, str(file)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -78,17 +78,17 @@ def test_a_killed_study_goes_on(tmp_path: Path) -> None:
     assert len(search(objective(nas_data.by_trial, space=None), 6, storage=file).trials) == len(study.trials)
 
 
-def test_a_running_trial_of_a_process_that_lives_is_left_alone(tmp_path: Path) -> None:
-    from condensed_data_nas import optuna_study as studies
+def test_a_running_trial_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
+    from condensed_data_nas import optuna_study
 
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'one.db'}", study_name="nas")
     trial = study.ask()
-    trial.set_user_attr(studies.WORKER, f"{studies.socket.gethostname()}:{os.getppid()}")
-    studies._retry_killed(study)
+    trial.set_user_attr(optuna_study.WORKER, f"{optuna_study.socket.gethostname()}:{os.getppid()}")
+    optuna_study._retry_killed(study)
     assert study.trials[0].state == TrialState.RUNNING
 
 
-def test_the_live_table_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_table_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
     class Terminal(io.StringIO):
@@ -106,7 +106,7 @@ def test_the_live_table_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
-    """A condensed set in a folder, of 8x8 images."""
+    """A folder with a condensed dataset of 8x8 images."""
     words = ["--recipe", "random", "--ipc", "4", "--quiet", "--no-cache", "--no-evaluate"]
     assert main(["build", "cli_sources:tiny", *words, "--out", str(tmp_path / "set")]) == 0
     return tmp_path / "set"
@@ -136,7 +136,7 @@ SMALL = (
 )
 
 
-def test_the_verb(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     words = ["nas", str(built), *FEW, *SMALL, "--storage", str(tmp_path / "study.db"), "--top", "3"]
     assert main([*words, "--csv", str(tmp_path / "trials.csv")]) == 0
@@ -164,14 +164,14 @@ def test_the_verb(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         (("--val", "cli_sources:four_pixels"), "samples of shape"),
     ],
 )
-def test_what_the_verb_refuses(
+def test_invalid_options_are_refused(
     built: Path, words: Any, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
     assert message in fails(capsys, "nas", built, *FEW, *words)
 
 
-def test_the_verb_says_what_is_missing(
+def test_the_command_names_the_missing_package(
     built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()

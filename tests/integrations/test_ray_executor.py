@@ -1,4 +1,4 @@
-"""The Ray executor on a local cluster: results, errors, and a worker that is killed."""
+"""RayExecutor on a local cluster: results, errors, and a killed worker."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def executor() -> Iterator[Any]:
         yield executor
 
 
-def test_it_is_an_executor(executor: Any) -> None:
+def test_results_and_errors_are_returned(executor: Any) -> None:
     assert list(executor.map(square, range(5))) == [0, 1, 4, 9, 16]
     assert executor.submit(threads).result(60) == 1
     with pytest.raises(FloatingPointError, match="diverged"):
         executor.submit(fails).result(60)
 
 
-def test_work_of_a_killed_worker_is_done_again(executor: Any, tmp_path: Path) -> None:
+def test_a_call_of_a_killed_worker_is_repeated(executor: Any, tmp_path: Path) -> None:
     assert list(executor.map(dies_once, [str(tmp_path)] * 4, range(4))) == [0, 1, 2, 3]
     assert (tmp_path / "died").exists()
 
 
-def test_experts_and_evaluations(
+def test_experts_and_evaluations_equal_those_of_this_process(
     executor: Any, tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     how = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
@@ -67,7 +67,7 @@ def test_experts_and_evaluations(
     assert alone.accuracies == shared.accuracies
 
 
-def test_numbers_out_of_range_and_use_after_the_end(executor: Any) -> None:
+def test_invalid_numbers_and_use_after_shutdown_are_refused(executor: Any) -> None:
     from condensed_data_ray import RayExecutor
 
     for wrong in ({"num_cpus": 0}, {"num_gpus": -1}, {"retries": -1}):

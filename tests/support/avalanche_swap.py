@@ -1,6 +1,6 @@
-"""A pytest plugin: Avalanche's own tests, with CondensedBuffer in the place of ClassBalancedBuffer.
+"""A pytest plugin that replaces ClassBalancedBuffer by CondensedBuffer in Avalanche's own tests.
 
-It has to be loaded before their modules are, because they import the class by name.
+It must be loaded before the modules of the tests, which import the class by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from condensed_data import recipes
 from condensed_data_avalanche import CondensedBuffer
 
-HOLDERS = (
+MODULES = (
     "avalanche.training.storage_policy",
     "avalanche.training",
     "avalanche.training.plugins.gdumb",
@@ -28,7 +28,7 @@ COUNT = {"made": 0}
 
 
 class Swapped(CondensedBuffer):
-    """With a recipe that takes a moment: what is tested is the contract, not the samples."""
+    """With a recipe that takes a moment, because only the interface is tested."""
 
     def __init__(
         self, max_size: int, adaptive_size: bool = True, total_num_classes: int | None = None
@@ -38,13 +38,13 @@ class Swapped(CondensedBuffer):
         COUNT["made"] += 1
 
 
-for _holder in HOLDERS:
-    _module = importlib.import_module(_holder)
+for _name in MODULES:
+    _module = importlib.import_module(_name)
     if hasattr(_module, "ClassBalancedBuffer"):
         _module.ClassBalancedBuffer = Swapped  # type: ignore[attr-defined]
 importlib.import_module("avalanche.training.plugins.replay").ExperienceBalancedBuffer = Swapped  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say that the swap was in use."""
+    """Print how many buffers were swapped."""
     terminalreporter.write_line(f"buffers swapped: {COUNT['made']}")

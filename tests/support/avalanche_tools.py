@@ -22,13 +22,13 @@ NET = "convnet-d2-w4"
 
 
 class Samples(Dataset[Any]):
-    """Learnable noise around one prototype a class: samples (n, *shape) in [0, 1], integer labels."""
+    """Learnable noise around one prototype per class: samples (n, *shape) in [0, 1], integer labels."""
 
     def __init__(self, shape: Sequence[int] = SHAPE, classes: int = CLASSES, seed: int = 0) -> None:
-        draws = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         prototypes = torch.rand(classes, *shape, generator=torch.Generator().manual_seed(9))
         labels = torch.arange(classes).repeat_interleave(PER_CLASS)
-        noise = torch.randn(len(labels), *shape, generator=draws)
+        noise = torch.randn(len(labels), *shape, generator=generator)
         self.samples = (prototypes[labels] + 0.2 * noise).clamp(0, 1)
         self.targets = labels.tolist()
 
@@ -45,10 +45,10 @@ def tiny(iterations: int = 2, **arguments: Any) -> Recipe:
 
 
 def old_kind(shape: Sequence[int] = SHAPE, **arguments: Any) -> Any:
-    """Items (x, y, t), two classes an experience."""
+    """Items (x, y, t), two classes per experience."""
     train, test = Samples(shape), Samples(shape, seed=1)
-    how = {"n_experiences": 2, "task_labels": False, "shuffle": False, **arguments}
-    return nc_benchmark(train, test, **how)
+    options = {"n_experiences": 2, "task_labels": False, "shuffle": False, **arguments}
+    return nc_benchmark(train, test, **options)
 
 
 def new_kind() -> Any:
@@ -65,19 +65,19 @@ def task_kind() -> Any:
 
 
 def tensor_kind() -> Any:
-    """Labels are 0-d tensors."""
+    """Items (x, y, t) whose labels are 0-d tensors."""
     train, test = Samples(), Samples(seed=1)
-    sets = [TensorDataset(part.samples, torch.tensor(part.targets)) for part in (train, test)]
-    for part in sets:
-        part.targets = part.tensors[1]  # type: ignore[attr-defined]
-    return nc_benchmark(*sets, n_experiences=2, task_labels=False, shuffle=False)
+    parts = [TensorDataset(part.samples, torch.tensor(part.targets)) for part in (train, test)]
+    for dataset in parts:
+        dataset.targets = dataset.tensors[1]  # type: ignore[attr-defined]
+    return nc_benchmark(*parts, n_experiences=2, task_labels=False, shuffle=False)
 
 
 KINDS = {"old": old_kind, "new": new_kind, "task": task_kind, "tensor": tensor_kind}
 
 
 def linear(shape: Sequence[int] = SHAPE) -> nn.Module:
-    """A model with BatchNorm, whose statistics tell whether somebody used it."""
+    """A model with BatchNorm, whose statistics show whether it was used in training mode."""
     values = torch.Size(shape).numel()
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

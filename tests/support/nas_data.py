@@ -1,4 +1,4 @@
-"""Tiny sets, models and searches for the tests of `condensed_data_nas`; importable in worker processes."""
+"""Tiny datasets, models and searches for the tests of `condensed_data_nas`; importable in worker processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPACE = convnet_space(widths=(4, 8), depths=(1, 2, 4), norms=("none", "instance"
 FINE = {"width": 8, "depth": 2, "norm": "instance", "activation": "relu", "pooling": "avg"}
 SMALLER = {**FINE, "width": 4}
 LIVELY = replace(quick(), name="lively", lr=0.1)  # learns in few epochs
-TOO_DEEP = {**FINE, "depth": 4}  # 12 pixels are halved four times: nothing is left
+TOO_DEEP = {**FINE, "depth": 4}  # 12 pixels halved four times leave none
 
 
 def samples(per_class: int, seed: int) -> TensorDataset:
@@ -34,7 +34,7 @@ def samples(per_class: int, seed: int) -> TensorDataset:
 
 
 def condensed(recipe: Any = None) -> CondensedDataset:
-    """Four samples a class."""
+    """Four samples per class."""
     chosen = recipe or recipes.random(ipc=4)
     return CondensedDataset(
         samples(20, 1), chosen, cache=False, progress=False, device="cpu", precision="fp32"
@@ -44,26 +44,26 @@ def condensed(recipe: Any = None) -> CondensedDataset:
 def objective(
     build_model: Any = None, made: CondensedDataset | None = None, **changes: Any
 ) -> ProxyObjective:
-    """Networks trained for 5 epochs."""
+    """An objective that trains networks for 5 epochs."""
     options: dict[str, Any] = {"val": samples(20, 2), "space": SPACE, "training": LIVELY, "epochs": 5}
     options |= {"device": "cpu", "precision": "fp32", **changes}
     return ProxyObjective(made or condensed(), build_model, **options)
 
 
 def by_trial(trial: Any) -> ConvNet:
-    """A model that suggests for itself."""
+    """A build_model that suggests values itself."""
     return ConvNet(trial.suggest_categorical("width", [4, 8]), depth=trial.suggest_int("depth", 1, 4))
 
 
 def plain_module(config: dict[str, Any]) -> nn.Module:
-    """A built module."""
+    """A build_model that returns a module."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(144, config["width"]), nn.ReLU(), nn.Linear(config["width"], 3)
     )
 
 
 def dies_once(config: dict[str, Any]) -> ConvNet:
-    """Kills its process at the first network of width 8, as the machine does when memory ends."""
+    """Kills its process at the first network of width 8, as a machine without memory does."""
     mark = Path(os.environ["NAS_TEST_MARK"])
     if config["width"] == 8 and not mark.exists():
         mark.touch()

@@ -1,4 +1,4 @@
-"""What the workers of the Ray tests do, in a module that they can import."""
+"""Functions for the workers of the Ray tests, in a module that they can import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fails() -> None:
 
 
 def dies_once(folder: str, number: int) -> int:
-    """Kills its own process the first time that it is called with 1."""
+    """Kills its own process on the first call with 1."""
     mark = Path(folder) / "died"
     if number == 1 and not mark.exists():
         mark.touch()
