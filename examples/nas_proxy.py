@@ -78,8 +78,8 @@ def main():
             **{name: name for name in ("params", "flops", "synflow", "naswot")},
         },
         reference=full,
-        prepared={"condensed": condensing},
-        architectures=720,
+        preparation_seconds={"condensed": condensing},
+        search_size=720,
         progress=True,
     )
     print(report)

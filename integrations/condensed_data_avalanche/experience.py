@@ -47,10 +47,10 @@ class ExperienceData:
     def cells(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
         """Yield ((class, task), samples) in order of first appearance."""
         pairs = torch.stack([self.labels, self.tasks], 1)
-        found, inverse = pairs.unique(dim=0, return_inverse=True)
-        first = [int((inverse == index).nonzero()[0, 0]) for index in range(len(found))]
-        for index in sorted(range(len(found)), key=first.__getitem__):
-            yield (int(found[index, 0]), int(found[index, 1])), self.samples[inverse == index]
+        unique, inverse = pairs.unique(dim=0, return_inverse=True)
+        first = [int((inverse == index).nonzero()[0, 0]) for index in range(len(unique))]
+        for index in sorted(range(len(unique)), key=first.__getitem__):
+            yield (int(unique[index, 0]), int(unique[index, 1])), self.samples[inverse == index]
 
 
 def read_experience(dataset: Any, num_workers: int = 0) -> ExperienceData:

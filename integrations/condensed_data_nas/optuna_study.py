@@ -175,8 +175,8 @@ def trial_line(trial: FrozenTrial) -> str:
     cost = f"{attributes['seconds']:7.3g} s" if "seconds" in attributes else " " * 9
     size = f"{attributes['parameters']:>11,}" if "parameters" in attributes else " " * 11
     reason = f"  ({attributes['error']})" if "error" in attributes else ""
-    chosen = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
-    return f"{state}  {cost}  {size}  {chosen}{reason}"
+    values = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+    return f"{state}  {cost}  {size}  {values}{reason}"
 
 
 def _short(value: object) -> str:
@@ -192,9 +192,9 @@ def to_csv(study: Study, path: Path) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["number", "state", "value", *names, *costs])
     for trial in trials:
-        chosen = [trial.params.get(name, "") for name in names]
+        values = [trial.params.get(name, "") for name in names]
         spent = [trial.user_attrs.get(name, "") for name in costs]
-        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *chosen, *spent])
+        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *values, *spent])
     return write_whole(path, text.getvalue().encode())
 
 

@@ -4,7 +4,7 @@
         configs,
         proxies={"condensed": objective, "random": other, "early-stop": early, "params": "params"},
         reference=objective.trained_on(train_set, seeds=2),
-        prepared={"condensed": condensing_seconds},
+        preparation_seconds={"condensed": condensing_seconds},
     )
     print(report); report.to_csv("ranks.csv"); report.plot("ranks.png")
 
@@ -54,9 +54,9 @@ def rank_report(
     proxies: Mapping[str, Proxy],
     reference: Proxy,
     *,
-    prepared: Mapping[str, float] | None = None,
-    tops: Sequence[int] = (5, 10, 30),
-    architectures: int | None = None,
+    preparation_seconds: Mapping[str, float] | None = None,
+    top_sizes: Sequence[int] = (5, 10, 30),
+    search_size: int | None = None,
     draws: int = 1000,
     seed: int = 0,
     executor: Executor | None = None,
@@ -71,9 +71,9 @@ def rank_report(
             a function of a configuration; or values, in the order of the configurations. Larger is better.
         reference: likewise; a `ProxyObjective` with seeds >= 2 also gives the ceiling, "other seed": how well one
             network per configuration of the reference predicts another.
-        prepared: by name: seconds of preparation, such as condensing.
-        tops: numbers of best configurations to analyze; those above n are left out.
-        architectures: number of configurations of the search for which speed-ups are given; by default n.
+        preparation_seconds: by name, such as those of condensing.
+        top_sizes: numbers of best configurations to analyze; those above n are left out.
+        search_size: number of configurations of the search for which speed-ups are given; by default n.
         draws: bootstrap draws for the intervals.
         seed: of these draws.
         executor, journal, progress: see `ProxyObjective.evaluate_many`.
@@ -81,8 +81,8 @@ def rank_report(
     Raises:
         ValueError: for fewer than three configurations, equal ones, values of another number, or an unknown name.
     """
-    listed, prepared = [dict(config) for config in configs], prepared or {}
-    _check(listed, proxies, prepared)
+    listed, preparation = [dict(config) for config in configs], preparation_seconds or {}
+    _check(listed, proxies, preparation)
     options = {"executor": executor, "journal": journal, "progress": progress}
     basis = next((one for one in (*proxies.values(), reference) if isinstance(one, ProxyObjective)), None)
     measured = _results(listed, "reference", reference, basis, options)
@@ -93,9 +93,9 @@ def rank_report(
             f"are needed. The first failed with: {measured[0].error}"
         )
     truth = [measured[index] for index in keep]
-    sizes = tuple(size for size in tops if size <= len(keep))
+    sizes = tuple(size for size in top_sizes if size <= len(keep))
     cost = _mean_seconds([result.seconds / len(result.values) for result in truth])
-    comparison = _Comparison(sizes, draws, seed, architectures or len(keep), cost)
+    comparison = _Comparison(sizes, draws, seed, search_size or len(keep), cost)
     target, rows = _values(truth), []
     runs = min(len(result.values) for result in truth)
     if runs > 1:
@@ -105,12 +105,12 @@ def rank_report(
         results = _results(listed, name, proxy, basis, options)
         kept = [results[index] for index in keep]
         seconds = _mean_seconds([result.seconds for result in kept])
-        rows.append(comparison.row(name, _values(kept), target, seconds, prepared.get(name, 0.0)))
+        rows.append(comparison.row(name, _values(kept), target, seconds, preparation.get(name, 0.0)))
     return RankReport(
         tuple(listed[index] for index in keep),
         tuple(target.tolist()),
         tuple(rows),
-        comparison.architectures,
+        comparison.search_size,
         len(listed) - len(keep),
         cost,
         runs,
@@ -124,11 +124,11 @@ class _Comparison:
     sizes: tuple[int, ...]
     draws: int
     seed: int
-    architectures: int
+    search_size: int
     cost: float | None
 
     def row(
-        self, name: str, values: Values, target: Values, seconds: float | None, prepared: float
+        self, name: str, values: Values, target: Values, seconds: float | None, preparation: float
     ) -> ProxyRow:
         """The row of one proxy.
 
@@ -136,7 +136,7 @@ class _Comparison:
             name: of the proxy.
             values, target: (n,) of the proxy and of the reference.
             seconds: per configuration.
-            prepared: seconds of preparation.
+            preparation: seconds of preparation.
         """
 
         def estimated(statistic: Statistic) -> Estimate:
@@ -144,7 +144,7 @@ class _Comparison:
 
         speed_up = None
         if seconds is not None and self.cost is not None:
-            speed_up = self.cost * self.architectures / max(prepared + seconds * self.architectures, 1e-9)
+            speed_up = self.cost * self.search_size / max(preparation + seconds * self.search_size, 1e-9)
         return ProxyRow(
             name,
             tuple(values.tolist()),
@@ -154,22 +154,24 @@ class _Comparison:
             {size: estimated(recall(size)) for size in self.sizes},
             estimated(regret),
             seconds,
-            prepared,
+            preparation,
             speed_up,
             int(np.isinf(values).sum()),
         )
 
 
-def _check(configs: Sequence[Config], proxies: Mapping[str, Proxy], prepared: Mapping[str, float]) -> None:
+def _check(configs: Sequence[Config], proxies: Mapping[str, Proxy], preparation: Mapping[str, float]) -> None:
     keys = [key_of(config) for config in configs]
     if len(keys) < MIN_CONFIGS or len(set(keys)) < len(keys):
         raise ValueError(
             f"configs holds {len(keys)} configurations, {len(set(keys))} of them different. Give at least "
             f"{MIN_CONFIGS}, all different."
         )
-    unknown = sorted(prepared.keys() - proxies.keys())
+    unknown = sorted(preparation.keys() - proxies.keys())
     if unknown:
-        raise ValueError(f"prepared names {unknown}, which are not among the proxies: {', '.join(proxies)}.")
+        raise ValueError(
+            f"preparation_seconds names {unknown}, which are not among the proxies: {', '.join(proxies)}."
+        )
     if CEILING in proxies:
         raise ValueError(
             f"A proxy cannot be called {CEILING!r}, the name of the reference's ceiling. Use another name."

@@ -34,12 +34,12 @@ class ProxyRow:
         name: of the proxy.
         values: (n,) its values, in the order of the configurations; minus infinity where it failed.
         spearman, kendall: over all configurations.
-        tops: k -> Spearman's correlation among the k best of the reference.
-        recalls: k -> fraction of the reference's k best among the proxy's k best.
+        top_spearman: k -> Spearman's correlation among the k best of the reference.
+        top_recall: k -> fraction of the reference's k best among the proxy's k best.
         regret: accuracy, in [0, 1], lost on the reference by choosing the proxy's best configuration.
         seconds: per configuration; None if not measured.
-        prepared: seconds of preparation, such as condensing.
-        speed_up: of a search over `RankReport.architectures`, including preparation; None if times are missing.
+        preparation_seconds: of preparation, such as condensing.
+        speed_up: of a search over `RankReport.search_size`, including preparation; None if times are missing.
         failed: number of configurations that it could not measure.
     """
 
@@ -47,11 +47,11 @@ class ProxyRow:
     values: tuple[float, ...]
     spearman: Estimate
     kendall: Estimate
-    tops: Mapping[int, Estimate]
-    recalls: Mapping[int, Estimate]
+    top_spearman: Mapping[int, Estimate]
+    top_recall: Mapping[int, Estimate]
     regret: Estimate
     seconds: float | None
-    prepared: float
+    preparation_seconds: float
     speed_up: float | None
     failed: int
 
@@ -62,7 +62,9 @@ class ProxyRow:
         seconds = "" if self.seconds is None else f"{self.seconds:.3g}"
         speed_up = "" if self.speed_up is None else f"{self.speed_up:.3g}x"
         cells = [self.name, str(self.spearman), str(self.kendall), regret, seconds, speed_up]
-        return cells + [str(part) for size in sizes for part in (self.tops[size], self.recalls[size])]
+        return cells + [
+            str(part) for size in sizes for part in (self.top_spearman[size], self.top_recall[size])
+        ]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class RankReport:
         configs: the n configurations that the reference could measure.
         reference: (n,) accuracy in [0, 1].
         rows: the proxies; the ceiling comes first if the reference has several networks.
-        architectures: number of configurations of the search for which speed-ups are given.
+        search_size: number of configurations of the search for which speed-ups are given.
         dropped: number of configurations that the reference could not measure.
         reference_seconds: of one network on the reference.
         runs: networks per reference value.
@@ -82,7 +84,7 @@ class RankReport:
     configs: tuple[dict[str, Any], ...]
     reference: tuple[float, ...]
     rows: tuple[ProxyRow, ...]
-    architectures: int
+    search_size: int
     dropped: int
     reference_seconds: float | None
     runs: int
@@ -96,7 +98,7 @@ class RankReport:
         )
 
     def __str__(self) -> str:
-        sizes = list(self.rows[0].tops) if self.rows else []
+        sizes = list(self.rows[0].top_spearman) if self.rows else []
         heads = ["proxy", *_WIDTHS]
         heads += [head for size in sizes for head in (f"top-{size} rho", f"recall@{size}")]
         widths = [max([12, *(len(row.name) for row in self.rows)]), *_WIDTHS.values(), *(21, 20) * len(sizes)]
@@ -112,7 +114,7 @@ class RankReport:
         notes = [
             f"{len(self.configs)} configurations; the reference's best: {100 * max(self.reference):.1f} %. "
             "Brackets: 95 % bootstrap intervals over configurations.",
-            f"Speed-up of a search over {self.architectures:,} configurations, including preparation.",
+            f"Speed-up of a search over {self.search_size:,} configurations, including preparation.",
         ]
         if any(row.name == CEILING for row in self.rows):
             notes.append(

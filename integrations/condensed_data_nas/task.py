@@ -1,4 +1,4 @@
-"""What all configurations of a search share: the samples to train and test on, and the training protocol.
+"""What all configurations of a search have in common: the samples to train and test on, and the training protocol.
 
 Letters: N samples, M validation samples, K classes.
 """

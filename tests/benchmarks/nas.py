@@ -106,7 +106,7 @@ class Bench:
         order = torch.randperm(len(source), generator=RandomStreams(0).torch("subset")).tolist()
         self.train = Subset(source, order[: args.images])
         val = Subset(source, order[args.images : args.images + args.val])
-        self.prepared: dict[str, float] = {}
+        self.preparation_seconds: dict[str, float] = {}
         self.objectives: dict[str, ProxyObjective] = {}
         texts = (*args.recipes, *args.baselines)
         short = [recipes.parse(text).name for text in texts]
@@ -114,7 +114,10 @@ class Bench:
             made, seconds = self._made(text)
             for lr in args.lr:
                 name = _name(title if short.count(title) == 1 else text, lr, args.lr)
-                self.objectives[name], self.prepared[name] = self._objective(made, val, lr), seconds
+                self.objectives[name], self.preparation_seconds[name] = (
+                    self._objective(made, val, lr),
+                    seconds,
+                )
         first = next(iter(self.objectives.values()))
         for lr in args.lr:
             name = _name("early-stop", lr, args.lr)
@@ -170,8 +173,8 @@ class Bench:
             configs,
             {**self.objectives, **{name: name for name in ZERO_COST}},
             self.reference,
-            prepared=self.prepared,
-            architectures=GRID,
+            preparation_seconds=self.preparation_seconds,
+            search_size=GRID,
             journal=self.journal,
         )
 
@@ -193,7 +196,7 @@ def _numbers(report: RankReport) -> Row:
             "kendall": [row.kendall.value, row.kendall.low, row.kendall.high],
             "regret": [row.regret.value, row.regret.low, row.regret.high],
             "seconds": row.seconds,
-            "prepared": row.prepared,
+            "preparation_seconds": row.preparation_seconds,
             "speed_up": row.speed_up,
         }
         for row in report.rows

@@ -56,7 +56,7 @@ def test_measuring_and_reporting(
     assert [row["what"] for row in rows] == ["dataset", "dataset", "dataset", "report", "report"]
     assert rows[-1]["architectures"] == 3
     assert rows[-1]["args"]["device"] == "cpu"
-    assert rows[-1]["dm"]["prepared"] == rows[0]["seconds"]
+    assert rows[-1]["dm"]["preparation_seconds"] == rows[0]["seconds"]
     assert (folder / "ranks.png").is_file()
 
 

@@ -65,11 +65,11 @@ def test_a_report_of_given_values(tmp_path: Path) -> None:
         "far": _noisy(3.0),
         "width": lambda config: config["width"],
     }
-    report = rank_report(CONFIGS, proxies, reference, draws=100, tops=(5, 30, 50))
+    report = rank_report(CONFIGS, proxies, reference, draws=100, top_sizes=(5, 30, 50))
     assert report["width"].spearman.value == report["width"].kendall.value == 1
     assert report["width"].regret.value == 0
     assert report["close"].spearman.value > 0.95 > report["far"].spearman.value
-    assert list(report["close"].tops) == [5, 30]
+    assert list(report["close"].top_spearman) == [5, 30]
     text = str(report)
     assert "Correlations among fewer than 30 best are mostly noise" in text
     assert "the noise of its ranking is unknown" in text
@@ -91,10 +91,10 @@ def test_a_report_of_trained_proxies() -> None:
         configs,
         {"condensed": proxy, **{name: name for name in zero_cost.SCORES}},
         proxy.trained_on(samples(20, 1), seeds=2, epochs=5),
-        prepared={"condensed": 10.0},
-        architectures=100,
+        preparation_seconds={"condensed": 10.0},
+        search_size=100,
         draws=50,
-        tops=(3,),
+        top_sizes=(3,),
     )
     assert report.dropped == 1
     assert len(report.configs) == len(report.reference) == 4
@@ -125,7 +125,7 @@ def test_failures_of_a_proxy_are_ranked_last() -> None:
         ({"configs": [*CONFIGS, CONFIGS[0]]}, "40 of them different"),
         ({"proxies": {"short": [1.0]}}, "short has 1 values for 40"),
         ({"proxies": {"params": "params"}}, "needs networks"),
-        ({"prepared": {"other": 1.0}}, r"prepared names \['other'\]"),
+        ({"preparation_seconds": {"other": 1.0}}, r"preparation_seconds names \['other'\]"),
         ({"proxies": {CEILING: _noisy(1)}}, "cannot be called"),
     ],
 )
