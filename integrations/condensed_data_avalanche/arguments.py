@@ -48,13 +48,12 @@ def check_options(
         raise TypeError(
             f"CondensedBuffer(buffer_transform={buffer_transform!r}) must be callable with a sample."
         )
-    if condense_on not in TRIGGERS:
-        if isinstance(condense_on, str):
-            raise ValueError(
-                f"CondensedBuffer(condense_on={condense_on!r}) must be 'experience', 'task_boundary' or a positive "
-                "number of samples."
-            )
-        check_count(OWNER, "condense_on", condense_on)
+    is_count = isinstance(condense_on, int) and not isinstance(condense_on, bool) and condense_on >= 1
+    if condense_on not in TRIGGERS and not is_count:
+        raise ValueError(
+            f"CondensedBuffer(condense_on={condense_on!r}) must be 'experience', 'task_boundary' or a positive number "
+            "of samples."
+        )
     if not 0 <= real_fraction <= 1:
         raise ValueError(f"CondensedBuffer(real_fraction={real_fraction!r}) must be in [0, 1].")
     check_count(OWNER, "seed", seed, least=0)

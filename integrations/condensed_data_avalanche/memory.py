@@ -23,7 +23,7 @@ from condensed_data_avalanche.cells import Cell, Key
 from condensed_data_avalanche.condenser import compares_full_size, condense, downsample, reads_labels
 from condensed_data_avalanche.quantized import QuantizedSamples
 
-MAX_REPEATS = 9  # kept samples outnumber new ones at most so many times, however many they stand for
+MAX_REPEATS = 9  # kept samples count at most this many times as much as new ones, however many they stand for
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Job:
     Attributes:
         cell: the cell.
         retained: samples that the cell keeps as they are, at stored size.
-        real: how many of these are real ones beside learned ones.
+        real: how many of these are real ones.
         source: real samples to condense, at the size that the recipe compares.
         count: samples to learn.
         shape: of a decoded sample.
@@ -185,7 +185,7 @@ class Memory:
         return downsample(samples, self.settings.factor)
 
     def _retained(self, key: Key, cell: Cell, old: QuantizedSamples, new: Tensor) -> tuple[Tensor, int]:
-        """Samples to keep as they are, and how many of them are real ones beside learned ones."""
+        """Samples to keep as they are, and how many of them are real (0 for a coreset)."""
         limit, before = cell.limit, cell.seen - len(new)
         if not self.settings.learns:
             keep = min(len(old), max(round(limit * before / cell.seen), limit - len(new)))

@@ -42,7 +42,7 @@ class NarrowNetwork(DataDefault):
 class AutoInit(coresets.Init):
     """Initialize few samples at the centroids of k-means, and many at random real samples.
 
-    A few centroids describe a class better than as many of its samples; many of them are more alike than the samples
+    A few centroids describe a class better than the same number of its samples; many are more alike than the samples
     of the class are, and networks learn less from them.
 
     Args:

@@ -60,7 +60,7 @@ class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # typ
         mem_size: size of the memory; None for that of `storage_policy`.
         batch_size: samples of current data in a batch; by default the strategy's batch size.
         batch_size_mem: samples of the memory in a batch, at most its size; by default the strategy's batch size.
-        task_balanced_dataloader: draw as many samples of every task.
+        task_balanced_dataloader: draw equally many samples of every task.
         storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
 
     Raises:
@@ -125,7 +125,7 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
         train: whether current samples are reduced; tested samples always are.
 
     Raises:
-        ValueError: for a factor below 2; when training with `train=True` beside a plugin whose batches hold samples of
+        ValueError: for a factor below 2; when training with `train=True` and a plugin whose batches hold samples of
             the memory; for samples that cannot be reduced by this factor.
     """
 

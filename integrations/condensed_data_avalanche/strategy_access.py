@@ -1,4 +1,4 @@
-"""What a memory reads from the strategy, agent or stand-in that holds it, and what it logs there."""
+"""Reads what a memory needs from the strategy or agent that owns it, and logs metrics there."""
 
 from __future__ import annotations
 

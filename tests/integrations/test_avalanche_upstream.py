@@ -45,7 +45,7 @@ TIME_LIMIT = 240  # seconds per test
 def test_avalanches_own_tests_pass_with_condensed_buffer(tmp_path: Path) -> None:
     # in an empty folder: in the repository, `tests` is another package
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", ROOT / "tests"))),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", ROOT / "tests" / "support"))),
         "FAST_TEST": "true",
         "OMP_NUM_THREADS": "1",
     }

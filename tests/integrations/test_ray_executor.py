@@ -26,7 +26,7 @@ def executor() -> Iterator[Any]:
 
     paths = {
         "PYTHONPATH": os.pathsep.join(
-            [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(":")]
+            [str(Path(__file__).parents[1] / "support"), *os.environ.get("PYTHONPATH", "").split(":")]
         )
     }
     with RayExecutor(
