@@ -150,7 +150,7 @@ def _context(arguments: Namespace, real: RealData) -> Context:
     precision = choose_precision(arguments.precision, device)
     report = None if arguments.quiet else _report_epoch
     trained = PretrainedCache(default_root() / "networks", report=report)
-    return Context(real, 1, RandomStreams(arguments.seed), device, precision, trained=trained)
+    return Context(real, 1, RandomStreams(arguments.seed), device, precision, network_store=trained)
 
 
 def _report_epoch(done: int, total: int) -> None:

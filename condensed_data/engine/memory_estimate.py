@@ -17,7 +17,7 @@ from condensed_data.core.sizes import readable
 from condensed_data.data.sample_store import available_memory
 from condensed_data.engine.parts import StartedParts
 from condensed_data.methods.base import NetworkView
-from condensed_data.training.compute import map_sizes
+from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 
 # float32 copies of every learned tensor: the values, their gradient, and the optimizer's state
@@ -112,7 +112,7 @@ def _activations_per_row(network: NetworkView, context: Context) -> int:
     """Bytes of the feature maps of one sample, measured on two."""
     inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
     element_size = 2 if context.precision == "bf16" else 4
-    return sum(map_sizes(network.module, inputs)[0]) // 2 * element_size
+    return sum(activation_sizes(network.module, inputs)[0]) // 2 * element_size
 
 
 def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> tuple[MemoryEstimate, int]:

@@ -67,7 +67,7 @@ class StartedParts(Stateful):
         """Whether the loss of this term is a sum over groups; batch normalization couples them."""
         term = self.recipe.terms[number]
         module = self.pool_states[term.pool].network_at(self.iteration).module
-        return term.objective.separable and not networks.couples_samples(module)
+        return term.objective.separable and not networks.has_batch_norm(module)
 
     @property
     def separable(self) -> bool:

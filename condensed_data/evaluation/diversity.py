@@ -127,10 +127,10 @@ def diversity(
             RandomStreams(seed),
             where,
             choose_precision(precision, where),
-            trained=PretrainedCache(default_root() / "networks"),
+            network_store=PretrainedCache(default_root() / "networks"),
         )
         facts = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
-        look = FeatureExtractor(specs.resolve(chosen, facts), context).look
+        look = FeatureExtractor(specs.resolve(chosen, facts), context).embed
         ours = within_class_distance(look(real.space.standardize(condensed.images)), condensed.class_indices)
         draws = (_random(context, look, counts, number) for number in range(subsets))
         theirs = sum(draws) / subsets

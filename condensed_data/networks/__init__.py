@@ -15,11 +15,11 @@ from condensed_data.networks.initializers import Xavier
 from condensed_data.networks.layers import Chain
 from condensed_data.networks.probing import (
     Probe,
-    couples_samples,
-    draws,
     embed_of,
     feature_maps_of,
     flops,
+    has_batch_norm,
+    is_stochastic,
     probe,
 )
 from condensed_data.networks.registry import (
@@ -49,13 +49,13 @@ __all__ = [
     "WeightInitializer",
     "Xavier",
     "build",
-    "couples_samples",
     "default_name",
     "default_network",
-    "draws",
     "embed_of",
     "feature_maps_of",
     "flops",
+    "has_batch_norm",
+    "is_stochastic",
     "names",
     "network",
     "probe",

@@ -97,7 +97,7 @@ class Conv:
     pooling: str = "none"
 
 
-def map_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
+def block_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
     """Size of each block's map before and after its pooling; numbers below 1 mean that nothing is left."""
     sizes = []
     for conv in convs:
@@ -109,7 +109,7 @@ def map_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
 
 def fits(convs: Sequence[Conv], norm: str, size: Size) -> bool:
     """Whether every map of the blocks keeps something to pool and to normalize."""
-    return all(min(after) > 0 and can_normalize(norm, before) for before, after in map_sizes(convs, size))
+    return all(min(after) > 0 and can_normalize(norm, before) for before, after in block_sizes(convs, size))
 
 
 def can_normalize(norm: str, size: Size) -> bool:
@@ -137,7 +137,7 @@ def assemble(
     channels, size = sample_shape[0], sample_shape[1:]
     blocks: list[nn.Module] = []
     pools: list[nn.Module] = []
-    for conv, (before, after) in zip(convs, map_sizes(convs, size), strict=True):
+    for conv, (before, after) in zip(convs, block_sizes(convs, size), strict=True):
         blocks.append(_conv_block(channels, conv, before, norm, activation))
         pools.append(pool_layer(conv.pooling, len(size)))
         channels, size = conv.channels, after

@@ -135,12 +135,12 @@ def _has_method(module: nn.Module, name: str) -> bool:
     return callable(getattr(type(module), name, None))
 
 
-def couples_samples(module: nn.Module) -> bool:
+def has_batch_norm(module: nn.Module) -> bool:
     """Whether an output depends on the rest of the batch in training mode (any batch normalization)."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
-def draws(module: nn.Module) -> bool:
+def is_stochastic(module: nn.Module) -> bool:
     """Whether a forward is random in the mode that the network is in (dropout)."""
     return any(isinstance(layer, _DropoutNd) and layer.training and layer.p > 0 for layer in module.modules())
 

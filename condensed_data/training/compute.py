@@ -35,7 +35,7 @@ COMPILE_PAYS = 5e9
 LossFunction = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
 
 
-def map_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
+def activation_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
     """Number of values of every layer's output for `x`, and the final output."""
     sizes = [x.numel()]
 
@@ -104,7 +104,7 @@ def predict(module: nn.Module, images: Tensor, batch: int | None = None, precisi
     """Predicted class indices (N,) int64, on the CPU, for samples (N, *sample) anywhere; see `accuracy`."""
     parameter = next(module.parameters(), images)
     if batch is None:
-        sizes, _ = map_sizes(module, images[:1].to(parameter.device, parameter.dtype))
+        sizes, _ = activation_sizes(module, images[:1].to(parameter.device, parameter.dtype))
         batch = cache_rows(max(sizes)) if parameter.device.type == "cpu" else DEVICE_ROWS
     was_training = module.training
     module.eval()

@@ -31,7 +31,7 @@ class Context:
         device: where the run computes.
         precision: "fp32" or "bf16".
         compiles: whether the run is long enough to compile networks.
-        trained: where networks trained on the real samples are kept; None trains them in memory.
+        network_store: where networks trained on the real samples are kept; None trains them in memory.
         ranks: the processes that share the run.
     """
 
@@ -41,5 +41,5 @@ class Context:
     device: torch.device
     precision: str = "fp32"
     compiles: bool = True
-    trained: NetworkStore | None = None
+    network_store: NetworkStore | None = None
     ranks: ProcessGroup = ALONE

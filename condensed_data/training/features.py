@@ -253,9 +253,9 @@ class FeatureExtractor:
 
     def __call__(self, index: Tensor) -> Tensor:
         """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
-        return torch.cat([self.look(self.context.real[rows]) for rows in index.split(256)])
+        return torch.cat([self.embed(self.context.real[rows]) for rows in index.split(256)])
 
-    def look(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
         """Features of standardized samples (B, *sample): (B, D) float32 on the CPU."""
         device, found = self.context.device, []
         with torch.no_grad(), preserve_rng_state():

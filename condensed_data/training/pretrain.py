@@ -59,5 +59,5 @@ def trained_on(
         real = RealData.read(inspect(source), None, num_workers, progress).to(where)
         store = PretrainedCache(None if folder is None else Path(folder), report=report)
         precise = choose_precision(precision, where)
-        context = Context(real, 1, RandomStreams(seed), where, precise, trained=store)
+        context = Context(real, 1, RandomStreams(seed), where, precise, network_store=store)
         return [found.weights for found in trained_networks(context, network, pretraining or Pretraining())]

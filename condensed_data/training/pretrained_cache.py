@@ -122,8 +122,8 @@ class PretrainedCache:
 
 
 def trained_networks(context: Context, network: Any, pretraining: Pretraining) -> Sequence[TrainedNetwork]:
-    """The networks of `context.trained`, or networks trained in memory where it has none."""
-    return (context.trained or PretrainedCache()).get(context, network, pretraining)
+    """The networks of `context.network_store`, or networks trained in memory where it has none."""
+    return (context.network_store or PretrainedCache()).get(context, network, pretraining)
 
 
 class _CachedNetworks(Sequence[TrainedNetwork]):

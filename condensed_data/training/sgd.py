@@ -23,7 +23,7 @@ from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Augment, Identity
 from condensed_data.data.cutmix import mix
-from condensed_data.training.compute import autocast, cache_rows, map_sizes, split_evenly
+from condensed_data.training.compute import activation_sizes, autocast, cache_rows, split_evenly
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _learning(module: nn.Module) -> Iterator[None]:
 def _rows(module: nn.Module, sample_shape: tuple[int, ...]) -> int | None:
     """Rows of a piece that stays in a CPU's cache; None elsewhere, and where rows depend on each other."""
     weight = next(module.parameters())
-    if weight.device.type != "cpu" or networks.couples_samples(module):
+    if weight.device.type != "cpu" or networks.has_batch_norm(module):
         return None
-    sizes, _ = map_sizes(module, torch.zeros(1, *sample_shape, dtype=weight.dtype))
+    sizes, _ = activation_sizes(module, torch.zeros(1, *sample_shape, dtype=weight.dtype))
     return cache_rows(max(sizes))

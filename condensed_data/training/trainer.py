@@ -21,11 +21,11 @@ from condensed_data.data.cutmix import mix
 from condensed_data.training.compute import (
     COMPILE_PAYS,
     LossFunction,
+    activation_sizes,
     batch_loss,
     cache_rows,
     can_compile,
     compiled,
-    map_sizes,
     split_evenly,
 )
 from condensed_data.training.protocol import Training
@@ -255,9 +255,9 @@ def check_samples(name: str, samples: Tensor, label_name: str, labels: Tensor, n
 def _try_network(build: Callable[..., nn.Module], images: Tensor, num_classes: int) -> tuple[int, bool]:
     """Values of the largest map of one sample, and whether rows of a batch depend on each other."""
     module = networks.build(build, num_classes, tuple(images.shape[1:]), 0).to(images.dtype)
-    sizes, logits = map_sizes(module, images[:1].cpu())
+    sizes, logits = activation_sizes(module, images[:1].cpu())
     if tuple(logits.shape) != (1, num_classes):
         raise ValueError(
             f"network returns {tuple(logits.shape)} for one sample; it must be (1, {num_classes})."
         )
-    return max(sizes), networks.couples_samples(module)
+    return max(sizes), networks.has_batch_norm(module)

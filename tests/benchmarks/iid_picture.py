@@ -33,7 +33,7 @@ def draw(
     real = RealData.read(inspect(source), progress=False)
     networks = PretrainedCache(default_root() / "networks")
     look = FeatureExtractor(
-        extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), trained=networks)
+        extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), network_store=networks)
     )
     shown = range(min(classes, real.num_classes))
     features = [look(real.members[label][:MOST]) for label in shown]
@@ -41,7 +41,7 @@ def draw(
     figure = Figure(figsize=(5.5 * len(sets), 5), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for panel, (title, small) in zip(panels, sets.items(), strict=True):
-        looked = look.look(real.space.standardize(small.images))
+        looked = look.embed(real.space.standardize(small.images))
         for label in shown:
             behind = (features[label] - center) @ axes
             stars = (looked[small.class_indices == label] - center) @ axes

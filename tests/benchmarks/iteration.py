@@ -89,7 +89,8 @@ class Bench:
         names = real.class_names if real.named else [""] * real.num_classes
         resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
         return CondensationRun(
-            resolved, Context(real, recipe.ipc, RandomStreams(0), self.device, precision, trained=trained)
+            resolved,
+            Context(real, recipe.ipc, RandomStreams(0), self.device, precision, network_store=trained),
         )
 
 

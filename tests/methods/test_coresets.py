@@ -194,7 +194,7 @@ def test_most_forgotten_samples() -> None:
 
 
 def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = context(trained=PretrainedCache(tmp_path))
+    where = context(network_store=PretrainedCache(tmp_path))
     Herding(FEATURES).samples(where, [1, 1, 1])
     monkeypatch.setattr("condensed_data.training.pretrained_cache.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])

@@ -118,7 +118,7 @@ def test_norms_are_those_of_the_literature():
     }
     assert groups == {"none": [], "batch": [], "layer": [], "instance": [8], "group": [4]}
     assert [m.normalized_shape for m in kinds["layer"] if isinstance(m, nn.LayerNorm)] == [(8, 4, 6)]
-    assert networks.couples_samples(ConvNet(8, 1, "batch")(2, (1, 4, 6)))
+    assert networks.has_batch_norm(ConvNet(8, 1, "batch")(2, (1, 4, 6)))
 
 
 @pytest.mark.parametrize(

@@ -118,14 +118,14 @@ def test_modules_that_cannot_be_looked_into():
 
 
 @pytest.mark.parametrize("name", networks.names())
-def test_couples_samples_tells_the_truth(name):
+def test_has_batch_norm_is_true_where_samples_depend_on_each_other(name):
     shape = (3, 40) if name == "convnet1d" else (1, 32, 32)
     module, x = make(name, shape, classes=3).train(), samples(shape, rows=4)
     other = torch.cat([x[:2], 3 * x[2:] + 1])
     with torch.no_grad():
         moved = (module(x)[:2] - module(other)[:2]).abs().max()
-    assert networks.couples_samples(module) == bool(moved > 1e-3)
-    assert networks.couples_samples(module) == ("-bn" in name)
+    assert networks.has_batch_norm(module) == bool(moved > 1e-3)
+    assert networks.has_batch_norm(module) == ("-bn" in name)
 
 
 def test_probe_tries_a_module_without_changing_it():

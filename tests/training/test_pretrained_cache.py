@@ -111,11 +111,13 @@ def test_networks_learn_and_their_centers_are_class_means() -> None:
 
 def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = counting(monkeypatch)
-    first = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
-    again = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
+    first = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, QUICK)
+    again = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert len(jobs) == 2
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
-    more = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=3))
+    more = trained_networks(
+        context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=3)
+    )
     assert len(jobs) == 3  # only the missing one
     assert same(more[0], first[0])
     assert same(more[-1], trained_networks(context(), NETWORK, replace(QUICK, networks=3))[2])
@@ -133,15 +135,15 @@ def test_everything_that_decides_the_bits_has_its_own_networks(
     swapped = y.clone()
     swapped[:2] = swapped[:2].flip(0) if y[0] != y[1] else (y[:2] + 1) % 3
     requests = [
-        (context(trained=kept), NETWORK, one),
-        (context(seed=1, trained=kept), NETWORK, one),
-        (context(real_of(moved, y), trained=kept), NETWORK, one),
-        (context(real_of(x, swapped), trained=kept), NETWORK, one),
-        (context(trained=replace(kept, fingerprint="another")), NETWORK, one),
-        (context(precision="bf16", trained=kept), NETWORK, one),
-        (context(trained=kept), MLP(8), one),
-        (context(trained=kept), NETWORK, replace(one, epochs=2)),
-        (context(trained=kept), NETWORK, replace(one, sgd=replace(one.sgd, lr=0.01))),
+        (context(network_store=kept), NETWORK, one),
+        (context(seed=1, network_store=kept), NETWORK, one),
+        (context(real_of(moved, y), network_store=kept), NETWORK, one),
+        (context(real_of(x, swapped), network_store=kept), NETWORK, one),
+        (context(network_store=replace(kept, fingerprint="another")), NETWORK, one),
+        (context(precision="bf16", network_store=kept), NETWORK, one),
+        (context(network_store=kept), MLP(8), one),
+        (context(network_store=kept), NETWORK, replace(one, epochs=2)),
+        (context(network_store=kept), NETWORK, replace(one, sgd=replace(one.sgd, lr=0.01))),
     ]
     jobs = counting(monkeypatch)
     for _ in range(2):
@@ -152,7 +154,7 @@ def test_everything_that_decides_the_bits_has_its_own_networks(
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
-    where = context(trained=PretrainedCache(tmp_path))
+    where = context(network_store=PretrainedCache(tmp_path))
     first = trained_networks(where, NETWORK, QUICK)[1]
     (path,) = tmp_path.glob("*/1.safetensors")
     whole = path.read_bytes()
@@ -166,7 +168,7 @@ def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> N
 
 def test_a_folder_that_cannot_be_written_costs_only_the_keeping(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    where = context(trained=PretrainedCache(tmp_path / "file"))
+    where = context(network_store=PretrainedCache(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be kept in .*, so they stay in memory"):
         found = trained_networks(where, NETWORK, QUICK)
     assert same(found[0], trained_networks(context(), NETWORK, QUICK)[0])
@@ -176,7 +178,7 @@ def test_a_callable_without_a_name_is_trained_but_not_kept(tmp_path: Path) -> No
     def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
         return MLP(4)(num_classes, sample_shape)
 
-    found = trained_networks(context(trained=PretrainedCache(tmp_path)), network, QUICK)
+    found = trained_networks(context(network_store=PretrainedCache(tmp_path)), network, QUICK)
     assert len(found) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -192,14 +194,14 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
     )
     with pool:
         kept = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
-        found = trained_networks(context(trained=kept), NETWORK, QUICK)
+        found = trained_networks(context(network_store=kept), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
     assert seen == [(2, 4), (4, 4)]
 
 
 def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = counting(monkeypatch)
-    where = context(trained=PretrainedCache(tmp_path))
+    where = context(network_store=PretrainedCache(tmp_path))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: trained_networks(where, NETWORK, QUICK)[1], range(4)))
     assert len(jobs) == 2
@@ -207,7 +209,7 @@ def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    where = context(trained=PretrainedCache(tmp_path))
+    where = context(network_store=PretrainedCache(tmp_path))
     trained_networks(where, NETWORK, QUICK)
     (folder,) = tmp_path.iterdir()
     (folder / ".1.safetensors.123").write_bytes((folder / "1.safetensors").read_bytes()[:50])
@@ -222,7 +224,7 @@ def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(trained.os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
-        found = trained_networks(context(trained=PretrainedCache(tmp_path)), NETWORK, QUICK)
+        found = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert same(found[1], trained_networks(context(), NETWORK, QUICK)[1])
     assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
 
@@ -230,7 +232,7 @@ def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.
 def test_progress_is_reported_by_epochs() -> None:
     seen: list[tuple[int, int]] = []
     kept = PretrainedCache(report=lambda done, of: seen.append((done, of)))
-    trained_networks(context(trained=kept), NETWORK, QUICK)
+    trained_networks(context(network_store=kept), NETWORK, QUICK)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

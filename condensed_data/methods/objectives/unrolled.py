@@ -101,9 +101,9 @@ def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> Memo
 
 def _check_repeatable(module: nn.Module) -> None:
     """Refuse a network that a second pass over the same steps would find another one."""
-    if module.training and networks.couples_samples(module):
+    if module.training and networks.has_batch_norm(module):
         why = "normalizes over the batch and keeps what it saw"
-    elif networks.draws(module):
+    elif networks.is_stochastic(module):
         why = "drops units at random"
     else:
         return

@@ -104,7 +104,7 @@ class Trajectories:
     """
 
     def __init__(self, context: Context, network: Any, pretraining: Pretraining, precision: str) -> None:
-        store = context.trained or PretrainedCache()
+        store = context.network_store or PretrainedCache()
         assert isinstance(store, PretrainedCache)
         self.precision, self.store = precision, store
         self.jobs = [job_of(context, network, pretraining, index) for index in range(pretraining.networks)]

@@ -57,7 +57,7 @@ class NetworkSlot:
             self.module,
             self._embedding(),
             lambda x: networks.feature_maps_of(self.module)(x),  # only some objectives look at maps
-            micro_batch=None if networks.couples_samples(self.module) else rows,
+            micro_batch=None if networks.has_batch_norm(self.module) else rows,
             precision=context.precision,
         )
 

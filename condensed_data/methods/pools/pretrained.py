@@ -24,7 +24,7 @@ INTERPOLATIONS = (None, "dance")
 class Pretrained(Pool):
     """One of several networks trained on the real data, drawn at random each iteration.
 
-    The networks come from `Context.trained`, the store that is shared with everything else that asks for the
+    The networks come from `Context.network_store`, the store that is shared with everything else that asks for the
     same ones. They look in evaluation mode. `NetworkView.centers` are the class means of the real embeddings.
 
     Pools with equal `pretrain.networks` draw the same number in an iteration whatever else differs, so that a DANCE

@@ -73,7 +73,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[PretrainingJob]:
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_trajectories_are_those_of_training_by_hand(precision: str, kept: bool, tmp_path: Path) -> None:
-    where = context(trained=PretrainedCache(tmp_path)) if kept else context()
+    where = context(network_store=PretrainedCache(tmp_path)) if kept else context()
     found = Trajectories(where, NETWORK, QUICK, precision)
     module = networks.build(NETWORK, 3, (1, 8, 8), 0)
     for index in range(2):
@@ -108,14 +108,14 @@ def test_a_start_and_its_target_are_epochs_of_one_expert() -> None:
 
 
 def test_experts_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, where = counting(monkeypatch), context(trained=PretrainedCache(tmp_path))
+    jobs, where = counting(monkeypatch), context(network_store=PretrainedCache(tmp_path))
     first = Trajectories(where, NETWORK, QUICK, "fp16")
     assert len(jobs) == 2
     more = Trajectories(where, NETWORK, replace(QUICK, networks=3), "fp16")
     assert len(jobs) == 3  # the third alone
     for name, weight in first.at(1, 4).items():
         assert torch.equal(weight, more.at(1, 4)[name])
-    Trajectories(context(seed=1, trained=PretrainedCache(tmp_path)), NETWORK, QUICK, "fp16")
+    Trajectories(context(seed=1, network_store=PretrainedCache(tmp_path)), NETWORK, QUICK, "fp16")
     Trajectories(where, NETWORK, QUICK, "fp32")
     assert len(jobs) == 7
 
@@ -124,15 +124,17 @@ def test_progress_is_told_by_epoch_and_what_is_kept_is_not_trained_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[tuple[int, int]] = []
-    Trajectories(context(trained=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16")
+    Trajectories(
+        context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16"
+    )
     store = PretrainedCache(tmp_path, report=lambda *done: told.append(done))
-    Trajectories(context(trained=store), NETWORK, replace(QUICK, networks=3), "fp16")
+    Trajectories(context(network_store=store), NETWORK, replace(QUICK, networks=3), "fp16")
     assert told == [(done, 8) for done in range(1, 9)]
     assert "experts: 2 of 3 to train for 4 epochs each" in capsys.readouterr().out
 
 
 def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
-    where = context(trained=PretrainedCache(tmp_path))
+    where = context(network_store=PretrainedCache(tmp_path))
     before = Trajectories(where, NETWORK, QUICK, "fp16").at(1, 3)
     path = next(tmp_path.glob("*/1.safetensors"))
     content = bytearray(path.read_bytes())
@@ -148,7 +150,7 @@ def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
 
 def test_without_a_folder_to_write_they_stay_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    where = context(trained=PretrainedCache(tmp_path / "file"))
+    where = context(network_store=PretrainedCache(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be kept"):
         found = Trajectories(where, NETWORK, QUICK, "fp16")
     for name, weight in Trajectories(context(), NETWORK, QUICK, "fp16").at(0, 2).items():
@@ -162,7 +164,7 @@ def test_any_executor_trains_the_same_experts(kind: str, capsys: pytest.CaptureF
     spawn = multiprocessing.get_context("spawn")
     with ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(1, spawn) as executor:
         store = PretrainedCache(executor=executor, report=lambda *done: told.append(done))
-        found = Trajectories(context(trained=store), NETWORK, QUICK, "fp16")
+        found = Trajectories(context(network_store=store), NETWORK, QUICK, "fp16")
     for index in range(2):
         for name, weight in alone.at(index, 4).items():
             assert torch.equal(weight, found.at(index, 4)[name])

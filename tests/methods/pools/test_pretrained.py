@@ -95,7 +95,7 @@ def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def lent(pool_state: PoolState) -> list[Tensor]:
         return [weights_of(pool_state.network_at(iteration).module) for iteration in range(4)]
 
-    kept = context(trained=PretrainedCache(tmp_path))
+    kept = context(network_store=PretrainedCache(tmp_path))
     first = lent(SPEC.start(kept))
 
     def never(*_: object) -> None:
