@@ -29,7 +29,9 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(
-            json.dumps([CODES[tensor.dtype], name, list(tensor.shape)], separators=(",", ":")).encode()
+            json.dumps(
+                [CODES.get(tensor.dtype, str(tensor.dtype)), name, list(tensor.shape)], separators=(",", ":")
+            ).encode()
             + b"\n"
         )
         digest.update(raw_bytes(tensor.detach().cpu().contiguous()))

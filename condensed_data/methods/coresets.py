@@ -22,8 +22,8 @@ from condensed_data.methods.samplers.clustering import representatives
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor
-from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import trained_networks
 
 Features = str | Extractor | Callable[[Tensor], Tensor]
 TIE = 1e-9  # relative difference below which two candidates are equal: sums round differently by position

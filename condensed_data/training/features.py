@@ -23,8 +23,8 @@ from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_res
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.compute import autocast
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import trained_networks
-from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import initial_network, trained_networks
 
 Extract = Callable[[Tensor], Tensor]
 
@@ -73,7 +73,7 @@ class Trained(Extractor):
         check_network(self.network, sample_shape)
 
     def start(self, context: Context) -> Extract:
-        module = initial(context, self.network, 0)
+        module = initial_network(context, self.network, 0)
         layer = self._layer(module, context.real.sample_shape)  # before anything is trained
         (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
         module.load_state_dict(found.weights)

@@ -14,8 +14,9 @@ from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
+from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import trained_networks
 
 
 def trained_on(

@@ -1,15 +1,17 @@
-"""Training networks on the real samples before a run: what is asked for, the job, and what comes of it.
+"""Training networks on the real samples before a run: how (`Pretraining`), of what (`PretrainingJob`), and the result.
 
-`condensed_data.training.pretrained_cache` keeps the results. Letters: n real samples, K classes, D features.
+`condensed_data.training.pretrained_cache` keeps results. Letters: n real samples, K classes, D features.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +23,11 @@ from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.real import RealData
 from condensed_data.training.compute import autocast
-from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
-# Training draws what layers draw (dropout) from torch's global state, which threads would share.
-_ONE_AT_A_TIME = threading.Lock()
+Result = TypeVar("Result")
+# Layers draw (dropout) from torch's global random state, which threads share.
+ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class Pretraining(Spec):
 
     Args:
         epochs: passes over all real samples.
-        networks: how many are trained, each from its own initial weights.
-        descent: the steps. By default SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 256, no
+        networks: how many to train, each from its own initial weights.
+        sgd: the steps. By default SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 256, without
             augmentation, as in IID's code.
 
     Raises:
-        ValueError: unless both numbers are positive.
+        ValueError: unless `epochs` and `networks` are positive.
     """
 
     epochs: int | DataDefault = 20
@@ -53,7 +55,7 @@ class Pretraining(Spec):
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What is known of one trained network, on the CPU.
+    """One trained network, on the CPU.
 
     Attributes:
         weights: its state dictionary.
@@ -76,8 +78,8 @@ class PretrainingJob:
         real: the samples.
         network: (num_classes, sample_shape) -> Module, or a name.
         pretraining: resolved.
-        seed: of this network; see `network_seed`.
-        device, precision: where and how it computes.
+        seed: of the initial weights and all draws.
+        device, precision: where and how to compute.
     """
 
     real: RealData
@@ -87,79 +89,90 @@ class PretrainingJob:
     device: str
     precision: str
 
-
-def network_seed(context: Context, index: int) -> int:
-    """Seed of trained network number `index`."""
-    return context.rng.seed_for("trained network", index)
-
-
-def initial(context: Context, network: Any, index: int) -> nn.Module:
-    """Trained network number `index` as it was before its training, on the CPU."""
-    real = context.real
-    return _initial(network, real.num_classes, real.sample_shape, network_seed(context, index))
+    def initial_network(self) -> nn.Module:
+        """The network before its training, on the CPU."""
+        build, seed = networks.network(self.network), RandomStreams(self.seed).seed_for("network")
+        return networks.build(build, self.real.num_classes, self.real.sample_shape, seed)
 
 
-def _initial(network: Any, num_classes: int, shape: tuple[int, ...], seed: int) -> nn.Module:
-    return networks.build(
-        networks.network(network), num_classes, shape, RandomStreams(seed).seed_for("network")
-    )
+class JobKind(ABC, Generic[Result]):
+    """How a pretraining job is run, and how its result is written to a file and read again.
 
+    Frozen dataclasses, picklable for any executor. The values of their fields are part of the key of the cache.
+    """
 
-def job_of(context: Context, network: Any, pretraining: Pretraining, index: int) -> PretrainingJob:
-    """The training of network number `index` on the samples of `context`."""
-    seed = network_seed(context, index)
-    return PretrainingJob(context.real, network, pretraining, seed, str(context.device), context.precision)
+    name: ClassVar[str] = "networks"
+
+    @abstractmethod
+    def train(self, job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> Result:
+        """Run one job; `on_epoch` is called after every epoch."""
+
+    @abstractmethod
+    def to_tensors(self, result: Result) -> dict[str, Tensor]:
+        """A new result as contiguous tensors by name, which share no memory."""
+
+    @abstractmethod
+    def from_file(self, path: Path, tensors: dict[str, Tensor]) -> Result:
+        """The result in a file with these tensors, which are views of it."""
+
+    def size(self, job: PretrainingJob) -> int | None:
+        """Bytes of one result, if they are so many that they should be announced."""
+        return None
 
 
 def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
 
     Args:
-        job: what is trained.
+        job: what to train.
         on_epoch: called after every epoch.
 
     Raises:
         FloatingPointError: if the loss ends as NaN or infinite.
     """
-    with _ONE_AT_A_TIME:
-        real, shape, device = job.real, job.real.sample_shape, torch.device(job.device)
-        module = _initial(job.network, real.num_classes, shape, job.seed).to(device).requires_grad_(False)
-        descender = SGDTrainer(module, job.pretraining.sgd, real.num_classes, shape, job.precision)
-        correct = torch.zeros(len(real), dtype=torch.bool)
-        forgotten = torch.zeros(len(real), dtype=torch.int32)
-        for epoch in range(require_resolved(job.pretraining.epochs)):
-            now = _epoch(job, descender, epoch)
-            forgotten += correct & ~now
-            correct = now
+    with ONE_AT_A_TIME:
+        module = job.initial_network().to(job.device)
+        was_correct = torch.zeros(len(job.real), dtype=torch.bool)
+        forgotten = torch.zeros(len(job.real), dtype=torch.int32)
+        for epoch, (loss, correct) in enumerate(train_epochs(job, module)):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"Training a {type(module).__name__} on the real samples diverged to a loss of {loss} in epoch "
+                    f"{epoch + 1}: lower SGDConfig(lr={job.pretraining.sgd.lr})."
+                )
+            forgotten += was_correct & ~correct
+            was_correct = correct
             if on_epoch is not None:
                 on_epoch()
-        centers = class_means(module.eval(), real, device, job.precision)
+        centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     return TrainedNetwork(weights, centers, forgotten)
 
 
-def _epoch(job: PretrainingJob, descender: SGDTrainer, epoch: int) -> Tensor:
-    """One pass over all samples; which were classified correctly when they came, (n,) bool."""
-    rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
-    index = job.pretraining.sgd.batches(len(job.real), rng.torch("shuffle"))
-    device = torch.device(job.device)
-    batches = (job.real.batch(rows, device) for rows in index)
-    steps = run_steps(descender, batches, rng)
-    last = float(steps[-1][0])
-    if not math.isfinite(last):
-        raise FloatingPointError(
-            f"Training a {type(descender.module).__name__} on the real samples diverged to a loss of {last} in "
-            f"epoch {epoch + 1}: lower SGDConfig(lr={job.pretraining.sgd.lr})."
-        )
-    correct = torch.zeros(len(job.real), dtype=torch.bool)
-    correct[torch.cat(index)] = torch.cat([hits for _, hits in steps]).cpu()
-    return correct
+def train_epochs(job: PretrainingJob, module: nn.Module) -> Iterator[tuple[float, Tensor]]:
+    """Train a module in place, one epoch after another.
+
+    Yields:
+        After every epoch the loss of its last step, and which samples were classified correctly just before they
+        were trained on, (n,) bool on the CPU.
+    """
+    real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
+    trainer = SGDTrainer(
+        module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision
+    )
+    for epoch in range(require_resolved(job.pretraining.epochs)):
+        rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
+        index = sgd.batches(len(real), rng.torch("shuffle"))
+        steps = run_steps(trainer, (real.batch(rows, device) for rows in index), rng)
+        correct = torch.zeros(len(real), dtype=torch.bool)
+        correct[torch.cat(index)] = torch.cat([hits for _, hits in steps]).cpu()
+        yield float(steps[-1][0]), correct
 
 
 def class_means(
     module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32"
 ) -> Tensor | None:
-    """(K, D) float32 means of the embeddings of all real samples of every class, on the CPU; None without any."""
+    """Mean embedding of the real samples of every class, (K, D) float32 on the CPU; None without an embedding."""
     if networks.probe(module, real.sample_shape).features is None:
         return None
     embed, total = networks.embed_of(module), None

@@ -27,9 +27,10 @@ from condensed_data.methods.coresets import (
 from condensed_data.networks import MLP
 from condensed_data.training.context import Context
 from condensed_data.training.features import Trained
-from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
+from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import trained_networks
 
 ASKED = Pretraining(2, 1, SGDConfig(0.05, 0.9, batch_size=16))
 FEATURES = Trained(NETWORK, ASKED)
@@ -196,7 +197,7 @@ def test_most_forgotten_samples() -> None:
 def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     Herding(FEATURES).samples(where, [1, 1, 1])
-    monkeypatch.setattr("condensed_data.training.pretrained_cache.train", None)
+    monkeypatch.setattr("condensed_data.training.trained_networks.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])
     Forgetting(NETWORK, ASKED).samples(where, [1, 1, 1])
     assert len(list(tmp_path.iterdir())) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,12 @@ from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP
-from condensed_data.training import pretrained_cache as trained
-from condensed_data.training import pretraining
+from condensed_data.training import trained_networks as trained
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
-from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, job_of, train
+from condensed_data.training.pretrained_cache import PretrainedCache
+from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, train
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import initial_network, pretraining_jobs, trained_networks
 
 QUICK = Pretraining(epochs=2, networks=2, sgd=SGDConfig(0.05, 0.9, 1e-3, batch_size=16))
 
@@ -160,7 +161,7 @@ def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> N
     whole = path.read_bytes()
     flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
     path.write_bytes({"cut": whole[:-100], "flip": flipped, "empty": b""}[damage])
-    with pytest.warns(UserWarning, match=r"1\.safetensors is damaged .* trained again"):
+    with pytest.warns(UserWarning, match=r"1\.safetensors is corrupt .* training it again"):
         again = trained_networks(where, NETWORK, QUICK)[1]
     assert same(first, again)
     assert path.read_bytes() == whole
@@ -169,7 +170,7 @@ def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> N
 def test_a_folder_that_cannot_be_written_costs_only_the_keeping(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     where = context(network_store=PretrainedCache(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="cannot be kept in .*, so they stay in memory"):
+    with pytest.warns(UserWarning, match="Cannot write trained networks to .*; keeping them in memory"):
         found = trained_networks(where, NETWORK, QUICK)
     assert same(found[0], trained_networks(context(), NETWORK, QUICK)[0])
 
@@ -222,7 +223,7 @@ def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trained.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         found = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert same(found[1], trained_networks(context(), NETWORK, QUICK)[1])
@@ -246,13 +247,13 @@ def test_global_random_states_stay(untouched_rng: None) -> None:
             return self.layers(x)
 
     where = context()
-    first, again = (train(job_of(where, Dropped, QUICK, 0)) for _ in range(2))
+    first, again = (train(pretraining_jobs(where, Dropped, QUICK)[0]) for _ in range(2))
     assert same(first, again)
 
 
 def test_divergence_names_the_remedy() -> None:
     with pytest.raises(FloatingPointError, match=r"diverged .* lower SGDConfig\(lr=1e\+20\)"):
-        train(job_of(context(), MLP(8), Pretraining(2, 1, SGDConfig(lr=1e20, weight_decay=1.0)), 0))
+        train(pretraining_jobs(context(), MLP(8), Pretraining(2, 1, SGDConfig(lr=1e20, weight_decay=1.0)))[0])
 
 
 def test_any_shape_and_large_batches_in_pieces() -> None:
@@ -265,7 +266,7 @@ def test_any_shape_and_large_batches_in_pieces() -> None:
 def test_initial_weights_are_those_before_training() -> None:
     where, still = context(), Pretraining(1, 1, SGDConfig(lr=1e-30))
     (found,) = trained_networks(where, NETWORK, still)
-    before = pretraining.initial(where, NETWORK, 0).state_dict()
+    before = initial_network(where, NETWORK, 0).state_dict()
     for name, weight in found.weights.items():
         torch.testing.assert_close(weight, before[name])
 

@@ -14,12 +14,12 @@ from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods.base import NetworkView, Pool, PoolState
-from condensed_data.methods.pools.expert_trajectories import PRECISIONS, Trajectories
 from condensed_data.methods.pools.module_slot import NetworkSlot
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trajectories import PRECISIONS, Trajectories
 
 _PUBLISHED = Pretraining(
     epochs=21, networks=100, sgd=SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))

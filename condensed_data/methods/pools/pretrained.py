@@ -14,8 +14,8 @@ from condensed_data.methods.base import InitialState, NetworkView, Pool, PoolSta
 from condensed_data.methods.pools.module_slot import NetworkSlot
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import trained_networks
-from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import initial_network, trained_networks
 
 INTERPOLATIONS = (None, "dance")
 
@@ -90,7 +90,9 @@ class _PretrainedState(PoolState):
         found = self.networks[index]
         weights, centers = found.weights, found.centers
         if self.spec.interpolate:
-            weights = _between(initial(self.context, self.spec.network, index).state_dict(), weights, lam)
+            weights = _between(
+                initial_network(self.context, self.spec.network, index).state_dict(), weights, lam
+            )
             centers = None
         self.slot.take(weights)
         self._place(centers)

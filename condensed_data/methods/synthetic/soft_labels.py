@@ -21,8 +21,8 @@ from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import SyntheticData
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import trained_networks
-from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import initial_network, trained_networks
 
 NAME = "labels"  # of the learned tensor, for `Optimizer(rates=(("labels", 1.0),))`
 CONFIDENCE = 0.9
@@ -118,7 +118,7 @@ class Teacher(Spec):
         """Standardized samples (N, *sample) -> probabilities (N, K) float32 on the CPU."""
         modules = []
         for index, trained in enumerate(trained_networks(context, self.network, self.pretrain)):
-            module = initial(context, self.network, index)
+            module = initial_network(context, self.network, index)
             module.load_state_dict(trained.weights)
             modules.append(module.to(context.device).eval())
         return lambda samples: torch.stack(

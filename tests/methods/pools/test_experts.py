@@ -21,15 +21,16 @@ from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.objectives import Trajectory
 from condensed_data.methods.pools import Experts
-from condensed_data.methods.pools import expert_trajectories as trajectories
-from condensed_data.methods.pools.expert_trajectories import Trajectories, train_expert
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
+from condensed_data.training import trajectories
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
-from condensed_data.training.pretraining import Pretraining, PretrainingJob, job_of
+from condensed_data.training.pretraining import Pretraining, PretrainingJob
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import pretraining_jobs
+from condensed_data.training.trajectories import Trajectories, train_expert
 
 QUICK = Pretraining(epochs=4, networks=2, sgd=SGDConfig(0.05, batch_size=16))
 POOL = Experts(NETWORK, QUICK, ahead=2)
@@ -141,7 +142,7 @@ def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     path.with_name(".0.safetensors.1").write_bytes(b"partial")
-    with pytest.warns(UserWarning, match="damaged and is trained again"):
+    with pytest.warns(UserWarning, match="is corrupt .* training it again"):
         after = Trajectories(where, NETWORK, QUICK, "fp16").at(1, 3)
     for name, weight in before.items():
         assert torch.equal(weight, after[name])
@@ -151,7 +152,7 @@ def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
 def test_without_a_folder_to_write_they_stay_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     where = context(network_store=PretrainedCache(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="cannot be kept"):
+    with pytest.warns(UserWarning, match="Cannot write trained networks"):
         found = Trajectories(where, NETWORK, QUICK, "fp16")
     for name, weight in Trajectories(context(), NETWORK, QUICK, "fp16").at(0, 2).items():
         assert torch.equal(weight, found.at(0, 2)[name])
@@ -210,7 +211,7 @@ def test_what_cannot_be_is_refused() -> None:
         Experts(precision="int8")
     steep = replace(QUICK, sgd=SGDConfig(1e30, batch_size=16))
     with pytest.raises(FloatingPointError, match="not finite in fp16"):
-        train_expert(job_of(context(), NETWORK, steep, 0))
+        train_expert(pretraining_jobs(context(), NETWORK, steep)[0])
     assert from_json(to_json(POOL)) == POOL
 
 

@@ -16,11 +16,12 @@ from condensed_data.core.spec import from_json, set_field, to_json
 from condensed_data.methods.base import PoolState
 from condensed_data.methods.pools import Pretrained
 from condensed_data.networks import ConvNet
-from condensed_data.training import pretrained_cache as trained
+from condensed_data.training import trained_networks as trained
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import PretrainedCache, trained_networks
-from condensed_data.training.pretraining import Pretraining, initial
+from condensed_data.training.pretrained_cache import PretrainedCache
+from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import initial_network, trained_networks
 
 ASKED = Pretraining(epochs=2, networks=3, sgd=SGDConfig(0.05, 0.9, batch_size=16))
 SPEC = Pretrained(NETWORK, ASKED)
@@ -72,7 +73,7 @@ def test_dance_interpolates_between_initial_and_trained() -> None:
         net, index = pool_state.network_at(iteration), drawn(where, iteration)
         lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
         shares.append(lam)
-        before, after = initial(where, BATCHED, index).state_dict(), stored[index].weights
+        before, after = initial_network(where, BATCHED, index).state_dict(), stored[index].weights
         for name, weight in net.module.state_dict().items():
             if "num_batches" not in name:
                 torch.testing.assert_close(weight, lam * before[name] + (1 - lam) * after[name])
@@ -86,7 +87,7 @@ def test_calibration_sees_the_trained_end_of_the_interpolation() -> None:
     for iteration in range(8):
         lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
         end = weights_of(ends.network_at(iteration).module)
-        start = weights_of(initial(where, NETWORK, drawn(where, iteration)))
+        start = weights_of(initial_network(where, NETWORK, drawn(where, iteration)))
         middle = weights_of(between.network_at(iteration).module)
         torch.testing.assert_close(middle, lam * start + (1 - lam) * end)
 

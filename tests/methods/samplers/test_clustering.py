@@ -32,9 +32,9 @@ from condensed_data.training.features import (
     enlarged,
     pool,
 )
-from condensed_data.training.pretrained_cache import trained_networks
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import trained_networks
 
 ASKED = Pretraining(1, 1, SGDConfig(0.05, 0.9, batch_size=16))
 SIZES = (12, 6, 3)  # of the clumps of every class
