@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.networks.modes import temporary_mode
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def flops(module: nn.Module, sample: Tensor) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
 
     with (
-        _evaluating(module),
+        temporary_mode(module, training=False),
         torch.no_grad(),
         preserve_rng_state(),
         FlopCounterMode(display=False) as counter,
@@ -172,7 +173,7 @@ def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
     anchor = next(module.parameters(), torch.zeros(()))
     x = torch.zeros(2, *sample_shape, device=anchor.device, dtype=anchor.dtype)
     devices = [anchor.device] if anchor.device.type == "cuda" else []
-    with _evaluating(module), torch.no_grad(), torch.random.fork_rng(devices):
+    with temporary_mode(module, training=False), torch.no_grad(), torch.random.fork_rng(devices):
         logits = _try(module, module, x)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -191,15 +192,3 @@ def _try(module: nn.Module, function: Callable[[Tensor], Any], x: Tensor) -> Any
     except Exception as error:
         name, shape = type(module).__name__, tuple(x.shape[1:])
         raise ValueError(f"{name} cannot take samples of shape {shape}: {error}") from error
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets its own mode back."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -18,17 +18,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from condensed_data.core.batch import Batch
 from condensed_data.core.device import device_time, to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.core.spec import require_resolved
-from condensed_data.data.cutmix import mix
 from condensed_data.networks import flops
-from condensed_data.training.compute import autocast
+from condensed_data.training.compute import loss_and_logits
+from condensed_data.training.steps import run_protocol
 from condensed_data.training.trainer import Trainer
 
 PROBED_STEPS = 3
@@ -55,9 +52,10 @@ class BatchedModel(nn.Module):
         weights = dict(zip(self.names, self.stacked, strict=True))
 
         def one(weights: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
-            with autocast(x.device, precision):
-                logits = functional_call(self.skeleton, (weights, buffers), (x,))
-            return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), y)
+            def network(x: Tensor) -> Tensor:
+                return functional_call(self.skeleton, (weights, buffers), (x,))
+
+            return loss_and_logits(network, x, y, precision, "mean")[0]
 
         return torch.vmap(one, randomness="different")(weights, self.state, x, y)
 
@@ -83,27 +81,24 @@ def fit(
     Raises:
         FloatingPointError: if a loss ends as NaN or infinite.
     """
-    modules = [trainer.new(one) for one in rng]
-    samples, training = len(trainer.images), trainer.training
-    drops, steps = training.drops(samples), training.steps(samples)
-    stack = BatchedModel(modules)
-    optimizer = training.make_optimizer(stack.skeleton, weights=stack.stacked)
-    last, step = torch.zeros(len(modules)), 0
+    modules, training = [trainer.new(one) for one in rng], trainer.training
+    model = BatchedModel(modules)
+
+    def batches(epoch: int) -> Sequence[Tensor]:
+        orders = torch.stack([trainer.order(one, epoch) for one in rng])
+        return to_device(orders, trainer.images.device).split(training.batch_size, 1)
+
+    def step(optimizer: torch.optim.Optimizer, index: Tensor, number: int) -> Tensor:
+        return _step(trainer, model, optimizer, index, rng, number)
+
+    def report(completed: int) -> None:
+        model.unstack(modules[:1])  # the one that is reported
+        on_epoch(completed, modules[0])
+
     with seeded_rng(rng[0]):
-        for epoch in range(training.started_epochs(samples)):
-            orders = to_device(
-                torch.stack([torch.randperm(samples, generator=one.torch("shuffle", epoch)) for one in rng]),
-                trainer.images.device,
-            )
-            for index in orders.split(training.batch_size, 1)[: steps - step]:
-                last = _step(trainer, stack, optimizer, index, rng, step)
-                step += 1
-                if step in drops:
-                    past = sum(drop <= step for drop in drops)
-                    optimizer = training.dropped(optimizer, stack.skeleton, past, weights=stack.stacked)
-            stack.unstack(modules[:1])  # the only one that is looked at
-            on_epoch(epoch + 1, modules[0])
-    stack.unstack(modules)
+        samples, weights = len(trainer.images), list(model.stacked)
+        last = run_protocol(training, samples, model.skeleton, batches, step, report, weights=weights)
+    model.unstack(modules)
     if not bool(torch.isfinite(last).all()):
         raise FloatingPointError(f"training diverged to losses {last.tolist()}: lower lr={training.lr}")
     return [module.eval() for module in modules]
@@ -117,32 +112,13 @@ def _step(
     rng: Sequence[RandomStreams],
     step: int,
 ) -> Tensor:
-    batches = [_batch(trainer, rows, one, step) for rows, one in zip(index, rng, strict=True)]
+    batches = [trainer.batch(rows, one, step) for rows, one in zip(index, rng, strict=True)]
     x, y = (torch.stack(part) for part in zip(*batches, strict=True))
     optimizer.zero_grad()
     losses = stack.loss(x, y, trainer.precision)
     losses.sum().backward()
     optimizer.step()
     return losses.detach()
-
-
-def _batch(trainer: Trainer, index: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
-    """What one network sees in a step."""
-    x, y = trainer.images[index], trainer.labels[index]
-    augmented = trainer.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
-    x = augmented(Batch(x, y, (len(x),)))
-    return (
-        mix(
-            x,
-            y,
-            rng,
-            step,
-            probability=require_resolved(trainer.training.cutmix),
-            beta=trainer.training.cutmix_beta,
-        )
-        if trainer.training.cutmix
-        else (x, y)
-    )
 
 
 def should_batch(trainer: Trainer, count: int) -> bool:
@@ -168,7 +144,7 @@ def faster(trainer: Trainer, count: int, rows: Tensor) -> bool:
     together = trainer.training.make_optimizer(stack.skeleton, weights=stack.stacked)
 
     def one_step(step: int) -> None:
-        trainer._step(module, alone, rows, rng[0], step)
+        trainer.step(module, alone, rows, rng[0], step)
 
     def all_step(step: int) -> None:
         _step(trainer, stack, together, rows.expand(count, -1), rng, step)

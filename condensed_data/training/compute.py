@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.networks.modes import temporary_mode
 
 CACHE_VALUES = 5 * 2**19  # values of a map that stay in a CPU's cache between layers
 DEVICE_ROWS = 512
@@ -43,12 +44,10 @@ def activation_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
         sizes.append(output.numel() if isinstance(output, Tensor) else 0)
 
     hooks = [layer.register_forward_hook(note) for layer in module.modules()]
-    was_training = module.training
     try:
-        with torch.no_grad(), preserve_rng_state():
-            return sizes, module.eval()(x)
+        with temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
+            return sizes, module(x)
     finally:
-        module.train(was_training)
         for hook in hooks:
             hook.remove()
 
@@ -70,11 +69,19 @@ def autocast(device: torch.device, precision: str) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def batch_loss(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tensor:
-    """Cross-entropy summed over the rows of (B, *sample) and (B,) or (B, K), in float32 at least."""
+def loss_and_logits(
+    module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, precision: str, reduction: str = "sum"
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of samples (B, *sample) with labels (B,) or (B, K), and logits (B, K), in float32 at least."""
     with autocast(x.device, precision):
         logits = module(x)
-    return F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), y, reduction="sum")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, y, reduction=reduction), logits
+
+
+def batch_loss(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tensor:
+    """The loss of `loss_and_logits`, summed over the rows."""
+    return loss_and_logits(module, x, y, precision)[0]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,15 +113,13 @@ def predict(module: nn.Module, images: Tensor, batch: int | None = None, precisi
     if batch is None:
         sizes, _ = activation_sizes(module, images[:1].to(parameter.device, parameter.dtype))
         batch = cache_rows(max(sizes)) if parameter.device.type == "cpu" else DEVICE_ROWS
-    was_training = module.training
-    module.eval()
-    found = []
-    with torch.inference_mode(), preserve_rng_state(), autocast(parameter.device, precision):
+    predicted = []
+    computing = autocast(parameter.device, precision)
+    with temporary_mode(module, training=False), torch.inference_mode(), preserve_rng_state(), computing:
         for rows in images.split(batch):
             x = to_device(rows, parameter.device, parameter.dtype)
-            found.append(module(x).argmax(1))
-    module.train(was_training)
-    return torch.cat(found).cpu()
+            predicted.append(module(x).argmax(1))
+    return torch.cat(predicted).cpu()
 
 
 def accuracy(

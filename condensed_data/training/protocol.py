@@ -135,7 +135,7 @@ class Training(Spec):
         groups = [{"params": some, "lr": lr * share, "share": share} for share, some in alike.items()]
         return torch.optim.AdamW(groups, lr, weight_decay=self.weight_decay)
 
-    def dropped(
+    def after_drop(
         self,
         optimizer: torch.optim.Optimizer,
         module: nn.Module,

@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Augment, Identity
-from condensed_data.data.cutmix import mix
-from condensed_data.training.compute import activation_sizes, autocast, cache_rows, split_evenly
+from condensed_data.networks.modes import temporary_mode
+from condensed_data.training.compute import activation_sizes, cache_rows, loss_and_logits
+from condensed_data.training.steps import augment_batch, backward_in_chunks
 
 
 @dataclass(frozen=True)
@@ -108,26 +107,27 @@ class SGDTrainer:
         Returns:
             The mean loss, and which rows were classified correctly before the step, (B,) bool.
         """
-        truth = y if y.ndim == 1 else y.argmax(1)
-        batch = Batch(x.detach(), y.detach(), (len(x),))
-        x, y = self.sgd.augment.draw(rng, number, [0], tuple(x.shape[1:]))(batch), batch.y
-        if self.sgd.cutmix:
-            y = F.one_hot(y, self.num_classes).to(x.dtype) if y.ndim == 1 else y
-            x, y = mix(x, y, rng, number, probability=require_resolved(self.sgd.cutmix))
-        with _learning(self.module), torch.enable_grad():
-            pieces = [self._backward(x[rows], y[rows], len(x)) for rows in split_evenly(len(x), self.rows)]
+        truth, predicted = y if y.ndim == 1 else y.argmax(1), []
+        x, y = augment_batch(
+            x.detach(),
+            y.detach(),
+            self.sgd.augment,
+            rng,
+            number,
+            num_classes=self.num_classes,
+            cutmix=require_resolved(self.sgd.cutmix),
+        )
+
+        def chunk_loss(x: Tensor, y: Tensor) -> Tensor:
+            loss, logits = loss_and_logits(self.module, x, y, self.precision)
+            predicted.append(logits.detach().argmax(1))
+            return loss
+
+        with _trainable(self.module), torch.enable_grad():
+            loss = backward_in_chunks(chunk_loss, x, y, self.rows)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-        losses, predicted = zip(*pieces, strict=True)
-        return torch.stack(losses).sum(), torch.cat(predicted) == truth
-
-    def _backward(self, x: Tensor, y: Tensor, total: int) -> tuple[Tensor, Tensor]:
-        with autocast(x.device, self.precision):
-            logits = self.module(x)
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(wide, y, reduction="sum") / total
-        loss.backward()
-        return loss.detach(), wide.detach().argmax(1)
+        return loss, torch.cat(predicted) == truth
 
 
 def run_steps(
@@ -139,16 +139,14 @@ def run_steps(
 
 
 @contextmanager
-def _learning(module: nn.Module) -> Iterator[None]:
-    """Training mode and gradients for a while."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.train().requires_grad_(True)
-    try:
-        yield
-    finally:
-        module.requires_grad_(False)
-        for part, mode in modes:
-            part.training = mode
+def _trainable(module: nn.Module) -> Iterator[None]:
+    """Training mode and gradients for the length of a block."""
+    with temporary_mode(module, training=True):
+        module.requires_grad_(True)
+        try:
+            yield
+        finally:
+            module.requires_grad_(False)
 
 
 def _rows(module: nn.Module, sample_shape: tuple[int, ...]) -> int | None:

@@ -13,11 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.batch import Batch
 from condensed_data.core.device import choose_device, choose_precision, to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import DataDefault, Spec, iter_fields, require_resolved
-from condensed_data.data.cutmix import mix
 from condensed_data.training.compute import (
     COMPILE_PAYS,
     LossFunction,
@@ -26,9 +24,9 @@ from condensed_data.training.compute import (
     cache_rows,
     can_compile,
     compiled,
-    split_evenly,
 )
 from condensed_data.training.protocol import Training
+from condensed_data.training.steps import augment_batch, backward_in_chunks, run_protocol
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,16 @@ class Trainer:
         """A newly trained network in evaluation mode; see `train`."""
         module = self.new(rng)
         with seeded_rng(rng):
-            last = self._run(module, rng, on_epoch or (lambda epoch: None))
+            last = run_protocol(
+                self.training,
+                len(self.images),
+                module,
+                lambda epoch: to_device(self.order(rng, epoch), self.images.device).split(
+                    self.training.batch_size
+                ),
+                lambda optimizer, index, number: self.step(module, optimizer, index, rng, number),
+                on_epoch or (lambda epoch: None),
+            )
         if not bool(torch.isfinite(last)):
             raise FloatingPointError(
                 f"Training a {type(module).__name__} diverged to a loss of {float(last)}: lower Training(lr="
@@ -119,49 +126,35 @@ class Trainer:
         """Whether steps run as compiled code."""
         return self.loss is not batch_loss
 
-    def _run(self, module: nn.Module, rng: RandomStreams, on_epoch: Callable[[int], None]) -> Tensor:
-        samples, training = len(self.images), self.training
-        drops, steps = training.drops(samples), training.steps(samples)
-        optimizer = training.make_optimizer(module)
-        last, step = torch.zeros(()), 0
-        for epoch in range(training.started_epochs(samples)):
-            order = to_device(
-                torch.randperm(samples, generator=rng.torch("shuffle", epoch)), self.images.device
-            )
-            for index in order.split(training.batch_size)[: steps - step]:
-                last = self._step(module, optimizer, index, rng, step)
-                step += 1
-                if step in drops:
-                    optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
-            on_epoch(epoch + 1)
-        return last
+    def order(self, rng: RandomStreams, epoch: int) -> Tensor:
+        """The order of the samples in one epoch, (N,) on the CPU."""
+        return torch.randperm(len(self.images), generator=rng.torch("shuffle", epoch))
 
-    def _step(
+    def batch(self, index: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
+        """Samples and labels of one step, augmented."""
+        return augment_batch(
+            self.images[index],
+            self.labels[index],
+            self.training.augment,
+            rng,
+            step,
+            num_classes=self.num_classes,
+            cutmix=require_resolved(self.training.cutmix),
+            beta=self.training.cutmix_beta,
+        )
+
+    def step(
         self,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         index: Tensor,
         rng: RandomStreams,
-        step: int,
+        number: int,
     ) -> Tensor:
-        x, y = self.images[index], self.labels[index]
-        augmented = self.training.augment.draw(rng, step, [0], tuple(x.shape[1:]))
-        x = augmented(Batch(x, y, (len(x),)))
-        if self.training.cutmix:
-            x, y = mix(
-                x,
-                y,
-                rng,
-                step,
-                probability=require_resolved(self.training.cutmix),
-                beta=self.training.cutmix_beta,
-            )
+        """Train a module for one step on the samples with these indices (B,); returns the mean loss, detached."""
+        x, y = self.batch(index, rng, number)
         optimizer.zero_grad()
-        total = torch.zeros((), device=x.device)
-        for rows in split_evenly(len(x), self.rows):
-            loss = self.loss(module, x[rows], y[rows], self.precision) / len(x)
-            loss.backward()
-            total += loss.detach()
+        total = backward_in_chunks(lambda x, y: self.loss(module, x, y, self.precision), x, y, self.rows)
         optimizer.step()
         return total
 

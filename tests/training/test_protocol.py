@@ -47,7 +47,7 @@ def test_optimizers_carry_the_rate_of_their_drop() -> None:
     for training in (Training(lr=0.1), Training(lr=0.1, optimizer="adamw")):
         first = training.make_optimizer(module)
         assert first.param_groups[0]["lr"] == 0.1
-        fresh = training.dropped(first, module, 2)
+        fresh = training.after_drop(first, module, 2)
         assert fresh is not first
         kept = replace(training, reset_momentum=False).dropped(first, module, 2)
         assert kept is first
@@ -69,7 +69,7 @@ def test_weights_of_many_inputs_learn_at_a_share_of_the_rate() -> None:
     optimizer.step()
     moved = [float((old - new).mean().detach()) for old, new in zip(before, module.parameters(), strict=True)]
     assert moved == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1 * 64 / 108, 0.1], rel=1e-3)
-    kept = training.dropped(optimizer, module, 1)
+    kept = training.after_drop(optimizer, module, 1)
     assert sorted(group["lr"] for group in kept.param_groups) == pytest.approx([0.01 * 64 / 108, 0.01])
     fresh = replace(training, reset_momentum=True).dropped(optimizer, module, 1)
     assert fresh is not optimizer
