@@ -87,7 +87,7 @@ def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
             optimizer.step()
             step += 1
             if step in drops:
-                optimizer = training.dropped(optimizer, module, sum(drop <= step for drop in drops))
+                optimizer = training.after_drop(optimizer, module, sum(drop <= step for drop in drops))
             if step == steps:
                 break
     return module.eval()

@@ -49,7 +49,7 @@ def test_optimizers_carry_the_rate_of_their_drop() -> None:
         assert first.param_groups[0]["lr"] == 0.1
         fresh = training.after_drop(first, module, 2)
         assert fresh is not first
-        kept = replace(training, reset_momentum=False).dropped(first, module, 2)
+        kept = replace(training, reset_momentum=False).after_drop(first, module, 2)
         assert kept is first
         for optimizer in (fresh, kept):
             assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
@@ -71,7 +71,7 @@ def test_weights_of_many_inputs_learn_at_a_share_of_the_rate() -> None:
     assert moved == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.1 * 64 / 108, 0.1], rel=1e-3)
     kept = training.after_drop(optimizer, module, 1)
     assert sorted(group["lr"] for group in kept.param_groups) == pytest.approx([0.01 * 64 / 108, 0.01])
-    fresh = replace(training, reset_momentum=True).dropped(optimizer, module, 1)
+    fresh = replace(training, reset_momentum=True).after_drop(optimizer, module, 1)
     assert fresh is not optimizer
     assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in kept.param_groups]
 
