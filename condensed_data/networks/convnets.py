@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from condensed_data.core.spec import Spec
+from condensed_data.core.validation import check_count
 from condensed_data.networks import layers
 from condensed_data.networks.layers import Chain, Conv, Size
 
@@ -103,8 +104,8 @@ def _twin(spec: ConvNet) -> ConvNet1d:
 
 def _check_convnet(spec: ConvNet | ConvNet1d) -> None:
     name = type(spec).__name__
-    layers.check_count(name, "width", spec.width)
-    layers.check_count(name, "depth", spec.depth)
+    check_count(name, "width", spec.width)
+    check_count(name, "depth", spec.depth)
     layers.check_choice(name, "norm", spec.norm, layers.NORMS)
     layers.check_choice(name, "activation", spec.activation, tuple(layers.ACTIVATIONS))
     layers.check_choice(name, "pooling", spec.pooling, layers.POOLINGS)
@@ -164,8 +165,8 @@ class MLP(Spec):
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        layers.check_count("MLP", "width", self.width)
-        layers.check_count("MLP", "depth", self.depth)
+        check_count("MLP", "width", self.width)
+        check_count("MLP", "depth", self.depth)
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
         """A network for samples of any shape."""

@@ -15,6 +15,8 @@ from math import prod
 
 from torch import Tensor, nn
 
+from condensed_data.core.validation import check_count
+
 Size = tuple[int, ...]
 
 NORMS = ("none", "batch", "layer", "instance", "group")
@@ -197,19 +199,13 @@ def check_choice(name: str, argument: str, value: object, known: Sequence[object
         raise ValueError(f"{name}: {argument} must be one of {', '.join(map(str, known))}; got {value!r}.")
 
 
-def check_count(name: str, argument: str, value: object) -> None:
-    """Refuse what is not a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}: {argument} must be an integer of at least 1; got {value!r}.")
-
-
 def check_task(name: str, num_classes: int, sample_shape: Size) -> None:
     """Refuse a number of classes or a sample shape that no network can have."""
     check_count(name, "num_classes", num_classes)
     if not sample_shape:
         raise ValueError(f"{name}: sample_shape must have at least one dimension; got ().")
-    for length in sample_shape:
-        check_count(name, f"every entry of sample_shape {tuple(sample_shape)}", length)
+    if not all(type(length) is int and length > 0 for length in sample_shape):
+        raise ValueError(f"{name}(sample_shape={tuple(sample_shape)}) must be integers of at least 1.")
 
 
 def check_image(name: str, num_classes: int, sample_shape: Size) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from condensed_data.core import spec as specs
+from condensed_data.core.sizes import mean_percent
 from condensed_data.training.protocol import OrderedTraining, Training
 
 
@@ -70,8 +71,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         networks = f"{self.runs} network" + ("s" if self.runs > 1 else "")
-        text = f"{self.network}: {_percent(self.accuracies)} ({networks}, {self.training.label})"
-        return text + (f"; rounded to 8 bits {_percent(self.eight_bit)}" if self.eight_bit else "")
+        text = f"{self.network}: {mean_percent(self.accuracies)} ({networks}, {self.training.label})"
+        return text + (f"; rounded to 8 bits {mean_percent(self.eight_bit)}" if self.eight_bit else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; mean, std and protocol are for its readers."""
@@ -108,11 +109,6 @@ class Evaluation:
         ):
             raise ValueError(f"An evaluation cannot be read: {network!r} lacks its protocol or accuracies.")
         return Evaluation(network, training, accuracies, per_class, eight_bit)
-
-
-def _percent(accuracies: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(accuracies):.1%}".replace("%", " %")
-    return mean if len(accuracies) == 1 else f"{mean} ± {100 * statistics.pstdev(accuracies):.1f}"
 
 
 def _fraction(value: Any) -> float:

@@ -209,7 +209,7 @@ def test_the_smallest_image_in_the_message_works_and_still_tells_images_apart(sp
         (
             ConvNet(),
             (0, 8, 8),
-            "every entry of sample_shape (0, 8, 8) must be an integer of at least 1; got 0.",
+            "(sample_shape=(0, 8, 8)) must be integers of at least 1.",
         ),
         (MLP(), (), "MLP: sample_shape must have at least one dimension; got ()."),
     ],
@@ -222,8 +222,8 @@ def test_samples_that_do_not_fit(spec, shape, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ConvNet(width=0), "ConvNet: width must be an integer of at least 1; got 0."),
-        (lambda: ConvNet(depth=2.5), "ConvNet: depth must be an integer of at least 1; got 2.5."),
+        (lambda: ConvNet(width=0), "ConvNet(width=0) must be an integer of at least 1."),
+        (lambda: ConvNet(depth=2.5), "ConvNet(depth=2.5) must be an integer of at least 1."),
         (
             lambda: ConvNet(norm="bn"),
             "ConvNet: norm must be one of none, batch, layer, instance, group; got 'bn'.",
@@ -234,7 +234,7 @@ def test_samples_that_do_not_fit(spec, shape, message):
             lambda: ConvNet(width=6, norm="group"),
             "ConvNet: width must be a multiple of 4 with norm='group'; got 6.",
         ),
-        (lambda: MLP(depth=0), "MLP: depth must be an integer of at least 1; got 0."),
+        (lambda: MLP(depth=0), "MLP(depth=0) must be an integer of at least 1."),
         (lambda: AlexNet("x"), "AlexNet: norm must be one of"),
         (lambda: VGG11("x"), "VGG11: norm must be one of"),
         (lambda: ResNet18("x"), "ResNet18: norm must be one of"),
@@ -242,7 +242,7 @@ def test_samples_that_do_not_fit(spec, shape, message):
             lambda: ResNet18(average_pool="yes"),
             "ResNet18: average_pool must be one of False, True; got 'yes'.",
         ),
-        (lambda: LeNet()(0, GRAY), "LeNet: num_classes must be an integer of at least 1; got 0."),
+        (lambda: LeNet()(0, GRAY), "LeNet(num_classes=0) must be an integer of at least 1."),
     ],
 )
 def test_wrong_fields(call, message):
