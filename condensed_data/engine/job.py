@@ -194,7 +194,7 @@ class CondensationJob:
             self.device,
             self.precision,
             compiles=is_long(recipe),
-            trained=store,
+            network_store=store,
             ranks=self.ranks,
         )
         run = CondensationRun(recipe, context)
