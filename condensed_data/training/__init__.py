@@ -1,1 +1,1 @@
-"""Networks that learn from real samples: a few steps between iterations, or whole trainings that are kept."""
+"""Training and testing networks: on condensed data, on the real samples before a run, and between its iterations."""

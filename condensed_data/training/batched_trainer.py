@@ -1,12 +1,13 @@
-"""Several networks of one architecture, trained together.
+"""Training several networks of one architecture at once, with stacked weights.
 
-Weights of S networks are stacked and every step is one vectorized forward and backward (`torch.func`). Every
-network sees the shuffles and augmentations that it would see alone, and optimizers work number by number, so the
-results are those of networks trained one after another, but for rounding.
+Every step is one vectorized forward and backward pass (`torch.func`). Each network gets the shuffles and augmentations
+that it would get alone, and optimizers work elementwise, so that results equal those of training one after another, up
+to rounding.
 
-On a CPU it gains where a step is so small that Python takes most of it, and loses where convolutions do, as vectorized
-ones are grouped. Measured with four networks on one thread, by the forward of a step of one: 1.25 to 2.2 times faster
-below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast above 8.
+On a CPU this is faster if steps are so small that Python dominates, and slower if convolutions do, because vectorized
+convolutions are grouped. Measured with four networks on one thread, by the forward pass of one network's step: 1.25 to
+2.2 times faster below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast
+above 8.
 
 Letters: S networks, N samples, B rows of a batch, K classes.
 """
@@ -29,7 +30,7 @@ from condensed_data.training.steps import run_protocol
 from condensed_data.training.trainer import Trainer
 
 PROBED_STEPS = 3
-SMALL = 4e6  # floating-point operations of a step's forward of one network, see above
+SMALL = 4e6  # floating-point operations of one network's forward pass in a step, see above
 
 
 class BatchedModel(nn.Module):
@@ -60,7 +61,7 @@ class BatchedModel(nn.Module):
         return torch.vmap(one, randomness="different")(weights, self.state, x, y)
 
     def unstack(self, modules: Sequence[nn.Module]) -> None:
-        """Put the weights back into the networks."""
+        """Copy the weights back into the networks."""
         stacked = {**dict(zip(self.names, self.stacked, strict=True)), **self.state}
         for index, module in enumerate(modules):
             module.load_state_dict(
@@ -71,12 +72,12 @@ class BatchedModel(nn.Module):
 def fit(
     trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int, nn.Module], None]
 ) -> list[nn.Module]:
-    """Newly trained networks in evaluation mode, as `Trainer.fit` trains each.
+    """Train new networks as `Trainer.fit` trains each; returned in evaluation mode.
 
     Args:
-        learner: the samples, the protocol and the precision; its images are on the device.
-        streams: of each network's weights and draws.
-        on_epoch: called after every epoch with the number of completed ones, and the first network as it is then.
+        trainer: the samples, the protocol and the precision; its images are on the device.
+        rng: of each network: names its initial weights and draws.
+        on_epoch: called after every epoch with the number of completed ones and the current first network.
 
     Raises:
         FloatingPointError: if a loss ends as NaN or infinite.
@@ -100,7 +101,9 @@ def fit(
         last = run_protocol(training, samples, model.skeleton, batches, step, report, weights=weights)
     model.unstack(modules)
     if not bool(torch.isfinite(last).all()):
-        raise FloatingPointError(f"training diverged to losses {last.tolist()}: lower lr={training.lr}")
+        raise FloatingPointError(
+            f"Training diverged to losses {last.tolist()}: lower Training(lr={training.lr})."
+        )
     return [module.eval() for module in modules]
 
 
@@ -124,8 +127,8 @@ def _step(
 def should_batch(trainer: Trainer, count: int) -> bool:
     """Whether `count` networks train faster together than one after another.
 
-    On a CPU the size of a step decides, so that the same configuration has the same bits in every process; elsewhere
-    a few steps of both are measured.
+    On a CPU this follows from the size of a step, so that the same configuration gives the same bits in every process;
+    on other devices a few steps of both are measured.
     """
     if count == 1 or trainer.compiled:
         return False
@@ -137,7 +140,7 @@ def should_batch(trainer: Trainer, count: int) -> bool:
 
 
 def faster(trainer: Trainer, count: int, rows: Tensor) -> bool:
-    """`should_batch`, measured on a batch of these rows (B,)."""
+    """Measure `should_batch` on a batch of the samples with these indices (B,)."""
     device, rng = rows.device, [RandomStreams(run) for run in range(count)]
     module, stack = trainer.new(rng[0]), BatchedModel([trainer.new(one) for one in rng])
     alone = trainer.training.make_optimizer(module)
@@ -153,7 +156,7 @@ def faster(trainer: Trainer, count: int, rows: Tensor) -> bool:
 
 
 def _seconds(step: Callable[[int], object], device: torch.device) -> float:
-    """Of a few steps, after one that fills caches."""
+    """Time of a few steps, after one to warm up."""
     step(0)
     started = device_time(device)
     for number in range(1, PROBED_STEPS + 1):

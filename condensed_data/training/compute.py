@@ -1,9 +1,9 @@
-"""How a network computes: the loss of a batch, predictions, accuracy, and what makes them fast on a CPU.
+"""Loss, predictions and accuracy of a network, and what makes them fast on a CPU: chunks and compiled code.
 
-Measured on two cores (ConvNet-3 of width 128, 28x28): cutting a batch of 100 into pieces whose maps stay in
-the cache trains 1.6 times faster in fp32 and 1.2 times in bf16. Compiling gains 1.1 times more in fp32 and
-1.35 times in bf16, for about 8 s once. Channels-last gains nothing. So batches are cut, and bf16 is compiled
-where the steps pay for it.
+Measured on two cores (ConvNet-3 of width 128, 28x28): splitting a batch of 100 into chunks whose feature maps stay in
+the cache trains 1.6 times faster in fp32 and 1.2 times in bf16. Compiling adds another factor of 1.1 in fp32 and
+1.35 in bf16, and takes about 8 s once. Channels-last gains nothing. So batches are split, and bf16 is compiled if
+there are enough steps to make up for it.
 
 Letters: N samples, B rows of a batch, K classes.
 """
@@ -28,9 +28,9 @@ from condensed_data.core.device import to_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.networks.modes import temporary_mode
 
-CACHE_VALUES = 5 * 2**19  # values of a map that stay in a CPU's cache between layers
-DEVICE_ROWS = 512
-# Values of the largest map over all steps from which on compiling pays; it breaks even at about half of it.
+CACHE_VALUES = 5 * 2**19  # values of a feature map that stay in a CPU's cache between layers
+DEVICE_ROWS = 512  # rows of a forward pass on other devices
+# Compiling starts at this many values of the largest map over all steps; it breaks even at about half of them.
 COMPILE_PAYS = 5e9
 
 LossFunction = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
@@ -40,10 +40,10 @@ def activation_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
     """Number of values of every layer's output for `x`, and the final output."""
     sizes = [x.numel()]
 
-    def note(layer: nn.Module, given: Any, output: Any) -> None:
+    def record(layer: nn.Module, inputs: Any, output: Any) -> None:
         sizes.append(output.numel() if isinstance(output, Tensor) else 0)
 
-    hooks = [layer.register_forward_hook(note) for layer in module.modules()]
+    hooks = [layer.register_forward_hook(record) for layer in module.modules()]
     try:
         with temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
             return sizes, module(x)
@@ -53,19 +53,19 @@ def activation_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
 
 
 def cache_rows(largest: int) -> int:
-    """Rows of a piece whose largest map stays in a CPU's cache."""
+    """Rows of a chunk whose largest feature map, of `largest` values a row, stays in a CPU's cache."""
     return max(8, CACHE_VALUES // largest)
 
 
 def split_evenly(length: int, most: int | None) -> list[slice]:
-    """`range(length)` in as few pieces of at most `most` as possible, of nearly equal size."""
-    pieces = 1 if most is None else -(-length // most)
-    ends = [round(i * length / pieces) for i in range(pieces + 1)]
+    """Split `range(length)` into as few chunks of at most `most` as possible, of nearly equal size."""
+    chunks = 1 if most is None else -(-length // most)
+    ends = [round(i * length / chunks) for i in range(chunks + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def autocast(device: torch.device, precision: str) -> Any:
-    """The context in which a network computes."""
+    """Autocast to bfloat16 for precision "bf16"; nothing for "fp32"."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
@@ -85,30 +85,30 @@ def batch_loss(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tenso
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A module-level function, compiled for every shape that it meets.
+    """A module-level function, compiled once for every shape of its arguments.
 
-    torch keeps compiled code by code object and falls back to eager, with other bits, once it holds eight
-    versions. A code object of its own makes the result independent of what the process compiled before.
+    torch caches compiled code per code object and falls back to eager mode, with other bits, after eight versions. A
+    copy of the code object makes the result independent of what the process compiled before.
     """
     own = types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
     return torch.compile(own, dynamic=False)
 
 
 def embed(module: Any, x: Tensor) -> Tensor:
-    """The embedding of a network that offers it as a method; a function, so that it can be `compiled`."""
+    """`module.embed(x)`, as a function that can be `compiled`."""
     return module.embed(x)
 
 
 @functools.cache
 def can_compile() -> bool:
-    """Whether torch.compile finds what it needs to build code for this CPU."""
+    """Whether the compiler and the headers that torch.compile needs for this CPU are installed."""
     compiler = os.environ.get("CXX") or "g++"
     headers = os.path.join(sysconfig.get_paths()["include"], "Python.h")
     return any(shutil.which(name) for name in (compiler, "clang++")) and os.path.exists(headers)
 
 
 def predict(module: nn.Module, images: Tensor, batch: int | None = None, precision: str = "fp32") -> Tensor:
-    """Predicted class indices (N,) int64, on the CPU, for samples (N, *sample) anywhere; see `accuracy`."""
+    """Predicted class indices, (N,) int64 on the CPU; arguments as in `accuracy`."""
     parameter = next(module.parameters(), images)
     if batch is None:
         sizes, _ = activation_sizes(module, images[:1].to(parameter.device, parameter.dtype))
@@ -130,18 +130,18 @@ def accuracy(
     precision: str = "fp32",
     num_classes: int | None = None,
 ) -> tuple[float, Tensor]:
-    """Share of samples that a network in evaluation mode classifies correctly.
+    """Fraction of samples that a network in evaluation mode classifies correctly.
 
     Args:
         module: (B, *sample) -> (B, K) logits; its mode is restored.
-        images: (N, *sample), standardized; sent to the network's device batch by batch.
+        images: (N, *sample), standardized; moved to the network's device batch by batch.
         labels: (N,) int64.
-        batch: rows of a forward; by default what fits a CPU's cache, or 512 elsewhere.
+        batch: rows of a forward pass; by default as many as fit a CPU's cache, or 512 on other devices.
         precision: "fp32" or "bf16".
-        num_classes: K; by default the largest label and one.
+        num_classes: K; by default the largest label plus one.
 
     Returns:
-        The share of all samples in [0, 1], and that of each class: (K,) float64, NaN where a class has none.
+        The fraction of all samples, in [0, 1], and that of each class: (K,) float64, NaN for a class without samples.
     """
     labels = labels.cpu()
     hits = predict(module, images, batch, precision) == labels

@@ -1,7 +1,7 @@
-"""How good is a set: networks trained on it from scratch, tested on real samples.
+"""Evaluation of condensed tensors: train networks on them from scratch, and test the networks on real samples.
 
-The published numbers are means over networks of the accuracy after the last epoch; no epoch is chosen on test
-data. Here a number always comes with the protocol that gave it (`Training`).
+As in published results, the accuracy is that after the last epoch, averaged over networks; no epoch is selected on test
+data. Every result names its protocol (`Training`).
 
 Letters: N samples, K classes.
 """
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
-from condensed_data.training import batched_trainer as together
+from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import Training, protocol, quick, standard
@@ -47,7 +47,7 @@ Scores = tuple[float, list[float]]
 
 @dataclass(frozen=True)
 class _Task:
-    """What trains and tests one network; sent to an executor's worker as it is."""
+    """Trains and tests single networks; picklable for the workers of an executor."""
 
     arguments: Mapping[str, Any]
     test: tuple[Tensor, Tensor]
@@ -60,9 +60,9 @@ class _Task:
         return RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
 
     def score(self, trainer: Trainer, run: int, on_epoch: Callable[[int], None] | None) -> Scores:
-        return self.test_of(trainer, trainer.fit(self.rng(run), on_epoch))
+        return self.test_scores(trainer, trainer.fit(self.rng(run), on_epoch))
 
-    def test_of(self, trainer: Trainer, module: nn.Module) -> Scores:
+    def test_scores(self, trainer: Trainer, module: nn.Module) -> Scores:
         overall, per_class = accuracy(
             module, *self.test, precision=trainer.precision, num_classes=trainer.num_classes
         )
@@ -88,41 +88,44 @@ def evaluate_tensors(
     progress: bool = False,
     executor: Executor | None = None,
 ) -> Evaluation:
-    """Train `runs` new networks on a set and test each after its last step.
+    """Train `runs` new networks on these samples and test each after its last step.
 
     Args:
         images: (N, *sample) standardized float samples to train on.
         labels: (N,) int64 class indices in [0, K), or (N, K) probabilities.
-        test_images: (M, *sample), standardized in the same way; they may stay in ordinary memory.
+        test_images: (M, *sample), standardized in the same way; they need not be on the device.
         test_labels: (M,) int64.
         num_classes: K.
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         runs: networks to train, each with its own seed.
-        training: a protocol or its name. What depends on the data is resolved with `classes`.
-        seed: of the weights and all draws; network i starts with the same weights on every set.
-        classes: class names, which decide about flipping digits; without them nothing is flipped.
-        eight_bit: (N, *sample), `images` after rounding to 8 bits, to be evaluated beside them.
+        training: a protocol or its name. Values that depend on the data are resolved with `classes`.
+        seed: of the initial weights and all draws; network i starts with the same weights on any data.
+        classes: class names, by which images of digits are recognized, that must not be flipped; without names no
+            image is flipped.
+        eight_bit: (N, *sample), `images` rounded to 8 bits, which are evaluated too.
         device, precision, compile: see `train`.
         progress: show a bar for each network.
-        executor: trains the networks in its worker processes, with their thread count, unless they are so small that
-            they train faster all at once here (see `together`; networks of this package). Processes started by
-            "fork" hang once torch has computed with several threads: use a context of "spawn".
+        executor: trains the networks in its worker processes, with their thread count, unless networks of this
+            package are so small that they train faster all at once here (see `batched_trainer`). Processes started
+            by "fork" hang once torch has computed with several threads: use the "spawn" context.
 
     Raises:
-        ValueError: for data that do not fit each other, the network or the protocol; for fewer than one run.
+        ValueError: for data that do not match each other, the network or the protocol; for fewer than one run.
         FloatingPointError: if a network's training diverges.
     """
     started = time.perf_counter()
     if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
         raise ValueError(f"runs={runs!r} must be an integer >= 1: the number of networks to train.")
     if isinstance(executor, ThreadPoolExecutor):
-        raise ValueError("executor=ThreadPoolExecutor shares random states: use a ProcessPoolExecutor.")
+        raise ValueError(
+            "executor=ThreadPoolExecutor(...) shares torch's random state between threads. Use a ProcessPoolExecutor."
+        )
     test, name = (test_images, test_labels), network_name(network)
     _check_test(images, labels, test, num_classes, eight_bit)
     named = tuple(classes or map(str, range(num_classes)))
     ipc = max(1, len(images) // num_classes)
-    facts = DatasetInfo(tuple(images.shape[1:]), named, ipc, named=classes is not None)
-    resolved = specs.resolve(protocol(training), facts)
+    info = DatasetInfo(tuple(images.shape[1:]), named, ipc, named=classes is not None)
+    resolved = specs.resolve(protocol(training), info)
     shared: dict[str, Any] = {
         "labels": labels,
         "network": network,
@@ -148,12 +151,12 @@ def evaluate_tensors(
 def cross_architecture(
     *tensors: Tensor, networks: Iterable[str | Callable[..., nn.Module]], **options: Any
 ) -> dict[str, Evaluation]:
-    """`evaluate_tensors` with several networks, by their names.
+    """Run `evaluate_tensors` with several architectures; returns the evaluations by network name.
 
     Args:
         tensors: images, labels, test_images and test_labels of `evaluate_tensors`.
         networks: names, specifications or callables.
-        options: keyword arguments of `evaluate_tensors`, the same for all.
+        options: keyword arguments of `evaluate_tensors`, the same for all networks.
 
     Raises:
         ValueError: if there are no networks or two have one name.
@@ -161,12 +164,12 @@ def cross_architecture(
     listed = list(networks)
     chosen = {network_name(network): network for network in listed}
     if not chosen or len(chosen) < len(listed):
-        raise ValueError(f"networks={listed!r} must be at least one network, each with a name of its own.")
+        raise ValueError(f"networks={listed!r} must be one or more networks with different names.")
     return {name: evaluate_tensors(*tensors, network=network, **options) for name, network in chosen.items()}
 
 
 def network_name(network: Any) -> str:
-    """What a network is called in results."""
+    """Name of a network in results."""
     if isinstance(network, str):
         return network
     if isinstance(network, NamedCallable):
@@ -192,25 +195,27 @@ def _check_test(
         raise ValueError("test_labels must be int64 class indices (M,); got probabilities.")
     if test[0].shape[1:] != images.shape[1:]:
         raise ValueError(
-            f"test_images has samples of shape {tuple(test[0].shape[1:])}, images {tuple(images.shape[1:])}: "
-            "resize one of them."
+            f"test_images has samples of shape {tuple(test[0].shape[1:])}, but images has {tuple(images.shape[1:])}. "
+            "Resize one of them."
         )
     if eight_bit is not None and eight_bit.shape != images.shape:
-        raise ValueError(f"eight_bit has the shape {tuple(eight_bit.shape)}, images {tuple(images.shape)}.")
+        raise ValueError(
+            f"eight_bit has shape {tuple(eight_bit.shape)}; it must be that of images, {tuple(images.shape)}."
+        )
 
 
 def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executor | None) -> list[Scores]:
-    """Overall and per-class accuracy of every network, in the order of their seeds."""
+    """Overall and per-class accuracy of every network, ordered by run."""
     from tqdm.auto import tqdm
 
-    trainer = Trainer.prepare(**task.arguments)  # even for an executor: what is wrong is said here
+    trainer = Trainer.prepare(**task.arguments)  # even with an executor, so that wrong arguments raise here
     epochs = trainer.training.started_epochs(len(trainer.images))
-    if isinstance(trainer.network, Spec) and together.should_batch(trainer, runs):
+    if isinstance(trainer.network, Spec) and batched_trainer.should_batch(trainer, runs):
         title = f"{name} 1-{runs}/{runs}"
         with tqdm(desc=title, total=epochs, unit="epoch", leave=False, disable=not progress) as bar:
             rng = [task.rng(run) for run in range(runs)]
-            modules = together.fit(trainer, rng, lambda epoch, first: _advance(bar, epoch))
-        return [task.test_of(trainer, module) for module in modules]
+            modules = batched_trainer.fit(trainer, rng, lambda epoch, first: _advance(bar, epoch))
+        return [task.test_scores(trainer, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
         done = executor.map(alone, range(runs))

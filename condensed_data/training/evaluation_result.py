@@ -1,4 +1,4 @@
-"""The result of an evaluation: accuracies that always come with the protocol that gave them.
+"""The result of an evaluation: accuracies, and the protocol by which they were measured.
 
 Letters: K classes.
 """
@@ -17,19 +17,18 @@ from condensed_data.training.protocol import OrderedTraining, Training
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy of networks of one kind, trained on one set by one protocol.
+    """Accuracies of networks of one architecture, trained on the same data by one protocol.
 
     Accuracies are fractions in [0, 1].
 
     Attributes:
         network: name of the architecture.
         training: the resolved protocol.
-        accuracies: of each network, in the order of their seeds.
-        per_class: (K,) mean over the networks of each class's accuracy; None where a class has no test
-            samples.
-        eight_bit: accuracies of networks trained with the same seeds on the samples rounded to 8 bits, where
-            the set is given out so; empty elsewhere.
-        seconds: that all of it took. Neither stored nor compared: the same result elsewhere is equal.
+        accuracies: of each network, ordered by run.
+        per_class: (K,) accuracy of each class, averaged over the networks; None for a class without test samples.
+        eight_bit: accuracies of networks trained with the same seeds on the samples rounded to 8 bits; empty if they
+            were not evaluated.
+        seconds: duration of the evaluation; neither stored nor compared.
     """
 
     network: str
@@ -46,7 +45,7 @@ class Evaluation:
 
     @property
     def std(self) -> float:
-        """Population standard deviation over the networks: squares are divided by their number."""
+        """Population standard deviation over the networks (divided by their number)."""
         return statistics.pstdev(self.accuracies)
 
     @property
@@ -61,12 +60,12 @@ class Evaluation:
 
     @property
     def eight_bit_mean(self) -> float | None:
-        """Mean accuracy with the samples rounded to 8 bits, or None where that was not measured."""
+        """Mean accuracy with the samples rounded to 8 bits, or None if that was not measured."""
         return statistics.fmean(self.eight_bit) if self.eight_bit else None
 
     @property
     def eight_bit_std(self) -> float | None:
-        """Population standard deviation of `eight_bit`, or None where it was not measured."""
+        """Population standard deviation of `eight_bit`, or None if it was not measured."""
         return statistics.pstdev(self.eight_bit) if self.eight_bit else None
 
     def __str__(self) -> str:
@@ -75,7 +74,7 @@ class Evaluation:
         return text + (f"; rounded to 8 bits {mean_percent(self.eight_bit)}" if self.eight_bit else "")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; mean, std and protocol are for its readers."""
+        """Plain JSON; `from_json` ignores mean, std and protocol, which are for human readers."""
         return {
             "network": self.network,
             "protocol": self.protocol,
@@ -89,7 +88,7 @@ class Evaluation:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Evaluation:
-        """What `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError: for anything else.
@@ -101,13 +100,15 @@ class Evaluation:
             eight_bit = tuple(map(_fraction, value["eight_bit"]))
             per_class = tuple(None if item is None else _fraction(item) for item in value["per_class"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"An evaluation cannot be read: {type(error).__name__} {error}.") from error
+            raise ValueError(f"Cannot read an evaluation: {type(error).__name__} {error}.") from error
         if (
             not isinstance(training, Training | OrderedTraining)
             or not isinstance(network, str)
             or not accuracies
         ):
-            raise ValueError(f"An evaluation cannot be read: {network!r} lacks its protocol or accuracies.")
+            raise ValueError(
+                f"Cannot read the evaluation of {network!r}: its protocol or its accuracies are missing."
+            )
         return Evaluation(network, training, accuracies, per_class, eight_bit)
 
 

@@ -1,4 +1,4 @@
-"""What samples look like to coresets and clusterings: their values, a network trained on them, or ImageNet's.
+"""Features of samples for coresets and clustering: raw values, a network trained on the data, or ImageNet's ResNet18.
 
 Letters: B rows of a batch, n real samples, C channels, H, W, D features.
 """
@@ -30,7 +30,7 @@ Extract = Callable[[Tensor], Tensor]
 
 
 class Extractor(Spec, ABC):
-    """Specification of the features of a sample."""
+    """Specification of a feature extractor."""
 
     @abstractmethod
     def start(self, context: Context) -> Extract:
@@ -39,7 +39,7 @@ class Extractor(Spec, ABC):
 
 @dataclass(frozen=True)
 class Raw(Extractor):
-    """The standardized values themselves."""
+    """The standardized values."""
 
     def start(self, context: Context) -> Extract:
         return lambda x: x
@@ -47,16 +47,16 @@ class Raw(Extractor):
 
 @dataclass(frozen=True)
 class Trained(Extractor):
-    """A network trained on the real samples, from the store that is shared with pools.
+    """A network trained on the real samples; pools use the same ones.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        pretrain: its training; one network is trained whatever `pretrain.networks` says.
+        pretrain: its training; only one network is trained, whatever `pretrain.networks` is.
         layer: None for the embedding; a number from 1 for the map of that block; the name of any submodule.
-        pooled: average a map over its extent; False keeps every value.
+        pooled: average a feature map over its positions; False keeps every value.
 
     Raises:
-        ValueError: for a layer number below 1; when started, for a layer that the network does not have.
+        ValueError: for a layer number below 1; in `start`, for a layer that the network does not have.
     """
 
     network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
@@ -69,12 +69,12 @@ class Trained(Extractor):
             raise ValueError(f"Trained(layer={self.layer!r}) must be at least 1, a name or None.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise what building the network for such samples would raise."""
+        """Raise ValueError if the network cannot be built for such samples."""
         check_network(self.network, sample_shape)
 
     def start(self, context: Context) -> Extract:
         module = initial_network(context, self.network, 0)
-        layer = self._layer(module, context.real.sample_shape)  # before anything is trained
+        layer = self._layer(module, context.real.sample_shape)  # raises before training
         (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
         module.load_state_dict(found.weights)
         module.to(context.device).eval()
@@ -90,7 +90,9 @@ class Trained(Extractor):
             with torch.no_grad(), preserve_rng_state():
                 count = len(maps(torch.zeros(2, *shape)))
             if index >= count:
-                raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} maps.")
+                raise ValueError(
+                    f"Trained(layer={self.layer}) does not exist: the network has {count} feature maps."
+                )
         return lambda x: pool(maps(x)[index], self.pooled)
 
 
@@ -98,17 +100,17 @@ class Trained(Extractor):
 class ImageNet(Extractor):
     """A stage of torchvision's ResNet18 trained on ImageNet, for gray and color images.
 
-    Standardized samples stand in for ImageNet's own normalization, so that images of any value range work. Gray
-    images are repeated to three channels; images with a side below `side` are enlarged.
+    Samples keep their own standardization instead of ImageNet's, so that images of any value range work. Gray images
+    are repeated to three channels; smaller images are enlarged.
 
     Args:
         layer: stage 1 to 4 (`layer1` to `layer4` of the network).
         pooled: average the map over its extent; False keeps every value.
-        side: the shorter side that images are enlarged to.
+        side: images with a shorter side below this are enlarged to it.
 
     Raises:
-        ValueError: for a stage that does not exist; by `check`, for samples that are no gray or color image, or
-            where the weights are neither on this computer nor to be had.
+        ValueError: for a stage that does not exist; in `check`, for samples that are not gray or color images, or if
+            the weights are not on this computer and cannot be downloaded.
     """
 
     layer: int = 1
@@ -122,10 +124,10 @@ class ImageNet(Extractor):
             raise ValueError(f"ImageNet(side={self.side!r}) must be at least 32.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Whether there are weights, and such samples can be looked at."""
+        """Raise ValueError unless such samples are images with 1 or 3 channels and the weights are available."""
         if len(sample_shape) != 3 or sample_shape[0] not in (1, 3):
             raise ValueError(
-                f"features='imagenet' needs images with 1 or 3 channels; samples are {tuple(sample_shape)}. Use "
+                f"features='imagenet' needs images with 1 or 3 channels; samples have shape {tuple(sample_shape)}. Use "
                 "features='trained' or 'raw'."
             )
         _imagenet_weights()
@@ -139,8 +141,8 @@ class ImageNet(Extractor):
         module.load_state_dict(_imagenet_weights())
         stem = (module.conv1, module.bn1, module.relu, module.maxpool)
         stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
-        looks = nn.Sequential(*stem, *stages).to(context.device).eval()
-        return lambda x: pool(looks(enlarged(x, self.side)), self.pooled)
+        backbone = nn.Sequential(*stem, *stages).to(context.device).eval()
+        return lambda x: pool(backbone(enlarged(x, self.side)), self.pooled)
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
@@ -154,7 +156,7 @@ def _imagenet_weights() -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(
-            f"features='imagenet' needs the ImageNet weights of torchvision's ResNet18, which cannot be had "
+            f"features='imagenet' needs the ImageNet weights of torchvision's ResNet18, which could not be loaded "
             f"({error}). Download {url} to {place}, or use features='trained' for a network trained on the data."
         ) from error
 
@@ -170,7 +172,7 @@ def enlarged(x: Tensor, side: int) -> Tensor:
 
 
 def pool(maps: Tensor, pooled: bool) -> Tensor:
-    """Maps (B, C, ...) averaged over their extent, or flattened: (B, D)."""
+    """Feature maps (B, C, ...) averaged over their positions, or flattened: (B, D)."""
     maps = maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(-1)
     return maps.mean(2) if pooled else maps.flatten(1)
 
@@ -180,33 +182,33 @@ NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
 
 @dataclass(frozen=True)
 class StageNetwork(DataDefault):
-    """ResNet18 for images, whose stages are those of the ImageNet features; the usual network for other samples.
+    """ResNet18 for images, with the same stages as the ImageNet features; the default network for other samples.
 
-    With batch normalization for images of less than 9 pixels, whose last map has one value to normalize.
+    Images of at most 8 pixels a side get batch normalization, because their last feature map is a single pixel.
     """
 
-    def __call__(self, facts: DatasetInfo) -> Any:
-        if len(facts.sample_shape) != 3:
-            return DefaultNetwork()(facts)
-        return "resnet18" if min(facts.sample_shape[1:]) > 8 else "resnet18-bn"
+    def __call__(self, info: DatasetInfo) -> Any:
+        if len(info.sample_shape) != 3:
+            return DefaultNetwork()(info)
+        return "resnet18" if min(info.sample_shape[1:]) > 8 else "resnet18-bn"
 
 
 @dataclass(frozen=True)
 class Stage(DataDefault):
-    """The number of the map that a `StageNetwork` makes in this stage: the first map of a ResNet18 is its stem."""
+    """The number of the feature map that a `StageNetwork` has at this stage; map 1 of a ResNet18 is its stem."""
 
     stage: int = 1
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return self.stage + (len(facts.sample_shape) == 3)
+    def __call__(self, info: DatasetInfo) -> int:
+        return self.stage + (len(info.sample_shape) == 3)
 
 
 def staged(which: Any, layer: int = 1) -> Extractor | Extract:
-    """`extractor`, where "imagenet" and "trained" mean the map of this stage.
+    """Like `extractor`, but "imagenet" and "trained" give the feature map of one stage.
 
     Args:
         which: "imagenet", "trained", "raw", an `Extractor`, a module or a function.
-        layer: 1 to 4; samples that are no images have networks of fewer stages.
+        layer: 1 to 4; networks for samples other than images have fewer stages.
 
     Raises:
         ValueError: for anything else, or a stage that does not exist.
@@ -216,12 +218,12 @@ def staged(which: Any, layer: int = 1) -> Extractor | Extract:
     if which != "trained":
         return extractor(which)
     if isinstance(layer, bool) or layer not in (1, 2, 3, 4):
-        raise ValueError(f"layer={layer!r} must be 1, 2, 3 or 4: a stage of the network that is trained.")
+        raise ValueError(f"layer={layer!r} must be 1, 2, 3 or 4, a stage of the trained network.")
     return Trained(StageNetwork(), layer=Stage(layer))
 
 
 def extractor(which: Any) -> Extractor | Extract:
-    """Features by name; a specification or any callable (B, *sample) -> (B, D) is returned as it is.
+    """The extractor with this name; a specification or any callable (B, *sample) -> (B, D) is returned unchanged.
 
     Args:
         which: "trained", "raw", "imagenet", an `Extractor`, a module or a function.
@@ -238,7 +240,7 @@ def extractor(which: Any) -> Extractor | Extract:
 
 
 class FeatureExtractor:
-    """Started features.
+    """Computes features batch by batch.
 
     Args:
         features: what `extractor` returns.
@@ -266,7 +268,7 @@ class FeatureExtractor:
 
 
 def _given(function: Extract, context: Context) -> Extract:
-    """A user's function; of a module a frozen copy, so that theirs stays as it is."""
+    """A user's function; of a module a frozen copy, so that the original is not changed."""
     if isinstance(function, nn.Module):
         return deepcopy(function).to(context.device).eval().requires_grad_(False)
     return function

@@ -1,4 +1,4 @@
-"""Networks trained on another data set, for `pools.GivenWeights`."""
+"""Trains networks on another dataset, for `pools.GivenWeights`."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def trained_on(
     progress: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Tensor]]:
-    """Train networks on a data set.
+    """Train networks on a dataset.
 
     DD's adaptation (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section 4.2) trains with Adam; here it is
     `SGDConfig`, SGD with momentum.
 
     Args:
         source: any dataset that `CondensedDataset` takes. Its samples must have the shape of those that the networks
-            are adapted to (resize them), and are standardized by their own mean and deviation.
+            will be adapted to (resize them); they are standardized by their own mean and standard deviation.
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        pretraining: how many and how long.
-        seed: of weights and draws.
-        folder: where trained networks are kept and found again; None for nowhere.
+        pretraining: how many networks, and how to train them; by default `Pretraining()`.
+        seed: of initial weights and draws.
+        folder: cache of trained networks; None for no cache.
         device, precision: where and how to compute.
-        num_workers, progress: of reading the source.
-        report: called with (epochs done, epochs in all).
+        num_workers, progress: for reading the source.
+        report: called with (completed epochs, all epochs).
 
     Returns:
-        State dictionaries on the CPU, `pretraining.networks` of them. The first ones are the same however many.
+        `pretraining.networks` state dictionaries on the CPU. Asking for more networks does not change the first ones.
 
     Raises:
-        SourceError: for a source that cannot be read.
-        FloatingPointError: where training diverges.
+        SourceError: if the source cannot be read.
+        FloatingPointError: if training diverges.
     """
     where = choose_device(device)
     with preserve_rng_state():

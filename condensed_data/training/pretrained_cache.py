@@ -237,7 +237,7 @@ class _CachedResults(Sequence[Result]):
 
     def _warn(self, error: BaseException) -> None:
         warnings.warn(
-            f"Cannot write trained networks to {self.folder} ({error}); keeping them in memory. Free disk space, or set "
-            "CONDENSED_DATA_CACHE to another folder.",
+            f"Cannot write trained networks to {self.folder} ({error}); keeping them in memory. Free disk space or "
+            "set CONDENSED_DATA_CACHE to another folder.",
             stacklevel=3,
         )

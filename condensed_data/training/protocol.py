@@ -1,9 +1,9 @@
-"""How to train on a condensed set: the protocol as one value, stored with every number that it gave.
+"""Evaluation protocols: how networks are trained on condensed data. Every accuracy is stored with its protocol.
 
 The standard protocol is that of DC, DSA and DM (Zhao, Mopuri and Bilen, ICLR 2021,
 https://arxiv.org/abs/2006.05929, and the authors' `evaluate_synset`): SGD for E + 1 epochs; after epoch
-E // 2 + 1, counted from 0, the learning rate times 0.1 and a new optimizer, so that the momentum starts from
-zero again. The network of the last epoch counts.
+E // 2 + 1, counted from 0, the learning rate is multiplied by 0.1 and the optimizer replaced, so that the momentum
+starts from zero again. The network after the last epoch is tested.
 
 Letters: N samples, B rows of a batch, K classes.
 """
@@ -13,20 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import DataDefault, Spec
+from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
 
-if TYPE_CHECKING:
-    pass
-
 OPTIMIZERS = ("sgd", "adamw", "adamw_fan_in")
-FULL_RATE_INPUTS = 64  # of a weight, up to which "adamw_fan_in" lets it learn at the full rate
+FULL_RATE_INPUTS = 64  # largest fan-in of a weight that "adamw_fan_in" trains at the full learning rate
 
 
 @dataclass(frozen=True)
@@ -34,28 +31,28 @@ class Training(Spec):
     """How a network is trained: everything but the data, the network and the seed.
 
     Args:
-        name: of the protocol; it stands beside every accuracy. Give changed protocols a name of their own.
+        name: of the protocol, shown next to every accuracy. Give modified protocols their own name.
         epochs: E; as in the reference, E + 1 epochs are trained.
-        batch_size: rows of a step; the last step of an epoch has what is left.
+        batch_size: rows of a step; the last step of an epoch takes the remainder.
         lr: learning rate.
-        momentum: of SGD; AdamW has torch's moments.
+        momentum: of SGD; AdamW uses torch's default betas.
         weight_decay: of the optimizer.
         milestones: the learning rate drops after the epochs numbered int(E * milestone) + 1, counted from 0.
         decay: factor of a drop.
         reset_momentum: whether a drop starts a new optimizer.
-        augment: how samples are augmented, with a draw of its own each step.
-        optimizer: "sgd", "adamw", or "adamw_fan_in": AdamW whose weights of n inputs learn at min(1, 64 / n) of the
-            rate. Adam moves every number by about the rate, so that a unit of many inputs moves by more; by the rule
-            for Adam of Yang et al., NeurIPS 2021, https://arxiv.org/abs/2203.03466, table 3, one rate suits narrow and
-            wide networks. They have no bound of 1, and count widths from a base network of their own.
-        cutmix: probability that a step mixes pairs of samples by CutMix (Yun et al., ICCV 2019), as in IDC's
-            evaluation; after `augment`.
-        cutmix_beta: both parameters of the Beta distribution that draws the share which a sample keeps.
-        max_steps: train exactly this many steps instead, for comparisons at an equal number of steps;
-            `epochs` is ignored and the learning rate drops after int(max_steps * milestone) steps.
+        augment: applied to the batch of every step.
+        optimizer: "sgd", "adamw", or "adamw_fan_in": AdamW with the learning rate times min(1, 64 / n) for weights of
+            fan-in n. Adam changes every weight by about the learning rate, so that the output of a unit with many
+            inputs changes more; by the rule for Adam of Yang et al., NeurIPS 2021,
+            https://arxiv.org/abs/2203.03466, table 3, one learning rate suits narrow and wide networks. Their factor
+            is not limited to 1, and their widths are relative to a base network.
+        cutmix: probability of CutMix (Yun et al., ICCV 2019) in a step, after `augment`, as in IDC's evaluation.
+        cutmix_beta: both parameters of the Beta distribution of the fraction that a sample keeps.
+        max_steps: number of steps to train, for comparisons at equal steps; `epochs` is ignored then, and the
+            learning rate drops after int(max_steps * milestone) steps.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: for a value out of range.
     """
 
     name: str = "standard"
@@ -74,11 +71,10 @@ class Training(Spec):
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self, "epochs", _counts(self.epochs), "an integer >= 1")
-        _check(self, "batch_size", _counts(self.batch_size), "an integer >= 1")
-        _check(
-            self, "max_steps", self.max_steps is None or _counts(self.max_steps), "None or an integer >= 1"
-        )
+        check_count("Training", "epochs", self.epochs)
+        check_count("Training", "batch_size", self.batch_size)
+        if self.max_steps is not None:
+            check_count("Training", "max_steps", self.max_steps)
         _check(self, "lr", self.lr > 0, "positive")
         _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         _check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
@@ -92,19 +88,19 @@ class Training(Spec):
 
     @property
     def label(self) -> str:
-        """What is written beside an accuracy, such as "quick protocol" or "standard protocol, 1001 steps"."""
+        """The protocol as shown next to an accuracy, such as "quick protocol" or "standard protocol, 1001 steps"."""
         return f"{self.name} protocol" + (f", {self.max_steps} steps" if self.max_steps else "")
 
     def steps(self, samples: int) -> int:
-        """Optimizer steps that training on this many samples takes."""
+        """Number of optimizer steps for this many samples."""
         return self.max_steps or (self.epochs + 1) * self._per_epoch(samples)
 
     def started_epochs(self, samples: int) -> int:
-        """Epochs on this many samples, a last one that `max_steps` cuts short included."""
+        """Number of epochs for this many samples, including a last one that `max_steps` cuts short."""
         return math.ceil(self.steps(samples) / self._per_epoch(samples))
 
     def drops(self, samples: int) -> tuple[int, ...]:
-        """Numbers of steps after which the learning rate drops, increasing, all before the last step."""
+        """Numbers of steps after which the learning rate drops, in increasing order, all before the last step."""
         if self.max_steps:
             after: Iterable[int] = (int(self.max_steps * at) for at in self.milestones)
         else:
@@ -117,22 +113,24 @@ class Training(Spec):
     def make_optimizer(
         self, module: nn.Module, drops: int = 0, *, weights: Iterable[Tensor] | None = None
     ) -> torch.optim.Optimizer:
-        """A new optimizer at the learning rate after `drops` drops.
+        """A new optimizer with the learning rate after `drops` drops.
 
         Args:
             module: the network.
-            drops: how often the rate has dropped.
-            weights: what is stepped in the place of the network's parameters, in their order: those of several such
-                networks, stacked.
+            drops: how often the learning rate has dropped.
+            weights: optimized instead of the module's parameters, in the same order: the stacked weights of several
+                such networks.
         """
         lr, stepped = self.lr * self.decay**drops, module.parameters() if weights is None else weights
         if self.optimizer == "sgd":
             return torch.optim.SGD(stepped, lr, self.momentum, weight_decay=self.weight_decay)
-        alike: dict[float, list[Tensor]] = {}
-        for weight, inputs in zip(stepped, _inputs(module), strict=True):
-            share = min(1.0, FULL_RATE_INPUTS / inputs) if self.optimizer == "adamw_fan_in" else 1.0
-            alike.setdefault(share, []).append(weight)
-        groups = [{"params": some, "lr": lr * share, "share": share} for share, some in alike.items()]
+        by_factor: dict[float, list[Tensor]] = {}
+        for weight, inputs in zip(stepped, _fan_in(module), strict=True):
+            factor = min(1.0, FULL_RATE_INPUTS / inputs) if self.optimizer == "adamw_fan_in" else 1.0
+            by_factor.setdefault(factor, []).append(weight)
+        groups = [
+            {"params": params, "lr": lr * factor, "factor": factor} for factor, params in by_factor.items()
+        ]
         return torch.optim.AdamW(groups, lr, weight_decay=self.weight_decay)
 
     def after_drop(
@@ -143,16 +141,16 @@ class Training(Spec):
         *,
         weights: Iterable[Tensor] | None = None,
     ) -> torch.optim.Optimizer:
-        """The optimizer with which training goes on after drop number `drops`; see `make_optimizer`."""
+        """The optimizer to continue with after drop number `drops`; see `make_optimizer`."""
         if self.reset_momentum:
             return self.make_optimizer(module, drops, weights=weights)
         for group in optimizer.param_groups:
-            group["lr"] = self.lr * self.decay**drops * group.get("share", 1.0)
+            group["lr"] = self.lr * self.decay**drops * group.get("factor", 1.0)
         return optimizer
 
 
-def _inputs(module: nn.Module) -> list[int]:
-    """Of each parameter, in their order: how many inputs one of its outputs sums; 1 where it sums none."""
+def _fan_in(module: nn.Module) -> list[int]:
+    """Fan-in of each parameter, in their order; 1 for biases and normalizations."""
     gains = {
         id(gain) for part in module.modules() if isinstance(part, nn.LayerNorm) for gain in part.parameters()
     }
@@ -162,20 +160,16 @@ def _inputs(module: nn.Module) -> list[int]:
     ]
 
 
-def _counts(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _check(training: Training, argument: str, fine: bool, rule: str) -> None:
-    if not fine:
+def _check(training: Training, argument: str, valid: bool, rule: str) -> None:
+    if not valid:
         raise ValueError(f"Training({argument}={getattr(training, argument)!r}) must be {rule}.")
 
 
 def standard(augment: bool = True) -> Training:
-    """The evaluation that everyone cites: 1000 epochs with DSA augmentation, or 300 without any.
+    """The protocol of published results: 1000 epochs with DSA augmentation, or 300 without augmentation.
 
-    DC on Fashion-MNIST is published without augmentation; DSA, DM and later methods with it. The choice matters
-    for a baseline: 10 random Fashion-MNIST samples per class gave 73.7 % without (6 subsets; published: 73.8 %)
+    DC's results on Fashion-MNIST are published without augmentation; those of DSA, DM and later methods with it. This
+    matters for baselines: 10 random Fashion-MNIST samples per class gave 73.7 % without (6 subsets; published: 73.8 %)
     and about 76.7 % with augmentation (2 subsets, 4000 test images).
     """
     return Training() if augment else Training(epochs=300, augment=Identity())
@@ -185,17 +179,17 @@ def quick() -> Training:
     """For small machines: the standard protocol with 300 epochs instead of 1000.
 
     Measured with random Fashion-MNIST samples, a ConvNet in bf16 and 4000 test images: 0.1 points above
-    standard at 1 sample per class (4 networks each) and 0.7 points below at 10 (2 networks each), which is within
-    the noise of so few networks at 1, in a third of the time at 10. A learning rate of 0.02 did not do better.
+    standard at 1 sample per class (4 networks each) and 0.7 points below at 10 (2 networks each), which at 1
+    is within the noise of so few networks, in a third of the time at 10. A learning rate of 0.02 was not better.
     """
     return replace(standard(), name="quick", epochs=300)
 
 
 def idc() -> Training:
-    """How IDC trains on its sets: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
+    """IDC's protocol: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
 
-    1000 epochs in batches of 64, the learning rate times 0.2 after 2/3 and 5/6 of them, color changes and one of
-    translation, scaling and rotation (and flips, but for digits) for every sample, CutMix in half of the steps.
+    1000 epochs in batches of 64; the learning rate times 0.2 after 2/3 and 5/6 of them; for every sample color changes
+    and one of translation, scaling, rotation and (except for digits) flips; CutMix in half of the steps.
     """
     ops = DefaultDSAOps(("crop", "flip", "scale", "rotate"))
     return Training(
@@ -213,10 +207,10 @@ _PROTOCOLS = {"standard": standard, "quick": quick, "idc": idc}
 
 
 def protocol(which: str | Training) -> Training:
-    """A protocol by its name; a `Training` is returned as it is.
+    """The protocol with this name; a `Training` is returned unchanged.
 
     Raises:
-        ValueError: for an unknown name; the known ones are listed.
+        ValueError: for an unknown name; the message lists the known ones.
     """
     if isinstance(which, Training):
         return which
@@ -227,15 +221,15 @@ def protocol(which: str | Training) -> Training:
 
 @dataclass(frozen=True)
 class OrderedTraining(Spec):
-    """The protocol of a set that is trained on by its own steps, see `TrainingSchedule`.
+    """The protocol of a condensed dataset that prescribes its own training steps, see `TrainingSchedule`.
 
     Args:
-        name: stands beside every accuracy.
+        name: shown next to every accuracy.
     """
 
     name: str = "ordered"
 
     @property
     def label(self) -> str:
-        """What is written beside an accuracy."""
+        """The protocol as shown next to an accuracy."""
         return f"{self.name} protocol"

@@ -1,7 +1,7 @@
-"""How networks learn between the steps of a condensation: SGD on mini-batches, one step at a time.
+"""SGD on mini-batches, step by step: how pools train networks before a run and between its iterations.
 
-`SGDConfig` says how, `SGDTrainer` does it. The standard evaluation trains whole networks by its own protocol
-(`condensed_data.training.protocol`); here a network takes a few steps, is looked through, and goes on.
+`SGDConfig` holds the hyperparameters, `SGDTrainer` takes the steps. Evaluation trains whole networks by a protocol
+instead (`condensed_data.training.protocol`).
 
 Letters: B rows of a batch, K classes, n real samples.
 """
@@ -30,13 +30,13 @@ class SGDConfig(Spec):
     """SGD on mini-batches with cross-entropy.
 
     Args:
-        lr, momentum, weight_decay: of SGD; the rate stays the same.
-        batch_size: rows of a step; the last step of an epoch has what is left.
-        augment: a draw of its own each step.
-        cutmix: probability that a step mixes its samples by CutMix with Beta(1, 1), after `augment`.
+        lr, momentum, weight_decay: of SGD; the learning rate is constant.
+        batch_size: rows of a step; the last step of an epoch takes the remainder.
+        augment: applied to every batch.
+        cutmix: probability of CutMix with Beta(1, 1) in a step, after `augment`.
 
     Raises:
-        ValueError: for a value out of its range; by `check`, for CutMix of vectors.
+        ValueError: for a value out of range; in `check`, for CutMix of vectors.
     """
 
     lr: float = 0.01
@@ -58,7 +58,7 @@ class SGDConfig(Spec):
             raise ValueError(f"SGDConfig(cutmix={self.cutmix!r}) must be a probability in [0, 1].")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse CutMix where samples have no extent."""
+        """Raise ValueError for CutMix of vectors, in which no box can be cut."""
         if not isinstance(self.cutmix, DataDefault) and self.cutmix and len(sample_shape) == 1:
             raise ValueError(
                 f"SGDConfig(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0."
@@ -69,7 +69,7 @@ class SGDConfig(Spec):
         return torch.optim.SGD(module.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
 
     def batches(self, count: int, order: torch.Generator) -> tuple[Tensor, ...]:
-        """The indices of one epoch over `count` samples, shuffled."""
+        """The sample indices of every step of one shuffled epoch over `count` samples."""
         return torch.randperm(count, generator=order).split(self.batch_size)
 
 
@@ -78,7 +78,7 @@ class SGDTrainer:
 
     Args:
         module: on its device. Its parameters require gradients only within a step.
-        descent: resolved.
+        sgd: resolved.
         num_classes: K.
         sample_shape: of one sample.
         precision: "fp32" or "bf16".
@@ -97,12 +97,12 @@ class SGDTrainer:
         self.rows = _rows(module, sample_shape)
 
     def step(self, x: Tensor, y: Tensor, rng: RandomStreams, number: int = 0) -> tuple[Tensor, Tensor]:
-        """One step; the module is in training mode during it.
+        """Take one step, with the module in training mode.
 
         Args:
             x: (B, *sample) standardized, on the module's device.
             y: (B,) class indices or (B, K) probabilities.
-            streams: name the draws of the augmentation, together with `number`.
+            rng, number: name the draws of the augmentation.
 
         Returns:
             The mean loss, and which rows were classified correctly before the step, (B,) bool.
@@ -131,11 +131,15 @@ class SGDTrainer:
 
 
 def run_steps(
-    descender: SGDTrainer, batches: Iterable[tuple[Tensor, Tensor]], rng: RandomStreams
+    trainer: SGDTrainer, batches: Iterable[tuple[Tensor, Tensor]], rng: RandomStreams
 ) -> list[tuple[Tensor, Tensor]]:
-    """One step on each batch; the global random states are as before, what layers draw is named by `rng`."""
+    """Take one step on each batch; `rng` names all draws, and the global random states are restored.
+
+    Returns:
+        The results of `SGDTrainer.step`.
+    """
     with seeded_rng(rng):
-        return [descender.step(x, y, rng, number) for number, (x, y) in enumerate(batches)]
+        return [trainer.step(x, y, rng, number) for number, (x, y) in enumerate(batches)]
 
 
 @contextmanager
@@ -150,7 +154,7 @@ def _trainable(module: nn.Module) -> Iterator[None]:
 
 
 def _rows(module: nn.Module, sample_shape: tuple[int, ...]) -> int | None:
-    """Rows of a piece that stays in a CPU's cache; None elsewhere, and where rows depend on each other."""
+    """Rows of a chunk that stays in a CPU's cache; None on other devices, and if rows depend on each other."""
     weight = next(module.parameters())
     if weight.device.type != "cpu" or networks.has_batch_norm(module):
         return None

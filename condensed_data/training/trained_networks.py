@@ -1,4 +1,4 @@
-"""Networks trained on the real samples: by whom they are asked for, they come from the store of the run."""
+"""Networks trained on the real samples, from the store of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training networks on tensors.
+"""Training one network from scratch on tensors, by an evaluation protocol.
 
 Letters: N samples, B rows of a batch, K classes.
 """
@@ -31,7 +31,7 @@ from condensed_data.training.steps import augment_batch, backward_in_chunks, run
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains networks of one kind on one set of samples, which stays on the device.
+    """Trains networks of one architecture on the same samples, which stay on the device.
 
     Attributes:
         images: (N, *sample) standardized samples on the device; networks compute in their dtype.
@@ -40,8 +40,8 @@ class Trainer:
         num_classes: K.
         training: the resolved protocol.
         precision: "fp32" or "bf16".
-        rows: a step is computed in pieces of at most this many rows; None for whole batches.
-        loss: (module, x, y, precision) -> summed cross-entropy of a piece.
+        rows: largest chunk in which a step is computed; None for whole batches.
+        loss: (module, x, y, precision) -> cross-entropy, summed over a chunk.
     """
 
     images: Tensor
@@ -63,13 +63,13 @@ class Trainer:
         training: Training,
         device: str | torch.device | None = "cpu",
         precision: str = "fp32",
-        compile: bool | None = None,  # noqa: A002  # torch's own word for it
+        compile: bool | None = None,  # noqa: A002  # as torch calls it
         runs: int = 1,
     ) -> Trainer:
-        """Check everything, move the samples to the device, and choose how to compute; see `train`.
+        """Check all arguments, move the samples to the device, and choose how to compute; see `train`.
 
         Args:
-            runs: networks that will be trained; compiling pays sooner for many.
+            runs: networks that will be trained; for many, compiling pays off sooner.
         """
         where = choose_device(device)
         precise = choose_precision(precision, where)
@@ -95,7 +95,7 @@ class Trainer:
         )
 
     def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
-        """A newly trained network in evaluation mode; see `train`."""
+        """Train a new network; returned in evaluation mode. See `train`."""
         module = self.new(rng)
         with seeded_rng(rng):
             last = run_protocol(
@@ -116,7 +116,7 @@ class Trainer:
         return module.eval()
 
     def new(self, rng: RandomStreams) -> nn.Module:
-        """A network that has learned nothing, on the device, in training mode."""
+        """A network with its initial weights, on the device, in training mode."""
         shape = tuple(self.images.shape[1:])
         module = networks.build(self.network, self.num_classes, shape, rng.seed_for("network"))
         return module.to(self.images.device, self.images.dtype).train()
@@ -169,13 +169,13 @@ def train(
     rng: RandomStreams,
     device: str | torch.device | None = "cpu",
     precision: str = "fp32",
-    compile: bool | None = None,  # noqa: A002  # torch's own word for it
+    compile: bool | None = None,  # noqa: A002  # as torch calls it
     on_epoch: Callable[[int], None] | None = None,
 ) -> nn.Module:
     """Train one new network.
 
-    The same arguments give the same bits on the same torch, device kind, thread count and precision. The
-    global random states are put back at the end, so don't call this in several threads at once.
+    The same arguments give the same bits with the same torch, kind of device, thread count and precision. The global
+    random states are restored at the end, so do not call this from several threads at once.
 
     Args:
         images: (N, *sample) standardized float samples.
@@ -183,18 +183,18 @@ def train(
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         num_classes: K.
         training: the protocol, resolved.
-        streams: name the initial weights ("network") and every draw.
+        rng: names the initial weights ("network") and every draw.
         device: where to compute; None or "auto" for the best one.
         precision: "fp32", "bf16" (autocast) or "auto".
-        compile: whether to use torch.compile; None uses it for bf16 on a CPU where a network of this package
-            trains for enough steps and a C++ compiler is present.
+        compile: whether to use torch.compile; None uses it for bf16 on a CPU if a network of this package takes
+            enough steps and a C++ compiler is installed.
         on_epoch: called after every epoch with the number of completed ones.
 
     Returns:
         The network after the last step, in evaluation mode, on the device.
 
     Raises:
-        ValueError: for data that do not fit each other, the network or the protocol.
+        ValueError: for data that do not match each other, the network or the protocol.
         FloatingPointError: if the loss ends as NaN or infinite.
     """
     trainer = Trainer.prepare(
@@ -211,12 +211,12 @@ def train(
 
 
 def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training) -> None:
-    """Refuse what cannot be trained on."""
+    """Raise ValueError for samples, labels or a protocol that cannot be trained on."""
     check_samples("images", images, "labels", labels, num_classes)
-    rules = [path for path, value in iter_fields(training) if isinstance(value, DataDefault)]
-    if rules:
+    unresolved = [path for path, value in iter_fields(training) if isinstance(value, DataDefault)]
+    if unresolved:
         raise ValueError(
-            f"training: {', '.join(rules)} depends on the data. Call spec.resolve(training, facts)."
+            f"training: {', '.join(unresolved)} depends on the data. Call spec.resolve(training, info) first."
         )
     if training.cutmix and images.ndim < 3:
         raise ValueError(
@@ -225,7 +225,7 @@ def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training)
 
 
 def check_samples(name: str, samples: Tensor, label_name: str, labels: Tensor, num_classes: int) -> None:
-    """Refuse samples and labels that do not belong together; the names are for the message."""
+    """Raise ValueError for samples and labels that do not match; `name` and `label_name` are used in messages."""
     if samples.ndim < 2 or len(samples) == 0 or samples.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"{name} must be float32 or float64 (N, *sample) with N >= 1; got {samples.dtype} "
@@ -240,17 +240,17 @@ def check_samples(name: str, samples: Tensor, label_name: str, labels: Tensor, n
         )
     if hard and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
-            f"{label_name} holds {int(labels.min())} to {int(labels.max())}; "
+            f"{label_name} has values from {int(labels.min())} to {int(labels.max())}; "
             f"num_classes={num_classes} allows 0 to {num_classes - 1}."
         )
 
 
 def _try_network(build: Callable[..., nn.Module], images: Tensor, num_classes: int) -> tuple[int, bool]:
-    """Values of the largest map of one sample, and whether rows of a batch depend on each other."""
+    """Values of the largest feature map of one sample, and whether rows of a batch depend on each other."""
     module = networks.build(build, num_classes, tuple(images.shape[1:]), 0).to(images.dtype)
     sizes, logits = activation_sizes(module, images[:1].cpu())
     if tuple(logits.shape) != (1, num_classes):
         raise ValueError(
-            f"network returns {tuple(logits.shape)} for one sample; it must be (1, {num_classes})."
+            f"network returns shape {tuple(logits.shape)} for one sample; it must be (1, {num_classes})."
         )
     return max(sizes), networks.has_batch_norm(module)

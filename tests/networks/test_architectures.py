@@ -24,7 +24,7 @@ def make(which, shape, classes=10):
 
 
 def attempt(which, shape):
-    """The network, or the message that says why there is none."""
+    """The network, or the error message if it cannot be built."""
     try:
         return make(which, shape, classes=4)
     except ValueError as error:
@@ -124,7 +124,7 @@ def test_norms_are_those_of_the_literature():
 @pytest.mark.parametrize(
     "shape", [(3, 37, 29), (2, 12, 12), (1, 8, 8), (5, 40, 33), (3, 50), (20,), (1, 1, 1)]
 )
-def test_every_network_takes_odd_samples_or_says_why_not(shape):
+def test_every_network_takes_odd_samples_or_raises(shape):
     accepted = set()
     for name in networks.names():
         made = attempt(name, shape)

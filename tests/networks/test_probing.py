@@ -92,7 +92,7 @@ def test_weights_can_be_replaced_functionally():
         torch.testing.assert_close(logits, expected(x))
 
 
-def test_modules_that_cannot_be_looked_into():
+def test_modules_without_an_embedding_or_feature_maps():
     convolution = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     with pytest.raises(ValueError, match=r"Sequential has no nn.Linear to take an embedding from"):
         networks.embed_of(convolution)

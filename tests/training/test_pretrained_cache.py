@@ -154,7 +154,7 @@ def test_everything_that_decides_the_bits_has_its_own_networks(
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
-def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_corrupt_file_is_reported_and_trained_again(tmp_path: Path, damage: str) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     first = trained_networks(where, NETWORK, QUICK)[1]
     (path,) = tmp_path.glob("*/1.safetensors")
@@ -167,7 +167,7 @@ def test_a_damaged_file_is_said_and_made_again(tmp_path: Path, damage: str) -> N
     assert path.read_bytes() == whole
 
 
-def test_a_folder_that_cannot_be_written_costs_only_the_keeping(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_keeps_results_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     where = context(network_store=PretrainedCache(tmp_path / "file"))
     with pytest.warns(UserWarning, match="Cannot write trained networks to .*; keeping them in memory"):
@@ -200,7 +200,9 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
     assert seen == [(2, 4), (4, 4)]
 
 
-def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_several_concurrent_requests_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = counting(monkeypatch)
     where = context(network_store=PretrainedCache(tmp_path))
     with ThreadPoolExecutor(4) as pool:
@@ -209,7 +211,7 @@ def test_one_of_several_at_once_trains(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(same(found[0], other) for other in found)
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     trained_networks(where, NETWORK, QUICK)
     (folder,) = tmp_path.iterdir()
@@ -219,7 +221,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.glob("*")) == ["0.safetensors", "1.safetensors", "lock"]
 
 
-def test_a_full_disk_costs_only_the_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_results_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -256,7 +258,7 @@ def test_divergence_names_the_remedy() -> None:
         train(pretraining_jobs(context(), MLP(8), Pretraining(2, 1, SGDConfig(lr=1e20, weight_decay=1.0)))[0])
 
 
-def test_any_shape_and_large_batches_in_pieces() -> None:
+def test_any_shape_and_large_batches_in_chunks() -> None:
     for shape in ((5,), (2, 9), (3, 9, 11)):
         found = trained_networks(context(small_real(shape)), networks.default_network(shape), QUICK)
         assert found[0].centers.shape[0] == 3

@@ -56,7 +56,7 @@ def test_optimizers_carry_the_rate_of_their_drop() -> None:
             assert optimizer.param_groups[0]["weight_decay"] == 5e-4
 
 
-def test_weights_of_many_inputs_learn_at_a_share_of_the_rate() -> None:
+def test_weights_of_many_inputs_learn_at_a_fraction_of_the_rate() -> None:
     """The first step of Adam moves every number by its rate, whatever the gradient."""
     module = torch.nn.Sequential(
         torch.nn.Conv2d(2, 3, 3), torch.nn.LayerNorm([3, 6, 6]), torch.nn.Flatten(), torch.nn.Linear(108, 5)
@@ -128,7 +128,7 @@ def test_unknown_protocols_list_the_known(which: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [(12, 9), (30,)])
-def test_cutmix_labels_are_the_shares_of_the_pasted_pixels(size: tuple[int, ...]) -> None:
+def test_cutmix_labels_are_the_fractions_of_the_pasted_pixels(size: tuple[int, ...]) -> None:
     rows, classes = 6, 6
     x = torch.arange(rows).view(rows, *[1] * (len(size) + 1)).expand(rows, 2, *size).clone().float()
     y = torch.eye(classes)

@@ -195,7 +195,7 @@ def test_networks_that_couple_samples_see_whole_batches(toy: tuple[Tensor, Tenso
 
 
 @pytest.mark.parametrize(("length", "most"), [(1, None), (10, 3), (9, 3), (2, 8), (257, 20)])
-def test_pieces_cover_everything_once_and_are_small_enough(length: int, most: int | None) -> None:
+def test_chunks_cover_everything_once_and_are_small_enough(length: int, most: int | None) -> None:
     pieces = split_evenly(length, most)
     assert [row for piece in pieces for row in range(length)[piece]] == list(range(length))
     sizes = [len(range(length)[piece]) for piece in pieces]
@@ -260,7 +260,7 @@ def test_compiled_training_is_the_same_up_to_rounding(toy: tuple[Tensor, Tensor]
     assert_same(trained(toy, PLAIN, compile=True), trained(toy, PLAIN, compile=True), rtol=0, atol=0)
 
 
-def test_a_diverging_training_is_said(toy: tuple[Tensor, Tensor]) -> None:
+def test_diverging_training_raises(toy: tuple[Tensor, Tensor]) -> None:
     wild = replace(PLAIN, lr=1e30, max_steps=20)
     with pytest.raises(FloatingPointError, match="diverged to a loss of nan: lower Training"):
         trained((toy[0].float(), toy[1]), wild, MLP(width=4))

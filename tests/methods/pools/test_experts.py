@@ -121,7 +121,7 @@ def test_experts_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(jobs) == 7
 
 
-def test_progress_is_told_by_epoch_and_what_is_kept_is_not_trained_again(
+def test_progress_counts_the_epochs_of_missing_experts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[tuple[int, int]] = []
@@ -134,7 +134,7 @@ def test_progress_is_told_by_epoch_and_what_is_kept_is_not_trained_again(
     assert "experts: 2 of 3 to train for 4 epochs each" in capsys.readouterr().out
 
 
-def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
+def test_a_corrupt_or_partial_file_is_trained_again(tmp_path: Path) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     before = Trajectories(where, NETWORK, QUICK, "fp16").at(1, 3)
     path = next(tmp_path.glob("*/1.safetensors"))
@@ -149,7 +149,7 @@ def test_a_damaged_or_partial_file_is_trained_again(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
 
 
-def test_without_a_folder_to_write_they_stay_in_memory(tmp_path: Path) -> None:
+def test_without_a_writable_folder_they_stay_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     where = context(network_store=PretrainedCache(tmp_path / "file"))
     with pytest.warns(UserWarning, match="Cannot write trained networks"):
