@@ -1,13 +1,13 @@
-"""Networks: any callable `(num_classes, sample_shape) -> nn.Module`, those of the papers by name.
+"""Network architectures: those of the papers by name, and any callable `(num_classes, sample_shape) -> nn.Module`.
 
     spec = network("convnet")                       # or any callable
     module = build(spec, num_classes=7, sample_shape=(3, 48, 48), seed=0)
     module(x); module.embed(x); module.feature_maps(x)      # logits (B, K), features (B, D), one map per block
 
-The specifications are frozen dataclasses; what they build (except `Timm`) has the methods `embed` and `feature_maps`
-and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial weights
-are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `feature_maps_of` find the same in any
-other module.
+Specifications are frozen dataclasses. The modules that they build (except `Timm`) have the methods `embed` and
+`feature_maps` and an attribute `classifier`, and `module(x)` equals `module.classifier(module.embed(x))`. Initial
+weights are torch's defaults, as in the reference code, or those of `Xavier`. `embed_of` and `feature_maps_of` do the
+same for any other module.
 """
 
 from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet

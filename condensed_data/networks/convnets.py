@@ -1,11 +1,11 @@
 """Networks without shortcuts: ConvNet, ConvNet1d, MLP, LeNet, AlexNet and VGG11.
 
-They are those of the standard evaluation (Zhao, Mopuri and Bilen, ICLR 2021, and its reference code), with
-the same shapes and parameter counts at 1x28x28 and 3x32x32, and take samples of other sizes. Deviations:
+They are the networks of the standard evaluation (Zhao, Mopuri and Bilen, ICLR 2021, and its reference code), with the
+same shapes and parameter counts at 1x28x28 and 3x32x32, and also take samples of other sizes. Deviations:
 
-* the reference pads the first convolution of one-channel images more, which are all 28x28 there; here the
-  size decides, so that 28x28 gives the same maps whatever the channels, and other sizes get ordinary padding;
-* the classifier's input is computed from the sample, so that sizes other than 28x28 and 32x32 are possible.
+* the reference pads the first convolution more for one-channel images, which are all 28x28 there; here this depends on
+  the size, so that 28x28 gives the same maps for any number of channels, and other sizes get ordinary padding;
+* the size of the classifier's input is computed from the sample, so that sizes other than 28x28 and 32x32 work.
 
 Letters: B batch, K classes, C channels, H, W height and width, L length, D features.
 """
@@ -25,21 +25,21 @@ _SMALLER = 'the network "convnet"'
 
 @dataclass(frozen=True)
 class ConvNet(Spec):
-    """The network of this field: `depth` blocks of convolution 3x3, normalization, activation, 2x2 pooling.
+    """The field's usual network: `depth` blocks of 3x3 convolution, normalization, activation and 2x2 pooling.
 
     The defaults are the ConvNet-3 of Gidaris and Komodakis (CVPR 2018) as used by DC, DSA and DM, whose
     embedding of a 28x28 or 32x32 image has 2048 features. The other values span the 720 networks of DC's
-    search. A signal (C, L) gets the one-dimensional twin, `ConvNet1d` with the same fields.
+    architecture search. For signals (C, L) it builds `ConvNet1d` with the same fields.
 
     Args:
         width: channels of every block; a multiple of 4 for norm="group".
-        depth: number of blocks; with pooling, every block halves the map.
+        depth: number of blocks; with pooling, every block halves the size of the map.
         norm: none, batch, layer (over C, H, W), instance (one channel a group) or group (4 groups).
         activation: sigmoid, relu, leakyrelu (slope 0.01) or swish.
         pooling: none, max or avg.
 
     Raises:
-        ValueError: for unknown field values; when called, for samples of another kind or too small.
+        ValueError: for unknown field values; when called, for samples of another kind or that are too small.
     """
 
     width: int = 128
@@ -59,7 +59,7 @@ class ConvNet(Spec):
                 "ConvNet takes images (C, H, W) or signals (C, L); "
                 f'got samples of shape {tuple(sample_shape)}. Use the network "mlp".'
             )
-        return _convnet(self if len(sample_shape) == 3 else _twin(self), num_classes, sample_shape)
+        return _convnet(self if len(sample_shape) == 3 else _one_dimensional(self), num_classes, sample_shape)
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class ConvNet1d(Spec):
 
     Args:
         width: channels of every block; a multiple of 4 for norm="group".
-        depth: number of blocks; with pooling, every block halves the map.
+        depth: number of blocks; with pooling, every block halves the size of the map.
         norm: none, batch, layer (over C, L), instance or group, as in `ConvNet`.
         activation: sigmoid, relu, leakyrelu (slope 0.01) or swish.
         pooling: none, max or avg.
 
     Raises:
-        ValueError: for unknown field values; when called, for samples that are no signal or too short.
+        ValueError: for unknown field values; when called, for samples that are not signals or are too short.
     """
 
     width: int = 128
@@ -98,7 +98,7 @@ class ConvNet1d(Spec):
         return _convnet(self, num_classes, sample_shape)
 
 
-def _twin(spec: ConvNet) -> ConvNet1d:
+def _one_dimensional(spec: ConvNet) -> ConvNet1d:
     return ConvNet1d(spec.width, spec.depth, spec.norm, spec.activation, spec.pooling)
 
 
@@ -137,7 +137,7 @@ def _pad(convs: tuple[Conv, ...], pad: int, size: Size) -> tuple[Conv, ...]:
 def _fitting(
     name: str, convs: tuple[Conv, ...], pad: int, norm: str, size: Size, remedy: str
 ) -> tuple[Conv, ...]:
-    """The blocks for this size, the first padded by `pad` at 28x28; an error if the size is too small."""
+    """The blocks for this size, the first padded by `pad` at 28x28; raises ValueError if the size is too small."""
     chosen = _pad(convs, pad, size)
     if layers.fits(chosen, norm, size):
         return chosen
@@ -157,7 +157,7 @@ class MLP(Spec):
         depth: number of hidden layers.
 
     Raises:
-        ValueError: for fields that are no positive integers.
+        ValueError: for fields that are not positive integers.
     """
 
     width: int = 128
@@ -179,7 +179,7 @@ class LeNet(Spec):
     """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling; its embedding has 84 features.
 
     Raises:
-        ValueError: when called, for samples that are no image or too small.
+        ValueError: when called, for samples that are not images or are too small.
     """
 
     version: ClassVar[int] = 1
@@ -200,7 +200,7 @@ class AlexNet(Spec):
         norm: none, batch, layer, instance or group, before every activation.
 
     Raises:
-        ValueError: for an unknown norm; when called, for samples that are no image or too small.
+        ValueError: for an unknown norm; when called, for samples that are not images or are too small.
     """
 
     norm: str = "none"
@@ -226,7 +226,7 @@ class VGG11(Spec):
         norm: none, batch, layer, instance or group, before every activation.
 
     Raises:
-        ValueError: for an unknown norm; when called, for samples that are no image or too small.
+        ValueError: for an unknown norm; when called, for samples that are not images or are too small.
     """
 
     norm: str = "instance"

@@ -1,4 +1,4 @@
-"""The network that fits a kind of sample, and an early check of what a network can take."""
+"""The default network for a kind of sample, and an early check that a network takes such samples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from condensed_data.networks.registry import network as named
 
 @dataclass(frozen=True)
 class DefaultNetwork(DataDefault):
-    """ConvNet for images, its 1-D twin for signals, an MLP for vectors."""
+    """ConvNet for images, ConvNet1d for signals, an MLP for vectors."""
 
-    def __call__(self, facts: DatasetInfo) -> Any:
-        return default_network(facts.sample_shape)
+    def __call__(self, info: DatasetInfo) -> Any:
+        return default_network(info.sample_shape)
 
 
 def check_network(network: Any, sample_shape: tuple[int, ...]) -> None:
-    """Build the network once for such samples and two classes, so that what it cannot do is said early."""
+    """Build the network for such samples and two classes, so that errors are raised before long work starts."""
     if isinstance(network, DataDefault):
         network = network(DatasetInfo(sample_shape, (), 1))
     build(named(network), 2, sample_shape, 0)

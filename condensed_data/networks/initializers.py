@@ -1,4 +1,4 @@
-"""Networks that begin with other weights than torch's defaults.
+"""Networks with initial weights other than torch's defaults.
 
 Letters: K classes.
 """
@@ -20,13 +20,13 @@ class Xavier(Spec):
     """Another network with Xavier-normal weights of gain 1 and biases of 0 (Glorot and Bengio, AISTATS 2010).
 
     These are the initial weights of dataset distillation (Wang et al., 2018, https://arxiv.org/abs/1811.10959).
-    Weights of fewer than two dimensions (those of normalizations) keep their values.
+    One-dimensional weights (those of normalizations) keep their values.
 
     Args:
         inner: a name, a specification or any callable (num_classes, sample_shape) -> Module.
 
     Raises:
-        ValueError: for an unknown name; for a rule: give what the rule would choose, or a rule around this.
+        ValueError: for an unknown name, and for a `DataDefault`: pass the network that it would choose.
     """
 
     inner: str | Callable[..., nn.Module]
@@ -34,7 +34,9 @@ class Xavier(Spec):
 
     def __post_init__(self) -> None:
         if isinstance(self.inner, DataDefault):
-            raise ValueError(f"Xavier(inner={self.inner!r}) must be a network, not a rule that chooses one.")
+            raise ValueError(
+                f"Xavier(inner={self.inner!r}) must be a network, not a DataDefault that chooses one."
+            )
         network(self.inner)
 
     def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:

@@ -1,7 +1,7 @@
-"""What the networks are made of: a chain of blocks, layer factories, and the arithmetic of map sizes.
+"""Building blocks of the networks: a chain of blocks, layer factories, and the sizes of feature maps.
 
-Sizes are computed before anything is built, so that a sample that is too small for a network's pooling is
-refused with the smallest size that fits, and so that the classifier fits samples of any size.
+Sizes are computed before layers are built: samples that are too small for a network's pooling raise an error with the
+smallest possible size, and the classifier gets the right number of inputs for samples of any size.
 
 Letters: B batch, K classes, C channels, H, W height and width, L length, D features.
 """
@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
 }
 GROUPS = 4
-# The reference pads its one-channel inputs, which all are 28x28 there, to the 32x32 of its other data.
+# The reference pads its one-channel inputs, which are all 28x28, to the 32x32 of its other data.
 PADDED = (28, 28)
 
 _CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -42,11 +42,11 @@ _POOL: dict[tuple[str, int], type[nn.Module]] = {
 
 
 class Chain(nn.Module):
-    """Blocks one after another, each followed by its pooling, then one linear classifier.
+    """A sequence of blocks, each followed by its pooling, then one linear classifier.
 
     Args:
-        blocks: modules whose outputs are the maps.
-        pools: as many poolings; `nn.Identity` where a block does not pool.
+        blocks: modules whose outputs are the feature maps.
+        pools: one pooling for each block; `nn.Identity` for none.
         classifier: (B, D) -> (B, K).
     """
 
@@ -71,7 +71,7 @@ class Chain(nn.Module):
         return x.flatten(1)
 
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, *sample) -> the output of every block before its pooling, then the last pooled map if it pools.
+        """(B, *sample) -> the output of every block before its pooling, then that of the last pooling if there is one.
 
         For a ConvNet these are the features f1, f2, ... of CAFE (Wang et al., CVPR 2022), except the
         flattened last one.
@@ -100,7 +100,7 @@ class Conv:
 
 
 def block_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
-    """Size of each block's map before and after its pooling; numbers below 1 mean that nothing is left."""
+    """Size of each block's map before and after its pooling; numbers below 1 mean that the map is empty."""
     sizes = []
     for conv in convs:
         before = tuple(length + 2 * conv.pad - conv.kernel + 1 for length in size)
@@ -110,17 +110,17 @@ def block_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
 
 
 def fits(convs: Sequence[Conv], norm: str, size: Size) -> bool:
-    """Whether every map of the blocks keeps something to pool and to normalize."""
+    """Whether every map of the blocks is large enough to be pooled and normalized."""
     return all(min(after) > 0 and can_normalize(norm, before) for before, after in block_sizes(convs, size))
 
 
 def can_normalize(norm: str, size: Size) -> bool:
-    """Whether `norm` leaves anything of such a map: a single value, normalized by itself, is always 0."""
+    """Whether such a map is large enough for `norm`: a single value, normalized by itself, is always 0."""
     return min(size) > 0 and (norm != "instance" or prod(size) > 1)
 
 
 def padded(convs: tuple[Conv, ...], pad: int) -> tuple[Conv, ...]:
-    """The same blocks with another padding of the first convolution."""
+    """The same blocks with this padding of the first convolution."""
     return (replace(convs[0], pad=pad), *convs[1:])
 
 
@@ -134,7 +134,7 @@ def assemble(
 ) -> Chain:
     """Convolutional blocks, then hidden linear blocks of these widths, then the classifier.
 
-    The caller has checked that the sample fits. Initial weights are torch's defaults, as in the reference.
+    The caller has checked that the sample is large enough. Initial weights are torch's defaults, as in the reference.
     """
     channels, size = sample_shape[0], sample_shape[1:]
     blocks: list[nn.Module] = []
@@ -177,7 +177,7 @@ def pool_layer(pooling: str, dimensions: int) -> nn.Module:
 
 
 def smallest(accepts: Callable[[Size], bool], dimensions: int) -> int:
-    """The smallest side of a square (or length) that `accepts`, which must be monotone and true somewhere."""
+    """The smallest side of a square (or length) for which `accepts`, a monotone condition, is true."""
     high = 1
     while not accepts((high,) * dimensions):
         high *= 2
@@ -185,7 +185,7 @@ def smallest(accepts: Callable[[Size], bool], dimensions: int) -> int:
 
 
 def too_small(name: str, least: int, size: Size, remedy: str, exception: str = "") -> ValueError:
-    """The error for samples that vanish in a network's pooling, with the smallest size that does not."""
+    """The error for samples that are too small for a network's pooling, with the smallest possible size."""
     if len(size) == 1:
         needs, got, larger = f"signals of length at least {least}", str(size[0]), "a longer signal"
     else:
@@ -194,13 +194,13 @@ def too_small(name: str, least: int, size: Size, remedy: str, exception: str = "
 
 
 def check_choice(name: str, argument: str, value: object, known: Sequence[object]) -> None:
-    """Refuse a value that is not one of `known`."""
+    """Raise ValueError for a value that is not one of `known`."""
     if value not in known:
         raise ValueError(f"{name}: {argument} must be one of {', '.join(map(str, known))}; got {value!r}.")
 
 
 def check_task(name: str, num_classes: int, sample_shape: Size) -> None:
-    """Refuse a number of classes or a sample shape that no network can have."""
+    """Raise ValueError for an impossible number of classes or sample shape."""
     check_count(name, "num_classes", num_classes)
     if not sample_shape:
         raise ValueError(f"{name}: sample_shape must have at least one dimension; got ().")
@@ -209,7 +209,7 @@ def check_task(name: str, num_classes: int, sample_shape: Size) -> None:
 
 
 def check_image(name: str, num_classes: int, sample_shape: Size) -> None:
-    """Refuse samples that are not images (C, H, W)."""
+    """Raise ValueError for samples that are not images (C, H, W)."""
     check_task(name, num_classes, sample_shape)
     if len(sample_shape) != 3:
         other = {1: '"mlp"', 2: '"convnet1d" or "mlp"'}.get(len(sample_shape), '"mlp"')

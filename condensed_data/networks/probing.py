@@ -1,7 +1,7 @@
-"""Looking into any network: its embedding and maps, whether it takes the samples, whether it mixes them.
+"""Properties of any network: its embedding and feature maps, its output sizes, its cost, whether it is stochastic.
 
-Networks of this package offer `embed` and `feature_maps` as methods, and so may a user's. Any other module
-(torchvision, timm) is observed by hooks that live for one call, so that it stays picklable and can be copied.
+Networks of this package have the methods `embed` and `feature_maps`, and a user's network may have them. Other modules
+(torchvision, timm) are read by hooks that are removed after each call, so that modules can still be pickled and copied.
 
 Letters: B batch, K classes, D features.
 """
@@ -24,11 +24,11 @@ from condensed_data.networks.modes import temporary_mode
 
 @dataclass(frozen=True)
 class Probe:
-    """What one forward pass showed.
+    """Output sizes of a network.
 
     Attributes:
         outputs: number of logits K.
-        features: size D of the embedding, or None where the module has none.
+        features: size D of the embedding, or None if the module has none.
     """
 
     outputs: int
@@ -36,13 +36,13 @@ class Probe:
 
 
 def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The embedding (B, *sample) -> (B, D) of a network, differentiable.
+    """The differentiable embedding (B, *sample) -> (B, D) of a network.
 
-    It is the module's method `embed` where its class has one, else the flattened input of the `nn.Linear`
-    that is executed last.
+    It is the method `embed` if the module's class has one, otherwise the flattened input of the `nn.Linear` that is
+    executed last.
 
     Raises:
-        ValueError: when the module has neither; when called, if none of its linear layers is executed.
+        ValueError: if the module has neither; when called, if none of its linear layers is executed.
     """
     if _has_method(module, "embed"):
         return module.embed  # type: ignore[return-value]
@@ -62,7 +62,10 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
         with _hooks(layer.register_forward_pre_hook(record, with_kwargs=True) for layer in linear):
             module(x)
         if not last:
-            raise ValueError(f"{type(module).__name__} executed none of its nn.Linear layers: no embedding.")
+            raise ValueError(
+                f"{type(module).__name__} executed none of its nn.Linear layers, so it has no embedding. "
+                "Give its class a method embed(x) that returns (B, D)."
+            )
         return last[0].flatten(1)
 
     return embed
@@ -71,16 +74,16 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
 def feature_maps_of(
     module: nn.Module, layers: tuple[str, ...] = ()
 ) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """The maps (B, *sample) -> (map, ...) of a network, differentiable.
+    """The differentiable feature maps (B, *sample) -> (map, ...) of a network.
 
     Args:
         module: any network.
-        layers: names of submodules (see `module.named_modules()`), whose outputs are returned in this order,
-            the last output of one that is executed several times. Without names, the module's method `feature_maps`.
+        layers: names of submodules (see `module.named_modules()`), whose outputs are returned in this order; of a
+            submodule that is executed several times the last output. Without names, the method `feature_maps`.
 
     Raises:
-        ValueError: without names for a module that has no such method; for unknown names; when called, if a
-            named layer is not executed.
+        ValueError: without names, if the module has no such method; for unknown names; when called, if a named
+            layer is not executed.
         TypeError: when called, if a named layer does not return a tensor.
     """
     if not layers and _has_method(module, "feature_maps"):
@@ -114,7 +117,7 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
             raise TypeError(
                 f"Layer {name!r} returns {type(output).__name__}, not a tensor. Name another layer."
             )
-        # A copy, because a following in-place activation would overwrite the map.
+        # A copy, because an in-place activation that follows would overwrite the map.
         outputs[name] = output.clone()
 
     return record
@@ -122,7 +125,7 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 @contextmanager
 def _hooks(handles: Iterator[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
-    """Keep hooks for one call."""
+    """Remove hooks at the end of the block."""
     registered = list(handles)
     try:
         yield
@@ -132,23 +135,25 @@ def _hooks(handles: Iterator[torch.utils.hooks.RemovableHandle]) -> Iterator[Non
 
 
 def _has_method(module: nn.Module, name: str) -> bool:
-    # Asked of the class, because a submodule may well be called `embed`.
+    # Looked up in the class, because a submodule may be called `embed`.
     return callable(getattr(type(module), name, None))
 
 
 def has_batch_norm(module: nn.Module) -> bool:
-    """Whether an output depends on the rest of the batch in training mode (any batch normalization)."""
+    """Whether outputs depend on the rest of the batch in training mode, that is, by batch normalization."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
 def is_stochastic(module: nn.Module) -> bool:
-    """Whether a forward is random in the mode that the network is in (dropout)."""
+    """Whether the forward pass is stochastic (dropout) in the current mode."""
     return any(isinstance(layer, _DropoutNd) and layer.training and layer.p > 0 for layer in module.modules())
 
 
 def flops(module: nn.Module, sample: Tensor) -> int:
-    """Floating-point operations of a forward of (1, *sample); a multiplication with its addition counts as two."""
-    from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
+    """Floating-point operations of a forward pass of (1, *sample); a multiply-add counts as two."""
+    from torch.utils.flop_counter import (
+        FlopCounterMode,  # imported here because it loads triton, which takes half a second
+    )
 
     with (
         temporary_mode(module, training=False),
@@ -161,14 +166,14 @@ def flops(module: nn.Module, sample: Tensor) -> int:
 
 
 def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
-    """Try a network on two zero samples, in evaluation mode and without a trace, before long work starts.
+    """Run a network on two zero samples in evaluation mode, so that errors are raised before long work starts.
 
     Args:
-        module: any network; it is left as it was, statistics and mode included.
+        module: any network; its state and mode do not change.
         sample_shape: shape of one sample, without the batch.
 
     Raises:
-        ValueError: when the forward pass fails, or does not give one row of logits per sample.
+        ValueError: if the forward pass fails, or does not return one row of logits per sample.
     """
     anchor = next(module.parameters(), torch.zeros(()))
     x = torch.zeros(2, *sample_shape, device=anchor.device, dtype=anchor.dtype)
@@ -178,7 +183,7 @@ def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ValueError(
-                f"{type(module).__name__} must map (B, ...) to logits (B, K); 2 samples gave {got}."
+                f"{type(module).__name__} must map (B, ...) to logits (B, K); for 2 samples it returned {got}."
             )
         linear = any(isinstance(layer, nn.Linear) for layer in module.modules())
         known = linear or _has_method(module, "embed")

@@ -1,7 +1,7 @@
-"""Networks by name, and how they are built without touching the global random state.
+"""Networks by name, and building them from a seed without changing the global random state.
 
-A name is a family and settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`.
-Settings, each where the family has that field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the
+A name is a family, followed by settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`.
+Settings, for families that have the field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the
 normalization (batch, instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation,
 `avgpool`, `maxpool`, `nopool` the pooling, `ap` the pooled ResNet.
 `timm:NAME` is a model of timm, with random weights.
@@ -56,14 +56,14 @@ _SETTINGS: dict[str, tuple[str, Any]] = {
 
 @dataclass(frozen=True)
 class Timm(Spec):
-    """A model of timm with random weights, for images; `embed_of` and `feature_maps_of` look into it.
+    """A model of timm with random weights, for images.
 
     Args:
         name: a timm model name, for instance "resnet18" or "vit_tiny_patch16_224".
 
     Raises:
         ImportError: when called, if timm is not installed.
-        ValueError: when called, for a name that timm does not know or samples that are no image.
+        ValueError: when called, for a name that timm does not know, or samples that are not images.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Timm(Spec):
             "in_chans": sample_shape[0],
             "pretrained": False,
         }
-        # Models whose weights depend on the image size (ViT, Swin, mixers) must be told; others refuse to be.
+        # Models whose weights depend on the image size (ViT, Swin, mixers) need this argument; others reject it.
         config = timm.models.get_pretrained_cfg(self.name)
         if config is not None and config.fixed_input_size:
             options["img_size"] = tuple(sample_shape[1:])
@@ -91,20 +91,20 @@ class Timm(Spec):
 
 
 def names() -> list[str]:
-    """The networks of the standard evaluation by name; further settings and `timm:NAME` are in `network`."""
+    """Names of the networks of the standard evaluation; see `network` for settings and `timm:NAME`."""
     return list(_NAMES)
 
 
 def network(which: str | NetworkFunction) -> NetworkFunction:
-    """The network of this name; a callable `(num_classes, sample_shape) -> nn.Module` is returned as it is.
+    """The network with this name; a callable `(num_classes, sample_shape) -> nn.Module` is returned unchanged.
 
     Args:
-        which: one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see this module's head),
+        which: one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see the module docstring),
             "timm:NAME", or a callable.
 
     Raises:
-        ValueError: for an unknown name; the known ones are listed.
-        TypeError: for a built module or anything else that is no name and no callable.
+        ValueError: for an unknown name; the message lists the known ones.
+        TypeError: for a module, or anything else that is neither a name nor a callable.
     """
     if isinstance(which, str):
         return _by_name(which)
@@ -146,20 +146,20 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def default_name(sample_shape: tuple[int, ...]) -> str:
-    """The usual network for samples of this shape: a "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
+    """Name of the default network: "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
 
     A ConvNet has three blocks up to 32 pixels and one more with each doubling, as published (four at 64, five at
-    128), and fewer where the last map would be smaller than 2x2: normalizing a single pixel leaves nothing of it.
+    128), and fewer if the last map would be smaller than 2x2: a single pixel, normalized by itself, is always 0.
 
     Raises:
-        ValueError: for samples of more than three dimensions, or none.
+        ValueError: for samples of no dimension, or more than three.
     """
     if len(sample_shape) == 1:
         return "mlp"
     if len(sample_shape) not in (2, 3):
         raise ValueError(
             f"There is no default network for samples of shape {tuple(sample_shape)}, only for vectors (D,), "
-            'signals (C, L) and images (C, H, W). Name one: "mlp", or a callable.'
+            'signals (C, L) and images (C, H, W). Give network="mlp", or a callable.'
         )
     family, side = "convnet" if len(sample_shape) == 3 else "convnet1d", min(sample_shape[1:])
     deepest = max(1, int(math.log2(max(side, 2) / 2)))
@@ -174,7 +174,7 @@ def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
 
 
 def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
-    """A new network on the CPU: the same seed gives the same weights, the global generators stay untouched.
+    """A new network on the CPU; the same seed gives the same weights, and global random states do not change.
 
     Args:
         spec: what `network` returns.
@@ -183,8 +183,8 @@ def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]
         seed: of the initial weights.
 
     Raises:
-        ValueError: when the callable fails; the message holds the sample shape.
-        TypeError: when it does not return a module.
+        ValueError: if the callable fails; the message contains the sample shape.
+        TypeError: if it does not return a module.
     """
     # Only the CPU generator is saved and seeded: torch.manual_seed would reseed every accelerator's as well.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -201,7 +201,7 @@ def _call(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]
     try:
         return spec(num_classes, sample_shape)
     except Exception as error:
-        # Our own messages already say what is wrong with the sample, and a missing package is no bad value.
+        # Our own networks explain what is wrong with the sample, and a missing package is not a wrong value.
         if isinstance(spec, _OURS) or isinstance(error, ImportError):
             raise
         raise ValueError(

@@ -3,9 +3,9 @@
 The stem is one 3x3 convolution without pooling. The pooled ("AP") variant replaces every convolution of
 stride 2 by one of stride 1 and average pooling, and keeps the last map instead of its average.
 
-Deviations from the reference code of Zhao and Bilen: the last map is averaged over its whole extent instead
+Deviations from the reference code of Zhao and Bilen: the last map is averaged over all of its positions instead
 of 4x4, which is the same at 28x28 and 32x32; the pooled shortcut averages before its 1x1 convolution instead
-of after it, which is the same linear map at a quarter of the work.
+of after it, which is the same linear map at a quarter of the cost.
 
 Letters: B batch, K classes, C channels, H, W height and width.
 """
@@ -31,10 +31,10 @@ class ResNet18(Spec):
 
     Args:
         norm: none, batch, layer, instance or group, after every convolution.
-        average_pool: the pooled variant; its embedding is the flattened last map instead of 512 averages.
+        average_pool: build the pooled variant, whose embedding is the flattened last map instead of 512 averages.
 
     Raises:
-        ValueError: for an unknown norm; when called, for samples that are no image or too small.
+        ValueError: for an unknown norm; when called, for samples that are not images or are too small.
     """
 
     norm: str = "instance"
@@ -61,11 +61,11 @@ class ResNet18(Spec):
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the first one goes from `before` to `after` where these differ."""
+    """Two 3x3 convolutions and a shortcut; the first reduces the map from size `before` to `after`."""
 
     def __init__(self, spec: ResNet18, inner: int, width: int, before: Size, after: Size) -> None:
         super().__init__()
-        # Told by the channels and not by the size: a map of one pixel keeps its size where others are halved.
+        # Decided by the channels, not the size: a map of one pixel keeps its size where others are halved.
         narrows = inner != width
         stride = 2 if narrows and not spec.average_pool else 1
         self.conv1 = _conv3x3(inner, width, stride)

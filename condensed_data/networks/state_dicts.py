@@ -1,4 +1,4 @@
-"""State dictionaries from elsewhere, put into a network.
+"""Loading a given state dictionary into a network, optionally with a new classifier.
 
 Letters: K classes.
 """
@@ -16,32 +16,32 @@ HEADS = ("loaded", "zeroed")
 def load_state(
     module: nn.Module, state: Mapping[str, Tensor], head: str = "loaded", name: str = "state"
 ) -> None:
-    """Put these weights into a module.
+    """Load these weights into a module.
 
     Args:
         module: changed in place.
-        state: its state dictionary. With head="zeroed" the last linear layer may be missing or of another K.
-        head: "loaded", or "zeroed" for a last linear layer of zeros, as for networks that were trained on other
+        state: its state dictionary. With head="zeroed" the last linear layer may be missing or have another K.
+        head: "loaded", or "zeroed" to set the last linear layer to zero, for networks that were trained on other
             classes (Wang et al., 2018, https://arxiv.org/abs/1811.10959, section 4.3; their code has biases of 1,
-            which are the same to a softmax).
-        name: of `state`, for messages.
+            which make no difference to a softmax).
+        name: of `state` in messages.
 
     Raises:
-        ValueError: where names or shapes do not fit, or there is no linear layer to set to zero.
+        ValueError: if names or shapes do not match, or there is no linear layer to set to zero.
     """
     given = dict(state)
     if head == "zeroed":
         zeros = {key: torch.zeros_like(module.state_dict()[key]) for key in _last_linear(module)}
         given = {key: value for key, value in given.items() if key not in zeros} | zeros
-    wanted = module.state_dict()
-    odd = sorted(wanted.keys() ^ given.keys()) or [
-        key for key, value in wanted.items() if tuple(value.shape) != tuple(given[key].shape)
+    expected = module.state_dict()
+    mismatched = sorted(expected.keys() ^ given.keys()) or [
+        key for key, value in expected.items() if tuple(value.shape) != tuple(given[key].shape)
     ]
-    if odd:
-        key = odd[0]
-        found, expected = (_shape(tensors.get(key)) for tensors in (given, wanted))
+    if mismatched:
+        key = mismatched[0]
+        got, needed = (_shape(tensors.get(key)) for tensors in (given, expected))
         raise ValueError(
-            f"{name} does not fit {type(module).__name__}: {key!r} is {found} in it, and {expected} in the network. "
+            f"{name} does not match {type(module).__name__}: {key!r} is {got}, but the network needs {needed}. "
             "Give the state dictionary of the same network for samples of this shape and as many classes"
             + ("." if head == "zeroed" else ', or head="zeroed" for a last layer of other classes.')
         )

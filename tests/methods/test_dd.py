@@ -259,7 +259,7 @@ def test_what_cannot_be_evaluated_is_said(
 ) -> None:
     made, plain = fixed(tiny_images), build(tiny_images, recipes.random(ipc=1))
     quiet: dict[str, Any] = {"progress": False}
-    with pytest.raises(ValueError, match=r"initial does not fit Chain: .*missing"):
+    with pytest.raises(ValueError, match=r"initial does not match Chain: .*missing"):
         made.evaluate(tiny_test_images, "mlp", **quiet)
     with pytest.raises(ValueError, match=r"initial= is for a set that is trained on by its own steps"):
         made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)

@@ -51,7 +51,7 @@ class NetworkSlot:
         self.initial = networks.WeightInitializer(
             networks.network(network), real.num_classes, real.sample_shape
         )
-        self.module = self.initial.built(0).to(context.device).train().requires_grad_(False)
+        self.module = self.initial.build(0).to(context.device).train().requires_grad_(False)
         rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
         self.net = NetworkView(
             self.module,

@@ -85,7 +85,7 @@ def test_a_recipe_holds_the_digest_alone() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"GivenWeights\(states\[1\]\) does not fit .*classifier.*\(4,.*\(3,"
+        ValueError, match=r"GivenWeights\(states\[1\]\) does not match .*classifier.*\(4,.*\(3,"
     ):
         GivenWeights(NETWORK, [*states(1), *states(1, classes=4)]).start(context())
     with pytest.raises(ValueError, match=r"needs the state dictionary of at least one network"):
@@ -105,7 +105,7 @@ def test_a_zeroed_head_forgets_the_other_classes() -> None:
     assert torch.equal(next(module.parameters()), next(iter(other.values())))
     without = {name: tensor for name, tensor in other.items() if not name.startswith("classifier")}
     load_state(module, without, head="zeroed")
-    with pytest.raises(ValueError, match=r'is \(7, .* in it, and \(3, .*or head="zeroed"'):
+    with pytest.raises(ValueError, match=r'is \(7, .* needs \(3, .*or head="zeroed"'):
         load_state(module, other)
     with pytest.raises(ValueError, match="is missing in it"):
         load_state(module, without)
