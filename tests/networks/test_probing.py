@@ -147,5 +147,5 @@ def test_probe_reports_modules_that_do_not_fit():
         ValueError, match=r"Conv2d must map \(B, ...\) to logits \(B, K\); for 2 samples it returned \(2, 4, 6, 6\)"
     ):
         networks.probe(nn.Conv2d(1, 4, 3), (1, 8, 8))
-    with pytest.raises(ValueError, match="2 samples gave tuple"):
+    with pytest.raises(ValueError, match="for 2 samples it returned tuple"):
         networks.probe(nn.LSTM(2, 2), (2,))

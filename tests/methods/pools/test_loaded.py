@@ -107,7 +107,7 @@ def test_a_zeroed_head_forgets_the_other_classes() -> None:
     load_state(module, without, head="zeroed")
     with pytest.raises(ValueError, match=r'is \(7, .* needs \(3, .*or head="zeroed"'):
         load_state(module, other)
-    with pytest.raises(ValueError, match="is missing in it"):
+    with pytest.raises(ValueError, match="is missing, but the network needs"):
         load_state(module, without)
     with pytest.raises(ValueError, match=r"has no nn\.Linear"):
         load_state(nn.Sequential(nn.Conv2d(1, 1, 1)), {}, head="zeroed")
