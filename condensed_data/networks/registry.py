@@ -111,7 +111,7 @@ def network(which: str | NetworkFunction) -> NetworkFunction:
     if isinstance(which, nn.Module):
         name = type(which).__name__
         raise TypeError(
-            f"A network must be a function that builds a module; got a built {name}. "
+            f"A network must be a function that builds a module; got a {name} module. "
             f"Pass lambda num_classes, sample_shape: {name}(...)."
         )
     if not callable(which):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
+from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluation_result import Evaluation
@@ -84,7 +85,7 @@ def evaluate_tensors(
     eight_bit: Tensor | None = None,
     device: str | torch.device | None = "cpu",
     precision: str = "fp32",
-    compile: bool | None = None,  # noqa: A002  # torch's own word for it
+    compile: bool | None = None,  # noqa: A002  # as torch calls it
     progress: bool = False,
     executor: Executor | None = None,
 ) -> Evaluation:
@@ -100,8 +101,7 @@ def evaluate_tensors(
         runs: networks to train, each with its own seed.
         training: a protocol or its name. Values that depend on the data are resolved with `classes`.
         seed: of the initial weights and all draws; network i starts with the same weights on any data.
-        classes: class names, by which images of digits are recognized, that must not be flipped; without names no
-            image is flipped.
+        classes: class names, by which digits are recognized, which must not be flipped; without names nothing is.
         eight_bit: (N, *sample), `images` rounded to 8 bits, which are evaluated too.
         device, precision, compile: see `train`.
         progress: show a bar for each network.
@@ -114,8 +114,7 @@ def evaluate_tensors(
         FloatingPointError: if a network's training diverges.
     """
     started = time.perf_counter()
-    if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
-        raise ValueError(f"runs={runs!r} must be an integer >= 1: the number of networks to train.")
+    check_count("evaluate", "runs", runs)
     if isinstance(executor, ThreadPoolExecutor):
         raise ValueError(
             "executor=ThreadPoolExecutor(...) shares torch's random state between threads. Use a ProcessPoolExecutor."
@@ -126,18 +125,20 @@ def evaluate_tensors(
     ipc = max(1, len(images) // num_classes)
     info = DatasetInfo(tuple(images.shape[1:]), named, ipc, named=classes is not None)
     resolved = specs.resolve(protocol(training), info)
-    shared: dict[str, Any] = {
-        "labels": labels,
-        "network": network,
-        "num_classes": num_classes,
+    shared: dict[str, Any] = {"labels": labels, "network": network, "num_classes": num_classes}
+    shared |= {
         "training": resolved,
+        "device": device,
+        "precision": precision,
+        "compile": compile,
+        "runs": runs,
     }
-    shared |= {"device": device, "precision": precision, "compile": compile, "runs": runs}
-    scores = _scores(_Task({"images": images, **shared}, test, seed), runs, name, progress, executor)
-    rounded = []
-    if eight_bit is not None:
-        task = _Task({"images": eight_bit, **shared}, test, seed)
-        rounded = _scores(task, runs, f"{name}, 8 bits", progress, executor)
+
+    def scores_of(images: Tensor, title: str) -> list[Scores]:
+        return _scores(_Task({"images": images, **shared}, test, seed), runs, title, progress, executor)
+
+    scores = scores_of(images, name)
+    rounded = [] if eight_bit is None else scores_of(eight_bit, f"{name}, 8 bits")
     return Evaluation(
         name,
         resolved,

@@ -55,10 +55,10 @@ def trained_on(
         SourceError: if the source cannot be read.
         FloatingPointError: if training diverges.
     """
-    where = choose_device(device)
+    device = choose_device(device)
     with preserve_rng_state():
-        real = RealData.read(inspect(source), None, num_workers, progress).to(where)
+        real = RealData.read(inspect(source), None, num_workers, progress).to(device)
         store = PretrainedCache(None if folder is None else Path(folder), report=report)
-        precise = choose_precision(precision, where)
-        context = Context(real, 1, RandomStreams(seed), where, precise, network_store=store)
-        return [found.weights for found in trained_networks(context, network, pretraining or Pretraining())]
+        precision = choose_precision(precision, device)
+        context = Context(real, 1, RandomStreams(seed), device, precision, network_store=store)
+        return [result.weights for result in trained_networks(context, network, pretraining or Pretraining())]

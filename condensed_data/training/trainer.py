@@ -5,7 +5,7 @@ Letters: N samples, B rows of a batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,43 +71,41 @@ class Trainer:
         Args:
             runs: networks that will be trained; for many, compiling pays off sooner.
         """
-        where = choose_device(device)
-        precise = choose_precision(precision, where)
+        device = choose_device(device)
+        precision = choose_precision(precision, device)
         _check(images, labels, num_classes, training)
         build = networks.network(network)
         largest, coupled = _try_network(build, images, num_classes)
         if compile is None:
-            work = largest * training.steps(len(images)) * min(len(images), training.batch_size) * runs
-            known = isinstance(build, Spec) and where.type == "cpu" and precise == "bf16"
-            compile = known and work >= COMPILE_PAYS and can_compile()  # noqa: A001
-        cut = where.type == "cpu" and not coupled
+            values = largest * training.steps(len(images)) * min(len(images), training.batch_size) * runs
+            compilable = isinstance(build, Spec) and device.type == "cpu" and precision == "bf16"
+            compile = compilable and values >= COMPILE_PAYS and can_compile()  # noqa: A001
         if training.cutmix and labels.ndim == 1:
             labels = F.one_hot(labels, num_classes).to(images.dtype)
         return Trainer(
-            images.to(where),
-            labels.to(where),
+            images.to(device),
+            labels.to(device),
             build,
             num_classes,
             training,
-            precise,
-            cache_rows(largest) if cut else None,
+            precision,
+            cache_rows(largest) if device.type == "cpu" and not coupled else None,
             compiled(batch_loss) if compile else batch_loss,
         )
 
     def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
         """Train a new network; returned in evaluation mode. See `train`."""
-        module = self.new(rng)
+        module, training = self.new(rng), self.training
+
+        def batches(epoch: int) -> Sequence[Tensor]:
+            return to_device(self.order(rng, epoch), self.images.device).split(training.batch_size)
+
+        def step(optimizer: torch.optim.Optimizer, index: Tensor, number: int) -> Tensor:
+            return self.step(module, optimizer, index, rng, number)
+
         with seeded_rng(rng):
-            last = run_protocol(
-                self.training,
-                len(self.images),
-                module,
-                lambda epoch: to_device(self.order(rng, epoch), self.images.device).split(
-                    self.training.batch_size
-                ),
-                lambda optimizer, index, number: self.step(module, optimizer, index, rng, number),
-                on_epoch or (lambda epoch: None),
-            )
+            report = on_epoch or (lambda epoch: None)
+            last = run_protocol(training, len(self.images), module, batches, step, report)
         if not bool(torch.isfinite(last)):
             raise FloatingPointError(
                 f"Training a {type(module).__name__} diverged to a loss of {float(last)}: lower Training(lr="

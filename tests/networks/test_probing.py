@@ -144,7 +144,8 @@ def test_probe_reports_modules_that_do_not_fit():
     with pytest.raises(ValueError, match=r"ResNet cannot take samples of shape \(1, 28, 28\)"):
         networks.probe(foreign(), GRAY)
     with pytest.raises(
-        ValueError, match=r"Conv2d must map \(B, ...\) to logits \(B, K\); for 2 samples it returned \(2, 4, 6, 6\)"
+        ValueError,
+        match=r"Conv2d must map \(B, ...\) to logits \(B, K\); for 2 samples it returned \(2, 4, 6, 6\)",
     ):
         networks.probe(nn.Conv2d(1, 4, 3), (1, 8, 8))
     with pytest.raises(ValueError, match="for 2 samples it returned tuple"):

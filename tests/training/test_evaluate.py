@@ -239,8 +239,8 @@ def test_damaged_json_is_refused(damage: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"runs": 0}, "runs=0 must be an integer >= 1"),
-        ({"runs": 1.5}, "runs=1.5 must be an integer >= 1"),
+        ({"runs": 0}, r"evaluate\(runs=0\) must be an integer of at least 1"),
+        ({"runs": 1.5}, r"evaluate\(runs=1.5\) must be an integer of at least 1"),
         ({"training": "slow"}, "Unknown training='slow'.*standard, quick"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),
