@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.process_group import ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP
@@ -167,6 +169,21 @@ def test_a_corrupt_file_is_reported_and_trained_again(tmp_path: Path, damage: st
     assert path.read_bytes() == whole
 
 
+def test_only_one_of_several_readers_replaces_a_corrupt_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = context(network_store=PretrainedCache(tmp_path))
+    first = trained_networks(where, NETWORK, QUICK)[1]
+    (path,) = tmp_path.glob("*/1.safetensors")
+    readers = [trained_networks(where, NETWORK, QUICK) for _ in range(3)]
+    path.write_bytes(path.read_bytes()[:-100])
+    jobs = counting(monkeypatch)
+    with pytest.warns(UserWarning, match="is corrupt"), ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda networks: networks[1], readers))
+    assert len(jobs) == 1
+    assert all(same(first, other) for other in found)
+
+
 def test_a_folder_that_cannot_be_written_keeps_results_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     where = context(network_store=PretrainedCache(tmp_path / "file"))
@@ -209,6 +226,40 @@ def test_only_one_of_several_concurrent_requests_trains(
         found = list(pool.map(lambda _: trained_networks(where, NETWORK, QUICK)[1], range(4)))
     assert len(jobs) == 2
     assert all(same(found[0], other) for other in found)
+
+
+class ThreadRanks(ProcessGroup):
+    """Two ranks that are threads of this process."""
+
+    shared: ClassVar[dict[str, Any]] = {}
+    here: ClassVar[threading.Barrier] = threading.Barrier(2, timeout=60)
+
+    def broadcast(self, message: Any = None) -> Any:
+        if self.is_main:
+            self.shared["message"] = message
+        self.barrier()
+        found = self.shared["message"]
+        self.barrier()
+        return found
+
+    def barrier(self) -> None:
+        self.here.wait()
+
+
+def test_each_rank_trains_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, four = counting(monkeypatch), replace(QUICK, networks=4)
+    alone = trained_networks(context(), NETWORK, four)
+    jobs.clear()
+
+    def on_rank(rank: int) -> list[TrainedNetwork]:
+        store = PretrainedCache(tmp_path, ranks=ThreadRanks(rank, 2))
+        return list(trained_networks(context(network_store=store), NETWORK, four))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(on_rank, range(2)))
+    assert len(jobs) == len({job.seed for job in jobs}) == 4
+    for networks_of_rank in found:
+        assert all(same(a, b) for a, b in zip(alone, networks_of_rank, strict=True))
 
 
 def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
