@@ -11,7 +11,8 @@ from condensed_data import networks
 from condensed_data.core.spec import require_resolved
 from condensed_data.methods.recipe import Recipe
 from condensed_data.training.context import Context
-from condensed_data.training.pretraining import Pretraining, job_of, train
+from condensed_data.training.pretraining import Pretraining, train
+from condensed_data.training.trained_networks import pretraining_jobs
 
 
 def pretraining_cost(recipe: Recipe, context: Context, samples: int) -> tuple[float, int]:
@@ -24,7 +25,7 @@ def pretraining_cost(recipe: Recipe, context: Context, samples: int) -> tuple[fl
     """
     seconds, size = 0.0, 0
     for network, pretraining, keeps_epochs in dict.fromkeys(_pretrained_networks(recipe)):
-        job = job_of(context, network, replace(pretraining, epochs=1), 0)
+        (job,) = pretraining_jobs(context, network, replace(pretraining, epochs=1, networks=1))
         started = time.perf_counter()
         train(job)
         epoch_seconds = (time.perf_counter() - started) / len(context.real) * samples
