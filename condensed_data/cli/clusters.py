@@ -86,7 +86,7 @@ def run(arguments: Namespace) -> None:
 def _clustering(arguments: Namespace) -> Clusters:
     """k-means in the features of --features, --layer and --epochs."""
     from condensed_data.methods.samplers.clustering import Clusters
-    from condensed_data.training.features import Trained, staged
+    from condensed_data.training.features import Trained, stage_extractor
 
     if arguments.features == "raw" and arguments.layer is not None:
         raise ValueError(
@@ -96,7 +96,7 @@ def _clustering(arguments: Namespace) -> Clusters:
         raise ValueError(
             f"--epochs only applies to --features trained; {arguments.features} trains no network. Remove --epochs."
         )
-    features = staged(arguments.features, arguments.layer or 1)
+    features = stage_extractor(arguments.features, arguments.layer or 1)
     if arguments.epochs is not None and isinstance(features, Trained):
         features = replace(features, pretrain=replace(features.pretrain, epochs=arguments.epochs))
     return Clusters(arguments.k, features)

@@ -4,7 +4,7 @@ A robustness study of dataset distillation (Wang, Zhu, Torralba and Efros, 2018,
 section 3.5): samples are learned from real ones of which a class counts as another, so that networks that were good
 misclassify it after one step on them, and keep the rest.
 
-    trained = trained_on(source, network, Pretraining(epochs=20, networks=25))
+    trained = pretrain(source, network, Pretraining(epochs=20, networks=25))
     recipe = recipes.dd(ipc=1, steps=1, epochs=1, relabel=((0, 1),), lr=0.02, pool=GivenWeights(network, trained[:20]))
     print(attack(CondensedDataset(source, recipe), test_set, initial=trained[20:]))
 

@@ -142,7 +142,7 @@ class ImageNet(Extractor):
         stem = (module.conv1, module.bn1, module.relu, module.maxpool)
         stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
         backbone = nn.Sequential(*stem, *stages).to(context.device).eval()
-        return lambda x: pool(backbone(enlarged(x, self.side)), self.pooled)
+        return lambda x: pool(backbone(enlarge(x, self.side)), self.pooled)
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
@@ -161,8 +161,8 @@ def _imagenet_weights() -> dict[str, Tensor]:
         ) from error
 
 
-def enlarged(x: Tensor, side: int) -> Tensor:
-    """Images (B, 1 or 3, H, W) with three channels and a shorter side of at least `side`."""
+def enlarge(x: Tensor, side: int) -> Tensor:
+    """Repeat images (B, 1 or 3, H, W) to three channels, and enlarge them to a shorter side of at least `side`."""
     x = x.expand(-1, 3, -1, -1)
     shorter = min(x.shape[-2:])
     if shorter >= side:
@@ -203,7 +203,7 @@ class Stage(DataDefault):
         return self.stage + (len(info.sample_shape) == 3)
 
 
-def staged(which: Any, layer: int = 1) -> Extractor | Extract:
+def stage_extractor(which: Any, layer: int = 1) -> Extractor | Extract:
     """Like `extractor`, but "imagenet" and "trained" give the feature map of one stage.
 
     Args:

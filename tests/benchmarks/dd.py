@@ -35,8 +35,8 @@ from condensed_data.data.catalog import Digits
 from condensed_data.methods.pools import GivenWeights
 from condensed_data.networks import LeNet, Xavier, build
 from condensed_data.training.compute import accuracy
-from condensed_data.training.pretrain import trained_on
 from condensed_data.training.pretraining import Pretraining
+from condensed_data.training.trained_networks import pretrain
 
 Digit = tuple[TensorDataset, TensorDataset]
 NETWORK = Xavier(LeNet())
@@ -125,7 +125,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
 def pretrained(source: str, networks: int, seed: int) -> list[dict[str, Tensor]]:
     """Networks of another set: those to learn with, and where they are several, those to test."""
     count = networks + (HELD_OUT if networks > 1 else 0)
-    return trained_on(SETS[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
+    return pretrain(SETS[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
 
 
 def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorDataset) -> float:

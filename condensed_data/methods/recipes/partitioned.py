@@ -10,7 +10,7 @@ from condensed_data.methods.recipes.base_recipe import base_of
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
 from condensed_data.networks import ConvNet
-from condensed_data.training.features import staged
+from condensed_data.training.features import stage_extractor
 
 
 def bdm(
@@ -40,7 +40,7 @@ def bdm(
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
     recipe = base_of("bdm", base, ipc, options)
-    within = Clusters(k, staged(features, layer), rule)
+    within = Clusters(k, stage_extractor(features, layer), rule)
     return replace(
         _with(recipe, "bdm", within=within),
         deviations=f"{recipe.deviations} Batches of a whole cluster repeat its samples up to the batch size.",

@@ -23,7 +23,7 @@ from torch import Tensor
 from condensed_data.core.spec import Spec
 from condensed_data.core.validation import check_count
 from condensed_data.training.context import Context
-from condensed_data.training.features import Extractor, FeatureExtractor, extractor, staged
+from condensed_data.training.features import Extractor, FeatureExtractor, extractor, stage_extractor
 
 RULES = ("uniform", "proportional")
 MINI_BATCHES_FROM = 20_000  # samples a group
@@ -72,7 +72,7 @@ class Clusters(BatchSelection):
         check_count("Clusters", "k", self.k)
         if self.rule not in RULES:
             raise ValueError(f"Clusters(rule={self.rule!r}) is unknown; known: {', '.join(RULES)}.")
-        object.__setattr__(self, "features", staged(self.features))
+        object.__setattr__(self, "features", stage_extractor(self.features))
 
     def start(self, context: Context) -> BatchSelector:
         return _ClusterSelector(self.rule, context, self.partition(context))

@@ -19,9 +19,9 @@ from condensed_data.evaluation.label_switching import attack
 from condensed_data.methods.pools import GivenWeights, Pretrained
 from condensed_data.networks import build
 from condensed_data.networks.state_dicts import load_state
-from condensed_data.training.pretrain import trained_on
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
+from condensed_data.training.trained_networks import pretrain
 
 QUIET: dict[str, Any] = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
 SOON = Pretraining(epochs=8, networks=3, sgd=SGDConfig(0.05, 0.9, batch_size=16))
@@ -119,8 +119,8 @@ def test_networks_of_one_set_are_adapted_to_another(
 ) -> None:
     images, labels = tiny_images.tensors
     source = TensorDataset(images.flip(-1), labels)  # the same classes, mirrored
-    trained = trained_on(source, NETWORK, replace(SOON, networks=4), folder=tmp_path / "networks")
-    again = trained_on(source, NETWORK, SOON, folder=tmp_path / "networks")
+    trained = pretrain(source, NETWORK, replace(SOON, networks=4), folder=tmp_path / "networks")
+    again = pretrain(source, NETWORK, SOON, folder=tmp_path / "networks")
     assert all(torch.equal(flat(one), flat(two)) for one, two in zip(trained, again, strict=False))
     made = CondensedDataset(tiny_images, dd(GivenWeights(NETWORK, trained[:3]), n_nets=2), **QUIET)
     with pytest.raises(ValueError, match=r"trained elsewhere and are not kept with it\. Give initial="):
@@ -169,7 +169,7 @@ def test_one_pretrained_network_is_stored_with_the_set(
 
 
 def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
-    trained = trained_on(tiny_images, NETWORK, SOON)
+    trained = pretrain(tiny_images, NETWORK, SOON)
     recipe = dd(GivenWeights(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
     made = CondensedDataset(tiny_images, recipe, **QUIET)
     found = attack(made, tiny_test_images, initial=trained[2:])

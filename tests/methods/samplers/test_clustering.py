@@ -29,7 +29,7 @@ from condensed_data.training.features import (
     Stage,
     StageNetwork,
     Trained,
-    enlarged,
+    enlarge,
     pool,
 )
 from condensed_data.training.pretraining import Pretraining
@@ -202,7 +202,7 @@ def test_imagenet_features(
     where, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
     found = FeatureExtractor(ImageNet(layer=2, side=32), where)(index)
     with torch.no_grad():
-        x = enlarged(where.real[index], 32)
+        x = enlarge(where.real[index], 32)
         assert x.shape == (2, 3, 32, 48)
         x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
         expected = module.layer2(module.layer1(x)).mean((2, 3))
@@ -225,8 +225,8 @@ def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.Monkey
 
 def test_images_are_enlarged_only_where_small() -> None:
     x = torch.randn(2, 1, 40, 70)
-    assert torch.equal(enlarged(x, 32), x.repeat(1, 3, 1, 1))
-    assert enlarged(torch.randn(1, 3, 8, 9), 64).shape == (1, 3, 64, 72)
+    assert torch.equal(enlarge(x, 32), x.repeat(1, 3, 1, 1))
+    assert enlarge(torch.randn(1, 3, 8, 9), 64).shape == (1, 3, 64, 72)
     assert pool(torch.ones(2, 3), pooled=True).shape == (2, 3)
     assert pool(torch.ones(2, 3, 4), pooled=True).tolist() == [[1.0] * 3] * 2
 
