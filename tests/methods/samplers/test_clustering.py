@@ -172,7 +172,7 @@ def test_features_of_a_trained_network_by_layer() -> None:
 
 def test_layers_that_do_not_exist_are_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "trained_networks", None)
-    with pytest.raises(ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 maps"):
+    with pytest.raises(ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"):
         Trained(NETWORK, ASKED, layer=9).start(context())
     with pytest.raises(ValueError, match="no layers 'head'"):
         Trained(NETWORK, ASKED, layer="head").start(context())
@@ -219,7 +219,7 @@ def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.Monkey
         ValueError, match=r"no network.*Download https://.*resnet18.* to .*features='trained'"
     ):
         ImageNet().check((3, 32, 32))
-    with pytest.raises(ValueError, match=r"needs images with 1 or 3 channels; samples are \(2, 9\)"):
+    with pytest.raises(ValueError, match=r"needs images with 1 or 3 channels; samples have shape \(2, 9\)"):
         ImageNet().check((2, 9))
 
 
