@@ -147,7 +147,7 @@ def test_digits_can_be_compared_across_architectures():
     assert accepted == instance | batch
 
 
-def test_a_signal_gets_the_one_dimensional_twin():
+def test_a_signal_gets_a_one_dimensional_convnet():
     module = make("convnet", (3, 50))
     twin = networks.build(ConvNet1d(), 10, (3, 50), seed=0)
     assert module.embed(samples((3, 50))).shape == (3, 128 * 6)
@@ -164,7 +164,7 @@ SPECS = [ConvNet(16, depth) for depth in (1, 2, 3, 5)] + [
 
 
 @pytest.mark.parametrize("spec", [*SPECS, ResNet18(average_pool=True), ResNet18("batch", True)], ids=repr)
-def test_the_smallest_image_in_the_message_works_and_still_tells_images_apart(spec):
+def test_the_smallest_image_in_the_message_works_and_images_remain_distinguishable(spec):
     with pytest.raises(ValueError, match="needs images of at least") as raised:
         spec(3, (1, 1, 1))
     side = int(re.search(r"at least (\d+)x", str(raised.value))[1])
@@ -214,7 +214,7 @@ def test_the_smallest_image_in_the_message_works_and_still_tells_images_apart(sp
         (MLP(), (), "MLP: sample_shape must have at least one dimension; got ()."),
     ],
 )
-def test_samples_that_do_not_fit(spec, shape, message):
+def test_samples_that_do_not_fit_raise(spec, shape, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         networks.build(spec, 10, shape, seed=0)
 
@@ -245,6 +245,6 @@ def test_samples_that_do_not_fit(spec, shape, message):
         (lambda: LeNet()(0, GRAY), "LeNet(num_classes=0) must be an integer of at least 1."),
     ],
 )
-def test_wrong_fields(call, message):
+def test_wrong_fields_raise(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

@@ -1,4 +1,4 @@
-"""Embeddings and maps of arbitrary modules, and what one forward pass tells."""
+"""Embeddings and feature maps of arbitrary modules, and properties measured by a forward pass."""
 
 import copy
 import pickle
@@ -34,7 +34,7 @@ def by_hand(module, x):
     return normed, first, module.avgpool(x).flatten(1)
 
 
-def test_hooks_see_what_a_torchvision_model_computes():
+def test_hooks_capture_what_a_torchvision_model_computes():
     module, x = foreign().eval(), samples((3, 33, 33), rows=2).requires_grad_()
     normed, first, embedding = by_hand(module, x)
     # bn1 is followed by an in-place ReLU, which must not reach the map.
@@ -49,7 +49,7 @@ def test_hooks_see_what_a_torchvision_model_computes():
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_hooks_leave_nothing_behind():
+def test_hooks_are_removed():
     module, x = foreign().eval(), samples((3, 33, 33), rows=2)
     embed, maps = networks.embed_of(module), networks.feature_maps_of(module, ("layer1",))
     embed(x), maps(x)
@@ -128,7 +128,7 @@ def test_has_batch_norm_is_true_where_samples_depend_on_each_other(name):
     assert networks.has_batch_norm(module) == ("-bn" in name)
 
 
-def test_probe_tries_a_module_without_changing_it():
+def test_probe_does_not_change_the_module():
     module = foreign(classes=4)
     module.bn1.eval()
     before, rng = copy.deepcopy(module.state_dict()), torch.get_rng_state()
@@ -140,7 +140,7 @@ def test_probe_tries_a_module_without_changing_it():
     assert networks.probe(nn.Sequential(nn.Conv1d(2, 5, 4), nn.Flatten()), (2, 4)) == networks.Probe(5, None)
 
 
-def test_probe_reports_modules_that_do_not_fit():
+def test_probe_raises_for_modules_that_do_not_fit():
     with pytest.raises(ValueError, match=r"ResNet cannot take samples of shape \(1, 28, 28\)"):
         networks.probe(foreign(), GRAY)
     with pytest.raises(

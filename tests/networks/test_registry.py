@@ -63,7 +63,7 @@ def test_unknown_names_list_the_known_ones(name):
         networks.network(name)
 
 
-def test_callables_pass_and_other_things_do_not():
+def test_callables_are_accepted_and_other_values_raise():
     def mine(num_classes, sample_shape):
         return nn.Linear(sample_shape[0], num_classes)
 
@@ -76,7 +76,7 @@ def test_callables_pass_and_other_things_do_not():
         networks.network(3)
 
 
-def test_build_is_reproducible_and_leaves_the_global_generator_alone():
+def test_build_is_reproducible_and_restores_the_global_generator():
     before = torch.get_rng_state()
     first, again, other = (make("convnet-w16", GRAY, seed=seed) for seed in (5, 5, 6))
     assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""Initial weights drawn in place are those of a new network."""
+"""Initial weights drawn in place equal those of a new network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPE = (3, 16, 16)
 
 
 class Scaled(nn.Module):
-    """A weight that no `reset_parameters` draws."""
+    """A module with a weight that `reset_parameters` does not draw."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def test_every_seed_gives_what_build_gives(spec: Any, untouched_rng: None) -> No
         assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
-def test_what_somebody_did_to_the_weights_is_gone() -> None:
+def test_changes_of_the_weights_are_overwritten() -> None:
     drawn = WeightInitializer(IN_PLACE[1], 4, SHAPE)
     wanted = {name: tensor.clone() for name, tensor in drawn.at(5).items()}
     for tensor in drawn.at(6).values():
@@ -57,7 +57,7 @@ def test_what_somebody_did_to_the_weights_is_gone() -> None:
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in drawn.at(5).items())
 
 
-def test_weights_of_another_network_are_refused() -> None:
+def test_weights_of_another_network_raise() -> None:
     module = nn.Linear(3, 2)
     whole = {name: torch.ones_like(tensor) for name, tensor in module.state_dict().items()}
     fill(module, whole)

@@ -1,6 +1,6 @@
-"""The evaluation: the numbers that it reports, and that nothing else but its arguments decides about them.
+"""Evaluation of tensors: the numbers that it reports, and that they depend on its arguments only.
 
-Training itself is tested in `test_learner.py`, the protocols in `test_training.py`.
+Training is tested in `test_trainer.py`, the protocols in `test_protocol.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import NamedCallable
 from condensed_data.data.augment import Identity, SiameseAugment
-from condensed_data.training import batched_trainer as together
+from condensed_data.training import batched_trainer
 from condensed_data.training.evaluate import (
     Evaluation,
     Training,
@@ -47,7 +47,7 @@ def toy(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> Tensors:
 
 
 class Fixed(nn.Module):
-    """Says what the first value of a sample is, and has dropout, which would show in training mode."""
+    """Predicts the first value of a sample, with dropout, which would be noticed in training mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Fixed(nn.Module):
 
 
 class Inline(Executor):
-    """Runs at once, on what would arrive in another process."""
+    """Runs immediately, on arguments pickled as for another process."""
 
     submitted = 0
 
@@ -96,7 +96,7 @@ def train_small(x: Tensor, y: Tensor) -> nn.Module:
 
 
 @pytest.mark.usefixtures("untouched_rng")
-def test_a_learnable_set_is_learned(toy: Tensors) -> None:
+def test_learnable_data_is_learned(toy: Tensors) -> None:
     result = evaluate_tensors(*toy, num_classes=3, network=SMALL, runs=2, training=SHORT)
     assert result.mean > 0.9
     assert result.runs == len(result.accuracies) == 2
@@ -105,14 +105,14 @@ def test_a_learnable_set_is_learned(toy: Tensors) -> None:
     assert result.seconds > 0
 
 
-def test_the_seed_decides_and_networks_differ(toy: Tensors) -> None:
+def test_results_depend_on_the_seed_and_networks_differ(toy: Tensors) -> None:
     arguments: dict[str, Any] = {"num_classes": 3, "network": "mlp", "runs": 4}
     arguments["training"] = replace(SHORT, epochs=1, lr=1e-3)
     first = evaluate_tensors(*toy, **arguments)
     assert evaluate_tensors(*toy, **arguments) == first
     assert evaluate_tensors(*toy, **arguments, seed=1).accuracies != first.accuracies
     assert len(set(first.accuracies)) > 1
-    # a network does not depend on how many others there are, but for rounding where they train together
+    # a network does not depend on how many others there are, except for rounding if they train together
     fewer = evaluate_tensors(*toy, **{**arguments, "runs": 2}).accuracies
     assert fewer == pytest.approx(first.accuracies[:2], abs=0.04)
 
@@ -127,12 +127,12 @@ def test_small_networks_train_together_and_others_where_the_executor_is(
     there = evaluate_tensors(*toy, **arguments, executor=executor, progress=True)
     assert executor.submitted == (0 if width == 4 else 2)
     assert there == evaluate_tensors(*toy, **arguments)
-    monkeypatch.setattr(together, "SMALL", 0)
+    monkeypatch.setattr(batched_trainer, "SMALL", 0)
     alone = evaluate_tensors(*toy, **arguments).accuracies
     assert there.accuracies == (pytest.approx(alone, abs=0.04) if width == 4 else alone)
 
 
-def test_rounded_samples_are_evaluated_beside_the_exact_ones(toy: Tensors) -> None:
+def test_rounded_samples_are_evaluated_too(toy: Tensors) -> None:
     arguments: dict[str, Any] = {"num_classes": 3, "network": "mlp", "runs": 2, "training": SHORT}
     exact = evaluate_tensors(*toy, **arguments)
     assert exact.eight_bit_mean is None
@@ -147,7 +147,7 @@ def test_rounded_samples_are_evaluated_beside_the_exact_ones(toy: Tensors) -> No
     assert destroyed.eight_bit_mean < 0.8
 
 
-def test_class_names_decide_about_flips(toy: Tensors) -> None:
+def test_flips_depend_on_class_names(toy: Tensors) -> None:
     arguments: dict[str, Any] = {"num_classes": 3, "network": "mlp", "runs": 1}
     arguments["training"] = replace(quick(), max_steps=1)
 
@@ -196,10 +196,10 @@ def test_names_of_networks() -> None:
     assert network_name(mine) == "mine"
 
 
-def test_a_number_names_its_protocol() -> None:
+def test_a_result_names_its_protocol() -> None:
     result = Evaluation("convnet", quick(), (0.832, 0.838), (0.8, 0.87))
     assert str(result) == "convnet: 83.5 % ± 0.3 (2 networks, quick protocol)"
-    assert result.std == pytest.approx(0.003)  # over the networks, not an estimate for more of them
+    assert result.std == pytest.approx(0.003)  # population standard deviation, not the sample estimate
     assert result.protocol == "quick"
     one = Evaluation("mlp", Training(max_steps=9), (0.5,), (0.5,), eight_bit=(0.25,))
     assert str(one) == "mlp: 50.0 % (1 network, standard protocol, 9 steps); rounded to 8 bits 25.0 %"
@@ -212,7 +212,7 @@ def test_an_evaluation_survives_json() -> None:
     text = json.dumps(result.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == result
     assert json.loads(text)["mean"] == pytest.approx(0.2)
-    # timing is no part of what was found: identical content gives identical bytes
+    # the duration is not stored: equal results give equal bytes
     assert json.dumps(replace(result, seconds=9.0).to_json()) == text
 
 
@@ -228,7 +228,7 @@ def test_an_evaluation_survives_json() -> None:
         {"training": {"part": "Unheard", "version": 1}},
     ],
 )
-def test_damaged_json_is_refused(damage: dict[str, Any]) -> None:
+def test_damaged_json_raises(damage: dict[str, Any]) -> None:
     stored = Evaluation("convnet", quick(), (0.5,), (0.5,)).to_json()
     with pytest.raises(ValueError, match=r"Cannot read|must be a number|does not know"):
         Evaluation.from_json({**stored, **damage})
@@ -251,7 +251,7 @@ def test_damaged_json_is_refused(damage: dict[str, Any]) -> None:
         ({"network": lambda num_classes, shape: nn.Flatten()}, r"network returns shape \(1, 144\)"),
     ],
 )
-def test_bad_arguments_are_refused(toy: Tensors, change: dict[str, Any], message: str) -> None:
+def test_bad_arguments_raise(toy: Tensors, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_tensors(*toy, **{"num_classes": 3, "network": "mlp", "training": SHORT, **change})
 
@@ -276,7 +276,7 @@ def test_bad_arguments_are_refused(toy: Tensors, change: dict[str, Any], message
         (3, lambda y: torch.eye(3)[y], "test_labels must be int64 class indices"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(
+def test_tensors_that_do_not_match_raise(
     toy: Tensors, place: int, spoil: Callable[[Tensor], Tensor], message: str
 ) -> None:
     tensors = [spoil(tensor) if i == place else tensor for i, tensor in enumerate(toy)]

@@ -23,7 +23,7 @@ from condensed_data.core.process_group import ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP
-from condensed_data.training import trained_networks as trained
+from condensed_data.training import trained_networks as trained_module
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, train
@@ -46,17 +46,17 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[PretrainingJob]:
     """The jobs that are trained from here on."""
     jobs: list[PretrainingJob] = []
 
-    def noted(job: PretrainingJob, *listeners: Any) -> TrainedNetwork:
+    def counted(job: PretrainingJob, *listeners: Any) -> TrainedNetwork:
         jobs.append(job)
         return train(job, *listeners)
 
-    monkeypatch.setattr(trained, "train", noted)
+    monkeypatch.setattr(trained_module, "train", counted)
     return jobs
 
 
-def reference(where: Context, network: Any, asked: Pretraining, index: int) -> tuple[nn.Module, Tensor]:
+def reference(where: Context, network: Any, pretraining: Pretraining, index: int) -> tuple[nn.Module, Tensor]:
     """Training and forgetting written from their definitions, sample by sample."""
-    real, steps = where.real, asked.sgd
+    real, steps = where.real, pretraining.sgd
     seed = where.rng.seed_for("trained network", index)
     module = networks.build(
         network, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network")
@@ -65,7 +65,7 @@ def reference(where: Context, network: Any, asked: Pretraining, index: int) -> t
         module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay
     )
     was, forgotten = [False] * len(real), [0] * len(real)
-    for epoch in range(asked.epochs):
+    for epoch in range(pretraining.epochs):
         draws = RandomStreams(RandomStreams(seed).seed_for("epoch", epoch))
         order = torch.randperm(len(real), generator=draws.torch("shuffle"))
         for start in range(0, len(real), steps.batch_size):
@@ -83,11 +83,11 @@ def reference(where: Context, network: Any, asked: Pretraining, index: int) -> t
 
 def test_training_equals_its_definition() -> None:
     noise = real_of(samples()[0], torch.arange(sum(SIZES)) % 3)  # hard to learn, so that some is forgotten
-    where, asked = context(noise), replace(QUICK, epochs=6)
-    found = trained_networks(where, NETWORK, asked)
+    where, pretraining = context(noise), replace(QUICK, epochs=6)
+    found = trained_networks(where, NETWORK, pretraining)
     assert len(found) == 2
     for index in range(2):
-        module, forgotten = reference(where, NETWORK, asked, index)
+        module, forgotten = reference(where, NETWORK, pretraining, index)
         for name, weight in module.state_dict().items():
             torch.testing.assert_close(found[index].weights[name], weight, rtol=1e-4, atol=1e-5)
         assert found[index].forgotten.tolist() == forgotten.tolist()
@@ -131,22 +131,22 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
 def test_everything_that_decides_the_bits_has_its_own_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, one = PretrainedCache(tmp_path), replace(QUICK, networks=1, epochs=1)
+    store, one = PretrainedCache(tmp_path), replace(QUICK, networks=1, epochs=1)
     x, y = samples()
     moved = x.clone()
     moved[3, 0, 1, 1] += 1
     swapped = y.clone()
     swapped[:2] = swapped[:2].flip(0) if y[0] != y[1] else (y[:2] + 1) % 3
     requests = [
-        (context(network_store=kept), NETWORK, one),
-        (context(seed=1, network_store=kept), NETWORK, one),
-        (context(real_of(moved, y), network_store=kept), NETWORK, one),
-        (context(real_of(x, swapped), network_store=kept), NETWORK, one),
-        (context(network_store=replace(kept, fingerprint="another")), NETWORK, one),
-        (context(precision="bf16", network_store=kept), NETWORK, one),
-        (context(network_store=kept), MLP(8), one),
-        (context(network_store=kept), NETWORK, replace(one, epochs=2)),
-        (context(network_store=kept), NETWORK, replace(one, sgd=replace(one.sgd, lr=0.01))),
+        (context(network_store=store), NETWORK, one),
+        (context(seed=1, network_store=store), NETWORK, one),
+        (context(real_of(moved, y), network_store=store), NETWORK, one),
+        (context(real_of(x, swapped), network_store=store), NETWORK, one),
+        (context(network_store=replace(store, fingerprint="another")), NETWORK, one),
+        (context(precision="bf16", network_store=store), NETWORK, one),
+        (context(network_store=store), MLP(8), one),
+        (context(network_store=store), NETWORK, replace(one, epochs=2)),
+        (context(network_store=store), NETWORK, replace(one, sgd=replace(one.sgd, lr=0.01))),
     ]
     jobs = counting(monkeypatch)
     for _ in range(2):
@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_be_written_keeps_results_in_memory(tmp_path: Path)
     assert same(found[0], trained_networks(context(), NETWORK, QUICK)[0])
 
 
-def test_a_callable_without_a_name_is_trained_but_not_kept(tmp_path: Path) -> None:
+def test_a_callable_without_a_name_is_trained_but_not_store(tmp_path: Path) -> None:
     def network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
         return MLP(4)(num_classes, sample_shape)
 
@@ -211,8 +211,8 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         else ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
     )
     with pool:
-        kept = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
-        found = trained_networks(context(network_store=kept), NETWORK, QUICK)
+        store = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
+        found = trained_networks(context(network_store=store), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
     assert seen == [(2, 4), (4, 4)]
 
@@ -285,8 +285,8 @@ def test_a_full_disk_keeps_results_in_memory(tmp_path: Path, monkeypatch: pytest
 
 def test_progress_is_reported_by_epochs() -> None:
     seen: list[tuple[int, int]] = []
-    kept = PretrainedCache(report=lambda done, of: seen.append((done, of)))
-    trained_networks(context(network_store=kept), NETWORK, QUICK)
+    store = PretrainedCache(report=lambda done, of: seen.append((done, of)))
+    trained_networks(context(network_store=store), NETWORK, QUICK)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

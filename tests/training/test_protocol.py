@@ -1,4 +1,4 @@
-"""Protocols: when the learning rate drops, which values are refused, and what CutMix mixes."""
+"""Protocols: when the learning rate drops, which values raise errors, and what CutMix mixes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from condensed_data.training.protocol import Training, protocol, quick, standard
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:
-    """Steps and steps after which the rate drops, by walking through the reference's loop."""
+    """Number of steps, and the steps after which the rate drops, by running the reference's loop."""
     steps, drops = 0, []
     for epoch in range(epochs + 1):
         steps += per_epoch
@@ -57,7 +57,7 @@ def test_optimizers_carry_the_rate_of_their_drop() -> None:
 
 
 def test_weights_of_many_inputs_learn_at_a_fraction_of_the_rate() -> None:
-    """The first step of Adam moves every number by its rate, whatever the gradient."""
+    """The first step of Adam changes every weight by its rate, whatever the gradient."""
     module = torch.nn.Sequential(
         torch.nn.Conv2d(2, 3, 3), torch.nn.LayerNorm([3, 6, 6]), torch.nn.Flatten(), torch.nn.Linear(108, 5)
     )
@@ -88,7 +88,7 @@ def test_named_protocols() -> None:
     assert protocol(own) is own
 
 
-def test_rules_are_resolved_and_json_keeps_everything() -> None:
+def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
     facts = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
     resolved = specs.resolve(quick(), facts)
     assert isinstance(resolved.augment, SiameseAugment)
@@ -116,7 +116,7 @@ def test_rules_are_resolved_and_json_keeps_everything() -> None:
         ("augment", "dsa"),
     ],
 )
-def test_values_out_of_range_are_refused(argument: str, value: Any) -> None:
+def test_values_out_of_range_raise(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Training\({argument}=.* must be"):
         Training(**{argument: value})
 
@@ -140,10 +140,12 @@ def test_cutmix_labels_are_the_fractions_of_the_pasted_pixels(size: tuple[int, .
         pasted.append(1 - float(shares.diagonal().mean()))
     assert min(pasted) < 0.1
     assert max(pasted) > 0.3
-    assert torch.equal(x[:, 0].flatten(1)[:, 0], torch.arange(rows).float())  # the set itself stays as it is
+    assert torch.equal(
+        x[:, 0].flatten(1)[:, 0], torch.arange(rows).float()
+    )  # the samples themselves do not change
 
 
-def test_cutmix_comes_with_its_probability() -> None:
+def test_cutmix_is_applied_with_its_probability() -> None:
     x, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.eye(4)
     changed = [mix(x, y, RandomStreams(1), step, probability=0.5)[0] is not x for step in range(200)]
     assert 70 < sum(changed) < 130

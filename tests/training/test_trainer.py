@@ -1,4 +1,4 @@
-"""Training: equal to a plain loop written from the protocol, in whatever way it is computed."""
+"""Training equals a plain loop written from the protocol, however it is computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import OPERATIONS, Augment, AugmentFn, Identity, SiameseAugment
 from condensed_data.methods.base import Batch
 from condensed_data.networks import MLP, ConvNet, build
-from condensed_data.training import trainer as learners
+from condensed_data.training import trainer as trainer_module
 from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Trainer, train
@@ -52,7 +52,7 @@ def assert_same(module: nn.Module, other: nn.Module, **tolerance: float) -> None
 
 
 def plain_loop(x: Tensor, y: Tensor, training: Training, network: Any = NET) -> nn.Module:
-    """SGD with momentum from its definition; the reference's epochs, drop, new optimizer; no cut batches."""
+    """SGD with momentum from its definition; the reference's epochs, drop, new optimizer; whole batches."""
     rng = RandomStreams(5)
     module = build(network, 3, tuple(x.shape[1:]), rng.seed_for("network")).to(x.dtype)
     weights = list(module.parameters())
@@ -103,7 +103,7 @@ def test_adamw_is_torchs(toy: tuple[Tensor, Tensor]) -> None:
     assert_same(trained(toy, training), module, rtol=1e-8, atol=1e-10)
 
 
-def test_cutting_batches_changes_nothing_but_rounding(toy: tuple[Tensor, Tensor]) -> None:
+def test_chunked_batches_change_nothing_but_rounding(toy: tuple[Tensor, Tensor]) -> None:
     x, y = toy
     trainer = Trainer.prepare(x, y, network=NET, num_classes=3, training=replace(PLAIN, batch_size=10))
     whole, cut = (replace(trainer, rows=rows).fit(RandomStreams(5)) for rows in (None, 3))
@@ -114,7 +114,7 @@ def test_one_hot_labels_are_hard_labels(toy: tuple[Tensor, Tensor]) -> None:
     x, y = toy
     soft = trained((x, F.one_hot(y, 3).double()), PLAIN)
     assert_same(soft, trained(toy, PLAIN), rtol=1e-10, atol=1e-12)
-    # CutMix that never comes turns labels into probabilities and changes nothing else
+    # CutMix that is never applied turns labels into probabilities and changes nothing else
     assert_same(trained(toy, replace(PLAIN, cutmix=1e-9)), soft, rtol=1e-10, atol=1e-12)
     with pytest.raises(AssertionError):
         assert_same(trained(toy, replace(PLAIN, cutmix=1.0)), soft)
@@ -149,7 +149,7 @@ def test_the_number_of_steps_and_their_rows(
 
 
 @pytest.mark.usefixtures("untouched_rng")
-def test_same_streams_same_bits_even_with_dropout(toy: tuple[Tensor, Tensor]) -> None:
+def test_same_rng_same_bits_even_with_dropout(toy: tuple[Tensor, Tensor]) -> None:
     training = replace(PLAIN, augment=SiameseAugment(OPERATIONS, per_sample=True), cutmix=0.5)
     dropout: Callable[..., nn.Module] = lambda k, s: Counter()  # noqa: E731
     for network in (NET, dropout):
@@ -161,7 +161,7 @@ def test_same_streams_same_bits_even_with_dropout(toy: tuple[Tensor, Tensor]) ->
 
 @dataclass(frozen=True)
 class Recorded(Augment):
-    """Leaves samples as they are and notes each call."""
+    """Sets samples to zero and records each call."""
 
     calls: tuple[list[Any], ...] = ()
 
@@ -175,7 +175,7 @@ class Recorded(Augment):
         return applied
 
 
-def test_every_step_draws_an_augmentation_that_the_network_sees(toy: tuple[Tensor, Tensor]) -> None:
+def test_every_step_draws_an_augmentation_for_the_network(toy: tuple[Tensor, Tensor]) -> None:
     calls: list[Any] = []
     module = trained(toy, replace(PLAIN, epochs=1, augment=Recorded((calls,))))
     sizes = [(4,), (4,), (2,)] * 2
@@ -184,7 +184,7 @@ def test_every_step_draws_an_augmentation_that_the_network_sees(toy: tuple[Tenso
     assert_same(module, trained(blank, replace(PLAIN, epochs=1)), rtol=1e-12, atol=0)
 
 
-def test_networks_that_couple_samples_see_whole_batches(toy: tuple[Tensor, Tensor]) -> None:
+def test_networks_with_batch_norm_get_whole_batches(toy: tuple[Tensor, Tensor]) -> None:
     x = torch.zeros(10, 1, 64, 64)
     options: dict[str, Any] = {"num_classes": 3, "training": PLAIN}
     wide = ConvNet(width=128)
@@ -196,12 +196,12 @@ def test_networks_that_couple_samples_see_whole_batches(toy: tuple[Tensor, Tenso
 
 @pytest.mark.parametrize(("length", "most"), [(1, None), (10, 3), (9, 3), (2, 8), (257, 20)])
 def test_chunks_cover_everything_once_and_are_small_enough(length: int, most: int | None) -> None:
-    pieces = split_evenly(length, most)
-    assert [row for piece in pieces for row in range(length)[piece]] == list(range(length))
-    sizes = [len(range(length)[piece]) for piece in pieces]
+    chunks = split_evenly(length, most)
+    assert [row for chunk in chunks for row in range(length)[chunk]] == list(range(length))
+    sizes = [len(range(length)[chunk]) for chunk in chunks]
     assert max(sizes) <= (most or length)
     assert max(sizes) - min(sizes) <= 1
-    assert len(pieces) == -(-length // (most or length))
+    assert len(chunks) == -(-length // (most or length))
 
 
 def test_bf16_trains_about_the_same(toy: tuple[Tensor, Tensor]) -> None:
@@ -236,8 +236,8 @@ def test_when_training_is_compiled(
     def stand_in(*arguments: Any) -> Tensor:
         return batch_loss(*arguments)
 
-    monkeypatch.setattr(learners, "compiled", lambda _: stand_in)
-    monkeypatch.setattr(learners, "can_compile", lambda: True)
+    monkeypatch.setattr(trainer_module, "compiled", lambda _: stand_in)
+    monkeypatch.setattr(trainer_module, "can_compile", lambda: True)
     trainer = Trainer.prepare(
         toy[0].float(),
         toy[1],
@@ -254,7 +254,7 @@ def test_when_training_is_compiled(
 def test_compiled_training_is_the_same_up_to_rounding(toy: tuple[Tensor, Tensor]) -> None:
     assert can_compile(), "this test needs a C++ compiler and the headers of Python"
     assert_same(trained(toy, PLAIN, compile=True), trained(toy, PLAIN), rtol=1e-6, atol=1e-8)
-    # the limit of torch on versions of one function must not be reached, whatever was compiled before
+    # torch's limit on versions of one function must not be reached, whatever was compiled before
     for width in range(8, 88, 8):
         trained(toy, replace(PLAIN, max_steps=1), MLP(width=width), compile=True)
     assert_same(trained(toy, PLAIN, compile=True), trained(toy, PLAIN, compile=True), rtol=0, atol=0)
@@ -273,7 +273,7 @@ def test_diverging_training_raises(toy: tuple[Tensor, Tensor]) -> None:
         ({"cutmix": 0.5}, "needs images or signals, not vectors"),
     ],
 )
-def test_protocols_that_do_not_fit_the_data_are_refused(change: dict[str, Any], message: str) -> None:
+def test_protocols_that_do_not_fit_the_data_raise(change: dict[str, Any], message: str) -> None:
     vectors = (torch.zeros(4, 5), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ValueError, match=message):
         trained(vectors, replace(PLAIN, **change), MLP(width=4))

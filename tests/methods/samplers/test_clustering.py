@@ -172,7 +172,9 @@ def test_features_of_a_trained_network_by_layer() -> None:
 
 def test_layers_that_do_not_exist_are_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "trained_networks", None)
-    with pytest.raises(ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"):
+    with pytest.raises(
+        ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"
+    ):
         Trained(NETWORK, ASKED, layer=9).start(context())
     with pytest.raises(ValueError, match="no layers 'head'"):
         Trained(NETWORK, ASKED, layer="head").start(context())
