@@ -95,17 +95,9 @@ class Trainer:
 
     def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
         """Train a new network; returned in evaluation mode. See `train`."""
-        module, training = self.new(rng), self.training
-
-        def batches(epoch: int) -> Sequence[Tensor]:
-            return to_device(self.order(rng, epoch), self.images.device).split(training.batch_size)
-
-        def step(optimizer: torch.optim.Optimizer, index: Tensor, number: int) -> Tensor:
-            return self.step(module, optimizer, index, rng, number)
-
+        module = self.new(rng)
         with seeded_rng(rng):
-            report = on_epoch or (lambda epoch: None)
-            last = run_protocol(training, len(self.images), module, batches, step, report)
+            last = self.take_steps(module, rng, on_epoch or (lambda epoch: None))
         if not bool(torch.isfinite(last)):
             raise FloatingPointError(
                 f"Training a {type(module).__name__} diverged to a loss of {float(last)}: lower Training(lr="
@@ -123,6 +115,18 @@ class Trainer:
     def compiled(self) -> bool:
         """Whether steps run as compiled code."""
         return self.loss is not batch_loss
+
+    def take_steps(self, module: nn.Module, rng: RandomStreams, on_epoch: Callable[[int], None]) -> Tensor:
+        """Train a module in place by the whole protocol; returns the loss of the last step, on the device."""
+        training = self.training
+
+        def batches(epoch: int) -> Sequence[Tensor]:
+            return to_device(self.order(rng, epoch), self.images.device).split(training.batch_size)
+
+        def step(optimizer: torch.optim.Optimizer, index: Tensor, number: int) -> Tensor:
+            return self.step(module, optimizer, index, rng, number)
+
+        return run_protocol(training, len(self.images), module, batches, step, on_epoch)
 
     def order(self, rng: RandomStreams, epoch: int) -> Tensor:
         """The order of the samples in one epoch, (N,) on the CPU."""

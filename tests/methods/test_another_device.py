@@ -74,7 +74,7 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
         )
         module = trainer.new(RandomStreams(0))
         waits.clear()
-        trainer._run(module, RandomStreams(0), lambda epoch: None)
+        trainer.take_steps(module, RandomStreams(0), lambda epoch: None)
         return near(next(module.parameters())).detach(), list(waits)
 
     here, _ = trained(torch.device("cpu"), [])
