@@ -17,7 +17,7 @@ from condensed_data.cli.main import main
 from condensed_data.core.spec import DatasetInfo, resolve
 from condensed_data.data.real import RealData
 from condensed_data.training import features
-from condensed_data.training.features import Stage, StageNetwork, Trained, staged
+from condensed_data.training.features import Stage, StageNetwork, Trained, stage_extractor
 
 RAW = ("--features", "raw", "--quiet")
 
@@ -113,11 +113,11 @@ def test_stages_of_a_trained_network_are_those_of_imagenets() -> None:
     """The first map of a ResNet18 is its stem; stage 1 comes after it, with 64 channels at full size."""
     for shape, channels in (((3, 16, 16), (64, 128, 256, 512)), ((1, 8, 8), (64, 128, 256, 512))):
         for stage, count in enumerate(channels, 1):
-            found = resolve(staged("trained", stage), DatasetInfo(shape, ("a", "b"), 1))
+            found = resolve(stage_extractor("trained", stage), DatasetInfo(shape, ("a", "b"), 1))
             assert found == Trained("resnet18" if shape[1] > 8 else "resnet18-bn", layer=stage + 1)
             module = networks.build(networks.network(found.network), 2, shape, 0).eval()
             with torch.no_grad():
                 assert found._layer(module, shape)(torch.zeros(2, *shape)).shape == (2, count)
-    assert resolve(staged("trained", 2), DatasetInfo((9,), ("a",), 1)).layer == 2
-    assert staged("trained") == Trained(StageNetwork(), layer=Stage(1))
-    assert staged("raw", 3) == features.Raw()
+    assert resolve(stage_extractor("trained", 2), DatasetInfo((9,), ("a",), 1)).layer == 2
+    assert stage_extractor("trained") == Trained(StageNetwork(), layer=Stage(1))
+    assert stage_extractor("raw", 3) == features.Raw()
