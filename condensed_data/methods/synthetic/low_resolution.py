@@ -19,6 +19,7 @@ from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
 from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 
@@ -63,34 +64,21 @@ class Reduced(SyntheticSpec):
     def start(self, context: Context) -> SyntheticData:
         self.check(context.real.sample_shape)
         inner = replace(self.inner, init=Small(self.inner.init, self.factor))
-        return _Enlarged(inner.start(context), context.real.sample_shape)
+        return _Upsampled(inner.start(context), context.real.sample_shape)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
-        return _Enlarged(self.inner.restore(tensors, labels, sample_shape), sample_shape)
+        return _Upsampled(self.inner.restore(tensors, labels, sample_shape), sample_shape)
 
 
-class _Enlarged(SyntheticData):
+class _Upsampled(WrappedData):
     def __init__(self, inner: SyntheticData, sample_shape: tuple[int, ...]) -> None:
-        self.inner, self.sides = inner, sample_shape[1:]
-        self.learned, self.labels, self.groups = inner.learned, inner.labels, inner.groups
-
-    @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
+        super().__init__(inner)
+        self.sides = sample_shape[1:]
 
     def decode(self, index: Tensor) -> Tensor:
         return enlarge(self.inner.decode(index), self.sides)
-
-    def targets(self, index: Tensor) -> Tensor:
-        return self.inner.targets(index)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.inner.tensors()
-
-    def clamp(self) -> None:
-        self.inner.clamp()
 
 
 def reduce(samples: Tensor, factor: int) -> Tensor:

@@ -22,6 +22,7 @@ from condensed_data.core.validation import check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.pixels import Pixels, value_range
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 INITS = ("mix", "inner")
@@ -105,7 +106,7 @@ class MultiFormation(SyntheticSpec):
         if not _divides(factor, shape):
             low, high = value_range(context.real)
             pad = ((low + high) / 2).to(context.device)
-        return _Formed(inner.start(context), factor, shape, pad)
+        return _MultiFormationData(inner.start(context), factor, shape, pad)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
@@ -115,7 +116,7 @@ class MultiFormation(SyntheticSpec):
         if len(labels) % cells:
             raise ValueError(f"{len(labels)} labels are no multiple of the {cells} cells of a stored sample")
         inner = self.inner.restore(tensors, labels[::cells], sample_shape)
-        return inner if factor == 1 else _Formed(inner, factor, sample_shape, tensors.get("pad"))
+        return inner if factor == 1 else _MultiFormationData(inner, factor, sample_shape, tensors.get("pad"))
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,13 @@ class Cells(DataDefault):
         return self.factor if len(facts.sample_shape) > 1 else 1
 
 
-class _Formed(SyntheticData):
+class _MultiFormationData(WrappedData):
     def __init__(
         self, inner: SyntheticData, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
     ) -> None:
-        self.inner, self.factor, self.shape, self.pad = inner, factor, sample_shape, pad
+        super().__init__(inner)
+        self.factor, self.shape, self.pad = factor, sample_shape, pad
         self.cells = factor ** (len(sample_shape) - 1)
-        self.learned = inner.learned
         self.labels = inner.labels.repeat_interleave(self.cells)
         self.groups = inner.groups.repeat_interleave(self.cells)
 
@@ -162,20 +163,8 @@ class _Formed(SyntheticData):
         return self.inner.targets(index // self.cells)
 
     @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
-
-    @property
-    def step_sizes(self) -> Tensor | None:
-        return self.inner.step_sizes
-
-    @property
     def stored_floats(self) -> int:
         return self.inner.stored_floats + (0 if self.pad is None else self.pad.numel())
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
 
     @property
     def rows_per_decoder(self) -> int:
@@ -183,9 +172,6 @@ class _Formed(SyntheticData):
 
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | ({} if self.pad is None else {"pad": self.pad.cpu()})
-
-    def clamp(self) -> None:
-        self.inner.clamp()
 
 
 def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:

@@ -19,6 +19,7 @@ from condensed_data.core.device import to_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import SyntheticData
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import trained_networks
@@ -30,15 +31,16 @@ ROWS = 256  # of a teacher's forward
 Labeler = Callable[[Tensor], Tensor]
 
 
-class SoftLabeledData(SyntheticData):
-    """Another synthesis whose labels are learned too: the softmax of K learned numbers for every sample.
+class SoftLabeledData(WrappedData):
+    """Synthetic data whose labels are learned too: the softmax of K learned logits per sample.
 
-    They begin with the probability `CONFIDENCE` for the sample's own class. Labels that are learned together with
-    samples are those of DATM (Guo et al., ICLR 2024, https://arxiv.org/abs/2310.05773, section 3.2), where they begin
-    at the prediction of an expert.
+    At the start, the sample's own class has probability `CONFIDENCE`. DATM (Guo et al., ICLR 2024,
+    https://arxiv.org/abs/2310.05773, section 3.2) also learns labels together with samples, but starts them at an
+    expert's prediction. `tensors` and `stored_floats` exclude the labels: decoding does not need them, and an artifact
+    stores them separately.
 
     Args:
-        inner: what is learned besides.
+        inner: the samples.
         num_classes: K.
         device: of the run.
     """
@@ -46,44 +48,11 @@ class SoftLabeledData(SyntheticData):
     def __init__(self, inner: SyntheticData, num_classes: int, device: torch.device) -> None:
         own = F.one_hot(inner.labels, num_classes).float().to(device)
         rest = (1 - CONFIDENCE) / max(num_classes - 1, 1)
-        self.inner = inner
         self.logits = (own * math.log(CONFIDENCE) + (1 - own) * math.log(rest)).requires_grad_()
-        self.learned = inner.learned | {NAME: self.logits}
-        self.labels, self.groups = inner.labels, inner.groups
-
-    @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
-
-    @property
-    def step_sizes(self) -> Tensor | None:
-        return self.inner.step_sizes
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
-
-    @property
-    def rows_per_decoder(self) -> int:
-        return self.inner.rows_per_decoder
-
-    @property
-    def stored_floats(self) -> int:
-        """Without the labels, which count where a set stores them."""
-        return self.inner.stored_floats
-
-    def decode(self, index: Tensor) -> Tensor:
-        return self.inner.decode(index)
+        super().__init__(inner, {NAME: self.logits})
 
     def targets(self, index: Tensor) -> Tensor:
         return self.logits[to_device(index, self.logits.device)].softmax(1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Those of `inner`: what is decoded does not depend on the labels, which a set stores as such."""
-        return self.inner.tensors()
-
-    def clamp(self) -> None:
-        self.inner.clamp()
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.core.validation import check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 FORMS = ("softplus", "plain")
@@ -50,8 +52,7 @@ class WithSteps(SyntheticSpec):
     smallest: float = 1e-6
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"WithSteps(steps={self.steps!r}) must be an integer of at least 1.")
+        check_count("WithSteps", "steps", self.steps)
         for name in ("lr", "smallest"):
             value = getattr(self, name)
             if not isinstance(value, DataDefault) and not 0 < value < math.inf:
@@ -65,21 +66,20 @@ class WithSteps(SyntheticSpec):
         lr = require_resolved(self.lr)
         raw = lr if self.form == "plain" else math.log(math.expm1(lr))
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
-        return _Stepped(self, self.inner.start(context), learned)
+        return _WithStepSizes(self, self.inner.start(context), learned)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
         others = {name: tensor for name, tensor in tensors.items() if name != NAME}
         inner = self.inner.restore(others, labels, sample_shape)
-        return _Stepped(replace(self, form="plain"), inner, tensors[NAME])
+        return _WithStepSizes(replace(self, form="plain"), inner, tensors[NAME])
 
 
-class _Stepped(SyntheticData):
+class _WithStepSizes(WrappedData):
     def __init__(self, spec: WithSteps, inner: SyntheticData, raw: Tensor) -> None:
-        self.spec, self.inner, self.raw = spec, inner, raw
-        self.learned = inner.learned | {NAME: raw}
-        self.labels, self.groups = inner.labels, inner.groups
+        super().__init__(inner, {NAME: raw})
+        self.spec, self.raw = spec, raw
 
     @property
     def shared_across_groups(self) -> frozenset[str]:
@@ -92,20 +92,6 @@ class _Stepped(SyntheticData):
     @property
     def stored_floats(self) -> int:
         return self.inner.stored_floats + self.raw.numel()
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
-
-    @property
-    def rows_per_decoder(self) -> int:
-        return self.inner.rows_per_decoder
-
-    def decode(self, index: Tensor) -> Tensor:
-        return self.inner.decode(index)
-
-    def targets(self, index: Tensor) -> Tensor:
-        return self.inner.targets(index)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | {NAME: self.step_sizes.detach().cpu()}
