@@ -204,7 +204,7 @@ class PoolState(Stateful):
     def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
         """What the networks learn after the synthetic step of `iteration`."""
 
-    def initial(self) -> InitialState:
+    def initial_state(self) -> InitialState:
         """Where networks begin that are trained on the result, as these do that the pool lends."""
         return InitialState()
 

@@ -150,7 +150,7 @@ def flops(module: nn.Module, sample: Tensor) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # here: it imports triton, half a second
 
     with (
-        _evaluating(module),
+        evaluation_mode(module),
         torch.no_grad(),
         preserve_rng_state(),
         FlopCounterMode(display=False) as counter,
@@ -172,7 +172,7 @@ def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
     anchor = next(module.parameters(), torch.zeros(()))
     x = torch.zeros(2, *sample_shape, device=anchor.device, dtype=anchor.dtype)
     devices = [anchor.device] if anchor.device.type == "cuda" else []
-    with _evaluating(module), torch.no_grad(), torch.random.fork_rng(devices):
+    with evaluation_mode(module), torch.no_grad(), torch.random.fork_rng(devices):
         logits = _try(module, module, x)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -194,8 +194,8 @@ def _try(module: nn.Module, function: Callable[[Tensor], Any], x: Tensor) -> Any
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets its own mode back."""
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put the module into evaluation mode for a `with` block; every submodule gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -36,7 +36,7 @@ from condensed_data.methods.pools import (
     TrainedOnReal,
     TrainedOnSynthetic,
 )
-from condensed_data.methods.pools.inner_loop import normalize
+from condensed_data.methods.pools.trained_network import freeze_batch_norm
 
 
 def networks_of(pool: Pool, run: CondensationRun) -> Networks:
@@ -93,7 +93,7 @@ class Renewed(Networks):
             self.student = Student(self.pool, self.run, iteration // self.period)
         if iteration != self.normalized:
             self.normalized = iteration
-            normalize(self.student.module, self.run.context, iteration)
+            freeze_batch_norm(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
     def update(self, iteration: int, samples: Samples) -> None:
@@ -160,7 +160,7 @@ class Judged(Networks):
     def network_at(self, iteration: int) -> Look:
         if iteration != self.normalized:
             self.normalized = iteration
-            normalize(self.student.module, self.run.context, iteration)
+            freeze_batch_norm(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
     def update(self, iteration: int, samples: Samples) -> None:

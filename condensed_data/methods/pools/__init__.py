@@ -1,4 +1,4 @@
-"""Which network looks, and how it learns between steps."""
+"""Pools: which network each iteration uses, and how networks are trained in between."""
 
 from condensed_data.methods.pools.critic import Critic as Critic
 from condensed_data.methods.pools.dynamic_bilevel import DynamicBilevel as DynamicBilevel

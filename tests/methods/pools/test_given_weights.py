@@ -52,16 +52,16 @@ def test_every_iteration_draws_one_of_the_states() -> None:
         not torch.equal(weights_of(other.network_at(iteration).module), one)
         for iteration, one in enumerate(lent)
     )
-    assert (pool_state.initial().kind, pool_state.initial().digest) == ("given", None)
+    assert (pool_state.initial_state().kind, pool_state.initial_state().digest) == ("given", None)
 
 
 def test_one_state_is_kept_or_named() -> None:
     (state,) = states(1)
-    kept = GivenWeights(NETWORK, state).start(context()).initial()
+    kept = GivenWeights(NETWORK, state).start(context()).initial_state()
     assert kept.kind == "stored"
     assert kept.weights is not None
     assert torch.equal(flat(dict(kept.weights)), flat(state))
-    named = GivenWeights(NETWORK, state, keep=False).start(context()).initial()
+    named = GivenWeights(NETWORK, state, keep=False).start(context()).initial_state()
     assert (named.kind, named.weights, named.digest) == ("given", None, content_hash(state))
 
 
@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"head='random'"):
         GivenWeights(NETWORK, states(), head="random")
     doubles = {name: tensor.double() for name, tensor in states(1)[0].items()}
-    with pytest.raises(ValueError, match=r"of states\[0\] is torch\.float64"):
+    with pytest.raises(ValueError, match=r"GivenWeights\(states\[0\]\): .* is of torch\.float64"):
         GivenWeights(NETWORK, doubles)
 
 

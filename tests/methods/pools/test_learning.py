@@ -377,7 +377,7 @@ def test_soft_labels_are_learned_from() -> None:
         (TrainedOnSynthetic, {"epochs": 1.5}, r"TrainedOnSynthetic\(epochs=1.5\)"),
         (TrainedOnReal, {"samples": 0}, r"TrainedOnReal\(samples=0\)"),
         (Queue, {"steps": 0}, r"Queue\(steps=0\)"),
-        (Queue, {"start_with": 5, "capacity": 4}, r"Queue\(start_with=5\) is more than its capacity=4"),
+        (Queue, {"start_with": 5, "capacity": 4}, r"Queue\(start_with=5\) must not exceed capacity=4"),
         (DynamicBilevel, {"window": 1}, r"DynamicBilevel\(window=1\) must be an integer of at least 2"),
         (DynamicBilevel, {"outer": 4}, r"DynamicBilevel\(outer=4\) must be a fraction"),
     ],
