@@ -204,7 +204,7 @@ class Frequencies(Samples):
         _check_images("frequencies", sample_shape)
         self.coefficients = _copy(synthetic_data.coefficients)
         self.learned = {"coefficients": self.coefficients}
-        self.places: Tensor = synthetic_data.places  # (K, C, k)
+        self.places: Tensor = synthetic_data.positions  # (K, C, k)
         self.labels: Tensor = synthetic_data.labels
         self.shape = sample_shape
         self.height, self.width = (_waves(side).to(self.coefficients.device) for side in sample_shape[1:])

@@ -1,4 +1,4 @@
-"""What is learned, and how it becomes samples."""
+"""Synthetic data: which tensors are learned, and how they are decoded into samples."""
 
 from condensed_data.methods.synthetic.decoders import Hallucinator as Hallucinator
 from condensed_data.methods.synthetic.decoders import LatentDecoder as LatentDecoder

@@ -1,7 +1,7 @@
-"""Samples stored at a lower resolution and enlarged when they are decoded.
+"""Samples stored at a lower resolution and upsampled when they are decoded.
 
-One cell of the grids of `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4)
-standing for itself: where a memory counts samples, not grids of them, any number can be stored.
+Like single cells of the grids in `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959,
+section 4), but without the grid, so that any number of samples can be stored.
 
 Letters: N samples, B decoded rows, f factor, C channels, H, W, L.
 """
@@ -25,10 +25,10 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class Small(Init):
-    """Samples reduced by averaging over areas.
+    """Samples of `inner`, downsampled by averaging over areas.
 
     Args:
-        inner: where the samples come from.
+        inner: the samples at full resolution.
         factor: f, by which every side is divided.
     """
 
@@ -41,14 +41,14 @@ class Small(Init):
 
 @dataclass(frozen=True)
 class Reduced(SyntheticSpec):
-    """Every sample is learned at 1/f of its sides, rounded up, and enlarged linearly.
+    """Samples learned at 1/f of their sides, rounded up, and upsampled by linear interpolation.
 
     Args:
-        inner: what is stored; its `init` is reduced.
+        inner: the stored samples; its `init` is downsampled.
         factor: f, at least 1.
 
     Raises:
-        ValueError: for a factor below 1; from `check`, for samples without sides to reduce.
+        ValueError: for a factor below 1; from `check`, for sample shapes that cannot be divided like that.
     """
 
     inner: Pixels = field(default_factory=Pixels)
@@ -58,7 +58,7 @@ class Reduced(SyntheticSpec):
         check_count("Reduced", "factor", self.factor)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse samples that cannot be reduced so far."""
+        """Raise ValueError for a sample shape that cannot be divided by the factor."""
         check_cells(self.factor, sample_shape, "Reduced")
 
     def start(self, context: Context) -> SyntheticData:
@@ -82,7 +82,7 @@ class _Upsampled(WrappedData):
 
 
 def reduce(samples: Tensor, factor: int) -> Tensor:
-    """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; f = 1 leaves them as they are."""
+    """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; unchanged for f = 1."""
     if factor == 1:
         return samples
     return F.interpolate(samples, size=cell_sides(factor, tuple(samples.shape[1:])), mode="area")

@@ -1,4 +1,4 @@
-"""Learned step sizes beside learned samples.
+"""Step sizes that are learned together with the samples.
 
 Letters: T training steps.
 """
@@ -26,20 +26,20 @@ NAME = "step_sizes"
 
 @dataclass(frozen=True)
 class WithSteps(SyntheticSpec):
-    """Another part and the step sizes with which a network is trained on its samples.
+    """Other synthetic data together with the step sizes of training on its samples.
 
-    * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one for every training step, the softplus of a
-      learned number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
-    * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all, learned as it is:
-      `WithSteps(Pixels(), lr=0.01, form="plain")`, with a learning rate of its own in `Optimizer(rates=
-      (("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
+    * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one per training step, the softplus of a learned
+      number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
+    * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all training steps, learned
+      directly: `WithSteps(Pixels(), lr=0.01, form="plain")`, with its own learning rate in
+      `Optimizer(rates=(("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
 
     Args:
-        inner: what is learned besides.
-        steps: step sizes; 1 serves all training steps.
-        lr: where they begin, positive.
+        inner: the samples.
+        steps: number of step sizes; 1 is used for all training steps.
+        lr: initial step size, positive.
         form: "softplus" or "plain".
-        smallest: what "plain" step sizes are kept above after every step, positive.
+        smallest: lower bound of "plain" step sizes after every step, positive.
 
     Raises:
         ValueError: for a value out of range.

@@ -16,7 +16,7 @@ from condensed_data.core import spec as specs
 from condensed_data.data.value_space import SampleKind
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoders import LatentDecoder
-from condensed_data.methods.synthetic.decoding import decode, decoded
+from condensed_data.methods.synthetic.decoding import decode_all, decode_artifact
 from condensed_data.methods.synthetic.factorized import Factorized
 from condensed_data.storage import ArtifactError, UnsupportedFormatError
 from condensed_data.storage import artifact as artifact
@@ -32,7 +32,7 @@ CODES = {"codes": torch.zeros(12, 2, 2, 2), "decoders": torch.zeros(2, WEIGHTS)}
 
 def called(encoding: dict[str, Any], parts: dict[str, torch.Tensor], **changes: Any) -> torch.Tensor:
     given: dict[str, Any] = {"labels": LABELS, "sample_shape": SHAPE, "max_bytes": LIMIT, **changes}
-    return decode(encoding, parts, where=Path("set"), **given)[1]
+    return decode_artifact(encoding, parts, where=Path("set"), **given)[1]
 
 
 def test_what_fits_is_decoded() -> None:
@@ -46,7 +46,7 @@ def test_what_fits_is_decoded() -> None:
 def test_rows_are_decoded_in_pieces() -> None:
     rows = torch.rand(600, *SHAPE, generator=torch.Generator().manual_seed(0))
     synthetic_data = Pixels().restore({"images": rows}, torch.zeros(600, dtype=torch.int64), SHAPE)
-    assert torch.equal(decoded(synthetic_data), rows)
+    assert torch.equal(decode_all(synthetic_data), rows)
 
 
 def test_too_many_samples() -> None:

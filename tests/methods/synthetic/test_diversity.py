@@ -110,9 +110,11 @@ def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
 
 def test_samples_without_siblings_are_refused() -> None:
     where = context(ipc=9)
-    with pytest.raises(ValueError, match=r"Cannot use DecoderPairs.*Use Factorized\(decoders=2\)"):
+    with pytest.raises(
+        ValueError, match=r"DecoderPairs needs at least two decoders per code\. Use Factorized\(decoders=2\)"
+    ):
         DecoderPairs().start(where, Pixels().start(where))
-    with pytest.raises(ValueError, match="Cannot use Critic"):
+    with pytest.raises(ValueError, match="Critic needs at least two decoders per code"):
         Critic(NETWORK).start(where).update(0, replace(SYNTHETIC, decoders=1).start(where))
     assert WithSteps(SYNTHETIC).start(where).decoders_per_code == 3
     for values, message in (({"alike": -1.0}, "alike"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):

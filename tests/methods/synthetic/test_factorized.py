@@ -106,7 +106,7 @@ def test_a_budget_that_is_too_small_says_what_is_not() -> None:
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*Use ipc=4 or more"):
         Factorized(Hallucinator(), decoders=5).start(where)
     Factorized(Hallucinator(), decoders=5).start(context(ipc=4))
-    with pytest.raises(ValueError, match="4 codes a class"):
+    with pytest.raises(ValueError, match="4 codes per class"):
         Factorized(Hallucinator(), decoders=2, codes=4).start(context(ipc=4))
 
 
@@ -184,7 +184,7 @@ def test_a_grid_of_hallucinated_samples() -> None:
 
 
 def test_what_cannot_be_made_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"not samples of shape \(5,\). Use Pixels"):
+    with pytest.raises(ValueError, match=r"not to samples of shape \(5,\). Use Pixels"):
         Factorized().check((5,))
     with pytest.raises(ValueError, match=r"Use kernel=2 or less"):
         Factorized(Hallucinator(3)).check((1, 2, 9))

@@ -58,7 +58,7 @@ def test_the_kept_frequencies_vary_most_in_their_class() -> None:
     where = context(small_real((2, 5, 4)), ipc=1)
     spec = Frequency(0.25)
     synthetic_data = spec.start(where)
-    mask = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (2, 5, 4)).places  # type: ignore[attr-defined]
+    mask = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (2, 5, 4)).positions  # type: ignore[attr-defined]
     assert mask.shape == (3, 2, 5)
     for label in range(3):
         rows = where.real[(where.real.labels == label).nonzero()[:, 0]]

@@ -176,7 +176,7 @@ def test_what_cannot_be_cut_is_refused() -> None:
         MultiFormation(factor=0)
     with pytest.raises(ValueError, match="'mix', 'inner'"):
         MultiFormation(init="grid")
-    with pytest.raises(ValueError, match="no init to mix"):
+    with pytest.raises(ValueError, match=r"with MultiFormation, which has no `init`. Use init='inner'"):
         MultiFormation(MultiFormation())
 
 

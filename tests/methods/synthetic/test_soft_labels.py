@@ -170,7 +170,7 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
         dsa().set(soft_labels="yes")
     with pytest.raises(ValueError, match=r"labels_from='resnet' must be a Teacher\(\) or a module"):
         dsa().set(labels_from="resnet")
-    with pytest.raises(ValueError, match=r"labels_from returned \(2, 7\) for 2 samples"):
+    with pytest.raises(ValueError, match=r"labels_from returned shape \(2, 7\) for 2 samples"):
         built(tiny_images, recipes.random(2).set(labels_from=nn.Sequential(nn.Flatten(), nn.Linear(144, 7))))
     with pytest.raises(ValueError, match="temperature=0"):
         Teacher(temperature=0)
