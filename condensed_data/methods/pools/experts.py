@@ -9,7 +9,7 @@ import torch
 
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods.base import PoolState
 from condensed_data.methods.pools.expert_trajectories import PRECISIONS, Trajectories
@@ -49,10 +49,7 @@ class Experts(NetworkPool):
 
     def __post_init__(self) -> None:
         check_count("Experts", "ahead", self.ahead)
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"Experts(precision={self.precision!r}) is unknown; known: {', '.join(PRECISIONS)}."
-            )
+        check_choice("Experts", "precision", self.precision, PRECISIONS)
         unresolved = isinstance(self.ahead, DataDefault) or isinstance(self.pretrain.epochs, DataDefault)
         if not unresolved and self.ahead > self.pretrain.epochs:  # type: ignore[operator]
             raise ValueError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from condensed_data.core.tensor_hash import DTYPES, content_hash
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import InitialState, PoolState
 from condensed_data.methods.pools.network_slot import (
     NetworkPool,
@@ -57,9 +57,7 @@ class GivenWeights(NetworkPool):
     member: int = 0
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            known = ", ".join(map(repr, HEADS))
-            raise ValueError(f"GivenWeights(head={self.head!r}) is unknown; known: {known}.")
+        check_choice("GivenWeights", "head", self.head, HEADS)
         check_count("GivenWeights", "member", self.member, 0)
         if isinstance(self.states, Mapping):
             object.__setattr__(self, "states", (self.states,))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from condensed_data.core.device import supports_async_copy, to_device
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import InitialState, PoolState
 from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState
 from condensed_data.training.context import Context
@@ -47,9 +47,7 @@ class Pretrained(NetworkPool):
 
     def __post_init__(self) -> None:
         check_count("Pretrained", "member", self.member, 0)
-        if self.interpolate not in INTERPOLATIONS:
-            known = ", ".join(map(repr, INTERPOLATIONS))
-            raise ValueError(f"Pretrained(interpolate={self.interpolate!r}) is unknown; known: {known}.")
+        check_choice("Pretrained", "interpolate", self.interpolate, INTERPOLATIONS)
 
     def start(self, context: Context) -> PoolState:
         return _PretrainedState(self, context)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.spec import Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor, staged
 
@@ -71,8 +71,7 @@ class Clusters(BatchSelection):
 
     def __post_init__(self) -> None:
         check_count("Clusters", "k", self.k)
-        if self.rule not in RULES:
-            raise ValueError(f"Clusters(rule={self.rule!r}) is unknown; known: {', '.join(RULES)}.")
+        check_choice("Clusters", "rule", self.rule, RULES)
         object.__setattr__(self, "features", staged(self.features))
 
     def start(self, context: Context) -> BatchSelector:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
 from condensed_data.training.context import Context
 
@@ -58,8 +58,7 @@ class TrainingSteps(Sampler):
         check_count("TrainingSteps", "steps", self.steps)
         check_count("TrainingSteps", "epochs", self.epochs)
         check_count("TrainingSteps", "batch", self.batch, 0)
-        if self.order not in ORDERS:
-            raise ValueError(f"TrainingSteps(order={self.order!r}) is unknown; known: 'stored', 'shuffled'.")
+        check_choice("TrainingSteps", "order", self.order, ORDERS)
         if self.synthetic is not None:
             check_count("TrainingSteps", "synthetic", self.synthetic)
             if self.order == "stored":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _CONV_TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -62,8 +62,7 @@ class Hallucinator(Decoder):
 
     def __post_init__(self) -> None:
         check_count("Hallucinator", "kernel", self.kernel)
-        if self.start not in STARTS:
-            raise ValueError(f"Hallucinator(start={self.start!r}) is unknown; known: {', '.join(STARTS)}.")
+        check_choice("Hallucinator", "start", self.start, STARTS)
 
     def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         return sample_shape

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.pixels import Pixels, value_range
@@ -75,10 +75,7 @@ class MultiFormation(SyntheticSpec):
 
     def __post_init__(self) -> None:
         check_count("MultiFormation", "factor", self.factor)
-        if self.init not in INITS:
-            raise ValueError(
-                f"MultiFormation(init={self.init!r}) is unknown; known: {', '.join(map(repr, INITS))}."
-            )
+        check_choice("MultiFormation", "init", self.init, INITS)
         if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
             name = type(self.inner).__name__
             raise ValueError(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.core.spec import DataDefault, require_resolved
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.synthetic.pixels import Pixels
 from condensed_data.methods.synthetic.wrapper import WrappedData
@@ -57,10 +57,7 @@ class WithSteps(SyntheticSpec):
             value = getattr(self, name)
             if not isinstance(value, DataDefault) and not 0 < value < math.inf:
                 raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
-        if self.form not in FORMS:
-            raise ValueError(
-                f"WithSteps(form={self.form!r}) is unknown; known: {', '.join(map(repr, FORMS))}."
-            )
+        check_choice("WithSteps", "form", self.form, FORMS)
 
     def start(self, context: Context) -> SyntheticData:
         lr = require_resolved(self.lr)

@@ -259,7 +259,7 @@ def test_fields_by_text_and_json() -> None:
         (lambda: Clusters(0), r"Clusters\(k=0\) must be an integer of at least 1"),
         (
             lambda: Clusters(rule="sizes"),
-            r"Clusters\(rule='sizes'\) is unknown; known: uniform, proportional",
+            r"Clusters\(rule='sizes'\) must be one of 'uniform', 'proportional'",
         ),
         (lambda: Clusters(features="pixels"), r"features='pixels' is unknown"),
         (lambda: NearestToCentroids(period=0), r"NearestToCentroids\(period=0\)"),

@@ -195,5 +195,5 @@ def test_invalid_factorizations_are_rejected() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Factorized(**values)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="random, identity"):
+    with pytest.raises(ValueError, match="must be one of 'random', 'identity'"):
         Hallucinator(start="zero")
