@@ -17,14 +17,14 @@ from torch import Tensor
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
-from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
+from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, upsample
 from condensed_data.methods.synthetic.pixels import Pixels
 from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)
-class Small(Init):
+class Downsampled(Init):
     """Samples of `inner`, downsampled by averaging over areas.
 
     Args:
@@ -36,11 +36,11 @@ class Small(Init):
     factor: int
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        return reduce(self.inner.samples(context, sizes), self.factor)
+        return downsample(self.inner.samples(context, sizes), self.factor)
 
 
 @dataclass(frozen=True)
-class Reduced(SyntheticSpec):
+class LowResolution(SyntheticSpec):
     """Samples learned at 1/f of their sides, rounded up, and upsampled by linear interpolation.
 
     Args:
@@ -55,15 +55,15 @@ class Reduced(SyntheticSpec):
     factor: int = 2
 
     def __post_init__(self) -> None:
-        check_count("Reduced", "factor", self.factor)
+        check_count("LowResolution", "factor", self.factor)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for a sample shape that cannot be divided by the factor."""
-        check_cells(self.factor, sample_shape, "Reduced")
+        check_cells(self.factor, sample_shape, "LowResolution")
 
     def start(self, context: Context) -> SyntheticData:
         self.check(context.real.sample_shape)
-        inner = replace(self.inner, init=Small(self.inner.init, self.factor))
+        inner = replace(self.inner, init=Downsampled(self.inner.init, self.factor))
         return _Upsampled(inner.start(context), context.real.sample_shape)
 
     def restore(
@@ -78,10 +78,10 @@ class _Upsampled(WrappedData):
         self.sides = sample_shape[1:]
 
     def decode(self, index: Tensor) -> Tensor:
-        return enlarge(self.inner.decode(index), self.sides)
+        return upsample(self.inner.decode(index), self.sides)
 
 
-def reduce(samples: Tensor, factor: int) -> Tensor:
+def downsample(samples: Tensor, factor: int) -> Tensor:
     """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; unchanged for f = 1."""
     if factor == 1:
         return samples

@@ -29,7 +29,7 @@ INITS = ("mix", "inner")
 
 
 @dataclass(frozen=True)
-class Mix(Init):
+class DownsampledGrids(Init):
     """Grids of downsampled samples: f x f per stored image, f per stored signal.
 
     Downsampled by averaging over areas (the authors' code picks single pixels). If f does not divide a side, the last
@@ -98,7 +98,7 @@ class MultiFormation(SyntheticSpec):
             return self.inner.start(context)
         inner: Any = self.inner
         if self.init == "mix":
-            inner = replace(inner, init=Mix(inner.init, factor))
+            inner = replace(inner, init=DownsampledGrids(inner.init, factor))
         pad = None
         if not _divides(factor, shape):
             low, high = value_range(context.real)
@@ -119,7 +119,7 @@ class MultiFormation(SyntheticSpec):
 
 
 @dataclass(frozen=True)
-class Cells(DataDefault):
+class DefaultFactor(DataDefault):
     """This factor for images and signals, and 1 for vectors, which cannot be cut.
 
     Args:
@@ -146,7 +146,7 @@ class _MultiFormationData(WrappedData):
         stored, row = (index // self.cells).unique(return_inverse=True)
         cells = _cut(self._padded(self.inner.decode(stored)), self.factor)
         selected = cells[to_device(row, cells.device), to_device(index % self.cells, cells.device)]
-        return enlarge(selected, self.shape[1:])
+        return upsample(selected, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:
         if self.pad is None:
@@ -229,7 +229,7 @@ def _crop(grids: Tensor, sides: Sequence[int]) -> Tensor:
     return grids
 
 
-def enlarge(cells: Tensor, sides: Sequence[int]) -> Tensor:
+def upsample(cells: Tensor, sides: Sequence[int]) -> Tensor:
     """Upsample cells (N, C, ...) to `sides` by linear interpolation with `align_corners=False`.
 
     Computed as matrix products, because the backward pass of `F.interpolate` is not deterministic on an accelerator.

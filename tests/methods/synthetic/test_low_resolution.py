@@ -11,14 +11,14 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.methods.centroids import Centroids, centroids
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Pixels, Reduced
-from condensed_data.methods.synthetic.low_resolution import reduce
-from condensed_data.methods.synthetic.multi_formation import enlarge
+from condensed_data.methods.synthetic import LowResolution, Pixels
+from condensed_data.methods.synthetic.low_resolution import downsample
+from condensed_data.methods.synthetic.multi_formation import upsample
 
 
 def _recipe(factor: int, iterations: int = 2) -> Recipe:
     whole = recipes.dm(ipc=3, iterations=iterations, batch=4, network="convnet-d2-w4")
-    return whole.set(synthetic=Reduced(Pixels(Centroids()), factor))
+    return whole.set(synthetic=LowResolution(Pixels(Centroids()), factor))
 
 
 def test_small_samples_are_learned_stored_and_upsampled(tiny_images: TensorDataset, tmp_path: Path) -> None:
@@ -41,16 +41,16 @@ def test_factor_one_is_pixels(tiny_images: TensorDataset) -> None:
 
 def test_constant_samples_survive_both_directions() -> None:
     flat = torch.full((2, 3, 9, 7), 0.25)
-    small = reduce(flat, 2)
+    small = downsample(flat, 2)
     assert small.shape == (2, 3, 5, 4)
-    torch.testing.assert_close(enlarge(small, (9, 7)), flat)
+    torch.testing.assert_close(upsample(small, (9, 7)), flat)
 
 
 def test_vectors_are_rejected() -> None:
-    with pytest.raises(ValueError, match=r"Reduced\(factor=2\).*vectors"):
-        Reduced(factor=2).check((6,))
+    with pytest.raises(ValueError, match=r"LowResolution\(factor=2\).*vectors"):
+        LowResolution(factor=2).check((6,))
     with pytest.raises(ValueError, match="factor"):
-        Reduced(factor=0)
+        LowResolution(factor=0)
 
 
 def test_centroids_are_means_of_clusters_the_largest_first() -> None:
