@@ -228,12 +228,12 @@ class Pool(Spec, ABC):
     """Specification of which network each iteration uses, and how networks are trained in between.
 
     Attributes:
-        knows_targets: whether its networks have a `NetworkView.target`.
-        learns_from_samples: whether its networks are trained on the synthetic samples of all classes.
+        provides_targets: whether its networks have a `NetworkView.target`.
+        trains_on_synthetic: whether its networks are trained on the synthetic samples of all classes.
     """
 
-    knows_targets: ClassVar[bool] = False
-    learns_from_samples: ClassVar[bool] = False
+    provides_targets: ClassVar[bool] = False
+    trains_on_synthetic: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> PoolState:

@@ -56,7 +56,7 @@ class Critic(NetworkPool):
     lr: float = 0.001
     momentum: float = 0.9
     codes: int | None = None
-    learns_from_samples: ClassVar[bool] = True
+    trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("alike", "contrast"):

@@ -62,7 +62,7 @@ class DynamicBilevel(NetworkPool):
     period: int | DataDefault = 50
     epochs: int | DataDefault = 50
     sgd: SGDConfig = field(default_factory=SGDConfig)
-    learns_from_samples: ClassVar[bool] = True
+    trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("queries", "period", "epochs"):

@@ -45,7 +45,7 @@ class Experts(NetworkPool):
     pretrain: Pretraining = field(default=_PUBLISHED)
     ahead: int | DataDefault = 2
     precision: str = "fp16"
-    knows_targets: ClassVar[bool] = True
+    provides_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("Experts", "ahead", self.ahead)

@@ -96,7 +96,7 @@ class TrainedOnSynthetic(NetworkPool):
     period: int | DataDefault = field(default_factory=OuterLoopLength)
     epochs: int | DataDefault = field(default_factory=InnerEpochs)
     sgd: SGDConfig = field(default_factory=SGDConfig)
-    learns_from_samples: ClassVar[bool] = True
+    trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_count("TrainedOnSynthetic", "period", self.period)

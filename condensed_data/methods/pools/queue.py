@@ -41,31 +41,31 @@ class Queue(NetworkPool):
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        start_with: networks at the beginning.
+        initial_size: networks at the start.
         interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
         capacity: of the queue; the oldest network leaves.
-        fetched: networks that are trained after each iteration.
+        trained_per_iteration: networks that are trained after each iteration.
         steps: SGD steps of each of these, on random real batches; 10 as published, 50 for CIFAR-100 at ipc 10.
         sgd: how they are trained; every network keeps its optimizer. Published: SGD at 0.01, momentum 0.9, weight
             decay 5e-4, batches of 256, no augmentation.
 
     Raises:
-        ValueError: unless all numbers are positive and `start_with` is at most `capacity`.
+        ValueError: unless all numbers are positive and `initial_size` is at most `capacity`.
     """
 
-    start_with: int = 3
+    initial_size: int = 3
     interval: int | DataDefault = 30
     capacity: int = 100
-    fetched: int = 2
+    trained_per_iteration: int = 2
     steps: int | DataDefault = 10
     sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
 
     def __post_init__(self) -> None:
-        for name in ("start_with", "interval", "capacity", "fetched", "steps"):
+        for name in ("initial_size", "interval", "capacity", "trained_per_iteration", "steps"):
             check_count("Queue", name, getattr(self, name))
-        if self.start_with > self.capacity:
+        if self.initial_size > self.capacity:
             raise ValueError(
-                f"Queue(start_with={self.start_with}) must not exceed capacity={self.capacity}. Raise the capacity."
+                f"Queue(initial_size={self.initial_size}) must not exceed capacity={self.capacity}. Raise the capacity."
             )
 
     def start(self, context: Context) -> PoolState:
@@ -110,7 +110,7 @@ class _QueueState(PoolState):
         self.created = 0  # networks, including those that left
         self.loaded_at: int | None = None  # the iteration whose network is in the slot
         self.members: list[_Member] = []
-        for _ in range(spec.start_with):
+        for _ in range(spec.initial_size):
             self._push()
 
     def network_at(self, iteration: int) -> NetworkView:
@@ -123,7 +123,7 @@ class _QueueState(PoolState):
         return self.slot.net
 
     def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
-        count = min(self.spec.fetched, len(self.members))
+        count = min(self.spec.trained_per_iteration, len(self.members))
         for index in self.context.rng.choice("queue learn", iteration, 0, len(self.members), count).tolist():
             self._train(self.members[index], iteration)
         if (iteration + 1) % require_resolved(self.spec.interval) == 0:

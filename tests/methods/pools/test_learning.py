@@ -41,7 +41,9 @@ POOLS: dict[str, Pool] = {
         samples=13,
         sgd=SGDConfig(0.05, 0.9, 5e-4, 6, SiameseAugment(per_sample=True), 0.5),
     ),
-    "queue": Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=2, sgd=MOVING),
+    "queue": Queue(
+        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, sgd=MOVING
+    ),
     "bilevel": DynamicBilevel(
         NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING
     ),
@@ -237,7 +239,9 @@ def test_batch_norm_uses_the_statistics_of_one_real_batch() -> None:
 
 def test_queue_equals_its_definition() -> None:
     ctx = context()
-    spec = Queue(NETWORK, start_with=2, interval=2, capacity=3, fetched=2, steps=3, sgd=MOVING)
+    spec = Queue(
+        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=3, sgd=MOVING
+    )
     pool_state, draws = spec.start(ctx), ctx.rng
 
     def member(number: int) -> list[Any]:
@@ -270,7 +274,9 @@ def test_queue_equals_its_definition() -> None:
 
 def test_running_accuracy_of_the_queue_rises() -> None:
     ctx = context()
-    pool_state = Queue(NETWORK, start_with=1, fetched=1, sgd=SGDConfig(0.05, 0.9, batch_size=16)).start(ctx)
+    pool_state = Queue(
+        NETWORK, initial_size=1, trained_per_iteration=1, sgd=SGDConfig(0.05, 0.9, batch_size=16)
+    ).start(ctx)
     untrained = pool_state.network_at(0).accuracy
     assert untrained is not None
     before = float(untrained)  # the tensor is updated in place
@@ -377,7 +383,7 @@ def test_networks_are_trained_on_soft_labels() -> None:
         (TrainedOnSynthetic, {"epochs": 1.5}, r"TrainedOnSynthetic\(epochs=1.5\)"),
         (TrainedOnReal, {"samples": 0}, r"TrainedOnReal\(samples=0\)"),
         (Queue, {"steps": 0}, r"Queue\(steps=0\)"),
-        (Queue, {"start_with": 5, "capacity": 4}, r"Queue\(start_with=5\) must not exceed capacity=4"),
+        (Queue, {"initial_size": 5, "capacity": 4}, r"Queue\(initial_size=5\) must not exceed capacity=4"),
         (DynamicBilevel, {"window": 1}, r"DynamicBilevel\(window=1\) must be an integer of at least 2"),
         (DynamicBilevel, {"outer": 4}, r"DynamicBilevel\(outer=4\) must be a fraction"),
     ],
