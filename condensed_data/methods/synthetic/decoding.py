@@ -45,20 +45,20 @@ def decode_all(synthetic_data: SyntheticData) -> Tensor:
 
 def decode_artifact(
     encoding: Mapping[str, Any],
-    parts: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     labels: Tensor,
     sample_shape: tuple[int, ...],
-    where: Path,
+    path: Path,
     max_bytes: int,
 ) -> tuple[SyntheticData, Tensor]:
     """The synthetic data of an artifact, and its samples (N, *sample) in the standardized space.
 
     Args:
         encoding: canonical form of a `SyntheticSpec`, from the manifest.
-        parts: the stored tensors by name.
+        tensors: the stored tensors by name.
         labels: (N,) class indices, already checked.
         sample_shape: of one sample.
-        where: path of the artifact, for error messages.
+        path: path of the artifact, for error messages.
         max_bytes: largest allowed size of the decoded samples.
 
     Raises:
@@ -69,11 +69,11 @@ def decode_artifact(
     if size > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
         raise ArtifactError(
-            mismatch_message(where, f"samples of {size} bytes", f"at most {max_bytes}", remedy)
+            mismatch_message(path, f"samples of {size} bytes", f"at most {max_bytes}", remedy)
         )
-    spec = _spec(encoding, where)
-    with reject_inconsistent(where, "an encoding that does not match its tensors"):
-        synthetic_data = spec.restore(parts, labels, sample_shape)
+    spec = _spec(encoding, path)
+    with reject_inconsistent(path, "an encoding that does not match its tensors"):
+        synthetic_data = spec.restore(tensors, labels, sample_shape)
         if not torch.equal(synthetic_data.labels, labels):
             raise ValueError("the decoded samples have different labels")
         samples = decode_all(synthetic_data)
@@ -83,11 +83,11 @@ def decode_artifact(
 
 
 @contextmanager
-def reject_inconsistent(where: Path, found: str) -> Iterator[None]:
+def reject_inconsistent(path: Path, found: str) -> Iterator[None]:
     """Turn errors from interpreting an artifact's content into an ArtifactError.
 
     Args:
-        where: path of the artifact.
+        path: path of the artifact.
         found: what the content is, such as "an encoding that does not match its tensors".
     """
     try:
@@ -97,26 +97,26 @@ def reject_inconsistent(where: Path, found: str) -> Iterator[None]:
     except INVALID_CONTENT_ERRORS as error:
         reason = shown(" ".join(str(error).split()))
         raise ArtifactError(
-            mismatch_message(where, f"{found} ({type(error).__name__} {reason})", "consistent content")
+            mismatch_message(path, f"{found} ({type(error).__name__} {reason})", "consistent content")
         ) from error
 
 
-def _spec(encoding: Mapping[str, Any], where: Path) -> SyntheticSpec:
-    with reject_inconsistent(where, "an invalid encoding"):
+def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
+    with reject_inconsistent(path, "an invalid encoding"):
         try:
             spec = specs.from_json(dict(encoding))
         except ValueError as error:
             remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
             raise UnsupportedFormatError(
                 mismatch_message(
-                    where, f"the encoding {shown(encoding.get('part'))}", f"a known one ({error})", remedy
+                    path, f"the encoding {shown(encoding.get('part'))}", f"a known one ({error})", remedy
                 )
             ) from error
     if not isinstance(spec, SyntheticSpec):
-        raise ArtifactError(mismatch_message(where, f"the encoding {type(spec).__name__}", "a SyntheticSpec"))
-    for path, value in specs.iter_fields(spec):
+        raise ArtifactError(mismatch_message(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec"))
+    for name, value in specs.iter_fields(spec):
         if isinstance(value, int) and abs(value) > _MAX_NUMBER:
             raise ArtifactError(
-                mismatch_message(where, f"encoding.{path} = {value}", f"at most {_MAX_NUMBER}")
+                mismatch_message(path, f"encoding.{name} = {value}", f"at most {_MAX_NUMBER}")
             )
     return spec

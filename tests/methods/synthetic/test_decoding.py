@@ -32,7 +32,7 @@ CODES = {"codes": torch.zeros(12, 2, 2, 2), "decoders": torch.zeros(2, WEIGHTS)}
 
 def decode(encoding: dict[str, Any], parts: dict[str, torch.Tensor], **changes: Any) -> torch.Tensor:
     given: dict[str, Any] = {"labels": LABELS, "sample_shape": SHAPE, "max_bytes": LIMIT, **changes}
-    return decode_artifact(encoding, parts, where=Path("dataset"), **given)[1]
+    return decode_artifact(encoding, parts, path=Path("dataset"), **given)[1]
 
 
 def test_valid_encodings_are_decoded() -> None:
