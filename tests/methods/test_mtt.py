@@ -103,7 +103,7 @@ def test_arguments_replace_the_rules() -> None:
         PublishedMTT("epochs")
     with pytest.raises(ValueError, match=r"ahead=5\) must not exceed pretrain.epochs=2"):
         recipes.mtt(10, ahead=5, epochs=2)
-    with pytest.raises(ValueError, match=r"ahead=2\) is more than pretrain.epochs=1"):
+    with pytest.raises(ValueError, match=r"ahead=2\) must not exceed pretrain.epochs=1"):
         recipes.mtt(10, ahead=2, epochs=1)
 
 
