@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from condensed_data.core.spec import DataDefault
 
 
@@ -11,3 +13,9 @@ def check_count(part: str, name: str, value: object, least: int = 1) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{part}({name}={value!r}) must be an integer of at least {least}.")
+
+
+def check_choice(part: str, name: str, value: object, choices: Collection[object]) -> None:
+    """Raise ValueError unless `value` is one of `choices`; a `DataDefault` is checked once it is resolved."""
+    if not isinstance(value, DataDefault) and value not in choices:
+        raise ValueError(f"{part}({name}={value!r}) must be one of {', '.join(map(repr, choices))}.")

@@ -38,7 +38,7 @@ from condensed_data.engine.schedule import training_schedule
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic import Pixels
-from condensed_data.methods.synthetic.decoding import decoded
+from condensed_data.methods.synthetic.decoding import decode_all
 from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
 from condensed_data.storage.metadata import Metadata, environment, thin
 from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
@@ -236,7 +236,7 @@ class CondensationJob:
             history=thin(list(zip(history.iterations, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
-        images = real.space.restore(decoded(synthetic_data))
+        images = real.space.restore(decode_all(synthetic_data))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
         return CondensationResult(
             images, synthetic_data.labels.cpu(), metadata, recipe, stored, _schedule(run)
@@ -246,7 +246,7 @@ class CondensationJob:
 def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | None) -> CondensationResult:
     """With the labels that were learned or that a teacher gives, and with its storage size."""
     if label is not None:
-        result = with_soft_labels(result, label(decoded(run.synthetic_data)))
+        result = with_soft_labels(result, label(decode_all(run.synthetic_data)))
     elif run.recipe.soft_labels:
         learned = run.synthetic_data.targets(torch.arange(len(result.labels)))
         result = with_soft_labels(result, learned.detach().cpu())

@@ -45,7 +45,7 @@ def check_recipe(recipe: Recipe) -> None:
     reasons += [
         f"networks of {type(term.pool).__name__} learn from the samples of all classes"
         for term in recipe.terms
-        if term.pool.learns_from_samples
+        if term.pool.trains_on_synthetic
     ]
     if recipe.stop is not None:
         reasons.append("it stops by the loss of all classes (stop=None runs all iterations)")

@@ -98,7 +98,7 @@ class CondensationRun:
         if self._prefetcher is None:
             indices, rows = sampler_state.draw(self.iteration, groups), None
         else:
-            order = self.plan.forward_order(self.gradient.num_chunks) if sampler_state.ahead else ()
+            order = self.plan.forward_order(self.gradient.num_chunks) if sampler_state.can_prefetch else ()
             indices, rows = self._prefetcher.get(term.sampler, self.iteration, groups, order)
         blocks = groups if indices.steps is None else indices.steps
         augment = term.augment.draw(self.context.rng, self.iteration, blocks, real.sample_shape)

@@ -25,7 +25,7 @@ def training_schedule(run: CondensationRun) -> TrainingSchedule:
         raise _not_ordered("has no step sizes")
     network = getattr(term.pool, "network", None)
     steps = sizes.detach().float().cpu().expand(len(first.synthetic_sizes)).clone()
-    initial = run.pool_states[term.pool].initial()
+    initial = run.pool_states[term.pool].initial_state()
     return TrainingSchedule(first.synthetic.cpu(), first.synthetic_sizes, steps, network, initial)
 
 

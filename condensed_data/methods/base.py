@@ -1,21 +1,32 @@
-"""The five parts of a method, and what passes between them.
+"""The five parts that every method is composed of, and the values that pass between them.
 
-Each iteration, a **pool** lends a network; a **sampler** says which real samples meet which synthetic ones; an
-**augmentation** is applied identically to both sides; an **objective** turns (network, pair) into a number;
-the **synthetic** data steps down its gradient. Three methods, to see how they fall out:
+Each iteration, a *pool* provides a network, a *sampler* draws real and synthetic samples to compare, an *augmentation*
+transforms both sides with the same random draw, an *objective* computes a loss from (network, pair of batches), and
+the *synthetic data* takes a gradient step. Pools then train or replace their networks. Three methods as examples:
 
-* DM: `Pixels`; `PerGroup` draws 256 real samples a class; `SiameseAugment` draws one operation a class; the `RandomInit`
-  pool lends a new random network every iteration; `Distribution` compares the classes' mean embeddings.
-* DC: the same, without augmentation, with the `TrainedOnSynthetic` pool (the network is trained on the synthetic
-  samples between iterations) and the `Gradient` objective.
-* MTT: `Pixels` with a learned step size; `TrainingSteps` gives the student's mini-batches in order; the `Experts`
-  pool lends a network at an expert's early weights; `Trajectory` compares where the student arrives.
+DM (Zhao and Bilen, WACV 2023) compares the classes' mean embeddings under a new random network in every iteration.
+`PerGroup` draws 256 real samples of each class, and both sides of a class get the same DSA operation:
 
-A part has two lives. Its **specification** is a frozen dataclass (`Spec`): it can be printed, compared, hashed
-and stored. `start(context)` returns its **run state** (networks, queues, learned tensors), which alone is
-checkpointed. Stateless parts are their own run state.
+    Recipe("dm", Pixels(), (Term(Distribution(), RandomInit(), PerGroup(256), SiameseAugment()),), ...)
 
-What an objective compares (`Batch`, `Pair`) and looks through (`NetworkView`) is in `compared.py`.
+DC (Zhao, Mopuri and Bilen, ICLR 2021) compares gradients with respect to the weights of a network that is trained on
+the synthetic samples between iterations. Only the objective and the pool differ, and nothing is augmented:
+
+    Recipe("dc", Pixels(), (Term(Gradient(), TrainedOnSynthetic(), PerGroup(256), Identity()),), ...)
+
+MTT (Cazenavette et al., CVPR 2022) trains a student on the synthetic samples, starting at an expert's early weights,
+and compares where it ends with the expert's later weights. The pool provides both weights, the sampler draws the
+student's mini-batches in order, and the step size is learned together with the pixels:
+
+    Recipe("mtt", WithSteps(Pixels()), (Term(Trajectory(), Experts(), TrainingSteps(...), SiameseAugment()),), ...)
+
+A part exists in two forms. Its *specification* is a frozen dataclass (`Spec`) that can be printed, compared, hashed
+and stored. `start(context)` returns its *run state* (networks, optimizers, learned tensors), and only that is
+checkpointed. A part without state is its own run state. To add a method, write the part that is new and compose it
+with existing ones in a recipe.
+
+`Batch`, `Pair` and `NetworkView` are defined in `condensed_data.core.batch`, augmentations in
+`condensed_data.data.augment`, and recipes in `condensed_data.methods.recipe`.
 
 Letters: N synthetic samples, B rows of a batch, K classes.
 """
@@ -25,7 +36,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,81 +48,78 @@ from condensed_data.core.device import to_device
 from condensed_data.core.spec import Spec
 from condensed_data.training.context import Context
 
-if TYPE_CHECKING:
-    pass
-
 
 class Stateful(ABC):
-    """Run state of a part: what a checkpoint holds."""
+    """Run state of a part. Its `state_dict` goes into checkpoints; stateless parts inherit an empty one."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values that `load_state_dict` needs to go on to the same bits."""
+        """Tensors and plain values from which `load_state_dict` continues bit-identically."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Restore `state`."""
 
 
 class SyntheticData(Stateful):
-    """Run state of a `SyntheticSpec` part: everything learned, and the map from indices to samples.
+    """Run state of a `SyntheticSpec`: the learned tensors, and a differentiable map from indices to samples.
 
     Attributes:
-        learned: tensors that require a gradient, by name; the optimizer steps them.
-        labels: (N,) class index of every decodable sample, in group order.
-        groups: (N,) group of every decodable sample, non-decreasing.
+        learned: tensors that require a gradient, by name; the optimizer updates them.
+        labels: (N,) class index of every sample, in group order.
+        groups: (N,) group of every sample, non-decreasing.
     """
 
     learned: dict[str, Tensor]
     labels: Tensor
     groups: Tensor
-    _labels_there: Tensor | None = None  # `labels` on the device
+    _labels_on_device: Tensor | None = None
 
     @abstractmethod
     def decode(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample) in the standardized space, differentiable in `learned`."""
+        """Samples (len(index), *sample) in the standardized space, differentiable with respect to `learned`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What must be stored to decode again, detached and on the CPU, in the standardized space."""
+        """Tensors from which `SyntheticSpec.restore` decodes the samples again, detached and on the CPU."""
 
     def targets(self, index: Tensor) -> Tensor:
-        """Labels of these samples for training: (B,) hard, or (B, K) soft where they are learned."""
-        if self._labels_there is None:
-            self._labels_there = to_device(self.labels, self.device)
-        return self._labels_there[to_device(index, self.device)]
+        """Labels to train on: (B,) class indices, or (B, K) probabilities if they are learned."""
+        if self._labels_on_device is None:
+            self._labels_on_device = to_device(self.labels, self.device)
+        return self._labels_on_device[to_device(index, self.device)]
 
     @property
     def device(self) -> torch.device:
-        """Where the samples are learned."""
+        """The device of the learned tensors."""
         return next(iter(self.learned.values())).device
 
     @property
     def shared_across_groups(self) -> frozenset[str]:
-        """Names of learned tensors whose numbers serve several groups; the rows of the others belong to one each."""
+        """Names of learned tensors that several groups share; of all others, each row belongs to one group."""
         return frozenset()
 
     @property
     def step_sizes(self) -> Tensor | None:
-        """(steps,) positive step sizes where they are learned."""
+        """(steps,) positive step sizes if they are learned."""
         return None
 
     @property
     def decoders_per_code(self) -> int:
-        """Samples that different decoders make of one code; they follow each other. 1 where there are no decoders."""
+        """Samples that different decoders make of one code, at consecutive indices; 1 without decoders."""
         return 1
 
     @property
     def rows_per_decoder(self) -> int:
-        """Rows of one sibling, which follow each other: more than 1 where a decoded sample is cut into several."""
+        """Samples that one decoder makes of one code, at consecutive indices: more than 1 if its output is cut up."""
         return 1
 
     @property
     def stored_floats(self) -> int:
-        """The storage budget in use: numbers that must be kept to decode every sample."""
+        """The storage budget in use: how many numbers must be stored to decode every sample."""
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def clamp(self) -> None:
-        """Keep learned tensors in their range, called after every step; most methods do not clamp."""
+        """Clamp learned tensors to their range, after every step; most methods do not."""
 
     def state_dict(self) -> dict[str, Any]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.learned.items()}
@@ -123,7 +131,7 @@ class SyntheticData(Stateful):
 
 
 class SyntheticSpec(Spec, ABC):
-    """Specification of what is learned and how it becomes samples."""
+    """Specification of what is learned and how it is decoded into samples."""
 
     @abstractmethod
     def start(self, context: Context) -> SyntheticData:
@@ -133,17 +141,24 @@ class SyntheticSpec(Spec, ABC):
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
-        """The finished synthesis from its stored tensors, for reading only."""
+        """Rebuild finished synthetic data from what `SyntheticData.tensors` returned, to decode it only.
+
+        Args:
+            tensors: by name, in the standardized space.
+            labels: (N,) class indices.
+            sample_shape: of one sample.
+        """
 
 
 @dataclass(frozen=True)
 class PairIndices:
-    """Which real samples meet which synthetic ones in one step; see `Batch` for the blocks.
+    """Which real samples are compared with which synthetic ones in one step; see `Batch` for the blocks.
 
     Attributes:
-        real, synthetic: indices; real_sizes, synthetic_sizes: of their blocks.
-        steps: numbers of the synthetic blocks where these are training steps, to name their augmentations; the
-            real side is then not augmented. None where the blocks are groups.
+        real, synthetic: sample indices.
+        real_sizes, synthetic_sizes: rows of each block.
+        steps: numbers that identify the augmentation of each synthetic block if blocks are training steps; the real
+            side is then not augmented. None if blocks are groups.
     """
 
     real: Tensor
@@ -157,35 +172,35 @@ class SamplerState(Stateful):
     """Run state of a `Sampler`.
 
     Attributes:
-        ahead: whether the draw of a later iteration may be taken now, because it depends on nothing that changes.
+        can_prefetch: whether `draw` depends on nothing that changes, so that later draws can be fetched in advance.
     """
 
-    ahead: ClassVar[bool] = False
+    can_prefetch: ClassVar[bool] = False
 
     @abstractmethod
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
-        """Indices for one step over `groups`, of constant shape; the draw of a group does not depend on others."""
+        """Indices for one step over `groups`, of constant shape; the draw of a group is independent of the others."""
 
 
 class Sampler(Spec, ABC):
-    """Specification of which real samples meet which synthetic ones."""
+    """Specification of which real samples are compared with which synthetic ones."""
 
     @abstractmethod
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
-        """Index the samples."""
+        """Index the real and the synthetic samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class InitialState:
-    """Where networks begin that are trained on a finished set.
+    """Initial weights of networks that are trained on a condensed dataset.
 
     Attributes:
-        kind: "new", at random weights; "stored", all at `weights`; "given", at weights from elsewhere, which are not
-            kept and which whoever trains has to bring.
+        kind: "new": random weights; "stored": always `weights`; "given": weights that are not stored and that the user
+            provides.
         weights: the state dictionary of "stored".
-        digest: identity of the only weights that fit, where "given" ones are always the same; see
-            `condensed_data.core.tensor_hash.content_hash`.
-        head: what becomes of the last layer of "given" ones, see `condensed_data.networks.state_dicts`.
+        digest: `condensed_data.core.tensor_hash.content_hash` of the required weights, if "given" ones are always the
+            same.
+        head: what to do with the last layer of "given" ones, see `condensed_data.networks.state_dicts.load_state`.
     """
 
     kind: str = "new"
@@ -199,26 +214,26 @@ class PoolState(Stateful):
 
     @abstractmethod
     def network_at(self, iteration: int) -> NetworkView:
-        """The network that looks in this iteration."""
+        """The network of this iteration."""
 
     def update(self, iteration: int, synthetic_data: SyntheticData) -> None:
-        """What the networks learn after the synthetic step of `iteration`."""
+        """Train or replace networks after the synthetic step of `iteration`."""
 
-    def initial(self) -> InitialState:
-        """Where networks begin that are trained on the result, as these do that the pool lends."""
+    def initial_state(self) -> InitialState:
+        """Initial weights for training on the result, distributed like those of the pool's networks."""
         return InitialState()
 
 
 class Pool(Spec, ABC):
-    """Specification of which network looks, and how it learns between steps.
+    """Specification of which network each iteration uses, and how networks are trained in between.
 
     Attributes:
-        knows_targets: whether its networks come with `NetworkView.target`.
-        learns_from_samples: whether its networks learn from the synthetic samples of all classes.
+        provides_targets: whether its networks have a `NetworkView.target`.
+        trains_on_synthetic: whether its networks are trained on the synthetic samples of all classes.
     """
 
-    knows_targets: ClassVar[bool] = False
-    learns_from_samples: ClassVar[bool] = False
+    provides_targets: ClassVar[bool] = False
+    trains_on_synthetic: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, context: Context) -> PoolState:
@@ -227,14 +242,14 @@ class Pool(Spec, ABC):
 
 @dataclass(frozen=True)
 class MemoryFootprint:
-    """What the gradient of one step keeps at once.
+    """Upper bound on what autograd keeps in memory during one step.
 
     Attributes:
-        synthetic: rows of the synthetic side whose maps are kept, times the copies of these (a first derivative
-            keeps two: the maps and their gradients).
-        real: rows of the real side whose maps are kept; None where no gradient goes through them.
+        synthetic: synthetic rows whose feature maps are kept, times their copies (a first derivative keeps two: the
+            maps and their gradients).
+        real: real rows whose feature maps are kept; None if no gradient flows through them.
         weights: copies of the network's weights.
-        remedy: how to keep less, for the message of a step that does not fit.
+        remedy: how to reduce this, for the error message of a step that runs out of memory.
     """
 
     synthetic: int
@@ -247,7 +262,7 @@ Loss = Callable[[NetworkView, Pair], Tensor]
 
 
 class TrainableLoss(Stateful):
-    """Run state of an `Objective` that itself learns between the steps."""
+    """Run state of an `Objective` with parameters of its own that are updated between steps."""
 
     @abstractmethod
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
@@ -255,33 +270,33 @@ class TrainableLoss(Stateful):
 
     @abstractmethod
     def update(self, iteration: int) -> None:
-        """What it learns after the synthetic step of `iteration`."""
+        """Update its parameters after the synthetic step of `iteration`."""
 
 
 class Objective(Spec, ABC):
-    """Specification of a number to make small. Most are their own run state.
+    """Specification of the loss of one term. Most are their own run state.
 
     Attributes:
         separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
-        reads_labels: whether the labels of the synthetic samples get a derivative, so that they can be learned.
+        reads_labels: whether the loss is differentiable in the synthetic labels, so that they can be learned.
     """
 
     separable: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
 
     def start(self, context: Context) -> Loss:
-        """What is called each step: (network, pair) -> scalar float32 tensor."""
+        """The function called in each step: (network, pair) -> scalar float32 tensor."""
         return self.__call__
 
     def memory_footprint(self, real: Sequence[int], synthetic: Sequence[int]) -> MemoryFootprint:
-        """What the gradient of one step on blocks of these sizes keeps at once; an upper estimate of its memory."""
+        """Upper bound on what autograd keeps in memory during one step on blocks of these sizes."""
         return MemoryFootprint(2 * sum(synthetic))
 
     def check_pool(self, pool: Pool) -> None:
-        """Refuse a pool whose networks do not know what this objective asks of them."""
+        """Raise ValueError for a pool whose networks lack what this objective needs."""
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
-        """Raise what a step on blocks of these sizes would raise, before networks are built and trained."""
+        """Raise now what a step on blocks of these sizes would raise after networks were built and trained."""
 
     @abstractmethod
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:

@@ -14,7 +14,11 @@ from condensed_data.core import spec as specs
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
-from condensed_data.methods.synthetic.decoding import WRONG, decode, fitting
+from condensed_data.methods.synthetic.decoding import (
+    INVALID_CONTENT_ERRORS,
+    decode_artifact,
+    reject_inconsistent,
+)
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
@@ -86,7 +90,7 @@ class CondensationResult:
         Raises:
             ArtifactError: where what it holds does not fit together.
         """
-        with fitting(stored.directory, "fields that make no set"):
+        with reject_inconsistent(stored.directory, "fields that make no set"):
             return CondensationResult._of(stored, max_bytes)
 
     @staticmethod
@@ -110,7 +114,7 @@ class CondensationResult:
         }
         classes = labels if made_for is None else made_for
         shape, where = metadata.kind.shape, stored.directory
-        synthetic_data, samples = decode(metadata.encoding, parts, classes, shape, where, max_bytes)
+        synthetic_data, samples = decode_artifact(metadata.encoding, parts, classes, shape, where, max_bytes)
         images = metadata.space.restore(samples)
         result = CondensationResult(images, labels, metadata, recipe, parts, replay, made_for)
         return with_storage_size(result, synthetic_data.stored_floats)
@@ -167,6 +171,6 @@ def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | N
         return None
     try:
         rebuilt: Recipe = specs.from_json(dict(recipe))
-    except WRONG:
+    except INVALID_CONTENT_ERRORS:
         return recipe
     return rebuilt if isinstance(rebuilt, Recipe) else recipe

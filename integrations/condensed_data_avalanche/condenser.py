@@ -18,8 +18,7 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Reduced
-from condensed_data.methods.synthetic.low_resolution import reduce
+from condensed_data.methods.synthetic import LowResolution, low_resolution
 
 
 def condense(
@@ -73,7 +72,7 @@ def condense(
 
 def compares_full_size(recipe: Recipe) -> bool:
     """Whether a recipe enlarges stored samples to compare them with real ones at full size."""
-    return isinstance(recipe.synthetic, Reduced)
+    return isinstance(recipe.synthetic, LowResolution)
 
 
 def reads_labels(recipe: Recipe) -> bool:
@@ -83,7 +82,7 @@ def reads_labels(recipe: Recipe) -> bool:
 
 def downsample(samples: Tensor, factor: int) -> Tensor:
     """Average real samples over areas: (n, *shape) -> (n, *shape / factor) float32, as a memory stores them."""
-    return reduce(samples.float(), factor)
+    return low_resolution.downsample(samples.float(), factor)
 
 
 def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:

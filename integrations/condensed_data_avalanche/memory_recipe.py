@@ -15,7 +15,7 @@ from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.centroids import Centroids
 from condensed_data.methods.pools import DefaultNetwork
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import MultiFormation, Pixels, Reduced
+from condensed_data.methods.synthetic import LowResolution, MultiFormation, Pixels
 from condensed_data.training.context import Context
 from condensed_data.training.protocol import OrderedTraining
 
@@ -120,7 +120,7 @@ def memory_recipe(recipe: str | Recipe | None, factor: int, reduced_inputs: bool
             "reduced_inputs=True needs a factor above 1. Pass the factor at which samples are stored."
         )
     synthetic = _stored_at(recipe, factor)
-    if reduced_inputs and isinstance(synthetic, Reduced):
+    if reduced_inputs and isinstance(synthetic, LowResolution):
         synthetic = synthetic.inner
     return replace(recipe, synthetic=synthetic)
 
@@ -153,7 +153,7 @@ def _shortened(recipe: Recipe, iterations: int) -> Recipe:
 def _stored_at(recipe: Recipe, factor: int) -> SyntheticSpec:
     """The synthetic data of a recipe at 1/factor of the sides."""
     synthetic = recipe.synthetic
-    if isinstance(synthetic, MultiFormation | Reduced):
+    if isinstance(synthetic, MultiFormation | LowResolution):
         synthetic = synthetic.inner
     if factor == 1:
         return synthetic
@@ -162,4 +162,4 @@ def _stored_at(recipe: Recipe, factor: int) -> SyntheticSpec:
             f"factor={factor} stores smaller images, but recipe {recipe.name} learns {type(synthetic).__name__}, not "
             "Pixels. Use factor=1, or a recipe that learns pixels."
         )
-    return Reduced(synthetic, factor)
+    return LowResolution(synthetic, factor)

@@ -12,8 +12,8 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
 from condensed_data.core.validation import check_count
-from condensed_data.methods.synthetic.low_resolution import reduce
-from condensed_data.methods.synthetic.multi_formation import check_cells, enlarge
+from condensed_data.methods.synthetic.low_resolution import downsample
+from condensed_data.methods.synthetic.multi_formation import check_cells, upsample
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 
@@ -138,7 +138,7 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
         """Average samples (B, *sample) over areas, and enlarge them again to their shape."""
         shape = tuple(samples.shape[1:])
         check_cells(self.factor, shape, "ReducedInputs")
-        return enlarge(reduce(samples, self.factor), shape[1:])
+        return upsample(downsample(samples, self.factor), shape[1:])
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Reject plugins whose batches already hold samples of the memory."""

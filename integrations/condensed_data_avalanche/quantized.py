@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condensed_data.methods.synthetic.multi_formation import enlarge
+from condensed_data.methods.synthetic.multi_formation import upsample
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 LABEL_BYTES = 8  # class and task of a block of samples, 4 bytes each
@@ -74,7 +74,7 @@ class QuantizedSamples:
     def decode(self) -> Tensor:
         """Samples (n, *shape) float32 at full resolution, in the source's value space."""
         values = self.dequantize()
-        return values if values.shape[1:] == self.shape else enlarge(values, self.shape[1:])
+        return values if values.shape[1:] == self.shape else upsample(values, self.shape[1:])
 
     def take(self, index: Tensor, real: int) -> QuantizedSamples:
         """Select samples by index; the first `real` of the selected ones are real."""

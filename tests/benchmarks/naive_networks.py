@@ -36,7 +36,7 @@ from condensed_data.methods.pools import (
     TrainedOnReal,
     TrainedOnSynthetic,
 )
-from condensed_data.methods.pools.inner_loop import normalize
+from condensed_data.methods.pools.trained_network import freeze_batch_norm
 
 
 def networks_of(pool: Pool, run: CondensationRun) -> Networks:
@@ -93,7 +93,7 @@ class Renewed(Networks):
             self.student = Student(self.pool, self.run, iteration // self.period)
         if iteration != self.normalized:
             self.normalized = iteration
-            normalize(self.student.module, self.run.context, iteration)
+            freeze_batch_norm(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
     def update(self, iteration: int, samples: Samples) -> None:
@@ -118,15 +118,17 @@ class Many(Networks):
     """A queue of networks; some of them learn from real samples after each iteration."""
 
     def __init__(self, pool: Queue, run: CondensationRun) -> None:
-        self.pool, self.run, self.pushed = pool, run, pool.start_with
-        self.students = [Student(pool, run, number) for number in range(pool.start_with)]
+        self.pool, self.run, self.pushed = pool, run, pool.initial_size
+        self.students = [Student(pool, run, number) for number in range(pool.initial_size)]
 
     def network_at(self, iteration: int) -> Look:
         student = self.students[self._chosen("queue look", iteration, 1)[0]]
         return Look(student.module.eval(), student.hits / student.seen if student.seen else 0.0)
 
     def update(self, iteration: int, samples: Samples) -> None:
-        for index in self._chosen("queue learn", iteration, min(self.pool.fetched, len(self.students))):
+        for index in self._chosen(
+            "queue learn", iteration, min(self.pool.trained_per_iteration, len(self.students))
+        ):
             student = self.students[index]
             rng = RandomStreams(self.run.context.rng.seed_for("queue", iteration, student.number))
             student.update(self._batches(rng), rng)
@@ -160,7 +162,7 @@ class Judged(Networks):
     def network_at(self, iteration: int) -> Look:
         if iteration != self.normalized:
             self.normalized = iteration
-            normalize(self.student.module, self.run.context, iteration)
+            freeze_batch_norm(self.student.module, self.run.context, iteration)
         return Look(self.student.module)
 
     def update(self, iteration: int, samples: Samples) -> None:

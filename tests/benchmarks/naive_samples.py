@@ -189,7 +189,9 @@ class Decoded(Samples):
     def _hallucinated(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
         """Liu S. et al., section 3.2: encoder, scale and shift, decoder."""
         encoded = F.conv2d(bases, w["conv.weight"], w["conv.bias"])
-        return F.conv_transpose2d(encoded * w["scale"] + w["shift"], w["back.weight"], w["back.bias"])
+        return F.conv_transpose2d(
+            encoded * w["scale"] + w["shift"], w["conv_transpose.weight"], w["conv_transpose.bias"]
+        )
 
     def _decoded(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
         hidden = F.conv_transpose2d(codes, w["first.weight"], w["first.bias"], stride=2, padding=1).relu()
@@ -204,7 +206,7 @@ class Frequencies(Samples):
         _check_images("frequencies", sample_shape)
         self.coefficients = _copy(synthetic_data.coefficients)
         self.learned = {"coefficients": self.coefficients}
-        self.places: Tensor = synthetic_data.places  # (K, C, k)
+        self.places: Tensor = synthetic_data.positions  # (K, C, k)
         self.labels: Tensor = synthetic_data.labels
         self.shape = sample_shape
         self.height, self.width = (_waves(side).to(self.coefficients.device) for side in sample_shape[1:])

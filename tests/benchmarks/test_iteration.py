@@ -18,7 +18,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.synthetic import Reduced
+from condensed_data.methods.synthetic import LowResolution
 from condensed_data.training.context import Context
 
 FOLDER = Path(__file__).parent
@@ -206,8 +206,8 @@ def test_what_has_no_loop_is_said(modules: dict[str, Any], real: RealData) -> No
         naive.Naive(CondensationRun(soft.resolve(real.sample_shape, [""] * 3), context))
     with pytest.raises(ValueError, match="no naive loop for batch normalization over all classes"):
         naive.Naive(_run(modules, real, "dm(network=convnet-d2-w8-bn, batch=8)"))
-    reduced = recipes.dm(2, iterations=5, network="convnet-d2-w8").set(synthetic=Reduced())
-    with pytest.raises(ValueError, match="no naive loop for samples of Reduced"):
+    reduced = recipes.dm(2, iterations=5, network="convnet-d2-w8").set(synthetic=LowResolution())
+    with pytest.raises(ValueError, match="no naive loop for samples of LowResolution"):
         naive.Naive(CondensationRun(reduced.resolve(real.sample_shape, [""] * 3), context))
 
 

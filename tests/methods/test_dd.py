@@ -332,7 +332,7 @@ class Drops(nn.Module):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ipc": 3}, r"steps=2\) must divide the samples of every class, and one has 3"),
+        ({"ipc": 3}, r"steps=2\) must divide the samples of every class, but one has 3"),
         ({"steps": 0}, r"steps=0\) must be"),
         ({"epochs": 0}, "must be an integer of at least 1"),
         ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
@@ -377,5 +377,5 @@ def test_xavier_weights() -> None:
     assert torch.equal(next(same.parameters()), next(module.parameters()))
     rule = recipes.dd().terms[0].pool.network  # type: ignore[attr-defined]
     assert rule(DatasetInfo((2, 40), (), 1)) == Xavier(networks.default_network((2, 40)))
-    with pytest.raises(ValueError, match="must be a network, not a rule"):
+    with pytest.raises(ValueError, match="must be a network, not a DataDefault"):
         Xavier(rule)

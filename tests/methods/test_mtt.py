@@ -101,9 +101,9 @@ def test_arguments_replace_the_rules() -> None:
     assert settings(recipe, (3, 32, 32), ANIMALS)[:4] == (7, 3, 9, 5.0)
     with pytest.raises(ValueError, match=rf"known: {', '.join(FIELDS)}"):
         PublishedMTT("epochs")
-    with pytest.raises(ValueError, match=r"ahead=5\) is more than pretrain.epochs=2"):
+    with pytest.raises(ValueError, match=r"ahead=5\) must not exceed pretrain.epochs=2"):
         recipes.mtt(10, ahead=5, epochs=2)
-    with pytest.raises(ValueError, match=r"ahead=2\) is more than pretrain.epochs=1"):
+    with pytest.raises(ValueError, match=r"ahead=2\) must not exceed pretrain.epochs=1"):
         recipes.mtt(10, ahead=2, epochs=1)
 
 

@@ -120,7 +120,7 @@ def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
         build((1, 8, 8), recipes.haba("dm", ipc=1, **SMALL))
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of.*or fewer decoders"):
         build((1, 8, 8), recipes.kfs(ipc=1, **SMALL))
-    with pytest.raises(ValueError, match="9 codes a class"):
+    with pytest.raises(ValueError, match="9 codes per class"):
         build((1, 8, 8), recipes.haba("dm", ipc=4, bases=9, **SMALL))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from condensed_data import networks
-from condensed_data.methods.pools.module_slot import fill
+from condensed_data.methods.pools.network_slot import copy_weights
 from condensed_data.networks import MLP, ConvNet, ResNet18, WeightInitializer, Xavier
 
 SHAPE = (3, 16, 16)
@@ -60,9 +60,9 @@ def test_changes_of_the_weights_are_overwritten() -> None:
 def test_weights_of_another_network_raise() -> None:
     module = nn.Linear(3, 2)
     whole = {name: torch.ones_like(tensor) for name, tensor in module.state_dict().items()}
-    fill(module, whole)
+    copy_weights(module, whole)
     assert bool((module.weight == 1).all())
-    with pytest.raises(ValueError, match="Other shapes than the network's: bias"):
-        fill(module, {**whole, "bias": torch.ones(1)})
+    with pytest.raises(ValueError, match="shapes differ from the network's: bias"):
+        copy_weights(module, {**whole, "bias": torch.ones(1)})
     with pytest.raises(KeyError, match="bias"):
-        fill(module, {"weight": whole["weight"]})
+        copy_weights(module, {"weight": whole["weight"]})

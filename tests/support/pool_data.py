@@ -21,7 +21,7 @@ SIZES = (30, 20, 7)
 
 
 def samples(shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES) -> tuple[Tensor, Tensor]:
-    """Noisy copies of one random prototype a class, (n, *shape) and (n,), classes mixed."""
+    """Noisy copies of one random prototype per class, (n, *shape) and (n,), in random order."""
     prototypes = torch.randn(len(sizes), *shape, generator=torch.Generator().manual_seed(5))
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(6))]
@@ -39,11 +39,11 @@ def context(real: RealData | None = None, seed: int = 0, ipc: int = 2, **fields:
     return Context(real or small_real(), ipc, RandomStreams(seed), torch.device("cpu"), **fields)
 
 
-class Stored(SyntheticData):
-    """Synthetic samples that hold still."""
+class FixedData(SyntheticData):
+    """Synthetic samples that are not learned."""
 
-    def __init__(self, where: Context, per_class: int = 4) -> None:
-        real = where.real
+    def __init__(self, ctx: Context, per_class: int = 4) -> None:
+        real = ctx.real
         index = torch.cat([members[:per_class] for members in real.members])
         self.images = real[index].clone().requires_grad_()
         self.learned = {"images": self.images}
@@ -57,11 +57,11 @@ class Stored(SyntheticData):
 
 
 def through_a_file(state: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A state as it comes back from a checkpoint."""
+    """A state after a round trip through a checkpoint."""
     checkpoint.write(folder / "state", state, {})
     return checkpoint.read(folder / "state", {})
 
 
 def weights_of(module: torch.nn.Module) -> Tensor:
-    """All parameters of a network in one copy."""
+    """A copy of all parameters of a network in one vector."""
     return torch.cat([weight.detach().flatten() for weight in module.parameters()]).clone()

@@ -16,7 +16,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.pools import module_slot as lending
+from condensed_data.methods.pools import network_slot
 from condensed_data.training.context import Context
 
 ITERATIONS = 3
@@ -30,7 +30,7 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup)
     recipe = recipe.set(ipc=4) if groups else recipe
     real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    with mock.patch.object(lending, "CACHE_ROWS", ROWS):
+    with mock.patch.object(network_slot, "CACHE_ROWS", ROWS):
         run = CondensationRun(
             resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu"), ranks=ranks)
         )

@@ -41,7 +41,7 @@ class Trajectory(Objective):
         check_unroll("Trajectory", self.unroll)
 
     def check_pool(self, pool: Pool) -> None:
-        if not pool.knows_targets:
+        if not pool.provides_targets:
             raise ValueError(
                 f"Cannot use Trajectory with the {type(pool).__name__} pool: it needs an expert's later weights. Use "
                 "the Experts pool."

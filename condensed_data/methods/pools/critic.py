@@ -1,4 +1,4 @@
-"""HaBa's critic: a network that learns to find samples of one code alike, while these learn to differ.
+"""HaBa's critic: a network trained to embed samples of one code alike, while the samples learn to differ.
 
 Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
 
@@ -7,53 +7,56 @@ Letters: B pairs, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.core.spec import DataDefault
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, Pool, PoolState, SyntheticData
+from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools.module_slot import NetworkSlot
+from condensed_data.methods.pools.network_slot import (
+    NetworkPool,
+    NetworkSlot,
+    load_training_state,
+    training_state,
+)
 from condensed_data.methods.samplers.decoder_pairs import check_decoder_pairs, pairs
-from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)
-class Critic(Pool):
-    """One network for the whole run, which takes one step after each iteration on pairs of siblings.
+class Critic(NetworkPool):
+    """One network for the whole run, which takes one step after each iteration on pairs of samples of one code.
 
-    It minimizes the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 of the pairs, the
-    adversary of `Diversity`, plus `contrast` times the supervised contrastive loss of all rows.
+    It minimizes the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 over the pairs (the
+    adversary of `Diversity`), plus `contrast` times the supervised contrastive loss of all rows.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
         temperature: of the contrastive loss; 0.07 as published.
         lr, momentum: of SGD; 0.001 and 0.9 as published.
-        codes: codes of a group and step, drawn at random; None for all.
+        codes: random codes per group and step; None for all.
 
     Raises:
-        ValueError: for a value out of range; after the first iteration, for samples that have no siblings.
+        ValueError: for a value out of range; after the first iteration, for synthetic data with fewer than two
+            decoders per code.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     alike: float = 0.1
     contrast: float = 0.1
     temperature: float = 0.07
     lr: float = 0.001
     momentum: float = 0.9
     codes: int | None = None
-    learns_from_samples: ClassVar[bool] = True
+    trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("alike", "contrast"):
@@ -67,18 +70,14 @@ class Critic(Pool):
         if self.codes is not None:
             check_count("Critic", "codes", self.codes)
 
-    def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise what building the network for such samples would raise."""
-        check_network(self.network, sample_shape)
-
     def start(self, context: Context) -> PoolState:
         return _CriticState(self, context)
 
     def loss(self, features: Tensor, logits: Tensor, y: Tensor) -> Tensor:
-        """What the critic minimizes.
+        """The critic's loss.
 
         Args:
-            features: (2 B, D); rows i and B + i are siblings.
+            features: (2 B, D); rows i and B + i come from the same code.
             logits: (2 B, K).
             y: (2 B,) class indices.
         """
@@ -92,7 +91,7 @@ class _CriticState(PoolState):
     def __init__(self, spec: Critic, context: Context) -> None:
         self.spec, self.context = spec, context
         self.slot = NetworkSlot(spec.network, context)
-        self.slot.renew(context.rng.seed_for("critic"))
+        self.slot.reinitialize(context.rng.seed_for("critic"))
         self.optimizer = torch.optim.SGD(self.slot.module.parameters(), spec.lr, spec.momentum)
 
     def network_at(self, iteration: int) -> NetworkView:
@@ -123,8 +122,7 @@ class _CriticState(PoolState):
             module.requires_grad_(False)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.slot.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return training_state(self.slot.module, self.optimizer)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.slot.module.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_training_state(self.slot.module, self.optimizer, state)

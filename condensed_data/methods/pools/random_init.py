@@ -1,35 +1,34 @@
-"""Networks that are new and random every few iterations, never trained."""
+"""Randomly initialized networks that are never trained, as in DM and DD."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from torch import nn
-
-from condensed_data.core.spec import DataDefault
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import InitialState, NetworkView, Pool, PoolState
-from condensed_data.methods.pools.module_slot import NetworkSlot, copied
-from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.methods.base import InitialState, PoolState
+from condensed_data.methods.pools.network_slot import (
+    NetworkPool,
+    NetworkSlot,
+    StatelessPoolState,
+    cpu_state_dict,
+)
 from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)
-class RandomInit(Pool):
+class RandomInit(NetworkPool):
     """A new random network every `period` iterations, as in DM (every iteration), or one for the whole run.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        period: iterations a network lives; None for the whole run, as in DD's fixed initialization.
-        member: tells pools apart that lend several networks for one iteration, a term each, as DD averages over.
+        period: iterations between two initializations; None for one network, as in DD's fixed initialization.
+        member: distinguishes pools that provide different networks in the same iteration, one per term, such as
+            those that DD averages over.
 
     Raises:
         ValueError: unless `period` is positive and `member` at least 0.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     period: int | None = 1
     member: int = 0
 
@@ -38,32 +37,23 @@ class RandomInit(Pool):
             check_count("RandomInit", "period", self.period)
         check_count("RandomInit", "member", self.member, 0)
 
-    def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise what building the network for such samples would raise."""
-        check_network(self.network, sample_shape)
-
     def start(self, context: Context) -> PoolState:
         return _RandomInitState(self, context)
 
 
-class _RandomInitState(PoolState):
+class _RandomInitState(StatelessPoolState):
     def __init__(self, spec: RandomInit, context: Context) -> None:
         self.spec, self.context = spec, context
-        self.number: int | None = None
         self.slot = NetworkSlot(spec.network, context)
 
-    def network_at(self, iteration: int) -> NetworkView:
-        number = iteration // self.spec.period if self.spec.period else 0
-        if number != self.number:
-            self.number = number
-            member = [self.spec.member] if self.spec.member else []
-            self.slot.renew(self.context.rng.seed_for("network", number, *member))
-        return self.slot.net
+    def _key(self, iteration: int) -> tuple[int]:
+        return (iteration // self.spec.period if self.spec.period else 0,)
 
-    def initial(self) -> InitialState:
-        return (
-            InitialState() if self.spec.period else InitialState("stored", copied(self.network_at(0).module))
-        )
+    def _load(self, index: int) -> None:
+        member = [self.spec.member] if self.spec.member else []
+        self.slot.reinitialize(self.context.rng.seed_for("network", index, *member))
 
-    def state_dict(self) -> dict[str, Any]:
-        return {}  # the network follows from the iteration alone
+    def initial_state(self) -> InitialState:
+        if self.spec.period:
+            return InitialState()
+        return InitialState("stored", cpu_state_dict(self.network_at(0).module))

@@ -15,7 +15,7 @@ from condensed_data.methods.pools import DefaultNetwork, DynamicBilevel, Queue, 
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
-from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
+from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.training.evaluate import standard
 
 
@@ -97,7 +97,9 @@ def idm(
     weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
     return Recipe(
         name="idm",
-        synthetic=MultiFormation(Pixels(init or coresets.Random()), Cells() if factor is None else factor),
+        synthetic=MultiFormation(
+            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
+        ),
         terms=(
             Term(Distribution(), pool, sampler, augment),
             Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),

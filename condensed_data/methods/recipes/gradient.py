@@ -15,7 +15,7 @@ from condensed_data.methods.pools.inner_loop import NetworkLifetimes
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
-from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
+from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import idc as idc_training
 from condensed_data.training.sgd import SGDConfig
@@ -162,7 +162,7 @@ def idc(
         https://arxiv.org/abs/2205.14959, section 4.
     """
     synthetic = MultiFormation(
-        Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+        Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
     )
     return _idc("idc", synthetic, ipc, iterations, batch, lr, distance, network, within)
 

@@ -21,7 +21,7 @@ from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, 
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
-from condensed_data.methods.synthetic import Cells, MultiFormation, Pixels
+from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
@@ -123,7 +123,9 @@ def m3d(
     """
     return Recipe(
         name="m3d",
-        synthetic=MultiFormation(Pixels(init or coresets.Random()), Cells() if factor is None else factor),
+        synthetic=MultiFormation(
+            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
+        ),
         terms=(
             Term(
                 KernelMMD(kernel),
@@ -179,7 +181,7 @@ def dance(
     return Recipe(
         name="dance",
         synthetic=MultiFormation(
-            Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+            Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
         ),
         terms=_calibrated(Term(Distribution(), *_middle(network, pretrain, batch, within))),
         optimizer=Optimizer("sgd", lr=ProportionalToIpc(0.01) if lr is None else lr, momentum=0.5),
@@ -223,7 +225,7 @@ def ncfm(
     return Recipe(
         name="ncfm",
         synthetic=MultiFormation(
-            Pixels(init or coresets.Random(), clamp=True), Cells() if factor is None else factor
+            Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
         ),
         terms=_calibrated(Term(matched, *_middle(network, pretrain, batch, within), 300.0)),
         optimizer=Optimizer("adamw", lr=lr),

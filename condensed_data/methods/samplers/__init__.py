@@ -1,1 +1,1 @@
-"""Samplers: which real and synthetic samples are compared."""
+"""Samplers: which real and synthetic samples are compared in each step."""

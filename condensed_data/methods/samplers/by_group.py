@@ -1,4 +1,4 @@
-"""Samplers: which real samples meet which synthetic ones, in constant shapes.
+"""Compares random real samples of each group with the synthetic samples of the same group.
 
 Letters: G groups, N synthetic samples.
 """
@@ -22,18 +22,17 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class PerGroup(Sampler):
-    """Per group (class, or class and attribute): random real samples against its synthetic samples.
+    """Per group (class, or class and attribute): random real samples and its synthetic samples.
 
     Args:
-        batch: real samples a group and step, drawn without replacement; all of a smaller group, as the
-            authors do.
-        synthetic: at most this many synthetic samples a group and step, drawn at random; None for all.
-        within: a finer choice of the real samples of a group, such as `Clusters(k=20)`; None for any of them.
-        grouped: refuse a source whose classes have no groups.
+        batch: real samples per group and step, drawn without replacement; all of a smaller group, as the authors do.
+        synthetic: at most this many random synthetic samples per group and step; None for all.
+        within: selects the real samples of a group, such as `Clusters(k=20)`; None draws from all of them.
+        grouped: require a source with groups.
 
     Raises:
-        ValueError: unless both numbers are positive integers; when the run starts, for a source without groups where
-            they are asked for.
+        ValueError: unless `batch` and `synthetic` are positive integers; when the run starts, if `grouped` and the
+            source has no groups.
     """
 
     batch: int | DataDefault = 256
@@ -53,25 +52,31 @@ class PerGroup(Sampler):
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         if self.grouped and context.real.num_groups == context.real.num_classes:
             raise ValueError(
-                "This recipe is debiased by groups, and no class has more than one. Give groups=..., an attribute of "
-                "every sample (its color, say), or use the base recipe by itself."
+                "This recipe removes a bias between groups, but no class has more than one group. Give groups=..., an "
+                "attribute of every sample (such as its color), or use the base recipe directly."
             )
         counts = synthetic_data.groups.bincount(minlength=context.real.num_groups).tolist()
-        stored = torch.arange(len(synthetic_data.groups)).split(counts)
+        synthetic_members = torch.arange(len(synthetic_data.groups)).split(counts)
         selector = None if self.within is None else self.within.start(context)
-        batch, real = require_resolved(self.batch), context.real.members
-        return _PerGroupState(batch, self.synthetic, real, stored, context.rng, selector)
+        return _PerGroupState(
+            require_resolved(self.batch),
+            self.synthetic,
+            context.real.members,
+            synthetic_members,
+            context.rng,
+            selector,
+        )
 
 
 @dataclass
 class _PerGroupState(SamplerState):
     batch: int
-    at_most: int | None
-    members: tuple[Tensor, ...]
-    stored: tuple[Tensor, ...]
+    max_synthetic: int | None
+    real_members: tuple[Tensor, ...]
+    synthetic_members: tuple[Tensor, ...]
     rng: RandomStreams
     selector: BatchSelector | None
-    ahead: ClassVar[bool] = True
+    can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         real = [self._real(iteration, group) for group in groups]
@@ -86,11 +91,11 @@ class _PerGroupState(SamplerState):
     def _real(self, iteration: int, group: int) -> Tensor:
         if self.selector is not None:
             return self.selector.select(iteration, group, self.batch)
-        pool = self.members[group]
-        return pool[self.rng.choice("real", iteration, group, len(pool), min(len(pool), self.batch))]
+        members = self.real_members[group]
+        return members[self.rng.choice("real", iteration, group, len(members), min(len(members), self.batch))]
 
     def _synthetic(self, iteration: int, group: int) -> Tensor:
-        rows = self.stored[group]
-        if self.at_most is None or len(rows) <= self.at_most:
-            return rows
-        return rows[self.rng.choice("synthetic", iteration, group, len(rows), self.at_most)]
+        members = self.synthetic_members[group]
+        if self.max_synthetic is None or len(members) <= self.max_synthetic:
+            return members
+        return members[self.rng.choice("synthetic", iteration, group, len(members), self.max_synthetic)]

@@ -1,10 +1,11 @@
-"""A finer choice of the real samples inside a group: batches from one cluster, or spread over all clusters.
+"""Selects the real batch of a group by k-means: all of one cluster, or spread over all clusters.
 
-`PerGroup(within=...)` takes one of these on any method:
+`PerGroup(within=...)` accepts one of these in any method:
 
-* `Clusters` (batch feature matching, "BDM"): every batch holds samples of one cluster of one group, samples
-  that share a feature.
-* `NearestToCentroids` (DREAM): every batch holds the samples nearest to as many centroids, an even picture of the group.
+* `Clusters` (batch feature matching, "BDM"): every batch comes from one cluster of the group, so that its samples share
+  a feature.
+* `NearestToCentroids` (DREAM): every batch holds the sample nearest to each of as many centroids, so that it covers the
+  group evenly.
 
 Letters: n samples, k clusters, D features, G groups.
 """
@@ -21,16 +22,16 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.spec import Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor, stage_extractor
 
 RULES = ("uniform", "proportional")
-MINI_BATCHES_FROM = 20_000  # samples a group
+MINI_BATCH_THRESHOLD = 20_000  # samples per group from which MiniBatchKMeans replaces KMeans
 
 
 class BatchSelector(ABC):
-    """Run state of a `BatchSelection`; it follows from the run's seed, so there is nothing to checkpoint."""
+    """Run state of a `BatchSelection`. It depends on the run's seed alone, so there is nothing to checkpoint."""
 
     @abstractmethod
     def select(self, iteration: int, group: int, batch: int) -> Tensor:
@@ -38,27 +39,27 @@ class BatchSelector(ABC):
 
 
 class BatchSelection(Spec, ABC):
-    """Specification of which samples of a group meet its synthetic ones."""
+    """Specification of which real samples of a group are compared with its synthetic ones."""
 
     @abstractmethod
     def start(self, context: Context) -> BatchSelector:
-        """Look at the real samples."""
+        """Cluster the real samples."""
 
 
 @dataclass(frozen=True)
 class Clusters(BatchSelection):
-    """Batches from one cluster: k-means of every group's real samples; each batch is drawn from one cluster.
+    """Batches from one cluster: k-means clusters every group's real samples, and each batch is drawn from one cluster.
 
-    A cluster smaller than the batch gives all its samples, repeated as evenly as the batch needs, so that every
-    step has one shape. Groups of fewer samples than `k` have fewer clusters.
+    Samples of a cluster smaller than the batch are repeated as evenly as possible, so that batches have a constant
+    shape. Groups of fewer samples than `k` have fewer clusters.
 
     Args:
-        k: clusters of every group.
-        features: "imagenet" (stage 1 of ResNet18, as the founding paper), "trained" (stage 1 of a ResNet18 trained
-            on the data, or of the usual network where samples are no images), "raw", an extractor such as
+        k: clusters per group.
+        features: "imagenet" (stage 1 of ResNet18, as in the original paper), "trained" (stage 1 of a ResNet18 trained
+            on the data, or of the default network if samples are not images), "raw", an extractor such as
             `ImageNet(layer=2)`, or any module.
-        rule: "uniform" draws every cluster equally often; "proportional" as often as its size says, which keeps
-            the expected batch that of the group.
+        rule: "uniform" draws every cluster equally often; "proportional" in proportion to its size, so that the
+            expected batch is that of the group.
 
     Raises:
         ValueError: for unknown features or an unknown rule, or k below 1.
@@ -70,8 +71,7 @@ class Clusters(BatchSelection):
 
     def __post_init__(self) -> None:
         check_count("Clusters", "k", self.k)
-        if self.rule not in RULES:
-            raise ValueError(f"Clusters(rule={self.rule!r}) is unknown; known: {', '.join(RULES)}.")
+        check_choice("Clusters", "rule", self.rule, RULES)
         object.__setattr__(self, "features", stage_extractor(self.features))
 
     def start(self, context: Context) -> BatchSelector:
@@ -80,16 +80,18 @@ class Clusters(BatchSelection):
     def partition(
         self, context: Context, groups: Sequence[int] | None = None
     ) -> tuple[tuple[Tensor, ...], ...]:
-        """The clusters of every group, or of some: a tuple for each of tensors of sample indices.
+        """The clusters of each group, as tensors of sample indices that partition the group.
 
-        The clusters of a group do not depend on which others are asked for; together they are the group's samples.
+        Args:
+            context: of the run.
+            groups: which groups to cluster, independently of each other; None for all.
         """
-        look, found = FeatureExtractor(self.features, context), []
+        extract, clusters = FeatureExtractor(self.features, context), []
         for group in range(context.real.num_groups) if groups is None else groups:
             members = context.real.members[group]
-            labels, _ = kmeans(look(members), self.k, context.rng.seed_for("clusters", group))
-            found.append(tuple(members[labels == label] for label in labels.unique()))
-        return tuple(found)
+            labels, _ = kmeans(extract(members), self.k, context.rng.seed_for("clusters", group))
+            clusters.append(tuple(members[labels == label] for label in labels.unique()))
+        return tuple(clusters)
 
 
 class _ClusterSelector(BatchSelector):
@@ -102,23 +104,23 @@ class _ClusterSelector(BatchSelector):
         weights = sizes / sizes.sum() if self.rule == "proportional" else None
         cluster = clusters[int(rng.numpy("cluster", iteration, group).choice(len(clusters), p=weights))]
         count = min(batch, int(sizes.sum()))
-        rest = rng.choice("real", iteration, group, len(cluster), count % len(cluster))
-        return torch.cat([cluster.repeat(count // len(cluster)), cluster[rest]])
+        remainder = rng.choice("real", iteration, group, len(cluster), count % len(cluster))
+        return torch.cat([cluster.repeat(count // len(cluster)), cluster[remainder]])
 
 
 @dataclass(frozen=True)
 class NearestToCentroids(BatchSelection):
-    """Batches spread over a group: k-means with as many clusters as the batch has rows, the nearest sample of each.
+    """Batches spread over a group: the sample nearest to each centroid of k-means with one cluster per row.
 
     Liu et al., DREAM: Efficient Dataset Distillation by Representative Matching, ICCV 2023,
     https://arxiv.org/abs/2302.14416.
 
-    Deviation: the authors cluster the features of the network that is matching at that moment; here those of
-    one network trained on the data (or other `features`), from another start of k-means each time.
+    Deviation: the authors cluster the features of the network that is used for matching at that moment; here they are
+    those of one network trained on the data (or other `features`), and k-means starts differently each time.
 
     Args:
         features: "trained", "raw", "imagenet", an extractor or any module.
-        period: iterations after which the samples are clustered anew; 10 as published.
+        period: iterations after which the samples are clustered again; 10 as published.
 
     Raises:
         ValueError: for unknown features or a period below 1.
@@ -138,55 +140,57 @@ class NearestToCentroids(BatchSelection):
 class _NearestSelector(BatchSelector):
     def __init__(self, spec: NearestToCentroids, context: Context) -> None:
         self.period, self.context = spec.period, context
-        look = FeatureExtractor(spec.features, context)
-        self.features = [look(members) for members in context.real.members]
-        self.chosen: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        extract = FeatureExtractor(spec.features, context)
+        self.features = [extract(members) for members in context.real.members]
+        self._selected: dict[
+            tuple[int, int], tuple[int, Tensor]
+        ] = {}  # (group, batch): (clustering, indices)
 
     def select(self, iteration: int, group: int, batch: int) -> Tensor:
-        members, number = self.context.real.members[group], iteration // self.period
-        found = self.chosen.get((group, batch))
-        if found is None or found[0] != number:
-            seed = self.context.rng.seed_for("nearest", number, group)
-            found = number, members[representatives(self.features[group], min(batch, len(members)), seed)]
-            self.chosen[group, batch] = found
-        return found[1]
+        members, clustering = self.context.real.members[group], iteration // self.period
+        selected = self._selected.get((group, batch))
+        if selected is None or selected[0] != clustering:
+            seed = self.context.rng.seed_for("nearest", clustering, group)
+            index = representatives(self.features[group], min(batch, len(members)), seed)
+            selected = self._selected[group, batch] = clustering, members[index]
+        return selected[1]
 
 
 def kmeans(features: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
-    """scikit-learn's k-means, with at most as many clusters as there are different rows.
+    """scikit-learn's k-means, with at most as many clusters as there are distinct rows.
 
     Args:
         features: (n, D).
-        k: clusters asked for.
+        k: number of clusters.
         seed: non-negative.
 
     Returns:
-        The cluster of every row (n,) int64, and the centroids (k, D) float32.
+        The cluster of every row (n,) int64, and the centroids (at most k, D) float32.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    rows: Any = features.float().numpy() + 0.0  # one sign of zero, so that equal rows have equal bytes
+    rows: Any = features.float().numpy() + 0.0  # turns -0 into 0, so that equal rows have equal bytes
     count = min(k, len({row.tobytes() for row in rows}))
-    maker = KMeans if len(rows) < MINI_BATCHES_FROM else MiniBatchKMeans
-    found = maker(count, n_init=1, random_state=seed % 2**32).fit(rows)
-    return torch.from_numpy(found.labels_).long(), torch.from_numpy(found.cluster_centers_).float()
+    estimator = KMeans if len(rows) < MINI_BATCH_THRESHOLD else MiniBatchKMeans
+    fitted = estimator(count, n_init=1, random_state=seed % 2**32).fit(rows)
+    return torch.from_numpy(fitted.labels_).long(), torch.from_numpy(fitted.cluster_centers_).float()
 
 
 def representatives(features: Tensor, count: int, seed: int) -> Tensor:
-    """Different rows, the one nearest to the centroid of each of `count` clusters: (count,) indices.
+    """Indices (count,) of distinct rows: the one nearest to the centroid of each of `count` clusters.
 
-    Where there are fewer different rows than asked for, the first unused ones follow.
+    If there are fewer distinct values than `count`, the first unused rows follow.
 
     Args:
         features: (n, D), n >= count.
-        count: rows asked for.
+        count: number of rows.
         seed: of k-means.
     """
     labels, centroids = kmeans(features, count, seed)
     distances = (features.double() - centroids[labels].double()).square().sum(1)
-    chosen: list[int] = []
+    nearest: list[int] = []
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
-        chosen.append(int(members[int(np.argmin(distances[members].numpy()))]))
-    unused = sorted(set(range(len(features))) - set(chosen))
-    return torch.tensor(chosen + unused[: count - len(chosen)])
+        nearest.append(int(members[int(np.argmin(distances[members].numpy()))]))
+    unused = sorted(set(range(len(features))) - set(nearest))
+    return torch.tensor(nearest + unused[: count - len(nearest)])

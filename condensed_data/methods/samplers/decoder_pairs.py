@@ -1,4 +1,4 @@
-"""Pairs of synthetic samples that are made of the same code by two decoders.
+"""Pairs of synthetic samples that two decoders make of the same code.
 
 Letters: G groups, B pairs of a group.
 """
@@ -22,14 +22,15 @@ from condensed_data.training.context import Context
 class DecoderPairs(Sampler):
     """Per group: its codes through one decoder, then the same codes through another, and no real samples.
 
-    The two decoders are drawn anew each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
-    https://arxiv.org/abs/2210.16774, section 3.3). The first half of a block and its second are paired row by row.
+    Two random decoders are used in each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
+    https://arxiv.org/abs/2210.16774, section 3.3). Row i of a block's first half and row i of its second are a pair.
 
     Args:
-        codes: at most this many codes of a group and iteration, drawn at random; None for all.
+        codes: at most this many random codes per group and iteration; None for all.
 
     Raises:
-        ValueError: unless `codes` is positive; when the run starts, for samples that have no siblings.
+        ValueError: unless `codes` is positive; when the run starts, for synthetic data with fewer than two decoders
+            per code.
     """
 
     codes: int | None = None
@@ -44,24 +45,22 @@ class DecoderPairs(Sampler):
 
 
 def check_decoder_pairs(part: str, synthetic_data: SyntheticData) -> None:
-    """Refuse samples of which no two share a code."""
+    """Raise ValueError for synthetic data with fewer than two decoders per code; `part` is named in the message."""
     if synthetic_data.decoders_per_code < 2:
-        raise ValueError(
-            f"Cannot use {part} with these synthetic samples: no two share a code. Use Factorized(decoders=2) or more."
-        )
+        raise ValueError(f"{part} needs at least two decoders per code. Use Factorized(decoders=2) or more.")
 
 
 def pairs(
     synthetic_data: SyntheticData, rng: RandomStreams, iteration: int, group: int, codes: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Indices (B,) of a group's samples by one decoder, and of the same codes by another."""
-    count = synthetic_data.decoders_per_code
+    """Indices (B,) of a group's samples from one decoder, and (B,) of those from another, code by code."""
+    decoders = synthetic_data.decoders_per_code
     members = (synthetic_data.groups == group).nonzero()[:, 0]
-    made = members.view(-1, count, synthetic_data.rows_per_decoder)  # of every code, by every decoder
-    if codes is not None and codes < len(made):
-        made = made[rng.choice("codes of a pair", iteration, group, len(made), codes)]
-    one, other = rng.numpy("decoders of a pair", iteration).permutation(count)[:2].tolist()
-    return made[:, one].flatten(), made[:, other].flatten()
+    by_code = members.view(-1, decoders, synthetic_data.rows_per_decoder)
+    if codes is not None and codes < len(by_code):
+        by_code = by_code[rng.choice("codes of a pair", iteration, group, len(by_code), codes)]
+    first, second = rng.numpy("decoders of a pair", iteration).permutation(decoders)[:2].tolist()
+    return by_code[:, first].flatten(), by_code[:, second].flatten()
 
 
 @dataclass
@@ -69,13 +68,13 @@ class _DecoderPairsState(SamplerState):
     synthetic_data: SyntheticData
     codes: int | None
     rng: RandomStreams
-    ahead: ClassVar[bool] = True
+    can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         blocks = [
             torch.cat(pairs(self.synthetic_data, self.rng, iteration, group, self.codes)) for group in groups
         ]
-        none = torch.zeros(0, dtype=torch.int64)
+        no_real = torch.zeros(0, dtype=torch.int64)
         return PairIndices(
-            none, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups)
+            no_real, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups)
         )

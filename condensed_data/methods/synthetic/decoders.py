@@ -1,4 +1,4 @@
-"""Small networks that turn a code into a sample; `Factorized` learns them together with the codes.
+"""Small networks that decode a code into a sample; `Factorized` learns them together with the codes.
 
 Letters: B rows, C channels, H, W, L, k kernel, P parameters.
 """
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
-_BACK: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
+_CONV_TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 STARTS = ("random", "identity")
 
 
 class Decoder(Spec, ABC):
-    """Specification of a map from codes (B, *code) to samples (B, *sample), images or signals of any size."""
+    """Specification of a map from codes (B, *code) to images or signals (B, *sample) of any size."""
 
     @abstractmethod
     def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,29 +29,29 @@ class Decoder(Spec, ABC):
 
     @abstractmethod
     def module(self, sample_shape: tuple[int, ...]) -> nn.Module:
-        """A new decoder, its weights drawn from torch's global state."""
+        """A new decoder with random weights from torch's global generator."""
 
     @abstractmethod
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse samples that it cannot make."""
+        """Raise ValueError for a sample shape that it cannot decode to."""
 
     def build(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        """`module`, in the form that `networks.build` takes; the classes share decoders."""
+        """`module` as `networks.build` calls it; `num_classes` is unused, because classes share decoders."""
         return self.module(sample_shape)
 
 
 @dataclass(frozen=True)
 class Hallucinator(Decoder):
-    """HaBa's: a convolution, a learned scale and shift of every value, a transposed convolution.
+    """HaBa's hallucinator: a convolution, a learned scale and shift of every value, a transposed convolution.
 
-    Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.2. A code, there a basis, has the
-    shape of a sample. 1,372 parameters for 1x28x28 and 5,568 for 3x32x32, as in the authors' code, which takes
-    no other size.
+    Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.2. A code (called basis there) has the
+    shape of a sample. It has 1,372 parameters for 1x28x28 and 5,568 for 3x32x32, as in the authors' code, which
+    supports no other size.
 
     Args:
-        kernel: k, of both convolutions.
-        start: "random", the convolutions begin as torch draws them; "identity", a tenth of that around kernels
-            that return the basis (but for its border of k // 2 pixels), so that samples begin like their bases.
+        kernel: k, size of both convolution kernels.
+        start: "random" keeps torch's initialization of the convolutions; "identity" scales it by 0.1 and adds kernels
+            that return the basis (except for a border of k // 2 pixels), so that samples start close to their bases.
 
     Raises:
         ValueError: for a value out of range; from `check`, for vectors and samples smaller than the kernel.
@@ -62,8 +62,7 @@ class Hallucinator(Decoder):
 
     def __post_init__(self) -> None:
         check_count("Hallucinator", "kernel", self.kernel)
-        if self.start not in STARTS:
-            raise ValueError(f"Hallucinator(start={self.start!r}) is unknown; known: {', '.join(STARTS)}.")
+        check_choice("Hallucinator", "start", self.start, STARTS)
 
     def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         return sample_shape
@@ -79,7 +78,7 @@ class Hallucinator(Decoder):
     def module(self, sample_shape: tuple[int, ...]) -> nn.Module:
         module = _Hallucinator(sample_shape, self.kernel)
         if self.start == "identity":
-            module.begin_as_identity()
+            module.initialize_as_identity()
         return module
 
 
@@ -90,32 +89,32 @@ class _Hallucinator(nn.Module):
         self.conv = _CONV[len(sides)](channels, channels, kernel)
         self.scale = nn.Parameter(torch.ones(channels, *(side - kernel + 1 for side in sides)))
         self.shift = nn.Parameter(torch.zeros_like(self.scale))
-        self.back = _BACK[len(sides)](channels, channels, kernel)
+        self.conv_transpose = _CONV_TRANSPOSE[len(sides)](channels, channels, kernel)
 
     def forward(self, code: Tensor) -> Tensor:
-        mapped: Tensor = self.back(self.conv(code) * self.scale + self.shift)
-        return mapped
+        decoded: Tensor = self.conv_transpose(self.conv(code) * self.scale + self.shift)
+        return decoded
 
-    def begin_as_identity(self) -> None:
+    def initialize_as_identity(self) -> None:
         with torch.no_grad():
-            for layer in (self.conv, self.back):
+            for layer in (self.conv, self.conv_transpose):
                 layer.weight.mul_(0.1)
                 layer.bias.mul_(0.1)
-                middle = layer.weight
-                for side in layer.kernel_size:  # the weight at the kernel's center, (C, C)
-                    middle = middle.select(2, side // 2)
-                middle.diagonal().add_(1)
+                center = layer.weight
+                for side in layer.kernel_size:  # ends as the weights at the kernel's center, (C, C)
+                    center = center.select(2, side // 2)
+                center.diagonal().add_(1)
 
 
 @dataclass(frozen=True)
 class LatentDecoder(Decoder):
-    """KFS's: two transposed convolutions of stride 2 from a small latent map.
+    """KFS's decoder: two transposed convolutions of stride 2 from a small latent map.
 
-    Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494. The authors published no code and the sizes are
-    ours: a code has `channels` maps of a quarter of the side, rounded up; what is decoded too much is cut off.
+    Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494. The authors published no code, so the sizes are ours: a
+    code has `channels` maps with a quarter of the sample's sides, rounded up; excess pixels are cut off.
 
     Args:
-        channels: of a code.
+        channels: channels of a code.
         width: channels between the two layers.
 
     Raises:
@@ -143,7 +142,7 @@ class _LatentDecoder(nn.Module):
     def __init__(self, spec: LatentDecoder, sample_shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, *self.sides = sample_shape
-        layer = _BACK[len(self.sides)]
+        layer = _CONV_TRANSPOSE[len(self.sides)]
         self.first = layer(spec.channels, spec.width, 4, 2, 1)
         self.second = layer(spec.width, channels, 4, 2, 1)
 
@@ -157,5 +156,5 @@ class _LatentDecoder(nn.Module):
 def _check_sides(name: str, sample_shape: tuple[int, ...]) -> None:
     if len(sample_shape) not in (2, 3):
         raise ValueError(
-            f"{name} makes images (C, H, W) and signals (C, L), not samples of shape {sample_shape}. Use Pixels."
+            f"{name} decodes to images (C, H, W) or signals (C, L), not to samples of shape {sample_shape}. Use Pixels."
         )

@@ -1,10 +1,10 @@
-"""Samples that are made of less: codes of every class, and decoders shared by all classes.
+"""Samples factorized into codes of each class and decoders shared by all classes.
 
-Every code goes through every decoder, so n codes and M decoders give n * M samples a class. HaBa (Liu S. et al.,
+Every code goes through every decoder, so n codes and M decoders give n * M samples per class. HaBa (Liu S. et al.,
 NeurIPS 2022, https://arxiv.org/abs/2210.16774): `Factorized(Hallucinator(), decoders=5)`. KFS (Lee, Lee and Hwang,
 2022, https://arxiv.org/abs/2208.10494): `Factorized(LatentDecoder(), decoders=2, fit=500)`.
 
-Letters: K classes, n codes a class, M decoders, P parameters of a decoder, B rows.
+Letters: K classes, n codes per class, M decoders, P parameters per decoder, B rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from condensed_data.core.validation import check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 from condensed_data.methods.synthetic.decoders import Decoder, Hallucinator
+from condensed_data.methods.synthetic.groups import group_layout
 from condensed_data.training.context import Context
 
 FIT_RATE = 1e-2
@@ -29,23 +30,23 @@ FIT_RATE = 1e-2
 
 @dataclass(frozen=True)
 class Factorized(SyntheticSpec):
-    """Codes and decoders within the budget of `ipc` stored samples a class.
+    """Codes and decoders within the budget of `ipc` stored samples per class.
 
-    The budget counts everything that must be kept: K * n codes and M decoders take at most as many numbers as
-    `ipc` samples of every class. This agrees with the comparisons in HaBa's paper, where 1 basis a class and 5
-    hallucinators stand beside 2 samples a class.
+    The budget counts everything that is stored: K * n codes and M decoders take at most as many numbers as `ipc`
+    samples of every class. This agrees with HaBa's paper, which compares 1 basis per class and 5 hallucinators with 2
+    samples per class.
 
     Args:
-        decoder: what makes a sample of a code.
+        decoder: decodes a code into a sample.
         decoders: M.
-        codes: n; None for as many as the budget holds.
-        init: where bases, or what `fit` imitates, come from. Codes that have not the shape of samples begin as
+        codes: n; None for as many as the budget allows.
+        init: initial bases, or the samples that `fit` reproduces. Codes of another shape than samples start as
             standard normal noise.
-        fit: steps of Adam at 0.01 before the run, in which codes and decoders learn to reproduce samples of
-            `init`, one a pair; ours, because noise is far from anything that a network can be matched on.
+        fit: steps of Adam at 0.01 before the run, in which codes and decoders learn to reproduce samples of `init`,
+            one for each (code, decoder); ours, because decoded noise is too far from real samples to be matched.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, if the budget holds no code a class.
+        ValueError: for a value out of range; when the run starts, if the budget does not allow one code per class.
     """
 
     decoder: Decoder = field(default_factory=Hallucinator)
@@ -61,43 +62,44 @@ class Factorized(SyntheticSpec):
             check_count("Factorized", "codes", self.codes)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse samples that the decoder cannot make."""
+        """Raise ValueError for a sample shape that the decoder cannot decode to."""
         self.decoder.check(sample_shape)
 
     def start(self, context: Context) -> SyntheticData:
         shape = context.real.sample_shape
         self.check(shape)
-        modules = [self._new(shape, context.rng.seed_for("decoder", index)) for index in range(self.decoders)]
+        modules = [
+            self._module(shape, context.rng.seed_for("decoder", index)) for index in range(self.decoders)
+        ]
         decoders = torch.stack([nn.utils.parameters_to_vector(m.parameters()).detach() for m in modules])
-        count = self._count(context, decoders.numel())
-        sizes = torch.tensor(context.real.group_sizes(count))
-        groups = torch.arange(len(sizes)).repeat_interleave(sizes)
-        synthetic_data = _Factorized(
+        count = self._codes_per_class(context, decoders.numel())
+        sizes, labels, groups = group_layout(context.real, count)
+        synthetic_data = _FactorizedData(
             modules[0].to(context.device),
-            self._codes(context, sizes.tolist()).requires_grad_(),
+            self._codes(context, sizes).requires_grad_(),
             decoders.to(context.device).requires_grad_(),
-            context.real.group_class[groups].repeat_interleave(self.decoders),
+            labels.repeat_interleave(self.decoders),
             groups.repeat_interleave(self.decoders),
         )
         if self.fit:
-            samples = self.init.samples(context, (sizes * self.decoders).tolist())
-            _imitate(synthetic_data, samples, self.fit)
+            samples = self.init.samples(context, [size * self.decoders for size in sizes])
+            _fit(synthetic_data, samples, self.fit)
         return synthetic_data
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
         codes, decoders = tensors["codes"], tensors["decoders"]
-        with torch.device("meta"):  # counted without memory, as the encoding may ask for any width
+        with torch.device("meta"):  # no memory, as an untrusted encoding may ask for any width
             expected = sum(weight.numel() for weight in self.decoder.module(sample_shape).parameters())
         if decoders.dim() != 2 or decoders.shape[1] != expected or len(codes) * len(decoders) != len(labels):
             raise ValueError(
-                f"{len(codes)} codes and decoders of shape {tuple(decoders.shape)} do not fit {len(labels)} labels "
-                f"and {expected} weights a decoder"
+                f"{len(codes)} codes and decoders of shape {tuple(decoders.shape)} do not match {len(labels)} labels "
+                f"and {expected} weights per decoder"
             )
-        return _Factorized(self._new(sample_shape, 0), codes, decoders, labels, labels)
+        return _FactorizedData(self._module(sample_shape, 0), codes, decoders, labels, labels)
 
-    def _new(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
+    def _module(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
         return networks.build(self.decoder.build, 1, sample_shape, seed).requires_grad_(False)
 
     def _codes(self, context: Context, sizes: list[int]) -> Tensor:
@@ -110,22 +112,22 @@ class Factorized(SyntheticSpec):
         ]
         return torch.cat(codes).to(context.device)
 
-    def _count(self, context: Context, decoder_floats: int) -> int:
-        """Codes of a class."""
+    def _codes_per_class(self, context: Context, decoder_floats: int) -> int:
+        """n, checked against the budget."""
         shape, classes = context.real.sample_shape, context.real.num_classes
         code, sample = prod(self.decoder.code_shape(shape)) * classes, prod(shape) * classes
         fitting = (context.ipc * sample - decoder_floats) // code
         if fitting < (self.codes or 1):
             needed = decoder_floats + (self.codes or 1) * code
             raise ValueError(
-                f"ipc={context.ipc} is a budget of {context.ipc * sample:,} numbers, and {self.decoders} decoders "
-                f"({decoder_floats:,}) with {self.codes or 1} codes a class ({code:,} for one each) take "
+                f"ipc={context.ipc} is a budget of {context.ipc * sample:,} numbers, but {self.decoders} decoders "
+                f"({decoder_floats:,}) and {self.codes or 1} codes per class ({code:,} for one each) need "
                 f"{needed:,}. Use ipc={ceil(needed / sample)} or more, or fewer decoders."
             )
         return self.codes or fitting
 
 
-class _Factorized(SyntheticData):
+class _FactorizedData(SyntheticData):
     def __init__(
         self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor
     ) -> None:
@@ -143,7 +145,7 @@ class _Factorized(SyntheticData):
         return len(self.decoders)
 
     def decode(self, index: Tensor) -> Tensor:
-        # which decoder decodes what is found out on the CPU, so that nobody waits for the device
+        # rows are assigned to decoders on the CPU, so that the device is not waited for
         which = index % self.decoders_per_code
         order = which.argsort(stable=True)
         counts = which.bincount(minlength=self.decoders_per_code).tolist()
@@ -154,9 +156,9 @@ class _Factorized(SyntheticData):
         return torch.cat(decoded)[to_device(order.argsort(), device)]
 
     def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
-        pieces = weights.split([shape.numel() for shape in self.shapes.values()])
+        chunks = weights.split([shape.numel() for shape in self.shapes.values()])
         named = {
-            name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+            name: chunk.view(shape) for (name, shape), chunk in zip(self.shapes.items(), chunks, strict=True)
         }
         decoded: Tensor = torch.func.functional_call(self.module, named, (codes,))
         return decoded
@@ -165,8 +167,8 @@ class _Factorized(SyntheticData):
         return {name: tensor.detach().cpu() for name, tensor in self.learned.items()}
 
 
-def _imitate(synthetic_data: _Factorized, samples: Tensor, steps: int) -> None:
-    """Bring the decoded samples near to these, (K * n * M, *sample), by least squares."""
+def _fit(synthetic_data: _FactorizedData, samples: Tensor, steps: int) -> None:
+    """Fit the decoded samples to `samples` (K * n * M, *sample) by least squares."""
     learned = list(synthetic_data.learned.values())
     optimizer = torch.optim.Adam(learned, FIT_RATE)
     index = torch.arange(len(samples))

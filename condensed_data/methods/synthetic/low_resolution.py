@@ -1,7 +1,7 @@
-"""Samples stored at a lower resolution and enlarged when they are decoded.
+"""Samples stored at a lower resolution and upsampled when they are decoded.
 
-One cell of the grids of `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4)
-standing for itself: where a memory counts samples, not grids of them, any number can be stored.
+Like single cells of the grids in `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959,
+section 4), but without the grid, so that any number of samples can be stored.
 
 Letters: N samples, B decoded rows, f factor, C channels, H, W, L.
 """
@@ -17,17 +17,18 @@ from torch import Tensor
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
-from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, enlarge
+from condensed_data.methods.synthetic.multi_formation import cell_sides, check_cells, upsample
 from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 
 @dataclass(frozen=True)
-class Small(Init):
-    """Samples reduced by averaging over areas.
+class Downsampled(Init):
+    """Samples of `inner`, downsampled by averaging over areas.
 
     Args:
-        inner: where the samples come from.
+        inner: the samples at full resolution.
         factor: f, by which every side is divided.
     """
 
@@ -35,66 +36,53 @@ class Small(Init):
     factor: int
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        return reduce(self.inner.samples(context, sizes), self.factor)
+        return downsample(self.inner.samples(context, sizes), self.factor)
 
 
 @dataclass(frozen=True)
-class Reduced(SyntheticSpec):
-    """Every sample is learned at 1/f of its sides, rounded up, and enlarged linearly.
+class LowResolution(SyntheticSpec):
+    """Samples learned at 1/f of their sides, rounded up, and upsampled by linear interpolation.
 
     Args:
-        inner: what is stored; its `init` is reduced.
+        inner: the stored samples; its `init` is downsampled.
         factor: f, at least 1.
 
     Raises:
-        ValueError: for a factor below 1; from `check`, for samples without sides to reduce.
+        ValueError: for a factor below 1; from `check`, for sample shapes that cannot be divided like that.
     """
 
     inner: Pixels = field(default_factory=Pixels)
     factor: int = 2
 
     def __post_init__(self) -> None:
-        check_count("Reduced", "factor", self.factor)
+        check_count("LowResolution", "factor", self.factor)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse samples that cannot be reduced so far."""
-        check_cells(self.factor, sample_shape, "Reduced")
+        """Raise ValueError for a sample shape that cannot be divided by the factor."""
+        check_cells(self.factor, sample_shape, "LowResolution")
 
     def start(self, context: Context) -> SyntheticData:
         self.check(context.real.sample_shape)
-        inner = replace(self.inner, init=Small(self.inner.init, self.factor))
-        return _Enlarged(inner.start(context), context.real.sample_shape)
+        inner = replace(self.inner, init=Downsampled(self.inner.init, self.factor))
+        return _Upsampled(inner.start(context), context.real.sample_shape)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
-        return _Enlarged(self.inner.restore(tensors, labels, sample_shape), sample_shape)
+        return _Upsampled(self.inner.restore(tensors, labels, sample_shape), sample_shape)
 
 
-class _Enlarged(SyntheticData):
+class _Upsampled(WrappedData):
     def __init__(self, inner: SyntheticData, sample_shape: tuple[int, ...]) -> None:
-        self.inner, self.sides = inner, sample_shape[1:]
-        self.learned, self.labels, self.groups = inner.learned, inner.labels, inner.groups
-
-    @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
+        super().__init__(inner)
+        self.sides = sample_shape[1:]
 
     def decode(self, index: Tensor) -> Tensor:
-        return enlarge(self.inner.decode(index), self.sides)
-
-    def targets(self, index: Tensor) -> Tensor:
-        return self.inner.targets(index)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.inner.tensors()
-
-    def clamp(self) -> None:
-        self.inner.clamp()
+        return upsample(self.inner.decode(index), self.sides)
 
 
-def reduce(samples: Tensor, factor: int) -> Tensor:
-    """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; f = 1 leaves them as they are."""
+def downsample(samples: Tensor, factor: int) -> Tensor:
+    """(N, C, *sides) -> (N, C, *sides / f rounded up), by averaging over areas; unchanged for f = 1."""
     if factor == 1:
         return samples
     return F.interpolate(samples, size=cell_sides(factor, tuple(samples.shape[1:])), mode="area")

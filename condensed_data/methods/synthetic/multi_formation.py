@@ -1,7 +1,7 @@
-"""Several samples in the place of one: a stored sample is a grid of smaller ones, enlarged when it is decoded.
+"""Several samples stored as one: a grid of smaller samples, which are upsampled when they are decoded.
 
-Multi-formation of IDC: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4; the same as
-partition and expansion of IDM: Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742, section 3.2.
+IDC's multi-formation (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4), which equals IDM's partition
+and expansion (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742, section 3.2).
 
 Letters: N stored samples, B decoded rows, f factor, C channels, H, W, L.
 """
@@ -18,24 +18,25 @@ from torch import Tensor
 
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init
 from condensed_data.methods.synthetic.pixels import Pixels, value_range
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 INITS = ("mix", "inner")
 
 
 @dataclass(frozen=True)
-class Mix(Init):
-    """Grids of reduced samples: f x f a stored image, f a stored signal.
+class DownsampledGrids(Init):
+    """Grids of downsampled samples: f x f per stored image, f per stored signal.
 
-    Reduced by averaging over areas (the authors' code picks single pixels). Where f does not divide a side, the
-    last cells lose what does not fit.
+    Downsampled by averaging over areas (the authors' code picks single pixels). If f does not divide a side, the last
+    cells are cropped.
 
     Args:
-        inner: where the reduced samples come from.
+        inner: the samples at full resolution.
         factor: f.
     """
 
@@ -49,23 +50,23 @@ class Mix(Init):
         rows = self.inner.samples(context, [size * cells for size in sizes])
         small = F.interpolate(rows, size=cell_sides(self.factor, shape), mode="area")
         grids = _tile(small.unflatten(0, (-1, cells)), self.factor)
-        return _corner(grids, shape[1:])
+        return _crop(grids, shape[1:])
 
 
 @dataclass(frozen=True)
 class MultiFormation(SyntheticSpec):
-    """Every stored sample is cut into a grid of f x f (signals: f) cells, each enlarged linearly to full size.
+    """Every stored sample is cut into a grid of f x f (signals: f) cells, each upsampled linearly to full size.
 
-    A cell has the side ceil(H / f); where f does not divide a side, the stored sample is padded at its end with
-    the middle of the source's value range, as in the authors' code. The budget is that of the stored samples.
+    A cell has sides of ceil(H / f). If f does not divide a side, the stored sample is padded at its end with the middle
+    of the source's value range, as in the authors' code. The budget is that of the stored samples.
 
     Args:
-        inner: what is stored.
-        factor: f, at least 1; IDC and IDM use 2, and IDC 3 for images of 224 pixels. 1 leaves the stored samples whole.
-        init: "mix" begins with grids of reduced samples from the `init` of `inner`; "inner" leaves it as it is.
+        inner: the stored samples.
+        factor: f, at least 1; IDC and IDM use 2, IDC uses 3 for images of 224 pixels. 1 leaves stored samples whole.
+        init: "mix" starts with grids of downsampled samples from the `init` of `inner`; "inner" uses that unchanged.
 
     Raises:
-        ValueError: for a factor or `init` out of range; from `check`, for samples without sides to cut.
+        ValueError: for a factor or `init` out of range; from `check`, for sample shapes that cannot be cut like that.
     """
 
     inner: SyntheticSpec = field(default_factory=Pixels)
@@ -74,18 +75,15 @@ class MultiFormation(SyntheticSpec):
 
     def __post_init__(self) -> None:
         check_count("MultiFormation", "factor", self.factor)
-        if self.init not in INITS:
-            raise ValueError(
-                f"MultiFormation(init={self.init!r}) is unknown; known: {', '.join(map(repr, INITS))}."
-            )
+        check_choice("MultiFormation", "init", self.init, INITS)
         if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
             name = type(self.inner).__name__
             raise ValueError(
-                f"Cannot use MultiFormation(init='mix') with {name}: it has no init to mix. Use init='inner'."
+                f"Cannot use MultiFormation(init='mix') with {name}, which has no `init`. Use init='inner'."
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse samples that cannot be cut into such a grid."""
+        """Raise ValueError for a sample shape that cannot be cut into such a grid."""
         factor = (
             self.factor(DatasetInfo(sample_shape, (), 1))
             if isinstance(self.factor, DataDefault)
@@ -100,12 +98,12 @@ class MultiFormation(SyntheticSpec):
             return self.inner.start(context)
         inner: Any = self.inner
         if self.init == "mix":
-            inner = replace(inner, init=Mix(inner.init, factor))
+            inner = replace(inner, init=DownsampledGrids(inner.init, factor))
         pad = None
         if not _divides(factor, shape):
             low, high = value_range(context.real)
             pad = ((low + high) / 2).to(context.device)
-        return _Formed(inner.start(context), factor, shape, pad)
+        return _MultiFormationData(inner.start(context), factor, shape, pad)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
@@ -113,17 +111,19 @@ class MultiFormation(SyntheticSpec):
         factor = require_resolved(self.factor)
         cells = factor ** (len(sample_shape) - 1)
         if len(labels) % cells:
-            raise ValueError(f"{len(labels)} labels are no multiple of the {cells} cells of a stored sample")
+            raise ValueError(
+                f"{len(labels)} labels are not a multiple of the {cells} cells per stored sample"
+            )
         inner = self.inner.restore(tensors, labels[::cells], sample_shape)
-        return inner if factor == 1 else _Formed(inner, factor, sample_shape, tensors.get("pad"))
+        return inner if factor == 1 else _MultiFormationData(inner, factor, sample_shape, tensors.get("pad"))
 
 
 @dataclass(frozen=True)
-class Cells(DataDefault):
-    """This factor for images and signals; 1 for vectors, which have no sides to cut.
+class DefaultFactor(DataDefault):
+    """This factor for images and signals, and 1 for vectors, which cannot be cut.
 
     Args:
-        factor: of `MultiFormation`.
+        factor: for `MultiFormation`.
     """
 
     factor: int = 2
@@ -132,50 +132,38 @@ class Cells(DataDefault):
         return self.factor if len(facts.sample_shape) > 1 else 1
 
 
-class _Formed(SyntheticData):
+class _MultiFormationData(WrappedData):
     def __init__(
         self, inner: SyntheticData, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
     ) -> None:
-        self.inner, self.factor, self.shape, self.pad = inner, factor, sample_shape, pad
+        super().__init__(inner)
+        self.factor, self.shape, self.pad = factor, sample_shape, pad
         self.cells = factor ** (len(sample_shape) - 1)
-        self.learned = inner.learned
         self.labels = inner.labels.repeat_interleave(self.cells)
         self.groups = inner.groups.repeat_interleave(self.cells)
 
     def decode(self, index: Tensor) -> Tensor:
         stored, row = (index // self.cells).unique(return_inverse=True)
-        grids = self._padded(self.inner.decode(stored))
-        cells = _cut(grids, self.factor)
-        cell = index % self.cells
-        chosen = cells[to_device(row, cells.device), to_device(cell, cells.device)]
-        return enlarge(chosen, self.shape[1:])
+        cells = _cut(self._padded(self.inner.decode(stored)), self.factor)
+        selected = cells[to_device(row, cells.device), to_device(index % self.cells, cells.device)]
+        return upsample(selected, self.shape[1:])
 
     def _padded(self, grids: Tensor) -> Tensor:
         if self.pad is None:
             return grids
         sides = [side * self.factor for side in cell_sides(self.factor, self.shape)]
-        whole = self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
-        _corner(whole, self.shape[1:]).copy_(grids)
-        return whole
+        padded = (
+            self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
+        )
+        _crop(padded, self.shape[1:]).copy_(grids)
+        return padded
 
     def targets(self, index: Tensor) -> Tensor:
         return self.inner.targets(index // self.cells)
 
     @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
-
-    @property
-    def step_sizes(self) -> Tensor | None:
-        return self.inner.step_sizes
-
-    @property
     def stored_floats(self) -> int:
         return self.inner.stored_floats + (0 if self.pad is None else self.pad.numel())
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
 
     @property
     def rows_per_decoder(self) -> int:
@@ -184,12 +172,9 @@ class _Formed(SyntheticData):
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | ({} if self.pad is None else {"pad": self.pad.cpu()})
 
-    def clamp(self) -> None:
-        self.inner.clamp()
-
 
 def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
-    """Sides of one cell."""
+    """Sides of one cell: those of the sample divided by f, rounded up."""
     return [-(-side // factor) for side in sample_shape[1:]]
 
 
@@ -198,13 +183,13 @@ def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
 
 
 def check_cells(factor: int, sample_shape: tuple[int, ...], name: str = "MultiFormation") -> None:
-    """Refuse a factor that samples of this shape have no cells for, in the name of whoever asks."""
+    """Raise ValueError for a factor by which samples of this shape cannot be cut; `name` is the part in the message."""
     if factor == 1:
         return
     if len(sample_shape) < 2:
         raise ValueError(
-            f"{name}(factor={factor}) cuts images (C, H, W) and signals (C, L), not vectors of shape "
-            f"{sample_shape}. Use factor=1."
+            f"{name}(factor={factor}) needs images (C, H, W) or signals (C, L), not vectors of shape {sample_shape}. "
+            "Use factor=1."
         )
     cells = zip(sample_shape[1:], cell_sides(factor, sample_shape), strict=True)
     if any((factor - 1) * cell >= side for side, cell in cells):
@@ -218,7 +203,7 @@ def _cut(grids: Tensor, factor: int) -> Tensor:
     """(N, C, f*h, f*w) -> (N, f*f, C, h, w), row by row; (N, C, f*l) -> (N, f, C, l)."""
     for dim in range(2, grids.dim()):
         grids = grids.unflatten(2 * dim - 2, (factor, -1))
-    # now (N, C, f, h, f, w): the counts of cells go before the channels
+    # now (N, C, f, h, f, w): move the numbers of cells before the channels
     counts = list(range(2, grids.dim(), 2))
     sides = list(range(3, grids.dim(), 2))
     return grids.permute(0, *counts, 1, *sides).flatten(1, len(counts))
@@ -237,18 +222,17 @@ def _tile(cells: Tensor, factor: int) -> Tensor:
     return grids
 
 
-def _corner(grids: Tensor, sides: Sequence[int]) -> Tensor:
-    """A view of the first `sides` pixels along every side."""
+def _crop(grids: Tensor, sides: Sequence[int]) -> Tensor:
+    """A view of the first pixels along every side, as many as `sides` gives."""
     for dim, side in enumerate(sides, start=2):
         grids = grids.narrow(dim, 0, side)
     return grids
 
 
-def enlarge(cells: Tensor, sides: Sequence[int]) -> Tensor:
-    """Linear interpolation along every side, `align_corners=False`.
+def upsample(cells: Tensor, sides: Sequence[int]) -> Tensor:
+    """Upsample cells (N, C, ...) to `sides` by linear interpolation with `align_corners=False`.
 
-    As products with matrices, because the derivative of torch's own interpolation differs between two runs on an
-    accelerator.
+    Computed as matrix products, because the backward pass of `F.interpolate` is not deterministic on an accelerator.
     """
     for dim, side in enumerate(sides, start=2):
         eye = torch.eye(cells.shape[dim], dtype=cells.dtype, device=cells.device)

@@ -1,4 +1,4 @@
-"""Synthetic samples stored value by value.
+"""Synthetic samples whose every value is learned and stored.
 
 Letters: N samples, C channels.
 """
@@ -15,6 +15,7 @@ from condensed_data.core.device import to_device
 from condensed_data.data.real import RealData
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
+from condensed_data.methods.synthetic.groups import group_layout
 from condensed_data.training.context import Context
 
 
@@ -23,35 +24,32 @@ class Pixels(SyntheticSpec):
     """Every value of every sample is learned.
 
     Args:
-        init: where the samples begin.
-        clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and keep
-            them there after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
-            learning rates are then those of that unit range. The other methods learn standardized values without
-            bounds.
+        init: initial samples.
+        clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and clamp
+            them to it after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
+            learning rates then refer to that unit range. Other methods learn unbounded standardized values.
     """
 
     init: Init = field(default_factory=Random)
     clamp: bool = False
 
     def start(self, context: Context) -> SyntheticData:
-        sizes = torch.tensor(context.real.group_sizes(context.ipc))
-        groups = torch.arange(len(sizes)).repeat_interleave(sizes)
-        images = self.init.samples(context, sizes.tolist()).detach().clone().requires_grad_()
-        labels = context.real.group_class[groups]
+        sizes, labels, groups = group_layout(context.real, context.ipc)
+        images = self.init.samples(context, sizes).detach().clone().requires_grad_()
         if not self.clamp:
-            return _Stored(images, labels, groups)
+            return _PixelData(images, labels, groups)
         low, high = (_per_channel(edge, images.detach()) for edge in value_range(context.real))
-        return _Unit(
+        return _UnitRangeData(
             images.detach(), low, (high - low).clamp_min(torch.finfo(low.dtype).tiny), labels, groups
         )
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
-        return _Stored(tensors["images"], labels, labels)
+        return _PixelData(tensors["images"], labels, labels)
 
 
-class _Stored(SyntheticData):
+class _PixelData(SyntheticData):
     def __init__(self, images: Tensor, labels: Tensor, groups: Tensor) -> None:
         self.images, self.labels, self.groups = images, labels, groups
         self.learned = {"images": images}
@@ -63,8 +61,8 @@ class _Stored(SyntheticData):
         return {"images": self.images.detach().cpu()}
 
 
-class _Unit(SyntheticData):
-    """Values in [0, 1] of the range that begins at `low` and is `width` wide, per channel."""
+class _UnitRangeData(SyntheticData):
+    """Values in [0, 1], which stand for [low, low + width] in each channel."""
 
     def __init__(self, images: Tensor, low: Tensor, width: Tensor, labels: Tensor, groups: Tensor) -> None:
         self.low, self.width, self.labels, self.groups = low, width, labels, groups
@@ -83,19 +81,22 @@ class _Unit(SyntheticData):
 
 
 def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
-    """(C,) as a factor of samples (N, C, ...)."""
+    """Per-channel values (C,), shaped to broadcast with samples (N, C, ...)."""
     return values.to(samples.device).view(1, -1, *[1] * (samples.dim() - 2))
 
 
 def value_range(real: RealData) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of every channel in the standardized space, (C,) each; none in a whitened one.
+    """Smallest and largest value of every channel in the standardized space, (C,) each.
 
-    What 8 bits can hold for 8-bit sources; what occurs among the real samples for others.
+    For 8-bit sources the range that 8 bits can represent, for others the range of the real samples.
+
+    Raises:
+        ValueError: for a whitened space, in which single values have no range.
     """
     space, kind = real.space, real.kind
     if space.whitening is not None:
         raise ValueError(
-            "whitening='zca' mixes values, so that single ones have no range to stay in. Use whitening='none', or "
+            "whitening='zca' mixes values, so that single ones have no range to clamp to. Use whitening='none', or "
             "Pixels(clamp=False) and a MultiFormation factor that divides the sides of the samples."
         )
     if kind.eight_bit:

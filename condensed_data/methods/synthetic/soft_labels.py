@@ -1,13 +1,16 @@
-"""Class probabilities in the place of hard labels: learned with the samples, or given by a teacher.
+"""Class probabilities instead of hard labels: learned together with the samples, or predicted by a teacher.
 
-`Recipe.soft_labels` learns them, where an objective reads labels; `Recipe.labels_from` has the finished samples
-labeled by a teacher, for any recipe. Letters: N samples, K classes, B rows.
+`Recipe.soft_labels` learns them if an objective reads labels; `Recipe.labels_from` lets a teacher label the finished
+samples of any recipe.
+
+Letters: N samples, K classes, B rows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,71 +22,41 @@ from condensed_data.core.device import to_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import SyntheticData
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.networks.modes import temporary_mode
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
 
 NAME = "labels"  # of the learned tensor, for `Optimizer(rates=(("labels", 1.0),))`
 CONFIDENCE = 0.9
-ROWS = 256  # of a teacher's forward
+ROWS = 256  # of a teacher's forward pass
 Labeler = Callable[[Tensor], Tensor]
 
 
-class SoftLabeledData(SyntheticData):
-    """Another synthesis whose labels are learned too: the softmax of K learned numbers for every sample.
+class SoftLabeledData(WrappedData):
+    """Synthetic data whose labels are learned too: the softmax of K learned logits per sample.
 
-    They begin with the probability `CONFIDENCE` for the sample's own class. Labels that are learned together with
-    samples are those of DATM (Guo et al., ICLR 2024, https://arxiv.org/abs/2310.05773, section 3.2), where they begin
-    at the prediction of an expert.
+    At the start, the sample's own class has probability `CONFIDENCE`. DATM (Guo et al., ICLR 2024,
+    https://arxiv.org/abs/2310.05773, section 3.2) also learns labels together with samples, but starts them at an
+    expert's prediction. `tensors` and `stored_floats` exclude the labels: decoding does not need them, and an artifact
+    stores them separately.
 
     Args:
-        inner: what is learned besides.
+        inner: the samples.
         num_classes: K.
         device: of the run.
     """
 
     def __init__(self, inner: SyntheticData, num_classes: int, device: torch.device) -> None:
-        own = F.one_hot(inner.labels, num_classes).float().to(device)
+        one_hot = F.one_hot(inner.labels, num_classes).float().to(device)
         rest = (1 - CONFIDENCE) / max(num_classes - 1, 1)
-        self.inner = inner
-        self.logits = (own * math.log(CONFIDENCE) + (1 - own) * math.log(rest)).requires_grad_()
-        self.learned = inner.learned | {NAME: self.logits}
-        self.labels, self.groups = inner.labels, inner.groups
-
-    @property
-    def shared_across_groups(self) -> frozenset[str]:
-        return self.inner.shared_across_groups
-
-    @property
-    def step_sizes(self) -> Tensor | None:
-        return self.inner.step_sizes
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
-
-    @property
-    def rows_per_decoder(self) -> int:
-        return self.inner.rows_per_decoder
-
-    @property
-    def stored_floats(self) -> int:
-        """Without the labels, which count where a set stores them."""
-        return self.inner.stored_floats
-
-    def decode(self, index: Tensor) -> Tensor:
-        return self.inner.decode(index)
+        self.logits = (one_hot * math.log(CONFIDENCE) + (1 - one_hot) * math.log(rest)).requires_grad_()
+        super().__init__(inner, {NAME: self.logits})
 
     def targets(self, index: Tensor) -> Tensor:
         return self.logits[to_device(index, self.logits.device)].softmax(1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Those of `inner`: what is decoded does not depend on the labels, which a set stores as such."""
-        return self.inner.tensors()
-
-    def clamp(self) -> None:
-        self.inner.clamp()
 
 
 @dataclass(frozen=True)
@@ -91,12 +64,12 @@ class Teacher(Spec):
     """Networks trained on the real samples, whose mean class probabilities are the labels.
 
     TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) and the decoupled methods after SRe2L (Yin et al.,
-    NeurIPS 2023) label their samples so. The networks come from the store that pools and coresets share.
+    NeurIPS 2023) label their samples this way. The networks come from the cache that pools and coresets share.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        pretrain: how many are trained, and how.
-        temperature: positive; logits are divided by it.
+        pretrain: how many networks are trained, and how.
+        temperature: divides the logits; positive.
 
     Raises:
         ValueError: for a temperature that is not positive and finite.
@@ -111,11 +84,11 @@ class Teacher(Spec):
             raise ValueError(f"Teacher(temperature={self.temperature!r}) must be positive and finite.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise what building the network for such samples would raise."""
+        """Raise now what building the network for such samples would raise later."""
         check_network(self.network, sample_shape)
 
     def start(self, context: Context) -> Labeler:
-        """Standardized samples (N, *sample) -> probabilities (N, K) float32 on the CPU."""
+        """A function from standardized samples (N, *sample) to probabilities (N, K) float32 on the CPU."""
         modules = []
         for index, trained in enumerate(trained_networks(context, self.network, self.pretrain)):
             module = initial_network(context, self.network, index)
@@ -127,14 +100,15 @@ class Teacher(Spec):
 
 
 def labeler(labels_from: Any, context: Context) -> Labeler:
-    """What labels finished samples: standardized (N, *sample) -> probabilities (N, K) float32 on the CPU.
+    """A function from standardized samples (N, *sample) to probabilities (N, K) float32 on the CPU.
 
     Args:
         labels_from: a `Teacher`, or any callable that maps samples (B, *sample) float32 in the source's value space
-            ([0, 1] for PIL images) to logits (B, K), such as a module; it is asked once now, with real samples.
+            ([0, 1] for PIL images) to logits (B, K), such as a module; it is tried now on up to two real samples.
+        context: of the run.
 
     Raises:
-        ValueError: for a callable that returns anything else.
+        ValueError: for a callable that returns another shape.
     """
     if isinstance(labels_from, Teacher):
         return labels_from.start(context)
@@ -149,8 +123,8 @@ def labeler(labels_from: Any, context: Context) -> Labeler:
         expected = (len(samples), context.real.num_classes)
         if tuple(logits.shape) != expected:
             raise ValueError(
-                f"labels_from returned {tuple(logits.shape)} for {len(samples)} samples; it must return logits "
-                f"{expected}, one for each class in the order of their label values."
+                f"labels_from returned shape {tuple(logits.shape)} for {len(samples)} samples. It must return logits "
+                f"of shape {expected}, one per class in the order of the label values."
             )
         return logits.softmax(1)
 
@@ -159,14 +133,8 @@ def labeler(labels_from: Any, context: Context) -> Labeler:
 
 
 def _logits(module: Labeler, samples: Tensor, device: torch.device) -> Tensor:
-    """(N, K) float32 on the CPU, computed as the module stands but in evaluation mode."""
+    """(N, K) float32 on the CPU, computed in evaluation mode."""
     inside = getattr(module, "function", module)
-    modes = [(part, part.training) for part in inside.modules()] if isinstance(inside, nn.Module) else []
-    for part, _ in modes:
-        part.training = False
-    try:
-        with torch.no_grad(), preserve_rng_state():
-            return torch.cat([module(rows.to(device)).float().cpu() for rows in samples.split(ROWS)])
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    mode = temporary_mode(inside, training=False) if isinstance(inside, nn.Module) else nullcontext()
+    with mode, torch.no_grad(), preserve_rng_state():
+        return torch.cat([module(rows.to(device)).float().cpu() for rows in samples.split(ROWS)])

@@ -1,4 +1,4 @@
-"""Learned step sizes beside learned samples.
+"""Step sizes that are learned together with the samples.
 
 Letters: T training steps.
 """
@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.synthetic.pixels import Pixels
+from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
 FORMS = ("softplus", "plain")
@@ -24,20 +26,20 @@ NAME = "step_sizes"
 
 @dataclass(frozen=True)
 class WithSteps(SyntheticSpec):
-    """Another part and the step sizes with which a network is trained on its samples.
+    """Other synthetic data together with the step sizes of training on its samples.
 
-    * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one for every training step, the softplus of a
-      learned number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
-    * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all, learned as it is:
-      `WithSteps(Pixels(), lr=0.01, form="plain")`, with a learning rate of its own in `Optimizer(rates=
-      (("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
+    * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): one per training step, the softplus of a learned
+      number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
+    * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all training steps, learned
+      directly: `WithSteps(Pixels(), lr=0.01, form="plain")`, with its own learning rate in
+      `Optimizer(rates=(("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
 
     Args:
-        inner: what is learned besides.
-        steps: step sizes; 1 serves all training steps.
-        lr: where they begin, positive.
+        inner: the samples.
+        steps: number of step sizes; 1 is used for all training steps.
+        lr: initial step size, positive.
         form: "softplus" or "plain".
-        smallest: what "plain" step sizes are kept above after every step, positive.
+        smallest: lower bound of "plain" step sizes after every step, positive.
 
     Raises:
         ValueError: for a value out of range.
@@ -50,36 +52,31 @@ class WithSteps(SyntheticSpec):
     smallest: float = 1e-6
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"WithSteps(steps={self.steps!r}) must be an integer of at least 1.")
+        check_count("WithSteps", "steps", self.steps)
         for name in ("lr", "smallest"):
             value = getattr(self, name)
             if not isinstance(value, DataDefault) and not 0 < value < math.inf:
                 raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
-        if self.form not in FORMS:
-            raise ValueError(
-                f"WithSteps(form={self.form!r}) is unknown; known: {', '.join(map(repr, FORMS))}."
-            )
+        check_choice("WithSteps", "form", self.form, FORMS)
 
     def start(self, context: Context) -> SyntheticData:
         lr = require_resolved(self.lr)
         raw = lr if self.form == "plain" else math.log(math.expm1(lr))
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
-        return _Stepped(self, self.inner.start(context), learned)
+        return _WithStepSizes(self, self.inner.start(context), learned)
 
     def restore(
         self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
     ) -> SyntheticData:
         others = {name: tensor for name, tensor in tensors.items() if name != NAME}
         inner = self.inner.restore(others, labels, sample_shape)
-        return _Stepped(replace(self, form="plain"), inner, tensors[NAME])
+        return _WithStepSizes(replace(self, form="plain"), inner, tensors[NAME])
 
 
-class _Stepped(SyntheticData):
+class _WithStepSizes(WrappedData):
     def __init__(self, spec: WithSteps, inner: SyntheticData, raw: Tensor) -> None:
-        self.spec, self.inner, self.raw = spec, inner, raw
-        self.learned = inner.learned | {NAME: raw}
-        self.labels, self.groups = inner.labels, inner.groups
+        super().__init__(inner, {NAME: raw})
+        self.spec, self.raw = spec, raw
 
     @property
     def shared_across_groups(self) -> frozenset[str]:
@@ -92,20 +89,6 @@ class _Stepped(SyntheticData):
     @property
     def stored_floats(self) -> int:
         return self.inner.stored_floats + self.raw.numel()
-
-    @property
-    def decoders_per_code(self) -> int:
-        return self.inner.decoders_per_code
-
-    @property
-    def rows_per_decoder(self) -> int:
-        return self.inner.rows_per_decoder
-
-    def decode(self, index: Tensor) -> Tensor:
-        return self.inner.decode(index)
-
-    def targets(self, index: Tensor) -> Tensor:
-        return self.inner.targets(index)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.inner.tensors() | {NAME: self.step_sizes.detach().cpu()}

@@ -30,7 +30,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import MultiFormation, Pixels
-from condensed_data.methods.synthetic.decoding import decoded
+from condensed_data.methods.synthetic.decoding import decode_all
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub.third_party import made_elsewhere
 from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
@@ -132,7 +132,7 @@ def _formed(
         ]  # as the authors do
     labels = labels.repeat_interleave(factor ** (len(kind.shape) - 1))
     synthetic_data = encoding.restore(tensors, labels, kind.shape)
-    result = made_elsewhere(title, space.restore(decoded(synthetic_data)), labels, kind, space, classes)
+    result = made_elsewhere(title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes)
     ipc = result.metadata.ipc * len(stored) // len(labels)
     metadata = replace(result.metadata, encoding=specs.to_json(encoding), ipc=ipc)
     return with_storage_size(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, to_hub_error
-from condensed_data.methods.synthetic.decoding import fitting
+from condensed_data.methods.synthetic.decoding import reject_inconsistent
 from condensed_data.storage import atomic_directory as files
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub import repo_card as card
@@ -196,7 +196,7 @@ def _sets(remote: Remote) -> tuple[Sets, dict[str, ArtifactError]]:
         if manifest is None:
             continue
         try:
-            with fitting(Path(remote.repo_id, name), "fields that make no set"):
+            with reject_inconsistent(Path(remote.repo_id, name), "fields that make no set"):
                 Metadata.from_manifest(manifest)
         except ArtifactError as error:
             damaged[name] = error

@@ -74,10 +74,10 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, second.synthetic_data.learned[name])
 
 
-def test_wrong_arguments_raise() -> None:
-    with pytest.raises(ValueError, match=r"ahead=5\) is more than pretrain.epochs=4"):
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ahead=5\) must not exceed pretrain.epochs=4"):
         Experts(NETWORK, QUICK, ahead=5)
-    with pytest.raises(ValueError, match="known: fp16, fp32"):
+    with pytest.raises(ValueError, match=r"precision='int8'\) must be one of 'fp16', 'fp32'"):
         Experts(precision="int8")
     assert from_json(to_json(POOL)) == POOL
 

@@ -1,4 +1,4 @@
-"""Networks trained on the real samples before the run, as a pool lends them."""
+"""The pool of networks trained on the real samples before the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pool_data import NETWORK, Stored, context, weights_of
+from pool_data import NETWORK, FixedData, context, weights_of
 from torch import Tensor, nn
 
 from condensed_data import networks
@@ -32,84 +32,84 @@ def flat(weights: dict[str, Tensor]) -> Tensor:
     return torch.cat([weight.flatten() for weight in weights.values()])
 
 
-def drawn(where: Context, iteration: int) -> int:
-    return int(where.rng.choice("pretrained", iteration, 0, 3, 1))
+def drawn_index(ctx: Context, iteration: int) -> int:
+    return int(ctx.rng.choice("pretrained", iteration, 0, 3, 1))
 
 
 def test_every_iteration_draws_one_of_the_networks_with_its_centers() -> None:
-    where = context()
-    stored, pool_state = trained_networks(where, NETWORK, ASKED), SPEC.start(where)
+    ctx = context()
+    stored, pool_state = trained_networks(ctx, NETWORK, ASKED), SPEC.start(ctx)
     seen = set()
     for iteration in range(12):
-        net, index = pool_state.network_at(iteration), drawn(where, iteration)
+        net, index = pool_state.network_at(iteration), drawn_index(ctx, iteration)
         seen.add(index)
         assert torch.equal(weights_of(net.module), flat(stored[index].weights))
         assert net.centers is not None
         assert torch.equal(net.centers, stored[index].centers)
         assert not net.module.training
-        pool_state.update(iteration, Stored(where))
+        pool_state.update(iteration, FixedData(ctx))
     assert seen == {0, 1, 2}
     assert pool_state.state_dict() == {}
 
 
-def test_centers_are_the_class_means_of_what_the_lent_network_sees() -> None:
-    where = context()
-    net = Pretrained(BATCHED, ASKED).start(where).network_at(0)
-    rows = where.real[torch.arange(len(where.real))]
+def test_centers_are_the_class_means_of_the_embeddings() -> None:
+    ctx = context()
+    net = Pretrained(BATCHED, ASKED).start(ctx).network_at(0)
+    rows = ctx.real[torch.arange(len(ctx.real))]
     assert net.centers is not None
     for label in range(3):
-        mean = net.embed(rows[where.real.labels == label]).mean(0)
+        mean = net.embed(rows[ctx.real.labels == label]).mean(0)
         torch.testing.assert_close(net.centers[label], mean, rtol=1e-4, atol=1e-5)
 
 
 def test_dance_interpolates_between_initial_and_trained() -> None:
-    where = context()
+    ctx = context()
     stored, pool_state = (
-        trained_networks(where, BATCHED, ASKED),
-        Pretrained(BATCHED, ASKED, "dance").start(where),
+        trained_networks(ctx, BATCHED, ASKED),
+        Pretrained(BATCHED, ASKED, "dance").start(ctx),
     )
-    shares = []
+    lams = []
     for iteration in range(20):
-        net, index = pool_state.network_at(iteration), drawn(where, iteration)
-        lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
-        shares.append(lam)
-        before, after = initial_network(where, BATCHED, index).state_dict(), stored[index].weights
+        net, index = pool_state.network_at(iteration), drawn_index(ctx, iteration)
+        lam = float(ctx.rng.uniform("interpolate", iteration, [0], 1))
+        lams.append(lam)
+        before, after = initial_network(ctx, BATCHED, index).state_dict(), stored[index].weights
         for name, weight in net.module.state_dict().items():
             if "num_batches" not in name:
                 torch.testing.assert_close(weight, lam * before[name] + (1 - lam) * after[name])
         assert net.centers is None
-    assert min(shares) < 0.4 < 0.6 < max(shares)
+    assert min(lams) < 0.4 < 0.6 < max(lams)
 
 
-def test_calibration_sees_the_trained_end_of_the_interpolation() -> None:
-    where = context()
-    ends, between = SPEC.start(where), replace(SPEC, interpolate="dance").start(where)
+def test_calibration_uses_the_trained_end_of_the_interpolation() -> None:
+    ctx = context()
+    ends, between = SPEC.start(ctx), replace(SPEC, interpolate="dance").start(ctx)
     for iteration in range(8):
-        lam = float(where.rng.uniform("interpolate", iteration, [0], 1))
+        lam = float(ctx.rng.uniform("interpolate", iteration, [0], 1))
         end = weights_of(ends.network_at(iteration).module)
-        start = weights_of(initial_network(where, NETWORK, drawn(where, iteration)))
+        start = weights_of(initial_network(ctx, NETWORK, drawn_index(ctx, iteration)))
         middle = weights_of(between.network_at(iteration).module)
         torch.testing.assert_close(middle, lam * start + (1 - lam) * end)
 
 
-def test_pools_share_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lent(pool_state: PoolState) -> list[Tensor]:
+def test_pools_share_the_cache_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(pool_state: PoolState) -> list[Tensor]:
         return [weights_of(pool_state.network_at(iteration).module) for iteration in range(4)]
 
     kept = context(network_store=PretrainedCache(tmp_path))
-    first = lent(SPEC.start(kept))
+    first = weights(SPEC.start(kept))
 
     def never(*_: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(trained, "train", never)
-    again = lent(SPEC.start(kept))
+    again = weights(SPEC.start(kept))
     SPEC.start(kept)
     replace(SPEC, interpolate="dance").start(kept)
     replace(SPEC, pretrain=replace(ASKED, networks=2)).start(kept)
     monkeypatch.undo()
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(first, lent(SPEC.start(context())), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, weights(SPEC.start(context())), strict=True))
 
 
 def test_networks_without_an_embedding_have_no_centers() -> None:
@@ -123,16 +123,14 @@ def test_networks_without_an_embedding_have_no_centers() -> None:
     assert net.logits(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
 
 
-def test_what_it_cannot_do_is_said_early() -> None:
-    with pytest.raises(
-        ValueError, match=r"Pretrained\(interpolate='linear'\) is unknown; known: None, 'dance'"
-    ):
+def test_invalid_arguments_are_rejected_early() -> None:
+    with pytest.raises(ValueError, match=r"Pretrained\(interpolate='linear'\) must be one of None, 'dance'"):
         Pretrained(interpolate="linear")
     with pytest.raises(ValueError, match="ConvNet"):
         SPEC.check((4,))
 
 
-def test_fields_are_within_reach() -> None:
+def test_fields_can_be_set_by_name() -> None:
     quick = set_field(set_field(SPEC, "epochs", 1), "networks", 1)
     assert quick.pretrain == replace(ASKED, epochs=1, networks=1)
     assert from_json(json.loads(json.dumps(to_json(SPEC)))) == SPEC

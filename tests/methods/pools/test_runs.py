@@ -1,4 +1,4 @@
-"""Every pool inside the loop: a resumed run ends at the bits of an uninterrupted one, by iteration and by class."""
+"""Every pool in the loop, with steps per iteration and per class: a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from condensed_data.training.sgd import SGDConfig
 
 AUGMENTED = SGDConfig(0.05, 0.9, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
 POOLS: dict[str, Pool] = {
-    "retrained": TrainedOnSynthetic(NETWORK, 4, 2, AUGMENTED),
-    "retrained, published loops": TrainedOnSynthetic(NETWORK),
+    "on synthetic": TrainedOnSynthetic(NETWORK, 4, 2, AUGMENTED),
+    "on synthetic, published loops": TrainedOnSynthetic(NETWORK),
     "batch normalization": TrainedOnSynthetic("convnet-w8-d2-bn", 4, 1),
     "on real": TrainedOnReal(NETWORK, 4, 20),
     "queue": Queue(NETWORK, interval=2, steps=2, capacity=4),
@@ -35,40 +35,42 @@ POOLS: dict[str, Pool] = {
 }
 
 
-def recipe(pool: Pool, step: str, within: Any = None) -> Recipe:
+def make_recipe(pool: Pool, step: str, within: Any = None) -> Recipe:
     term = Term(Distribution(), pool, PerGroup(8, within=within), SiameseAugment(DefaultDSAOps()))
-    made = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), iterations=6, ipc=2, step_per=step)
-    return made.resolve((1, 8, 8), ["a", "b", "c"], samples=57)
+    recipe = Recipe("any", Pixels(), (term,), Optimizer(lr=0.1), iterations=6, ipc=2, step_per=step)
+    return recipe.resolve((1, 8, 8), ["a", "b", "c"], samples=57)
 
 
-def run(made: Recipe, iterations: int, state: dict[str, Any] | None = None) -> CondensationRun:
-    under_way = CondensationRun(made, context())
+def run(recipe: Recipe, iterations: int, state: dict[str, Any] | None = None) -> CondensationRun:
+    current = CondensationRun(recipe, context())
     if state is not None:
-        under_way.load_state_dict(state)
-    while under_way.iteration < iterations:
-        under_way.step()
-    return under_way
+        current.load_state_dict(state)
+    while current.iteration < iterations:
+        current.step()
+    return current
 
 
-def images(under_way: CondensationRun) -> Tensor:
-    return under_way.synthetic_data.tensors()["images"]
+def images(current: CondensationRun) -> Tensor:
+    return current.synthetic_data.tensors()["images"]
 
 
 @pytest.mark.parametrize("step", ["iteration", "class"])
 @pytest.mark.parametrize("name", POOLS)
 def test_resumed_runs_end_at_the_same_bits(name: str, step: str, tmp_path: Path, untouched_rng: None) -> None:
-    made = recipe(POOLS[name], step)
-    start, whole = images(run(made, 0)), images(run(made, 6))
-    state = through_a_file(run(made, 3).state_dict(), tmp_path)
-    assert torch.equal(images(run(made, 6, state)), whole)
+    recipe = make_recipe(POOLS[name], step)
+    start, whole = images(run(recipe, 0)), images(run(recipe, 6))
+    state = through_a_file(run(recipe, 3).state_dict(), tmp_path)
+    assert torch.equal(images(run(recipe, 6, state)), whole)
     assert bool(torch.isfinite(whole).all())
     moved = (whole != start).flatten(1).any(1)
     assert bool(moved.all())
 
 
 @pytest.mark.parametrize("within", [Clusters(3, "raw"), NearestToCentroids("raw", period=2)])
-def test_batches_within_clusters_resume_too(within: Any, tmp_path: Path) -> None:
-    made = recipe(POOLS["retrained"], "class", within)
-    state = through_a_file(run(made, 3).state_dict(), tmp_path)
-    assert torch.equal(images(run(made, 6, state)), images(run(made, 6)))
-    assert not torch.equal(images(run(made, 6)), images(run(recipe(POOLS["retrained"], "class"), 6)))
+def test_runs_with_cluster_batches_resume_to_the_same_bits(within: Any, tmp_path: Path) -> None:
+    recipe = make_recipe(POOLS["on synthetic"], "class", within)
+    state = through_a_file(run(recipe, 3).state_dict(), tmp_path)
+    assert torch.equal(images(run(recipe, 6, state)), images(run(recipe, 6)))
+    assert not torch.equal(
+        images(run(recipe, 6)), images(run(make_recipe(POOLS["on synthetic"], "class"), 6))
+    )

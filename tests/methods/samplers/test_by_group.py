@@ -1,4 +1,4 @@
-"""Which real samples meet which synthetic ones."""
+"""Which real samples are compared with which synthetic ones."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ def context(seed: int = 0, ipc: int = 5, groups: object = None) -> Context:
     return Context(real(samples, labels, groups), ipc, RandomStreams(seed), torch.device("cpu"))
 
 
-def sampler_state(spec: PerGroup, where: Context) -> SamplerState:
-    return spec.start(where, Pixels(Noise()).start(where))
+def sampler_state(spec: PerGroup, ctx: Context) -> SamplerState:
+    return spec.start(ctx, Pixels(Noise()).start(ctx))
 
 
 def test_real_samples_are_of_their_group_and_without_replacement() -> None:
-    where = context()
-    draw = sampler_state(PerGroup(batch=8), where).draw(0, [0, 1, 2])
+    ctx = context()
+    draw = sampler_state(PerGroup(batch=8), ctx).draw(0, [0, 1, 2])
     assert draw.real_sizes == (8, 8, 3)  # all of a group that is smaller
     for group, rows in enumerate(draw.real.split(list(draw.real_sizes))):
-        assert set(where.real.groups[rows].tolist()) == {group}
+        assert set(ctx.real.groups[rows].tolist()) == {group}
         assert len(rows.unique()) == len(rows)
-    assert sorted(draw.real[-3:].tolist()) == where.real.members[2].tolist()
+    assert sorted(draw.real[-3:].tolist()) == ctx.real.members[2].tolist()
 
 
 def test_shapes_are_the_same_in_every_iteration() -> None:
-    drawn = sampler_state(PerGroup(batch=13, synthetic=4), context())
+    sampler = sampler_state(PerGroup(batch=13, synthetic=4), context())
     sizes = {
         (draw.real_sizes, draw.synthetic_sizes)
-        for draw in (drawn.draw(iteration, [0, 1, 2]) for iteration in range(9))
+        for draw in (sampler.draw(iteration, [0, 1, 2]) for iteration in range(9))
     }
     assert sizes == {((13, 12, 3), (4, 4, 4))}
 
 
 def test_all_synthetic_samples_of_a_group_or_some_at_random() -> None:
-    where = context()
-    whole = sampler_state(PerGroup(8), where).draw(0, [2, 0])
+    ctx = context()
+    whole = sampler_state(PerGroup(8), ctx).draw(0, [2, 0])
     assert whole.synthetic.tolist() == [10, 11, 12, 13, 14, 0, 1, 2, 3, 4]
     assert whole.synthetic_sizes == (5, 5)
-    some = sampler_state(PerGroup(8, synthetic=2), where)
+    some = sampler_state(PerGroup(8, synthetic=2), ctx)
     pairs = {tuple(sorted(some.draw(iteration, [1]).synthetic.tolist())) for iteration in range(200)}
     assert pairs == {(a, b) for a in range(5, 10) for b in range(a + 1, 10)}
-    assert sampler_state(PerGroup(8, synthetic=7), where).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
+    assert sampler_state(PerGroup(8, synthetic=7), ctx).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
 
 
 def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:
-    drawn = sampler_state(PerGroup(batch=6, synthetic=3), context())
-    together = drawn.draw(4, [0, 1, 2])
+    sampler = sampler_state(PerGroup(batch=6, synthetic=3), context())
+    together = sampler.draw(4, [0, 1, 2])
     for group in range(3):
-        alone = drawn.draw(4, [group])
+        alone = sampler.draw(4, [group])
         assert torch.equal(alone.real, together.real.split(list(together.real_sizes))[group])
         assert torch.equal(alone.synthetic, together.synthetic.split(3)[group])
 
 
-def test_draws_change_with_iteration_and_seed_only() -> None:
+def test_draws_depend_on_iteration_and_seed_only() -> None:
     first, again, other = (sampler_state(PerGroup(8), context(seed)) for seed in (0, 0, 1))
     assert torch.equal(first.draw(3, [0]).real, again.draw(3, [0]).real)
     assert not torch.equal(first.draw(3, [0]).real.sort().values, first.draw(4, [0]).real.sort().values)
@@ -74,36 +74,36 @@ def test_draws_change_with_iteration_and_seed_only() -> None:
 
 
 def test_every_real_sample_is_drawn_equally_often() -> None:
-    where, iterations = context(), 1500
-    drawn = sampler_state(PerGroup(batch=10), where)
+    ctx, iterations = context(), 1500
+    sampler = sampler_state(PerGroup(batch=10), ctx)
     counts = (
-        torch.cat([drawn.draw(iteration, [0]).real for iteration in range(iterations)])
+        torch.cat([sampler.draw(iteration, [0]).real for iteration in range(iterations)])
         .bincount(minlength=55)
         .double()
     )
-    members = where.real.members[0]
+    members = ctx.real.members[0]
     assert int(counts.sum()) == int(counts[members].sum()) == 10 * iterations
-    share = 10 / 40
-    deviation = (iterations * share * (1 - share)) ** 0.5
-    assert float((counts[members] - iterations * share).abs().max()) < 4 * deviation
+    probability = 10 / 40
+    deviation = (iterations * probability * (1 - probability)) ** 0.5
+    assert float((counts[members] - iterations * probability).abs().max()) < 4 * deviation
 
 
 def test_groups_inside_classes() -> None:
     attribute = ["left", "right"] * 27 + ["left"]
-    where = context(groups=attribute, ipc=5)
-    draw = sampler_state(PerGroup(batch=2), where).draw(0, range(where.real.num_groups))
-    sizes = where.real.group_sizes(5)
+    ctx = context(groups=attribute, ipc=5)
+    draw = sampler_state(PerGroup(batch=2), ctx).draw(0, range(ctx.real.num_groups))
+    sizes = ctx.real.group_sizes(5)
     assert draw.synthetic_sizes == sizes
     assert sum(sizes) == 15
     for group, rows in enumerate(draw.real.split(list(draw.real_sizes))):
-        assert {attribute[row] for row in rows.tolist()} == {attribute[int(where.real.members[group][0])]}
-        assert set(where.real.labels[rows].tolist()) == {int(where.real.group_class[group])}
+        assert {attribute[row] for row in rows.tolist()} == {attribute[int(ctx.real.members[group][0])]}
+        assert set(ctx.real.labels[rows].tolist()) == {int(ctx.real.group_class[group])}
 
 
-def test_the_run_state_is_empty_and_random_states_are_left_alone(untouched_rng: None) -> None:
-    drawn = sampler_state(PerGroup(8), context())
-    drawn.draw(0, [0, 1])
-    assert drawn.state_dict() == {}
+def test_the_run_state_is_empty_and_global_rng_is_untouched(untouched_rng: None) -> None:
+    sampler = sampler_state(PerGroup(8), context())
+    sampler.draw(0, [0, 1])
+    assert sampler.state_dict() == {}
 
 
 @pytest.mark.parametrize("fields", [{"batch": 0}, {"batch": 2.5}, {"batch": True}, {"synthetic": 0}])

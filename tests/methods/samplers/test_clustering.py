@@ -1,4 +1,4 @@
-"""Batches from one cluster, or spread over all; and what features clusters are made of."""
+"""Batches from one cluster or spread over all clusters, and the features that are clustered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIZES = (12, 6, 3)  # of the clumps of every class
 
 
 def clumped(seed: int = 0) -> Context:
-    """Two classes of three far clumps each, of 12, 6 and 3 vectors; clump = i // 21 * 3 + 0, 1 or 2."""
+    """Two classes of three distant clumps each, of 12, 6 and 3 vectors; clump = i // 21 * 3 + 0, 1 or 2."""
     clump = torch.arange(3).repeat_interleave(torch.tensor(SIZES)).repeat(2)
     rows = torch.eye(3)[clump] * 30 + torch.randn(42, 3, generator=torch.Generator().manual_seed(1))
     return context(real_of(rows, torch.arange(42) // 21), seed=seed)
@@ -52,33 +52,33 @@ def clump_of(index: int) -> int:
     return 0 if place < 12 else 1 if place < 18 else 2
 
 
-def sampler_state(sampler: PerGroup, where: Context) -> SamplerState:
-    return sampler.start(where, Pixels(Noise()).start(where))
+def sampler_state(sampler: PerGroup, ctx: Context) -> SamplerState:
+    return sampler.start(ctx, Pixels(Noise()).start(ctx))
 
 
-def test_clusters_part_every_group() -> None:
-    where = clumped()
-    parts = Clusters(3, "raw").partition(where)
+def test_clusters_partition_every_group() -> None:
+    ctx = clumped()
+    parts = Clusters(3, "raw").partition(ctx)
     assert len(parts) == 2
     for group, clusters in enumerate(parts):
         assert sorted(len(cluster) for cluster in clusters) == sorted(SIZES)
-        assert sorted(torch.cat(clusters).tolist()) == where.real.members[group].tolist()
+        assert sorted(torch.cat(clusters).tolist()) == ctx.real.members[group].tolist()
         for cluster in clusters:
             assert len({clump_of(index) for index in cluster.tolist()}) == 1
 
 
 @pytest.mark.parametrize("rule", ["uniform", "proportional"])
 def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
-    where = clumped()
-    drawn = sampler_state(PerGroup(8, within=Clusters(3, "raw", rule)), where)
+    ctx = clumped()
+    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw", rule)), ctx)
     counts = torch.zeros(3)
     for iteration in range(600):
-        draw = drawn.draw(iteration, [0, 1])
+        draw = sampler.draw(iteration, [0, 1])
         assert draw.real_sizes == (8, 8)
         for group, rows in enumerate(draw.real.split(8)):
             clumps = {clump_of(index) for index in rows.tolist()}
             assert len(clumps) == 1
-            assert set(where.real.groups[rows].tolist()) == {group}
+            assert set(ctx.real.groups[rows].tolist()) == {group}
             (clump,) = clumps
             counts[clump] += 1
             repeats = rows.bincount()[rows.unique()]
@@ -88,9 +88,9 @@ def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
 
 
 def test_a_proportional_batch_keeps_the_expectation_of_the_group() -> None:
-    where = clumped()
-    drawn = sampler_state(PerGroup(8, within=Clusters(3, "raw", "proportional")), where)
-    rows = torch.cat([drawn.draw(iteration, [0]).real for iteration in range(800)])
+    ctx = clumped()
+    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw", "proportional")), ctx)
+    rows = torch.cat([sampler.draw(iteration, [0]).real for iteration in range(800)])
     shares = rows.bincount(minlength=42)[:21] / len(rows)
     assert float((shares - 1 / 21).abs().max()) < 0.015
 
@@ -109,27 +109,25 @@ def test_small_groups_and_equal_samples_have_fewer_clusters() -> None:
     equal = real_of(
         torch.cat([torch.ones(9, 2), torch.eye(2), torch.eye(2)]), torch.tensor([0] * 9 + [1] * 4)
     )
-    where = context(equal)
-    assert [len(clusters) for clusters in Clusters(20, "raw").partition(where)] == [1, 2]
-    drawn = sampler_state(PerGroup(6, within=Clusters(20, "raw")), where).draw(0, [0, 1])
-    assert drawn.real_sizes == (6, 4)
+    ctx = context(equal)
+    assert [len(clusters) for clusters in Clusters(20, "raw").partition(ctx)] == [1, 2]
+    draw = sampler_state(PerGroup(6, within=Clusters(20, "raw")), ctx).draw(0, [0, 1])
+    assert draw.real_sizes == (6, 4)
 
 
-def test_nearest_takes_one_of_every_clump_anew_each_period() -> None:
-    where = clumped()
-    drawn = sampler_state(PerGroup(3, within=NearestToCentroids("raw", period=4)), where)
-    draws = [drawn.draw(iteration, [0, 1]) for iteration in range(8)]
+def test_nearest_takes_one_sample_of_every_clump_in_each_period() -> None:
+    ctx = clumped()
+    sampler = sampler_state(PerGroup(3, within=NearestToCentroids("raw", period=4)), ctx)
+    draws = [sampler.draw(iteration, [0, 1]) for iteration in range(8)]
     for draw in draws:
         assert {clump_of(index) for index in draw.real[:3].tolist()} == {0, 1, 2}
         assert draw.real_sizes == (3, 3)
     assert all(torch.equal(draws[0].real, draw.real) for draw in draws[1:4])
-    wide = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), where)
+    wide = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), ctx)
     batches = [wide.draw(iteration, [0]).real for iteration in range(6)]
     assert all(len(batch.unique()) == 7 for batch in batches)
     assert len({tuple(sorted(batch.tolist())) for batch in batches}) > 1
-    assert sampler_state(PerGroup(99, within=NearestToCentroids("raw")), where).draw(0, [0]).real_sizes == (
-        21,
-    )
+    assert sampler_state(PerGroup(99, within=NearestToCentroids("raw")), ctx).draw(0, [0]).real_sizes == (21,)
     again = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), clumped())
     assert torch.equal(
         again.draw(5, [0]).real, batches[5]
@@ -150,27 +148,27 @@ def test_k_means_equals_lloyd_on_its_own_result() -> None:
 
 
 def test_features_of_a_trained_network_by_layer() -> None:
-    where = context()
-    (network,) = trained_networks(where, NETWORK, ASKED)
+    ctx = context()
+    (network,) = trained_networks(ctx, NETWORK, ASKED)
     module = networks.build(NETWORK, 3, (1, 8, 8), 0)
     module.load_state_dict(network.weights)
     index = torch.tensor([4, 9, 30])
     with torch.no_grad():
-        maps, embedding = module.eval().feature_maps(where.real[index]), module.embed(where.real[index])
+        maps, embedding = module.eval().feature_maps(ctx.real[index]), module.embed(ctx.real[index])
     found = {
-        layer: FeatureExtractor(Trained(NETWORK, ASKED, layer), where)(index)
+        layer: FeatureExtractor(Trained(NETWORK, ASKED, layer), ctx)(index)
         for layer in (None, 1, 2, "blocks.0.0")
     }
     torch.testing.assert_close(found[None], embedding)
     torch.testing.assert_close(found[1], maps[0].mean((2, 3)))
     torch.testing.assert_close(found[2], maps[1].mean((2, 3)))
     assert found["blocks.0.0"].shape == (3, 8)
-    flat = FeatureExtractor(Trained(NETWORK, ASKED, 2, pooled=False), where)(index)
+    flat = FeatureExtractor(Trained(NETWORK, ASKED, 2, pooled=False), ctx)(index)
     torch.testing.assert_close(flat, maps[1].flatten(1))
-    assert torch.equal(FeatureExtractor(Raw(), where)(index), where.real[index].flatten(1))
+    assert torch.equal(FeatureExtractor(Raw(), ctx)(index), ctx.real[index].flatten(1))
 
 
-def test_layers_that_do_not_exist_are_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_layers_are_rejected_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "trained_networks", None)
     with pytest.raises(
         ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"
@@ -201,15 +199,15 @@ def test_imagenet_features(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     module = saved_weights(tmp_path)
-    where, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
-    found = FeatureExtractor(ImageNet(layer=2, side=32), where)(index)
+    ctx, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
+    found = FeatureExtractor(ImageNet(layer=2, side=32), ctx)(index)
     with torch.no_grad():
-        x = enlarge(where.real[index], 32)
+        x = enlarge(ctx.real[index], 32)
         assert x.shape == (2, 3, 32, 48)
         x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
         expected = module.layer2(module.layer1(x)).mean((2, 3))
     torch.testing.assert_close(found, expected)
-    assert len(Clusters(2).partition(where)) == 3
+    assert len(Clusters(2).partition(ctx)) == 3
 
 
 def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +223,7 @@ def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.Monkey
         ImageNet().check((2, 9))
 
 
-def test_images_are_enlarged_only_where_small() -> None:
+def test_only_small_images_are_upsampled() -> None:
     x = torch.randn(2, 1, 40, 70)
     assert torch.equal(enlarge(x, 32), x.repeat(1, 3, 1, 1))
     assert enlarge(torch.randn(1, 3, 8, 9), 64).shape == (1, 3, 64, 72)
@@ -263,7 +261,7 @@ def test_fields_by_text_and_json() -> None:
         (lambda: Clusters(0), r"Clusters\(k=0\) must be an integer of at least 1"),
         (
             lambda: Clusters(rule="sizes"),
-            r"Clusters\(rule='sizes'\) is unknown; known: uniform, proportional",
+            r"Clusters\(rule='sizes'\) must be one of 'uniform', 'proportional'",
         ),
         (lambda: Clusters(features="pixels"), r"features='pixels' is unknown"),
         (lambda: NearestToCentroids(period=0), r"NearestToCentroids\(period=0\)"),

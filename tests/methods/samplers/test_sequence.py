@@ -44,9 +44,9 @@ def recipe(**parts: object) -> Recipe:
     return replace(spec, **parts)  # type: ignore[arg-type]
 
 
-def test_stored_blocks_share_every_class_and_come_again_in_order() -> None:
-    where = context(ipc=4)
-    draw = TrainingSteps(2, epochs=3, batch=7).start(where, Pixels().start(where)).draw(5, [0, 1, 2])
+def test_stored_blocks_split_every_class_and_repeat_in_order() -> None:
+    ctx = context(ipc=4)
+    draw = TrainingSteps(2, epochs=3, batch=7).start(ctx, Pixels().start(ctx)).draw(5, [0, 1, 2])
     assert draw.synthetic.tolist() == [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11] * 3
     assert draw.synthetic_sizes == (6,) * 6
     assert draw.steps == (0, 1, 2, 3, 4, 5)
@@ -55,10 +55,8 @@ def test_stored_blocks_share_every_class_and_come_again_in_order() -> None:
 
 
 def test_shuffled_steps_use_up_one_permutation_after_the_other() -> None:
-    where = context(ipc=4)
-    sampler_state = TrainingSteps(5, order="shuffled", synthetic=5, batch=0).start(
-        where, Pixels().start(where)
-    )
+    ctx = context(ipc=4)
+    sampler_state = TrainingSteps(5, order="shuffled", synthetic=5, batch=0).start(ctx, Pixels().start(ctx))
     draws = [sampler_state.draw(iteration, [0, 1, 2]) for iteration in (0, 1, 0)]
     for draw in draws:
         assert draw.synthetic_sizes == (5, 5, 2, 5, 5)
@@ -67,17 +65,17 @@ def test_shuffled_steps_use_up_one_permutation_after_the_other() -> None:
         assert len(draw.real) == 0
     assert torch.equal(draws[0].synthetic, draws[2].synthetic)
     assert not torch.equal(draws[0].synthetic, draws[1].synthetic)
-    whole = TrainingSteps(2, order="shuffled").start(where, Pixels().start(where)).draw(0, [0, 1, 2])
+    whole = TrainingSteps(2, order="shuffled").start(ctx, Pixels().start(ctx)).draw(0, [0, 1, 2])
     assert whole.synthetic_sizes == (12, 12)
     assert whole.real_sizes == (30,)  # all of a smaller source
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    where = context(ipc=4)
+def test_mismatches_are_rejected() -> None:
+    ctx = context(ipc=4)
     with pytest.raises(ValueError, match=r"steps=3\) must divide.*one has 4"):
-        TrainingSteps(3).start(where, Pixels().start(where))
+        TrainingSteps(3).start(ctx, Pixels().start(ctx))
     with pytest.raises(ValueError, match="step_per='class'"):
-        TrainingSteps(2).start(where, Pixels().start(where)).draw(0, [1])
+        TrainingSteps(2).start(ctx, Pixels().start(ctx)).draw(0, [1])
     with pytest.raises(ValueError, match="steps=0"):
         TrainingSteps(0)
     with pytest.raises(ValueError, match="batch=-1"):
@@ -102,24 +100,24 @@ def test_every_step_has_its_own_augmentation_and_the_real_side_none() -> None:
             seen.append(pair)
             return super().__call__(net, pair)  # type: ignore[arg-type]
 
-    where = context()
+    ctx = context()
     term = Term(
         Looking(),
         RandomInit(ConvNet(width=4, depth=1)),
         TrainingSteps(1, 4, batch=20),
         SiameseAugment(("crop", "color")),
     )
-    run = CondensationRun(recipe(terms=(term,)), where)
+    run = CondensationRun(recipe(terms=(term,)), ctx)
     run.step()
     steps = seen[0].synthetic.split(seen[0].synthetic.x)
     assert len(steps) == 4
     assert all(not torch.equal(a, b) for i, a in enumerate(steps) for b in steps[:i])
     drawn = run.sampler_states[term.sampler].draw(0, [0, 1, 2]).real
-    assert torch.equal(seen[0].real.x, where.real[drawn])
+    assert torch.equal(seen[0].real.x, ctx.real[drawn])
 
 
 @pytest.mark.parametrize(("form", "lr"), [("softplus", 0.02), ("plain", 0.02), ("softplus", 30.0)])
-def test_step_sizes_begin_where_they_should_and_are_restored(form: str, lr: float) -> None:
+def test_step_sizes_start_at_lr_and_are_restored(form: str, lr: float) -> None:
     spec = WithSteps(Pixels(), steps=3, lr=lr, form=form)
     synthetic_data = spec.start(context())
     assert synthetic_data.step_sizes is not None
@@ -151,7 +149,7 @@ def test_step_sizes_stay_positive() -> None:
             WithSteps(Pixels(), **values)  # type: ignore[arg-type]
 
 
-def test_other_parts_may_stand_inside_and_outside() -> None:
+def test_step_sizes_wrap_and_are_wrapped() -> None:
     for spec in (WithSteps(MultiFormation(), steps=2), MultiFormation(WithSteps(), init="inner")):
         synthetic_data = spec.start(context(ipc=1))
         assert len(synthetic_data.labels) == 12
@@ -186,6 +184,6 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: object) -> None:
         assert torch.equal(tensor, second.synthetic_data.learned[name])
 
 
-def test_groups_still_meet_groups() -> None:
-    where = context()
-    assert PerGroup(4).start(where, Pixels().start(where)).draw(0, [1]).steps is None
+def test_shuffled_groups_are_compared_with_their_own_group() -> None:
+    ctx = context()
+    assert PerGroup(4).start(ctx, Pixels().start(ctx)).draw(0, [1]).steps is None

@@ -1,4 +1,4 @@
-"""Encodings that lie: what a few bytes of a manifest may ask for is bounded before it is made."""
+"""Hostile encodings: what a few bytes of a manifest can request is bounded before memory is allocated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from condensed_data.core import spec as specs
 from condensed_data.data.value_space import SampleKind
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoders import LatentDecoder
-from condensed_data.methods.synthetic.decoding import decode, decoded
+from condensed_data.methods.synthetic.decoding import decode_all, decode_artifact
 from condensed_data.methods.synthetic.factorized import Factorized
 from condensed_data.storage import ArtifactError, UnsupportedFormatError
 from condensed_data.storage import artifact as artifact
@@ -30,39 +30,41 @@ WEIGHTS = 2 * 4 * 16 + 4 + 4 * 1 * 16 + 1
 CODES = {"codes": torch.zeros(12, 2, 2, 2), "decoders": torch.zeros(2, WEIGHTS)}
 
 
-def called(encoding: dict[str, Any], parts: dict[str, torch.Tensor], **changes: Any) -> torch.Tensor:
+def decode(encoding: dict[str, Any], parts: dict[str, torch.Tensor], **changes: Any) -> torch.Tensor:
     given: dict[str, Any] = {"labels": LABELS, "sample_shape": SHAPE, "max_bytes": LIMIT, **changes}
-    return decode(encoding, parts, where=Path("set"), **given)[1]
+    return decode_artifact(encoding, parts, path=Path("dataset"), **given)[1]
 
 
-def test_what_fits_is_decoded() -> None:
+def test_valid_encodings_are_decoded() -> None:
     with Largest() as largest:
-        called(specs.to_json(MultiFormation()), PARTS)
+        decode(specs.to_json(MultiFormation()), PARTS)
     assert largest.numel == 24 * 64
-    assert called(specs.to_json(MultiFormation()), PARTS).shape == (24, *SHAPE)
-    assert called(specs.to_json(FACTORIZED), CODES).shape == (24, *SHAPE)
+    assert decode(specs.to_json(MultiFormation()), PARTS).shape == (24, *SHAPE)
+    assert decode(specs.to_json(FACTORIZED), CODES).shape == (24, *SHAPE)
 
 
-def test_rows_are_decoded_in_pieces() -> None:
+def test_rows_are_decoded_in_chunks() -> None:
     rows = torch.rand(600, *SHAPE, generator=torch.Generator().manual_seed(0))
     synthetic_data = Pixels().restore({"images": rows}, torch.zeros(600, dtype=torch.int64), SHAPE)
-    assert torch.equal(decoded(synthetic_data), rows)
+    assert torch.equal(decode_all(synthetic_data), rows)
 
 
-def test_too_many_samples() -> None:
+def test_too_many_samples_are_rejected() -> None:
     with pytest.raises(ArtifactError, match=r"samples of 6144 bytes.*raise max_bytes"):
-        called(specs.to_json(MultiFormation()), PARTS, max_bytes=6143)
+        decode(specs.to_json(MultiFormation()), PARTS, max_bytes=6143)
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the size of the largest tensor that was made."""
+    """Records the size of the largest tensor that is created."""
 
     numel = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        made = (leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not leaf.is_meta)
-        self.numel = max([self.numel, *(tensor.numel() for tensor in made)])
+        created = (
+            leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not leaf.is_meta
+        )
+        self.numel = max([self.numel, *(tensor.numel() for tensor in created)])
         return result
 
 
@@ -84,16 +86,16 @@ HOSTILE: dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_does_not_fit_is_refused_cheaply(name: str) -> None:
+def test_mismatches_are_rejected_without_large_allocations(name: str) -> None:
     encoding, parts = HOSTILE[name]
-    with pytest.raises(ArtifactError, match=r"^set: found"), Largest() as largest:
-        called(encoding, parts)
+    with pytest.raises(ArtifactError, match=r"^dataset: found"), Largest() as largest:
+        decode(encoding, parts)
     assert largest.numel <= 24 * 64
 
 
-def test_a_part_of_the_future() -> None:
+def test_an_unknown_part_asks_for_an_upgrade() -> None:
     with pytest.raises(UnsupportedFormatError, match="Upgrade condensed-data"):
-        called({"part": "Hologram", "version": 1}, PARTS)
+        decode({"part": "Hologram", "version": 1}, PARTS)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +122,12 @@ def test_a_part_of_the_future() -> None:
         {"num_samples": 0},
     ],
 )
-def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]) -> None:
-    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
-    tensors = {"images": made.images, "labels": made.labels}
-    manifest = made.metadata.to_manifest() | changes
+def test_inconsistent_fields_are_rejected(
+    tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]
+) -> None:
+    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
+    tensors = {"images": result.images, "labels": result.labels}
+    manifest = result.metadata.to_manifest() | changes
 
     def written_and_read() -> None:
         artifact.write(tmp_path, tensors, manifest, card="")
@@ -143,13 +147,15 @@ def test_fields_that_make_no_set(tmp_path: Path, tiny_images: TensorDataset, cha
         {},
     ],
 )
-def test_a_recipe_that_cannot_be_rebuilt_is_kept_to_read(
+def test_a_recipe_that_cannot_be_rebuilt_is_kept_as_json(
     tmp_path: Path, tiny_images: TensorDataset, recipe: dict[str, Any]
 ) -> None:
-    made = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
-    manifest = made.metadata.to_manifest() | {"recipe": recipe}
-    artifact.write(tmp_path / "set", {"images": made.images, "labels": made.labels}, manifest, card="")
-    assert CondensedDataset.load(tmp_path / "set").recipe == recipe
+    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
+    manifest = result.metadata.to_manifest() | {"recipe": recipe}
+    artifact.write(
+        tmp_path / "dataset", {"images": result.images, "labels": result.labels}, manifest, card=""
+    )
+    assert CondensedDataset.load(tmp_path / "dataset").recipe == recipe
 
 
 def test_kinds() -> None:

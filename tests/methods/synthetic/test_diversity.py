@@ -1,4 +1,4 @@
-"""Siblings, the critic that finds them alike, and the objective that sets them apart."""
+"""Pairs of samples of one code: the critic that embeds them alike, and the objective that separates them."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def test_the_critic_minimizes_its_equation() -> None:
 
 
 def test_blocks_are_codes_by_two_decoders() -> None:
-    where = context(ipc=9)
-    synthetic_data = SYNTHETIC.start(where)
-    sampler_state = DecoderPairs().start(where, synthetic_data)
+    ctx = context(ipc=9)
+    synthetic_data = SYNTHETIC.start(ctx)
+    sampler_state = DecoderPairs().start(ctx, synthetic_data)
     seen = set()
     for iteration in range(60):
         draw = sampler_state.draw(iteration, [0, 1, 2])
@@ -91,30 +91,32 @@ def test_blocks_are_codes_by_two_decoders() -> None:
             seen.add((int(first[0] % 3), int(second[0] % 3)))
         assert torch.equal(sampler_state.draw(iteration, [1]).synthetic, draw.synthetic[8:16])
     assert seen == {(a, b) for a in range(3) for b in range(3) if a != b}
-    some = DecoderPairs(codes=2).start(where, synthetic_data).draw(0, [0, 2])
+    some = DecoderPairs(codes=2).start(ctx, synthetic_data).draw(0, [0, 2])
     assert some.synthetic_sizes == (4, 4)
 
 
-def test_pieces_of_a_sample_meet_the_same_pieces_of_its_sibling() -> None:
-    where = context(ipc=9)
-    synthetic_data = WithSteps(MultiFormation(SYNTHETIC)).start(where)
-    draw = DecoderPairs().start(where, synthetic_data).draw(0, [0, 1, 2])
-    assert draw.synthetic_sizes == (32, 32, 32)  # 4 codes in 4 pieces by 2 of the 3 decoders
+def test_cells_of_a_sample_are_paired_with_the_same_cells_from_the_other_decoder() -> None:
+    ctx = context(ipc=9)
+    synthetic_data = WithSteps(MultiFormation(SYNTHETIC)).start(ctx)
+    draw = DecoderPairs().start(ctx, synthetic_data).draw(0, [0, 1, 2])
+    assert draw.synthetic_sizes == (32, 32, 32)  # 4 codes, 4 cells each, from 2 of the 3 decoders
     for block in draw.synthetic.split([32] * 3):
         first, second = block.chunk(2)
-        assert torch.equal(first % 4, second % 4)  # the piece
+        assert torch.equal(first % 4, second % 4)  # the cell
         assert torch.equal(first // 12, second // 12)  # the code
         assert bool((first // 4 % 3 != second // 4 % 3).all())  # the decoder
         assert len(block.unique()) == 32
 
 
-def test_samples_without_siblings_are_refused() -> None:
-    where = context(ipc=9)
-    with pytest.raises(ValueError, match=r"Cannot use DecoderPairs.*Use Factorized\(decoders=2\)"):
-        DecoderPairs().start(where, Pixels().start(where))
-    with pytest.raises(ValueError, match="Cannot use Critic"):
-        Critic(NETWORK).start(where).update(0, replace(SYNTHETIC, decoders=1).start(where))
-    assert WithSteps(SYNTHETIC).start(where).decoders_per_code == 3
+def test_one_decoder_per_code_is_rejected() -> None:
+    ctx = context(ipc=9)
+    with pytest.raises(
+        ValueError, match=r"DecoderPairs needs at least two decoders per code\. Use Factorized\(decoders=2\)"
+    ):
+        DecoderPairs().start(ctx, Pixels().start(ctx))
+    with pytest.raises(ValueError, match="Critic needs at least two decoders per code"):
+        Critic(NETWORK).start(ctx).update(0, replace(SYNTHETIC, decoders=1).start(ctx))
+    assert WithSteps(SYNTHETIC).start(ctx).decoders_per_code == 3
     for values, message in (({"alike": -1.0}, "alike"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):
         with pytest.raises(ValueError, match=message):
             Critic(NETWORK, **values)  # type: ignore[arg-type]
@@ -129,8 +131,8 @@ def haba(weight: float = 0.1, **fields: Any) -> Recipe:
     return Recipe("haba", SYNTHETIC, terms, Optimizer("adam", lr=0.01), iterations=8, ipc=9)
 
 
-def likeness(run: CondensationRun) -> float:
-    """Mean cosine of siblings' embeddings under the critic."""
+def similarity(run: CondensationRun) -> float:
+    """Mean cosine of the embeddings of pairs under the critic."""
     term = run.recipe.terms[1]
     draw = run.sampler_states[term.sampler].draw(0, [0, 1, 2])
     with torch.no_grad():
@@ -140,13 +142,13 @@ def likeness(run: CondensationRun) -> float:
         return 2 * float(Diversity()(net, Pair(Batch(x[:0], x[:0], (0, 0, 0)), batch))) - 1
 
 
-def test_the_critic_learns_to_find_siblings_alike() -> None:
+def test_the_critic_learns_to_embed_pairs_alike() -> None:
     run = CondensationRun(haba(alike=30.0, contrast=0.0), context(ipc=9))
     critic = run.pool_states[run.recipe.terms[1].pool]
-    before = likeness(run)
+    before = similarity(run)
     for iteration in range(30):
         critic.update(iteration, run.synthetic_data)
-    after = likeness(run)
+    after = similarity(run)
     assert 1 - after < 0.7 * (1 - before)
     assert all(
         not weight.requires_grad and weight.grad is None
@@ -154,7 +156,7 @@ def test_the_critic_learns_to_find_siblings_alike() -> None:
     )
 
 
-def test_the_term_sets_siblings_apart() -> None:
+def test_the_diversity_term_separates_pairs() -> None:
     apart, free = (
         CondensationRun(haba(weight=300.0), context(ipc=9)),
         CondensationRun(haba(weight=0.0), context(ipc=9)),
@@ -162,7 +164,7 @@ def test_the_term_sets_siblings_apart() -> None:
     for _ in range(30):
         apart.step()
         free.step()
-    assert likeness(apart) < likeness(free) - 0.05
+    assert similarity(apart) < similarity(free) - 0.05
 
 
 @pytest.mark.parametrize("step", ["iteration", "class"])

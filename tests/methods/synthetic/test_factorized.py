@@ -1,4 +1,4 @@
-"""Codes and decoders: what is decoded, what it costs, how it begins."""
+"""Codes and decoders: decoded samples, storage budget, initialization."""
 
 from __future__ import annotations
 
@@ -94,33 +94,33 @@ def test_the_budget_is_used_and_never_exceeded(spec: Factorized, shape: tuple[in
         assert len(everything(synthetic_data)) == len(synthetic_data.labels)
 
 
-def test_one_basis_beside_two_samples_a_class() -> None:
-    where = context(small_real((1, 28, 28), sizes=(3,) * 10), ipc=2)
-    synthetic_data = Factorized(Hallucinator(), decoders=5).start(where)
+def test_one_basis_compares_with_two_samples_per_class() -> None:
+    ctx = context(small_real((1, 28, 28), sizes=(3,) * 10), ipc=2)
+    synthetic_data = Factorized(Hallucinator(), decoders=5).start(ctx)
     assert synthetic_data.stored_floats == 14_700
     assert len(synthetic_data.labels) == 50
 
 
-def test_a_budget_that_is_too_small_says_what_is_not() -> None:
-    where = context(small_real((1, 8, 8)), ipc=1)
+def test_a_budget_that_is_too_small_names_a_sufficient_one() -> None:
+    ctx = context(small_real((1, 8, 8)), ipc=1)
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*Use ipc=4 or more"):
-        Factorized(Hallucinator(), decoders=5).start(where)
+        Factorized(Hallucinator(), decoders=5).start(ctx)
     Factorized(Hallucinator(), decoders=5).start(context(ipc=4))
-    with pytest.raises(ValueError, match="4 codes a class"):
+    with pytest.raises(ValueError, match="4 codes per class"):
         Factorized(Hallucinator(), decoders=2, codes=4).start(context(ipc=4))
 
 
-def test_groups_have_codes_of_their_own() -> None:
+def test_each_group_has_its_own_codes() -> None:
     groups = [i % 2 for i in range(57)]
-    where = context(small_real(groups=groups), ipc=9)
-    synthetic_data = Factorized(Hallucinator(), decoders=2, codes=4).start(where)
+    ctx = context(small_real(groups=groups), ipc=9)
+    synthetic_data = Factorized(Hallucinator(), decoders=2, codes=4).start(ctx)
     assert synthetic_data.groups.bincount().tolist() == [4] * 6
     assert synthetic_data.labels.bincount().tolist() == [8] * 3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spec", SPECS, ids=["haba", "kfs"])
-def test_rows_in_any_order_and_restored_ones(spec: Factorized, shape: tuple[int, ...]) -> None:
+def test_rows_decode_in_any_order_and_after_restoring(spec: Factorized, shape: tuple[int, ...]) -> None:
     synthetic_data = spec.start(context(small_real(shape), ipc=5))
     whole = everything(synthetic_data)
     index = torch.tensor([4, 1, 1, len(whole) - 1, 0])
@@ -129,10 +129,10 @@ def test_rows_in_any_order_and_restored_ones(spec: Factorized, shape: tuple[int,
     assert torch.equal(everything(rebuilt), whole)
 
 
-def test_samples_may_begin_like_their_bases() -> None:
-    where = context(small_real((2, 9, 8)), ipc=9)
-    synthetic_data = Factorized(Hallucinator(start="identity"), decoders=2, codes=2).start(where)
-    bases = Random().samples(where, [2, 2, 2]).repeat_interleave(2, 0)
+def test_samples_can_start_close_to_their_bases() -> None:
+    ctx = context(small_real((2, 9, 8)), ipc=9)
+    synthetic_data = Factorized(Hallucinator(start="identity"), decoders=2, codes=2).start(ctx)
+    bases = Random().samples(ctx, [2, 2, 2]).repeat_interleave(2, 0)
     assert torch.equal(synthetic_data.learned["codes"].detach(), bases[::2])
     samples = everything(synthetic_data).detach()[..., 1:-1, 1:-1]
     inner = bases[..., 1:-1, 1:-1]
@@ -141,11 +141,11 @@ def test_samples_may_begin_like_their_bases() -> None:
 
 
 def test_fitted_codes_reproduce_real_samples() -> None:
-    where = context(small_real((1, 8, 8)), ipc=9)
+    ctx = context(small_real((1, 8, 8)), ipc=9)
     errors = []
     for steps in (1, 200):
-        synthetic_data = Factorized(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(where)
-        samples = Random().samples(where, [4, 4, 4])
+        synthetic_data = Factorized(LatentDecoder(2, 4), decoders=2, codes=2, fit=steps).start(ctx)
+        samples = Random().samples(ctx, [4, 4, 4])
         errors.append(float((everything(synthetic_data).detach() - samples).square().mean()))
         assert all(tensor.grad is None for tensor in synthetic_data.learned.values())
     assert errors[1] < 0.5 * errors[0]
@@ -175,7 +175,7 @@ def test_everything_learns_and_resumes_to_the_same_bits(
         assert bool((tensor.detach() != before[name]).all())
 
 
-def test_a_grid_of_hallucinated_samples() -> None:
+def test_hallucinated_samples_in_a_grid() -> None:
     spec = MultiFormation(Factorized(Hallucinator(), decoders=2))
     synthetic_data = spec.start(context(ipc=5))
     restored = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (1, 8, 8))
@@ -183,8 +183,8 @@ def test_a_grid_of_hallucinated_samples() -> None:
     assert len(synthetic_data.labels) == 4 * 2 * len(synthetic_data.learned["codes"])
 
 
-def test_what_cannot_be_made_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"not samples of shape \(5,\). Use Pixels"):
+def test_invalid_factorizations_are_rejected() -> None:
+    with pytest.raises(ValueError, match=r"not to samples of shape \(5,\). Use Pixels"):
         Factorized().check((5,))
     with pytest.raises(ValueError, match=r"Use kernel=2 or less"):
         Factorized(Hallucinator(3)).check((1, 2, 9))
@@ -195,5 +195,5 @@ def test_what_cannot_be_made_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Factorized(**values)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="random, identity"):
+    with pytest.raises(ValueError, match="must be one of 'random', 'identity'"):
         Hallucinator(start="zero")

@@ -1,4 +1,4 @@
-"""Samples by the coefficients of their cosine transform, against sums of cosines."""
+"""Samples stored as coefficients of their cosine transform, against sums of cosines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def wave(frequency: int, at: int, side: int) -> float:
 
 
 def coefficient(image: Tensor, u: int, v: int) -> float:
-    """Of an image (H, W), by its definition."""
+    """The transform of an image (H, W), by definition."""
     height, width = image.shape
     return sum(
         float(image[i, j]) * wave(u, i, height) * wave(v, j, width)
@@ -55,22 +55,22 @@ def test_the_transform_is_a_sum_of_cosines_and_its_inverse() -> None:
 
 
 def test_the_kept_frequencies_vary_most_in_their_class() -> None:
-    where = context(small_real((2, 5, 4)), ipc=1)
+    ctx = context(small_real((2, 5, 4)), ipc=1)
     spec = Frequency(0.25)
-    synthetic_data = spec.start(where)
-    mask = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (2, 5, 4)).places  # type: ignore[attr-defined]
+    synthetic_data = spec.start(ctx)
+    mask = spec.restore(synthetic_data.tensors(), synthetic_data.labels, (2, 5, 4)).positions  # type: ignore[attr-defined]
     assert mask.shape == (3, 2, 5)
     for label in range(3):
-        rows = where.real[(where.real.labels == label).nonzero()[:, 0]]
+        rows = ctx.real[(ctx.real.labels == label).nonzero()[:, 0]]
         for c in range(2):
             values = [[coefficient(row[c], u, v) for u in range(5) for v in range(4)] for row in rows]
             variance = torch.tensor(values).var(0, correction=0)
             assert mask[label, c].tolist() == sorted(variance.argsort(descending=True)[:5].tolist())
 
 
-def test_a_class_has_as_many_samples_as_the_budget_holds() -> None:
-    where = context(small_real((1, 8, 8)), ipc=2)
-    synthetic_data = Frequency(1 / 16).start(where)
+def test_a_class_has_as_many_samples_as_the_budget_allows() -> None:
+    ctx = context(small_real((1, 8, 8)), ipc=2)
+    synthetic_data = Frequency(1 / 16).start(ctx)
     assert synthetic_data.labels.bincount().tolist() == [32] * 3
     coefficients = synthetic_data.learned["coefficients"]
     assert coefficients.numel() == 2 * 3 * 64
@@ -83,13 +83,13 @@ def test_a_class_has_as_many_samples_as_the_budget_holds() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_samples_begin_as_real_ones_without_the_other_frequencies(shape: tuple[int, ...]) -> None:
-    where = context(small_real(shape), ipc=2)
-    synthetic_data = Frequency(1.0).start(where)
-    drawn = Random().samples(where, [2, 2, 2])
+def test_samples_start_as_real_ones_without_the_other_frequencies(shape: tuple[int, ...]) -> None:
+    ctx = context(small_real(shape), ipc=2)
+    synthetic_data = Frequency(1.0).start(ctx)
+    drawn = Random().samples(ctx, [2, 2, 2])
     torch.testing.assert_close(everything(synthetic_data).detach(), drawn, rtol=1e-5, atol=1e-5)
-    few = Frequency(0.2).start(where)
-    original = transform(Random().samples(where, few.groups.bincount().tolist())).flatten(2)
+    few = Frequency(0.2).start(ctx)
+    original = transform(Random().samples(ctx, few.groups.bincount().tolist())).flatten(2)
     found = transform(everything(few).detach()).flatten(2)
     zero = found.abs() < 1e-5
     assert ((~zero).sum(2) == few.learned["coefficients"].shape[2]).all()
@@ -127,7 +127,7 @@ def test_everything_learns_and_resumes_to_the_same_bits(
     assert bool((after.detach() != before).all())
 
 
-def test_what_cannot_be_transformed_is_refused() -> None:
+def test_vectors_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"not vectors of shape \(5,\)"):
         Frequency().check((5,))
     for share in (0.0, 1.5):

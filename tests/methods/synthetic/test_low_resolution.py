@@ -1,4 +1,4 @@
-"""Samples learned at lower resolution, and the centroids at which they begin."""
+"""Samples learned at lower resolution, and centroids as their initial values."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.methods.centroids import Centroids, centroids
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Pixels, Reduced
-from condensed_data.methods.synthetic.low_resolution import reduce
-from condensed_data.methods.synthetic.multi_formation import enlarge
+from condensed_data.methods.synthetic import LowResolution, Pixels
+from condensed_data.methods.synthetic.low_resolution import downsample
+from condensed_data.methods.synthetic.multi_formation import upsample
 
 
 def _recipe(factor: int, iterations: int = 2) -> Recipe:
     whole = recipes.dm(ipc=3, iterations=iterations, batch=4, network="convnet-d2-w4")
-    return whole.set(synthetic=Reduced(Pixels(Centroids()), factor))
+    return whole.set(synthetic=LowResolution(Pixels(Centroids()), factor))
 
 
-def test_small_samples_are_learned_stored_and_enlarged(tiny_images: TensorDataset, tmp_path: Path) -> None:
+def test_small_samples_are_learned_stored_and_upsampled(tiny_images: TensorDataset, tmp_path: Path) -> None:
     found = CondensedDataset(tiny_images, _recipe(2), cache=False, progress=False)
     assert found.images.shape == (9, 1, 12, 12)
     assert found.stored_floats == 9 * 6 * 6
     begun = CondensedDataset(tiny_images, _recipe(2, iterations=1), cache=False, progress=False)
     assert not torch.equal(found.images, begun.images)
-    found.save(tmp_path / "set")
-    torch.testing.assert_close(CondensedDataset.load(tmp_path / "set").images, found.images)
+    found.save(tmp_path / "dataset")
+    torch.testing.assert_close(CondensedDataset.load(tmp_path / "dataset").images, found.images)
 
 
 def test_factor_one_is_pixels(tiny_images: TensorDataset) -> None:
@@ -39,18 +39,18 @@ def test_factor_one_is_pixels(tiny_images: TensorDataset) -> None:
     torch.testing.assert_close(sets[0].images, sets[1].images)
 
 
-def test_flat_samples_survive_both_ways() -> None:
+def test_constant_samples_survive_both_directions() -> None:
     flat = torch.full((2, 3, 9, 7), 0.25)
-    small = reduce(flat, 2)
+    small = downsample(flat, 2)
     assert small.shape == (2, 3, 5, 4)
-    torch.testing.assert_close(enlarge(small, (9, 7)), flat)
+    torch.testing.assert_close(upsample(small, (9, 7)), flat)
 
 
-def test_samples_without_sides_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Reduced\(factor=2\).*vectors"):
-        Reduced(factor=2).check((6,))
+def test_vectors_are_rejected() -> None:
+    with pytest.raises(ValueError, match=r"LowResolution\(factor=2\).*vectors"):
+        LowResolution(factor=2).check((6,))
     with pytest.raises(ValueError, match="factor"):
-        Reduced(factor=0)
+        LowResolution(factor=0)
 
 
 def test_centroids_are_means_of_clusters_the_largest_first() -> None:

@@ -33,7 +33,7 @@ def everything(synthetic_data: SyntheticData) -> Tensor:
 
 
 def position(out: int, cell: int, side: int) -> tuple[int, int, float]:
-    """Two neighbors of an output pixel in a cell and the share of the second; centers at half-integers."""
+    """The two neighbors of an output pixel in a cell and the weight of the second; centers at half-integers."""
     at = max((out + 0.5) * cell / side - 0.5, 0.0)
     low = min(math.floor(at), cell - 1)
     return low, min(low + 1, cell - 1), at - low
@@ -86,10 +86,10 @@ def test_signals_are_cut_along_their_length() -> None:
     torch.testing.assert_close(decoded[5, :, 5], (1 - share) * last[:, low] + share * last[:, high])
 
 
-def test_it_begins_with_grids_of_reduced_real_samples() -> None:
-    where = context((1, 8, 6))
-    stored = MultiFormation(Pixels(Random()), 2).start(where).learned["images"].detach()
-    drawn = Random().samples(where, [8, 8])
+def test_it_starts_with_grids_of_downsampled_real_samples() -> None:
+    ctx = context((1, 8, 6))
+    stored = MultiFormation(Pixels(Random()), 2).start(ctx).learned["images"].detach()
+    drawn = Random().samples(ctx, [8, 8])
     for number, original in enumerate(drawn):
         image, cell = divmod(number, 4)
         for i in range(4):
@@ -99,10 +99,10 @@ def test_it_begins_with_grids_of_reduced_real_samples() -> None:
                 assert float(found) == pytest.approx(float(mean), abs=1e-6)
 
 
-def test_signals_begin_with_reduced_real_ones_cut_at_the_end() -> None:
-    where = context((2, 11))
-    stored = MultiFormation(Pixels(Random()), 2).start(where).learned["images"].detach()
-    drawn = Random().samples(where, [4, 4])
+def test_signals_start_with_downsampled_real_ones_cropped_at_the_end() -> None:
+    ctx = context((2, 11))
+    stored = MultiFormation(Pixels(Random()), 2).start(ctx).learned["images"].detach()
+    drawn = Random().samples(ctx, [4, 4])
     assert stored.shape == (4, 2, 11)
     reduced = torch.nn.functional.adaptive_avg_pool1d(drawn, 6)
     assert torch.equal(stored[:, :, :6], reduced[0::2])
@@ -142,7 +142,7 @@ def test_the_gradient_reaches_every_stored_pixel() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_stored_decodes_to_the_same_samples(shape: tuple[int, ...]) -> None:
+def test_restored_data_decodes_to_the_same_samples(shape: tuple[int, ...]) -> None:
     spec = MultiFormation(Pixels(), 2)
     synthetic_data = spec.start(context(shape))
     restored = spec.restore(synthetic_data.tensors(), synthetic_data.labels, shape)
@@ -155,19 +155,19 @@ def test_the_padding_is_the_middle_of_the_value_range() -> None:
         0, 256, (40, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
-    where = Context(found, 1, RandomStreams(0), torch.device("cpu"))
-    pad = MultiFormation(Pixels()).start(where).tensors()["pad"]
+    ctx = Context(found, 1, RandomStreams(0), torch.device("cpu"))
+    pad = MultiFormation(Pixels()).start(ctx).tensors()["pad"]
     restored = found.space.restore(pad.view(1, 1, 1, 1))
     assert float(restored) == pytest.approx(127.5, abs=1e-3)
 
 
-def test_without_mixing_the_inner_samples_are_whole() -> None:
-    where = context((1, 8, 8))
-    stored = MultiFormation(Pixels(Noise()), 2, "inner").start(where).learned["images"]
-    assert torch.equal(stored, Noise().samples(where, [2, 2]))
+def test_without_mixing_inner_samples_stay_whole() -> None:
+    ctx = context((1, 8, 8))
+    stored = MultiFormation(Pixels(Noise()), 2, "inner").start(ctx).learned["images"]
+    assert torch.equal(stored, Noise().samples(ctx, [2, 2]))
 
 
-def test_what_cannot_be_cut_is_refused() -> None:
+def test_invalid_factors_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"not vectors of shape \(5,\)"):
         MultiFormation().check((5,))
     with pytest.raises(ValueError, match="last cells would be empty"):
@@ -176,20 +176,20 @@ def test_what_cannot_be_cut_is_refused() -> None:
         MultiFormation(factor=0)
     with pytest.raises(ValueError, match="'mix', 'inner'"):
         MultiFormation(init="grid")
-    with pytest.raises(ValueError, match="no init to mix"):
+    with pytest.raises(ValueError, match=r"with MultiFormation, which has no `init`. Use init='inner'"):
         MultiFormation(MultiFormation())
 
 
-def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
-    where = context((2, 6, 6))
-    low, high = where.real.everything().amin((0, 2, 3)), where.real.everything().amax((0, 2, 3))
+def test_clamped_pixels_stay_in_the_range_of_the_source() -> None:
+    ctx = context((2, 6, 6))
+    low, high = ctx.real.everything().amin((0, 2, 3)), ctx.real.everything().amax((0, 2, 3))
     for spec, clamped in (
         (Pixels(clamp=True), True),
         (MultiFormation(Pixels(clamp=True)), True),
         (Pixels(), False),
     ):
-        synthetic_data = spec.start(where)
-        values = where.real.space.restore(moved_far(synthetic_data))
+        synthetic_data = spec.start(ctx)
+        values = ctx.real.space.restore(moved_far(synthetic_data))
         inside = (values >= low.view(2, 1, 1) - 1e-5) & (values <= high.view(2, 1, 1) + 1e-5)
         assert bool(inside.all()) == clamped
     samples = torch.randint(
@@ -203,7 +203,7 @@ def test_pixels_stay_in_the_range_of_the_source_where_asked() -> None:
 
 
 def moved_far(synthetic_data: SyntheticData) -> Tensor:
-    """The stored samples after a step that leaves every range."""
+    """The stored samples after a step that leaves the range in both directions."""
     with torch.no_grad():
         images = synthetic_data.learned["images"]
         images.sub_(images.mean()).mul_(500)
@@ -211,15 +211,15 @@ def moved_far(synthetic_data: SyntheticData) -> Tensor:
     return synthetic_data.tensors()["images"]
 
 
-def test_clamped_pixels_begin_where_others_do_and_learn_in_the_unit_range() -> None:
-    where = context((2, 6, 6))
-    free, unit = Pixels().start(where), Pixels(clamp=True).start(where)
+def test_clamped_pixels_start_like_others_and_learn_in_the_unit_range() -> None:
+    ctx = context((2, 6, 6))
+    free, unit = Pixels().start(ctx), Pixels(clamp=True).start(ctx)
     index = torch.arange(len(free.labels))
     torch.testing.assert_close(unit.decode(index), free.decode(index))
-    low, high = where.real.everything().amin((0, 2, 3)), where.real.everything().amax((0, 2, 3))
-    before = where.real.space.restore(unit.decode(index).detach())
+    low, high = ctx.real.everything().amin((0, 2, 3)), ctx.real.everything().amax((0, 2, 3))
+    before = ctx.real.space.restore(unit.decode(index).detach())
     with torch.no_grad():
         unit.learned["images"].mul_(0.5)
-    after = where.real.space.restore(unit.decode(index).detach())
+    after = ctx.real.space.restore(unit.decode(index).detach())
     halved = (before - low.view(2, 1, 1)) / (high - low).view(2, 1, 1) / 2
     torch.testing.assert_close((after - low.view(2, 1, 1)) / (high - low).view(2, 1, 1), halved)

@@ -1,4 +1,4 @@
-"""Soft labels: learned with the samples, given by a teacher, and kept with their kind."""
+"""Soft labels: learned with the samples or predicted by a teacher, stored, and evaluated."""
 
 from __future__ import annotations
 
@@ -58,60 +58,60 @@ LEARNING = {
 def test_labels_are_learned_stored_and_evaluated(
     name: str, tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
-    made = built(tiny_images, LEARNING[name]().set(soft_labels=True))
-    hard = made.class_indices
-    assert made.labels.shape == (len(made), 3)
-    assert made.labels.dtype == torch.float32
-    torch.testing.assert_close(made.labels.sum(1), torch.ones(len(made)))
-    own = made.labels.gather(1, hard[:, None])
+    condensed = built(tiny_images, LEARNING[name]().set(soft_labels=True))
+    hard = condensed.class_indices
+    assert condensed.labels.shape == (len(condensed), 3)
+    assert condensed.labels.dtype == torch.float32
+    torch.testing.assert_close(condensed.labels.sum(1), torch.ones(len(condensed)))
+    own = condensed.labels.gather(1, hard[:, None])
     assert bool((own != CONFIDENCE).any())  # they moved
-    assert made.targets == hard.tolist()
-    made.save(tmp_path / "set")
-    loaded = CondensedDataset.load(tmp_path / "set", soft=True)
-    assert torch.equal(loaded.labels, made.labels)
-    assert torch.equal(loaded.images, made.images)
-    assert loaded.recipe == made.recipe
-    assert json.loads((tmp_path / "set" / "condensed.json").read_text())["label"] == {"kind": "probs"}
-    assert "class probabilities" in (tmp_path / "set" / "README.md").read_text()
+    assert condensed.targets == hard.tolist()
+    condensed.save(tmp_path / "dataset")
+    loaded = CondensedDataset.load(tmp_path / "dataset", soft=True)
+    assert torch.equal(loaded.labels, condensed.labels)
+    assert torch.equal(loaded.images, condensed.images)
+    assert loaded.recipe == condensed.recipe
+    assert json.loads((tmp_path / "dataset" / "condensed.json").read_text())["label"] == {"kind": "probs"}
+    assert "class probabilities" in (tmp_path / "dataset" / "README.md").read_text()
     plain = built(tiny_images, LEARNING[name]())
-    assert made.stored_floats == plain.stored_floats + 3 * len(made) == loaded.stored_floats
+    assert condensed.stored_floats == plain.stored_floats + 3 * len(condensed) == loaded.stored_floats
     options = {} if name == "dd" else {"training": SHORT}
     scores = [
-        one.evaluate(tiny_test_images, NET, 1, progress=False, **options).mean for one in (made, loaded)
+        one.evaluate(tiny_test_images, NET, 1, progress=False, **options).mean for one in (condensed, loaded)
     ]
     assert scores[0] == scores[1]
 
 
-def test_they_begin_at_the_samples_class(tiny_images: TensorDataset) -> None:
-    made = built(tiny_images, dsa().set(soft_labels=True, optimizer__rates=(("labels", 1e-9),)))
+def test_soft_labels_start_at_the_class_of_the_sample(tiny_images: TensorDataset) -> None:
+    condensed = built(tiny_images, dsa().set(soft_labels=True, optimizer__rates=(("labels", 1e-9),)))
     expected = torch.full((6, 3), (1 - CONFIDENCE) / 2)
     expected[torch.arange(6), torch.arange(3).repeat_interleave(2)] = CONFIDENCE
-    torch.testing.assert_close(made.labels, expected)
+    torch.testing.assert_close(condensed.labels, expected)
 
 
 def test_indexing_is_hard_unless_soft_is_asked_for(tiny_images: TensorDataset) -> None:
     source = TensorDataset(tiny_images.tensors[0], tiny_images.tensors[1] * 10)
-    made = built(source, dsa().set(soft_labels=True))
-    assert [made[i][1] for i in range(len(made))] == made.targets
-    assert set(made.targets) <= {0, 10, 20}
+    condensed = built(source, dsa().set(soft_labels=True))
+    assert [condensed[i][1] for i in range(len(condensed))] == condensed.targets
+    assert set(condensed.targets) <= {0, 10, 20}
     soft = built(source, dsa().set(soft_labels=True), soft=True, target_transform=lambda label: label * 2)
-    assert torch.equal(soft[3][1], 2 * made.labels[3])
+    assert torch.equal(soft[3][1], 2 * condensed.labels[3])
     batch = next(iter(DataLoader(built(source, dsa().set(soft_labels=True), soft=True), batch_size=4)))
     assert batch[1].shape == (4, 3)
     assert bool(nn.CrossEntropyLoss()(torch.zeros(4, 3), batch[1]) > 1)
     how = {"device": "cpu", "precision": "fp32"}
     images, labels = condense_tensors(*source.tensors, dsa().set(soft_labels=True), **how)
-    assert torch.equal(labels, made.labels)
-    assert torch.equal(images, made.images)
+    assert torch.equal(labels, condensed.labels)
+    assert torch.equal(images, condensed.images)
 
 
-def test_the_preview_has_both(tiny_images: TensorDataset, tmp_path: Path) -> None:
-    made = built(tiny_images, dsa().set(soft_labels=True))
-    made.save(tmp_path)
+def test_the_preview_has_hard_and_soft_labels(tiny_images: TensorDataset, tmp_path: Path) -> None:
+    condensed = built(tiny_images, dsa().set(soft_labels=True))
+    condensed.save(tmp_path)
     table = parquet.read_table(tmp_path / "data" / "train-00000-of-00001.parquet")
-    assert table["label"].to_pylist() == made.class_indices.tolist()
-    torch.testing.assert_close(torch.tensor(table["soft_label"].to_pylist()), made.labels)
-    assert made.plot().size[0] > 0
+    assert table["label"].to_pylist() == condensed.class_indices.tolist()
+    torch.testing.assert_close(torch.tensor(table["soft_label"].to_pylist()), condensed.labels)
+    assert condensed.plot().size[0] > 0
 
 
 def probabilities(modules: list[nn.Module], samples: Tensor) -> Tensor:
@@ -121,23 +121,23 @@ def probabilities(modules: list[nn.Module], samples: Tensor) -> Tensor:
 
 def test_a_teacher_trained_on_the_data_labels_any_recipe(tiny_images: TensorDataset, tmp_path: Path) -> None:
     recipe = recipes.dm(2, iterations=2, batch=8, network=NET)
-    made = built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path)
+    condensed = built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path)
     plain = built(tiny_images, recipe)
-    assert torch.equal(made.images, plain.images)
-    assert made.labels.shape == (6, 3)
+    assert torch.equal(condensed.images, plain.images)
+    assert condensed.labels.shape == (6, 3)
     assert len(list((tmp_path / "networks").glob("*/*.safetensors"))) == 2
     coreset = built(tiny_images, recipes.random(2).set(labels_from=TEACHER), cache=tmp_path)
     assert len(list((tmp_path / "networks").glob("*/*.safetensors"))) == 2  # the same teacher
     assert coreset.labels.shape == (6, 3)
     softer = built(tiny_images, recipe.set(labels_from=replace(TEACHER, temperature=5.0)), cache=tmp_path)
-    assert softer.labels.max() < made.labels.max()
+    assert softer.labels.max() < condensed.labels.max()
     assert torch.equal(
-        built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path).labels, made.labels
+        built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path).labels, condensed.labels
     )
 
 
 class Bright(nn.Module):
-    """Logits from the mean value of a sample; in training mode they are different ones."""
+    """Logits from the mean value of a sample; different ones in training mode."""
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.flatten(1).mean(1, keepdim=True)
@@ -149,16 +149,16 @@ def test_any_module_is_a_teacher_in_the_value_space_of_the_source(
     tiny_images: TensorDataset, tmp_path: Path
 ) -> None:
     module = Bright()
-    made = built(tiny_images, recipes.random(2).set(labels_from=module))
-    logits = made.images.flatten(1).mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])
-    torch.testing.assert_close(made.labels, logits.softmax(1))
+    condensed = built(tiny_images, recipes.random(2).set(labels_from=module))
+    logits = condensed.images.flatten(1).mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])
+    torch.testing.assert_close(condensed.labels, logits.softmax(1))
     assert module.training
     named = recipes.random(2).set(labels_from=NamedCallable("bright", module))
     first, again = (built(tiny_images, named, cache=tmp_path) for _ in range(2))
     assert torch.equal(first.labels, again.labels)
 
 
-def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(tiny_images: TensorDataset, tmp_path: Path) -> None:
     for recipe in (recipes.dm(2), recipes.random(2)):
         with pytest.raises(ValueError, match=r"cannot learn labels .*labels_from=Teacher\(\)"):
             recipe.set(soft_labels=True)
@@ -170,27 +170,27 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
         dsa().set(soft_labels="yes")
     with pytest.raises(ValueError, match=r"labels_from='resnet' must be a Teacher\(\) or a module"):
         dsa().set(labels_from="resnet")
-    with pytest.raises(ValueError, match=r"labels_from returned \(2, 7\) for 2 samples"):
+    with pytest.raises(ValueError, match=r"labels_from returned shape \(2, 7\) for 2 samples"):
         built(tiny_images, recipes.random(2).set(labels_from=nn.Sequential(nn.Flatten(), nn.Linear(144, 7))))
     with pytest.raises(ValueError, match="temperature=0"):
         Teacher(temperature=0)
     built(tiny_images, recipes.random(2)).save(tmp_path / "hard")
     with pytest.raises(ValueError, match="has hard ones"):
         CondensedDataset.load(tmp_path / "hard", soft=True)
-    made = built(tiny_images, dsa().set(soft_labels=True))
-    broken = replace(made._result, made_for=torch.tensor([0, 1]))
+    condensed = built(tiny_images, dsa().set(soft_labels=True))
+    broken = replace(condensed._result, made_for=torch.tensor([0, 1]))
     with pytest.raises(ArtifactError, match="made_for"):
         broken.write(tmp_path / "broken")
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["build", "digits", "--ipc", "1", "--iterations", "2", "--quiet", "--no-evaluate", "--no-cache"]
-    words += ["--out", str(tmp_path / "set"), "--device", "cpu"]
+    words += ["--out", str(tmp_path / "dataset"), "--device", "cpu"]
     network = ["--set", "network=ConvNet(width=8, depth=1)"]
     assert main([*words, *network, "--recipe", "dsa", "--set", "soft_labels=True"]) == 0
-    assert CondensedDataset.load(tmp_path / "set").labels.shape == (10, 10)
+    assert CondensedDataset.load(tmp_path / "dataset").labels.shape == (10, 10)
     assert main([*words, *network, "--recipe", "dm", "--set", "soft_labels=True"]) == 1
     assert "labels_from=Teacher()" in capsys.readouterr().err
     teacher = "labels_from=Teacher(network=ConvNet(width=8, depth=1), pretrain=Pretraining(epochs=1))"
     assert main([*words, "--recipe", "random", "--iterations", "0", "--set", teacher]) == 0
-    assert CondensedDataset.load(tmp_path / "set").labels.shape == (10, 10)
+    assert CondensedDataset.load(tmp_path / "dataset").labels.shape == (10, 10)

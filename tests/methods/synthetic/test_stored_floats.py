@@ -1,4 +1,4 @@
-"""What a set costs: counted as it is stored, and the same everywhere it is told."""
+"""The storage size of a dataset: counted as stored, and reported as the same number everywhere."""
 
 from __future__ import annotations
 
@@ -28,22 +28,20 @@ MADE: dict[str, tuple[dict[str, Any], int, int]] = {  # recipe and arguments, sa
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_the_numbers_that_are_kept_are_told_everywhere(
-    name: str, tiny_images: TensorDataset, tmp_path: Path
-) -> None:
+def test_stored_floats_are_the_same_everywhere(name: str, tiny_images: TensorDataset, tmp_path: Path) -> None:
     arguments, samples, floats = MADE[name]
     recipe = recipes.get(name, ipc=2, iterations=1, batch=4, network=NET, **arguments)
-    made = CondensedDataset(tiny_images, recipe, cache=False, progress=False)
-    assert len(made) == samples
-    assert made.stored_floats == floats
-    assert f"stored as {floats:,} numbers" in repr(made)
-    assert f"stored as {floats:,} numbers" in card(made.metadata)
-    assert f"-> {readable(4 * floats)} (as stored)" in format_build(made, None, None)
-    made.save(tmp_path)
+    condensed = CondensedDataset(tiny_images, recipe, cache=False, progress=False)
+    assert len(condensed) == samples
+    assert condensed.stored_floats == floats
+    assert f"stored as {floats:,} numbers" in repr(condensed)
+    assert f"stored as {floats:,} numbers" in card(condensed.metadata)
+    assert f"-> {readable(4 * floats)} (as stored)" in format_build(condensed, None, None)
+    condensed.save(tmp_path)
     assert artifact.read_manifest(tmp_path)["stored_floats"] == floats
     kept = artifact.read(tmp_path).tensors
     assert ("images" in kept) == (name == "dm")
     loaded = CondensedDataset.load(tmp_path)
     assert loaded.stored_floats == floats
-    assert torch.equal(loaded.images, made.images)
+    assert torch.equal(loaded.images, condensed.images)
     assert len(loaded) == samples

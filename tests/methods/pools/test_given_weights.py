@@ -1,4 +1,4 @@
-"""Networks trained elsewhere: lent, adapted by DD, attacked."""
+"""Networks with given weights: drawn by the pool, adapted by DD, attacked by label switching."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ def dd(pool: Any, **options: Any) -> Recipe:
 def test_every_iteration_draws_one_of_the_states() -> None:
     given = states()
     pool_state = GivenWeights(NETWORK, given).start(context())
-    lent = [weights_of(pool_state.network_at(iteration).module).clone() for iteration in range(12)]
-    found = {next(i for i, state in enumerate(given) if torch.equal(one, flat(state))) for one in lent}
+    weights = [weights_of(pool_state.network_at(iteration).module).clone() for iteration in range(12)]
+    found = {next(i for i, state in enumerate(given) if torch.equal(one, flat(state))) for one in weights}
     assert found == {0, 1, 2}
     assert not pool_state.network_at(0).module.training
     other = GivenWeights(NETWORK, given, member=1).start(context())
     assert any(
         not torch.equal(weights_of(other.network_at(iteration).module), one)
-        for iteration, one in enumerate(lent)
+        for iteration, one in enumerate(weights)
     )
-    assert (pool_state.initial().kind, pool_state.initial().digest) == ("given", None)
+    assert (pool_state.initial_state().kind, pool_state.initial_state().digest) == ("given", None)
 
 
-def test_one_state_is_kept_or_named() -> None:
+def test_a_single_state_is_stored_or_identified_by_its_digest() -> None:
     (state,) = states(1)
-    kept = GivenWeights(NETWORK, state).start(context()).initial()
+    kept = GivenWeights(NETWORK, state).start(context()).initial_state()
     assert kept.kind == "stored"
     assert kept.weights is not None
     assert torch.equal(flat(dict(kept.weights)), flat(state))
-    named = GivenWeights(NETWORK, state, keep=False).start(context()).initial()
+    named = GivenWeights(NETWORK, state, keep=False).start(context()).initial_state()
     assert (named.kind, named.weights, named.digest) == ("given", None, content_hash(state))
 
 
-def test_a_recipe_holds_the_digest_alone() -> None:
+def test_a_recipe_holds_only_the_digest() -> None:
     first, same, other = (
         GivenWeights(NETWORK, states()),
         GivenWeights(NETWORK, states()),
@@ -83,7 +83,7 @@ def test_a_recipe_holds_the_digest_alone() -> None:
         validate(stored, (1, 8, 8))
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatches_are_rejected() -> None:
     with pytest.raises(
         ValueError, match=r"GivenWeights\(states\[1\]\) does not match .*classifier.*\(4,.*\(3,"
     ):
@@ -93,11 +93,11 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"head='random'"):
         GivenWeights(NETWORK, states(), head="random")
     doubles = {name: tensor.double() for name, tensor in states(1)[0].items()}
-    with pytest.raises(ValueError, match=r"of states\[0\] is torch\.float64"):
+    with pytest.raises(ValueError, match=r"GivenWeights\(states\[0\]\): .* is of torch\.float64"):
         GivenWeights(NETWORK, doubles)
 
 
-def test_a_zeroed_head_forgets_the_other_classes() -> None:
+def test_a_zeroed_head_accepts_other_classes() -> None:
     module = build(NETWORK, 3, (1, 8, 8), 9)
     (other,) = states(1, classes=7)
     load_state(module, other, head="zeroed")
@@ -114,7 +114,7 @@ def test_a_zeroed_head_forgets_the_other_classes() -> None:
 
 
 @pytest.mark.usefixtures("untouched_rng")
-def test_networks_of_one_set_are_adapted_to_another(
+def test_networks_of_one_dataset_are_adapted_to_another(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
     images, labels = tiny_images.tensors
@@ -122,32 +122,35 @@ def test_networks_of_one_set_are_adapted_to_another(
     trained = pretrain(source, NETWORK, replace(SOON, networks=4), folder=tmp_path / "networks")
     again = pretrain(source, NETWORK, SOON, folder=tmp_path / "networks")
     assert all(torch.equal(flat(one), flat(two)) for one, two in zip(trained, again, strict=False))
-    made = CondensedDataset(tiny_images, dd(GivenWeights(NETWORK, trained[:3]), n_nets=2), **QUIET)
+    condensed = CondensedDataset(tiny_images, dd(GivenWeights(NETWORK, trained[:3]), n_nets=2), **QUIET)
     with pytest.raises(ValueError, match=r"trained elsewhere and are not kept with it\. Give initial="):
-        made.evaluate(tiny_test_images, progress=False)
-    made.save(tmp_path / "set")
-    loaded = CondensedDataset.load(tmp_path / "set")
+        condensed.evaluate(tiny_test_images, progress=False)
+    condensed.save(tmp_path / "dataset")
+    loaded = CondensedDataset.load(tmp_path / "dataset")
     adapted = loaded.evaluate(tiny_test_images, initial=trained[3:], progress=False)
     assert adapted.runs == 1
     assert (
-        adapted.accuracies == made.evaluate(tiny_test_images, initial=trained[3], progress=False).accuracies
+        adapted.accuracies
+        == condensed.evaluate(tiny_test_images, initial=trained[3], progress=False).accuracies
     )
     module = build(NETWORK, 3, (1, 12, 12), 0)
     module.load_state_dict(trained[3])
-    x, y = made.standardized("test", tiny_test_images)
+    x, y = condensed.standardized("test", tiny_test_images)
     before = float((module.eval()(x).argmax(1) == y).double().mean())
     assert adapted.mean > before + 0.1
 
 
-def test_a_network_of_other_classes_is_adapted_with_one_sample_a_class(
+def test_a_network_of_other_classes_is_adapted_with_one_sample_per_class(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
-    """As AlexNet of ImageNet in the paper: the last layer begins at zero, the weights stay with their owner."""
+    """Like ImageNet's AlexNet in the paper: the last layer starts at zero, and the weights are not stored."""
     (state,) = (build(NETWORK, 9, (1, 12, 12), 3).state_dict(),)
     make = NamedCallable("elsewhere", NETWORK)
-    made = CondensedDataset(tiny_images, dd(GivenWeights(make, state, head="zeroed", keep=False)), **QUIET)
-    assert made.stored_floats < 3 * 144 + 20
-    made.save(tmp_path)
+    condensed = CondensedDataset(
+        tiny_images, dd(GivenWeights(make, state, head="zeroed", keep=False)), **QUIET
+    )
+    assert condensed.stored_floats < 3 * 144 + 20
+    condensed.save(tmp_path)
     loaded = CondensedDataset.load(tmp_path)
     result = loaded.evaluate(tiny_test_images, make, initial=state, progress=False)
     assert result.mean > 0.5
@@ -155,14 +158,14 @@ def test_a_network_of_other_classes_is_adapted_with_one_sample_a_class(
         loaded.evaluate(tiny_test_images, make, initial=states(1)[0], progress=False)
 
 
-def test_one_pretrained_network_is_stored_with_the_set(
+def test_a_single_pretrained_network_is_stored_with_the_dataset(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     pool = Pretrained(NETWORK, replace(SOON, networks=1))
-    made = CondensedDataset(tiny_images, dd(pool, iterations=2), **QUIET)
-    assert made.replay is not None
-    assert made.replay.initial.kind == "stored"
-    assert made.evaluate(tiny_test_images, progress=False).runs == 1
+    condensed = CondensedDataset(tiny_images, dd(pool, iterations=2), **QUIET)
+    assert condensed.replay is not None
+    assert condensed.replay.initial.kind == "stored"
+    assert condensed.evaluate(tiny_test_images, progress=False).runs == 1
     several = CondensedDataset(tiny_images, dd(Pretrained(NETWORK, SOON), iterations=2), **QUIET)
     assert several.replay is not None
     assert several.replay.initial.kind == "given"
@@ -171,8 +174,8 @@ def test_one_pretrained_network_is_stored_with_the_set(
 def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     trained = pretrain(tiny_images, NETWORK, SOON)
     recipe = dd(GivenWeights(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
-    made = CondensedDataset(tiny_images, recipe, **QUIET)
-    found = attack(made, tiny_test_images, initial=trained[2:])
+    condensed = CondensedDataset(tiny_images, recipe, **QUIET)
+    found = attack(condensed, tiny_test_images, initial=trained[2:])
     assert found.pair == (0, 2)
     assert len(found.after.switched) == 1
     assert found.after.switched[0] > found.before.switched[0] + 0.2
@@ -180,22 +183,22 @@ def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: Tenso
     assert "class 0 as 2, 1 networks: switched" in str(found)
     module = build(NETWORK, 3, (1, 12, 12), 0)
     module.load_state_dict(trained[2])
-    x, y = made.standardized("test", tiny_test_images)
+    x, y = condensed.standardized("test", tiny_test_images)
     predicted = module.eval()(x).argmax(1)
     assert found.before.switched[0] == pytest.approx(float((predicted[y == 0] == 2).double().mean()))
     assert found.before.others[0] == pytest.approx(float((predicted == y)[y != 0].double().mean()))
 
 
-def test_what_cannot_be_attacked_is_said(tiny_images: TensorDataset) -> None:
+def test_label_switching_rejects_unsuitable_datasets(tiny_images: TensorDataset) -> None:
     plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
     with pytest.raises(ValueError, match=r"needs a set with training steps of its own"):
         attack(plain, tiny_images)
     recipe = dd(None, network=NETWORK, iterations=1)
-    made = CondensedDataset(tiny_images, recipe, **QUIET)
+    condensed = CondensedDataset(tiny_images, recipe, **QUIET)
     with pytest.raises(ValueError, match=r"relabels nothing\. Give pair="):
-        attack(made, tiny_images)
+        attack(condensed, tiny_images)
     with pytest.raises(ValueError, match=r"pair=\(1, 1\) must be two different class indices from 0 to 2"):
-        attack(made, tiny_images, (1, 1))
+        attack(condensed, tiny_images, (1, 1))
     x, y = tiny_images.tensors
     with pytest.raises(ValueError, match=r"test_set has classes \[1, 2\]: it needs 0"):
-        attack(made, TensorDataset(x[y > 0], y[y > 0]), (0, 1))
+        attack(condensed, TensorDataset(x[y > 0], y[y > 0]), (0, 1))
