@@ -231,7 +231,7 @@ class CondensedDataset(Dataset[Any]):
         """What indexing gives, without a word about sets that depend on their order."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
-        sample = self.metadata.kind.emit(self.images[index].clone())
+        sample = self.metadata.kind.to_sample(self.images[index].clone())
         label: Any = self.labels[index].clone() if self.soft else self.targets[index]
         for transform in (self._random, self.transform):
             sample = sample if transform is None else transform(sample)
@@ -250,7 +250,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ValueError: for whitened samples that are no images: torchvision has no transform for them.
         """
-        return self.metadata.space.transform(self.metadata.kind.shape)
+        return self.metadata.space.torchvision_transform(self.metadata.kind.shape)
 
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to it.

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.core.sizes import readable
+from condensed_data.core.sizes import format_bytes
 
 if TYPE_CHECKING:
     from condensed_data.storage.cache import Cache, Entry
@@ -35,10 +35,10 @@ def run(arguments: Namespace) -> None:
 def _list(cache: Cache, key: str | None) -> None:
     entries = [entry for entry in cache.entries() if entry.key.startswith(key or "")]
     for entry in entries:
-        print(f"{entry.key[:12]}  {readable(entry.size):>8}  {_age(entry):>10}  {entry.title}")
-    total = readable(sum(entry.size for entry in entries))
+        print(f"{entry.key[:12]}  {format_bytes(entry.size):>8}  {_age(entry):>10}  {entry.title}")
+    total = format_bytes(sum(entry.size for entry in entries))
     print(
-        f"{_count(len(entries))}, {total}, in {cache.root}; {readable(cache.scratch_bytes)} of checkpoints and "
+        f"{_count(len(entries))}, {total}, in {cache.root}; {format_bytes(cache.scratch_bytes)} of checkpoints and "
         "fingerprints"
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from condensed_data.cli.options import add_compute_options, add_source_options, load_split
 from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_options
-from condensed_data.core.sizes import format_duration, readable
+from condensed_data.core.sizes import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from condensed_data.engine.planning import Plan
@@ -74,7 +74,7 @@ def _memory(plan: Plan) -> str:
         if not plan.separable:
             remedy = f"use {' or '.join(plan.memory.remedies)}"
         verdict = f"which is too little for a whole step: {remedy}"
-    return f"{plan.memory.describe()}; {readable(plan.free_memory)} free, {verdict}"
+    return f"{plan.memory.describe()}; {format_bytes(plan.free_memory)} free, {verdict}"
 
 
 def _disk(plan: Plan) -> str:
@@ -82,6 +82,9 @@ def _disk(plan: Plan) -> str:
         "samples of the source": plan.memory.samples if plan.memory.on_disk else 0,
         "trained networks": plan.network_bytes,
     }
-    parts = [f"{readable(size)} {name}" for name, size in sizes.items() if size]
-    parts += [f"{readable(plan.checkpoint_bytes)} checkpoint", f"{readable(plan.result_bytes)} result"]
+    parts = [f"{format_bytes(size)} {name}" for name, size in sizes.items() if size]
+    parts += [
+        f"{format_bytes(plan.checkpoint_bytes)} checkpoint",
+        f"{format_bytes(plan.result_bytes)} result",
+    ]
     return ", ".join(parts)

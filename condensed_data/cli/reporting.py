@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.core.sizes import format_duration, mean_percent, percent, readable
+from condensed_data.core.sizes import format_bytes, format_duration, mean_percent, percent
 from condensed_data.engine.callbacks import Callback, Progress
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def format_build(
     elsewhere = "in the cache" if cached else "not saved"
     lines = {
         "samples": f"{before:,} -> {after:,} ({_ratio(before / after)} times fewer)",
-        "8 bit": f"{readable(before * values)} -> {readable(after * values)}",
-        "float32": f"{readable(4 * before * values)} -> {readable(4 * condensed.stored_floats)} (as stored)",
+        "8 bit": f"{format_bytes(before * values)} -> {format_bytes(after * values)}",
+        "float32": f"{format_bytes(4 * before * values)} -> {format_bytes(4 * condensed.stored_floats)} (as stored)",
         "condensing": _time(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
         "result": str(directory or f"{elsewhere}; use --out DIR to write it to a folder"),
     }

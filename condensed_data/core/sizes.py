@@ -1,4 +1,4 @@
-"""Human-readable byte counts, percentages and durations."""
+"""Human-format_bytes byte counts, percentages and durations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def readable(size: float) -> str:
-    """1500000000 -> "1.5 GB"."""
+def format_bytes(size: float) -> str:
+    """Format a byte count in decimal units: 1500000000 -> "1.5 GB"."""
     for unit in _UNITS[:-1]:
         if size < 999.5:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
@@ -19,14 +19,14 @@ def readable(size: float) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """From "1.5 GB" to 1500000000; a bare number is bytes.
+    """Parse a byte count: "1.5 GB" -> 1500000000. A bare number counts bytes.
 
     Raises:
         ValueError: for anything else.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)i?[bB]?\s*", text)
     if match is None:
-        raise ValueError(f"{text!r} is no number of bytes. Write for instance 500MB or 3GB.")
+        raise ValueError(f"expected a number of bytes, such as 500MB or 3GB; got {text!r}.")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 

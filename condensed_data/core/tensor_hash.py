@@ -1,4 +1,4 @@
-"""The bytes of tensors and the hash of their content."""
+"""Raw bytes of tensors and a hash of their content."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Identity of the content: sha256 over (name, dtype, shape, bytes) of the tensors sorted by name.
+    """Hash tensors by content: the SHA-256 of name, dtype, shape and bytes, in order of the names.
 
-    Hashed for each tensor are `[dtype, name, shape]` as JSON without spaces (`["F32","images",[9,1,8,8]]`), a
+    For each tensor, the hash covers `[dtype, name, shape]` as JSON without spaces (`["F32","images",[9,1,8,8]]`), a
     newline, and the little-endian bytes.
     """
     digest = hashlib.sha256()
@@ -34,10 +34,10 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
             ).encode()
             + b"\n"
         )
-        digest.update(raw_bytes(tensor.detach().cpu().contiguous()))
+        digest.update(raw_bytes(tensor))
     return digest.hexdigest()
 
 
 def raw_bytes(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+    """The bytes of a tensor. A contiguous tensor on the CPU is not copied: writing to the view changes it."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

@@ -1,4 +1,4 @@
-"""Checks of arguments, by name, value and remedy."""
+"""Argument checks; every error names the argument, its value and what is accepted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from condensed_data.core.spec import DataDefault
 
 
 def check_count(part: str, name: str, value: object, least: int = 1) -> None:
-    """Refuse what is no whole number of at least `least`; rules are checked when they are resolved."""
+    """Raise unless `value` is an integer of at least `least`. A `DataDefault` is checked once it is resolved.
+
+    Args:
+        part: class or function that takes the argument, for the error.
+        name: of the argument.
+
+    Raises:
+        ValueError: for any other value.
+    """
     if isinstance(value, DataDefault):
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

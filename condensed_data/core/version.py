@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """Such as "0.1.0"; "0+unknown" for a checkout that was never installed."""
+    """The version, such as "0.1.0"; "0+unknown" for a checkout that is not installed."""
     try:
         return version("condensed-data")
     except PackageNotFoundError:

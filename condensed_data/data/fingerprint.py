@@ -1,10 +1,10 @@
-"""Names for data: what a source holds, and a quick way to know that it still holds it.
+"""Identify a dataset by its content: a full fingerprint, and a quick digest that recalls it.
 
-The **fingerprint** is the sha256 of every sample and label in order; it takes one pass over the source, the same
-pass that reads it. The **digest** is a memo's key: it covers what the dataset object holds in memory, the paths,
-sizes and times of the files that it names, and a few hundred decoded samples. An object with a method
-`content_key()` is taken for what that gives. A digest that was seen before stands for the fingerprint that was found
-then; a dataset that holds something opaque (an open file, a socket) has none and is read whole every time.
+* The fingerprint is the SHA-256 of all samples and labels in order, computed in the pass that reads the source.
+* The digest is a cache key for a known fingerprint. It covers what the dataset object holds in memory, the path, size
+  and modification time of the files that it names, and up to `DIGEST_SAMPLES` decoded samples. An object with a
+  `content_key()` method is represented by what that method returns. A dataset that holds something opaque (an open
+  file, a socket) has no digest and is read in full every time.
 """
 
 from __future__ import annotations
@@ -23,23 +23,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from condensed_data.core.tensor_hash import raw_bytes
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
 FINGERPRINT_VERSION = "condensed-data/fingerprint/1"
-DECODED = 200  # samples that a digest decodes
-
-
-def raw(tensor: Tensor) -> Any:
-    """The bytes of a tensor, without a copy where it is contiguous on the CPU."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+DIGEST_SAMPLES = 200  # decoded for a digest
 
 
 class ContentHasher:
-    """What one pass over the samples shows: their fingerprint, and their statistics by channel.
+    """Computes the fingerprint and per-channel statistics in one pass over the samples.
 
     Args:
         kind: of the samples.
-        count: how many there are.
+        count: number of samples.
     """
 
     def __init__(self, kind: SampleKind, count: int) -> None:
@@ -50,55 +46,59 @@ class ContentHasher:
 
     def update(self, samples: Tensor) -> None:
         """Add samples (B, *shape) uint8 or float32."""
-        self._hash.update(raw(samples))
-        for rows in samples.split(16):  # small pieces: large short-lived tensors fragment the heap
+        self._hash.update(raw_bytes(samples))
+        for rows in samples.split(16):  # small chunks: large short-lived tensors fragment the heap
             values = rows.double().transpose(0, 1).flatten(1)
             self._total += values.sum(1)
             self._squares += values.square().sum(1)
 
     def fingerprint(self, labels: Tensor) -> str:
-        """After all samples, with their labels (n,): 64 hexadecimal digits."""
+        """The fingerprint of all samples and their labels (n,), as 64 hexadecimal digits."""
         whole = self._hash.copy()
-        whole.update(raw(labels))
+        whole.update(raw_bytes(labels))
         return whole.hexdigest()
 
     def space(self) -> ValueSpace:
-        """The map that standardizes each channel of the source's value space."""
+        """The value space that standardizes each channel."""
         scale = 255.0 if self.kind.is_pil else 1.0
         values = self.count * math.prod(self.kind.shape[1:])
-        return ValueSpace.of(self._total / scale, self._squares / scale**2, values)
-
-
-def digest_of(*values: Any) -> str | None:
-    """A key for these values and everything that they hold, functions included; None where that is opaque."""
-    walker = _Walker()
-    try:
-        for value in values:
-            walker.visit(value)
-    except (_OpaqueError, OSError, RecursionError):
-        return None
-    return walker.hash.hexdigest()
+        return ValueSpace.from_sums(self._total / scale, self._squares / scale**2, values)
 
 
 class _OpaqueError(Exception):
-    """Something whose content cannot be seen."""
+    """Raised for an object whose content cannot be inspected."""
 
 
-def digest(dataset: Any) -> str | None:
-    """A key for what a dataset object holds, or None where it holds something opaque."""
-    walker = _Walker()
+def object_digest(*values: Any) -> str | None:
+    """Hash these values and everything that they hold, functions included; None if any of it is opaque."""
+    hasher = _ObjectHasher()
     try:
-        walker.visit(dataset)
-        code = getattr(type(dataset).__getitem__, "__code__", None)
-        walker.visit(code)
-        for index in np.linspace(0, len(dataset) - 1, min(DECODED, len(dataset)), dtype=int).tolist():
-            walker.visit(dataset[index])
+        for value in values:
+            hasher.visit(value)
     except (_OpaqueError, OSError, RecursionError):
         return None
-    return walker.hash.hexdigest()
+    return hasher.hash.hexdigest()
 
 
-class _Walker:
+def dataset_digest(dataset: Any) -> str | None:
+    """Hash what a dataset object holds and evenly spaced samples of it; None if it holds something opaque."""
+    hasher = _ObjectHasher()
+    try:
+        hasher.visit(dataset)
+        hasher.visit(getattr(type(dataset).__getitem__, "__code__", None))
+        for index in spaced_indices(len(dataset)):
+            hasher.visit(dataset[index])
+    except (_OpaqueError, OSError, RecursionError):
+        return None
+    return hasher.hash.hexdigest()
+
+
+def spaced_indices(count: int) -> list[int]:
+    """At most `DIGEST_SAMPLES` evenly spaced indices below `count`."""
+    return np.linspace(0, count - 1, min(DIGEST_SAMPLES, count), dtype=int).tolist()
+
+
+class _ObjectHasher:
     """Feeds a hash with everything reachable from an object."""
 
     def __init__(self) -> None:
@@ -106,43 +106,43 @@ class _Walker:
         self.seen: dict[int, Any] = {}
 
     def visit(self, value: Any) -> None:
-        self.say(type(value).__module__, type(value).__qualname__)
+        self._update(type(value).__module__, type(value).__qualname__)
         if value is None or isinstance(
             value, bool | int | float | complex | bytes | enum.Enum | range | slice
         ):
-            self.say(repr(value))
+            self._update(repr(value))
         elif isinstance(value, str | PurePath):
             self._text(str(value))
         elif isinstance(
             value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype
         ):
-            self.say(repr(value))
+            self._update(repr(value))
         elif isinstance(value, Tensor):
-            self.say(str(value.dtype), str(tuple(value.shape)))
-            self.hash.update(raw(value))
+            self._update(str(value.dtype), str(tuple(value.shape)))
+            self.hash.update(raw_bytes(value))
         elif isinstance(value, np.ndarray | np.generic):
             self._array(value)
         elif isinstance(value, Image.Image):
-            self.say(value.mode, str(value.size))
+            self._update(value.mode, str(value.size))
             self.hash.update(value.tobytes())
         else:
             self._nested(value)
 
-    def say(self, *words: str) -> None:
+    def _update(self, *words: str) -> None:
         for word in words:
             data = word.encode(errors="surrogatepass")
             self.hash.update(len(data).to_bytes(8, "big") + data)
 
     def _text(self, text: str) -> None:
-        self.say(text)
+        self._update(text)
         if len(text) < 4096 and os.path.isfile(text):
             stat = os.stat(text)
-            self.say(str(stat.st_size), str(stat.st_mtime_ns))
+            self._update(str(stat.st_size), str(stat.st_mtime_ns))
 
     def _array(self, value: Any) -> None:
         if value.dtype.hasobject:
             raise _OpaqueError
-        self.say(str(value.dtype), str(value.shape))
+        self._update(str(value.dtype), str(value.shape))
         if isinstance(value, np.memmap) and isinstance(value.filename, str | PurePath):
             self._text(str(value.filename))
         else:
@@ -150,26 +150,26 @@ class _Walker:
 
     def _nested(self, value: Any) -> None:
         if id(value) in self.seen:
-            self.say("seen")
+            self._update("seen")
             return
-        self.seen[id(value)] = value  # keeps it alive, so that its id stays its own
+        self.seen[id(value)] = value  # keeps it alive, so that its id is not reused
         if isinstance(value, list | tuple):
-            self.say(str(len(value)))
+            self._update(str(len(value)))
             for item in value:
                 self.visit(item)
         elif isinstance(value, dict):
-            self.say(str(len(value)))
+            self._update(str(len(value)))
             for key, item in value.items():
                 self.visit(key)
                 self.visit(item)
         elif isinstance(value, set | frozenset):
-            self.say(*sorted(map(repr, value)))
+            self._update(*sorted(map(repr, value)))
         else:
             self._object(value)
 
     def _object(self, value: Any) -> None:
         if isinstance(value, types.CodeType):
-            self.say(value.co_code.hex(), repr(value.co_names))
+            self._update(value.co_code.hex(), repr(value.co_names))
             self.visit([constant for constant in value.co_consts if not isinstance(constant, str)])
         elif isinstance(value, types.FunctionType):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]

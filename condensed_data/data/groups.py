@@ -1,4 +1,4 @@
-"""Groups: an attribute of every real sample that is carried to the synthetic side; a group is (class, attribute).
+"""Groups: an attribute of every real sample that the condensed dataset keeps; a group is a (class, attribute) pair.
 
 Letters: n real samples.
 """
@@ -15,71 +15,71 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
-from condensed_data.data.fingerprint import DECODED, digest_of
+from condensed_data.data.fingerprint import object_digest, spaced_indices
 from condensed_data.data.sample import SourceError, fetch
 from condensed_data.data.source import BATCH, Source
 
 Value = int | str
-_ONE_EACH = "Give one integer or string for every sample"
+_ONE_EACH = "Give one integer or string per sample"
 
 
 class Groups:
-    """The attribute of every sample, in whichever way it was given.
+    """The attribute of every sample, however the user specified it.
 
     Args:
         given: (n,) integers or strings as a list, array, tensor or column; the name of an attribute of the dataset
-            that holds them, also of the dataset below subsets and concatenations; or a function
-            (sample, label) -> integer or string, which gets what the dataset yields without random transforms.
-        source: whose samples they are.
+            that holds them, which is also searched for below subsets and concatenations; or a function
+            (sample, label) -> integer or string, called with what the dataset yields without random transforms.
+        source: the source of the samples.
 
     Raises:
-        SourceError: for values of another number or kind, an attribute that does not exist, or a function that
-            fails on the first sample.
+        SourceError: if there is not one value per sample, if a value is of another type, if the attribute does not
+            exist, or if the function fails on the first sample.
     """
 
     def __init__(self, given: Any, source: Source) -> None:
         self.source = source
-        self.ask: Callable[[Any, Any], Any] | None = None
+        self.function: Callable[[Any, Any], Any] | None = None
         self._values: list[Value] | None = None
         if isinstance(given, str):
-            self._values = listed(
-                _named(source.dataset, given), len(source), f"groups={given!r}: source.{given}"
+            self._values = plain_values(
+                _attribute(source.dataset, given), len(source), f"groups={given!r}: source.{given}"
             )
         elif callable(given):
-            self.ask = given
-            _answer(given, source.dataset, 0)
+            self.function = given
+            _call(given, source.dataset, 0)
         else:
-            self._values = listed(given, len(source))
+            self._values = plain_values(given, len(source))
 
     def values(self, num_workers: int = 0, progress: bool = False) -> list[Value]:
-        """The attribute of every sample; a function is asked once, in as many processes.
+        """The attribute of every sample. A function is called once per sample, in `num_workers` processes.
 
         Raises:
-            SourceError: naming the sample that the function fails on.
+            SourceError: if the function fails, naming the sample.
         """
         if self._values is None:
-            self._values = listed(self._asked(num_workers, progress), len(self.source))
+            self._values = plain_values(self._call_on_all(num_workers, progress), len(self.source))
         return self._values
 
-    def memo(self, noted: str) -> str | None:
-        """A key for what a function says about the dataset with this digest; None where that cannot be told.
+    def cache_key(self, dataset_digest: str) -> str | None:
+        """A key for the function's results on the dataset with this digest; None if the function is opaque.
 
-        It covers the function's code and what it holds, and its answers on a few hundred samples.
+        It covers the function's code, what the function holds, and its results on up to
+        `fingerprint.DIGEST_SAMPLES` samples.
         """
-        dataset, count = self.source.dataset, len(self.source)
-        some = np.linspace(0, count - 1, min(DECODED, count), dtype=int).tolist()
-        answers = [_answer(self.ask, dataset, index) for index in some]
-        return digest_of("groups", noted, self.ask, answers)
+        dataset = self.source.dataset
+        results = [_call(self.function, dataset, index) for index in spaced_indices(len(self.source))]
+        return object_digest("groups", dataset_digest, self.function, results)
 
     def digest(self, num_workers: int = 0, progress: bool = False) -> str:
-        """The sha256 of all values, 64 hexadecimal digits."""
+        """The SHA-256 of all values, as 64 hexadecimal digits."""
         text = repr(self.values(num_workers, progress))
         return hashlib.sha256(json.dumps(["text", text]).encode()).hexdigest()
 
-    def _asked(self, num_workers: int, progress: bool) -> list[Value]:
-        found: list[Value] = []
+    def _call_on_all(self, num_workers: int, progress: bool) -> list[Value]:
+        values: list[Value] = []
         loader: DataLoader[Any] = DataLoader(
-            _Answers(self.ask, self.source.dataset, len(self.source)),
+            _FunctionResults(self.function, self.source.dataset, len(self.source)),
             batch_size=BATCH,
             num_workers=num_workers,
             collate_fn=list,
@@ -88,115 +88,122 @@ class Groups:
         title = f"grouping {self.source.name}"
         with tqdm(total=len(self.source), desc=title, unit=" samples", disable=not progress) as bar:
             for batch in loader:
-                for answer in batch:
-                    if isinstance(answer, SourceError):
-                        raise answer
-                    found.append(answer)
+                for result in batch:
+                    if isinstance(result, SourceError):
+                        raise result
+                    values.append(result)
                 bar.update(len(batch))
-        return found
+        return values
 
 
-class _Answers(Dataset[Any]):
-    """What a function says about every sample; errors are returned, because raised in a worker they are wrapped."""
+class _FunctionResults(Dataset[Any]):
+    """Results of a function on every sample.
 
-    def __init__(self, ask: Any, dataset: Any, count: int) -> None:
-        self.ask, self.dataset, self.count = ask, dataset, count
+    Errors are returned, not raised: a loader wraps what a worker raises in the worker's traceback.
+    """
+
+    def __init__(self, function: Any, dataset: Any, count: int) -> None:
+        self.function, self.dataset, self.count = function, dataset, count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Value | SourceError:
         try:
-            return _answer(self.ask, self.dataset, index)
+            return _call(self.function, self.dataset, index)
         except SourceError as error:
-            return SourceError(*error.args)  # without its cause, which may not travel between processes
+            return SourceError(*error.args)  # without its cause, which may not be picklable
 
 
-def _answer(ask: Any, dataset: Any, index: int) -> Value:
+def _call(function: Any, dataset: Any, index: int) -> Value:
     sample, label = fetch(dataset, index)
     try:
-        answer = ask(sample, label)
+        value = function(sample, label)
     except Exception as error:
         raise SourceError(
-            f"groups failed on source[{index}]: {type(error).__name__}: {error}. A function is called as "
-            "groups(sample, label) and returns an integer or a string."
+            f"The groups function failed on source[{index}]: {type(error).__name__}: {error}. It is called as "
+            "groups(sample, label) and must return an integer or a string."
         ) from error
-    answer = answer.item() if getattr(answer, "ndim", None) == 0 else answer
-    if not isinstance(answer, int | str):
+    value = _unpack(value)
+    if not isinstance(value, int | str):
         raise SourceError(
-            f"groups returned {answer!r} for source[{index}]; supported: integers or strings, such as a number of "
-            "a bin."
+            f"The groups function returned {value!r} for source[{index}]; it must return an integer or a string. "
+            "Bin real numbers."
         )
-    return str(answer) if isinstance(answer, str) else int(answer)
+    return str(value) if isinstance(value, str) else int(value)
 
 
-def listed(values: Any, count: int, name: str = "groups") -> list[Value]:
-    """One plain integer or string for every sample.
+def plain_values(values: Any, count: int, name: str = "groups") -> list[Value]:
+    """Convert values to plain integers or plain strings, one per sample.
 
     Args:
         values: any sequence, array, tensor or column.
         count: n.
-        name: of the values in errors.
+        name: of the values, for errors.
 
     Raises:
-        SourceError: for another number of values, or other kinds of them.
+        SourceError: for another number of values, or values of another or mixed types.
     """
     if isinstance(values, str | Mapping) or not (hasattr(values, "tolist") or hasattr(values, "__iter__")):
         raise SourceError(f"{name} is a {type(values).__name__}. {_ONE_EACH}.")
     plain = values.tolist() if hasattr(values, "tolist") else list(values)
     if not isinstance(plain, list):  # an array without dimensions
         raise SourceError(f"{name} is the single value {plain!r}. {_ONE_EACH}.")
-    plain = [value.item() if getattr(value, "ndim", None) == 0 else value for value in plain]
+    plain = [_unpack(value) for value in plain]
     if len(plain) != count:
-        raise SourceError(f"{name} has {len(plain)} entries, the source {count} samples. Give one a sample.")
-    kind = str if isinstance(plain[0], str) else int
+        raise SourceError(
+            f"{name} has {len(plain)} entries, but the source has {count} samples. {_ONE_EACH}."
+        )
+    value_type = str if isinstance(plain[0], str) else int
     for index, value in enumerate(plain):
-        if not isinstance(value, kind):
+        if not isinstance(value, value_type):
             raise SourceError(
-                f"{name} holds {value!r}; supported: integers or strings, not mixed, here for source[{index}]. Cut "
-                "numbers into bins, join several attributes to one string."
+                f"{name} contains {value!r} for source[{index}]; supported: all integers or all strings, not mixed. "
+                "Bin real numbers, and join several attributes into one string."
             )
-    return [kind(value) for value in plain]
+    return [value_type(value) for value in plain]
 
 
-def _named(dataset: Any, name: str) -> Any:
-    """What the dataset holds under this name; through subsets and concatenations where they do not hold it."""
+def _unpack(value: Any) -> Any:
+    """The Python number in a 0-d array or tensor; any other value as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _attribute(dataset: Any, name: str) -> Any:
+    """The attribute `name` of a dataset, or of the datasets that a subset or a concatenation is made of."""
     if hasattr(dataset, name):
         found = getattr(dataset, name)
         if callable(found):
             raise SourceError(
-                f"groups={name!r}: source.{name} is a {type(found).__name__}, not a value for every sample. Pass a "
+                f"groups={name!r}: source.{name} is a {type(found).__name__}, not one value per sample. Pass a "
                 "function (sample, label) itself, not its name."
             )
         return found
     if isinstance(dataset, Subset):
-        inner = _below(dataset.dataset, name)
+        inner = _inner_attribute(dataset.dataset, name)
         return [inner[index] for index in dataset.indices]
     if isinstance(dataset, ConcatDataset):
-        return [value for part in dataset.datasets for value in _below(part, name)]
+        return [value for part in dataset.datasets for value in _inner_attribute(part, name)]
     raise SourceError(
-        f"groups={name!r}: {type(dataset).__name__} has no attribute of that name. {_known(dataset)}, or pass the "
-        "values themselves."
+        f"groups={name!r}: {type(dataset).__name__} has no attribute of that name. {_suggestion(dataset)}, or pass "
+        "the values themselves."
     )
 
 
-def _below(dataset: Any, name: str) -> list[Value]:
-    """The attribute of a dataset that another one is made of."""
-    return listed(_named(dataset, name), len(dataset), f"groups={name!r}: {type(dataset).__name__}.{name}")
+def _inner_attribute(dataset: Any, name: str) -> list[Value]:
+    return plain_values(
+        _attribute(dataset, name), len(dataset), f"groups={name!r}: {type(dataset).__name__}.{name}"
+    )
 
 
-def _known(dataset: Any) -> str:
-    """The names that could have been meant."""
-    held = {name: value for name, value in getattr(dataset, "__dict__", {}).items() if name[0] != "_"}
-    fit = [name for name, value in held.items() if _fits(value, len(dataset))]
-    return f"It holds a value for every sample in {', '.join(map(repr, fit))}" if fit else _ONE_EACH
+def _suggestion(dataset: Any) -> str:
+    """Names the attributes that could have been meant."""
+    public = {name: value for name, value in getattr(dataset, "__dict__", {}).items() if name[0] != "_"}
+    names = [name for name, value in public.items() if _is_per_sample(value, len(dataset))]
+    return f"Attributes with one value per sample: {', '.join(map(repr, names))}" if names else _ONE_EACH
 
 
-def _fits(value: Any, count: int) -> bool:
+def _is_per_sample(value: Any, count: int) -> bool:
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray | torch.Tensor):
         return False
-    return getattr(value, "ndim", 1) == 1 and len(value) == count and isinstance(_plain(value[0]), int | str)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return getattr(value, "ndim", 1) == 1 and len(value) == count and isinstance(_unpack(value[0]), int | str)

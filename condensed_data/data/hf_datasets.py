@@ -99,7 +99,7 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         return sample, label if self._numbers is None else self._numbers.get(label, label)
 
     def content_key(self) -> list[Any]:
-        """What stands for this object in a memo, see `fingerprint.digest`: the rows' fingerprint by `datasets`.
+        """What stands for this object in a memo, see `fingerprint.dataset_digest`: the rows' fingerprint by `datasets`.
 
         That of a downloaded split is made from repository, configuration, commit and split, and every operation on
         rows gives another.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.device import to_device
-from condensed_data.data.groups import listed
+from condensed_data.data.groups import plain_values
 from condensed_data.data.sample_store import CHUNK, SampleStore
 from condensed_data.data.source import LoadedSource, Source, read
 from condensed_data.data.value_space import SampleKind, ValueSpace
@@ -98,9 +98,9 @@ class RealData:
     def whitened(self) -> RealData:
         """The same in the space of ZCA whitening."""
         chunks = (self[rows] for rows in torch.arange(len(self)).split(CHUNK))
-        return replace(self, space=replace(self.space, whitening=Whitening.of(chunks)))
+        return replace(self, space=replace(self.space, whitening=Whitening.from_samples(chunks)))
 
-    def everything(self) -> Tensor:
+    def all_samples(self) -> Tensor:
         """All samples (n, *shape) float32 in the source's value space ([0, 1] for PIL images)."""
         rows = torch.cat(list(self.store.chunks())).float()
         return rows / 255 if self.kind.is_pil else rows
@@ -109,13 +109,13 @@ class RealData:
     def read(
         source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **where: Any
     ) -> RealData:
-        """Read a source whole; see `source.read` for what `where` may hold, and `RealData.of`."""
-        reading = read(source, num_workers, progress, **where)
-        return RealData.of(reading, source.kind, source.class_names, groups)
+        """Read a source whole; see `source.read` for what `where` may hold, and `RealData.from_loaded`."""
+        loaded = read(source, num_workers, progress, **where)
+        return RealData.from_loaded(loaded, source.kind, source.class_names, groups)
 
     @staticmethod
-    def of(
-        reading: LoadedSource, kind: SampleKind, class_names: Sequence[str] | None = None, groups: Any = None
+    def from_loaded(
+        loaded: LoadedSource, kind: SampleKind, class_names: Sequence[str] | None = None, groups: Any = None
     ) -> RealData:
         """From a source that was read.
 
@@ -125,7 +125,7 @@ class RealData:
         Raises:
             SourceError: for groups that do not fit the samples.
         """
-        class_values, classes = reading.labels.unique(return_inverse=True)
+        class_values, classes = loaded.labels.unique(return_inverse=True)
         attribute = _attribute(groups, len(classes))
         pairs, group = torch.stack([classes, attribute], 1).unique(dim=0, return_inverse=True)
         order = group.argsort(stable=True)
@@ -134,9 +134,9 @@ class RealData:
         names = [class_names[v] if named and class_names else str(v) for v in class_values.tolist()]
         return RealData(
             kind,
-            reading.space,
-            reading.store,
-            reading.fingerprint,
+            loaded.space,
+            loaded.store,
+            loaded.fingerprint,
             classes,
             class_values,
             tuple(names),
@@ -151,6 +151,6 @@ def _attribute(groups: Any, count: int) -> Tensor:
     """(n,) int64: the rank of every sample's attribute among its values; 0 without groups."""
     if groups is None:
         return torch.zeros(count, dtype=torch.int64)
-    values = listed(groups, count)
+    values = plain_values(groups, count)
     known = {value: number for number, value in enumerate(sorted(set(values)))}
     return torch.tensor([known[value] for value in values])

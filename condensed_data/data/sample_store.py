@@ -57,7 +57,7 @@ class SampleStore:
         self.rows = self._allocate(torch.uint8)
 
     @staticmethod
-    def of(samples: Tensor) -> SampleStore:
+    def from_tensor(samples: Tensor) -> SampleStore:
         """A store of tensors that are in memory already: (n, *shape) uint8 or float32, kept as they are."""
         store = SampleStore.__new__(SampleStore)
         store.count, store.shape = len(samples), tuple(samples.shape[1:])
@@ -88,7 +88,7 @@ class SampleStore:
         for rows in self.rows.split(CHUNK):
             yield self._decode(rows)
 
-    def far_from(self, device: torch.device) -> bool:
+    def needs_transfer(self, device: torch.device) -> bool:
         """Whether fetching rows for `device` waits for a disk or for a transfer."""
         return self.on_disk or self.rows.device.type != device.type
 
@@ -98,7 +98,7 @@ class SampleStore:
             device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
         ):
             return self
-        moved = SampleStore.of(self.rows.to(device))
+        moved = SampleStore.from_tensor(self.rows.to(device))
         moved.eight_bit, moved.table = self.eight_bit, None if self.table is None else self.table.to(device)
         return moved
 

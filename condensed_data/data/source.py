@@ -72,7 +72,7 @@ def inspect(dataset: Any) -> Source:
     check_label(label, 0)
     _check_repeatable(plain, kind)
     if random is not None:
-        check_applies(random, kind.emit(to_tensor(sample).float() / (255 if kind.is_pil else 1)))
+        check_applies(random, kind.to_sample(to_tensor(sample).float() / (255 if kind.is_pil else 1)))
     root = _root(dataset)
     names = getattr(root, "classes", None)
     class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
@@ -119,7 +119,9 @@ def read(
         samples, labels = _tensors(source)
         for rows in samples.split(BATCH):
             content.update(rows)
-        return LoadedSource(SampleStore.of(samples), labels, content.space(), content.fingerprint(labels))
+        return LoadedSource(
+            SampleStore.from_tensor(samples), labels, content.space(), content.fingerprint(labels)
+        )
     store = SampleStore(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels = torch.empty(len(source), dtype=torch.int64)
     done = 0

@@ -39,7 +39,7 @@ class SampleKind:
     shape: tuple[int, ...]
 
     @staticmethod
-    def known(name: str, shape: tuple[int, ...]) -> SampleKind:
+    def from_name(name: str, shape: tuple[int, ...]) -> SampleKind:
         """The kind of this name.
 
         Raises:
@@ -64,11 +64,11 @@ class SampleKind:
         return self.is_pil or self.name == "tensor:uint8"
 
     @property
-    def top(self) -> float:
+    def max_value(self) -> float:
         """Largest value of an 8-bit sample in the source's value space: PIL images count as [0, 1]."""
         return 1.0 if self.is_pil else 255.0
 
-    def emit(self, sample: Tensor) -> Any:
+    def to_sample(self, sample: Tensor) -> Any:
         """One sample (*shape) float32 in the source's value space -> what the source would yield."""
         if self.is_pil:
             return self._to_pil(sample)
@@ -76,9 +76,9 @@ class SampleKind:
             return sample.round().clamp(0, 255).to(torch.uint8)
         return sample.to(getattr(torch, self.name.removeprefix("tensor:")))
 
-    def eight_bit_view(self, samples: Tensor) -> Tensor:
+    def round_to_8_bits(self, samples: Tensor) -> Tensor:
         """Samples (N, *shape) as they look after 8-bit rounding, in the source's value space."""
-        return (samples * (255 / self.top)).round().clamp(0, 255) * (self.top / 255)
+        return (samples * (255 / self.max_value)).round().clamp(0, 255) * (self.max_value / 255)
 
     def _to_pil(self, sample: Tensor) -> Image.Image:
         pixels = (sample * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
@@ -99,7 +99,7 @@ class ValueSpace:
     whitening: Whitening | None = None
 
     @staticmethod
-    def of(total: Tensor, squares: Tensor, count: int) -> ValueSpace:
+    def from_sums(total: Tensor, squares: Tensor, count: int) -> ValueSpace:
         """From per-channel sums (float64) of the values and of their squares over `count` values a channel.
 
         A source that is standardized already (means within 0.1, deviations within 10 %) keeps its values.
@@ -126,14 +126,14 @@ class ValueSpace:
         samples = samples.float() if self.whitening is None else self.whitening.invert(samples.float())
         return samples * self._like(self.std, samples) + self._like(self.mean, samples)
 
-    def linear(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def as_linear_map(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The whole map of a whitened space as a matrix (D, D) and a mean (D,): (flat sample - mean) @ matrix."""
         assert self.whitening is not None
         channels = math.prod(shape) // len(self.mean)
         std, mean = (values.repeat_interleave(channels) for values in (self.std, self.mean))
         return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
 
-    def transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
+    def torchvision_transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
         """`standardize` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
         from torchvision.transforms import LinearTransformation, Normalize
 
@@ -144,7 +144,7 @@ class ValueSpace:
                 f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
                 "record.space.standardize(samples)."
             )
-        return LinearTransformation(*self.linear(shape))
+        return LinearTransformation(*self.as_linear_map(shape))
 
     def _like(self, values: Tensor, samples: Tensor) -> Tensor:
         return to_device(values, samples.device).view(1, -1, *[1] * (samples.dim() - 2))

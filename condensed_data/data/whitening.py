@@ -40,7 +40,7 @@ class Whitening:
     _maps: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
-    def of(chunks: Iterable[Tensor], epsilon: float = EPSILON) -> Whitening:
+    def from_samples(chunks: Iterable[Tensor], epsilon: float = EPSILON) -> Whitening:
         """From all samples of a source, some (B, *shape) at a time, standardized, on any device."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in chunks:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
-from condensed_data.data.fingerprint import digest
+from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.real import RealData
 from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.functional import condense_tensors as condense_tensors
@@ -55,7 +55,9 @@ class CachedBuild:
         if (self.cache is None and self.hub_cache is None) or not self._cacheable():
             return self.job.run_uncached()
         noted = (
-            digest(self.job.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
+            dataset_digest(self.job.source.dataset)
+            if self.fingerprint is None
+            else _text_digest(self.fingerprint)
         )
         known = None if noted is None or self.cache is None else self.cache.recall(noted)
         real: RealData | None = None
@@ -79,7 +81,7 @@ class CachedBuild:
         """The digest of all groups; what a function said about the same dataset before is recalled."""
         if self.job.groups is None:
             return None
-        memo = None if self.job.groups.ask is None or noted is None else self.job.groups.memo(noted)
+        memo = None if self.job.groups.function is None or noted is None else self.job.groups.cache_key(noted)
         known = None if memo is None or self.cache is None else self.cache.recall(memo)
         if known is not None:
             return str(known["fingerprint"])

@@ -83,7 +83,7 @@ def _rounded(metadata: Metadata, images: Tensor) -> Tensor | None:
     """The samples as they are after rounding to 8 bits, standardized, where the source has 8 bits."""
     if not metadata.kind.eight_bit:
         return None
-    return metadata.space.standardize(metadata.kind.eight_bit_view(images))
+    return metadata.space.standardize(metadata.kind.round_to_8_bits(images))
 
 
 def _named(metadata: Metadata) -> bool:
@@ -109,7 +109,7 @@ def standardized(
             f"Resize those of {name}."
         )
     real = RealData.read(source, None, num_workers, progress)
-    samples = real.everything()
+    samples = real.all_samples()
     _check_scale(metadata, name, samples)
     labels = _class_indices(metadata, name, real.class_values[real.labels])
     return metadata.space.standardize(samples), labels

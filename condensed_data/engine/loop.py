@@ -53,7 +53,9 @@ class CondensationRun:
         )
         self.in_blocks = context.ranks.is_partitioned  # where the recipe names no number of blocks
         self.stop_requested, self.stopping = (lambda: False), False
-        self._prefetcher = Prefetcher(self._fetch) if context.real.store.far_from(context.device) else None
+        self._prefetcher = (
+            Prefetcher(self._fetch) if context.real.store.needs_transfer(context.device) else None
+        )
         self._plan: WorkPlan | None = None
 
     def step(self) -> Tensor:

@@ -13,7 +13,7 @@ from math import prod
 
 import torch
 
-from condensed_data.core.sizes import readable
+from condensed_data.core.sizes import format_bytes
 from condensed_data.data.sample_store import available_memory
 from condensed_data.engine.parts import StartedParts
 from condensed_data.methods.base import NetworkView
@@ -58,11 +58,11 @@ class MemoryEstimate:
 
     def describe(self) -> str:
         """The sizes in one phrase."""
-        weights = f", {readable(self.weights)} network weights" if self.weights else ""
+        weights = f", {format_bytes(self.weights)} network weights" if self.weights else ""
         return (
-            f"{readable(self.working)} for computing ({readable(self.learned)} synthetic data and optimizer, "
-            f"{readable(self.batch)} real batch, {readable(self.activations)} activations{weights}) and "
-            f"{readable(self.samples)} for samples {'on disk' if self.on_disk else 'in memory'}"
+            f"{format_bytes(self.working)} for computing ({format_bytes(self.learned)} synthetic data and optimizer, "
+            f"{format_bytes(self.batch)} real batch, {format_bytes(self.activations)} activations{weights}) and "
+            f"{format_bytes(self.samples)} for samples {'on disk' if self.on_disk else 'in memory'}"
         )
 
     def __str__(self) -> str:
@@ -137,7 +137,7 @@ def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> 
         needed = estimate_memory(parts, context, groups, num_chunks)
     if needed.working > free:
         raise TooLargeError(
-            f"This build needs {readable(needed.working)} of memory, but only {readable(free)} are free on {device} "
+            f"This build needs {format_bytes(needed.working)} of memory, but only {format_bytes(free)} are free on {device} "
             f"({needed}). Use {', '.join(needed.remedies[:-1])}, or {needed.remedies[-1]}."
         )
     return needed, num_chunks

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.sizes import mean_percent
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.evaluation import baselines as comparison
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
@@ -140,7 +140,7 @@ class Ranking:
             ("random", self.random, self.random_plain),
         )
         lines = [
-            f"  {name}: {_percent(augmented)} augmented, {_percent(plain)} not"
+            f"  {name}: {mean_percent(augmented)} augmented, {mean_percent(plain)} not"
             for name, augmented, plain in rows
         ]
         return "\n".join(
@@ -148,7 +148,7 @@ class Ranking:
                 f"{self.condensed.network}: label-robust score {self.label_robust:.3f}, augmentation-robust score "
                 f"{self.augmentation_robust:.3f} (DD-Ranking, fractions, last epoch, {self.condensed.training.label})",
                 *lines,
-                f"  whole set: {_percent(self.whole)} ({self.how_whole})",
+                f"  whole set: {mean_percent(self.whole)} ({self.how_whole})",
             ]
         )
 
@@ -256,10 +256,6 @@ def variants(training: Training) -> tuple[Training, Training]:
 
 def _is_plain(training: Training) -> bool:
     return isinstance(training.augment, Identity) and training.cutmix == 0
-
-
-def _percent(accuracies: Sequence[float]) -> str:
-    return f"{100 * statistics.fmean(accuracies):.1f} %"
 
 
 def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:

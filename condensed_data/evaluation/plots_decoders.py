@@ -59,7 +59,7 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
         per_class=None,
         max_classes=max_classes,
         title=f"First code of each class: {before}what {synthetic_data.decoders_per_code} decoders make of it",
-        value_range=(0.0, condensed.metadata.kind.top) if condensed.metadata.kind.eight_bit else None,
+        value_range=(0.0, condensed.metadata.kind.max_value) if condensed.metadata.kind.eight_bit else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from condensed_data.core import spec as specs
+from condensed_data.core.sizes import percent
 from condensed_data.storage import parquet
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import Evaluation
@@ -177,14 +178,10 @@ def _evaluations(metadata: Metadata) -> str:
 def _cells(name: str, evaluation: Evaluation) -> tuple[str, ...]:
     rounded = ""
     if evaluation.eight_bit_mean is not None and evaluation.eight_bit_std is not None:
-        rounded = _percent(evaluation.eight_bit_mean, evaluation.eight_bit_std)
-    measured = _percent(evaluation.mean, evaluation.std)
+        rounded = percent(evaluation.eight_bit_mean, evaluation.eight_bit_std)
+    measured = percent(evaluation.mean, evaluation.std)
     runs = str(evaluation.runs)
     return (name, evaluation.network, evaluation.training.label, runs, measured, rounded)
-
-
-def _percent(mean: float, std: float) -> str:
-    return f"{100 * mean:.1f} % ± {100 * std:.1f}"
 
 
 def _normalization(metadata: Metadata) -> str:

@@ -47,4 +47,4 @@ def html(condensed: CondensedDataset) -> str:
 
 def _value_range(condensed: CondensedDataset) -> tuple[float, float] | None:
     kind = condensed.metadata.kind
-    return (0.0, kind.top) if kind.eight_bit else None
+    return (0.0, kind.max_value) if kind.eight_bit else None

@@ -126,7 +126,7 @@ class Metadata:
             name=manifest["name"],
             source_samples=manifest["source"]["num_samples"],
             fingerprint=manifest["source"]["fingerprint"],
-            kind=SampleKind.known(manifest["sample_kind"], tuple(manifest["shape"])),
+            kind=SampleKind.from_name(manifest["sample_kind"], tuple(manifest["shape"])),
             space=ValueSpace(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),

@@ -29,7 +29,7 @@ from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.atomic import write_whole
 from condensed_data.core.process_group import ALONE, ProcessGroup
-from condensed_data.core.sizes import readable
+from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
 from condensed_data.core.tensor_hash import content_hash
 from condensed_data.training.pretraining import JobKind, PretrainingJob, Result
@@ -84,7 +84,7 @@ class PretrainedCache:
         if self.report is not None and size is not None:
             print(
                 f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each, "
-                f"{readable(size * len(jobs))} to keep",
+                f"{format_bytes(size * len(jobs))} to keep",
                 flush=True,
             )
         completed = 0

@@ -196,7 +196,8 @@ class Protocol:
         if not torch.equal(train.class_values, test.class_values):
             raise SystemExit(f"{self.data}: both splits must hold the same classes; raise --samples.")
         made = [
-            Samples(train.space.standardize(part.everything()), part.labels.clone()) for part in (train, test)
+            Samples(train.space.standardize(part.all_samples()), part.labels.clone())
+            for part in (train, test)
         ]
         return made[0], made[1], train.class_names
 

@@ -80,7 +80,7 @@ class Bench:
         source = inspect(self.data.train)
         reading = read(source, 0, False)
         groups = [row % 2 for row in range(len(reading.labels))] if halved else None
-        return RealData.of(reading, source.kind, source.class_names, groups).to(self.device)
+        return RealData.from_loaded(reading, source.kind, source.class_names, groups).to(self.device)
 
     def run(self, recipe: Recipe, precision: str) -> CondensationRun:
         """A run of the recipe, before its first iteration."""

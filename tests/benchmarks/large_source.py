@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core.sizes import parse_bytes, readable
+from condensed_data.core.sizes import format_bytes, parse_bytes
 from condensed_data.networks import ConvNet
 
 SHAPE, CLASSES = (3, 64, 64), 20
@@ -92,7 +92,7 @@ def main() -> None:
     }
     path.unlink()
     arguments.out.write_text(json.dumps(row, indent=2) + "\n")
-    print(json.dumps(row, indent=2), readable(watch.peak))
+    print(json.dumps(row, indent=2), format_bytes(watch.peak))
 
 
 if __name__ == "__main__":

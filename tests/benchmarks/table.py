@@ -237,7 +237,7 @@ class Table:
         test = TensorDataset(*bench.data.test.tensors)  # type: ignore[attr-defined]
         labels = torch.searchsorted(real.class_values, test.tensors[1])
         return evaluate_tensors(
-            real.space.standardize(real.everything()),
+            real.space.standardize(real.all_samples()),
             real.labels,
             real.space.standardize(test.tensors[0]),
             labels,

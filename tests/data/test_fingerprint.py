@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from condensed_data.data.fingerprint import digest
+from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.source import inspect, read
 
 IMAGES = torch.arange(60 * 12, dtype=torch.float32).view(60, 1, 3, 4) / 720
@@ -35,7 +35,7 @@ class Arrays(Dataset[Any]):
 
 
 def test_equal_content_equal_digest() -> None:
-    first, second = (digest(TensorDataset(IMAGES.clone(), LABELS.clone())) for _ in range(2))
+    first, second = (dataset_digest(TensorDataset(IMAGES.clone(), LABELS.clone())) for _ in range(2))
     assert first == second is not None
 
 
@@ -44,15 +44,15 @@ def test_a_changed_pixel_or_label_or_transform_changes_it() -> None:
     pixels[17, 0, 1, 1] += 1e-3
     labels[9] = 2
     found = [
-        digest(TensorDataset(IMAGES, LABELS)),
-        digest(TensorDataset(pixels, LABELS)),
-        digest(TensorDataset(IMAGES, labels)),
-        digest(Subset(TensorDataset(IMAGES, LABELS), range(50))),
-        digest(Arrays(IMAGES.numpy())),
-        digest(Arrays(IMAGES.numpy(), Normalize((0.0,), (2.0,)))),
-        digest(Arrays(IMAGES.numpy(), Normalize((0.5,), (2.0,)))),
-        digest(Arrays(IMAGES.numpy(), lambda x: x + 1)),
-        digest(Arrays(IMAGES.numpy(), lambda x: x + 2)),
+        dataset_digest(TensorDataset(IMAGES, LABELS)),
+        dataset_digest(TensorDataset(pixels, LABELS)),
+        dataset_digest(TensorDataset(IMAGES, labels)),
+        dataset_digest(Subset(TensorDataset(IMAGES, LABELS), range(50))),
+        dataset_digest(Arrays(IMAGES.numpy())),
+        dataset_digest(Arrays(IMAGES.numpy(), Normalize((0.0,), (2.0,)))),
+        dataset_digest(Arrays(IMAGES.numpy(), Normalize((0.5,), (2.0,)))),
+        dataset_digest(Arrays(IMAGES.numpy(), lambda x: x + 1)),
+        dataset_digest(Arrays(IMAGES.numpy(), lambda x: x + 2)),
     ]
     assert None not in found
     assert len(set(found)) == len(found)
@@ -62,7 +62,7 @@ def test_something_opaque_has_none(tmp_path: Path) -> None:
     dataset = Arrays(IMAGES.numpy())
     with open(tmp_path / "file", "wb") as file:
         dataset.file = file  # type: ignore[attr-defined]
-        assert digest(dataset) is None
+        assert dataset_digest(dataset) is None
 
 
 def test_a_folder_is_known_by_paths_sizes_and_times(tmp_path: Path) -> None:
@@ -71,21 +71,21 @@ def test_a_folder_is_known_by_paths_sizes_and_times(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         Image.fromarray(np.full((4, 4), number * 40, np.uint8)).save(folder / f"{number}.png")
     transform = Compose([ToTensor()])
-    before = digest(ImageFolder(str(tmp_path), transform))
-    assert before == digest(ImageFolder(str(tmp_path), transform)) is not None
+    before = dataset_digest(ImageFolder(str(tmp_path), transform))
+    assert before == dataset_digest(ImageFolder(str(tmp_path), transform)) is not None
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(tmp_path / "0" / "0.png")
-    assert digest(ImageFolder(str(tmp_path), transform)) != before
+    assert dataset_digest(ImageFolder(str(tmp_path), transform)) != before
 
 
 def test_equal_in_another_process() -> None:
     code = (
         "import torch; from torch.utils.data import TensorDataset;"
-        "from condensed_data.data.fingerprint import digest;"
+        "from condensed_data.data.fingerprint import dataset_digest;"
         "x = torch.arange(60 * 12, dtype=torch.float32).view(60, 1, 3, 4) / 720;"
-        "print(digest(TensorDataset(x, torch.arange(60) % 3)))"
+        "print(dataset_digest(TensorDataset(x, torch.arange(60) % 3)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.strip() == digest(TensorDataset(IMAGES, LABELS))
+    assert found.strip() == dataset_digest(TensorDataset(IMAGES, LABELS))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -159,7 +159,7 @@ def test_a_function_is_asked_in_worker_processes(source: Colored) -> None:
     assert groups.values(num_workers=2) == values(by_position, source)
     failing = Groups(_fails_late, inspect(source))
     with pytest.raises(
-        SourceError, match=r"^groups failed on source\[41\]: ZeroDivisionError: .*groups\(sample"
+        SourceError, match=r"^The groups function failed on source\[41\]: ZeroDivisionError: .*groups\(sample"
     ):
         failing.values(num_workers=2)
 
@@ -179,26 +179,32 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("shade", r"groups='shade': Colored has no attribute of that name.*in 'color', or pass the values"),
-        ("hue", r"groups='hue': source\.hue is a method, not a value for every sample.*function \(sample"),
-        ("classes", r"groups='classes': source\.classes has 3 entries, the source 60 samples"),
+        ("shade", r"groups='shade': Colored has no attribute of that name.*: 'color', or pass the values"),
+        ("hue", r"groups='hue': source\.hue is a method, not one value per sample.*function \(sample"),
+        ("classes", r"groups='classes': source\.classes has 3 entries, but the source has 60 samples"),
         ("tensors", r"source\.tensors has 2 entries"),
-        ("__doc__", r"source\.__doc__ is a str\. Give one integer or string for every sample"),
-        ([0, 1], "groups has 2 entries, the source 60 samples"),
-        (7, "groups is a int. Give one integer or string for every sample"),
+        ("__doc__", r"source\.__doc__ is a str\. Give one integer or string per sample"),
+        ([0, 1], "groups has 2 entries, but the source has 60 samples"),
+        (7, "groups is a int. Give one integer or string per sample"),
         (torch.tensor(7), "groups is the single value 7"),
         ({0: "red"}, "groups is a dict"),
         (
             [0.5] * 60,
-            r"groups holds 0\.5; supported: integers or strings.*source\[0\]. Cut numbers into bins",
+            r"groups contains 0\.5 for source\[0\]; supported: all integers or all strings.*Bin real numbers",
         ),
-        ([*COLOR[:-1], None], r"groups holds None; .*source\[59\]"),
-        ([("red", 1)] * 60, r"groups holds \('red', 1\); .*join several attributes to one string"),
-        (lambda sample: 0, r"groups failed on source\[0\]: TypeError: .*called as groups\(sample, label\)"),
-        (lambda sample, label: None, r"groups returned None for source\[0\]; supported: integers or strings"),
-        (lambda sample, label: sample, r"groups returned tensor"),
-        (lambda sample, label: float(sample.mean()), r"groups returned 0\.\d+ for source\[0\]"),
-        (lambda sample, label: "a" if label else 1, r"groups holds 'a'; .*not mixed, here for source\[20\]"),
+        ([*COLOR[:-1], None], r"groups contains None for source\[59\]"),
+        ([("red", 1)] * 60, r"groups contains \('red', 1\) .*join several attributes into one string"),
+        (
+            lambda sample: 0,
+            r"The groups function failed on source\[0\]: TypeError: .*called as groups\(sample, label\)",
+        ),
+        (
+            lambda sample, label: None,
+            r"The groups function returned None for source\[0\]; it must return an integer or a string",
+        ),
+        (lambda sample, label: sample, r"The groups function returned tensor"),
+        (lambda sample, label: float(sample.mean()), r"The groups function returned 0\.\d+ for source\[0\]"),
+        (lambda sample, label: "a" if label else 1, r"groups contains 'a' for source\[20\]; .*not mixed"),
     ],
 )
 def test_what_cannot_be_groups_is_said(source: Colored, given: Any, said: str) -> None:
@@ -208,7 +214,9 @@ def test_what_cannot_be_groups_is_said(source: Colored, given: Any, said: str) -
 
 def test_attributes_below_a_subset_that_do_not_fit(source: Colored) -> None:
     source.color = COLOR[:7]
-    with pytest.raises(SourceError, match=r"groups='color': Colored\.color has 7 entries, the source 60"):
+    with pytest.raises(
+        SourceError, match=r"groups='color': Colored\.color has 7 entries, but the source has 60"
+    ):
         values("color", Subset(source, [1, 2]))
     with pytest.raises(SourceError, match=r"TensorDataset has no attribute of that name\. Give one integer"):
         values("color", Subset(TensorDataset(*source.tensors), [1, 2]))

@@ -12,7 +12,7 @@ from hub_pictures import NAMES, picture, rows
 from PIL import Image
 
 from condensed_data import CondensedDataset
-from condensed_data.data.fingerprint import digest
+from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.hf_datasets import HubDataset
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -28,10 +28,10 @@ def test_the_memo_sees_every_change() -> None:
         HubDataset(table.cast_column("label", datasets.ClassLabel(names=["x", "y", "z"]))),
         HubDataset(table, transform=Image.Image.copy),
     ]
-    digests = [digest(dataset) for dataset in changed]
+    digests = [dataset_digest(dataset) for dataset in changed]
     assert None not in digests
     assert len(set(digests)) == len(digests)
-    assert digest(HubDataset(table, name="other")) == digests[0]
+    assert dataset_digest(HubDataset(table, name="other")) == digests[0]
 
 
 def test_the_usual_name_decides_among_several() -> None:

@@ -20,7 +20,7 @@ from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
 from condensed_data.core.hub_errors import HubAccessError, HubNotFoundError
 from condensed_data.data import catalog
-from condensed_data.data.fingerprint import digest
+from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.hf_datasets import Address, HubDataset
 from condensed_data.data.sample import NoTestSplitError, SourceError
 from condensed_data.data.source import inspect
@@ -89,7 +89,11 @@ def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
     newest, pinned = catalog.load(f"hf:{name}", "train"), catalog.load(f"hf:{name}@{old}", "train")
     assert (len(newest), len(pinned)) == (9, 12)  # type: ignore[arg-type]
     assert np.array_equal(pinned[0][0], picture(0))
-    assert digest(catalog.load(f"hf:{name}@{old}", "train")) == digest(pinned) != digest(newest)
+    assert (
+        dataset_digest(catalog.load(f"hf:{name}@{old}", "train"))
+        == dataset_digest(pinned)
+        != dataset_digest(newest)
+    )
     with hub.away():  # what was fetched last is at hand, and is not taken for another commit
         assert len(catalog.load(f"hf:{name}@{old}", "train")) == 12  # type: ignore[arg-type]
         with pytest.raises(SourceError, match=f"cannot be fetched at commit {repository.head.oid}"):

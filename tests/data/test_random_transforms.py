@@ -64,7 +64,7 @@ def test_random_transforms_are_taken_out_and_kept() -> None:
 def test_they_apply_to_a_condensed_sample() -> None:
     source = inspect(Pictures(transforms.Compose(SCRIPT)))
     sample = contents(source)[0][0]
-    augmented = source.random(source.kind.emit(sample))
+    augmented = source.random(source.kind.to_sample(sample))
     assert augmented.shape == sample.shape
     assert augmented.dtype == torch.float32
 
@@ -111,7 +111,7 @@ def test_crops_leave_the_shape_that_they_give() -> None:
 def test_pil_images_stay_pil_images() -> None:
     source = inspect(Pictures(transforms.RandomHorizontalFlip()))
     assert source.kind.name == "pil:RGB"
-    assert isinstance(source.random(source.kind.emit(torch.rand(3, 10, 10))), Image.Image)
+    assert isinstance(source.random(source.kind.to_sample(torch.rand(3, 10, 10))), Image.Image)
     jitter = inspect(Pictures(transforms.Compose([transforms.Resize(8), transforms.ColorJitter(0.4)])))
     assert random_names(jitter) == ["ColorJitter"]  # nothing comes after it: it sees what it saw before
 

@@ -97,11 +97,14 @@ def test_attributes_are_integers_or_strings_of_any_kind(groups: object) -> None:
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        ([0, 1, 0], "groups has 3 entries, the source 4 samples"),
-        ([0.5, 1.5, 0.5, 0.5], r"groups holds 0\.5; supported: integers or strings"),
-        ([0, 1, "a", 0], "groups holds 'a'; supported: .*not mixed"),
-        ([0, None, 1, 0], "groups holds None"),
-        (np.zeros((4, 2), dtype=np.int64), r"groups holds \[0, 0\]"),
+        ([0, 1, 0], "groups has 3 entries, but the source has 4 samples"),
+        (
+            [0.5, 1.5, 0.5, 0.5],
+            r"groups contains 0\.5 for source\[0\]; supported: all integers or all strings",
+        ),
+        ([0, 1, "a", 0], r"groups contains 'a' for source\[2\]; supported: .*not mixed"),
+        ([0, None, 1, 0], "groups contains None"),
+        (np.zeros((4, 2), dtype=np.int64), r"groups contains \[0, 0\]"),
     ],
 )
 def test_other_attributes_are_refused(groups: object, said: str) -> None:

@@ -96,7 +96,7 @@ def test_pil_images_survive_the_round_trip(mode: str) -> None:
     assert pixels.shape == kind.shape
     source = real_of(Listed([(image, 0), (image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), 1)]))
     assert float(source.space.mean.max()) < 1  # PIL images count as [0, 1]
-    back = kind.emit(source.space.restore(source[torch.tensor([0])])[0])
+    back = kind.to_sample(source.space.restore(source[torch.tensor([0])])[0])
     assert back.mode == mode
     assert back.size == (14, 9)
     assert np.array_equal(np.array(back), np.array(image))
@@ -107,13 +107,13 @@ def test_every_8_bit_value_survives_the_round_trip() -> None:
     source = real(samples)
     assert float(source.space.mean) == pytest.approx(127.5)  # uint8 tensors count as [0, 255]
     restored = source.space.restore(source[torch.arange(4)])
-    assert torch.equal(torch.stack([source.kind.emit(sample) for sample in restored]), samples)
+    assert torch.equal(torch.stack([source.kind.to_sample(sample) for sample in restored]), samples)
 
 
 def test_8_bit_samples_are_rounded_and_clamped_on_their_way_out() -> None:
     beyond = torch.tensor([[[-0.2, 0.5 / 255 + 1e-4, 0.499 / 255, 1.3]]])
-    assert np.array(SampleKind("pil:L", (1, 1, 4)).emit(beyond)).tolist() == [[0, 1, 0, 255]]
-    emitted = SampleKind("tensor:uint8", (1, 1, 4)).emit(beyond * 255)
+    assert np.array(SampleKind("pil:L", (1, 1, 4)).to_sample(beyond)).tolist() == [[0, 1, 0, 255]]
+    emitted = SampleKind("tensor:uint8", (1, 1, 4)).to_sample(beyond * 255)
     assert emitted.dtype == torch.uint8
     assert emitted.tolist() == [[[0, 1, 0, 255]]]
 
@@ -122,7 +122,7 @@ def test_8_bit_samples_are_rounded_and_clamped_on_their_way_out() -> None:
 def test_float_samples_keep_their_dtype_and_their_range(dtype: torch.dtype) -> None:
     sample = torch.tensor([-3.5, 0.25, 700.0])
     kind = kind_of(sample.to(dtype), 0)
-    emitted = kind.emit(sample)
+    emitted = kind.to_sample(sample)
     assert not kind.eight_bit
     assert emitted.dtype == dtype
     assert emitted.tolist() == [-3.5, 0.25, 700.0]
@@ -132,8 +132,8 @@ def test_float_samples_keep_their_dtype_and_their_range(dtype: torch.dtype) -> N
 def test_the_8_bit_view_is_what_comes_out(name: str, top: float) -> None:
     kind = SampleKind(name, (3, 4, 5))
     samples = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * top - 0.2 * top
-    view = kind.eight_bit_view(samples)
-    out = torch.stack([to_tensor(kind.emit(sample)) for sample in samples])
+    view = kind.round_to_8_bits(samples)
+    out = torch.stack([to_tensor(kind.to_sample(sample)) for sample in samples])
     torch.testing.assert_close(view, out.float() * (top / 255), rtol=0, atol=1e-6 * top)
 
 

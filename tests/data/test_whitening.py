@@ -48,7 +48,7 @@ def by_definition(rows: np.ndarray, epsilon: float) -> np.ndarray:
 @pytest.mark.parametrize("epsilon", [1e-4, EPSILON])
 def test_it_is_its_definition_and_invertible(shape: tuple[int, ...], epsilon: float) -> None:
     samples = mixed(shape)
-    found = Whitening.of(samples.split(60), epsilon)
+    found = Whitening.from_samples(samples.split(60), epsilon)
     expected = by_definition(samples.flatten(1).double().numpy(), epsilon)
     np.testing.assert_allclose(found.apply(samples).flatten(1).numpy(), expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found.invert(found.apply(samples)), samples, rtol=1e-4, atol=1e-4)
@@ -57,14 +57,14 @@ def test_it_is_its_definition_and_invertible(shape: tuple[int, ...], epsilon: fl
 
 def test_without_epsilon_values_are_uncorrelated() -> None:
     samples = mixed((3, 3, 3), 2000)
-    rows = Whitening.of([samples], 1e-9).apply(samples).flatten(1)
+    rows = Whitening.from_samples([samples], 1e-9).apply(samples).flatten(1)
     torch.testing.assert_close(rows.T @ rows / len(rows), torch.eye(27), rtol=1e-3, atol=1e-3)
 
 
 def test_values_that_never_change_stay() -> None:
     samples = mixed((1, 4, 4))
     samples[:, :, 0] = 0.5
-    found = Whitening.of([samples])
+    found = Whitening.from_samples([samples])
     white = found.apply(samples)
     assert bool(white.isfinite().all())
     assert float(white[:, :, 0].abs().max()) < 1e-5
@@ -77,7 +77,7 @@ def test_it_does_not_depend_on_the_value_space() -> None:
     for factor, shift in ((1.0, 0.0), (255.0, 0.0), (3.0, -7.0)):
         rows = samples * factor + shift
         space = ValueSpace(rows.mean((0, 2, 3)), rows.std((0, 2, 3), unbiased=False))
-        whitened.append(Whitening.of([space.scale(rows)]).apply(space.scale(rows)))
+        whitened.append(Whitening.from_samples([space.scale(rows)]).apply(space.scale(rows)))
     for other in whitened[1:]:
         torch.testing.assert_close(other, whitened[0], rtol=1e-3, atol=1e-3)
 

@@ -37,7 +37,7 @@ def contents(source: Source, num_workers: int = 0) -> tuple[Tensor, Tensor]:
 def real_of(dataset: Any, groups: Any = None) -> RealData:
     """The real samples of a dataset."""
     source = inspect(dataset)
-    return RealData.of(read(source, progress=False), source.kind, source.class_names, groups)
+    return RealData.from_loaded(read(source, progress=False), source.kind, source.class_names, groups)
 
 
 def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> RealData:

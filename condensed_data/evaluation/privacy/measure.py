@@ -180,7 +180,7 @@ def measure(
         len(others),
         condensed.images,
         condensed.metadata.space.restore(real[members]),
-        (0.0, condensed.metadata.kind.top) if condensed.metadata.kind.eight_bit else None,
+        (0.0, condensed.metadata.kind.max_value) if condensed.metadata.kind.eight_bit else None,
     )
 
 

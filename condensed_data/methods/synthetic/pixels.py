@@ -100,7 +100,7 @@ def value_range(real: RealData) -> tuple[Tensor, Tensor]:
             "Pixels(clamp=False) and a MultiFormation factor that divides the sides of the samples."
         )
     if kind.eight_bit:
-        low, high = torch.zeros_like(space.mean), torch.full_like(space.mean, kind.top)
+        low, high = torch.zeros_like(space.mean), torch.full_like(space.mean, kind.max_value)
     else:
         edges = [rows.float().cpu().transpose(0, 1).flatten(1).aminmax(dim=1) for rows in real.store.chunks()]
         low = torch.stack([edge.min for edge in edges]).amin(0)

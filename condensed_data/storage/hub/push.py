@@ -131,7 +131,7 @@ def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
 
     result.write(folder)
     kind, labels = result.metadata.kind, result.class_indices.tolist()
-    limits = (0.0, float(kind.top)) if kind.eight_bit else None
+    limits = (0.0, float(kind.max_value)) if kind.eight_bit else None
     picture = plots.grid(result.images, labels, result.metadata.classes, value_range=limits)
     plots.save(picture, folder / layout.GRID)
     return artifact.read_manifest(folder)

@@ -136,7 +136,7 @@ def _told(repo_id: str, found: Pictures) -> CondensationResult:
 def _space(images: Tensor) -> ValueSpace:
     """The space in which (N, C, H, W) is standardized, channel by channel."""
     values = images.double().transpose(0, 1).flatten(1)
-    return ValueSpace.of(values.sum(1), values.square().sum(1), values.shape[1])
+    return ValueSpace.from_sums(values.sum(1), values.square().sum(1), values.shape[1])
 
 
 def _below(path: str, config_name: str | None) -> bool:

@@ -159,5 +159,5 @@ def test_a_recipe_that_cannot_be_rebuilt_is_kept_as_json(
 
 
 def test_kinds() -> None:
-    assert SampleKind.known("pil:RGB", (3, 4, 4)) == SampleKind("pil:RGB", (3, 4, 4))
-    assert SampleKind.known("tensor:bfloat16", (7,)) == SampleKind("tensor:bfloat16", (7,))
+    assert SampleKind.from_name("pil:RGB", (3, 4, 4)) == SampleKind("pil:RGB", (3, 4, 4))
+    assert SampleKind.from_name("tensor:bfloat16", (7,)) == SampleKind("tensor:bfloat16", (7,))

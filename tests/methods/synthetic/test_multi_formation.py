@@ -182,7 +182,7 @@ def test_invalid_factors_are_rejected() -> None:
 
 def test_clamped_pixels_stay_in_the_range_of_the_source() -> None:
     ctx = context((2, 6, 6))
-    low, high = ctx.real.everything().amin((0, 2, 3)), ctx.real.everything().amax((0, 2, 3))
+    low, high = ctx.real.all_samples().amin((0, 2, 3)), ctx.real.all_samples().amax((0, 2, 3))
     for spec, clamped in (
         (Pixels(clamp=True), True),
         (MultiFormation(Pixels(clamp=True)), True),
@@ -216,7 +216,7 @@ def test_clamped_pixels_start_like_others_and_learn_in_the_unit_range() -> None:
     free, unit = Pixels().start(ctx), Pixels(clamp=True).start(ctx)
     index = torch.arange(len(free.labels))
     torch.testing.assert_close(unit.decode(index), free.decode(index))
-    low, high = ctx.real.everything().amin((0, 2, 3)), ctx.real.everything().amax((0, 2, 3))
+    low, high = ctx.real.all_samples().amin((0, 2, 3)), ctx.real.all_samples().amax((0, 2, 3))
     before = ctx.real.space.restore(unit.decode(index).detach())
     with torch.no_grad():
         unit.learned["images"].mul_(0.5)
