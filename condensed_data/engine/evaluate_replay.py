@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.validation import check_count
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.networks.state_dicts import load_state
 from condensed_data.training.compute import accuracy
@@ -62,8 +63,7 @@ class InitialNetworks:
         sample_shape: tuple[int, ...],
     ) -> InitialNetworks:
         """Check everything; see `evaluate_replay`."""
-        if not isinstance(runs, int) or isinstance(runs, bool) or runs < 1:
-            raise ValueError(f"runs={runs!r} must be an integer >= 1: the number of networks to train.")
+        check_count(None, "runs", runs)
         chosen = replay.network if network is None else network
         if chosen is None:
             raise ValueError("This set was learned for a network that its file cannot hold. Give network=...")

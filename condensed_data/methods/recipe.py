@@ -153,12 +153,8 @@ class Recipe(Spec):
     deviations: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.ipc, bool) or not isinstance(self.ipc, int) or self.ipc < 1:
-            raise ValueError(f"ipc={self.ipc!r} must be a positive whole number: samples per class.")
-        if not isinstance(self.iterations, DataDefault) and (
-            not isinstance(self.iterations, int) or self.iterations < 0
-        ):
-            raise ValueError(f"iterations={self.iterations!r} must be a whole number of at least 0.")
+        check_count(None, "ipc", self.ipc)
+        check_count(None, "iterations", self.iterations, 0)
         if self.step_per not in ("iteration", "class"):
             raise ValueError(f"step_per={self.step_per!r} must be 'iteration' or 'class'.")
         if self.num_blocks is not None:

@@ -15,7 +15,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_count, is_count
 
 Size = tuple[int, ...]
 
@@ -204,7 +204,7 @@ def check_task(name: str, num_classes: int, sample_shape: Size) -> None:
     check_count(name, "num_classes", num_classes)
     if not sample_shape:
         raise ValueError(f"{name}: sample_shape must have at least one dimension; got ().")
-    if not all(type(length) is int and length > 0 for length in sample_shape):
+    if not all(map(is_count, sample_shape)):
         raise ValueError(f"{name}(sample_shape={tuple(sample_shape)}) must be integers of at least 1.")
 
 

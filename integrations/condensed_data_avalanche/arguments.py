@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_count, is_count
 from condensed_data.methods.synthetic.multi_formation import check_cells
 from condensed_data_avalanche.budget import StorageLayout
 from condensed_data_avalanche.quantized import DTYPES
@@ -48,8 +48,7 @@ def check_options(
         raise TypeError(
             f"CondensedBuffer(buffer_transform={buffer_transform!r}) must be callable with a sample."
         )
-    is_count = isinstance(condense_on, int) and not isinstance(condense_on, bool) and condense_on >= 1
-    if condense_on not in TRIGGERS and not is_count:
+    if condense_on not in TRIGGERS and not is_count(condense_on):
         raise ValueError(
             f"CondensedBuffer(condense_on={condense_on!r}) must be 'experience', 'task_boundary' or a positive number "
             "of samples."

@@ -17,6 +17,7 @@ from condensed_data.core import spec
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.validation import check_count
 from condensed_data.evaluation.privacy.membership_inference import Attack, roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.training.compute import split_evenly
@@ -145,10 +146,7 @@ def measure(
         ValueError: for an argument out of range; for a source of another size than the set was made of; for fewer
             than two members or held-out samples.
     """
-    if isinstance(networks_trained, bool) or not isinstance(networks_trained, int) or networks_trained < 0:
-        raise ValueError(
-            f"networks_trained={networks_trained!r} must be a whole number of at least 0: of the attack by loss."
-        )
+    check_count(None, "networks_trained", networks_trained, 0)
     if network is not None:
         networks.network(network)  # an unknown one is said before anything is read
     where, how, rng = choose_device(device), protocol(training), RandomStreams(seed)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.validation import check_count
 from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.layers import block_maps
 
@@ -172,8 +173,7 @@ class KernelMMD(Objective):
             raise ValueError(f"KernelMMD(kernel={self.kernel!r}) is unknown; known: {', '.join(_KERNELS)}.")
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
-        if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
-            raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
+        check_count("KernelMMD", "degree", self.degree)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():

@@ -8,6 +8,7 @@ from typing import Any
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Identity
 from condensed_data.methods import coresets
 from condensed_data.methods.base import Pool
@@ -108,8 +109,7 @@ def dd(
     """
     if pool is not None and (network is not None or fixed):
         raise ValueError("dd(pool=...) brings its own networks: leave network= and fixed= out.")
-    if isinstance(n_nets, bool) or not isinstance(n_nets, int) or n_nets < 1:
-        raise ValueError(f"dd(n_nets={n_nets!r}) must be an integer of at least 1.")
+    check_count("dd", "n_nets", n_nets)
     if fixed and n_nets > 1:
         raise ValueError(
             f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is one network. Use n_nets=1."
