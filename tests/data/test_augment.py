@@ -1,4 +1,4 @@
-"""The siamese augmentation against loops over pixels, with parameters read off the same streams."""
+"""Siamese augmentation equals loops over pixels that use the same random numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, resolve
-from condensed_data.data.augment import OPERATIONS, DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS
 from condensed_data.methods.base import Batch
 
 STREAMS = RandomStreams(7)
 SHAPES = [(1, 8, 8), (3, 9, 6), (2, 5, 11), (2, 13)]
-DRAWS = 11
 
 
 def samples(count: int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -28,7 +28,7 @@ def batch(x: Tensor, sizes: tuple[int, ...]) -> Batch:
 
 
 def expected(op: str, sample: Tensor, u: Tensor) -> Tensor:
-    """One operation with the published strengths, parameters made from eleven uniform numbers."""
+    """One operation with the published strengths; its parameters come from eleven uniform numbers."""
     image = sample.double().numpy()
     image = image[:, None] if image.ndim == 2 else image
     signal = image.shape[1] == 1
@@ -64,7 +64,7 @@ def cut(u: float, side: int) -> tuple[int, int]:
 
 
 def uniforms(iteration: int, block: int, rows: int = 1) -> Tensor:
-    return STREAMS.uniform("augment", iteration, [block], rows * DRAWS).view(rows, DRAWS)
+    return STREAMS.uniform("augment", iteration, [block], rows * NUM_UNIFORMS).view(rows, NUM_UNIFORMS)
 
 
 def close(ours: Tensor, oracle: Tensor) -> None:
@@ -83,7 +83,7 @@ def test_each_operation_equals_its_definition_on_sides_of_any_size(op: str, shap
 
 
 @pytest.mark.parametrize("op", OPERATIONS)
-def test_per_sample_draws_parameters_for_every_row(op: str) -> None:
+def test_per_sample_draws_parameters_for_each_row(op: str) -> None:
     applied = SiameseAugment(ops=(op,), per_sample=True).draw(STREAMS, 0, [1, 2], (3, 8, 8))
     for sizes in ((3, 3), (4, 1)):
         x = samples(1, (3, 8, 8)).expand(sum(sizes), -1, -1, -1)
@@ -96,7 +96,7 @@ def test_per_sample_draws_parameters_for_every_row(op: str) -> None:
         assert len({tuple(row.flatten().tolist()) for row in ours}) > 1
 
 
-def test_one_operation_is_drawn_for_every_block() -> None:
+def test_one_operation_is_drawn_per_block() -> None:
     blocks, shape = list(range(40)), (3, 8, 8)
     x = samples(len(blocks), shape)
     ours = SiameseAugment().draw(STREAMS, 5, blocks, shape)(batch(x, (1,) * len(blocks)))
@@ -115,11 +115,11 @@ def test_operations_are_drawn_equally_often() -> None:
     cutout = (ours == 0).flatten(1).any(1)
     flip = (ours - x.flip(-1)).abs().flatten(1).amax(1) < 1e-5
     assert not bool((cutout & flip).any())
-    for share in (cutout, flip, ~(cutout | flip)):
-        assert abs(float(share.float().mean()) - 1 / 3) < 4 * math.sqrt(2 / 9 / count)
+    for drawn in (cutout, flip, ~(cutout | flip)):
+        assert abs(float(drawn.float().mean()) - 1 / 3) < 4 * math.sqrt(2 / 9 / count)
 
 
-def test_a_block_gets_the_same_draw_whatever_is_drawn_beside_it() -> None:
+def test_a_blocks_draw_does_not_depend_on_other_blocks() -> None:
     shape, x = (1, 8, 8), samples(6, (1, 8, 8))
     together = SiameseAugment().draw(STREAMS, 2, [0, 1, 2], shape)(batch(x, (2, 2, 2)))
     for block in range(3):
@@ -128,7 +128,7 @@ def test_a_block_gets_the_same_draw_whatever_is_drawn_beside_it() -> None:
         torch.testing.assert_close(alone, together[rows], rtol=0, atol=1e-6)
 
 
-def test_draws_change_with_iteration_seed_and_block_and_with_nothing_else() -> None:
+def test_draws_depend_on_iteration_seed_and_block_only() -> None:
     shape, x = (3, 8, 8), samples(1, (3, 8, 8))
 
     def drawn(seed: int, iteration: int, block: int) -> tuple[float, ...]:
@@ -142,7 +142,7 @@ def test_draws_change_with_iteration_seed_and_block_and_with_nothing_else() -> N
 
 
 @pytest.mark.parametrize("op", ["flip", "scale", "rotate", "crop"])
-def test_neutral_parameters_leave_samples_as_they_are(op: str) -> None:
+def test_neutral_parameters_do_not_change_samples(op: str) -> None:
     neutral = {
         "flip": {"flip": 0.0},
         "scale": {"scale": 1.0},
@@ -154,7 +154,7 @@ def test_neutral_parameters_leave_samples_as_they_are(op: str) -> None:
     torch.testing.assert_close(ours, x, rtol=0, atol=5e-6)  # the rounding of one resampling
 
 
-def test_blocks_with_another_operation_keep_their_samples() -> None:
+def test_operations_do_not_change_other_blocks() -> None:
     blocks, shape = range(30), (1, 6, 6)
     x = samples(30, shape)
     ours = SiameseAugment(ops=("cutout", "flip"), flip=0.0).draw(STREAMS, 0, blocks, shape)(
@@ -177,7 +177,7 @@ def test_composition_of_flip_and_rotation_is_rigid() -> None:
         close(ours[block], torch.from_numpy(oracles.affine(x[block].double().numpy(), matrix)))
 
 
-def test_always_comes_on_top_of_the_drawn_operation() -> None:
+def test_always_is_added_to_the_drawn_operation() -> None:
     spec = SiameseAugment(ops=("cutout",), always=("color",))
     x = samples(2, (3, 8, 8))
     ours = spec.draw(STREAMS, 0, [0, 1], (3, 8, 8))(batch(x, (1, 1)))
@@ -194,7 +194,7 @@ def test_gradients_flow_through_every_operation(op: str, sizes: tuple[int, ...])
     assert torch.autograd.gradcheck(lambda rows: applied(batch(rows, sizes)), x, fast_mode=True)
 
 
-def test_the_published_set_lets_most_of_the_gradient_through() -> None:
+def test_the_published_operations_pass_most_of_the_gradient() -> None:
     # clamping implementations zero most of it on standardized samples
     x = samples(60, (3, 16, 16)).requires_grad_()
     ours = SiameseAugment().draw(STREAMS, 0, range(60), (3, 16, 16))(batch(x, (1,) * 60))
@@ -203,17 +203,17 @@ def test_the_published_set_lets_most_of_the_gradient_through() -> None:
 
 
 @pytest.mark.parametrize("spec", [SiameseAugment(ops=()), Identity()])
-def test_no_operation_gives_the_samples_back(spec: SiameseAugment | Identity) -> None:
+def test_no_operation_returns_the_samples_themselves(spec: SiameseAugment | Identity) -> None:
     x = samples(2, (1, 4, 4))
     assert spec.draw(STREAMS, 0, [0], (1, 4, 4))(batch(x, (2,))) is x
 
 
-def test_vectors_are_left_alone() -> None:
+def test_vectors_are_not_augmented() -> None:
     x = samples(3, (7,))
     assert SiameseAugment().draw(STREAMS, 0, [0], (7,))(batch(x, (3,))) is x
 
 
-def test_the_global_random_state_is_left_alone(untouched_rng: None) -> None:
+def test_the_global_random_state_does_not_change(untouched_rng: None) -> None:
     x = samples(4, (3, 8, 8))
     for per_sample in (False, True):
         SiameseAugment(per_sample=per_sample).draw(STREAMS, 0, [0, 1], (3, 8, 8))(batch(x, (2, 2)))
@@ -234,19 +234,19 @@ DIGITS = tuple(f"{i} - {word}" for i, word in enumerate(("zero", "one", "two")))
         ((3, 32, 32), ("cat", "dog"), False, False),
     ],
 )
-def test_published_operations_flip_all_but_digits(
+def test_default_operations_flip_all_but_digits(
     shape: tuple[int, ...], classes: tuple[str, ...], named: bool, flips: bool
 ) -> None:
     ops = DefaultDSAOps()(DatasetInfo(shape, classes, 1, named))
     assert ops == tuple(op for op in OPERATIONS if op != "flip" or flips)
 
 
-def test_published_operations_of_signals_and_vectors() -> None:
+def test_default_operations_of_signals_and_vectors() -> None:
     assert DefaultDSAOps()(DatasetInfo((2, 40), ("a", "b"), 1)) == ("color", "crop", "cutout", "scale")
     assert DefaultDSAOps()(DatasetInfo((40,), ("a", "b"), 1)) == ()
 
 
-def test_a_rule_must_be_resolved_before_drawing() -> None:
+def test_operations_must_be_resolved_before_drawing() -> None:
     spec = SiameseAugment(DefaultDSAOps())
     with pytest.raises(TypeError, match="resolve the recipe first"):
         spec.draw(STREAMS, 0, [0], (1, 8, 8))
@@ -257,8 +257,8 @@ def test_a_rule_must_be_resolved_before_drawing() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"ops": ("blur",)}, r"ops=\.\.\.\) holds 'blur'; known operations: color, crop"),
-        ({"always": ("blur",)}, r"always=\.\.\.\) holds 'blur'"),
+        ({"ops": ("blur",)}, r"ops=\.\.\.\) contains 'blur'; known operations: color, crop"),
+        ({"always": ("blur",)}, r"always=\.\.\.\) contains 'blur'"),
         ({"ops": "color"}, r"ops='color'\) must be a tuple"),
         ({"flip": 1.5}, r"flip=1\.5\) must be a fraction"),
         ({"crop": -0.1}, r"crop=-0\.1\) must be a fraction"),
@@ -266,6 +266,6 @@ def test_a_rule_must_be_resolved_before_drawing() -> None:
         ({"scale": 0.9}, r"scale=0\.9\) must be at least 1"),
     ],
 )
-def test_arguments_out_of_range_are_named(fields: dict[str, object], message: str) -> None:
+def test_errors_name_arguments_out_of_range(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SiameseAugment(**fields)
