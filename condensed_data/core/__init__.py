@@ -1,1 +1,1 @@
-"""What every other package stands on: specifications, random draws, devices, errors and atomic writes."""
+"""Shared foundations: specifications, random draws, devices, errors and atomic writes."""

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Choice of device and precision, copies to a device, and timing."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device for "auto", None, a name or a torch device.
+    """Resolve a device: "auto" or None for the first accelerator or else the CPU; a name; or a torch device.
 
     Raises:
-        ValueError: for an unknown or absent device; the present ones are listed.
+        ValueError: for an unknown or unavailable device; the error lists the available ones.
     """
-    present = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
-        present.append("mps")
+        available.append("mps")
     if device is None or device == "auto":
         if torch.cuda.device_count() and dist.is_available() and dist.is_initialized():
-            return torch.device("cuda", torch.cuda.current_device())  # each rank has set its own
-        return torch.device(next((name for name in present[1:]), "cpu"))
+            return torch.device("cuda", torch.cuda.current_device())  # the device of this rank
+        return torch.device(next((name for name in available[1:]), "cpu"))
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device={device!r} is unknown. Present here: auto, {', '.join(present)}.") from None
+        raise ValueError(f"device={device!r} is unknown; available: auto, {', '.join(available)}.") from None
     name = f"cuda:{chosen.index or 0}" if chosen.type == "cuda" else chosen.type
-    if name not in present:
-        raise ValueError(f"device={device!r} is not present. Present here: auto, {', '.join(present)}.")
+    if name not in available:
+        raise ValueError(f"device={device!r} is not available; available: auto, {', '.join(available)}.")
     return torch.device(name)
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Choose "fp32" or "bf16": "auto" takes bf16 where the device multiplies it faster than fp32.
+    """Resolve a precision to "fp32" or "bf16": "auto" is bf16 on devices that multiply it faster than fp32.
 
     Raises:
         ValueError: for an unknown precision.
@@ -48,32 +48,32 @@ def choose_precision(precision: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type != "cpu":
         return "fp32"
-    # AVX-512 alone emulates bf16; only these two multiply it.
+    # AVX-512 alone only emulates bf16; these two extensions multiply it.
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return "bf16" if any(check() for check in checks if check is not None) else "fp32"
 
 
 def supports_async_copy(device: torch.device) -> bool:
-    """Whether a copy from the host to a device may be left to happen in its turn: `non_blocking` of torch.
+    """Whether copies from the host to this device are safe with torch's `non_blocking=True`.
 
-    CUDA reads ordinary memory before the call returns, and keeps the order of what was asked of it. On MPS such copies
-    may read memory that was given back (https://github.com/pytorch/pytorch/issues/189690), so they are waited for.
+    CUDA reads pageable memory before the call returns, and runs operations in order. On MPS such copies may read
+    memory that was already freed (https://github.com/pytorch/pytorch/issues/189690), so they must block.
     """
     return device.type != "mps"
 
 
 def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """The same on `device`, without waiting for what that is doing, where that is safe."""
+    """Copy a tensor to `device`, asynchronously if that is safe."""
     return tensor.to(
         device, tensor.dtype if dtype is None else dtype, non_blocking=supports_async_copy(device)
     )
 
 
 def device_time(device: torch.device) -> float:
-    """Seconds that pass while this process computes.
+    """A clock in seconds for measuring computation on `device`.
 
-    Of the processor, a thread, on a CPU, so that other work on the machine does not count; of the clock elsewhere, once
-    the device has finished.
+    On a CPU it counts processor time per thread, so that other work on the machine does not count. On other devices
+    it is the wall clock, after a CUDA device has finished its work.
     """
     if device.type == "cpu":
         return time.process_time() / torch.get_num_threads()

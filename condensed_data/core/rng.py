@@ -1,8 +1,7 @@
-"""Random draws without global state: every draw is named by what it is for.
+"""Random draws without global state: every draw is named by its purpose.
 
-A draw depends on (seed, purpose, keys...) alone, never on how many draws came before it. So a resumed run,
-a run that steps class by class and a run spread over several processes see the same numbers, and there is
-no generator state to store in a checkpoint.
+A draw depends on (seed, purpose, keys...) only, not on earlier draws. A resumed run, a run that steps class by class
+and a run on several processes therefore get the same numbers, and checkpoints need no generator state.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomStreams:
-    """Names every random draw of one run.
+    """All random draws of one run.
 
     Args:
         seed: the run's only seed, a non-negative integer.
@@ -37,32 +36,32 @@ class RandomStreams:
             raise ValueError(f"seed={self.seed!r} must be a non-negative integer.")
 
     def seed_for(self, purpose: str, *keys: int) -> int:
-        """A 63-bit seed for (purpose, keys), for instance to initialize network number `keys[0]`."""
+        """A 63-bit seed for (purpose, keys), for example to initialize network number `keys[0]`."""
         text = "/".join((str(self.seed), purpose, *map(str, keys)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
     def numpy(self, purpose: str, *keys: int) -> np.random.Generator:
-        """A fresh NumPy generator for (purpose, keys)."""
+        """A new NumPy generator for (purpose, keys)."""
         return np.random.Generator(np.random.Philox(key=self.seed_for(purpose, *keys)))
 
     def torch(self, purpose: str, *keys: int) -> torch.Generator:
-        """A fresh CPU torch generator for (purpose, keys)."""
+        """A new torch generator on the CPU for (purpose, keys)."""
         return torch.Generator().manual_seed(self.seed_for(purpose, *keys))
 
     def uniform(self, purpose: str, iteration: int, groups: Sequence[int], count: int) -> Tensor:
-        """Uniform draws, independent between groups: (G, count) float32 in [0, 1)."""
+        """Uniform numbers, independent for each group: (G, count) float32 in [0, 1)."""
         keys = [self.seed_for(purpose, iteration, group) for group in groups]
-        rows = [_begun(key).random(count, dtype=np.float32) for key in keys]
+        rows = [_reseeded(key).random(count, dtype=np.float32) for key in keys]
         return torch.from_numpy(np.stack(rows))
 
     def choice(self, purpose: str, iteration: int, group: int, size: int, count: int) -> Tensor:
-        """`count` of `range(size)`: (count,) int64, without replacement, with it where size < count."""
-        generator = _begun(self.seed_for(purpose, iteration, group))
+        """Sample `count` of `range(size)`: (count,) int64, without replacement unless size < count."""
+        generator = _reseeded(self.seed_for(purpose, iteration, group))
         return torch.from_numpy(generator.choice(size, count, replace=size < count, shuffle=False))
 
 
 class _Local(threading.local):
-    """This thread's generator, for draws that are over before the next begins."""
+    """The generator of this thread, which is seeded anew for each draw."""
 
     def __init__(self) -> None:
         self.generator = np.random.Generator(np.random.Philox(0))
@@ -72,8 +71,8 @@ _LOCAL = _Local()
 _ZEROS = np.zeros(4, np.uint64)
 
 
-def _begun(key: int) -> np.random.Generator:
-    """What a new generator for this key draws, without making one, which takes seven times as long."""
+def _reseeded(key: int) -> np.random.Generator:
+    """This thread's generator, seeded with `key`; creating a new one would take seven times as long."""
     state = {"counter": _ZEROS, "key": np.array([key, 0], np.uint64)}
     _LOCAL.generator.bit_generator.state = {
         "bit_generator": "Philox",
@@ -88,7 +87,7 @@ def _begun(key: int) -> np.random.Generator:
 
 @contextmanager
 def preserve_rng_state() -> Iterator[None]:
-    """Leave the global random states of torch, NumPy and `random` as they were, whatever user code draws."""
+    """Restore the global random states of torch, NumPy and `random` on exit."""
     states = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
@@ -101,7 +100,7 @@ def preserve_rng_state() -> Iterator[None]:
 
 @contextmanager
 def seeded_rng(rng: RandomStreams) -> Iterator[None]:
-    """Torch's global state, which layers draw from (dropout and the like), follows from `rng`, and is restored."""
+    """Seed torch's global state, which layers such as dropout draw from, with `rng`; restore it on exit."""
     with preserve_rng_state():
         torch.manual_seed(rng.seed_for("forward"))  # noqa: TID251
         yield

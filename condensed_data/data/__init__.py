@@ -1,1 +1,1 @@
-"""What is condensed: any map-style dataset, checked, read once, and held by class and group."""
+"""Sources: any map-style dataset, checked, read once, indexed by class and group, and standardized."""

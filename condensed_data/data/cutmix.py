@@ -1,4 +1,4 @@
-"""CutMix: boxes of one sample pasted into another, and the labels mixed by area.
+"""CutMix: pastes a box of one sample into another, and mixes their labels by area.
 
 Letters: B rows of a batch, K classes, C channels, H, W, L.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,16 +16,13 @@ from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class SpatialCutMix(DataDefault):
-    """This probability of CutMix for images and signals, 0 for vectors, where there is no box to paste.
+    """A probability of CutMix for images and signals; 0 for vectors, which have no box to paste.
 
     Args:
-        probability: of a step that mixes.
+        probability: that a step mixes, for images and signals.
     """
 
     probability: float = 0.5
@@ -38,21 +34,20 @@ class SpatialCutMix(DataDefault):
 def mix(
     x: Tensor, y: Tensor, rng: RandomStreams, step: int, *, probability: float, beta: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """CutMix: with this probability, paste a box of another sample of the batch into every sample.
+    """CutMix: with the given probability, paste a box of another sample of the batch into each sample.
 
-    The box takes the share 1 - lambda of the map, lambda ~ Beta(beta, beta), and is cut off at the border;
-    labels are mixed by the area that was really pasted (Yun et al., https://arxiv.org/abs/1905.04899, section
-    3.1).
+    The box covers the fraction 1 - lambda of the area, lambda ~ Beta(beta, beta), and is clipped at the border;
+    labels are mixed by the clipped area (Yun et al., https://arxiv.org/abs/1905.04899, section 3.1).
 
     Args:
         x: (B, C, H, W) or (B, C, L).
         y: (B, K) label probabilities.
         rng, step: name the draw.
         probability: that this step mixes, in [0, 1].
-        beta: both parameters of the Beta distribution of lambda, positive.
+        beta: both parameters of the Beta distribution of lambda; positive.
 
     Returns:
-        Samples and label probabilities in the same shapes.
+        Samples and label probabilities, in the same shapes.
     """
     draw = rng.numpy("cutmix", step)
     if draw.random() >= probability:
@@ -67,11 +62,11 @@ def mix(
     return mixed, y * (1 - pasted) + y[partner] * pasted
 
 
-def _box(size: tuple[int, ...], share: float, draw: np.random.Generator) -> tuple[slice, ...]:
-    """A box with this share of the area around a uniform center, without what lies over the border."""
+def _box(size: tuple[int, ...], fraction: float, draw: np.random.Generator) -> tuple[slice, ...]:
+    """A box that covers this fraction of the area around a uniform center, clipped at the border."""
     cuts = []
     for side in size:
-        half = int(side * share ** (1 / len(size))) // 2
+        half = int(side * fraction ** (1 / len(size))) // 2
         center = int(draw.integers(side))
         cuts.append(slice(max(center - half, 0), min(center + half, side)))
     return tuple(cuts)

@@ -1,4 +1,4 @@
-"""Which columns of a `datasets.Dataset` hold the pictures and the labels, and what they hold.
+"""Find the image and label columns of a `datasets.Dataset`, and their class names and image mode.
 
 Letters: n rows, K classes.
 """
@@ -16,27 +16,27 @@ from condensed_data.data.sample import SourceError
 
 _IMAGE_NAMES = ("image", "img", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "target")
-_LOOKED_AT = 1000  # images whose mode decides
+_MAX_MODES = 1000  # images whose headers are read to decide the mode
 _GRAY = {"1", "L", "LA"}
 _DEEP = ("I", "F")  # more than 8 bits a channel: I, I;16, F, ...
 
 
 def image_column(features: Mapping[str, Any], wanted: str | None) -> str:
-    """The column of images: `wanted`, or the only one, or the one with the usual name.
+    """Name of the image column: `wanted`, or the only image column, or the one with a usual name.
 
     Raises:
-        SourceError: if there is none or more than one, naming the columns.
+        SourceError: if there is none or more than one; the error lists the columns.
     """
     return _column(features, wanted, "image", _is_image, _IMAGE_NAMES)
 
 
 def label_column(features: Mapping[str, Any], wanted: str | None) -> str:
-    """The column of labels: `wanted`, or the only ClassLabel, or the one of them with the usual name.
+    """Name of the label column: `wanted`, or the only ClassLabel, or the ClassLabel with a usual name.
 
-    Where no column is a ClassLabel, one of whole numbers or text with the usual name is.
+    If no column is a ClassLabel, a column of integers or text with a usual name is taken.
 
     Raises:
-        SourceError: if there is none or more than one, naming the columns.
+        SourceError: if there is none or more than one; the error lists the columns.
     """
     if wanted is None and not any(map(_is_class, features.values())):
         usual = [name for name in _LABEL_NAMES if name in features and _is_label(features[name])]
@@ -45,54 +45,54 @@ def label_column(features: Mapping[str, Any], wanted: str | None) -> str:
 
 
 def class_names(rows: Any, column: str, texts: Sequence[str] | None = None) -> list[str] | None:
-    """K names: those of a ClassLabel, `texts` or the sorted values of a column of text, None for numbers."""
+    """K class names: those of a ClassLabel; `texts` or the sorted values of a text column; None for integers."""
     feature = rows.features[column]
     if _is_class(feature):
         return list(feature.names)
     if not is_text(feature):
         return None
-    return list(texts or sorted_texts(rows, column))
-
-
-def sorted_texts(rows: Any, column: str) -> list[str]:
-    """The values of a column of text, sorted."""
-    return sorted(value for value in rows.unique(column) if value is not None)
+    return list(texts or _sorted_texts(rows, column))
 
 
 def texts(rows: Any, column: str) -> list[str] | None:
-    """`sorted_texts`, or None where the column holds no text."""
-    return sorted_texts(rows, column) if is_text(rows.features[column]) else None
+    """The sorted distinct values of a text column; None for other columns."""
+    return _sorted_texts(rows, column) if is_text(rows.features[column]) else None
 
 
-def withheld(rows: Any, column: str) -> bool:
-    """Whether no row has a label, as in the test splits of competitions."""
+def _sorted_texts(rows: Any, column: str) -> list[str]:
+    return sorted(value for value in rows.unique(column) if value is not None)
+
+
+def has_no_labels(rows: Any, column: str) -> bool:
+    """Whether all labels are withheld, as in the test splits of competitions."""
     return set(rows.unique(column)) <= {-1, None}
 
 
 def is_text(feature: Any) -> bool:
-    """Whether a column holds text."""
+    """Whether a column contains text."""
     return _value(feature) in ("string", "large_string")
 
 
 def common_mode(rows: Any, column: str) -> str | None:
-    """The mode that the images are brought to: "L" where all are gray, "RGB" where some have color.
+    """The mode to which all images are converted: "L" if all are gray, "RGB" if some have color.
+
+    The headers of up to 1,000 evenly spaced images are read.
 
     Returns:
-        None for images of more than 8 bits a channel, which are left alone. Evenly spread images decide, whose
-        headers alone are read.
+        None if an image has more than 8 bits per channel; images are then not converted.
     """
     from datasets import Image as Feature
 
     encoded = rows.cast_column(column, Feature(decode=False))
-    indices = np.linspace(0, len(rows) - 1, min(_LOOKED_AT, len(rows)), dtype=int).tolist()
+    indices = np.linspace(0, len(rows) - 1, min(_MAX_MODES, len(rows)), dtype=int).tolist()
     modes = {_mode(encoded[index][column]) for index in indices} - {""}
     if any(mode.startswith(_DEEP) for mode in modes):
         return None
     return "L" if modes <= _GRAY else "RGB"
 
 
-def converted(image: Image.Image, mode: str) -> Image.Image:
-    """The image in `mode`, where that loses no color; else as it is."""
+def convert(image: Image.Image, mode: str) -> Image.Image:
+    """Convert the image to `mode` unless that loses color."""
     return image.convert(mode) if mode == "RGB" or image.mode in _GRAY else image
 
 
@@ -103,24 +103,24 @@ def _mode(encoded: Mapping[str, Any] | None) -> str:
     try:
         with Image.open(file) as image:
             return image.mode
-    except OSError:  # told, with its index, where it is read
+    except OSError:  # reported with its index when it is read
         return ""
 
 
 def _column(
-    features: Mapping[str, Any], wanted: str | None, what: str, right: Any, usual: Sequence[str]
+    features: Mapping[str, Any], wanted: str | None, what: str, matches: Any, usual: Sequence[str]
 ) -> str:
-    found = [name for name, feature in features.items() if right(feature)]
+    found = [name for name, feature in features.items() if matches(feature)]
     if wanted is not None:
         if wanted in found:
             return wanted
-        raise SourceError(f"{what}_column={wanted!r} is no column of {what}s. {_columns(features)}")
+        raise SourceError(f"{what}_column={wanted!r} is not a column of {what}s. {_columns(features)}")
     named = [name for name in usual if name in found]
     if len(found) == 1 or named:
         return named[0] if named else found[0]
     count = f"{len(found)} columns of {what}s ({', '.join(found)})" if found else f"no column of {what}s"
     raise SourceError(
-        f"There is {count}. {_columns(features)} Name one by {what}_column=, or --{what}-column NAME."
+        f"The dataset has {count}. {_columns(features)} Choose one with {what}_column= or --{what}-column NAME."
     )
 
 

@@ -1,10 +1,10 @@
-"""Image-classification data sets of the Hugging Face Hub, for `condensed_data.data.catalog`.
+"""Image-classification datasets on the Hugging Face Hub, for `condensed_data.data.catalog`.
 
-    hf:USER/NAME                    the newest commit, its only or its default configuration
+    hf:USER/NAME                    the latest commit, its only or default configuration
     hf:USER/NAME@REVISION:CONFIG    a branch, tag or commit, and a configuration
 
-They are read by the `datasets` library, which keeps what it fetched in its own cache. Nothing of a repository is
-executed: `datasets` reads data files only. Letters: n samples, K classes.
+The `datasets` library downloads them into its own cache. It reads data files only and executes no code of a
+repository. Letters: K classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Dataset
 
-from condensed_data.data import hf_columns as hub_columns
+from condensed_data.data import hf_columns
 from condensed_data.data.sample import NoTestSplitError, SourceError
 from condensed_data.data.torchvision_sources import resize
 
@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"(?P<repo>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>[^:@]
 
 @dataclass(frozen=True)
 class Address:
-    """Where a data set is: repository, revision or None for the newest, configuration or None for the default."""
+    """A dataset on the Hub: repository, revision (None for the latest) and configuration (None for the default)."""
 
     repo: str
     revision: str | None = None
@@ -37,33 +37,35 @@ class Address:
 
     @staticmethod
     def parse(source: str) -> Address:
-        """From `hf:USER/NAME[@REVISION][:CONFIG]`.
+        """Parse `hf:USER/NAME[@REVISION][:CONFIG]`.
 
         Raises:
             SourceError: for anything else.
         """
-        found = _ADDRESS.fullmatch(source.removeprefix(PREFIX))
-        if found is None:
-            raise SourceError(f"{source} is no data set of the Hub. Write hf:USER/NAME[@REVISION][:CONFIG].")
-        return Address(**found.groupdict())
+        match = _ADDRESS.fullmatch(source.removeprefix(PREFIX))
+        if match is None:
+            raise SourceError(
+                f"{source} is not an address of a dataset on the Hub. Write hf:USER/NAME[@REVISION][:CONFIG]."
+            )
+        return Address(**match.groupdict())
 
 
 class HubDataset(Dataset[tuple[Image.Image, int]]):
-    """A `datasets.Dataset` of pictures and labels, as a source: PIL images of one mode, and class numbers.
+    """A `datasets.Dataset` of images and labels as a source: PIL images of one mode, and class indices.
 
     Args:
         rows: a `datasets.Dataset` with a column of images and one of labels.
-        image_column, label_column: their names; None finds them by their types, see `hub_columns`.
-        transform: PIL image in, sample out.
-        label_names: class names of labels that are text, where they are not just those of `rows`.
+        image_column, label_column: their names; None finds them by type, see `hf_columns`.
+        transform: function from a PIL image to a sample.
+        label_names: class names for text labels, if `rows` does not contain all of them.
         name: for titles.
 
     Attributes:
-        classes: K class names, or None where labels are plain numbers.
-        mode: "RGB" or "L", which images are brought to, or None where they stay as they are.
+        classes: K class names, or None if labels are integers.
+        mode: mode to which images are converted, "RGB" or "L"; None if they are not converted.
 
     Raises:
-        SourceError: where the columns cannot be told, naming them.
+        SourceError: if the columns are ambiguous or missing; the error lists them.
     """
 
     def __init__(
@@ -76,14 +78,14 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         name: str = "HubDataset",
     ) -> None:
         self.source_name, self.transform = name, transform
-        self.image_column = hub_columns.image_column(rows.features, image_column)
-        self.label_column = hub_columns.label_column(rows.features, label_column)
+        self.image_column = hf_columns.image_column(rows.features, image_column)
+        self.label_column = hf_columns.label_column(rows.features, label_column)
         self.rows = rows.with_format(None).select_columns([self.image_column, self.label_column])
-        self.classes = hub_columns.class_names(self.rows, self.label_column, label_names)
-        self._numbers = None
-        if hub_columns.is_text(self.rows.features[self.label_column]):
-            self._numbers = {text: number for number, text in enumerate(self.classes or ())}
-        self.mode = hub_columns.common_mode(self.rows, self.image_column)
+        self.classes = hf_columns.class_names(self.rows, self.label_column, label_names)
+        self._class_index = None
+        if hf_columns.is_text(self.rows.features[self.label_column]):
+            self._class_index = {text: index for index, text in enumerate(self.classes or ())}
+        self.mode = hf_columns.common_mode(self.rows, self.image_column)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,17 +94,17 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         row = self.rows[index]
         image, label = row[self.image_column], row[self.label_column]
         if image is None:
-            raise SourceError(f"row {index} of {self.source_name} has no image.")
+            raise SourceError(f"Row {index} of {self.source_name} has no image. Remove it.")
         if self.mode is not None and image.mode != self.mode:
-            image = hub_columns.converted(image, self.mode)
+            image = hf_columns.convert(image, self.mode)
         sample = image if self.transform is None else self.transform(image)
-        return sample, label if self._numbers is None else self._numbers.get(label, label)
+        return sample, label if self._class_index is None else self._class_index.get(label, label)
 
     def content_key(self) -> list[Any]:
-        """What stands for this object in a memo, see `fingerprint.dataset_digest`: the rows' fingerprint by `datasets`.
+        """What `fingerprint.dataset_digest` hashes for this object; the rows by the fingerprint that `datasets` keeps.
 
-        That of a downloaded split is made from repository, configuration, commit and split, and every operation on
-        rows gives another.
+        For a downloaded split it depends on repository, configuration, commit and split; every operation on the rows
+        changes it.
         """
         return [
             self.rows._fingerprint,
@@ -121,33 +123,35 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> HubDataset:
-    """A split of the data set at `hf:USER/NAME[@REVISION][:CONFIG]`.
+    """Load a split of the dataset at `hf:USER/NAME[@REVISION][:CONFIG]`.
 
     Args:
-        split: "train", or "test", for which a validation split stands where the test split is missing or its labels
-            are withheld (-1).
+        source: the address.
+        split: "train" or "test"; a validation split replaces a test split that is missing or whose labels are
+            withheld (all -1).
+        image_size, image_column, label_column: see `catalog.load`.
 
     Raises:
-        SourceError: if it cannot be found, fetched or understood; `NoTestSplitError` where it has no test split.
-        HubError: if the Hub cannot be reached or refuses.
+        SourceError: if it cannot be found, downloaded or interpreted; `NoTestSplitError` if it has no test split.
+        HubError: if the Hub is unreachable or refuses the request.
     """
     address = Address.parse(source)
-    builder = _prepared(source, address)
+    builder = _prepare(source, address)
     names = [str(name) for name in builder.info.splits or ()]
-    chosen = _splits(source, split, names)
+    candidates = _candidate_splits(source, split, names)
     train = builder.as_dataset(split="train") if "train" in names else None
-    for name in chosen:
+    for name in candidates:
         rows = builder.as_dataset(split=name)
-        label = hub_columns.label_column(rows.features, label_column)
-        if split == "test" and hub_columns.withheld(rows, label):
+        label = hf_columns.label_column(rows.features, label_column)
+        if split == "test" and hf_columns.has_no_labels(rows, label):
             continue
-        texts = hub_columns.texts(train, label) if train is not None and split == "test" else None
+        texts = hf_columns.texts(train, label) if train is not None and split == "test" else None
         return HubDataset(rows, image_column, label, resize(image_size), texts, source)
-    raise NoTestSplitError(f"{source} withholds the labels of {' and '.join(chosen)}: they are all -1.")
+    raise NoTestSplitError(f"{source} has no labels in {' and '.join(candidates)}: they are all -1.")
 
 
-def _splits(source: str, split: str, names: list[str]) -> list[str]:
-    """Those that may stand for `split`, best first."""
+def _candidate_splits(source: str, split: str, names: list[str]) -> list[str]:
+    """The splits that can serve as `split`, best first."""
     wanted = ("train",) if split == "train" else _TEST_SPLITS
     found = [name for name in wanted if name in names]
     if found:
@@ -156,12 +160,12 @@ def _splits(source: str, split: str, names: list[str]) -> list[str]:
     if split == "test":
         raise NoTestSplitError(text)
     raise SourceError(
-        f"{text} Load one with the datasets library and condense it in Python, as HubDataset(rows)."
+        f"{text} Load one of them with the datasets library and condense HubDataset(rows) in Python."
     )
 
 
-def _prepared(source: str, address: Address) -> Any:
-    """The builder of the data set, with its files fetched at one commit."""
+def _prepare(source: str, address: Address) -> Any:
+    """The builder of the dataset, after it downloaded the files of one commit."""
     from condensed_data.core.hub_errors import translate_hub_errors
 
     try:
@@ -177,22 +181,22 @@ def _prepared(source: str, address: Address) -> Any:
             HfApi().resolve_revision(address.repo, repo_type="dataset", revision=address.revision).resolved
         )
     try:
-        # with this prefix, a folder of that name in the current folder is not taken for it
+        # the prefix keeps datasets from loading a local folder of that name
         builder = datasets.load_dataset_builder(
             f"hf://datasets/{address.repo}", address.config, revision=commit
         )
         builder.download_and_prepare()
     except (OSError, ValueError, RuntimeError) as error:
         raise SourceError(f"{source} cannot be loaded: {_reason(error)}") from error
-    if builder.hash != commit:  # datasets falls back to any commit that it has kept
+    if builder.hash != commit:  # datasets falls back to any cached commit
         raise SourceError(
-            f"{source} cannot be fetched at commit {commit}, and its cache holds only {builder.hash}."
+            f"{source} cannot be downloaded at commit {commit}; the cache has only {builder.hash}."
         )
     return builder
 
 
 def _reason(error: BaseException) -> str:
-    """What `datasets` said, and the cause that it wrapped."""
+    """The message of `datasets`, with the cause that it wrapped and a hint about configurations."""
     cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
     text = f"{' '.join(str(error).split())}{cause}"
     return text if "onfig" not in text else f"{text} Name a configuration as hf:USER/NAME:CONFIG."

@@ -1,7 +1,7 @@
-"""torchvision datasets with random transforms, the commonest training script.
+"""Separates random transforms from torchvision datasets, as most training scripts have them.
 
-A sample that differs at every read cannot be condensed. The random transforms are taken out of a shallow copy
-of the dataset, and applied to the condensed samples instead: those that act there as they act in the source.
+A sample that differs between reads cannot be condensed. The random transforms are removed from a shallow copy of the
+dataset and applied to the condensed samples instead, if they have the same effect there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, Subset
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.sample import SourceError
 
-# They move or mix pixels of one channel, whatever their values stand for.
+# They move or mix pixels of one channel, whatever the values mean.
 _ANY_VALUES = {
     "ElasticTransform",
     "GaussianBlur",
@@ -29,7 +29,7 @@ _ANY_VALUES = {
     "RandomVerticalFlip",
     "RandomZoomOut",
 }
-# They want 8-bit pixels or floats in [0, 1], and clamp what is outside.
+# They expect 8-bit pixels or floats in [0, 1], and clamp other values.
 _PIXEL_VALUES = {
     "ColorJitter",
     "RandomAdjustSharpness",
@@ -41,49 +41,51 @@ _KEEP_VALUES = {"CenterCrop", "Pad", "Resize"}
 _GIVE_PIXELS = {"PILToTensor", "ToImage", "ToTensor"}
 _OTHER_RANDOM = {"AugMix", "AutoAugment", "ColorJitter", "GaussianNoise", "RandAugment", "TrivialAugmentWide"}
 
-_REMEDY = "Leave it out of the source and pass a full pipeline as CondensedDataset(..., transform=...)."
+_REMEDY = "Remove it from the source and pass the full pipeline as CondensedDataset(..., transform=...)."
 
 
 def without_random_transforms(dataset: Any) -> tuple[Any, Callable[[Any], Any] | None]:
-    """A shallow copy of a torchvision dataset (or a subset of one) without its random transforms, and these.
+    """Split a torchvision dataset (or a subset of one) into a shallow copy without random transforms, and these.
+
+    Returns:
+        The dataset and a composition of its random transforms; the dataset itself and None if it has none.
 
     Raises:
-        SourceError: for random transforms that would not do the same to a condensed sample, and for
-            concatenated datasets with random transforms, which may differ between the parts.
+        SourceError: for random transforms that would have another effect on a condensed sample, and for concatenated
+            datasets with random transforms, which may differ between the parts.
     """
     if isinstance(dataset, Subset):
         inner, random = without_random_transforms(dataset.dataset)
         if random is None:
             return dataset, None
-        twin = copy.copy(dataset)
-        twin.dataset = inner
-        return twin, random
+        copied = copy.copy(dataset)
+        copied.dataset = inner
+        return copied, random
     if isinstance(dataset, ConcatDataset) and any(without_random_transforms(d)[1] for d in dataset.datasets):
         raise SourceError(
-            "source concatenates datasets with random transforms. Give them none and pass the random ones as "
+            "source concatenates datasets with random transforms. Remove the random transforms and pass them as "
             "CondensedDataset(..., transform=...)."
         )
     return _without(dataset)
 
 
 def check_applies(random: Callable[[Any], Any], sample: Any) -> None:
-    """Refuse random transforms that fail on what the source yields without them.
+    """Check that random transforms accept a sample that the source yields without them.
 
     Raises:
-        SourceError: with the reason.
+        SourceError: if they fail.
     """
     try:
         with preserve_rng_state():
             random(sample)
     except Exception as error:
         raise SourceError(
-            f"source.transform holds a random transform that does not take what its others give: {error}. "
-            + _REMEDY
+            f"A random transform in source.transform fails on the output of the other transforms: {error}. {_REMEDY}"
         ) from error
 
 
 def _without(dataset: Any) -> tuple[Any, Callable[[Any], Any] | None]:
-    steps = list(_flat(getattr(dataset, "transform", None)))
+    steps = list(_flatten(getattr(dataset, "transform", None)))
     random = [step for step in steps if _is_random(step)]
     if not random:
         return dataset, None
@@ -94,19 +96,19 @@ def _without(dataset: Any) -> tuple[Any, Callable[[Any], Any] | None]:
         if _is_random(step):
             later = (step for step in steps[number + 1 :] if not _is_random(step))
             _check_values(step, {type(step).__name__ for step in later})
-    fixed = [one for step in steps for one in ([step] if not _is_random(step) else _same_size(step))]
-    twin = copy.copy(dataset)
-    twin.transform = Compose(fixed) if fixed else None
-    if hasattr(twin, "transforms"):
-        twin.transforms = StandardTransform(twin.transform, getattr(twin, "target_transform", None))
-    return twin, Compose(random)
+    fixed = [kept for step in steps for kept in (_fixed_crop(step) if _is_random(step) else [step])]
+    copied = copy.copy(dataset)
+    copied.transform = Compose(fixed) if fixed else None
+    if hasattr(copied, "transforms"):
+        copied.transforms = StandardTransform(copied.transform, getattr(copied, "target_transform", None))
+    return copied, Compose(random)
 
 
-def _flat(transform: Any) -> Iterator[Any]:
+def _flatten(transform: Any) -> Iterator[Any]:
     """The steps of a torchvision transform; anything else is one step."""
     if _is_torchvision(transform) and type(transform).__name__ == "Compose":
         for step in transform.transforms:
-            yield from _flat(step)
+            yield from _flatten(step)
     else:
         yield transform
 
@@ -120,17 +122,17 @@ def _is_random(step: Any) -> bool:
     return _is_torchvision(step) and (name.startswith("Random") or name in _ANY_VALUES | _OTHER_RANDOM)
 
 
-def _same_size(step: Any) -> list[Any]:
-    """What gives the shape that a random crop would have given."""
+def _fixed_crop(step: Any) -> list[Any]:
+    """A deterministic transform with the output shape of a random crop; empty for other transforms."""
     from torchvision.transforms import CenterCrop, Resize
 
-    makers: dict[str, Callable[[Any], Any]] = {"RandomResizedCrop": Resize, "RandomCrop": CenterCrop}
-    maker = makers.get(type(step).__name__)
-    return [maker(step.size)] if maker else []
+    fixed: dict[str, Callable[[Any], Any]] = {"RandomResizedCrop": Resize, "RandomCrop": CenterCrop}
+    cls = fixed.get(type(step).__name__)
+    return [cls(step.size)] if cls else []
 
 
 def _check_values(step: Any, later: set[str]) -> None:
-    """Refuse a step that looks at pixel values, where fixed steps after it give them another meaning."""
+    """Refuse a random step that depends on pixel values if later fixed steps change their range."""
     if type(step).__name__ in {"RandomApply", "RandomChoice", "RandomOrder"}:
         for inner in step.transforms:
             _check_values(inner, later)
@@ -140,6 +142,6 @@ def _check_values(step: Any, later: set[str]) -> None:
         return
     if changes:
         raise SourceError(
-            f"source.transform holds {name} before {', '.join(sorted(changes))}: applied after that, to a "
-            f"condensed sample, it would do something else. {_REMEDY}"
+            f"source.transform contains {name} before {', '.join(sorted(changes))}. Applied to a condensed sample, "
+            f"which is after these, it would have another effect. {_REMEDY}"
         )

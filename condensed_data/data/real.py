@@ -1,4 +1,4 @@
-"""The real samples of one source: read once, held by class and by group, lent standardized on one device.
+"""The real samples of one source, read once, indexed by class and group, and standardized on access.
 
 Letters: n real samples, K classes, G groups.
 """
@@ -25,15 +25,16 @@ class RealData:
     """Real samples, their classes and groups.
 
     Attributes:
-        kind: what one sample of the source is.
-        space: the map to the standardized space.
+        kind: type and shape of one sample.
+        space: conversion to the standardized space.
         store: n samples in the source's value space (8-bit for PIL images).
         fingerprint: of the source's content.
         labels: (n,) class index.
-        class_values: (K,) the source's own label of every class, increasing.
-        class_names: K names; `named` tells whether the source gave them.
-        groups: (n,) group of every sample; groups are numbered class by class.
-        group_class: (G,) class of every group.
+        class_values: (K,) the source's own label of each class, increasing.
+        class_names: K names.
+        named: whether the source gave the names.
+        groups: (n,) group of each sample; groups are numbered class by class.
+        group_class: (G,) class of each group.
         members: G tensors of sample indices.
     """
 
@@ -70,10 +71,10 @@ class RealData:
         return self.space.standardize(rows.float() / 255 if self.kind.is_pil else rows)
 
     def group_sizes(self, ipc: int) -> tuple[int, ...]:
-        """Synthetic samples of every group: `ipc` of each class, split evenly over its groups.
+        """Number of synthetic samples per group: the `ipc` of each class, split evenly over its groups.
 
         Raises:
-            ValueError: where a class has more groups than `ipc`.
+            ValueError: if a class has more groups than `ipc`.
         """
         sizes = []
         for label in range(self.num_classes):
@@ -81,7 +82,7 @@ class RealData:
             if count > ipc:
                 raise ValueError(
                     f"ipc={ipc} is less than the {count} groups of class {self.class_names[label]!r}: "
-                    f"every group needs at least one sample. Use ipc={count} or more."
+                    f"each group needs at least one sample. Use ipc={count} or more."
                 )
             sizes += [ipc // count + (i < ipc % count) for i in range(count)]
         return tuple(sizes)
@@ -92,11 +93,11 @@ class RealData:
         return to_device(rows, device), to_device(labels, device)
 
     def to(self, device: torch.device) -> RealData:
-        """The same with the samples on `device`, where they fit."""
+        """These samples on `device`, if they fit; see `SampleStore.to`."""
         return replace(self, store=self.store.to(device))
 
     def whitened(self) -> RealData:
-        """The same in the space of ZCA whitening."""
+        """These samples in a ZCA-whitened space."""
         chunks = (self[rows] for rows in torch.arange(len(self)).split(CHUNK))
         return replace(self, space=replace(self.space, whitening=Whitening.from_samples(chunks)))
 
@@ -107,23 +108,26 @@ class RealData:
 
     @staticmethod
     def read(
-        source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **where: Any
+        source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **storage: Any
     ) -> RealData:
-        """Read a source whole; see `source.read` for what `where` may hold, and `RealData.from_loaded`."""
-        loaded = read(source, num_workers, progress, **where)
+        """Read all samples of a source; see `from_loaded`, and `source.read` for the `storage` arguments."""
+        loaded = read(source, num_workers, progress, **storage)
         return RealData.from_loaded(loaded, source.kind, source.class_names, groups)
 
     @staticmethod
     def from_loaded(
         loaded: LoadedSource, kind: SampleKind, class_names: Sequence[str] | None = None, groups: Any = None
     ) -> RealData:
-        """From a source that was read.
+        """Index the samples of a loaded source by class and group.
 
         Args:
-            groups: an attribute of every sample that is carried to the synthetic side, (n,) integers or strings.
+            loaded: the source's samples, labels, value space and fingerprint.
+            kind: type and shape of one sample.
+            class_names: name of each label of the source; None if it has none.
+            groups: (n,) integers or strings, an attribute of each sample that the condensed dataset keeps.
 
         Raises:
-            SourceError: for groups that do not fit the samples.
+            SourceError: for groups that do not match the samples.
         """
         class_values, classes = loaded.labels.unique(return_inverse=True)
         attribute = _attribute(groups, len(classes))
@@ -148,9 +152,9 @@ class RealData:
 
 
 def _attribute(groups: Any, count: int) -> Tensor:
-    """(n,) int64: the rank of every sample's attribute among its values; 0 without groups."""
+    """(n,) int64: rank of each sample's attribute among its sorted values; 0 without groups."""
     if groups is None:
         return torch.zeros(count, dtype=torch.int64)
     values = plain_values(groups, count)
-    known = {value: number for number, value in enumerate(sorted(set(values)))}
-    return torch.tensor([known[value] for value in values])
+    ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
+    return torch.tensor([ranks[value] for value in values])

@@ -1,4 +1,4 @@
-"""One item of a dataset: is it a pair, can its sample be condensed, is its label a class.
+"""Checks of one dataset item: that it is a pair, that its sample can be condensed, that its label is a class index.
 
 Samples are PIL images or tensors: images (C, H, W), signals (C, L) or vectors (D,).
 """
@@ -16,33 +16,37 @@ from torch import Tensor
 from condensed_data.data.value_space import PIL_CHANNELS, SampleKind
 
 _LABELS = (
-    "Supported labels are single non-negative integers (int, NumPy integer or 0-d tensor). Map others "
-    "to class numbers, for instance with target_transform=."
+    "Supported labels are single non-negative integers (int, NumPy integer or 0-d tensor). Map others to class "
+    "indices, for example with target_transform=."
 )
 
 
 class SourceError(ValueError):
-    """A source, or one of its samples, that cannot be condensed; the message says why and what to do."""
+    """Raised for a source that cannot be condensed; the message names the reason and the remedy."""
 
 
 class NoTestSplitError(SourceError):
-    """A source that has no test split of its own."""
+    """Raised for a source without a test split."""
 
 
 def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
     """Sample and label of `dataset[index]`.
 
     Raises:
-        SourceError: if the dataset fails, or yields anything but a pair.
+        SourceError: if the dataset raises, or yields anything but a pair.
     """
     try:
         item = dataset[index]
     except Exception as error:
         raise SourceError(f"source[{index}] cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(item, tuple | list) or len(item) != 2:
-        what = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item).__name__
+        what = (
+            f"{type(item).__name__} of length {len(item)}"
+            if hasattr(item, "__len__")
+            else type(item).__name__
+        )
         raise SourceError(
-            f"source[{index}] is a {what}, not a pair (sample, label). Wrap the dataset to yield pairs."
+            f"source[{index}] is a {what}, not a (sample, label) pair. Wrap the dataset so that it yields pairs."
         )
     return item[0], item[1]
 
@@ -70,10 +74,10 @@ def check_label(label: Any, index: int) -> int:
 
 
 def kind_of(sample: Any, index: int) -> SampleKind:
-    """What this sample is.
+    """Type and shape of this sample.
 
     Raises:
-        SourceError: if it is not supported.
+        SourceError: for an unsupported sample.
     """
     if isinstance(sample, Image.Image):
         if sample.mode not in PIL_CHANNELS:
@@ -99,11 +103,11 @@ def kind_of(sample: Any, index: int) -> SampleKind:
     return SampleKind(f"tensor:{str(sample.dtype).removeprefix('torch.')}", tuple(sample.shape))
 
 
-def same_kind(sample: Any, kind: SampleKind, index: int) -> None:
-    """Refuse a sample of another kind than that of the first one.
+def check_kind(sample: Any, kind: SampleKind, index: int) -> None:
+    """Check that a sample is of the same kind as the first one.
 
     Raises:
-        SourceError: with a remedy for another shape, or for another mode or dtype.
+        SourceError: for another shape, mode or dtype; with the remedy.
     """
     found = kind_of(sample, index)
     if found == kind:
@@ -113,12 +117,12 @@ def same_kind(sample: Any, kind: SampleKind, index: int) -> None:
         remedy = "mode or dtype: transforms.Lambda(lambda image: image.convert('RGB')), or tensor.float()"
     raise SourceError(
         f"source[{index}] is {found.name} {found.shape}, but source[0] is {kind.name} {kind.shape}. "
-        f"Bring all samples to one {remedy}."
+        f"Convert all samples to one {remedy}."
     )
 
 
 def to_tensor(sample: Any) -> Tensor:
-    """A supported sample as (*shape) uint8 (PIL images, uint8 tensors) or float32."""
+    """Convert a supported sample to (*shape) uint8 (PIL images, uint8 tensors) or float32."""
     if isinstance(sample, Image.Image):
         pixels = np.array(sample)
         return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())

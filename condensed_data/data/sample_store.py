@@ -1,7 +1,7 @@
-"""The samples of a source in one compact store: 8 bits a value where that loses nothing, on disk where memory ends.
+"""Compact storage of all samples of a source: 8 bits per value if that is lossless, on disk if memory is short.
 
-A float sample that holds at most 256 different values in each channel (a normalized 8-bit picture, say) is stored as
-8-bit codes and a table of values, bit for bit. Letters: n samples, B rows, C channels or features.
+Float samples with at most 256 distinct values per channel (normalized 8-bit images, for example) are stored as 8-bit
+codes and a table of values, without loss. Letters: n samples, B rows, C channels or features.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNK = 1024
 
 
 def available_memory() -> int:
-    """Bytes of memory that can be used without swapping."""
+    """Bytes of memory that are available without swapping."""
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":") for line in file)
@@ -36,9 +36,9 @@ class SampleStore:
     Args:
         count: n.
         shape: of one sample.
-        eight_bit: whether samples are uint8 as they come.
-        limit: bytes that may stay in memory; None for half of what is available. More goes to a file.
-        folder: where that file is made; the system's temporary folder by default. It has no name, so that nothing
+        eight_bit: whether the samples are uint8.
+        limit: most bytes to keep in memory; a larger store is a file. None for half of the available memory.
+        folder: folder of that file; the system's temporary folder by default. The file has no name, so that nothing
             is left behind however the process ends.
     """
 
@@ -58,7 +58,7 @@ class SampleStore:
 
     @staticmethod
     def from_tensor(samples: Tensor) -> SampleStore:
-        """A store of tensors that are in memory already: (n, *shape) uint8 or float32, kept as they are."""
+        """Wrap samples (n, *shape) uint8 or float32 that are already in memory."""
         store = SampleStore.__new__(SampleStore)
         store.count, store.shape = len(samples), tuple(samples.shape[1:])
         store.eight_bit, store.limit, store.folder = samples.dtype == torch.uint8, 0, None
@@ -70,30 +70,30 @@ class SampleStore:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the samples take, in memory or on disk."""
+        """Bytes of all samples, in memory or on disk."""
         return self.rows.numel() * self.rows.element_size()
 
     def write(self, start: int, samples: Tensor) -> None:
         """Store samples (B, *shape) uint8 or float32 at `start`, `start + 1`, ..."""
         if self.table is not None and not self._fits_table(samples):
-            self._widen(start)
+            self._widen_to_float(start)
         self.rows[start : start + len(samples)] = samples if self.table is None else self._encode(samples)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *shape), uint8 or float32 as they were written, on the device of the store."""
+        """Samples (len(index), *shape), uint8 or float32 as written, on the device of the store."""
         return self._decode(self.rows[to_device(index, self.rows.device)])
 
     def chunks(self) -> Iterator[Tensor]:
-        """All samples in order, a few at a time."""
+        """Iterate over all samples in order, `CHUNK` at a time."""
         for rows in self.rows.split(CHUNK):
             yield self._decode(rows)
 
     def needs_transfer(self, device: torch.device) -> bool:
-        """Whether fetching rows for `device` waits for a disk or for a transfer."""
+        """Whether fetching rows for `device` waits for a disk or a copy between devices."""
         return self.on_disk or self.rows.device.type != device.type
 
     def to(self, device: torch.device) -> SampleStore:
-        """The same on `device`, where a quarter of its free memory holds it; else it stays where it is."""
+        """This store on `device` if it fits into a quarter of the free memory there; else unchanged."""
         if device.type == "cpu" or (
             device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
         ):
@@ -110,23 +110,23 @@ class SampleStore:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.folder, prefix="condensed-data-store-") as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is found now, not in the middle
+            os.posix_fallocate(file.fileno(), 0, size)  # fail now on a full disk, not halfway
             numpy_type = np.uint8 if dtype == torch.uint8 else np.float32
             return torch.from_numpy(np.memmap(file, numpy_type, "r+", shape=(self.count, *self.shape)))
 
     def _fits_table(self, samples: Tensor) -> bool:
-        """Extend the table by the new values of these samples; False where it would outgrow 256 a channel."""
+        """Add new values of these samples to the table; False if a channel would have more than 256."""
         assert self.table is not None
         values = samples.transpose(0, 1).flatten(1).contiguous()
         if self.table.shape[1] and torch.equal(self._nearest(values)[1], values):
             return True
-        found = [torch.cat([known, row]).unique() for known, row in zip(self._known(), values, strict=True)]
-        largest = max(map(len, found))
+        merged = [torch.cat([known, row]).unique() for known, row in zip(self._known(), values, strict=True)]
+        largest = max(map(len, merged))
         if largest > 256:
             return False
-        # Values keep their code: new ones go behind the old. Short channels repeat their last value.
+        # Append new values, so that old ones keep their codes. Shorter channels repeat their last value.
         rows = []
-        for known, row in zip(self._known(), found, strict=True):
+        for known, row in zip(self._known(), merged, strict=True):
             new = row[~torch.isin(row, known)]
             rows.append(torch.cat([known, new]))
         self._counts = torch.tensor([len(row) for row in rows])
@@ -134,15 +134,16 @@ class SampleStore:
         return True
 
     def _known(self) -> list[Tensor]:
+        """The distinct values of each channel, by code."""
         assert self.table is not None
         if not self.table.shape[1]:
             return list(self.table)
         return [row[:count] for row, count in zip(self.table, self._counts.tolist(), strict=True)]
 
     def _nearest(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of values (C, m) and what these codes stand for; equal where the table has the value."""
+        """Codes of values (C, m) and the values of these codes; equal if the table has the value."""
         assert self.table is not None
-        ordered, order = self.table.sort(dim=1, stable=True)  # a value before its own repeats
+        ordered, order = self.table.sort(dim=1, stable=True)  # a value before its repeats
         position = torch.searchsorted(ordered, values).clamp_max(ordered.shape[1] - 1)
         return order.gather(1, position), ordered.gather(1, position)
 
@@ -157,11 +158,10 @@ class SampleStore:
         codes = rows.transpose(0, 1).flatten(1).long()
         return self.table.gather(1, codes).view(rows.transpose(0, 1).shape).transpose(0, 1).contiguous()
 
-    def _widen(self, written: int) -> None:
-        """Go over to float32: some channel holds more than 256 values."""
-        narrow = self.rows
-        wide = self._allocate(torch.float32)
+    def _widen_to_float(self, written: int) -> None:
+        """Switch to float32, because a channel has more than 256 distinct values."""
+        rows = self._allocate(torch.float32)
         for start in range(0, written, CHUNK):
             end = min(start + CHUNK, written)
-            wide[start:end] = self._decode(narrow[start:end])
-        self.rows, self.table = wide, None
+            rows[start:end] = self._decode(self.rows[start:end])
+        self.rows, self.table = rows, None

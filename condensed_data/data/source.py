@@ -1,4 +1,4 @@
-"""What a dataset yields, checked before any long work, and read once.
+"""Check a dataset before any long computation, and read it once.
 
 Any map-style torch Dataset of (sample, integer label) is a source. Samples are PIL images or tensors of one
 shape: images (C, H, W), signals (C, L) or vectors (D,).
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import SourceError as SourceError
-from condensed_data.data.sample import check_label, fetch, kind_of, same_kind, to_tensor
+from condensed_data.data.sample import check_kind, check_label, fetch, kind_of, to_tensor
 from condensed_data.data.sample_store import SampleStore
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
@@ -32,9 +32,9 @@ class Source:
 
     Attributes:
         dataset: without its random transforms.
-        kind: what its samples are.
-        random: the random transforms that were taken out, applied to the condensed samples instead, or None.
-        name: the dataset's `source_name`, or its class name, looking through subsets.
+        kind: type and shape of its samples.
+        random: the removed random transforms, which are applied to the condensed samples instead; or None.
+        name: the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset.
         class_names: from the dataset's `classes`, or None.
     """
 
@@ -49,23 +49,23 @@ class Source:
 
 
 def inspect(dataset: Any) -> Source:
-    """Check a dataset by its first samples.
+    """Check a dataset by a few samples, and remove its random transforms.
 
     Raises:
-        SourceError: if it is empty or not map-style; if samples are not (sample, label), are of an
-            unsupported kind, or differ between two reads; if labels are not single non-negative integers.
+        SourceError: if the dataset is empty or not map-style; if items are not (sample, label) pairs; if samples
+            are of an unsupported kind, or differ between two reads; if labels are not single non-negative integers.
     """
     if isinstance(dataset, DataLoader):
-        raise SourceError("source is a DataLoader: pass its dataset, loader.dataset.")
+        raise SourceError("source is a DataLoader. Pass its dataset: loader.dataset.")
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise SourceError(
-            f"source is a {type(dataset).__name__}, which has no samples by index. Collect it into a "
-            "map-style dataset first, for instance TensorDataset(images, labels)."
+            f"source is a {type(dataset).__name__}, whose samples have no index. Convert it to a map-style dataset "
+            "first, such as TensorDataset(images, labels)."
         )
     if not hasattr(dataset, "__len__"):
-        raise SourceError(f"source is a {type(dataset).__name__} without a length: give it a __len__.")
+        raise SourceError(f"source is a {type(dataset).__name__} without a length. Give it a __len__ method.")
     if len(dataset) == 0:
-        raise SourceError("source is empty: there is nothing to condense.")
+        raise SourceError("source is empty. Pass a dataset with at least one sample.")
     plain, random = without_random_transforms(dataset)
     sample, label = fetch(plain, 0)
     kind = kind_of(sample, 0)
@@ -81,13 +81,13 @@ def inspect(dataset: Any) -> Source:
 
 @dataclass(frozen=True)
 class LoadedSource:
-    """A source that was read whole.
+    """A source after all its samples were read.
 
     Attributes:
-        store: its samples.
-        labels: (n,) int64, the source's own.
-        space: the map to the standardized space.
-        fingerprint: of its content.
+        store: n samples.
+        labels: (n,) int64, the source's own labels.
+        space: conversion to the standardized space.
+        fingerprint: of the source's content.
     """
 
     store: SampleStore
@@ -103,20 +103,22 @@ def read(
     memory: int | None = None,
     folder: Path | None = None,
 ) -> LoadedSource:
-    """Read all samples, once.
+    """Read all samples once.
 
     Args:
+        source: a source that passed the checks.
         num_workers: processes that decode samples.
-        memory, folder: see `SampleStore`.
+        progress: whether to show a progress bar.
+        memory, folder: `limit` and `folder` of `SampleStore`.
 
     Raises:
-        SourceError: naming the index of a sample that cannot be read, has another shape or holds NaN, or of a
-            label that is no non-negative integer.
-        OSError: where samples do not fit the memory and the disk does not take them.
+        SourceError: if a sample cannot be read, has another shape, or contains NaN or infinite values, or if a label
+            is not a non-negative integer; the error names the index.
+        OSError: if the samples fit neither into memory nor on the disk.
     """
     content = ContentHasher(source.kind, len(source))
     if type(source.dataset) is TensorDataset:
-        samples, labels = _tensors(source)
+        samples, labels = _checked_tensors(source)
         for rows in samples.split(BATCH):
             content.update(rows)
         return LoadedSource(
@@ -141,7 +143,7 @@ def read(
 
 def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
     return DataLoader(
-        _Reader(source.dataset, source.kind),
+        _CheckedRows(source.dataset, source.kind),
         batch_size=BATCH,
         num_workers=num_workers,
         collate_fn=_collate,
@@ -156,24 +158,25 @@ def _check_repeatable(dataset: Any, kind: SampleKind) -> None:
         kinds = [kind_of(sample, index) for sample in reads]
         if kinds[0] != kinds[1] or not torch.equal(*(to_tensor(sample).nan_to_num() for sample in reads)):
             raise SourceError(
-                f"source yields another sample {index} at every read, so there is nothing fixed to condense. "
-                "Remove its random transforms and pass them as CondensedDataset(..., transform=...), or "
-                "condense a copy that is read once, such as TensorDataset(images, labels)."
+                f"source[{index}] differs between two reads, so there is no fixed dataset to condense. Remove random "
+                "transforms and pass them as CondensedDataset(..., transform=...), or condense a fixed copy, such as "
+                "TensorDataset(images, labels)."
             )
-        same_kind(reads[0], kind, index)
+        check_kind(reads[0], kind, index)
 
 
 def _root(dataset: Any) -> Any:
+    """The dataset below subsets."""
     return _root(dataset.dataset) if isinstance(dataset, Subset) else dataset
 
 
 Row = tuple[Tensor, int]
 
 
-class _Reader(Dataset[Row | SourceError]):
-    """Checks every sample where it is read.
+class _CheckedRows(Dataset[Row | SourceError]):
+    """Checks each sample in the process that reads it.
 
-    Errors are returned, not raised: raised in a worker, a message comes wrapped in the worker's traceback.
+    Errors are returned, not raised: a loader wraps what a worker raises in the worker's traceback.
     """
 
     def __init__(self, dataset: Any, kind: SampleKind) -> None:
@@ -185,10 +188,10 @@ class _Reader(Dataset[Row | SourceError]):
     def __getitem__(self, index: int) -> Row | SourceError:
         try:
             sample, label = fetch(self.dataset, index)
-            same_kind(sample, self.kind, index)
+            check_kind(sample, self.kind, index)
             return to_tensor(sample), check_label(label, index)
         except SourceError as error:
-            return SourceError(*error.args)  # without its cause, which may not travel between processes
+            return SourceError(*error.args)  # without its cause, which may not be picklable
 
 
 def _collate(items: Sequence[Row | SourceError]) -> tuple[Tensor, Tensor] | SourceError:
@@ -204,10 +207,11 @@ def _collate(items: Sequence[Row | SourceError]) -> tuple[Tensor, Tensor] | Sour
 def _check_finite(rows: Tensor, first: int) -> None:
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         bad = first + int((~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[0])
-        raise SourceError(f"source[{bad}] holds NaN or infinite values. Remove or repair that sample.")
+        raise SourceError(f"source[{bad}] contains NaN or infinite values. Remove or repair that sample.")
 
 
-def _tensors(source: Source) -> tuple[Tensor, Tensor]:
+def _checked_tensors(source: Source) -> tuple[Tensor, Tensor]:
+    """Samples (n, *shape) and labels (n,) of a `TensorDataset`, without reading item by item."""
     samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
     samples = samples.detach().cpu()
     if not source.kind.eight_bit:

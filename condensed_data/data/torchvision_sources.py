@@ -1,4 +1,4 @@
-"""torchvision's classification data sets by name, for `condensed_data.data.catalog`."""
+"""torchvision's classification datasets by name, for `condensed_data.data.catalog`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from condensed_data.data.sample import SourceError
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One data set.
+class TorchvisionDataset:
+    """How torchvision loads one dataset.
 
     Attributes:
-        cls: name of its class in torchvision.datasets.
-        files: what torchvision wants to see below the data root.
-        train, test: arguments of the two splits.
+        cls: name of the class in torchvision.datasets.
+        files: the files that torchvision expects below the data root.
+        train, test: arguments of the class for each split.
     """
 
     cls: str
@@ -28,18 +28,18 @@ class Entry:
     test: Mapping[str, Any] = field(default_factory=lambda: {"train": False})
 
 
-def _splits(cls: str, files: str, train: str = "train", test: str = "test") -> Entry:
-    return Entry(cls, files, {"split": train}, {"split": test})
+def _splits(cls: str, files: str, train: str = "train", test: str = "test") -> TorchvisionDataset:
+    return TorchvisionDataset(cls, files, {"split": train}, {"split": test})
 
 
-def _idx(cls: str, prefix: str = "", **options: Any) -> Entry:
+def _idx(cls: str, prefix: str = "", **options: Any) -> TorchvisionDataset:
     files = f"{cls}/raw/{prefix}train-images-idx3-ubyte and its three companions, unpacked"
-    return Entry(cls, files, {"train": True, **options}, {"train": False, **options})
+    return TorchvisionDataset(cls, files, {"train": True, **options}, {"train": False, **options})
 
 
-ENTRIES = {
-    "cifar10": Entry("CIFAR10", "cifar-10-batches-py/data_batch_1 and its companions"),
-    "cifar100": Entry("CIFAR100", "cifar-100-python/train, test and meta"),
+DATASETS = {
+    "cifar10": TorchvisionDataset("CIFAR10", "cifar-10-batches-py/data_batch_1 and its companions"),
+    "cifar100": TorchvisionDataset("CIFAR100", "cifar-100-python/train, test and meta"),
     "dtd": _splits("DTD", "dtd/dtd/images/CLASS/*.jpg and dtd/dtd/labels/*.txt"),
     "emnist": _idx("EMNIST", "emnist-balanced-", split="balanced"),
     "fashion-mnist": _idx("FashionMNIST"),
@@ -50,28 +50,28 @@ ENTRIES = {
     "kmnist": _idx("KMNIST"),
     "mnist": _idx("MNIST"),
     "oxford-pets": _splits("OxfordIIITPet", "oxford-iiit-pet/images and annotations", train="trainval"),
-    "qmnist": Entry("QMNIST", "QMNIST/raw/qmnist-train-images-idx3-ubyte and its companions"),
+    "qmnist": TorchvisionDataset("QMNIST", "QMNIST/raw/qmnist-train-images-idx3-ubyte and its companions"),
     "stl10": _splits("STL10", "stl10_binary/train_X.bin, train_y.bin, test_X.bin and test_y.bin"),
     "svhn": _splits("SVHN", "train_32x32.mat and test_32x32.mat"),
-    "usps": Entry("USPS", "usps.bz2 and usps.t.bz2"),
+    "usps": TorchvisionDataset("USPS", "usps.bz2 and usps.t.bz2"),
 }
 
 
 def load(
     name: str, split: str, data_root: str | Path | None, image_size: int | None, download: bool
 ) -> Dataset[Any]:
-    """A split of the data set of this name; PIL images, without transforms unless `image_size` is given.
+    """Load a split of the dataset of this name, as PIL images; see `catalog.load` for the arguments.
 
     Raises:
-        SourceError: if its files are not below `data_root`, naming those that are looked for.
+        SourceError: if its files are not below `data_root`; the error names the expected files.
     """
     from torchvision import datasets
 
-    entry = ENTRIES[name]
-    expected = f"torchvision looks there for {entry.files}"
+    entry = DATASETS[name]
+    expected = f"torchvision expects {entry.files} there"
     if data_root is None:
         raise SourceError(
-            f"{name} needs a folder: give --data-root DIR; {expected}. With --download it fetches them there."
+            f"{name} needs a data folder. Give --data-root DIR; {expected}. Add --download to download them."
         )
     root = Path(data_root).expanduser()
     options = entry.train if split == "train" else entry.test
@@ -79,13 +79,13 @@ def load(
         cls = getattr(datasets, entry.cls)
         dataset: Dataset[Any] = cls(root, **options, transform=resize(image_size), download=download)
     except (OSError, RuntimeError, ValueError) as error:  # a failed download is an OSError or RuntimeError
-        remedy = "" if download else " With --download it fetches them there."
+        remedy = "" if download else " Add --download to download them."
         raise SourceError(f"{name} cannot be read from {root} ({error}): {expected}.{remedy}") from error
     return dataset
 
 
 def resize(image_size: int | None) -> Callable[[Any], Any] | None:
-    """Shorter side to `image_size`, then the square in the middle; PIL in, PIL out. None for None."""
+    """A transform of PIL images: resize the shorter side, then crop the center square. None for None."""
     if image_size is None:
         return None
     from torchvision.transforms import CenterCrop, Compose, Resize

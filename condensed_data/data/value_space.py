@@ -1,8 +1,8 @@
-"""Value spaces: from the samples of a source to the standardized tensors that are learned, and back.
+"""Value spaces: convert between the samples of a source and the standardized tensors that are optimized.
 
-Learning happens in a standardized space (per-channel mean 0 and standard deviation 1 over the source),
-because the published learning rates and the zero fill of the augmentations assume it. Letters: C channels, D
-features.
+Synthetic data are optimized in a standardized space (per-channel mean 0 and standard deviation 1 over the source),
+because the published learning rates and the zero fill of the augmentations assume it. Letters: N samples, C channels,
+D features.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class SampleKind:
-    """What samples a source yields.
+    """Type and shape of the samples that a source yields.
 
     Attributes:
         name: "pil:L", "pil:RGB", "pil:RGBA", "tensor:uint8" or "tensor:float32" (float16, bfloat16, float64).
@@ -40,18 +40,18 @@ class SampleKind:
 
     @staticmethod
     def from_name(name: str, shape: tuple[int, ...]) -> SampleKind:
-        """The kind of this name.
+        """The kind of this name and shape.
 
         Raises:
-            ValueError: for a name that is none, or a shape that it cannot have.
+            ValueError: for an unknown name, or a shape that does not match it.
         """
         mode, dtype = name.removeprefix("pil:"), name.removeprefix("tensor:")
         if name.startswith("pil:"):
-            right = mode in PIL_CHANNELS and len(shape) == 3 and shape[0] == PIL_CHANNELS[mode]
+            valid = mode in PIL_CHANNELS and len(shape) == 3 and shape[0] == PIL_CHANNELS[mode]
         else:
-            right = dtype in TENSOR_TYPES
-        if not right:
-            raise ValueError(f"There are no samples {name!r} of shape {shape}.")
+            valid = dtype in TENSOR_TYPES
+        if not valid:
+            raise ValueError(f"Samples cannot be of kind {name!r} and shape {shape}.")
         return SampleKind(name, shape)
 
     @property
@@ -60,16 +60,16 @@ class SampleKind:
 
     @property
     def eight_bit(self) -> bool:
-        """Whether samples are rounded to 8 bits on their way out."""
+        """Whether samples are rounded to 8 bits on output."""
         return self.is_pil or self.name == "tensor:uint8"
 
     @property
     def max_value(self) -> float:
-        """Largest value of an 8-bit sample in the source's value space: PIL images count as [0, 1]."""
+        """Largest value of an 8-bit sample in the source's value space: 1 for PIL images, 255 for uint8 tensors."""
         return 1.0 if self.is_pil else 255.0
 
     def to_sample(self, sample: Tensor) -> Any:
-        """One sample (*shape) float32 in the source's value space -> what the source would yield."""
+        """Convert (*shape) float32 in the source's value space to a sample as the source yields it."""
         if self.is_pil:
             return self._to_pil(sample)
         if self.name == "tensor:uint8":
@@ -77,7 +77,7 @@ class SampleKind:
         return sample.to(getattr(torch, self.name.removeprefix("tensor:")))
 
     def round_to_8_bits(self, samples: Tensor) -> Tensor:
-        """Samples (N, *shape) as they look after 8-bit rounding, in the source's value space."""
+        """Round samples (N, *shape) to 8 bits; they stay in the source's value space."""
         return (samples * (255 / self.max_value)).round().clamp(0, 255) * (self.max_value / 255)
 
     def _to_pil(self, sample: Tensor) -> Image.Image:
@@ -91,7 +91,7 @@ class ValueSpace:
 
     Attributes:
         mean, std: (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors.
-        whitening: applied after them, where the recipe asks for it; the standardized space is then the whitened one.
+        whitening: applied afterwards if the recipe asks for it; the standardized space is then the whitened one.
     """
 
     mean: Tensor
@@ -100,41 +100,50 @@ class ValueSpace:
 
     @staticmethod
     def from_sums(total: Tensor, squares: Tensor, count: int) -> ValueSpace:
-        """From per-channel sums (float64) of the values and of their squares over `count` values a channel.
+        """From per-channel sums of the values and of their squares.
 
-        A source that is standardized already (means within 0.1, deviations within 10 %) keeps its values.
+        A source that is already standardized (means within 0.1, standard deviations within 10 %) keeps its values.
+
+        Args:
+            total: (C,) or (D,) float64, sums of the values.
+            squares: the same of their squares.
+            count: number of values per channel.
         """
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
         if bool((mean.abs() < 0.1).all()) and bool(((std - 1).abs() < 0.1).all()):
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        # relative, so that signals in tiny units (volts, tesla) are not taken for constant channels
+        # relative, so that signals in tiny units (volts, tesla) are not mistaken for constant channels
         std = torch.where(std <= 1e-6 * mean.abs(), torch.ones_like(std), std)
         return ValueSpace(mean.float(), std.float())
 
     def standardize(self, samples: Tensor) -> Tensor:
-        """(N, *shape) in the source's value space -> (N, *shape) float32 standardized."""
+        """Convert (N, *shape) from the source's value space to (N, *shape) float32 standardized."""
         scaled = self.scale(samples)
         return scaled if self.whitening is None else self.whitening.apply(scaled)
 
     def scale(self, samples: Tensor) -> Tensor:
-        """The first half of `standardize`, channel by channel."""
+        """Standardize each channel, without whitening."""
         return (samples.float() - self._like(self.mean, samples)) / self._like(self.std, samples)
 
     def restore(self, samples: Tensor) -> Tensor:
-        """(N, *shape) standardized -> (N, *shape) float32 in the source's value space."""
+        """Convert (N, *shape) standardized to (N, *shape) float32 in the source's value space."""
         samples = samples.float() if self.whitening is None else self.whitening.invert(samples.float())
         return samples * self._like(self.std, samples) + self._like(self.mean, samples)
 
     def as_linear_map(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """The whole map of a whitened space as a matrix (D, D) and a mean (D,): (flat sample - mean) @ matrix."""
+        """`standardize` with whitening as a matrix (D, D) and a mean (D,): (flat sample - mean) @ matrix."""
         assert self.whitening is not None
-        channels = math.prod(shape) // len(self.mean)
-        std, mean = (values.repeat_interleave(channels) for values in (self.std, self.mean))
+        values_per_channel = math.prod(shape) // len(self.mean)
+        std, mean = (values.repeat_interleave(values_per_channel) for values in (self.std, self.mean))
         return self.whitening.map() / std[:, None], mean + std * self.whitening.mean
 
     def torchvision_transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
-        """`standardize` of one sample of this shape, as torchvision has it; see `CondensedDataset.normalization`."""
+        """`standardize` for one sample as a torchvision transform; see `CondensedDataset.normalization`.
+
+        Raises:
+            ValueError: for whitened samples that are not images.
+        """
         from torchvision.transforms import LinearTransformation, Normalize
 
         if self.whitening is None:
@@ -142,7 +151,7 @@ class ValueSpace:
         if len(shape) != 3:
             raise ValueError(
                 f"normalization() has no torchvision transform for whitened samples of shape {shape}. Use "
-                "record.space.standardize(samples)."
+                "metadata.space.standardize(samples)."
             )
         return LinearTransformation(*self.as_linear_map(shape))
 

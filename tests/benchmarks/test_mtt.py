@@ -35,7 +35,7 @@ def test_measurements_of_a_device_lie_apart(
 ) -> None:
     words = ["--folder", str(tmp_path)]
     assert mtt.parse(words).folder == tmp_path
-    with pytest.raises(ValueError, match="device='cuda:99' is not present"):
+    with pytest.raises(ValueError, match="device='cuda:99' is not available"):
         mtt.parse([*words, "--device", "cuda:99"])
     monkeypatch.setattr(mtt, "choose_device", lambda asked: DEVICE)
     assert mtt.parse([*words, "--device", "simulated"]).folder == tmp_path / str(DEVICE)

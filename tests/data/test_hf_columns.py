@@ -95,7 +95,7 @@ def test_deep_images_are_left_alone_and_refused() -> None:
 def test_a_row_without_an_image_is_named() -> None:
     table = rows(3).to_dict() | {"image": [None, None, None]}
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    with pytest.raises(SourceError, match="row 0 of HubDataset has no image"):
+    with pytest.raises(SourceError, match="Row 0 of HubDataset has no image"):
         inspect(HubDataset(datasets.Dataset.from_dict(table, features=features)))
 
 

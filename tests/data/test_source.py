@@ -159,16 +159,19 @@ class Endless(Dataset[Any]):
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
-        (Stream(), r"source is a Stream, which has no samples by index\. Collect it"),
-        (iter([(torch.zeros(1), 0)]), "which has no samples by index"),
-        (DataLoader(TensorDataset(torch.zeros(2, 3))), r"pass its dataset, loader\.dataset"),
+        (Stream(), r"source is a Stream, whose samples have no index\. Convert it"),
+        (iter([(torch.zeros(1), 0)]), "whose samples have no index"),
+        (DataLoader(TensorDataset(torch.zeros(2, 3))), r"Pass its dataset: loader\.dataset"),
         (Endless(), "source is a Endless without a length"),
         (Listed([]), "source is empty"),
-        (Listed([torch.zeros(3)]), r"source\[0\] is a Tensor of 3, not a pair \(sample, label\)\. Wrap"),
-        (Listed([5]), r"source\[0\] is a int, not a pair"),
-        (TensorDataset(torch.zeros(2, 3)), r"source\[0\] is a tuple of 1, not a pair"),
-        (Listed([{"image": 1, "label": 2}]), r"source\[0\] is a dict of 2, not a pair"),
-        (Listed([(torch.zeros(3), 0, 1)]), r"source\[0\] is a tuple of 3, not a pair"),
+        (
+            Listed([torch.zeros(3)]),
+            r"source\[0\] is a Tensor of length 3, not a \(sample, label\) pair\. Wrap",
+        ),
+        (Listed([5]), r"source\[0\] is a int, not a \(sample, label\) pair"),
+        (TensorDataset(torch.zeros(2, 3)), r"source\[0\] is a tuple of length 1, not a"),
+        (Listed([{"image": 1, "label": 2}]), r"source\[0\] is a dict of length 2, not a"),
+        (Listed([(torch.zeros(3), 0, 1)]), r"source\[0\] is a tuple of length 3, not a"),
         (Listed([KeyError("lost")]), r"source\[0\] cannot be read: KeyError: 'lost'"),
     ],
 )
@@ -260,9 +263,9 @@ def test_values_that_are_not_finite_are_named(bad: float) -> None:
     samples = floats(300)
     samples[270, 0, 1, 2] = bad
     for dataset in (TensorDataset(samples, torch.zeros(300, dtype=torch.int64)), listed(samples)):
-        assert message(dataset).startswith("source[270] holds NaN or infinite values. Remove or repair")
+        assert message(dataset).startswith("source[270] contains NaN or infinite values. Remove or repair")
     samples[0] = bad
-    assert message(listed(samples)).startswith("source[0] holds NaN")
+    assert message(listed(samples)).startswith("source[0] contains NaN")
 
 
 def test_a_sample_that_cannot_be_read_is_named() -> None:
@@ -274,7 +277,7 @@ def test_a_sample_that_cannot_be_read_is_named() -> None:
 def test_items_that_are_no_pair_later_are_named() -> None:
     items = [(sample, 0) for sample in floats(7)]
     items[5] = floats(1)  # type: ignore[call-overload]
-    assert message(Listed(items)).startswith("source[5] is a Tensor of 1, not a pair")
+    assert message(Listed(items)).startswith("source[5] is a Tensor of length 1, not a (sample, label) pair")
 
 
 class Noisy(Listed):
@@ -292,7 +295,7 @@ class Noisy(Listed):
 
 @pytest.mark.parametrize("library", ["torch", "numpy", "random"])
 def test_sources_that_differ_at_every_read_are_refused_with_both_remedies(library: str) -> None:
-    with pytest.raises(SourceError, match="another sample 0 at every read") as error:
+    with pytest.raises(SourceError, match=r"source\[0\] differs between two reads") as error:
         inspect(Noisy([(sample, 0) for sample in floats(4)], library))
     assert "CondensedDataset(..., transform=...)" in str(error.value)
     assert "TensorDataset" in str(error.value)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core.errors import ArtifactError
 from condensed_data.data.value_space import ValueSpace
-from condensed_data.data.whitening import EPSILON, MOST_VALUES, Whitening
+from condensed_data.data.whitening import EPSILON, MAX_VALUES, Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.networks import ConvNet
@@ -152,9 +152,9 @@ def test_signals_and_vectors(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:
-    side = int(MOST_VALUES**0.5) + 1
+    side = int(MAX_VALUES**0.5) + 1
     large = TensorDataset(torch.rand(4, 1, side, side), torch.arange(4) % 2)
-    with pytest.raises(ValueError, match=r"at most 5,000 values are whitened. Use whitening='none'"):
+    with pytest.raises(ValueError, match=r"the limit is 5,000 values per sample. Use whitening='none'"):
         CondensedDataset(large, recipe(), cache=False, **QUIET)
     with pytest.raises(ValueError, match="whitening='pca' must be one of: none, zca"):
         recipe().set(whitening="pca")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import names_digits
-from condensed_data.data.whitening import MOST_VALUES
+from condensed_data.data.whitening import MAX_VALUES
 
 
 @dataclass(frozen=True)
@@ -164,5 +164,5 @@ class PublishedWhitening(DataDefault):
     """ZCA for color images where it is published for CIFAR, and where their size allows it."""
 
     def __call__(self, facts: DatasetInfo) -> str:
-        small = math.prod(facts.sample_shape) <= MOST_VALUES
+        small = math.prod(facts.sample_shape) <= MAX_VALUES
         return setting(facts).whitening if small else "none"
