@@ -1,4 +1,4 @@
-"""Draws are named: they depend on the seed, the purpose and the keys, not on what was drawn before."""
+"""Draws depend on the seed, the purpose and the keys, not on earlier draws."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_draws_do_not_depend_on_earlier_draws() -> None:
     assert fresh.numpy("x", 1).integers(1 << 30) == used.numpy("x", 1).integers(1 << 30)
 
 
-def test_groups_draw_what_a_new_generator_draws_in_any_thread() -> None:
+def test_draws_equal_those_of_a_new_generator_in_any_thread() -> None:
     rng = RandomStreams(5)
     for iteration in range(3):
         for group in range(3):
@@ -55,8 +55,8 @@ def test_seed_purpose_and_every_key_matter() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_seeds_stay_what_they_were() -> None:
-    # every cached result and every resumed run rests on these
+def test_seeds_never_change() -> None:
+    # cached results and resumed runs depend on these
     assert RandomStreams(0).seed_for("network", 3) == PINNED
     assert RandomStreams(np.int64(0)).seed_for("network", 3) == PINNED
 
@@ -73,13 +73,13 @@ def test_uniform_rows_belong_to_groups() -> None:
     assert float(torch.corrcoef(many).fill_diagonal_(0).abs().max()) < 0.75
 
 
-def test_more_numbers_begin_with_the_same_ones() -> None:
+def test_longer_draws_start_with_the_same_numbers() -> None:
     rng = RandomStreams(0)
     few, many = rng.uniform("augment", 0, [1], 3), rng.uniform("augment", 0, [1], 30)
     assert torch.equal(few, many[:, :3])
 
 
-def test_choose_is_without_replacement_where_it_can_be() -> None:
+def test_choice_is_without_replacement_if_possible() -> None:
     rng = RandomStreams(0)
     for iteration in range(20):
         assert len(rng.choice("real", iteration, 0, 12, 10).unique()) == 10
@@ -104,7 +104,7 @@ def test_seeds_are_non_negative_integers(seed: object) -> None:
         RandomStreams(seed)
 
 
-def test_no_draw_moves_a_global_random_state(untouched_rng: None) -> None:
+def test_draws_do_not_change_global_random_states(untouched_rng: None) -> None:
     rng = RandomStreams(0)
     rng.uniform("augment", 0, [0], 4)
     rng.choice("real", 0, 0, 5, 3)
@@ -112,12 +112,12 @@ def test_no_draw_moves_a_global_random_state(untouched_rng: None) -> None:
     rng.numpy("noise").random(2)
 
 
-def test_untouched_undoes_what_user_code_draws(untouched_rng: None) -> None:
+def test_preserve_rng_state_undoes_user_draws(untouched_rng: None) -> None:
     with preserve_rng_state():
         draw_globally()
 
 
-def test_untouched_undoes_it_after_an_error(untouched_rng: None) -> None:
+def test_preserve_rng_state_works_after_an_error(untouched_rng: None) -> None:
     def fail() -> None:
         draw_globally()
         raise RuntimeError("as expected")

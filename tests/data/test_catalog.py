@@ -1,4 +1,4 @@
-"""Sources by name: what they yield, and what is said where they cannot."""
+"""Sources by name: the datasets that they load, and their errors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_an_unknown_source_lists_the_known() -> None:
 
 
 @pytest.mark.parametrize("source", ["digits:", ":digits", "some path:x"])
-def test_forms_that_are_none_are_unknown(source: str) -> None:
+def test_malformed_sources_are_unknown(source: str) -> None:
     with pytest.raises(SourceError, match="Unknown source"):
         catalog.load(source, "train")
 
@@ -88,7 +88,7 @@ def test_an_unknown_split_is_refused() -> None:
         catalog.load("digits", "valid")
 
 
-def test_image_size_is_refused_where_it_means_nothing() -> None:
+def test_image_size_is_refused_for_other_sources() -> None:
     with pytest.raises(SourceError, match="image_size=16"):
         catalog.load("digits", "train", image_size=16)
     with pytest.raises(SourceError, match="image_size=0"):
@@ -96,7 +96,7 @@ def test_image_size_is_refused_where_it_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
-def test_torchvision_names_exist_with_these_splits(name: str) -> None:
+def test_torchvision_datasets_and_split_arguments_exist(name: str) -> None:
     entry = DATASETS[name]
     parameters = inspect.signature(getattr(datasets, entry.cls)).parameters
     takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -115,7 +115,7 @@ def test_missing_torchvision_files_are_named(name: str, split: str, tmp_path: Pa
     assert "--download" in message
 
 
-def test_a_data_root_is_asked_for() -> None:
+def test_a_data_root_is_required() -> None:
     with pytest.raises(SourceError, match=r"--data-root DIR.*FashionMNIST/raw/train-images-idx3-ubyte"):
         catalog.load("fashion-mnist", "train")
 
@@ -135,7 +135,7 @@ def test_image_size_resizes_torchvision_images(tmp_path: Path) -> None:
     assert (image.mode, image.size) == ("L", (12, 12))
 
 
-def test_download_lets_torchvision_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_lets_torchvision_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.FashionMNIST, "download", lambda self: fake_data.fashion_mnist(self.root))
     train: Any = catalog.load("fashion-mnist", "train", data_root=tmp_path, download=True)
     assert len(train) == 30
@@ -160,14 +160,14 @@ def test_image_folder_with_train_and_val(tmp_path: Path) -> None:
     assert test.classes == ["ant", "bee"]
 
 
-def test_a_test_folder_may_be_named_itself(tmp_path: Path) -> None:
+def test_a_test_folder_may_be_the_source(tmp_path: Path) -> None:
     fake_data.image_folder(tmp_path / "train", {"ant": RED, "bee": GREEN})
     fake_data.image_folder(tmp_path / "test", {"bee": GREEN}, count=2)
     _, label = catalog.load(f"imagefolder:{tmp_path / 'test'}", "test")[0]
     assert label == 1
 
 
-def test_a_test_class_that_train_lacks_is_named(tmp_path: Path) -> None:
+def test_a_test_class_missing_in_train_is_named(tmp_path: Path) -> None:
     fake_data.image_folder(tmp_path / "train", {"ant": RED})
     fake_data.image_folder(tmp_path / "test", {"ant": RED, "cat": BLUE})
     with pytest.raises(SourceError, match="cat"):
@@ -183,7 +183,7 @@ def test_image_folder_without_splits(tmp_path: Path) -> None:
         catalog.load(f"imagefolder:{tmp_path / 'all'}", "test")
 
 
-def test_no_image_folder(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is not a folder"):
         catalog.load(f"imagefolder:{tmp_path / 'absent'}", "train")
     with pytest.raises(SourceError, match="one subfolder of images per class"):
@@ -213,11 +213,11 @@ def test_a_callable_without_a_split_has_no_test_split(module: str) -> None:
         ("absent", "can be imported neither from .* nor from an installed package: AttributeError"),
     ],
 )
-def test_what_a_module_cannot_give(module: str, name: str, message: str) -> None:
+def test_other_attributes_of_a_module_are_refused(module: str, name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         catalog.load(f"{module}:{name}", "train")
 
 
-def test_a_module_that_is_not_there() -> None:
+def test_a_missing_module_is_refused() -> None:
     with pytest.raises(SourceError, match=r"can be imported neither from .*: ModuleNotFoundError"):
         catalog.load("no_such_module_anywhere:function", "train")

@@ -1,4 +1,4 @@
-"""Digests: equal for equal content in another process, different for anything that changes what is read."""
+"""Digests are equal for equal content, also in another process, and change with anything that changes the samples."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Arrays(Dataset[Any]):
         return image if self.transform is None else self.transform(image), index % 2
 
 
-def test_equal_content_equal_digest() -> None:
+def test_equal_content_has_an_equal_digest() -> None:
     first, second = (dataset_digest(TensorDataset(IMAGES.clone(), LABELS.clone())) for _ in range(2))
     assert first == second is not None
 
 
-def test_a_changed_pixel_or_label_or_transform_changes_it() -> None:
+def test_a_changed_pixel_label_or_transform_changes_the_digest() -> None:
     pixels, labels = IMAGES.clone(), LABELS.clone()
     pixels[17, 0, 1, 1] += 1e-3
     labels[9] = 2
@@ -58,14 +58,14 @@ def test_a_changed_pixel_or_label_or_transform_changes_it() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_something_opaque_has_none(tmp_path: Path) -> None:
+def test_opaque_datasets_have_no_digest(tmp_path: Path) -> None:
     dataset = Arrays(IMAGES.numpy())
     with open(tmp_path / "file", "wb") as file:
         dataset.file = file  # type: ignore[attr-defined]
         assert dataset_digest(dataset) is None
 
 
-def test_a_folder_is_known_by_paths_sizes_and_times(tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_paths_sizes_and_times(tmp_path: Path) -> None:
     for number in range(6):
         folder = tmp_path / str(number % 2)
         folder.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ def test_a_folder_is_known_by_paths_sizes_and_times(tmp_path: Path) -> None:
     assert dataset_digest(ImageFolder(str(tmp_path), transform)) != before
 
 
-def test_equal_in_another_process() -> None:
+def test_another_process_computes_the_same_digest() -> None:
     code = (
         "import torch; from torch.utils.data import TensorDataset;"
         "from condensed_data.data.fingerprint import dataset_digest;"
@@ -89,7 +89,7 @@ def test_equal_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_fingerprint_is_of_the_content_alone(workers: int) -> None:
+def test_the_fingerprint_depends_on_the_content_only(workers: int) -> None:
     as_tensors = read(inspect(TensorDataset(IMAGES, LABELS)), progress=False)
 
     class Items(Dataset[Any]):

@@ -1,4 +1,4 @@
-"""Groups, in every way that a user may give them, and what they do to a build.
+"""Groups: every form in which a user can give them, and their effect on condensing.
 
 Letters: n samples.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cli_tools import SMALL, fails
-from sources import Listed, real
+from sources import ListDataset, real
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import FashionMNIST
@@ -99,7 +99,7 @@ def test_an_attribute_by_name_through_subsets_and_concatenations(source: Colored
     assert values("color", subset) == ["own"] * 5
 
 
-def test_an_attribute_survives_that_random_transforms_are_taken_out(tmp_path: Path) -> None:
+def test_an_attribute_survives_the_removal_of_random_transforms(tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path)
     fashion = FashionMNIST(tmp_path, transform=Compose([RandomHorizontalFlip(), ToTensor()]))
     fashion.odd = [index % 2 for index in range(len(fashion))]
@@ -108,7 +108,7 @@ def test_an_attribute_survives_that_random_transforms_are_taken_out(tmp_path: Pa
     assert seen == values(lambda sample, label: repr(sample.sum().item()), fashion)  # nothing is flipped
 
 
-def test_all_ways_to_say_the_same_are_one_entry_of_the_cache(source: Colored, tmp_path: Path) -> None:
+def test_equal_groups_in_any_form_share_a_cache_entry(source: Colored, tmp_path: Path) -> None:
     how = {"cache": tmp_path, "progress": False}
     first = CondensedDataset(source, small(), groups="color", **how)
     codes = {float(image.sum()): color for (image, _), color in zip(source, COLOR, strict=True)}
@@ -126,15 +126,15 @@ class _Fail(Callback):
         pytest.fail("condensed again")
 
 
-def test_a_function_is_asked_once_and_then_its_answers_are_known(tmp_path: Path, untouched_rng: None) -> None:
-    asked: list[int] = []
+def test_a_functions_results_are_cached(tmp_path: Path, untouched_rng: None) -> None:
+    calls: list[int] = []
 
     class Half:
         def __init__(self, at: int) -> None:
             self.at = at
 
         def __call__(self, sample: Tensor, label: int) -> int:
-            asked.append(label)
+            calls.append(label)
             torch.rand(1)
             return int(float(sample[1]) >= self.at)
 
@@ -143,10 +143,10 @@ def test_a_function_is_asked_once_and_then_its_answers_are_known(tmp_path: Path,
     how: dict[str, Any] = {"cache": tmp_path, "progress": False}
     recipe = recipes.random(2)
     first = CondensedDataset(many, recipe, groups=Half(301), **how)
-    assert len(asked) == 1 + 200 + 600
-    asked.clear()
+    assert len(calls) == 1 + 200 + 600
+    calls.clear()
     second = CondensedDataset(many, recipe, groups=Half(301), **how)
-    assert len(asked) == 1 + 200  # a few to be sure that it still says the same
+    assert len(calls) == 1 + 200  # a few, to check that it still returns the same
     assert torch.equal(first.images, second.images)
     third = CondensedDataset(many, recipe, groups=Half(400), **how)
     assert not torch.equal(first.images, third.images)
@@ -154,7 +154,7 @@ def test_a_function_is_asked_once_and_then_its_answers_are_known(tmp_path: Path,
     assert torch.equal(first.images, fresh.images)
 
 
-def test_a_function_is_asked_in_worker_processes(source: Colored) -> None:
+def test_a_function_runs_in_worker_processes(source: Colored) -> None:
     groups = Groups(by_position, inspect(source))
     assert groups.values(num_workers=2) == values(by_position, source)
     failing = Groups(_fails_late, inspect(source))
@@ -177,7 +177,7 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("shade", r"groups='shade': Colored has no attribute of that name.*: 'color', or pass the values"),
         ("hue", r"groups='hue': source\.hue is a method, not one value per sample.*function \(sample"),
@@ -207,12 +207,12 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda sample, label: "a" if label else 1, r"groups contains 'a' for source\[20\]; .*not mixed"),
     ],
 )
-def test_what_cannot_be_groups_is_said(source: Colored, given: Any, said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_invalid_groups_are_refused(source: Colored, given: Any, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         CondensedDataset(source, small(), groups=given, cache=False, progress=False)
 
 
-def test_attributes_below_a_subset_that_do_not_fit(source: Colored) -> None:
+def test_invalid_attributes_below_a_subset_are_refused(source: Colored) -> None:
     source.color = COLOR[:7]
     with pytest.raises(
         SourceError, match=r"groups='color': Colored\.color has 7 entries, but the source has 60"
@@ -243,7 +243,7 @@ def test_rare_and_missing_groups(source: Colored, name: str) -> None:
 
 
 @pytest.mark.parametrize("ipc", [4, 5, 7, 10])
-def test_ipc_is_split_and_each_part_begins_in_its_group(source: Colored, ipc: int) -> None:
+def test_ipc_is_split_and_each_part_starts_from_its_group(source: Colored, ipc: int) -> None:
     """Samples come class by class, and inside a class by attribute."""
     images, labels = source.tensors
     chosen, _ = condense_tensors(images, labels, recipes.random(ipc), groups=rare())
@@ -257,27 +257,27 @@ def test_ipc_is_split_and_each_part_begins_in_its_group(source: Colored, ipc: in
     assert counts == sorted(counts, reverse=True)
 
 
-def test_too_few_samples_for_the_groups_are_said(source: Colored) -> None:
+def test_ipc_below_the_number_of_groups_is_refused(source: Colored) -> None:
     with pytest.raises(
         ValueError, match=r"ipc=3 is less than the 4 groups of class 'cow'.*Use ipc=4 or more"
     ):
         CondensedDataset(source, small(ipc=3), groups=rare(), cache=False, progress=False)
 
 
-def test_objectives_that_need_two_samples_of_a_group_say_so(source: Colored) -> None:
+def test_objectives_that_need_two_samples_per_group_are_refused(source: Colored) -> None:
     recipe = recipes.iid(ipc=4, iterations=1, network=NET, centralization_weight=0)
     with pytest.raises(ValueError, match=r"one has 1\..*two for each group of a class"):
         condense_tensors(*source.tensors, recipe, groups=rare())
 
 
-def test_clusters_lie_inside_groups(source: Colored) -> None:
+def test_clusters_stay_within_groups(source: Colored) -> None:
     recipe = recipes.bdm("dm", ipc=4, k=3, features="raw", iterations=2, batch=8, network=NET)
     images, labels = condense_tensors(*source.tensors, recipe, groups=rare())
     assert labels.bincount().tolist() == [4, 4, 4]
     assert torch.isfinite(images).all()
 
 
-def test_debiased_is_its_base_with_groups(source: Colored) -> None:
+def test_debiased_equals_its_base_with_groups(source: Colored) -> None:
     options: dict[str, Any] = {"ipc": 4, "iterations": 2, "batch": 8, "network": NET}
     first, _ = condense_tensors(*source.tensors, recipes.debiased("dm", **options), groups=rare())
     second, _ = condense_tensors(*source.tensors, recipes.dm(**options), groups=rare())
@@ -286,8 +286,8 @@ def test_debiased_is_its_base_with_groups(source: Colored) -> None:
         condense_tensors(*source.tensors, recipes.debiased("dm", **options))
 
 
-def test_only_a_groups_own_samples_teach_it(tiny_images: TensorDataset) -> None:
-    """Changing the red samples of a class leaves what is learned for its blue ones as it was."""
+def test_a_group_learns_from_its_own_samples_only(tiny_images: TensorDataset) -> None:
+    """Changing the red samples of a class does not change the synthetic blue ones."""
     images, labels = tiny_images.tensors
     changed = images.clone()
     red = torch.tensor([color == "red" for color in COLOR])
@@ -300,22 +300,22 @@ def test_only_a_groups_own_samples_teach_it(tiny_images: TensorDataset) -> None:
         assert float((first[reds] - second[reds]).abs().max()) > 0.1
 
 
-def test_one_group_a_class_is_as_none(source: Colored) -> None:
+def test_one_group_per_class_equals_no_groups(source: Colored) -> None:
     grouped, _ = condense_tensors(*source.tensors, small(), groups=source.tensors[1])
     alone, _ = condense_tensors(*source.tensors, small())
     assert torch.equal(grouped, alone)
 
 
-def test_groups_are_numbered_alike_from_the_same_strings_and_ranks() -> None:
+def test_strings_and_their_ranks_give_the_same_groups() -> None:
     rows, labels = torch.randn(6, 2), torch.zeros(6).long()
     named, ranked = (real(rows, labels, groups) for groups in (list("bacbac"), [1, 0, 2] * 2))
     assert torch.equal(named.groups, ranked.groups)
 
 
-def test_pil_samples_reach_the_function_as_they_are(tmp_path: Path) -> None:
+def test_the_function_gets_pil_samples(tmp_path: Path) -> None:
     fake_data.fashion_mnist(tmp_path)
     assert values(lambda sample, label: sample.mode, FashionMNIST(tmp_path)) == ["L"] * 30
-    items = Listed([(torch.ones(3), 0), (torch.zeros(3), 1)])
+    items = ListDataset([(torch.ones(3), 0), (torch.zeros(3), 1)])
     assert values(lambda sample, label: label, items) == [0, 1]
 
 
@@ -326,6 +326,6 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(list(map(str, ["build", "cli_sources:colored", *small_words, *words, "--groups", "color"]))) == 0
     )
     assert "36 -> 12" in capsys.readouterr().out
-    said = fails(capsys, "build", "cli_sources:colored", *SMALL, "--groups", "shade")
-    assert "groups='shade': Colored has no attribute of that name" in said
-    assert "'color'" in said
+    error = fails(capsys, "build", "cli_sources:colored", *SMALL, "--groups", "shade")
+    assert "groups='shade': Colored has no attribute of that name" in error
+    assert "'color'" in error

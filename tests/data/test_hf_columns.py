@@ -1,4 +1,4 @@
-"""A `datasets.Dataset` as a source: which columns are taken, and what is made of what they hold."""
+"""A `datasets.Dataset` as a source: the choice of columns, labels and image modes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 
 
-def test_the_memo_sees_every_change() -> None:
+def test_every_change_changes_the_digest() -> None:
     table = rows()
     changed = [
         HubDataset(table),
@@ -34,7 +34,7 @@ def test_the_memo_sees_every_change() -> None:
     assert dataset_digest(HubDataset(table, name="other")) == digests[0]
 
 
-def test_the_usual_name_decides_among_several() -> None:
+def test_a_usual_name_decides_between_several_columns() -> None:
     kinds = datasets.ClassLabel(names=NAMES)
     table = rows(3, other=([2, 1, 0], kinds), label=([0, 1, 2], kinds))
     assert [HubDataset(table)[i][1] for i in range(3)] == [0, 1, 2]
@@ -74,7 +74,7 @@ def test_no_images_and_no_labels_name_the_columns() -> None:
         (("P", "RGBA", "CMYK"), "RGB", "pil:RGB"),
     ],
 )
-def test_images_of_several_modes_are_brought_to_one(modes: tuple[str, ...], mode: str, kind: str) -> None:
+def test_images_of_several_modes_are_converted_to_one(modes: tuple[str, ...], mode: str, kind: str) -> None:
     if "CMYK" in modes:  # PNG has none
         modes = ("P", "RGBA")
     dataset = HubDataset(rows(6, modes))
@@ -83,7 +83,7 @@ def test_images_of_several_modes_are_brought_to_one(modes: tuple[str, ...], mode
     assert inspect(dataset).kind.name == kind
 
 
-def test_deep_images_are_left_alone_and_refused() -> None:
+def test_images_of_more_than_8_bits_are_not_converted_but_refused() -> None:
     deep = Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16))
     table = rows(2, photo=([deep, deep], datasets.Image()), label=([0, 1], datasets.Value("int64")))
     dataset = HubDataset(table, "photo")
@@ -99,9 +99,9 @@ def test_a_row_without_an_image_is_named() -> None:
         inspect(HubDataset(datasets.Dataset.from_dict(table, features=features)))
 
 
-def test_workers_read_it(tmp_path: Path) -> None:
+def test_worker_processes_can_read_it(tmp_path: Path) -> None:
     dataset = HubDataset(rows())
-    to_device = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
-    assert np.array_equal(to_device[3][0], picture(3))
+    copied = pickle.loads(pickle.dumps(dataset))  # noqa: S301 (our own)
+    assert np.array_equal(copied[3][0], picture(3))
     read = CondensedDataset(dataset, "random", ipc=4, cache=False, num_workers=1, progress=False)
     assert len(read) == 12

@@ -1,6 +1,6 @@
-"""Data sets of the Hub as sources: splits, revisions, configurations and errors, by the unmodified `datasets` library.
+"""Datasets on the Hub as sources: splits, revisions, configurations and errors, with the unmodified `datasets` library.
 
-The repositories are on the loopback server; `datasets` keeps what it fetched in the cache of this test session.
+The repositories are on a loopback server; `datasets` keeps downloads in the cache of this test session.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from condensed_data.data.source import inspect
         ("hf:user/name@refs/pr/3:two words", ("user/name", "refs/pr/3", "two words")),
     ],
 )
-def test_an_address(source: str, parts: tuple[str, str | None, str | None]) -> None:
+def test_addresses(source: str, parts: tuple[str, str | None, str | None]) -> None:
     assert Address.parse(source) == Address(*parts)
 
 
 @pytest.mark.parametrize("source", ["hf:", "hf:a/b/c", "hf:a/b:c@v1", "hf:a/b@", "hf:../a", "hf:a b"])
-def test_what_is_no_address(source: str) -> None:
+def test_malformed_addresses_are_refused(source: str) -> None:
     with pytest.raises(SourceError, match=r"Write hf:USER/NAME\[@REVISION\]\[:CONFIG\]"):
         catalog.load(source, "train")
 
 
-def test_pictures_labels_and_names(hub: HubServer) -> None:
+def test_images_labels_and_class_names(hub: HubServer) -> None:
     source = f"hf:{publish(hub, both())}"
     train, test = catalog.load(source, "train"), catalog.load(source, "test")
     assert (len(train), len(test)) == (12, 6)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_pictures_labels_and_names(hub: HubServer) -> None:
     assert (checked.kind.name, checked.class_names, checked.name) == ("pil:RGB", tuple(NAMES), source)
 
 
-def test_it_is_condensed_and_found_again_without_reading(
+def test_it_is_condensed_and_recalled_without_reading(
     hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = f"hf:{publish(hub, both())}"
@@ -71,8 +71,8 @@ def test_it_is_condensed_and_found_again_without_reading(
     assert again.metadata.fingerprint == first.metadata.fingerprint
 
 
-def test_the_fingerprint_is_that_of_the_content(hub: HubServer, tmp_path: Path) -> None:
-    """Whichever repository, configuration or library it came from: results are found by what was condensed."""
+def test_the_fingerprint_depends_on_the_content_only(hub: HubServer, tmp_path: Path) -> None:
+    """Results are found by content, whichever repository, configuration or library it came from."""
     one, two = (publish(hub, both()) for _ in range(2))
     plain = [(picture(i), i % 3) for i in range(12)]
     sources = [catalog.load(f"hf:{one}", "train"), catalog.load(f"hf:{two}", "train"), plain]
@@ -81,7 +81,7 @@ def test_the_fingerprint_is_that_of_the_content(hub: HubServer, tmp_path: Path) 
 
 
 def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # of the client, between its attempts
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client waits between attempts
     name = publish(hub, both())
     repository = hub.hub.repositories["dataset", name]
     old = repository.head.oid
@@ -94,7 +94,7 @@ def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
         == dataset_digest(pinned)
         != dataset_digest(newest)
     )
-    with hub.away():  # what was fetched last is at hand, and is not taken for another commit
+    with hub.away():  # the cached commit is not mistaken for another one
         assert len(catalog.load(f"hf:{name}@{old}", "train")) == 12  # type: ignore[arg-type]
         with pytest.raises(SourceError, match=f"cannot be downloaded at commit {repository.head.oid}"):
             catalog.load(f"hf:{name}@{repository.head.oid}", "train")
@@ -102,7 +102,7 @@ def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
         catalog.load(f"hf:{name}@v9", "train")
 
 
-def test_a_folder_of_that_name_is_not_taken_for_it(
+def test_a_local_folder_of_that_name_is_ignored(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = publish(hub, both())
@@ -129,12 +129,12 @@ configs:
             catalog.load(source, "train")
 
 
-def test_validation_stands_for_a_missing_test_split(hub: HubServer) -> None:
+def test_validation_replaces_a_missing_test_split(hub: HubServer) -> None:
     name = publish(hub, {"train.parquet": rows(), "validation.parquet": rows(3, first=7)})
     assert len(catalog.load(f"hf:{name}", "test")) == 3  # type: ignore[arg-type]
 
 
-def test_validation_stands_for_a_test_split_without_labels(hub: HubServer) -> None:
+def test_validation_replaces_a_test_split_without_labels(hub: HubServer) -> None:
     withheld = rows(5, label=([-1] * 5, datasets.ClassLabel(names=NAMES)))
     name = publish(hub, {"train.parquet": rows(), "test.parquet": withheld, "validation.parquet": rows(3)})
     assert len(catalog.load(f"hf:{name}", "test")) == 3  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def test_validation_stands_for_a_test_split_without_labels(hub: HubServer) -> No
         catalog.load(f"hf:{name}", "test")
 
 
-def test_splits_that_are_missing_name_those_that_are_there(hub: HubServer) -> None:
+def test_errors_about_missing_splits_list_the_available_ones(hub: HubServer) -> None:
     name = publish(hub, {"train.parquet": rows()})
     with pytest.raises(NoTestSplitError, match="has no test split; it has: train"):
         catalog.load(f"hf:{name}", "test")
@@ -167,7 +167,7 @@ def test_several_label_columns_need_a_choice(hub: HubServer) -> None:
         catalog.load(source, "train", label_column="image")
 
 
-def test_texts_are_labels_in_the_order_of_the_train_split(hub: HubServer) -> None:
+def test_text_labels_are_numbered_as_in_the_train_split(hub: HubServer) -> None:
     text = datasets.Value("string")
     train = rows(4, label=(["cat", "ant", "bee", "ant"], text))
     test = rows(2, label=(["cat", "bee"], text))
@@ -181,7 +181,7 @@ def test_texts_are_labels_in_the_order_of_the_train_split(hub: HubServer) -> Non
         inspect(strange)
 
 
-def test_sizes_that_differ_are_brought_to_one(hub: HubServer) -> None:
+def test_image_size_unifies_sizes(hub: HubServer) -> None:
     table = rows(4, sizes=((8, 8), (10, 12)))
     source = f"hf:{publish(hub, both(table, table))}"
     with pytest.raises(SourceError, match="--image-size N"):
@@ -190,7 +190,7 @@ def test_sizes_that_differ_are_brought_to_one(hub: HubServer) -> None:
     assert {resized[i][0].size for i in range(4)} == {(6, 6)}
 
 
-def test_errors_are_sentences(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_errors_are_explained(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token("carol"))
     with pytest.raises(HubNotFoundError, match="bob/nothing: there is no such dataset repository"):
         catalog.load("hf:bob/nothing", "train")
@@ -209,7 +209,7 @@ def test_errors_are_sentences(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -
         catalog.load(f"hf:{damaged}", "train")
 
 
-def test_code_in_a_repository_is_not_run(hub: HubServer, tmp_path: Path) -> None:
+def test_code_in_a_repository_is_not_executed(hub: HubServer, tmp_path: Path) -> None:
     name = "bob/script"
     trap = f"open({str(tmp_path / 'ran')!r}, 'w')\n".encode()
     hub.add_repo(name, {f"{name.partition('/')[2]}.py": trap})
@@ -218,7 +218,7 @@ def test_code_in_a_repository_is_not_run(hub: HubServer, tmp_path: Path) -> None
     assert not (tmp_path / "ran").exists()
 
 
-def test_without_datasets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_datasets_library_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SourceError, match=r'pip install "condensed-data\[hub\]"'):
         catalog.load("hf:bob/any", "train")

@@ -1,4 +1,4 @@
-"""torchvision datasets with random transforms, as training scripts have them."""
+"""Random transforms of torchvision datasets are separated from the source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def random_names(source: Any) -> list[str]:
     return [type(step).__name__ for step in source.random.transforms]
 
 
-def test_random_transforms_are_taken_out_and_kept() -> None:
+def test_random_transforms_are_removed_and_kept() -> None:
     dataset = Pictures(transforms.Compose(SCRIPT))
     before = dataset.transforms
     source = inspect(dataset)
@@ -57,7 +57,7 @@ def test_random_transforms_are_taken_out_and_kept() -> None:
     assert source.kind.name == "tensor:float32"
     expected = torch.stack([Pictures(PLAIN)[index][0] for index in range(12)])
     assert torch.equal(contents(source)[0], expected)
-    assert dataset.transforms is before  # the user's own dataset stays as it was
+    assert dataset.transforms is before  # the user's dataset does not change
     assert len(dataset.transform.transforms) == 4
 
 
@@ -69,7 +69,7 @@ def test_they_apply_to_a_condensed_sample() -> None:
     assert augmented.dtype == torch.float32
 
 
-def test_subsets_are_looked_through() -> None:
+def test_transforms_below_subsets_are_removed() -> None:
     dataset = Pictures(transforms.Compose(SCRIPT))
     source = inspect(Subset(Subset(dataset, range(2, 12)), [3, 1, 2]))
     assert random_names(source) == ["RandomCrop", "RandomHorizontalFlip"]
@@ -80,7 +80,7 @@ def test_subsets_are_looked_through() -> None:
     assert source.class_names == ("a", "b", "c")
 
 
-def test_a_dataset_without_random_transforms_is_used_as_it_is() -> None:
+def test_a_dataset_without_random_transforms_is_not_copied() -> None:
     for transform in (None, PLAIN, transforms.ToTensor()):
         dataset = Pictures(transform)
         source = inspect(dataset)
@@ -95,7 +95,7 @@ def test_target_transforms_stay() -> None:
     assert contents(inspect(dataset))[1].tolist() == [5, 6, 7] * 4
 
 
-def test_crops_leave_the_shape_that_they_give() -> None:
+def test_random_crops_become_fixed_ones_of_the_same_size() -> None:
     crop = Pictures(transforms.Compose([transforms.RandomCrop(8), transforms.ToTensor()]))
     source = inspect(crop)
     assert source.kind.shape == (3, 8, 8)
@@ -113,10 +113,10 @@ def test_pil_images_stay_pil_images() -> None:
     assert source.kind.name == "pil:RGB"
     assert isinstance(source.random(source.kind.to_sample(torch.rand(3, 10, 10))), Image.Image)
     jitter = inspect(Pictures(transforms.Compose([transforms.Resize(8), transforms.ColorJitter(0.4)])))
-    assert random_names(jitter) == ["ColorJitter"]  # nothing comes after it: it sees what it saw before
+    assert random_names(jitter) == ["ColorJitter"]  # no transform follows, so its input is the same
 
 
-def test_datasets_of_torchvision_and_transforms_of_its_second_version() -> None:
+def test_torchvision_datasets_with_v2_transforms() -> None:
     steps = [
         v2.RandomHorizontalFlip(),
         v2.Compose([v2.RandomCrop(8), v2.RandomApply([v2.GaussianBlur(3)])]),
@@ -144,8 +144,8 @@ def test_datasets_of_torchvision_and_transforms_of_its_second_version() -> None:
     ],
     ids=lambda step: type(step).__name__,
 )
-def test_transforms_that_look_at_values_are_refused_before_a_normalization(step: nn.Module) -> None:
-    # they clamp to [0, 1], or want 8 bits: on a normalized sample they would destroy it
+def test_transforms_that_depend_on_values_are_refused_before_a_normalization(step: nn.Module) -> None:
+    # they clamp to [0, 1] or expect 8 bits, so they would destroy a normalized sample
     steps = [transforms.RandomHorizontalFlip(), step, transforms.ToTensor(), NORMALIZE]
     with pytest.raises(
         SourceError, match=r"before Normalize, ToTensor.*CondensedDataset\(\.\.\., transform="
@@ -153,14 +153,14 @@ def test_transforms_that_look_at_values_are_refused_before_a_normalization(step:
         inspect(Pictures(transforms.Compose(steps)))
 
 
-def test_colors_may_change_before_pixels_become_a_tensor_in_0_1() -> None:
+def test_color_transforms_are_accepted_before_to_tensor() -> None:
     source = inspect(Pictures(transforms.Compose([transforms.ColorJitter(0.4), transforms.ToTensor()])))
     assert random_names(source) == ["ColorJitter"]
     with pytest.raises(SourceError, match="contains RandAugment before ToTensor"):
         inspect(Pictures(transforms.Compose([transforms.RandAugment(), transforms.ToTensor()])))
 
 
-def test_random_transforms_that_fail_on_the_others_output_are_refused() -> None:
+def test_random_transforms_that_fail_on_the_output_of_the_others_are_refused() -> None:
     steps = [transforms.RandomCrop(9), transforms.Resize(5), transforms.ToTensor()]
     with pytest.raises(
         SourceError, match=r"fails on the output of the other transforms.*pass the full pipeline"
@@ -176,12 +176,12 @@ def test_concatenated_datasets_with_random_transforms_are_refused() -> None:
     assert inspect(ConcatDataset([Pictures(PLAIN), Pictures(PLAIN)])).random is None
 
 
-def test_random_transforms_of_another_kind_are_found_by_reading_twice() -> None:
+def test_other_random_transforms_are_detected_by_reading_twice() -> None:
     noise = transforms.Lambda(lambda image: image + torch.rand(()))
     with pytest.raises(SourceError, match=r"source\[0\] differs between two reads"):
         inspect(Pictures(transforms.Compose([transforms.ToTensor(), noise])))
 
 
-def test_checking_and_reading_leave_random_states_alone(untouched_rng: None) -> None:
+def test_checking_and_reading_do_not_change_random_states(untouched_rng: None) -> None:
     for workers in (0, 2):
         contents(inspect(Pictures(transforms.Compose(SCRIPT))), workers)

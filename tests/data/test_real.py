@@ -1,4 +1,4 @@
-"""The real samples by class and by group."""
+"""Real samples, indexed by class and group."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sources import Listed, real, real_of
+from sources import ListDataset, real, real_of
 from torch.utils.data import TensorDataset
 
 from condensed_data.data.source import SourceError
 
 
 def numbered(labels: list[int]) -> torch.Tensor:
-    """(n, 2) samples that carry their index."""
+    """(n, 2) samples whose values contain their index."""
     index = torch.arange(len(labels), dtype=torch.float32)
     return torch.stack([index, index * 3], 1)
 
@@ -34,7 +34,7 @@ def test_labels_are_numbered_in_increasing_order_and_kept() -> None:
     ("labels", "names", "named"),
     [([2, 0, 2], ("ant", "owl"), True), ([2, 0, 3], ("0", "2", "3"), False)],
 )
-def test_class_names_are_those_of_the_source_where_they_reach(
+def test_class_names_come_from_the_source_if_it_names_all_labels(
     labels: list[int], names: tuple[str, ...], named: bool
 ) -> None:
     dataset = TensorDataset(numbered(labels), torch.tensor(labels))
@@ -44,7 +44,7 @@ def test_class_names_are_those_of_the_source_where_they_reach(
     assert source.named == named
 
 
-def test_samples_come_standardized_in_the_order_asked_for() -> None:
+def test_samples_are_standardized_and_in_the_requested_order() -> None:
     labels = list(range(9))
     source = real(numbered(labels), torch.tensor(labels))
     samples = numbered(labels).double()
@@ -56,7 +56,7 @@ def test_samples_come_standardized_in_the_order_asked_for() -> None:
 
 def test_pil_images_are_read_as_fractions_of_255() -> None:
     values = np.array([[0, 255], [51, 102]], dtype=np.uint8)
-    source = real_of(Listed([(Image.fromarray(values), 0), (Image.fromarray(values), 1)]))
+    source = real_of(ListDataset([(Image.fromarray(values), 0), (Image.fromarray(values), 1)]))
     assert float(source.space.mean) == pytest.approx(values.mean() / 255)
     assert float(source.space.std) == pytest.approx(values.std() / 255)
     torch.testing.assert_close(
@@ -95,7 +95,7 @@ def test_attributes_are_integers_or_strings_of_any_kind(groups: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "said"),
+    ("groups", "message"),
     [
         ([0, 1, 0], "groups has 3 entries, but the source has 4 samples"),
         (
@@ -107,8 +107,8 @@ def test_attributes_are_integers_or_strings_of_any_kind(groups: object) -> None:
         (np.zeros((4, 2), dtype=np.int64), r"groups contains \[0, 0\]"),
     ],
 )
-def test_other_attributes_are_refused(groups: object, said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_other_attributes_are_refused(groups: object, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         real(numbered([0] * 4), torch.zeros(4, dtype=torch.int64), groups)
 
 
@@ -130,7 +130,7 @@ def test_unbalanced_classes_get_the_same_ipc() -> None:
     assert source.group_sizes(10) == (10, 10, 10)
 
 
-def test_moving_keeps_everything_else() -> None:
+def test_moving_to_a_device_keeps_everything_else() -> None:
     source = real(numbered([0, 1, 0]), torch.tensor([0, 1, 0]))
     moved = source.to(torch.device("cpu"))
     assert torch.equal(moved[torch.arange(3)], source[torch.arange(3)])

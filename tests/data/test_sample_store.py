@@ -1,4 +1,4 @@
-"""The sample store: lossless whatever it does, and on disk where it is told to stay small."""
+"""The sample store is lossless, and on disk if its memory limit is small."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NORMALIZED = (PIXELS / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.3
     "samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED, draw(90, 7), draw(90, 2, 30)]
 )
 @pytest.mark.parametrize("limit", [None, 10])
-def test_gives_back_the_bits(samples: Tensor, limit: int | None, tmp_path: Path) -> None:
+def test_samples_come_back_bit_identical(samples: Tensor, limit: int | None, tmp_path: Path) -> None:
     store = filled(samples, 13, limit=limit, folder=tmp_path)
     assert torch.equal(torch.cat(list(store.chunks())), samples)
     index = torch.tensor([88, 0, 3, 3])
@@ -40,24 +40,24 @@ def test_gives_back_the_bits(samples: Tensor, limit: int | None, tmp_path: Path)
 
 
 @pytest.mark.parametrize("samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED])
-def test_eight_bits_where_nothing_is_lost(samples: Tensor) -> None:
+def test_one_byte_per_value_if_lossless(samples: Tensor) -> None:
     assert filled(samples, 13).bytes == samples.numel()
 
 
-def test_widens_when_a_late_batch_has_new_values() -> None:
+def test_it_switches_to_float32_when_a_late_batch_has_new_values() -> None:
     samples = torch.cat([PIXELS[:, :, 0].float(), draw(40, 3, 4)])
     store = filled(samples, 10)
     assert store.bytes == 4 * samples.numel()
     assert torch.equal(torch.cat(list(store.chunks())), samples)
 
 
-def test_a_file_leaves_no_name_behind(tmp_path: Path) -> None:
+def test_the_file_has_no_name(tmp_path: Path) -> None:
     store = filled(draw(90, 7), 13, limit=10, folder=tmp_path)
     assert store.on_disk
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_found_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_detected_immediately(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""What can be condensed, what is refused before any long work, and reading it once."""
+"""Sources: supported datasets, errors before any long computation, and reading each sample once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sources import Listed, contents
+from sources import ListDataset, contents
 from torch import Tensor
 from torch.utils.data import (
     ConcatDataset,
@@ -38,19 +38,19 @@ def floats(count: int = 8, shape: tuple[int, ...] = (1, 4, 4)) -> Tensor:
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def listed(samples: Any, labels: Any = None) -> Listed:
-    return Listed(list(zip(samples, [0] * len(samples) if labels is None else labels, strict=True)))
+def listed(samples: Any, labels: Any = None) -> ListDataset:
+    return ListDataset(list(zip(samples, [0] * len(samples) if labels is None else labels, strict=True)))
 
 
-def message(dataset: Any) -> str:
-    """What is said about a dataset that cannot be read, with and without workers."""
-    said = []
+def read_error(dataset: Any) -> str:
+    """The error of reading a dataset; it is the same with and without workers."""
+    errors = []
     for workers in (0, 2):
         with pytest.raises(SourceError) as error:
             read(inspect(dataset), num_workers=workers, progress=False)
-        said.append(str(error.value))
-    assert said[0] == said[1]
-    return said[0]
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
+    return errors[0]
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
@@ -92,7 +92,7 @@ def test_items_are_any_pair() -> None:
         assert contents(inspect(items))[1].tolist() == [1, 1, 1]
 
 
-def test_what_pytorch_scripts_build_is_a_source() -> None:
+def test_common_pytorch_datasets_are_sources() -> None:
     base = TensorDataset(floats(8), torch.arange(8))
     first, second = random_split(base, [5, 3], torch.Generator().manual_seed(0))
     for dataset in (first, second, Subset(first, [1, 1, 0]), ConcatDataset([first, base])):
@@ -101,12 +101,12 @@ def test_what_pytorch_scripts_build_is_a_source() -> None:
         assert torch.equal(samples, base.tensors[0][labels])
 
 
-def test_name_and_classes_are_those_of_the_dataset_inside() -> None:
+def test_name_and_classes_come_from_the_dataset_below_subsets() -> None:
     base = listed(floats(4), [0, 1, 0, 1])
     base.classes = ["cat", "dog"]
     for dataset in (base, Subset(base, [0, 1]), Subset(Subset(base, [0, 1]), [1])):
         source = inspect(dataset)
-        assert source.name == "Listed"
+        assert source.name == "ListDataset"
         assert source.class_names == ("cat", "dog")
     base.classes = {"cat": 0}
     assert inspect(base).class_names is None
@@ -119,7 +119,7 @@ def test_samples_that_require_gradients_are_read_without_them() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reading_happens_once_and_in_order(workers: int) -> None:
-    class Counting(Listed):
+    class Counting(ListDataset):
         reads = 0
 
         def __getitem__(self, index: int) -> Any:
@@ -136,12 +136,12 @@ def test_reading_happens_once_and_in_order(workers: int) -> None:
 def test_reading_shows_progress(capfd: pytest.CaptureFixture[str]) -> None:
     source = inspect(listed(floats(3)))
     read(source, progress=True)
-    assert "reading Listed: 100%" in capfd.readouterr().err
+    assert "reading ListDataset: 100%" in capfd.readouterr().err
     read(source, progress=False)
     assert capfd.readouterr().err == ""
 
 
-def test_reading_leaves_random_states_alone(untouched_rng: None) -> None:
+def test_reading_does_not_change_random_states(untouched_rng: None) -> None:
     for workers in (0, 2):
         contents(inspect(listed(floats(5))), workers)
 
@@ -157,31 +157,31 @@ class Endless(Dataset[Any]):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "said"),
+    ("dataset", "message"),
     [
         (Stream(), r"source is a Stream, whose samples have no index\. Convert it"),
         (iter([(torch.zeros(1), 0)]), "whose samples have no index"),
         (DataLoader(TensorDataset(torch.zeros(2, 3))), r"Pass its dataset: loader\.dataset"),
         (Endless(), "source is a Endless without a length"),
-        (Listed([]), "source is empty"),
+        (ListDataset([]), "source is empty"),
         (
-            Listed([torch.zeros(3)]),
+            ListDataset([torch.zeros(3)]),
             r"source\[0\] is a Tensor of length 3, not a \(sample, label\) pair\. Wrap",
         ),
-        (Listed([5]), r"source\[0\] is a int, not a \(sample, label\) pair"),
+        (ListDataset([5]), r"source\[0\] is a int, not a \(sample, label\) pair"),
         (TensorDataset(torch.zeros(2, 3)), r"source\[0\] is a tuple of length 1, not a"),
-        (Listed([{"image": 1, "label": 2}]), r"source\[0\] is a dict of length 2, not a"),
-        (Listed([(torch.zeros(3), 0, 1)]), r"source\[0\] is a tuple of length 3, not a"),
-        (Listed([KeyError("lost")]), r"source\[0\] cannot be read: KeyError: 'lost'"),
+        (ListDataset([{"image": 1, "label": 2}]), r"source\[0\] is a dict of length 2, not a"),
+        (ListDataset([(torch.zeros(3), 0, 1)]), r"source\[0\] is a tuple of length 3, not a"),
+        (ListDataset([KeyError("lost")]), r"source\[0\] cannot be read: KeyError: 'lost'"),
     ],
 )
-def test_other_objects_are_refused(dataset: Any, said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_other_objects_are_refused(dataset: Any, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         inspect(dataset)
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "message"),
     [
         (picture("P"), r"mode 'P'; supported: L, RGB, RGBA\. Add transforms\.Lambda\(.*convert\('RGB'\)"),
         (picture("1"), "mode '1'"),
@@ -196,13 +196,13 @@ def test_other_objects_are_refused(dataset: Any, said: str) -> None:
         (torch.zeros(3, 0), r"the shape \(3, 0\).*not empty"),
     ],
 )
-def test_unsupported_samples_are_refused(sample: Any, said: str) -> None:
-    with pytest.raises(SourceError, match=rf"source\[0\] .*{said}"):
-        inspect(Listed([(sample, 0)]))
+def test_unsupported_samples_are_refused(sample: Any, message: str) -> None:
+    with pytest.raises(SourceError, match=rf"source\[0\] .*{message}"):
+        inspect(ListDataset([(sample, 0)]))
 
 
 @pytest.mark.parametrize(
-    ("label", "said"),
+    ("label", "message"),
     [
         (1.0, r"the label 1\.0 \(float\)"),
         (torch.tensor(1.0), r"the label 1\.0 \(Tensor\)"),
@@ -218,42 +218,42 @@ def test_unsupported_samples_are_refused(sample: Any, said: str) -> None:
         (2**63, "the label 9223372036854775808"),
     ],
 )
-def test_labels_that_are_no_class_are_refused(label: Any, said: str) -> None:
+def test_invalid_labels_are_refused(label: Any, message: str) -> None:
     remedy = r"Supported labels are single non-negative integers.*target_transform"
-    with pytest.raises(SourceError, match=rf"source\[0\] has {said}.*{remedy}"):
-        inspect(Listed([(torch.zeros(3), label)]))
-    # a later one is found while reading, by its index
+    with pytest.raises(SourceError, match=rf"source\[0\] has {message}.*{remedy}"):
+        inspect(ListDataset([(torch.zeros(3), label)]))
+    # a later one is found while reading; the error names its index
     late = listed(floats(9), [0, 1, 2, 3, label, 1, 2, 3, 0])
-    assert "source[4] has" in message(late)
+    assert "source[4] has" in read_error(late)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         (torch.tensor([0, 1, -5, 2]), r"source\[2\] has the label -5"),
         (torch.rand(4), r"source\[0\] has the label 0\.\d+"),
         (torch.zeros(4, 3, dtype=torch.int64), r"source\[0\] has a label of shape \(3,\)"),
     ],
 )
-def test_labels_of_tensor_datasets_are_checked_too(labels: Tensor, said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_labels_of_tensor_datasets_are_checked_too(labels: Tensor, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         contents(inspect(TensorDataset(floats(4), labels)))
 
 
 def test_samples_of_another_shape_or_kind_are_named() -> None:
     ragged = [torch.zeros(3, 4, 4)] * 7 + [torch.zeros(3, 5, 4)] + [torch.zeros(3, 4, 4)]
-    said = message(listed(ragged))
-    assert said.startswith(
+    error = read_error(listed(ragged))
+    assert error.startswith(
         "source[7] is tensor:float32 (3, 5, 4), but source[0] is tensor:float32 (3, 4, 4)."
     )
-    assert "transforms.Resize((H, W)), or --image-size N" in said
+    assert "transforms.Resize((H, W)), or --image-size N" in error
     modes = [picture("RGB")] * 5 + [picture("L")] + [picture("RGB")]
-    said = message(listed(modes))
-    assert said.startswith("source[5] is pil:L (1, 5, 6), but source[0] is pil:RGB (3, 5, 6).")
-    assert "convert('RGB')" in said
+    error = read_error(listed(modes))
+    assert error.startswith("source[5] is pil:L (1, 5, 6), but source[0] is pil:RGB (3, 5, 6).")
+    assert "convert('RGB')" in error
 
 
-def test_a_last_sample_of_another_shape_is_found_at_once() -> None:
+def test_a_last_sample_of_another_shape_is_detected_immediately() -> None:
     with pytest.raises(SourceError, match=r"source\[2\] is pil:RGB \(3, 5, 8\)"):
         inspect(listed([picture(), picture(), picture(size=(8, 5))]))
 
@@ -263,24 +263,26 @@ def test_values_that_are_not_finite_are_named(bad: float) -> None:
     samples = floats(300)
     samples[270, 0, 1, 2] = bad
     for dataset in (TensorDataset(samples, torch.zeros(300, dtype=torch.int64)), listed(samples)):
-        assert message(dataset).startswith("source[270] contains NaN or infinite values. Remove or repair")
+        assert read_error(dataset).startswith("source[270] contains NaN or infinite values. Remove or repair")
     samples[0] = bad
-    assert message(listed(samples)).startswith("source[0] contains NaN")
+    assert read_error(listed(samples)).startswith("source[0] contains NaN")
 
 
 def test_a_sample_that_cannot_be_read_is_named() -> None:
     items = [(sample, 0) for sample in floats(7)]
     items[5] = OSError("broken file")  # type: ignore[call-overload]
-    assert message(Listed(items)) == "source[5] cannot be read: OSError: broken file"
+    assert read_error(ListDataset(items)) == "source[5] cannot be read: OSError: broken file"
 
 
-def test_items_that_are_no_pair_later_are_named() -> None:
+def test_later_items_that_are_not_pairs_are_named() -> None:
     items = [(sample, 0) for sample in floats(7)]
     items[5] = floats(1)  # type: ignore[call-overload]
-    assert message(Listed(items)).startswith("source[5] is a Tensor of length 1, not a (sample, label) pair")
+    assert read_error(ListDataset(items)).startswith(
+        "source[5] is a Tensor of length 1, not a (sample, label) pair"
+    )
 
 
-class Noisy(Listed):
+class Noisy(ListDataset):
     """Adds noise of a global generator to some samples, as a random transform does."""
 
     def __init__(self, items: list[Any], library: str) -> None:
@@ -294,7 +296,7 @@ class Noisy(Listed):
 
 
 @pytest.mark.parametrize("library", ["torch", "numpy", "random"])
-def test_sources_that_differ_at_every_read_are_refused_with_both_remedies(library: str) -> None:
+def test_sources_that_differ_between_reads_are_refused_with_both_remedies(library: str) -> None:
     with pytest.raises(SourceError, match=r"source\[0\] differs between two reads") as error:
         inspect(Noisy([(sample, 0) for sample in floats(4)], library))
     assert "CondensedDataset(..., transform=...)" in str(error.value)

@@ -1,4 +1,4 @@
-"""Value spaces: standardized as in double precision, and back to what the source yields."""
+"""Value spaces: standardization, its inverse, and conversion to the samples of the source."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sources import Listed, real, real_of
+from sources import ListDataset, real, real_of
 from torch import Tensor
 
 from condensed_data.data.sample import kind_of, to_tensor
@@ -20,7 +20,7 @@ def drawn(count: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 def offset(count: int, shape: tuple[int, ...]) -> Tensor:
-    """Every channel with a mean and a deviation of its own."""
+    """Samples whose channels differ in mean and standard deviation."""
     channel = torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1))
     return drawn(count, shape) * (0.3 + channel) + 2 * channel - 1
 
@@ -54,7 +54,7 @@ def test_a_standardized_source_keeps_its_values(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(("factor", "shift"), [(0.5, 0.0), (1.0, 0.3)])
-def test_one_channel_that_is_not_standardized_changes_all(factor: float, shift: float) -> None:
+def test_one_channel_that_is_not_standardized_rescales_all(factor: float, shift: float) -> None:
     samples = drawn(3000, (2, 4, 4))
     samples[:, 1] = samples[:, 1] * factor + shift
     space = real(samples).space
@@ -94,7 +94,7 @@ def test_pil_images_survive_the_round_trip(mode: str) -> None:
     assert kind == SampleKind(f"pil:{mode}", (PIL_CHANNELS[mode], 9, 14))
     pixels = to_tensor(image)
     assert pixels.shape == kind.shape
-    source = real_of(Listed([(image, 0), (image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), 1)]))
+    source = real_of(ListDataset([(image, 0), (image.transpose(Image.Transpose.FLIP_TOP_BOTTOM), 1)]))
     assert float(source.space.mean.max()) < 1  # PIL images count as [0, 1]
     back = kind.to_sample(source.space.restore(source[torch.tensor([0])])[0])
     assert back.mode == mode
@@ -110,7 +110,7 @@ def test_every_8_bit_value_survives_the_round_trip() -> None:
     assert torch.equal(torch.stack([source.kind.to_sample(sample) for sample in restored]), samples)
 
 
-def test_8_bit_samples_are_rounded_and_clamped_on_their_way_out() -> None:
+def test_8_bit_samples_are_rounded_and_clamped_on_output() -> None:
     beyond = torch.tensor([[[-0.2, 0.5 / 255 + 1e-4, 0.499 / 255, 1.3]]])
     assert np.array(SampleKind("pil:L", (1, 1, 4)).to_sample(beyond)).tolist() == [[0, 1, 0, 255]]
     emitted = SampleKind("tensor:uint8", (1, 1, 4)).to_sample(beyond * 255)
@@ -128,16 +128,18 @@ def test_float_samples_keep_their_dtype_and_their_range(dtype: torch.dtype) -> N
     assert emitted.tolist() == [-3.5, 0.25, 700.0]
 
 
-@pytest.mark.parametrize(("name", "top"), [("pil:RGB", 1.0), ("tensor:uint8", 255.0)])
-def test_the_8_bit_view_is_what_comes_out(name: str, top: float) -> None:
+@pytest.mark.parametrize(("name", "max_value"), [("pil:RGB", 1.0), ("tensor:uint8", 255.0)])
+def test_rounding_to_8_bits_equals_the_output(name: str, max_value: float) -> None:
     kind = SampleKind(name, (3, 4, 5))
-    samples = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * top - 0.2 * top
-    view = kind.round_to_8_bits(samples)
+    samples = (
+        torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * max_value - 0.2 * max_value
+    )
+    rounded = kind.round_to_8_bits(samples)
     out = torch.stack([to_tensor(kind.to_sample(sample)) for sample in samples])
-    torch.testing.assert_close(view, out.float() * (top / 255), rtol=0, atol=1e-6 * top)
+    torch.testing.assert_close(rounded, out.float() * (max_value / 255), rtol=0, atol=1e-6 * max_value)
 
 
-def test_the_space_follows_the_samples_to_their_device_and_shape() -> None:
+def test_the_space_adapts_to_shape_and_dtype_of_the_samples() -> None:
     space = ValueSpace(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     assert space.standardize(torch.tensor([[1, 6]], dtype=torch.uint8)).tolist() == [[0, 1]]
     assert space.restore(torch.ones(1, 2, 1, 1)).flatten().tolist() == [2, 6]

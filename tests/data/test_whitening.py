@@ -1,4 +1,4 @@
-"""ZCA whitening: its definition, its inverse, and a set that was learned in its space."""
+"""ZCA whitening: its definition, its inverse, and datasets condensed in the whitened space."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"
 
 
 def mixed(shape: tuple[int, ...], count: int = 200) -> Tensor:
-    """Samples whose values depend on each other, of different size and place."""
+    """Samples with correlated values of different mean and variance."""
     draw = torch.Generator().manual_seed(3)
     values = int(np.prod(shape))
     factor = torch.randn(values, values, generator=draw) / values**0.5
@@ -46,7 +46,7 @@ def by_definition(rows: np.ndarray, epsilon: float) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 5, 3), (2, 9), (7,)])
 @pytest.mark.parametrize("epsilon", [1e-4, EPSILON])
-def test_it_is_its_definition_and_invertible(shape: tuple[int, ...], epsilon: float) -> None:
+def test_whitening_equals_its_definition_and_is_invertible(shape: tuple[int, ...], epsilon: float) -> None:
     samples = mixed(shape)
     found = Whitening.from_samples(samples.split(60), epsilon)
     expected = by_definition(samples.flatten(1).double().numpy(), epsilon)
@@ -61,7 +61,7 @@ def test_without_epsilon_values_are_uncorrelated() -> None:
     torch.testing.assert_close(rows.T @ rows / len(rows), torch.eye(27), rtol=1e-3, atol=1e-3)
 
 
-def test_values_that_never_change_stay() -> None:
+def test_constant_values_stay() -> None:
     samples = mixed((1, 4, 4))
     samples[:, :, 0] = 0.5
     found = Whitening.from_samples([samples])
@@ -71,7 +71,7 @@ def test_values_that_never_change_stay() -> None:
     torch.testing.assert_close(found.invert(white), samples, rtol=1e-4, atol=1e-4)
 
 
-def test_it_does_not_depend_on_the_value_space() -> None:
+def test_whitening_does_not_depend_on_the_value_space() -> None:
     samples = mixed((2, 4, 4))
     whitened = []
     for factor, shift in ((1.0, 0.0), (255.0, 0.0), (3.0, -7.0)):
@@ -104,7 +104,7 @@ class Pictures(Dataset[Any]):
 
 
 @pytest.mark.parametrize("kind", ["float", "pictures", "several formations"])
-def test_a_set_learned_in_its_space(
+def test_a_dataset_condensed_in_the_whitened_space(
     kind: str, tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
     source, test = (
@@ -115,7 +115,9 @@ def test_a_set_learned_in_its_space(
     made.save(tmp_path / "set")
     loaded = CondensedDataset.load(tmp_path / "set")
     assert torch.equal(made.images, loaded.images)
-    assert -2 < float(loaded.images.min()) < float(loaded.images.max()) < 3  # as the source, not whitened
+    assert (
+        -2 < float(loaded.images.min()) < float(loaded.images.max()) < 3
+    )  # in the source's value space, not whitened
     for name, tensor in whitening_of(made).tensors().items():
         assert torch.equal(tensor, whitening_of(loaded).tensors()[name])
     assert loaded.preprocessing["whitening"] == "zca"
@@ -126,10 +128,10 @@ def test_a_set_learned_in_its_space(
     assert scores[0] == scores[1]
     assert (
         kind == "several formations" or scores[0] > 0.5
-    )  # enlarged cells lack the detail that whitening shows
+    )  # enlarged cells lack the detail that whitening amplifies
 
 
-def test_normalization_is_the_whole_map(tiny_images: TensorDataset) -> None:
+def test_normalization_includes_whitening(tiny_images: TensorDataset) -> None:
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whole = made.normalization()(tiny_images.tensors[0][:5])
     torch.testing.assert_close(
@@ -151,7 +153,7 @@ def test_signals_and_vectors(tmp_path: Path) -> None:
             made.normalization()
 
 
-def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:
+def test_unsupported_uses_are_refused(tiny_images: TensorDataset, tmp_path: Path) -> None:
     side = int(MAX_VALUES**0.5) + 1
     large = TensorDataset(torch.rand(4, 1, side, side), torch.arange(4) % 2)
     with pytest.raises(ValueError, match=r"the limit is 5,000 values per sample. Use whitening='none'"):
@@ -168,7 +170,7 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
         replace(made._result, metadata=broken).write(tmp_path / "set")
 
 
-def test_experts_of_a_whitened_space_are_others(tiny_images: TensorDataset, tmp_path: Path) -> None:
+def test_whitened_spaces_have_their_own_experts(tiny_images: TensorDataset, tmp_path: Path) -> None:
     for whitening in ("none", "zca"):
         chosen = recipes.mtt(1, 1, steps=2, experts=1, epochs=1, ahead=1, network=NET, whitening=whitening)
         CondensedDataset(tiny_images, chosen, cache=tmp_path, **QUIET)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from sources import ListDataset
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 
 def tiny(split: str) -> TensorDataset:
@@ -51,63 +52,50 @@ def four_pixels(split: str) -> TensorDataset:
     return TensorDataset(images[..., :4, :4], labels)
 
 
-class Listed(Dataset[Any]):
-    """A dataset of these items."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[index]
+def _labeled(labels: list[Any]) -> ListDataset:
+    return ListDataset([(image, label) for (image, _), label in zip(tiny("train"), labels, strict=False)])
 
 
-def _labeled(labels: list[Any]) -> Listed:
-    return Listed([(image, label) for (image, _), label in zip(tiny("train"), labels, strict=False)])
-
-
-def float_labels() -> Listed:
+def float_labels() -> ListDataset:
     """Labels are floats."""
     return _labeled([0.5, 1.0])
 
 
-def negative_labels() -> Listed:
+def negative_labels() -> ListDataset:
     """One label is negative."""
     return _labeled([0, 1, -1])
 
 
-def text_labels() -> Listed:
+def text_labels() -> ListDataset:
     """Labels are strings."""
     return _labeled(["ant", "bee"])
 
 
-def vector_labels() -> Listed:
+def vector_labels() -> ListDataset:
     """Labels are one-hot."""
     return _labeled([torch.tensor([1, 0]), torch.tensor([0, 1])])
 
 
-def empty() -> Listed:
+def empty() -> ListDataset:
     """No samples."""
-    return Listed([])
+    return ListDataset([])
 
 
-def no_pairs() -> Listed:
+def no_pairs() -> ListDataset:
     """Samples without labels."""
-    return Listed([torch.zeros(1, 8, 8)])
+    return ListDataset([torch.zeros(1, 8, 8)])
 
 
-def many_shapes() -> Listed:
+def many_shapes() -> ListDataset:
     """Images of different sizes."""
-    return Listed([(torch.zeros(1, 8, 8), 0), (torch.zeros(1, 8, 9), 1)])
+    return ListDataset([(torch.zeros(1, 8, 8), 0), (torch.zeros(1, 8, 9), 1)])
 
 
-def with_nan() -> Listed:
+def with_nan() -> ListDataset:
     """One pixel is NaN."""
     bad: Tensor = torch.zeros(1, 8, 8)
     bad[0, 3, 3] = torch.nan
-    return Listed([(torch.zeros(1, 8, 8), 0), (bad, 1)])
+    return ListDataset([(torch.zeros(1, 8, 8), 0), (bad, 1)])
 
 
 class Stream(IterableDataset[Any]):

@@ -1,4 +1,4 @@
-"""Small data sets on disk in the layouts that the package reads."""
+"""Small datasets on disk in the layouts that the package reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def fashion_mnist(root: Path, train: int = 30, test: int = 20) -> None:
-    """Fashion-MNIST as torchvision lays it out, with `train` and `test` images of learnable patterns."""
+    """Fashion-MNIST in torchvision's layout, with `train` and `test` images of learnable patterns."""
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for prefix, count, seed in (("train", train, 0), ("t10k", test, 1)):
@@ -21,13 +21,13 @@ def fashion_mnist(root: Path, train: int = 30, test: int = 20) -> None:
 
 
 def _idx(array: np.ndarray) -> bytes:
-    """The format of the MNIST files: a magic number (8 for bytes, then dimensions), sizes, content."""
+    """The IDX format of MNIST: a magic number (8 for bytes, then the number of dimensions), sizes, content."""
     magic = np.array([8 * 256 + array.ndim, *array.shape], dtype=">i4")
     return magic.tobytes() + array.tobytes()
 
 
 def image_folder(root: Path, classes: dict[str, tuple[int, ...]], mode: str = "RGB", count: int = 4) -> None:
-    """`count` images for every class; its tuple is the color, `mode` that of the files. Sizes differ."""
+    """`count` images of different sizes per class; `classes` maps names to colors, `mode` is that of the files."""
     for name, color in classes.items():
         (root / name).mkdir(parents=True)
         for index in range(count):

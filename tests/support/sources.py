@@ -1,4 +1,4 @@
-"""Small sources, and short ways to read them."""
+"""Small sources, and shortcuts to read them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from condensed_data.data.real import RealData
 from condensed_data.data.source import Source, inspect, read
 
 
-class Listed(Dataset[Any]):
-    """Items from a list; an exception in the list is raised where it is read."""
+class ListDataset(Dataset[Any]):
+    """Items of a list; an exception in the list is raised when it is read."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self.items = list(items)
@@ -29,18 +29,18 @@ class Listed(Dataset[Any]):
 
 
 def contents(source: Source, num_workers: int = 0) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) and labels (n,) as they are read."""
-    reading = read(source, num_workers, progress=False)
-    return reading.store[torch.arange(len(source))], reading.labels
+    """Samples (n, *shape) and labels (n,) as `read` loads them."""
+    loaded = read(source, num_workers, progress=False)
+    return loaded.store[torch.arange(len(source))], loaded.labels
 
 
 def real_of(dataset: Any, groups: Any = None) -> RealData:
-    """The real samples of a dataset."""
+    """Real data of a dataset."""
     source = inspect(dataset)
     return RealData.from_loaded(read(source, progress=False), source.kind, source.class_names, groups)
 
 
 def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> RealData:
-    """The real samples of tensors (n, *shape) and (n,); two classes by turns without labels."""
+    """Real data of tensors (n, *shape) and (n,); without labels, two classes alternate."""
     classes = torch.arange(len(samples)) % 2 if labels is None else labels
     return real_of(TensorDataset(samples, classes), groups)
