@@ -1,4 +1,4 @@
-"""What every test stands on: an isolated environment, one thread, tiny learnable data, random state.
+"""Fixtures for all tests: an isolated environment, one thread, small learnable data, a fixed random state.
 
 Dimension letters: N samples, K classes, C channels, H, W.
 """
@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
-# libraries read these once, when they are imported, so they are set before anything else is
+# libraries read these when they are imported, so set them before other imports
 _HOME = Path(tempfile.mkdtemp(prefix="condensed-data-tests-"))
-# nothing listens there until a test asks for `hub`: no test reaches the public Hub by accident. Bound all the time,
-# so that nobody else takes it; a second socket may bind it too, as long as this one does not listen
+# Nothing listens on this port until a test requests `hub`, so that no test reaches the public Hub by accident. The
+# socket keeps the port reserved; a second socket can bind it too, as long as this one does not listen.
 _HUB = socket.socket()
 _HUB.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 _HUB.bind(("127.0.0.1", 0))
 _HUB_PORT: int = _HUB.getsockname()[1]
 _SUPPORT = Path(__file__).parent / "support"
 _ENVIRONMENT = {
-    # processes that tests start import what tests import
+    # subprocesses of tests can import the same modules
     "PYTHONPATH": os.pathsep.join(filter(None, (str(_SUPPORT), os.environ.get("PYTHONPATH")))),
     "CONDENSED_DATA_CACHE": str(_HOME / "cache"),
     "HF_HOME": str(_HOME / "hf"),
@@ -41,7 +41,7 @@ _ENVIRONMENT = {
 os.environ.update(_ENVIRONMENT)
 for _secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
     os.environ.pop(_secret, None)
-# on tensors this small a second thread makes steps three times slower, and bits depend on the threads' number
+# on such small tensors two threads are three times slower than one, and results depend on the number of threads
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import hub_server  # noqa: E402
@@ -60,14 +60,14 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def hub_for_all() -> Iterator[hub_server.HubServer]:
-    """The server behind HF_ENDPOINT, for this session."""
+    """The server at HF_ENDPOINT, for this session."""
     with hub_server.HubServer(_HUB_PORT) as server:
         yield server
 
 
 @pytest.fixture
 def hub(hub_for_all: hub_server.HubServer) -> Iterator[hub_server.HubServer]:
-    """The same, with nothing of other tests; the client's cache has more memory, so see `repo_id`."""
+    """The server at HF_ENDPOINT, without repositories of other tests. The client caches by name; see `repo_id`."""
     hub_for_all.forget()
     yield hub_for_all
     hub_for_all.faults.clear()
@@ -77,7 +77,7 @@ def hub(hub_for_all: hub_server.HubServer) -> Iterator[hub_server.HubServer]:
 
 @pytest.fixture
 def repo_id() -> str:
-    """A name of alice's that no other test has; the client's cache goes by names."""
+    """A repository of alice that no other test uses, because the client caches by name."""
     return f"alice/set-{next(_NUMBERS)}"
 
 
@@ -97,10 +97,10 @@ def tiny_test_images() -> TensorDataset:
 
 
 def _noisy_prototypes(per_class: int, noise_seed: int, classes: int = 3, size: int = 12) -> TensorDataset:
-    """Each class is a random coarse pattern, blurred up to `size`; its samples add pixel noise.
+    """Each class is a random coarse pattern, upsampled to `size`; its samples add pixel noise.
 
-    The noise leaves room to tell methods apart: a small ConvNet reaches about 97 % with all 60 samples, 91 %
-    with the mean of each class, 77 % with one random sample a class.
+    The noise leaves room to distinguish methods: a small ConvNet reaches about 97 % with all 60 samples, 91 %
+    with the mean of each class, 77 % with one random sample per class.
     """
     drawn = torch.rand(classes, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     prototypes = torch.nn.functional.interpolate(
@@ -113,7 +113,7 @@ def _noisy_prototypes(per_class: int, noise_seed: int, classes: int = 3, size: i
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """What others draw from global state (shuffles, Avalanche's streams, new layers) is the same in any order."""
+    """Seed the global random states (used by shuffles, Avalanche's streams, new layers) for every test."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -121,12 +121,12 @@ def seeded() -> None:
 
 @pytest.fixture
 def untouched_rng() -> Iterator[None]:
-    """Fail the test if it moves a global random state of torch (every device), numpy or `random`."""
+    """Fail the test if it changes a global random state of torch (any device), NumPy or `random`."""
     before = _global_random_states()
     yield
     after = _global_random_states()
-    moved = [name for name, state in before.items() if after[name] != state]
-    assert not moved, f"global random state moved: {', '.join(moved)}"
+    changed = [name for name, state in before.items() if after[name] != state]
+    assert not changed, f"global random states changed: {', '.join(changed)}"
 
 
 def _global_random_states() -> dict[str, object]:

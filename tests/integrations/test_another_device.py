@@ -9,7 +9,7 @@ import pytest
 import torch
 from avalanche_tools import SHAPE, old_kind, tiny
 from nas_data import FINE, objective
-from simulated_device import DEVICE, asked_for, simulated
+from simulated_device import DEVICE, simulated, use_device
 from torch import Tensor
 
 from condensed_data_avalanche import CondensedBuffer
@@ -42,7 +42,7 @@ def test_a_proxy_gives_the_accuracy_of_the_cpu(
 ) -> None:
     config = {**FINE, "norm": "batch"}
     here = objective(**options)(config)
-    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+    with simulated() as waits, use_device(monkeypatch, DEVICE):
         there = objective(**options)(config)
         assert waits
     assert here == there
@@ -54,5 +54,5 @@ def test_zero_cost_scores_are_those_of_the_cpu(score: str, monkeypatch: pytest.M
         return ZeroCost(score, proxy)(FINE)
 
     here = scored(objective())
-    with simulated(), asked_for(monkeypatch, DEVICE):
+    with simulated(), use_device(monkeypatch, DEVICE):
         assert scored(objective()) == here

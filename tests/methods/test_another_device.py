@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
-from simulated_device import DEVICE, Far, asked_for, near, simulated
+from simulated_device import DEVICE, DeviceTensor, use_device, to_cpu, simulated
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -40,7 +40,7 @@ def started(
 
 
 def values(run: CondensationRun) -> dict[str, Tensor]:
-    return {name: near(tensor).detach().clone() for name, tensor in run.synthetic_data.learned.items()}
+    return {name: to_cpu(tensor).detach().clone() for name, tensor in run.synthetic_data.learned.items()}
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
@@ -53,14 +53,14 @@ def test_a_iteration_gives_the_bits_of_the_cpu_and_waits_for_nothing(
     losses = [here.step() for _ in range(ITERATIONS)]
     with simulated() as waits:
         there = started(tiny_images, recipe, DEVICE, groups)
-        assert all(isinstance(tensor, Far) for tensor in there.synthetic_data.learned.values())
+        assert all(isinstance(tensor, DeviceTensor) for tensor in there.synthetic_data.learned.values())
         found = [there.step()]  # the first may make what later ones use
         waits.clear()
         found += [there.step() for _ in range(ITERATIONS - 1)]
         waited = list(waits)
     for name_of, tensor in values(here).items():
         assert torch.equal(tensor, values(there)[name_of]), name_of
-    assert all(torch.equal(one, near(other)) for one, other in zip(losses, found, strict=True))
+    assert all(torch.equal(one, to_cpu(other)) for one, other in zip(losses, found, strict=True))
     assert bool(waited) == (name in WAITING), waited
 
 
@@ -75,7 +75,7 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
         module = trainer.new(RandomStreams(0))
         waits.clear()
         trainer.take_steps(module, RandomStreams(0), lambda epoch: None)
-        return near(next(module.parameters())).detach(), list(waits)
+        return to_cpu(next(module.parameters())).detach(), list(waits)
 
     here, _ = trained(torch.device("cpu"), [])
     with simulated() as waits:
@@ -94,11 +94,11 @@ def test_a_build_gives_the_set_of_the_cpu(
     name: str, tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = build(tiny_images, EXAM[name]())
-    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+    with simulated() as waits, use_device(monkeypatch, DEVICE):
         there = build(tiny_images, EXAM[name]())
         there.save(tmp_path / "set")
         assert waits  # the result is read at least
-    assert not isinstance(there.images, Far)
+    assert not isinstance(there.images, DeviceTensor)
     assert torch.equal(there.images, here.images)
     assert there.targets == here.targets
     assert torch.equal(CondensedDataset.load(tmp_path / "set").images, here.images)
@@ -113,7 +113,7 @@ def test_an_evaluation_gives_the_accuracy_of_the_cpu(
     if name != "dd":  # it brings its own steps
         how |= {"network": NET, "training": Training(epochs=4, batch_size=4)}
     here = made.evaluate(tiny_images, **how)
-    with simulated() as waits, asked_for(monkeypatch, DEVICE):
+    with simulated() as waits, use_device(monkeypatch, DEVICE):
         there = made.evaluate(tiny_images, **how)
         assert waits
     assert here.accuracies == there.accuracies

@@ -1,18 +1,18 @@
-"""A device that is not there: its tensors are computed on the CPU, and tell when the host would wait for them.
+"""A simulated device: its tensors are computed on the CPU, and every synchronization with the host is recorded.
 
-What a real device refuses is refused: an operation on tensors of both. What it computes is what the CPU computes, to
-the bit. A copy from the host counts as waiting unless it is `non_blocking`, as `torch.cuda` does it; so does reading a
-value, asking for an unknown number of rows, or making a tensor there from Python numbers.
+Operations that a real device rejects are rejected, such as those on tensors of two devices. Results are those of the
+CPU, bit for bit. These count as synchronization: a copy from the host that is not `non_blocking` (as with
+`torch.cuda`), reading a value, requesting an unknown number of rows, and making a tensor from Python numbers.
 
-The device is torch's "meta", because only that one needs no driver; every tensor that the code could get hold of is a
-`Far`, which has values.
+The device is torch's "meta", because only that one needs no driver. Every tensor that the tested code can get hold of
+is a `DeviceTensor`, which has values.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -37,180 +37,137 @@ _READS = (
 )
 _COPIES = (_OPS.copy_.default,)
 _INDEXES = (_OPS.index.Tensor, _OPS.index_put.default, _OPS.index_put_.default, _OPS._index_put_impl_.default)
-_STRICT = (*_INDEXES, _OPS.cat.default, _OPS.stack.default)  # these take not even scalars of the CPU
-_WAITS: list[str] = []
-_RECORDING: list[SimulatedGraph] = []
+_STRICT = (*_INDEXES, _OPS.cat.default, _OPS.stack.default)  # these do not even accept scalars on the CPU
+_SYNCS: list[str] = []
 
 
-class Far(Tensor):
-    """A tensor on the device, whose values are in `held`."""
+class DeviceTensor(Tensor):
+    """A tensor on the simulated device; its values are in `on_cpu`, a tensor on the CPU."""
 
-    held: Tensor
+    on_cpu: Tensor
 
     @staticmethod
-    def __new__(cls, held: Tensor) -> Far:
-        made: Far = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+    def __new__(cls, on_cpu: Tensor) -> DeviceTensor:
+        tensor: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
-            held.shape,
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
+            on_cpu.shape,
+            strides=on_cpu.stride(),
+            storage_offset=on_cpu.storage_offset(),
+            dtype=on_cpu.dtype,
             device=DEVICE,
         )
-        made.held = held
-        return made
+        tensor.on_cpu = on_cpu
+        return tensor
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
-        return f"Far({tuple(self.shape)}, {self.dtype})"
+        return f"DeviceTensor({tuple(self.shape)}, {self.dtype})"
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         device = kwargs.pop("device", None)
-        if _RECORDING:
-            _check_recorded(func, args, kwargs, device)
-        near_ones = [
+        cpu_tensors = [
             leaf
             for leaf in tree_leaves((args, kwargs))
-            if isinstance(leaf, Tensor) and not isinstance(leaf, Far)
+            if isinstance(leaf, Tensor) and not isinstance(leaf, DeviceTensor)
         ]
-        _check(func, args, kwargs, near_ones)
-        brought = device is not None and torch.device(device).type == "cpu"
-        if brought:
-            _wait(func)
-        found = _recorded(func, tree_map(near, args), tree_map(near, kwargs))
-        if brought:
-            return found
+        _check(func, args, kwargs, cpu_tensors)
+        to_host = device is not None and torch.device(device).type == "cpu"
+        if to_host:
+            _record_sync(func)
+        result = func(*tree_map(to_cpu, args), **tree_map(to_cpu, kwargs))
+        if to_host:
+            return result
         if torch.Tag.inplace_view in func.tags:
             with no_dispatch():
-                func(*args, **kwargs)  # this tensor gets the shape that what it holds has got
+                func(*args, **kwargs)  # give this tensor the new shape of its values
         if func._schema.is_mutable:
             changed = kwargs.get("out", args[0])
-            return changed if isinstance(changed, Tensor) else found
-        return tree_map(far, found)
+            return changed if isinstance(changed, Tensor) else result
+        return tree_map(to_simulated, result)
 
 
-class SimulatedGraph:
-    """What was asked of the device while it recorded, asked again: values change, addresses and numbers do not."""
-
-    def __init__(self) -> None:
-        self.operations: list[tuple[Any, Any, Any, Any]] = []
-        self.replays = 0
-
-    def metadata(self, function: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        _RECORDING.append(self)
-        try:
-            return function()
-        finally:
-            _RECORDING.pop()
-
-    def replay(self) -> None:
-        self.replays += 1
-        for func, args, kwargs, found in self.operations:
-            again = func(*args, **kwargs)
-            if not (isinstance(func, torch._ops.OpOverload) and func._schema.is_mutable):
-                for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
-                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
-                        old.copy_(new)
+def to_cpu(value: Any) -> Any:
+    """The values of a tensor on the device; anything else as it is."""
+    return value.on_cpu if isinstance(value, DeviceTensor) else value
 
 
-def _recorded(func: Any, args: Any, kwargs: Any) -> Any:
-    """What an operation gives on values, noted where the device records."""
-    found = func(*args, **kwargs)
-    if _RECORDING:
-        _RECORDING[-1].operations.append((func, args, kwargs, found))
-    return found
+def to_simulated(value: Any) -> Any:
+    """A tensor on the device with these values; anything but a tensor as it is."""
+    return DeviceTensor(value) if isinstance(value, Tensor) and not isinstance(value, DeviceTensor) else value
 
 
-def _check_recorded(func: Any, args: Any, kwargs: Any, device: Any) -> None:
-    """Refuse what a device that records refuses: to wait, and to read what lies with the host."""
-    leaves = tree_leaves((args, kwargs))
-    near_ones = [
-        leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, Far) and leaf.dim()
-    ]
-    if near_ones or func in _READS or (device is not None and torch.device(device).type == "cpu"):
-        raise RuntimeError(f"{func} is not permitted while the device records")
-
-
-def near(value: Any) -> Any:
-    """What is held of a tensor on the device; anything else as it is."""
-    return value.held if isinstance(value, Far) else value
-
-
-def far(value: Any) -> Any:
-    """A tensor on the device that holds this one; what is no tensor as it is."""
-    return Far(value) if isinstance(value, Tensor) and not isinstance(value, Far) else value
-
-
-def _check(func: Any, args: Any, kwargs: Any, near_ones: list[Tensor]) -> None:
-    """Note a wait, and refuse what a device refuses."""
+def _check(func: Any, args: Any, kwargs: Any, cpu_tensors: list[Tensor]) -> None:
+    """Record a synchronization, and reject what a device rejects."""
     if func in _READS:
-        _wait(func)
+        _record_sync(func)
     elif func in _COPIES:
-        later = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
-        if not isinstance(args[0], Far) or (near_ones and not later):
-            _wait(func)
-    elif func in _INDEXES and isinstance(args[0], Far):
+        non_blocking = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
+        if not isinstance(args[0], DeviceTensor) or (cpu_tensors and not non_blocking):
+            _record_sync(func)
+    elif func in _INDEXES and isinstance(args[0], DeviceTensor):
         masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
-        if near_ones or masks:
-            _wait(func)
-    elif any(tensor.dim() for tensor in near_ones) or (near_ones and func in _STRICT):
-        raise RuntimeError(f"{func} on tensors of two devices: {[tuple(one.shape) for one in near_ones]}")
+        if cpu_tensors or masks:
+            _record_sync(func)
+    elif any(tensor.dim() for tensor in cpu_tensors) or (cpu_tensors and func in _STRICT):
+        raise RuntimeError(
+            f"{func} on tensors of two devices: {[tuple(tensor.shape) for tensor in cpu_tensors]}"
+        )
 
 
-def _wait(what: Any) -> None:
+def _record_sync(operation: Any) -> None:
     frames = [frame for frame in traceback.extract_stack() if "/condensed_data" in frame.filename]
-    where = [f"{frame.filename.rsplit('/condensed_data')[-1]}:{frame.lineno}" for frame in frames[:-4:-1]]
-    _WAITS.append(f"{what} at {' < '.join(where)}")
+    places = [f"{frame.filename.rsplit('/condensed_data')[-1]}:{frame.lineno}" for frame in frames[:-4:-1]]
+    _SYNCS.append(f"{operation} at {' < '.join(places)}")
 
 
-class _Send(torch.autograd.Function):
+class _CopyToDevice(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Any:
-        return far(tensor.detach().clone())
+        return to_simulated(tensor.detach().clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return near(gradients[0])
+        return to_cpu(gradients[0])
 
 
-def _there(device: Any) -> bool:
+def _is_simulated(device: Any) -> bool:
     return isinstance(device, torch.device | str) and torch.device(device).type == DEVICE.type
 
 
-class _MadeInside(TorchDispatchMode):
-    """What torch itself makes on the device, without a tensor that is there."""
+class _FactoryMode(TorchDispatchMode):
+    """Handles tensors that torch itself makes on the device."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if _there(kwargs.get("device")) and not any(
-            isinstance(leaf, Far) for leaf in tree_leaves((args, kwargs))
+        if _is_simulated(kwargs.get("device")) and not any(
+            isinstance(leaf, DeviceTensor) for leaf in tree_leaves((args, kwargs))
         ):
-            return far(_recorded(func, args, {**kwargs, "device": torch.device("cpu")}))
+            return to_simulated(func(*args, **{**kwargs, "device": torch.device("cpu")}))
         return func(*args, **kwargs)
 
 
-class _Asked(TorchFunctionMode):
-    """What the program makes there, sends there and reads from there."""
+class _ProgramMode(TorchFunctionMode):
+    """Handles tensors that the program makes on the device, copies to it and reads from it."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func is Tensor.tolist and isinstance(args[0], Far):
-            _wait("tolist")
-            return args[0].held.tolist()
+        if func is Tensor.tolist and isinstance(args[0], DeviceTensor):
+            _record_sync("tolist")
+            return args[0].on_cpu.tolist()
         if func is Tensor.to:
             return _to(*args, **kwargs)
-        if not _there(kwargs.get("device")):
+        if not _is_simulated(kwargs.get("device")):
             return func(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor):
-            _wait("torch.tensor")
-        learned = kwargs.pop("requires_grad", False)
-        made = far(_recorded(func, tuple(map(near, args)), {**kwargs, "device": "cpu"}))
-        return made.requires_grad_() if learned else made
+            _record_sync("torch.tensor")
+        requires_grad = kwargs.pop("requires_grad", False)
+        tensor = to_simulated(func(*map(to_cpu, args), **{**kwargs, "device": "cpu"}))
+        return tensor.requires_grad_() if requires_grad else tensor
 
 
 def _to(tensor: Tensor, *args: Any, non_blocking: bool = False, copy: bool = False, **kwargs: Any) -> Any:
-    """`Tensor.to`, in all its forms."""
+    """`Tensor.to`, with all its signatures."""
     device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
     for value in args:
         if isinstance(value, Tensor):
@@ -221,36 +178,34 @@ def _to(tensor: Tensor, *args: Any, non_blocking: bool = False, copy: bool = Fal
             non_blocking = value
         elif value is not None:
             device = value
-    if _there(device) and not isinstance(tensor, Far):
-        if _RECORDING:
-            raise RuntimeError("a copy from the host is not permitted while the device records")
+    if _is_simulated(device) and not isinstance(tensor, DeviceTensor):
         if not non_blocking:
-            _wait("to")
-        tensor = _Send.apply(tensor)
+            _record_sync("to")
+        tensor = _CopyToDevice.apply(tensor)
     kwargs |= {} if dtype is None else {"dtype": dtype}
-    kwargs |= {} if device is None or _there(device) else {"device": device}
+    kwargs |= {} if device is None or _is_simulated(device) else {"device": device}
     return tensor.to(copy=copy, **kwargs) if copy or kwargs else tensor
 
 
 @contextmanager
 def simulated() -> Iterator[list[str]]:
-    """Inside, `DEVICE` is a device; what is yielded grows by one sentence for every wait, with its place."""
+    """Make `DEVICE` usable; the yielded list gets one entry per synchronization, with its place in the code."""
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
-    _WAITS.clear()
+    _SYNCS.clear()
     try:
-        # views of a subclass cannot be made in inference mode; without gradients it computes the same
-        with patch("torch.inference_mode", torch.no_grad), _Asked(), _MadeInside():
-            yield _WAITS
+        # inference mode cannot make views of a subclass; no_grad computes the same
+        with patch("torch.inference_mode", torch.no_grad), _ProgramMode(), _FactoryMode():
+            yield _SYNCS
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
 
 
 @contextmanager
-def asked_for(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator[None]:
-    """Whatever device is asked for, it is this one."""
+def use_device(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> Iterator[None]:
+    """Resolve every device argument to this device."""
     with monkeypatch.context() as patch:
         for module in list(sys.modules.values()):
             if module.__name__.startswith("condensed_data") and hasattr(module, "choose_device"):
-                patch.setattr(module, "choose_device", lambda asked: device)
+                patch.setattr(module, "choose_device", lambda requested: device)
         yield
