@@ -161,10 +161,10 @@ class CondensedDataset(Dataset[Any]):
                 result = build.result()
             except DivergedError as error:
                 error.condensed = CondensedDataset._of(
-                    error.result, transform, target_transform, checked.random
+                    error.result, transform, target_transform, checked.random_transform
                 )
                 raise
-        self._adopt(result, transform, target_transform, checked.random)
+        self._adopt(result, transform, target_transform, checked.random_transform)
         self.soft = soft
         if hub_cache is not None and job.ranks.is_main:
             self.hub_revision = hub_cache.commit

@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
+from torch.utils.data import ConcatDataset, Subset
 
+from condensed_data.data.batched_reads import read_batches
 from condensed_data.data.fingerprint import object_digest, spaced_indices
 from condensed_data.data.sample import SourceError, fetch
-from condensed_data.data.source import BATCH, Source
+from condensed_data.data.source import Source
 
 Value = int | str
 _ONE_EACH = "Give one integer or string per sample"
@@ -58,7 +60,15 @@ class Groups:
             SourceError: if the function fails, naming the sample.
         """
         if self._values is None:
-            self._values = plain_values(self._call_on_all(num_workers, progress), len(self.source))
+            batches = read_batches(
+                partial(_call, self.function, self.source.dataset),
+                len(self.source),
+                list,
+                title=f"grouping {self.source.name}",
+                num_workers=num_workers,
+                progress=progress,
+            )
+            self._values = plain_values(list(chain.from_iterable(batches)), len(self.source))
         return self._values
 
     def cache_key(self, dataset_digest: str) -> str | None:
@@ -75,44 +85,6 @@ class Groups:
         """The SHA-256 of all values, as 64 hexadecimal digits."""
         text = repr(self.values(num_workers, progress))
         return hashlib.sha256(json.dumps(["text", text]).encode()).hexdigest()
-
-    def _call_on_all(self, num_workers: int, progress: bool) -> list[Value]:
-        values: list[Value] = []
-        loader: DataLoader[Any] = DataLoader(
-            _FunctionResults(self.function, self.source.dataset, len(self.source)),
-            batch_size=BATCH,
-            num_workers=num_workers,
-            collate_fn=list,
-            generator=torch.Generator(),  # without one, a loader draws from the global generator
-        )
-        title = f"grouping {self.source.name}"
-        with tqdm(total=len(self.source), desc=title, unit=" samples", disable=not progress) as bar:
-            for batch in loader:
-                for result in batch:
-                    if isinstance(result, SourceError):
-                        raise result
-                    values.append(result)
-                bar.update(len(batch))
-        return values
-
-
-class _FunctionResults(Dataset[Any]):
-    """Results of a function on every sample.
-
-    Errors are returned, not raised: a loader wraps what a worker raises in the worker's traceback.
-    """
-
-    def __init__(self, function: Any, dataset: Any, count: int) -> None:
-        self.function, self.dataset, self.count = function, dataset, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Value | SourceError:
-        try:
-            return _call(self.function, self.dataset, index)
-        except SourceError as error:
-            return SourceError(*error.args)  # without its cause, which may not be picklable
 
 
 def _call(function: Any, dataset: Any, index: int) -> Value:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
-from tqdm.auto import tqdm
 
+from condensed_data.data.batched_reads import BATCH, read_batches
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import SourceError as SourceError
 from condensed_data.data.sample import check_kind, check_label, fetch, kind_of, to_tensor
 from condensed_data.data.sample_store import SampleStore
 from condensed_data.data.value_space import SampleKind, ValueSpace
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,14 @@ class Source:
     Attributes:
         dataset: without its random transforms.
         kind: type and shape of its samples.
-        random: the removed random transforms, which are applied to the condensed samples instead; or None.
+        random_transform: the removed random transforms, which are applied to the condensed samples instead; or None.
         name: the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset.
         class_names: from the dataset's `classes`, or None.
     """
 
     dataset: Dataset[Any]
     kind: SampleKind
-    random: Callable[[Any], Any] | None
+    random_transform: Callable[[Any], Any] | None
     name: str
     class_names: tuple[str, ...] | None
 
@@ -126,29 +125,22 @@ def read(
         )
     store = SampleStore(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels = torch.empty(len(source), dtype=torch.int64)
-    done = 0
-    with tqdm(total=len(source), desc=f"reading {source.name}", unit=" samples", disable=not progress) as bar:
-        for batch in _loader(source, num_workers):
-            if isinstance(batch, SourceError):
-                raise batch
-            rows, values = batch
-            _check_finite(rows, done)
-            content.update(rows)
-            store.write(done, rows)
-            labels[done : done + len(rows)] = values
-            done += len(rows)
-            bar.update(len(rows))
-    return LoadedSource(store, labels, content.space(), content.fingerprint(labels))
-
-
-def _loader(source: Source, num_workers: int) -> DataLoader[Any]:
-    return DataLoader(
-        _CheckedRows(source.dataset, source.kind),
-        batch_size=BATCH,
+    batches = read_batches(
+        partial(_read_row, source),
+        len(source),
+        _stack,
+        title=f"reading {source.name}",
         num_workers=num_workers,
-        collate_fn=_collate,
-        generator=torch.Generator(),  # without one, a loader draws from the global generator
+        progress=progress,
     )
+    start = 0
+    for rows, values in batches:
+        _check_finite(rows, start)
+        content.update(rows)
+        store.write(start, rows)
+        labels[start : start + len(rows)] = values
+        start += len(rows)
+    return LoadedSource(store, labels, content.space(), content.fingerprint(labels))
 
 
 def _check_repeatable(dataset: Any, kind: SampleKind) -> None:
@@ -170,38 +162,14 @@ def _root(dataset: Any) -> Any:
     return _root(dataset.dataset) if isinstance(dataset, Subset) else dataset
 
 
-Row = tuple[Tensor, int]
+def _read_row(source: Source, index: int) -> tuple[Tensor, int]:
+    sample, label = fetch(source.dataset, index)
+    check_kind(sample, source.kind, index)
+    return to_tensor(sample), check_label(label, index)
 
 
-class _CheckedRows(Dataset[Row | SourceError]):
-    """Checks each sample in the process that reads it.
-
-    Errors are returned, not raised: a loader wraps what a worker raises in the worker's traceback.
-    """
-
-    def __init__(self, dataset: Any, kind: SampleKind) -> None:
-        self.dataset, self.kind = dataset, kind
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Row | SourceError:
-        try:
-            sample, label = fetch(self.dataset, index)
-            check_kind(sample, self.kind, index)
-            return to_tensor(sample), check_label(label, index)
-        except SourceError as error:
-            return SourceError(*error.args)  # without its cause, which may not be picklable
-
-
-def _collate(items: Sequence[Row | SourceError]) -> tuple[Tensor, Tensor] | SourceError:
-    rows, labels = [], []
-    for item in items:
-        if isinstance(item, SourceError):
-            return item
-        rows.append(item[0])
-        labels.append(item[1])
-    return torch.stack(rows), torch.tensor(labels)
+def _stack(rows: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([sample for sample, _ in rows]), torch.tensor([label for _, label in rows])
 
 
 def _check_finite(rows: Tensor, first: int) -> None:

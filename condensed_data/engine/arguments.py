@@ -45,7 +45,7 @@ def chosen_cache(cache: bool | str | Path) -> Cache | None:
 
 def say_random(source: Source, progress: bool) -> None:
     """Tell what becomes of random transforms, where there are any."""
-    if source.random is not None and progress:
+    if source.random_transform is not None and progress:
         print(
             f"{source.name}: its random transforms are applied to the condensed samples, not while condensing."
         )

@@ -46,7 +46,7 @@ PLAIN = transforms.Compose([transforms.ToTensor(), NORMALIZE])
 
 
 def random_names(source: Any) -> list[str]:
-    return [type(step).__name__ for step in source.random.transforms]
+    return [type(step).__name__ for step in source.random_transform.transforms]
 
 
 def test_random_transforms_are_removed_and_kept() -> None:
@@ -64,7 +64,7 @@ def test_random_transforms_are_removed_and_kept() -> None:
 def test_they_apply_to_a_condensed_sample() -> None:
     source = inspect(Pictures(transforms.Compose(SCRIPT)))
     sample = contents(source)[0][0]
-    augmented = source.random(source.kind.to_sample(sample))
+    augmented = source.random_transform(source.kind.to_sample(sample))
     assert augmented.shape == sample.shape
     assert augmented.dtype == torch.float32
 
@@ -84,7 +84,7 @@ def test_a_dataset_without_random_transforms_is_not_copied() -> None:
     for transform in (None, PLAIN, transforms.ToTensor()):
         dataset = Pictures(transform)
         source = inspect(dataset)
-        assert source.random is None
+        assert source.random_transform is None
         assert source.dataset is dataset
     subset = Subset(Pictures(PLAIN), [0, 1])
     assert inspect(subset).dataset is subset
@@ -111,7 +111,7 @@ def test_random_crops_become_fixed_ones_of_the_same_size() -> None:
 def test_pil_images_stay_pil_images() -> None:
     source = inspect(Pictures(transforms.RandomHorizontalFlip()))
     assert source.kind.name == "pil:RGB"
-    assert isinstance(source.random(source.kind.to_sample(torch.rand(3, 10, 10))), Image.Image)
+    assert isinstance(source.random_transform(source.kind.to_sample(torch.rand(3, 10, 10))), Image.Image)
     jitter = inspect(Pictures(transforms.Compose([transforms.Resize(8), transforms.ColorJitter(0.4)])))
     assert random_names(jitter) == ["ColorJitter"]  # no transform follows, so its input is the same
 

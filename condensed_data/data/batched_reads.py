@@ -1,0 +1,81 @@
+"""Call a function for every sample of a source, in worker processes and with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from condensed_data.data.sample import SourceError
+
+BATCH = 256
+
+
+def read_batches(
+    function: Callable[[int], Any],
+    count: int,
+    collate: Callable[[Sequence[Any]], Any],
+    *,
+    title: str,
+    num_workers: int,
+    progress: bool,
+) -> Iterator[Any]:
+    """Call a function for the indices below `count`, in order.
+
+    Args:
+        function: called with an index; raises SourceError for a sample that cannot be used.
+        count: number of indices.
+        collate: makes one result of up to `BATCH` results, in the process that called the function.
+        title: of the progress bar.
+        num_workers: processes that call the function; 0 for this process.
+        progress: whether to show a progress bar.
+
+    Yields:
+        What `collate` returns, batch by batch.
+
+    Raises:
+        SourceError: the first one that the function raises.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Results(function, count),
+        batch_size=BATCH,
+        num_workers=num_workers,
+        collate_fn=_Collate(collate),
+        generator=torch.Generator(),  # without one, a loader draws from the global generator
+    )
+    with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
+        for batch in loader:
+            if isinstance(batch, SourceError):
+                raise batch
+            yield batch
+            bar.update(min(BATCH, count - bar.n))
+
+
+class _Results(Dataset[Any]):
+    """Results of a function; errors are returned, because a loader wraps what a worker raises in its traceback."""
+
+    def __init__(self, function: Callable[[int], Any], count: int) -> None:
+        self.function, self.count = function, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.function(index)
+        except SourceError as error:
+            return SourceError(*error.args)  # without its cause, which may not be picklable
+
+
+class _Collate:
+    """Collates a batch, or returns its first error."""
+
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, results: Sequence[Any]) -> Any:
+        error = next((result for result in results if isinstance(result, SourceError)), None)
+        return self.collate(results) if error is None else error
