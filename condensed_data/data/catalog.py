@@ -118,10 +118,7 @@ def load(
         )
     if source == "digits":
         return Digits(split)
-    module, colon, name = source.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        return _call(source, module, name, split)
-    raise SourceError(f"Unknown source {source!r}. Known sources: {', '.join(source_names())}.")
+    return _call(source, split)
 
 
 def _check_split(split: str) -> None:
@@ -174,8 +171,11 @@ def _with_train_classes(dataset: Any, train: Path) -> Dataset[Any]:
     return dataset
 
 
-def _call(source: str, module: str, name: str, split: str) -> Dataset[Any]:
+def _call(source: str, split: str) -> Dataset[Any]:
     """The dataset that `module:name` returns; the current folder is searched for the module, too."""
+    module, colon, name = source.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise SourceError(f"Unknown source {source!r}. Known sources: {', '.join(source_names())}.")
     function = _import(source, module, name)
     if not callable(function):
         raise SourceError(f"{source} is a {type(function).__name__}, not a callable that returns a dataset.")

@@ -115,14 +115,9 @@ def read(
             is not a non-negative integer; the error names the index.
         OSError: if the samples fit neither into memory nor on the disk.
     """
-    content = ContentHasher(source.kind, len(source))
     if type(source.dataset) is TensorDataset:
-        samples, labels = _checked_tensors(source)
-        for rows in samples.split(BATCH):
-            content.update(rows)
-        return LoadedSource(
-            SampleStore.from_tensor(samples), labels, content.space(), content.fingerprint(labels)
-        )
+        return _load_tensors(source)
+    content = ContentHasher(source.kind, len(source))
     store = SampleStore(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels = torch.empty(len(source), dtype=torch.int64)
     batches = read_batches(
@@ -162,6 +157,17 @@ def _root(dataset: Any) -> Any:
     return _root(dataset.dataset) if isinstance(dataset, Subset) else dataset
 
 
+def _load_tensors(source: Source) -> LoadedSource:
+    """Load a `TensorDataset` without reading it item by item."""
+    content = ContentHasher(source.kind, len(source))
+    samples, labels = _checked_tensors(source)
+    for rows in samples.split(BATCH):
+        content.update(rows)
+    return LoadedSource(
+        SampleStore.from_tensor(samples), labels, content.space(), content.fingerprint(labels)
+    )
+
+
 def _read_row(source: Source, index: int) -> tuple[Tensor, int]:
     sample, label = fetch(source.dataset, index)
     check_kind(sample, source.kind, index)
@@ -179,7 +185,7 @@ def _check_finite(rows: Tensor, first: int) -> None:
 
 
 def _checked_tensors(source: Source) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) and labels (n,) of a `TensorDataset`, without reading item by item."""
+    """Samples (n, *shape) and labels (n,) of a `TensorDataset`."""
     samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
     samples = samples.detach().cpu()
     if not source.kind.eight_bit:

@@ -173,7 +173,7 @@ def test_concatenated_datasets_with_random_transforms_are_refused() -> None:
     for dataset in (both, Subset(both, [0, 1])):
         with pytest.raises(SourceError, match="concatenates datasets with random transforms"):
             inspect(dataset)
-    assert inspect(ConcatDataset([Pictures(PLAIN), Pictures(PLAIN)])).random is None
+    assert inspect(ConcatDataset([Pictures(PLAIN), Pictures(PLAIN)])).random_transform is None
 
 
 def test_other_random_transforms_are_detected_by_reading_twice() -> None:
