@@ -10,7 +10,6 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Training, recipes
 from condensed_data.cli.reporting import format_build, format_comparison
-from condensed_data.core.sizes import format_duration, mean_percent, percent
 from condensed_data.evaluation.baselines import Comparison, Row
 
 COMPARISON = Comparison(
@@ -44,21 +43,6 @@ def test_training_time_saved_is_estimated_from_the_measured_step() -> None:
 
 def test_no_time_is_claimed_where_none_is_saved() -> None:
     assert "saves no time" in format_comparison(replace(COMPARISON, full_steps=10))
-
-
-def test_percentages() -> None:
-    assert percent(0.713) == "71.3 %"
-    assert percent(0.713, 0.004) == "71.3 % ± 0.4"
-    assert mean_percent([0.5]) == "50.0 %"
-    assert mean_percent([0.6, 0.8]) == "70.0 % ± 10.0"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.123, "0.12 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61.4, "1 min 01 s"), (7260, "2 h 01 min")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
 
 
 def test_a_build_is_described(tiny_images: TensorDataset) -> None:

@@ -1,10 +1,10 @@
-"""Byte counts and percentages as text."""
+"""Byte counts, percentages and durations as text."""
 
 from __future__ import annotations
 
 import pytest
 
-from condensed_data.core.sizes import format_bytes, mean_percent, parse_bytes, percent
+from condensed_data.core.sizes import format_bytes, format_duration, mean_percent, parse_bytes, percent
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_percentages() -> None:
     assert percent(0.713, 0.0042) == "71.3 % ± 0.4"
     assert mean_percent([0.5]) == "50.0 %"
     assert mean_percent([0.4, 0.6]) == "50.0 % ± 10.0"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.123, "0.12 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (61.4, "1 min 01 s"), (7260, "2 h 01 min")],
+)
+def test_format_duration(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

@@ -244,5 +244,7 @@ def test_on_the_command_line(hub: HubServer, tmp_path: Path, capsys: pytest.Capt
         str(tmp_path / "out"),
     ]
     assert main(words) == 0
-    assert f"{source} condensed by dm: 2 samples (3x8x8) for each of 3 classes" in capsys.readouterr().out
+    assert (
+        f"{source} condensed by dm: 2 samples of shape 3x8x8 for each of 3 classes" in capsys.readouterr().out
+    )
     assert CondensedDataset.load(tmp_path / "out").classes == NAMES
