@@ -115,9 +115,8 @@ def test_a_dataset_condensed_in_the_whitened_space(
     made.save(tmp_path / "set")
     loaded = CondensedDataset.load(tmp_path / "set")
     assert torch.equal(made.images, loaded.images)
-    assert (
-        -2 < float(loaded.images.min()) < float(loaded.images.max()) < 3
-    )  # in the source's value space, not whitened
+    # the images are in the source's value space, not whitened
+    assert -2 < float(loaded.images.min()) < float(loaded.images.max()) < 3
     for name, tensor in whitening_of(made).tensors().items():
         assert torch.equal(tensor, whitening_of(loaded).tensors()[name])
     assert loaded.preprocessing["whitening"] == "zca"
@@ -126,9 +125,8 @@ def test_a_dataset_condensed_in_the_whitened_space(
     assert "ZCA" in (tmp_path / "set" / "README.md").read_text()
     scores = [one.evaluate(test, NET, 1, training=SHORT, progress=False).mean for one in (made, loaded)]
     assert scores[0] == scores[1]
-    assert (
-        kind == "several formations" or scores[0] > 0.5
-    )  # enlarged cells lack the detail that whitening amplifies
+    # enlarged cells lack the detail that whitening amplifies
+    assert kind == "several formations" or scores[0] > 0.5
 
 
 def test_normalization_includes_whitening(tiny_images: TensorDataset) -> None:
