@@ -6,9 +6,11 @@ codes and a table of values, without loss. Letters: n samples, B rows, C channel
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,63 +32,36 @@ def available_memory() -> int:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
 
 
+@dataclass(frozen=True, eq=False)
 class SampleStore:
     """Samples by index.
 
-    Args:
-        count: n.
-        shape: of one sample.
-        eight_bit: whether the samples are uint8.
-        limit: most bytes to keep in memory; a larger store is a file. None for half of the available memory.
-        folder: folder of that file; the system's temporary folder by default. The file has no name, so that nothing
-            is left behind however the process ends.
+    Attributes:
+        rows: (n, *shape) uint8 or float32: the samples, or the codes of their values.
+        table: (C, codes) float32, the value of each code in each channel; None if `rows` are the samples.
+        on_disk: whether `rows` is a file.
     """
 
-    def __init__(
-        self,
-        count: int,
-        shape: tuple[int, ...],
-        eight_bit: bool,
-        limit: int | None = None,
-        folder: Path | None = None,
-    ) -> None:
-        self.count, self.shape, self.eight_bit = count, shape, eight_bit
-        self.limit = available_memory() // 2 if limit is None else limit
-        self.folder = folder
-        self.table: Tensor | None = None if eight_bit else torch.zeros(shape[0], 0)
-        self.rows = self._allocate(torch.uint8)
-
-    @staticmethod
-    def from_tensor(samples: Tensor) -> SampleStore:
-        """Wrap samples (n, *shape) uint8 or float32 that are already in memory."""
-        store = SampleStore.__new__(SampleStore)
-        store.count, store.shape = len(samples), tuple(samples.shape[1:])
-        store.eight_bit, store.limit, store.folder = samples.dtype == torch.uint8, 0, None
-        store.table, store.rows, store.on_disk = None, samples, False
-        return store
+    rows: Tensor
+    table: Tensor | None = None
+    on_disk: bool = False
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
 
     @property
     def bytes(self) -> int:
         """Bytes of all samples, in memory or on disk."""
         return self.rows.numel() * self.rows.element_size()
 
-    def write(self, start: int, samples: Tensor) -> None:
-        """Store samples (B, *shape) uint8 or float32 at `start`, `start + 1`, ..."""
-        if self.table is not None and not self._fits_table(samples):
-            self._widen_to_float(start)
-        self.rows[start : start + len(samples)] = samples if self.table is None else self._encode(samples)
-
     def __getitem__(self, index: Tensor) -> Tensor:
         """Samples (len(index), *shape), uint8 or float32 as written, on the device of the store."""
-        return self._decode(self.rows[to_device(index, self.rows.device)])
+        return _decode(self.rows[to_device(index, self.rows.device)], self.table)
 
     def chunks(self) -> Iterator[Tensor]:
         """Iterate over all samples in order, `CHUNK` at a time."""
         for rows in self.rows.split(CHUNK):
-            yield self._decode(rows)
+            yield _decode(rows, self.table)
 
     def needs_transfer(self, device: torch.device) -> bool:
         """Whether fetching rows for `device` waits for a disk or a copy between devices."""
@@ -98,21 +73,68 @@ class SampleStore:
             device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
         ):
             return self
-        moved = SampleStore.from_tensor(self.rows.to(device))
-        moved.eight_bit, moved.table = self.eight_bit, None if self.table is None else self.table.to(device)
-        return moved
+        table = None if self.table is None else self.table.to(device)
+        return SampleStore(self.rows.to(device), table)
+
+
+def _decode(rows: Tensor, table: Tensor | None) -> Tensor:
+    """Samples (B, *shape) from rows of a store."""
+    if table is None:
+        return rows
+    codes = rows.transpose(0, 1).flatten(1).long()
+    return table.gather(1, codes).view(rows.transpose(0, 1).shape).transpose(0, 1).contiguous()
+
+
+class SampleStoreWriter:
+    """Fills a store in order, batch by batch.
+
+    Args:
+        count: n.
+        shape: of one sample.
+        eight_bit: whether the samples are uint8.
+        limit: most bytes to keep in memory; a larger store is a file. None for half of the available memory.
+        folder: folder of that file; the system's temporary folder by default. The file has no name, so that nothing
+            is left behind however the process ends.
+
+    Raises:
+        OSError: if the disk has no room for the file.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        shape: tuple[int, ...],
+        eight_bit: bool,
+        limit: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.shape = (count, *shape)
+        self.limit = available_memory() // 2 if limit is None else limit
+        self.folder = folder
+        self.table: Tensor | None = None if eight_bit else torch.zeros(shape[0], 0)
+        self.rows = self._allocate(torch.uint8)
+
+    def write(self, start: int, samples: Tensor) -> None:
+        """Store samples (B, *shape) uint8 or float32 at `start`, `start + 1`, ..."""
+        if self.table is not None and not self._fits_table(samples):
+            self._widen_to_float(start)
+        self.rows[start : start + len(samples)] = samples if self.table is None else self._encode(samples)
+
+    def finish(self) -> SampleStore:
+        """The store, after all samples were written."""
+        return SampleStore(self.rows, self.table, self.on_disk)
 
     def _allocate(self, dtype: torch.dtype) -> Tensor:
-        size = self.count * int(np.prod(self.shape)) * dtype.itemsize
+        size = math.prod(self.shape) * dtype.itemsize
         self.on_disk = size > self.limit
         if not self.on_disk:
-            return torch.empty((self.count, *self.shape), dtype=dtype)
+            return torch.empty(self.shape, dtype=dtype)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.folder, prefix="condensed-data-store-") as file:
             os.posix_fallocate(file.fileno(), 0, size)  # fail now on a full disk, not halfway
             numpy_type = np.uint8 if dtype == torch.uint8 else np.float32
-            return torch.from_numpy(np.memmap(file, numpy_type, "r+", shape=(self.count, *self.shape)))
+            return torch.from_numpy(np.memmap(file, numpy_type, "r+", shape=self.shape))
 
     def _fits_table(self, samples: Tensor) -> bool:
         """Add new values of these samples to the table; False if a channel would have more than 256."""
@@ -152,16 +174,10 @@ class SampleStore:
         codes = self._nearest(values.flatten(1).contiguous())[0]
         return codes.to(torch.uint8).view(values.shape).transpose(0, 1)
 
-    def _decode(self, rows: Tensor) -> Tensor:
-        if self.table is None:
-            return rows
-        codes = rows.transpose(0, 1).flatten(1).long()
-        return self.table.gather(1, codes).view(rows.transpose(0, 1).shape).transpose(0, 1).contiguous()
-
     def _widen_to_float(self, written: int) -> None:
         """Switch to float32, because a channel has more than 256 distinct values."""
         rows = self._allocate(torch.float32)
         for start in range(0, written, CHUNK):
             end = min(start + CHUNK, written)
-            rows[start:end] = self._decode(self.rows[start:end])
+            rows[start:end] = _decode(self.rows[start:end], self.table)
         self.rows, self.table = rows, None

@@ -21,7 +21,7 @@ from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import SourceError as SourceError
 from condensed_data.data.sample import check_kind, check_label, fetch, kind_of, to_tensor
-from condensed_data.data.sample_store import SampleStore
+from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
 
@@ -108,7 +108,7 @@ def read(
         source: a source that passed the checks.
         num_workers: processes that decode samples.
         progress: whether to show a progress bar.
-        memory, folder: `limit` and `folder` of `SampleStore`.
+        memory, folder: `limit` and `folder` of `SampleStoreWriter`.
 
     Raises:
         SourceError: if a sample cannot be read, has another shape, or contains NaN or infinite values, or if a label
@@ -118,7 +118,7 @@ def read(
     if type(source.dataset) is TensorDataset:
         return _load_tensors(source)
     content = ContentHasher(source.kind, len(source))
-    store = SampleStore(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
+    writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels = torch.empty(len(source), dtype=torch.int64)
     batches = read_batches(
         partial(_read_row, source),
@@ -132,10 +132,10 @@ def read(
     for rows, values in batches:
         _check_finite(rows, start)
         content.update(rows)
-        store.write(start, rows)
+        writer.write(start, rows)
         labels[start : start + len(rows)] = values
         start += len(rows)
-    return LoadedSource(store, labels, content.space(), content.fingerprint(labels))
+    return LoadedSource(writer.finish(), labels, content.space(), content.fingerprint(labels))
 
 
 def _check_repeatable(dataset: Any, kind: SampleKind) -> None:
@@ -163,9 +163,7 @@ def _load_tensors(source: Source) -> LoadedSource:
     samples, labels = _checked_tensors(source)
     for rows in samples.split(BATCH):
         content.update(rows)
-    return LoadedSource(
-        SampleStore.from_tensor(samples), labels, content.space(), content.fingerprint(labels)
-    )
+    return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
 
 
 def _read_row(source: Source, index: int) -> tuple[Tensor, int]:

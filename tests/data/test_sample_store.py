@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.data.sample_store import SampleStore
+from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 
 
 def filled(samples: Tensor, batch: int, **options: object) -> SampleStore:
-    store = SampleStore(len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options)  # type: ignore[arg-type]
+    writer = SampleStoreWriter(
+        len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options
+    )  # type: ignore[arg-type]
     for start in range(0, len(samples), batch):
-        store.write(start, samples[start : start + batch])
-    return store
+        writer.write(start, samples[start : start + batch])
+    return writer.finish()
 
 
 def draw(*shape: int) -> Tensor:
@@ -63,4 +65,4 @@ def test_a_full_disk_is_detected_immediately(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        SampleStore(1000, (7,), False, limit=10, folder=tmp_path)
+        SampleStoreWriter(1000, (7,), False, limit=10, folder=tmp_path)

@@ -32,7 +32,7 @@ def first_classes(real: RealData, classes: int) -> RealData:
     keep = (real.labels < classes).nonzero()[:, 0]
     groups = [group for group, label in enumerate(real.group_class.tolist()) if label < classes]
     new_index = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
-    store = type(real.store).from_tensor(torch.cat(list(real.store.chunks()))[keep])
+    store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
     return replace(
         real,
         store=store,
