@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.reporting import format_build
-from condensed_data.core.sizes import readable
+from condensed_data.core.sizes import format_bytes
 from condensed_data.networks import ConvNet
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage.dataset_card import card
@@ -36,7 +36,7 @@ def test_stored_floats_are_the_same_everywhere(name: str, tiny_images: TensorDat
     assert condensed.stored_floats == floats
     assert f"stored as {floats:,} numbers" in repr(condensed)
     assert f"stored as {floats:,} numbers" in card(condensed.metadata)
-    assert f"-> {readable(4 * floats)} (as stored)" in format_build(condensed, None, None)
+    assert f"-> {format_bytes(4 * floats)} (as stored)" in format_build(condensed, None, None)
     condensed.save(tmp_path)
     assert artifact.read_manifest(tmp_path)["stored_floats"] == floats
     kept = artifact.read(tmp_path).tensors
