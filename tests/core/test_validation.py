@@ -1,11 +1,11 @@
-"""The validator of counts."""
+"""Validators of counts and choices."""
 
 from __future__ import annotations
 
 import pytest
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
-from condensed_data.core.validation import check_count, is_count
+from condensed_data.core.validation import check_choice, check_count, is_count
 
 
 class FromData(DataDefault):
@@ -31,3 +31,10 @@ def test_counts_and_values_that_the_dataset_decides_pass() -> None:
     check_count("Queue", "size", FromData())
     with pytest.raises(ValueError, match=r"Queue\(size=2\) must be an integer of at least 3"):
         check_count("Queue", "size", 2, least=3)
+
+
+def test_a_choice_is_one_of_the_known_values() -> None:
+    check_choice("WithSteps", "form", "plain", ("softplus", "plain"))
+    check_choice("WithSteps", "form", FromData(), ("softplus", "plain"))
+    with pytest.raises(ValueError, match=r"^WithSteps\(form='log'\) must be one of 'softplus', 'plain'\.$"):
+        check_choice("WithSteps", "form", "log", ("softplus", "plain"))
