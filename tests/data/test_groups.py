@@ -282,7 +282,7 @@ def test_debiased_equals_its_base_with_groups(source: Colored) -> None:
     first, _ = condense_tensors(*source.tensors, recipes.debiased("dm", **options), groups=rare())
     second, _ = condense_tensors(*source.tensors, recipes.dm(**options), groups=rare())
     assert torch.equal(first, second)
-    with pytest.raises(ValueError, match=r"no class has more than one\. Give groups="):
+    with pytest.raises(ValueError, match=r"no class has more than one group\. Give groups="):
         condense_tensors(*source.tensors, recipes.debiased("dm", **options))
 
 
