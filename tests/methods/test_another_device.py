@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
-from simulated_device import DEVICE, DeviceTensor, use_device, to_cpu, simulated
+from simulated_device import DEVICE, DeviceTensor, simulated, to_cpu, use_device
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
