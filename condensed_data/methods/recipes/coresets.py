@@ -6,15 +6,20 @@ from typing import Any
 
 from condensed_data.methods import coresets
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.pretraining import Pretraining
 
+__all__ = ["forgetting", "herding", "k_center", "k_means", "random"]
 
+
+@register
 def random(ipc: int = 10) -> Recipe:
     """Random real samples of each class: the baseline that every method must beat."""
     return _coreset("random", ipc, coresets.Random(spread=0), "the baseline")
 
 
+@register
 def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
     """Herding: real samples whose mean feature follows that of their class.
 
@@ -30,6 +35,7 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
     )
 
 
+@register
 def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     """Greedy k-center: each next sample is the farthest from those chosen; the first is nearest the class mean.
 
@@ -45,6 +51,7 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     )
 
 
+@register
 def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
     """The real samples nearest to the k-means centroids of their class.
 
@@ -58,6 +65,7 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
     return _coreset("k_means", ipc, coresets.KMeans(features), "Cui et al., NeurIPS 2022, arXiv:2207.09639")
 
 
+@register
 def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
     """The samples that a network forgets most often while it is trained.
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, resolve
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.pools import Critic, DefaultNetwork, TrainedOnReal
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
-from condensed_data.methods.recipes.base_recipe import base_of
+from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import (
@@ -29,6 +29,8 @@ from condensed_data.methods.synthetic import (
     WithSteps,
 )
 from condensed_data.methods.synthetic.step_sizes import NAME
+
+__all__ = ["fred", "haba", "kfs"]
 
 STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in an iteration
 BASES = "dm, dc, dsa, idc or mtt"
@@ -46,6 +48,7 @@ class ScaledValue(DataDefault):
         return self.share * value
 
 
+@register
 def haba(
     base: str | Recipe = "dm",
     ipc: int | None = None,
@@ -85,7 +88,7 @@ def haba(
             f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) has no two samples of one basis to set "
             "apart. Use 2 hallucinators or more, or contrast=0."
         )
-    recipe = base_of("haba", base, ipc, options)
+    recipe = get_base("haba", base, ipc, options)
 
     def factorized(pixels: Pixels) -> SyntheticSpec:
         return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
@@ -102,6 +105,7 @@ def haba(
     )
 
 
+@register
 def fred(
     base: str | Recipe = "dm",
     ipc: int | None = None,
@@ -125,7 +129,7 @@ def fred(
     References:
         Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, https://arxiv.org/abs/2311.08819.
     """
-    recipe = base_of("fred", base, ipc, options)
+    recipe = get_base("fred", base, ipc, options)
     return replace(
         _made_of_less(recipe, "fred", lambda pixels: Frequency(share, pixels.init), lr),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
@@ -134,6 +138,7 @@ def fred(
     )
 
 
+@register
 def kfs(
     ipc: int = 10,
     iterations: int | None = None,
@@ -211,16 +216,6 @@ def _exchanged(
     around: Any = part
     exchanged: SyntheticSpec = replace(around, inner=_exchanged(inner, make, name, base))
     return exchanged
-
-
-@dataclass(frozen=True)
-class ShareOfStep(DataDefault):
-    """`STEP_SHARE` of a step size that may itself be a rule."""
-
-    step_size: float | DataDefault
-
-    def __call__(self, facts: DatasetInfo) -> float:
-        return STEP_SHARE * float(resolve(self.step_size, facts))  # type: ignore[arg-type]
 
 
 def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:

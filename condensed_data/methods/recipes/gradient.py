@@ -13,6 +13,7 @@ from condensed_data.methods.objectives import Gradient
 from condensed_data.methods.pools import DefaultNetwork, TrainedOnReal, TrainedOnSynthetic
 from condensed_data.methods.pools.inner_loop import NetworkLifetimes
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
@@ -20,7 +21,10 @@ from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import idc as idc_training
 from condensed_data.training.sgd import SGDConfig
 
+__all__ = ["dc", "dsa", "idc", "idc_i"]
 
+
+@register
 def dc(
     ipc: int = 10,
     iterations: int | None = None,
@@ -59,6 +63,7 @@ def dc(
     )
 
 
+@register
 def dsa(
     ipc: int = 10,
     iterations: int | None = None,
@@ -109,6 +114,7 @@ def _matching(
     )
 
 
+@register
 def idc_i(
     ipc: int = 10,
     iterations: int | None = None,
@@ -139,6 +145,7 @@ def idc_i(
     return _idc("idc_i", synthetic, ipc, iterations, batch, lr, distance, network, within)
 
 
+@register
 def idc(
     ipc: int = 10,
     iterations: int | None = None,

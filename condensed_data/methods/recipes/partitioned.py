@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from condensed_data.methods.recipe import Recipe, Term
-from condensed_data.methods.recipes.base_recipe import base_of
+from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
 from condensed_data.networks import ConvNet
 from condensed_data.training.features import stage_extractor
 
+__all__ = ["bdm", "bdm_published", "debiased"]
 
+
+@register
 def bdm(
     base: str | Recipe = "dc",
     ipc: int | None = None,
@@ -39,7 +42,7 @@ def bdm(
         The founding paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
-    recipe = base_of("bdm", base, ipc, options)
+    recipe = get_base("bdm", base, ipc, options)
     within = Clusters(k, stage_extractor(features, layer), rule)
     return replace(
         _with(recipe, "bdm", within=within),
@@ -47,6 +50,7 @@ def bdm(
     )
 
 
+@register
 def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> Recipe:
     """BDM in the setting of its founding paper: DC with 20 clusters and batch normalization.
 
@@ -68,6 +72,7 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
     )
 
 
+@register
 def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) -> Recipe:
     """Debiased condensation: samples are matched group by group, a group being (class, attribute), on any base.
 
@@ -82,7 +87,7 @@ def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) 
         The founding paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
         https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
     """
-    return _with(base_of("debiased", base, ipc, options), "debiased", grouped=True)
+    return _with(get_base("debiased", base, ipc, options), "debiased", grouped=True)
 
 
 def _with(

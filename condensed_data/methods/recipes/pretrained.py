@@ -14,10 +14,10 @@ from condensed_data.methods.objectives import (
     Covariance,
     CrossEntropy,
     Distribution,
-    KernelMMD,
 )
-from condensed_data.methods.pools import DefaultNetwork, Pretrained, RandomInit
+from condensed_data.methods.pools import DefaultNetwork, Pretrained
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import get, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
@@ -25,10 +25,13 @@ from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixe
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
+__all__ = ["dance", "iid", "ncfm"]
+
 # Published for the two bases: weights of centralization and of covariance matching.
 _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
 
 
+@register
 def iid(
     base: str = "dm",
     ipc: int = 10,
@@ -60,8 +63,6 @@ def iid(
     Raises:
         ValueError: for another base; for ipc=1 on DM.
     """
-    from condensed_data.methods.recipes import get
-
     if base not in _IID_WEIGHTS:
         raise ValueError(f"iid(base={base!r}) is not published; use {' or '.join(map(repr, _IID_WEIGHTS))}.")
     if base == "dm" and ipc == 1:
@@ -93,63 +94,7 @@ def iid(
     )
 
 
-def m3d(
-    ipc: int = 10,
-    iterations: int | None = None,
-    batch: int = 256,
-    lr: float = 1.0,
-    kernel: str = "gaussian",
-    factor: int | None = None,
-    init: coresets.Init | None = None,
-    network: Any = None,
-    within: BatchSelection | None = None,
-) -> Recipe:
-    """M3D: all moments of the embeddings are matched, by the maximum mean discrepancy.
-
-    Args:
-        ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
-        lr: of SGD with momentum 0.5.
-        kernel: "gaussian", "polynomial" or "linear".
-        factor: of the grids; 2, and 1, for none, with vectors.
-        init: what the samples are made of at the start; random real ones, made small.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024,
-        https://arxiv.org/abs/2312.15927.
-    """
-    return Recipe(
-        name="m3d",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
-        ),
-        terms=(
-            Term(
-                KernelMMD(kernel),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-                M3D_WEIGHT if kernel == "gaussian" else 1.0,
-            ),
-        ),
-        optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=DefaultIterations() if iterations is None else iterations,
-        ipc=ipc,
-        training=idc_training(),
-        paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
-        "arXiv:2312.15927",
-        deviations="No code was published: the kernel's widths, its weight and the learning rate are ours, and every "
-        "iteration has a new network.",
-    )
-
-
-# A Gaussian kernel is at most 1, a mean embedding's square is not: this brings both to one learning rate (ours).
-M3D_WEIGHT = 100.0
-
-
+@register
 def dance(
     ipc: int = 10,
     iterations: int | None = None,
@@ -195,6 +140,7 @@ def dance(
     )
 
 
+@register
 def ncfm(
     ipc: int = 10,
     iterations: int | None = None,

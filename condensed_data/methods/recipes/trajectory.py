@@ -16,15 +16,19 @@ from condensed_data.methods.recipes.mtt_defaults import (
     PublishedWhitening,
     UsedEpochs,
 )
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
 
+__all__ = ["mtt"]
+
 # Of soft labels, where they are learned: 2 to 10 in the settings of DATM (Guo et al., ICLR 2024).
 LABEL_LR = 2.0
 
 
+@register
 def mtt(
     ipc: int = 10,
     iterations: int | None = None,

@@ -14,10 +14,13 @@ from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.step_sizes import WithSteps
 from condensed_data.training.protocol import OrderedTraining
+
+__all__ = ["dd"]
 
 PUBLISHED_SAMPLES = 60_000
 
@@ -60,6 +63,7 @@ class Tenths(DataDefault):
         return tuple(iterations * tenth // 10 for tenth in range(1, 10))
 
 
+@register
 def dd(
     ipc: int = 10,
     steps: int | None = None,

@@ -1,4 +1,4 @@
-"""The sampling network of NCFM: it finds frequencies where real and synthetic samples differ most."""
+"""Characteristic functions equal loops; NCFM's sampling network finds frequencies where both sides differ most."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.objectives import CharacteristicFunction
 from condensed_data.training.context import Context
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
+    net, both = lent(NET), replace(pair(), iteration=3)
+    size = net.embed(both.real.x).shape[1]
+    t = torch.randn(11, size, generator=RandomStreams(0).torch("frequencies", 3)).tolist()
+    total = sum(oracles.characteristic_distance(*block, t, alpha) for block in blocks(net, both))
+    assert float(CharacteristicFunction(11, alpha)(net, both)) == pytest.approx(total, rel=1e-8)
+
+
+def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None:
+    net, both = lent(NET), pair()
+    source = real(torch.zeros(4, 1, 2, 2))
+    first, again, other = (
+        CharacteristicFunction(8).start(Context(source, 1, RandomStreams(seed), torch.device("cpu")))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first(net, both), again(net, both))
+    assert not torch.equal(first(net, both), other(net, both))
+    assert not torch.equal(first(net, both), first(net, replace(both, iteration=1)))
 
 
 def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> TrainableLoss:
@@ -73,3 +94,15 @@ def test_values_out_of_range_are_said() -> None:
         CharacteristicFunction(sampling_lr=-1)
     with pytest.raises(ValueError, match=r"frequencies=1\) must be an integer of at least 2"):
         CharacteristicFunction(1, sampling_lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        (CharacteristicFunction, {"frequencies": 0}, r"frequencies=0\) must be an integer of at least 1"),
+        (CharacteristicFunction, {"alpha": 1.1}, r"alpha=1.1\) must be between 0 and 1"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(part: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        part(**fields)

@@ -1,9 +1,8 @@
-"""What class means leave out: how samples of a class lie to each other, how features do, and higher moments.
+"""Second-order losses of IID: feature covariances and distances to class centers.
 
-* `Covariance` and `Centralization`: IID, Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
-* `KernelMMD`: M3D, Zhang et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
+Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 
-Letters: B rows of a group, K classes, G groups, D features, d channels of a map, l its locations.
+Letters: B rows of a group, K classes, G groups, D features, d channels of a feature map, l its locations.
 """
 
 from __future__ import annotations
@@ -138,67 +137,3 @@ class Centralization(Objective):
                 "Use the Pretrained pool, or centers='synthetic'."
             )
         return net.centers[side.y.argmax(1) if side.y.ndim > 1 else side.y]
-
-
-_KERNELS = ("gaussian", "polynomial", "linear")
-
-
-@dataclass(frozen=True)
-class KernelMMD(Objective):
-    """Squared maximum mean discrepancy of embeddings, summed over groups.
-
-    Of a group it is the mean of k over all pairs of real samples, minus twice that over real and synthetic
-    ones, plus that over synthetic ones: the squared distance of the mean embeddings in the space of the
-    kernel. With the linear kernel it is the loss of `Distribution`. The authors published no code: the
-    width of the Gaussian kernel and the constants of the polynomial are ours.
-
-    Args:
-        kernel: "gaussian", k = mean over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared
-            distance between the real samples of the group, without a gradient; "polynomial",
-            k = (<x, y> / D + 1)^degree; "linear", k = <x, y>.
-        scales: of the Gaussian kernel, positive and finite; at least one.
-        degree: of the polynomial kernel, an integer of at least 1.
-
-    Raises:
-        ValueError: for an unknown kernel, or scales or a degree out of range.
-    """
-
-    kernel: str = "gaussian"
-    scales: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
-    degree: int = 2
-
-    def __post_init__(self) -> None:
-        if self.kernel not in _KERNELS:
-            raise ValueError(f"KernelMMD(kernel={self.kernel!r}) is unknown; known: {', '.join(_KERNELS)}.")
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
-        if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
-            raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
-
-    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
-        with torch.no_grad():
-            real = net.embed(pair.real.x)
-        blocks = zip(pair.real.split(real), pair.synthetic.split(net.embed(pair.synthetic.x)), strict=True)
-        return torch.stack([self._discrepancy(*block) for block in blocks]).sum()
-
-    def _discrepancy(self, real: Tensor, synthetic: Tensor) -> Tensor:
-        if self.kernel == "linear":
-            return (real.mean(0) - synthetic.mean(0)).square().sum()
-        # distances do not change, and lose fewer digits, with the origin among the samples
-        origin = real.mean(0) if self.kernel == "gaussian" else torch.zeros_like(real[0])
-        real, synthetic = real - origin, synthetic - origin
-        width = _squared_distances(real, real).mean().clamp_min(torch.finfo(real.dtype).tiny)
-        pairs = ((real, real), (real, synthetic), (synthetic, synthetic))
-        both, mixed, own = (self._kernel(x, y, width).mean() for x, y in pairs)
-        return both - 2 * mixed + own
-
-    def _kernel(self, x: Tensor, y: Tensor, width: Tensor) -> Tensor:
-        if self.kernel == "polynomial":
-            return (x @ y.T / x.shape[1] + 1) ** self.degree
-        distances = _squared_distances(x, y) / width
-        return torch.stack([torch.exp(-distances / scale) for scale in self.scales]).mean(0)
-
-
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """||x_i - y_j||^2 of rows (n, D) and (m, D): (n, m), not below 0."""
-    return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)
