@@ -1,8 +1,12 @@
-"""The entry exam: every recipe, in a moment. A new recipe adds one line to `LEARNING` or `CHOOSING`."""
+"""The entry exam: every recipe with settings that take a moment, and the checks that each one passes.
+
+A new recipe adds one line to `LEARNING` (or `CHOOSING`, if it selects real samples).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +23,7 @@ from condensed_data.methods.samplers.clustering import NearestToCentroids
 from condensed_data.methods.synthetic import MultiFormation
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import ConvNet
+from condensed_data.storage import checkpoint
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 
@@ -145,5 +150,53 @@ def start(source: Any, recipe: Recipe, groups: Any = None) -> CondensationRun:
     return CondensationRun(resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu")))
 
 
-def everything(run: CondensationRun) -> dict[str, Tensor]:
+def learned_tensors(run: CondensationRun) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in run.synthetic_data.learned.items()}
+
+
+def runs_and_repeats(recipe: Recipe, source: Any) -> None:
+    first, second = build(source, recipe), build(source, recipe)
+    assert torch.isfinite(first.images).all()
+    assert torch.equal(first.images, second.images)
+    assert set(first.targets) == set(source.tensors[1].tolist())
+
+
+def every_learned_tensor_moves(recipe: Recipe, source: Any) -> None:
+    run = start(source, recipe)
+    before = learned_tensors(run)
+    for _ in range(2):
+        run.step()
+    for name, tensor in learned_tensors(run).items():
+        assert not torch.equal(tensor, before[name]), name
+
+
+def resumes_to_the_same_bits(recipe: Recipe, source: Any, folder: Path) -> None:
+    whole = start(source, recipe)
+    for _ in range(ITERATIONS):
+        whole.step()
+    first, second = start(source, recipe), start(source, recipe)
+    for _ in range(ITERATIONS // 2 + 1):
+        first.step()
+    checkpoint.write(folder / "state", first.state_dict(), {})
+    second.load_state_dict(checkpoint.read(folder / "state", {}))
+    while second.iteration < ITERATIONS:
+        second.step()
+    for name, tensor in learned_tensors(whole).items():
+        assert torch.equal(tensor, learned_tensors(second)[name]), name
+
+
+def survives_saving(recipe: Recipe, source: Any, folder: Path) -> None:
+    condensed = build(source, recipe)
+    condensed.save(folder / "saved")
+    loaded = CondensedDataset.load(folder / "saved")
+    assert torch.equal(condensed.images, loaded.images)
+    assert condensed.targets == loaded.targets
+    assert condensed.recipe == loaded.recipe
+
+
+def core(recipe: Recipe, source: Any, folder: Path) -> None:
+    """The checks that every recipe that learns must pass."""
+    runs_and_repeats(recipe, source)
+    every_learned_tensor_moves(recipe, source)
+    resumes_to_the_same_bits(recipe, source, folder)
+    survives_saving(recipe, source, folder)

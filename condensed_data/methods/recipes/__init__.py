@@ -29,8 +29,9 @@ if TYPE_CHECKING:  # type checkers and editors cannot follow a loop; a line a fi
 else:
     for _module in iter_modules(__path__):
         import_module(f"{__name__}.{_module.name}")
+    globals().update({name: function(name) for name in names()})  # a method's file may have its name
 
-    def __getattr__(name):
+    def __getattr__(name):  # methods that are registered later
         try:
             return function(name)
         except ValueError as error:
