@@ -125,9 +125,9 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--ipc", "0"], "ipc=0 must be a positive whole number"),
-        (["--ipc", "-1"], "ipc=-1 must be a positive whole number"),
-        (["--iterations", "-1"], "iterations=-1 must be a whole number"),
+        (["--ipc", "0"], "ipc=0 must be a positive integer"),
+        (["--ipc", "-1"], "ipc=-1 must be a positive integer"),
+        (["--iterations", "-1"], "iterations=-1 must be an integer"),
         (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: bdm, "),
         (["--recipe", "random"], "iterations=2, but recipe random learns nothing"),
         (["--set", "lrr=1"], "Unknown field 'lrr'. Known fields: "),

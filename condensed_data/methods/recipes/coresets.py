@@ -1,4 +1,4 @@
-"""Coresets: real samples that are chosen, and not learned."""
+"""Coresets: methods that select real samples and learn nothing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def random(ipc: int = 10) -> Recipe:
 
 @register
 def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """Herding: real samples whose mean feature follows that of their class.
+    """Herding: real samples whose mean feature stays close to that of their class.
 
     Args:
         ipc: samples per class.
-        features: "trained" (a network trained on the data), "raw", or an extractor.
+        features: "trained" (embeddings of a network trained on the data), "raw" (the values themselves), or an
+            extractor.
 
     References:
         Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
@@ -37,7 +38,7 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 @register
 def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """Greedy k-center: each next sample is the farthest from those chosen; the first is nearest the class mean.
+    """Greedy k-center: start nearest to the class mean, then add the sample farthest from those selected.
 
     Args:
         ipc: samples per class.
@@ -53,7 +54,7 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 @register
 def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """The real samples nearest to the k-means centroids of their class.
+    """k-means: the real samples nearest to the centroids of their class.
 
     Args:
         ipc: samples per class.
@@ -67,11 +68,11 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 @register
 def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
-    """The samples that a network forgets most often while it is trained.
+    """Forgetting: the real samples that a network forgets most often during training.
 
     Args:
         ipc: samples per class.
-        epochs: of that training.
+        epochs: training epochs of that network.
 
     References:
         Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.
