@@ -343,7 +343,7 @@ class Drops(nn.Module):
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
         ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),
-        ({"network": NamedCallable("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
+        ({"network": NamedCallable("drops", lambda classes, shape: Drops(classes))}, "has dropout"),
     ],
 )
 def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_images: TensorDataset) -> None:

@@ -1,4 +1,4 @@
-"""What is made small: one family of losses a file."""
+"""Objectives: the losses that synthetic data minimizes, one family per file."""
 
 from condensed_data.methods.objectives.characteristic import CharacteristicFunction as CharacteristicFunction
 from condensed_data.methods.objectives.classification import CrossEntropy as CrossEntropy

@@ -22,17 +22,16 @@ from condensed_data.methods.objectives.layers import block_maps
 class Covariance(Objective):
     """Squared Frobenius distance between the covariances of local features, summed over groups.
 
-    The last map of a sample is a matrix X_i (d, l). The covariance of a group is the mean over its B
-    samples of (X_i - M)(X_i - M)^T, (d, d), where M is the mean map: locations are centered one by one and
-    summed.
+    The last feature map of a sample is a matrix X_i (d, l). The covariance of a group is the mean over its B samples of
+    (X_i - M)(X_i - M)^T, (d, d), where M is the mean map: every location is centered by its own mean.
 
     Args:
         weight: factor of the sum, at least 0 and finite; the authors use 0.01 on DM and 0.03 on IDM.
-        layers: names of submodules, of which the last one's output is the map, for networks without a method
-            `feature_maps`; see `module.named_modules()`.
+        layers: for networks without a method `feature_maps`: names of submodules (see `module.named_modules()`); the
+            output of the last one is the map.
 
     Raises:
-        ValueError: for a weight out of range; for groups with a single synthetic sample.
+        ValueError: for a weight out of range, or groups with a single synthetic sample.
     """
 
     weight: float = 0.01
@@ -46,9 +45,8 @@ class Covariance(Objective):
         if min(synthetic) < 2:
             raise ValueError(
                 f"Covariance needs at least two synthetic samples in every group; one has {min(synthetic)}. "
-                "The covariance of a single sample is zero: nothing could be learned from it. Use ipc=2 or "
-                "more (two for each group of a class, where there are groups), or a synthetic part that decodes "
-                "several samples from one, such as MultiFormation."
+                "The covariance of a single sample is zero. Use ipc=2 or more (two for each group of a class, where "
+                "there are groups), or synthetic data that decodes several samples from one, such as MultiFormation."
             )
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
@@ -60,7 +58,7 @@ class Covariance(Objective):
 
 
 def _covariance(maps: Tensor) -> Tensor:
-    """(d, d) from maps (B, d, *locations); a map without locations (B, d) has one."""
+    """Covariance (d, d) of feature maps (B, d, *locations) or features (B, d)."""
     rows = maps.reshape(*maps.shape[:2], -1)
     deviations = (rows - rows.mean(0)).transpose(0, 1).flatten(1)  # (d, B * l)
     return deviations @ deviations.T / len(maps)
@@ -72,26 +70,24 @@ _CENTERS = ("synthetic", "real")
 
 @dataclass(frozen=True)
 class Centralization(Objective):
-    """Draws synthetic embeddings of a class to its center, by a network that was trained on the real data.
+    """Distance of synthetic embeddings to the center of their class, under a network trained on the real data.
 
-    With s_j = ||embedding of sample j - center of its class||^2 the loss is the sum over the synthetic
-    samples of max(0, exp(alpha s_j) - beta) in the paper's form, and of s_j in the simplified one, which
-    the authors' code uses and reports to work as well. They multiply it by 0.05 on DM and 0.01 on IDM.
+    With s_j = ||embedding of sample j - center of its class||^2 the loss is the sum over the synthetic samples of
+    max(0, exp(alpha s_j) - beta) in the paper's form, and of s_j in the simplified form, which the authors' code uses
+    and reports to work as well. They multiply it by 0.05 on DM and 0.01 on IDM.
 
     Args:
-        alpha: factor in the exponent, positive and finite; 0.02 stands in the authors' code, commented out.
-        beta: what a sample may cost for free, finite; 1 (our choice) is the cost at the center, so that every
-            sample is drawn, and larger values leave those near the center alone.
+        alpha: factor in the exponent, positive and finite; the authors' code has 0.02, commented out.
+        beta: threshold below which a sample costs nothing, finite; 1 (our choice) is the value of the exponential at
+            the center, so that every sample counts; larger values ignore samples near the center.
         form: "exponential" or "simplified" (ignores alpha and beta).
-        centers: "synthetic", the mean embedding of the group's synthetic samples in this step, through which
-            the gradient also flows, as in the authors' code: it brings the samples of a class together.
-            "real", `NetworkView.centers`, the class means of the real data: it brings them to where the class is, and
-            works for a single sample.
+        centers: "synthetic" is the mean embedding of the group's synthetic samples in this step, through which the
+            gradient also flows, as in the authors' code. "real" is `NetworkView.centers`, the class means of the real
+            data, which also works for a single sample.
 
     Raises:
-        ValueError: for an alpha, beta, form or kind of center out of range; for groups with a single
-            synthetic sample and synthetic centers; when called, for a network without centers where it
-            needs them.
+        ValueError: for an alpha, beta, form or kind of center out of range; for groups with a single synthetic sample
+            and synthetic centers; when called, for a network without centers if these are needed.
     """
 
     alpha: float = 0.02
@@ -114,8 +110,8 @@ class Centralization(Objective):
         if self.centers == "synthetic" and min(synthetic) < 2:
             raise ValueError(
                 "Centralization(centers='synthetic') needs at least two synthetic samples in every group; "
-                f"one has {min(synthetic)}, which is its own center. Use centers='real', ipc=2 or more, or a "
-                "synthetic part that decodes several samples from one, such as MultiFormation."
+                f"one has {min(synthetic)}, which is its own center. Use centers='real', ipc=2 or more, or "
+                "synthetic data that decodes several samples from one, such as MultiFormation."
             )
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
@@ -127,13 +123,13 @@ class Centralization(Objective):
         return (torch.exp(self.alpha * squares) - self.beta).clamp_min(0).sum()
 
     def _centers(self, net: NetworkView, pair: Pair, embedded: Tensor) -> Tensor:
-        """The center of every synthetic row: (B, D)."""
+        """The center for each synthetic sample: (B, D)."""
         side = pair.synthetic
         if self.centers == "synthetic":
             return side.repeat_per_block(side.means(embedded))
         if net.centers is None:
             raise ValueError(
-                "Cannot use Centralization(centers='real') with this pool: its networks have no centers. "
+                "Cannot use Centralization(centers='real') with this pool: its networks have no class centers. "
                 "Use the Pretrained pool, or centers='synthetic'."
             )
         return net.centers[side.y.argmax(1) if side.y.ndim > 1 else side.y]

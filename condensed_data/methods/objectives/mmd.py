@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.validation import check_count
 from condensed_data.methods.base import NetworkView, Objective, Pair
 
 _KERNELS = ("gaussian", "polynomial", "linear")
@@ -22,16 +23,16 @@ _KERNELS = ("gaussian", "polynomial", "linear")
 class KernelMMD(Objective):
     """Squared maximum mean discrepancy of embeddings, summed over groups.
 
-    Of a group it is the mean of k over all pairs of real samples, minus twice that over real and synthetic
-    ones, plus that over synthetic ones: the squared distance of the mean embeddings in the space of the
-    kernel. With the linear kernel it is the loss of `Distribution`. The authors published no code: the
-    width of the Gaussian kernel and the constants of the polynomial are ours.
+    For a group it is the mean of the kernel k over all pairs of real samples, minus twice its mean over pairs of a real
+    and a synthetic sample, plus its mean over pairs of synthetic samples: the squared distance of the mean embeddings
+    in the feature space of the kernel. With the linear kernel it equals `Distribution`. The authors published no code:
+    the width of the Gaussian kernel and the constants of the polynomial are ours.
 
     Args:
-        kernel: "gaussian", k = mean over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared
-            distance between the real samples of the group, without a gradient; "polynomial",
-            k = (<x, y> / D + 1)^degree; "linear", k = <x, y>.
-        scales: of the Gaussian kernel, positive and finite; at least one.
+        kernel: "gaussian", k = mean over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared distance
+            between the real samples of the group, without a gradient; "polynomial", k = (<x, y> / D + 1)^degree;
+            "linear", k = <x, y>.
+        scales: of the Gaussian kernel; at least one, positive and finite.
         degree: of the polynomial kernel, an integer of at least 1.
 
     Raises:
@@ -47,8 +48,7 @@ class KernelMMD(Objective):
             raise ValueError(f"KernelMMD(kernel={self.kernel!r}) is unknown; known: {', '.join(_KERNELS)}.")
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
-        if isinstance(self.degree, bool) or not isinstance(self.degree, int) or self.degree < 1:
-            raise ValueError(f"KernelMMD(degree={self.degree!r}) must be an integer of at least 1.")
+        check_count("KernelMMD", "degree", self.degree)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
@@ -59,13 +59,13 @@ class KernelMMD(Objective):
     def _discrepancy(self, real: Tensor, synthetic: Tensor) -> Tensor:
         if self.kernel == "linear":
             return (real.mean(0) - synthetic.mean(0)).square().sum()
-        # distances do not change, and lose fewer digits, with the origin among the samples
+        # centering does not change distances, and avoids cancellation
         origin = real.mean(0) if self.kernel == "gaussian" else torch.zeros_like(real[0])
         real, synthetic = real - origin, synthetic - origin
         width = _squared_distances(real, real).mean().clamp_min(torch.finfo(real.dtype).tiny)
         pairs = ((real, real), (real, synthetic), (synthetic, synthetic))
-        both, mixed, own = (self._kernel(x, y, width).mean() for x, y in pairs)
-        return both - 2 * mixed + own
+        real_mean, cross_mean, synthetic_mean = (self._kernel(x, y, width).mean() for x, y in pairs)
+        return real_mean - 2 * cross_mean + synthetic_mean
 
     def _kernel(self, x: Tensor, y: Tensor, width: Tensor) -> Tensor:
         if self.kernel == "polynomial":
@@ -75,5 +75,5 @@ class KernelMMD(Objective):
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """||x_i - y_j||^2 of rows (n, D) and (m, D): (n, m), not below 0."""
+    """||x_i - y_j||^2 for rows x (n, D) and y (m, D): (n, m), at least 0."""
     return (x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T).clamp_min(0)

@@ -156,7 +156,7 @@ class _Slow(Pool):
     [
         (Covariance(), "iteration", 1, "Covariance needs at least two synthetic samples"),
         (Centralization(), "class", 1, "Centralization.* needs at least two synthetic samples"),
-        (Discrimination(), "class", 2, "Discrimination tells classes apart"),
+        (Discrimination(), "class", 2, "Discrimination compares classes"),
     ],
 )
 def test_what_cannot_work_is_said_before_networks_train(

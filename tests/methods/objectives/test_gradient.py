@@ -187,5 +187,5 @@ def test_unknown_choices_and_missing_layers_are_said() -> None:
         Gradient("l3")
     with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) is unknown; known: weights, conv, all"):
         Gradient(layers="fc")
-    with pytest.raises(ValueError, match="layers='conv'\\) finds no such layers in Chain"):
+    with pytest.raises(ValueError, match="layers='conv'\\): Chain has no such layers"):
         Gradient("l1", "conv")(lent(MLP(width=8), (5,)), pair((5,)))

@@ -148,13 +148,17 @@ def test_the_real_side_has_no_graph() -> None:
 
 def test_what_cannot_work_is_said() -> None:
     net, both = lent(NET, SHAPE), pair(SHAPE)
-    with pytest.raises(ValueError, match=r"has 2 weights; the network gives 4 maps\. Give 4"):
+    with pytest.raises(ValueError, match=r"has 2 weights, but the network has 4 maps\. Give 4"):
         LayerAlignment((1.0, 1.0))(net, both)
-    with pytest.raises(ValueError, match=r"LayerAlignment\(weights\): -1 must be at least 0"):
+    with pytest.raises(
+        ValueError, match=r"LayerAlignment\(weights=...\) must be at least 0 and finite, got -1"
+    ):
         LayerAlignment((1.0, -1))
-    with pytest.raises(ValueError, match=r"Discrimination\(weight\): inf must be at least 0 and finite"):
+    with pytest.raises(
+        ValueError, match=r"Discrimination\(weight=...\) must be at least 0 and finite, got inf"
+    ):
         Discrimination(math.inf)
     single = batch((3,), 1, SHAPE)
-    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step_per='iteration'"):
+    with pytest.raises(ValueError, match=r"cannot be computed for 1 group alone\. Use step_per='iteration'"):
         Discrimination()(net, Pair(single, single))
     assert not Discrimination.separable

@@ -170,7 +170,7 @@ def test_what_cannot_train_is_refused() -> None:
         Unrolled()(net, Pair(case.real, case.synthetic))
     with pytest.raises(ValueError, match=r"steps=2\) does not fit TrainingSteps of 3"):
         Unrolled()(net, Pair(case.real, case.synthetic, torch.ones(2)))
-    with pytest.raises(ValueError, match=r"needs real samples: use Sequence"):
+    with pytest.raises(ValueError, match=r"needs real samples\. Use TrainingSteps"):
         Unrolled().check_sizes((0,), STEPS)
     with pytest.raises(ValueError, match="'full', 'checkpointed', 'constant'"):
         Unrolled("tesla")
