@@ -8,7 +8,7 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import NET, blocks, lent, pair
+from oracles_objectives import NET, blocks, network_view, pair
 from sources import real
 
 from condensed_data.core.rng import RandomStreams
@@ -19,7 +19,7 @@ from condensed_data.training.context import Context
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
 def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
-    net, both = lent(NET), replace(pair(), iteration=3)
+    net, both = network_view(NET), replace(pair(), iteration=3)
     size = net.embed(both.real.x).shape[1]
     t = torch.randn(11, size, generator=RandomStreams(0).torch("frequencies", 3)).tolist()
     total = sum(oracles.characteristic_distance(*block, t, alpha) for block in blocks(net, both))
@@ -27,7 +27,7 @@ def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
 
 
 def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     source = real(torch.zeros(4, 1, 2, 2))
     first, again, other = (
         CharacteristicFunction(8).start(Context(source, 1, RandomStreams(seed), torch.device("cpu")))
@@ -45,7 +45,7 @@ def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> Trainable
 
 
 def test_it_learns_to_make_the_loss_large() -> None:
-    net, both, loss = lent(NET), pair(), started()
+    net, both, loss = network_view(NET), pair(), started()
     values = []
     for iteration in range(40):
         values.append(float(loss(net, both).detach()))
@@ -54,7 +54,7 @@ def test_it_learns_to_make_the_loss_large() -> None:
 
 
 def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
-    net, both, loss = lent(NET), replace(pair(), iteration=2), started(12)
+    net, both, loss = network_view(NET), replace(pair(), iteration=2), started(12)
     value = float(loss(net, both).detach())
     size = net.embed(both.real.x).shape[1]
     noise = torch.randn(12, size, generator=RandomStreams(0).torch("frequencies", 2)).to(both.real.x)
@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
 
 
 def test_it_goes_on_from_its_state() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     whole, first, second = started(), started(), started()
     for iteration in range(3):
         whole(net, both)
@@ -81,7 +81,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 def test_samples_step_against_it_and_it_against_them() -> None:
     """The gradient of the samples is that at fixed frequencies: nothing of the sampling network leaks into it."""
-    net, both, loss = lent(NET), pair(), started(16)
+    net, both, loss = network_view(NET), pair(), started(16)
     x = both.synthetic.x.clone().requires_grad_()
     value = loss(net, replace(both, synthetic=replace(both.synthetic, x=x)))
     (gradient,) = torch.autograd.grad(value, x)

@@ -9,7 +9,7 @@ import oracles_objectives as oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles_objectives import lent, pair
+from oracles_objectives import network_view, pair
 from sources import real
 from torch import Tensor
 
@@ -41,7 +41,7 @@ NET = ConvNet(width=4, depth=1)
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_equals_the_loops(soft: bool) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     labels = F.one_hot(both.synthetic.y, 3).double()
     if soft:
         labels = labels * 0.7 + 0.1
@@ -55,7 +55,7 @@ def test_equals_the_loops(soft: bool) -> None:
 
 
 def test_the_accuracy_scales_in_percent() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     plain = CrossEntropy()(net, both)
     torch.testing.assert_close(
         CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.62)), both), 62 * plain
@@ -68,7 +68,7 @@ def test_the_accuracy_scales_in_percent() -> None:
 
 
 def test_differentiable_in_samples_and_labels() -> None:
-    net, both = lent(ConvNet(width=3, depth=1, activation="sigmoid"), (1, 4, 4)), pair((1, 4, 4))
+    net, both = network_view(ConvNet(width=3, depth=1, activation="sigmoid"), (1, 4, 4)), pair((1, 4, 4))
     scores = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def loss(x: Tensor, labels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import NET, Rows, batch, embedded, lent, pair
+from oracles_objectives import NET, Rows, batch, embedded, network_view, pair
 from torch import Tensor, nn
 
 from condensed_data.methods.base import Objective, Pair
@@ -31,19 +31,21 @@ def expected_covariance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> 
 
 @pytest.mark.parametrize("weight", [0.01, 3.0])
 def test_covariance_equals_the_loops(weight: float) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     real, synthetic = (side.split(net.feature_maps(side.x)[-1]) for side in (both.real, both.synthetic))
     value = weight * expected_covariance(real, synthetic)
     assert float(Covariance(weight)(net, both)) == pytest.approx(value, rel=1e-10)
 
 
 def test_covariance_of_maps_without_locations_and_of_named_layers() -> None:
-    net, both = lent(MLP(width=6), (5,)), pair((5,))
+    net, both = network_view(MLP(width=6), (5,)), pair((5,))
     real, synthetic = (side.split(net.embed(side.x)[..., None]) for side in (both.real, both.synthetic))
     value = expected_covariance(real, synthetic)
     assert float(Covariance(1.0)(net, both)) == pytest.approx(value, rel=1e-10)
 
-    plain = lent(lambda k, shape: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(12, k)), (2, 6))
+    plain = network_view(
+        lambda k, shape: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(12, k)), (2, 6)
+    )
     both = pair((2, 6))
     real, synthetic = (side.split(plain.module[0](side.x)) for side in (both.real, both.synthetic))
     value = expected_covariance(real, synthetic)
@@ -52,7 +54,7 @@ def test_covariance_of_maps_without_locations_and_of_named_layers() -> None:
 
 def test_a_shift_of_all_maps_leaves_covariances_alone() -> None:
     net, side = (
-        lent(lambda k, shape: nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(12, k)), (2, 6)),
+        network_view(lambda k, shape: nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(12, k)), (2, 6)),
         batch((3, 2), 1, (2, 6)),
     )
     moved = Pair(side, replace(side, x=side.x + torch.arange(12.0).view(2, 6)))
@@ -71,7 +73,7 @@ def expected_centralization(rows: Rows, center: list[float], form: str, alpha: f
     ("form", "alpha", "beta"), [("simplified", 1, 1), ("exponential", 0.02, 1), ("exponential", 0.3, 1.6)]
 )
 def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, centers: str) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     real = [
         [sum(column) / len(rows) for column in zip(*rows, strict=True)] for rows in embedded(net, both.real)
     ]
@@ -87,7 +89,7 @@ def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, c
 
 
 def test_beta_leaves_samples_near_the_center_alone() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     assert float(Centralization(beta=1e6)(net, both)) == 0
     rows = both.synthetic.split(both.synthetic.x)
     equal = replace(both.synthetic, x=torch.cat([block[:1].expand_as(block) for block in rows]))
@@ -96,7 +98,7 @@ def test_beta_leaves_samples_near_the_center_alone() -> None:
 
 
 def test_real_centers_are_those_of_the_likeliest_class_of_a_soft_label() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     centers = torch.randn(3, net.embed(both.real.x).shape[1], dtype=torch.float64)
     net = replace(net, centers=centers)
     soft = replace(both, synthetic=replace(both.synthetic, y=torch.eye(3)[both.synthetic.y] * 0.7 + 0.1))
@@ -109,7 +111,7 @@ def test_real_centers_are_those_of_the_likeliest_class_of_a_soft_label() -> None
     [(Covariance(), "Use ipc=2 or more"), (Centralization(), "Use centers='real', ipc=2 or more")],
 )
 def test_a_single_synthetic_sample_is_refused(objective: Objective, remedy: str) -> None:
-    net, both = lent(NET), Pair(batch((3, 3), 1), batch((2, 1), 2))
+    net, both = network_view(NET), Pair(batch((3, 3), 1), batch((2, 1), 2))
     for attempt in (lambda: objective.check_sizes((3, 3), (2, 1)), lambda: objective(net, both)):
         with pytest.raises(ValueError, match=rf"at least two synthetic samples.*has 1.*{remedy}"):
             attempt()
@@ -118,7 +120,7 @@ def test_a_single_synthetic_sample_is_refused(objective: Objective, remedy: str)
 
 def test_real_centers_need_a_pool_that_knows_them() -> None:
     with pytest.raises(ValueError, match=r"Cannot use Centralization.*Use the Pretrained pool"):
-        Centralization(centers="real")(lent(NET), pair())
+        Centralization(centers="real")(network_view(NET), pair())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ EQUAL = (6, 6, 6), (2, 2, 2)
 UNEQUAL = (7, 1, 4), (3, 2, 1)
 
 
-def lent(
+def network_view(
     spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None
 ) -> NetworkView:
     """A network in double precision, frozen as pools lend it."""
@@ -27,7 +27,7 @@ def lent(
 
 
 def convnet(micro_batch: int | None = None) -> NetworkView:
-    return lent(ConvNet(width=4, depth=2), (2, 8, 6), micro_batch)
+    return network_view(ConvNet(width=4, depth=2), (2, 8, 6), micro_batch)
 
 
 def side(sizes: tuple[int, ...], shape: tuple[int, ...] = (2, 8, 6), seed: int = 0) -> Batch:
@@ -62,7 +62,7 @@ def test_loss_and_gradient_equal_the_equation(
 
 @pytest.mark.parametrize(("spec", "shape"), [(ConvNet(width=4, depth=1), (2, 12)), (MLP(width=5), (7,))])
 def test_signals_and_vectors(spec: networks.NetworkFunction, shape: tuple[int, ...]) -> None:
-    net = lent(spec, shape)
+    net = network_view(spec, shape)
     real, synthetic = side((3, 2), shape), side((1, 2), shape, seed=1)
     oracle = oracles.dm_loss(net.module.embed, real.split(real.x), synthetic.split(synthetic.x))
     assert_equal(Distribution()(net, Pair(real, synthetic)), oracle)

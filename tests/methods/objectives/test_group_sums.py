@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles_objectives import NET, batch, lent, pair, shuffled
+from oracles_objectives import NET, batch, network_view, pair, shuffled
 from torch import Tensor
 
 from condensed_data.methods.base import Batch, Objective, Pair
@@ -35,7 +35,7 @@ OBJECTIVES: list[Objective] = [
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 def test_differentiable_invariant_to_order_and_pieces(objective: Objective) -> None:
-    net, both = lent(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
+    net, both = network_view(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
 
     def loss(x: Tensor) -> Tensor:
         return objective(net, replace(both, synthetic=replace(both.synthetic, x=x)))
@@ -51,7 +51,7 @@ def test_differentiable_invariant_to_order_and_pieces(objective: Objective) -> N
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 def test_groups_add_up_and_the_real_side_has_no_graph(objective: Objective) -> None:
-    net, both = lent(SMOOTH), pair()
+    net, both = network_view(SMOOTH), pair()
     alone = []
     for group in range(3):
         sides = [
@@ -70,7 +70,7 @@ def test_groups_add_up_and_the_real_side_has_no_graph(objective: Objective) -> N
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if not isinstance(o, Centralization)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_with_a_finite_gradient_at_equal_samples(objective: Objective, dtype: torch.dtype) -> None:
-    net, side = lent(NET), batch((3, 2), 1)
+    net, side = network_view(NET), batch((3, 2), 1)
     net.module.to(dtype)
     side = replace(side, x=side.x.to(dtype))
     x = side.x.clone().requires_grad_()

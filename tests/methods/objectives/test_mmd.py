@@ -9,7 +9,7 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import NET, batch, blocks, lent, pair
+from oracles_objectives import NET, batch, blocks, network_view, pair
 from torch import nn
 
 from condensed_data.methods.base import Pair
@@ -34,7 +34,7 @@ KERNELS: dict[str, Any] = {
 
 @pytest.mark.parametrize("kernel", list(KERNELS))
 def test_kernel_mmd_equals_the_loops(kernel: str) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     total = 0.0
     for real, synthetic in blocks(net, both):
         width = sum(oracles.squared_distance(a, b) for a in real for b in real) / len(real) ** 2
@@ -43,7 +43,7 @@ def test_kernel_mmd_equals_the_loops(kernel: str) -> None:
 
 
 def test_other_scales_and_degrees() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     total = 0.0
     for real, synthetic in blocks(net, both):
         width = sum(oracles.squared_distance(a, b) for a in real for b in real) / len(real) ** 2
@@ -58,12 +58,12 @@ def test_other_scales_and_degrees() -> None:
 
 
 def test_the_linear_kernel_is_distribution_matching() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     torch.testing.assert_close(KernelMMD("linear")(net, both), Distribution()(net, both))
 
 
 def test_a_gaussian_kernel_sees_a_spread_that_means_do_not() -> None:
-    net = lent(lambda k, shape: nn.Linear(3, k), (3,))
+    net = network_view(lambda k, shape: nn.Linear(3, k), (3,))
     side = batch((6, 6), 1, (3,))
     means = side.means(side.x).repeat_interleave(6, 0)
     wider = Pair(side, replace(side, x=means + 2 * (side.x - means)))
@@ -72,7 +72,7 @@ def test_a_gaussian_kernel_sees_a_spread_that_means_do_not() -> None:
 
 
 def test_single_real_samples_have_no_width_and_no_nan() -> None:
-    net, side = lent(NET), batch((1, 1), 1)
+    net, side = network_view(NET), batch((1, 1), 1)
     assert float(KernelMMD()(net, Pair(side, side))) == 0
     assert 0 < float(KernelMMD()(net, Pair(side, batch((2, 2), 2)))) < 4
 
