@@ -3,9 +3,9 @@
 Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959) learns samples for one
 training run: plain gradient descent, block after block, each with its own step size, from initial weights that are
 fixed, random, or trained elsewhere. In another order or with another optimizer the samples are of little use.
-A recipe names this protocol by `OrderedTraining` instead of a `Training`; `TrainingSchedule` has its data and runs it,
-with the arithmetic of the unroll that learned the samples: it gives the same bits as a "checkpointed" or "constant" one,
-and equals a "full" one up to rounding.
+A recipe names this protocol by `OrderedTraining` instead of a `Training`; `TrainingSchedule` has its data and runs it.
+Its arithmetic is that of the unroll that learned the samples: it gives the same bits as a "checkpointed" or "constant"
+unroll, and equals a "full" one up to rounding.
 
 Letters: N samples, T steps, K classes.
 """

@@ -80,7 +80,7 @@ sys.exit(main(["recipes"]))
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
+    """Remove what a test registers after it."""
     monkeypatch.setattr(registry, "_FUNCTIONS", dict(registry._FUNCTIONS))
 
 

@@ -115,7 +115,7 @@ def test_an_impossible_base_is_refused_with_an_alternative() -> None:
         recipes.haba(contrast=-1)
 
 
-def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
+def test_a_budget_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*5 decoders.*Use ipc=4 or more"):
         build((1, 8, 8), recipes.haba("dm", ipc=1, **SMALL))
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of.*or fewer decoders"):
@@ -124,7 +124,7 @@ def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
         build((1, 8, 8), recipes.haba("dm", ipc=4, bases=9, **SMALL))
 
 
-def test_samples_of_one_code_grow_apart() -> None:
+def test_diversity_separates_samples_of_one_code() -> None:
     recipe = recipes.haba("dm", ipc=5, hallucinators=2, **{**SMALL, "iterations": 30})
     free, apart = (build((1, 8, 8), replace(recipe).set(terms__1__weight=weight)) for weight in (1e-9, 300.0))
 
@@ -161,7 +161,7 @@ def test_one_code_through_every_decoder(
         )
 
 
-def test_a_set_without_decoders_says_so() -> None:
+def test_plotting_decoders_needs_decoders() -> None:
     for recipe in (recipes.random(ipc=2), recipes.fred("dm", 2, **SMALL)):
         with pytest.raises(ValueError, match=r"not decoded from codes\. Those of haba and kfs are"):
             decoders(build((1, 8, 8), recipe))

@@ -37,7 +37,7 @@ def learned(name: str, **options: Any) -> Recipe:
     return recipes.get(name, ipc=2, iterations=ITERATIONS, batch=8, network=NET, **options)
 
 
-def quickly(name: str) -> Recipe:
+def coreset(name: str) -> Recipe:
     recipe = recipes.get(name, ipc=2)
     if "features" in dict(_fields(recipe)):
         return recipe.set(synthetic__init__features="raw")
@@ -49,8 +49,8 @@ def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
     return list(vars(init).items())
 
 
-def briefly(recipe: Recipe) -> Recipe:
-    """Networks that live two iterations and are trained for one epoch."""
+def with_short_pools(recipe: Recipe) -> Recipe:
+    """The recipe with networks that are renewed after two iterations and trained for one epoch."""
     short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
     terms = []
     for term in recipe.terms:
@@ -64,7 +64,7 @@ def briefly(recipe: Recipe) -> Recipe:
 
 
 def quick(name: str, **options: Any) -> Recipe:
-    return briefly(learned(name, **options))
+    return with_short_pools(learned(name, **options))
 
 
 def mtt(**options: Any) -> Recipe:
@@ -72,7 +72,7 @@ def mtt(**options: Any) -> Recipe:
 
 
 def iid(base: str) -> Recipe:
-    return briefly(learned("iid", base=base, extractor=NET))
+    return with_short_pools(learned("iid", base=base, extractor=NET))
 
 
 def unrolled(**options: Any) -> Recipe:
@@ -80,7 +80,7 @@ def unrolled(**options: Any) -> Recipe:
 
 
 def haba(base: str, **options: Any) -> Recipe:
-    """A budget that holds two bases a class."""
+    """HaBa with a budget of two bases per class."""
     return quick("haba", base=base, hallucinators=2, **options).set(ipc=4)
 
 
@@ -102,9 +102,9 @@ LEARNING = {
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
     "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
-    "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
-        network=BATCH_NET
-    ),
+    "bdm_published": lambda: with_short_pools(
+        recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)
+    ).set(network=BATCH_NET),
     "dsa with the nearest to centroids": lambda: quick("dsa", within=NearestToCentroids("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
     "dm class by class": lambda: replace(learned("dm"), step_per="class"),
@@ -133,7 +133,7 @@ GROUPED = {
     "debiased on dm": lambda: quick("debiased", base="dm"),
 }
 CHOOSING = {
-    name: lambda name=name: quickly(name) for name in ("herding", "k_center", "k_means", "forgetting")
+    name: lambda name=name: coreset(name) for name in ("herding", "k_center", "k_means", "forgetting")
 }
 CHOOSING["random"] = lambda: recipes.random(ipc=2)
 EXAM = LEARNING | CHOOSING

@@ -44,7 +44,7 @@ def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> Trainable
     return loss
 
 
-def test_it_learns_to_make_the_loss_large() -> None:
+def test_the_sampling_network_learns_to_maximize_the_loss() -> None:
     net, both, loss = network_view(NET), pair(), started()
     values = []
     for iteration in range(40):
@@ -53,7 +53,7 @@ def test_it_learns_to_make_the_loss_large() -> None:
     assert sum(values[-5:]) > 1.05 * sum(values[:5])
 
 
-def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
+def test_the_loss_is_that_of_its_frequencies() -> None:
     net, both, loss = network_view(NET), replace(pair(), iteration=2), started(12)
     value = float(loss(net, both).detach())
     size = net.embed(both.real.x).shape[1]
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
     assert value == pytest.approx(total, rel=1e-8)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_resumes_from_its_state() -> None:
     net, both = network_view(NET), pair()
     whole, first, second = started(), started(), started()
     for iteration in range(3):
@@ -79,7 +79,7 @@ def test_it_goes_on_from_its_state() -> None:
     assert torch.equal(whole(net, both), second(net, both))
 
 
-def test_samples_step_against_it_and_it_against_them() -> None:
+def test_samples_and_sampling_network_have_separate_gradients() -> None:
     """The gradient of the samples is that at fixed frequencies: nothing of the sampling network leaks into it."""
     net, both, loss = network_view(NET), pair(), started(16)
     x = both.synthetic.x.clone().requires_grad_()

@@ -145,7 +145,7 @@ def test_a_stored_objective_is_rebuilt(objective: Objective) -> None:
 
 @dataclass(frozen=True)
 class _Slow(Pool):
-    """Must not be started."""
+    """A pool that must not be started."""
 
     def start(self, context: Context) -> PoolState:
         raise AssertionError("networks were trained before the sizes were checked")
@@ -159,7 +159,7 @@ class _Slow(Pool):
         (Discrimination(), "class", 2, "Discrimination compares classes"),
     ],
 )
-def test_what_cannot_work_is_said_before_networks_train(
+def test_impossible_objectives_are_refused_before_networks_train(
     objective: Objective, step: str, ipc: int, message: str
 ) -> None:
     good = run(Gradient(), step, ipc=ipc)

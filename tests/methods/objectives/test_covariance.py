@@ -52,7 +52,7 @@ def test_covariance_of_maps_without_locations_and_of_named_layers() -> None:
     assert float(Covariance(1.0, layers=("0",))(plain, both)) == pytest.approx(value, rel=1e-10)
 
 
-def test_a_shift_of_all_maps_leaves_covariances_alone() -> None:
+def test_covariances_ignore_a_shift_of_all_maps() -> None:
     net, side = (
         network_view(lambda k, shape: nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(12, k)), (2, 6)),
         batch((3, 2), 1, (2, 6)),
@@ -88,7 +88,7 @@ def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, c
     assert total > 0
 
 
-def test_beta_leaves_samples_near_the_center_alone() -> None:
+def test_beta_ignores_samples_near_the_center() -> None:
     net, both = network_view(NET), pair()
     assert float(Centralization(beta=1e6)(net, both)) == 0
     rows = both.synthetic.split(both.synthetic.x)
@@ -118,7 +118,7 @@ def test_a_single_synthetic_sample_is_refused(objective: Objective, remedy: str)
     Centralization(centers="real").check_sizes((3, 3), (2, 1))
 
 
-def test_real_centers_need_a_pool_that_knows_them() -> None:
+def test_real_centers_need_a_pool_that_has_them() -> None:
     with pytest.raises(ValueError, match=r"Cannot use Centralization.*Use the Pretrained pool"):
         Centralization(centers="real")(network_view(NET), pair())
 

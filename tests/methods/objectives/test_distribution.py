@@ -19,7 +19,7 @@ UNEQUAL = (7, 1, 4), (3, 2, 1)
 def network_view(
     spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None
 ) -> NetworkView:
-    """A network in double precision, frozen as pools lend it."""
+    """A network in double precision, frozen as pools provide it."""
     module = networks.build(spec, num_classes=3, sample_shape=shape, seed=5).double().requires_grad_(False)
     return NetworkView(
         module, networks.embed_of(module), networks.feature_maps_of(module), micro_batch=micro_batch
@@ -98,7 +98,7 @@ def test_classes_add_up() -> None:
     assert_equal(Distribution()(net, Pair(real, synthetic)), torch.stack(alone).sum())
 
 
-def test_equal_sides_have_no_distance_and_no_gradient() -> None:
+def test_equal_samples_have_zero_loss_and_gradient() -> None:
     net, real = convnet(), side(EQUAL[0])
     synthetic = learned(real)
     loss = Distribution()(net, Pair(real, synthetic))

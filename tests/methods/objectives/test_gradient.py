@@ -73,7 +73,7 @@ def test_equals_the_formula_of_a_linear_classifier(distance: str) -> None:
     assert number(Gradient(distance, "all")(net, both)) == pytest.approx(total, rel=1e-10)
 
 
-def test_tensors_of_one_dimension_count_nothing_in_rows() -> None:
+def test_one_dimensional_tensors_are_ignored_by_rows_cosine() -> None:
     net, both = network_view(NET), pair()
     everything, weights = (Gradient("rows_cosine", layers)(net, both) for layers in ("all", "weights"))
     assert torch.equal(everything, weights)
@@ -94,7 +94,7 @@ def test_is_differentiable_in_samples_and_soft_labels(distance: str) -> None:
     assert torch.autograd.gradcheck(loss, inputs, atol=1e-6)
 
 
-def test_soft_labels_that_are_hard_change_nothing_and_real_soft_ones_do() -> None:
+def test_one_hot_labels_equal_hard_ones_and_soft_ones_differ() -> None:
     net, both = network_view(NET), pair()
     hard = F.one_hot(both.synthetic.y, 3)
     soft = replace(both, synthetic=replace(both.synthetic, y=hard.float()))
@@ -137,14 +137,14 @@ def test_groups_add_up() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100, None])
-def test_pieces_of_the_real_side_change_nothing(rows: int | None) -> None:
+def test_chunks_of_the_real_side_change_nothing(rows: int | None) -> None:
     net, both = network_view(NET), pair()
     torch.testing.assert_close(
         Gradient()(replace(net, micro_batch=rows), both), Gradient()(net, both), rtol=1e-10, atol=1e-12
     )
 
 
-def test_the_lent_network_is_left_alone_and_the_real_side_has_no_graph() -> None:
+def test_the_network_is_unchanged_and_the_real_side_has_no_graph() -> None:
     net, both = network_view(NET), pair()
     before = {name: weight.clone() for name, weight in net.module.state_dict().items()}
     real = both.real.x.clone().requires_grad_()
@@ -160,7 +160,7 @@ def test_the_lent_network_is_left_alone_and_the_real_side_has_no_graph() -> None
 
 
 class Spare(nn.Module):
-    """Has a classifier that the forward pass does not use."""
+    """A network with a classifier that the forward pass does not use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ def test_samples_of_any_shape(network: object, shape: tuple[int, ...]) -> None:
     assert number(Gradient()(network_view(network, shape), pair(shape))) > 0
 
 
-def test_unknown_choices_and_missing_layers_are_said() -> None:
+def test_unknown_choices_and_missing_layers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"Gradient\(distance='l3'\) is unknown; known: rows_cosine, mse"):
         Gradient("l3")
     with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) is unknown; known: weights, conv, all"):

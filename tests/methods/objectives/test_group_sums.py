@@ -34,7 +34,7 @@ OBJECTIVES: list[Objective] = [
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-def test_differentiable_invariant_to_order_and_pieces(objective: Objective) -> None:
+def test_differentiable_and_invariant_to_order_and_chunks(objective: Objective) -> None:
     net, both = network_view(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
 
     def loss(x: Tensor) -> Tensor:

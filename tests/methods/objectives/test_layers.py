@@ -54,7 +54,7 @@ def test_the_last_map_counts_twice_because_the_embedding_is_the_same_numbers() -
         (MLP(width=6, depth=4), (5,), (0.1, 0.1, 1.0, 2.0)),
     ],
 )
-def test_the_rule_for_any_depth_and_shape(
+def test_the_default_weights_for_any_depth_and_shape(
     network: object, shape: tuple[int, ...], weights: tuple[float, ...]
 ) -> None:
     net, both = network_view(network, shape), pair(shape)
@@ -76,7 +76,7 @@ def test_named_layers_of_a_network_without_maps() -> None:
         LayerAlignment(layers=("head",))(net, both)
 
 
-def test_networks_that_couple_samples_see_all_blocks_at_once() -> None:
+def test_networks_that_couple_samples_get_all_blocks_at_once() -> None:
     net = replace(network_view(ConvNet(width=4, depth=1, norm="batch")), micro_batch=None)
     both = pair()
     maps = [net.feature_maps(side.x) for side in (both.real, both.synthetic)]
@@ -95,7 +95,7 @@ def test_discrimination_equals_the_loops(weight: float) -> None:
     assert float(Discrimination(weight)(net, both)) == pytest.approx(value, rel=1e-10)
 
 
-def test_groups_of_one_class_are_not_told_apart() -> None:
+def test_groups_of_one_class_are_not_discriminated() -> None:
     net = network_view(NET, SHAPE)
     real, synthetic = (
         replace(side, y=torch.tensor([0, 0, 2]).repeat_interleave(torch.tensor(side.sizes)))
@@ -108,7 +108,7 @@ def test_groups_of_one_class_are_not_told_apart() -> None:
 
 
 @pytest.mark.parametrize("objective", [LayerAlignment(), Discrimination()])
-def test_differentiable_invariant_to_order_and_pieces(objective: LayerAlignment | Discrimination) -> None:
+def test_differentiable_and_invariant_to_order_and_chunks(objective: LayerAlignment | Discrimination) -> None:
     net, both = network_view(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
 
     def loss(x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def test_the_real_side_has_no_graph() -> None:
         assert bool((gradient.flatten(1).abs().sum(1) > 0).all())
 
 
-def test_what_cannot_work_is_said() -> None:
+def test_impossible_objectives_are_refused() -> None:
     net, both = network_view(NET, SHAPE), pair(SHAPE)
     with pytest.raises(ValueError, match=r"has 2 weights, but the network has 4 maps\. Give 4"):
         LayerAlignment((1.0, 1.0))(net, both)

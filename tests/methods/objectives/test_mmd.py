@@ -62,7 +62,7 @@ def test_the_linear_kernel_is_distribution_matching() -> None:
     torch.testing.assert_close(KernelMMD("linear")(net, both), Distribution()(net, both))
 
 
-def test_a_gaussian_kernel_sees_a_spread_that_means_do_not() -> None:
+def test_a_gaussian_kernel_detects_a_spread_that_means_do_not() -> None:
     net = network_view(lambda k, shape: nn.Linear(3, k), (3,))
     side = batch((6, 6), 1, (3,))
     means = side.means(side.x).repeat_interleave(6, 0)
