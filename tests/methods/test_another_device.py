@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
+from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build, start
 from simulated_device import DEVICE, Far, asked_for, near, simulated
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -16,27 +16,15 @@ from condensed_data import CondensedDataset
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import SiameseAugment
-from condensed_data.data.real import RealData
-from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.compute import batch_loss
-from condensed_data.training.context import Context
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Trainer
 
 ITERATIONS = 3
 # CAFE trains its network until a measured accuracy, which the host has to read.
 WAITING = {"cafe", "cafe with augmentation"}
-
-
-def started(
-    source: TensorDataset, recipe: Recipe, device: torch.device, groups: list[int] | None
-) -> CondensationRun:
-    real = RealData.read(inspect(source), groups, progress=False)
-    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return CondensationRun(resolved, Context(real.to(device), resolved.ipc, RandomStreams(0), device))
 
 
 def values(run: CondensationRun) -> dict[str, Tensor]:
@@ -49,10 +37,10 @@ def test_an_iteration_gives_the_bits_of_the_cpu_without_synchronizing(
 ) -> None:
     recipe = (LEARNING | GROUPED)[name]()
     groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
-    here = started(tiny_images, recipe, torch.device("cpu"), groups)
+    here = start(tiny_images, recipe, groups)
     losses = [here.step() for _ in range(ITERATIONS)]
     with simulated() as waits:
-        there = started(tiny_images, recipe, DEVICE, groups)
+        there = start(tiny_images, recipe, groups, DEVICE)
         assert all(isinstance(tensor, Far) for tensor in there.synthetic_data.learned.values())
         found = [there.step()]  # the first may make what later ones use
         waits.clear()

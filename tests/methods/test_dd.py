@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from sources import real
+from exam import build, start
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -32,7 +32,6 @@ from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import manifest as schema
 from condensed_data.training.compute import accuracy
-from condensed_data.training.context import Context
 from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import OrderedTraining
 
@@ -44,17 +43,8 @@ def dd(**options: Any) -> Recipe:
     return recipes.dd(**({"ipc": 4, "steps": 2, "epochs": 2} | FIELDS | options))
 
 
-def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
-    chosen = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"} | options
-    return CondensedDataset(source, recipe, **chosen)
-
-
 def started(recipe: Recipe, source: TensorDataset) -> CondensationRun:
-    where = real(*source.tensors)
-    resolved = recipe.resolve(where.sample_shape, where.class_names, samples=len(where))
-    return CondensationRun(
-        resolved, Context(where, resolved.ipc, RandomStreams(0), torch.device("cpu"), compiles=False)
-    )
+    return start(source, recipe, compiles=False)
 
 
 def fixed(source: Any) -> CondensedDataset:

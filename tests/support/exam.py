@@ -27,6 +27,7 @@ from condensed_data.storage import checkpoint
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 
+CPU = torch.device("cpu")
 ITERATIONS = 4
 NET = ConvNet(width=8, depth=2)
 TEACHER = Teacher(NET, Pretraining(epochs=8))
@@ -144,10 +145,14 @@ def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
     return CondensedDataset(source, recipe, **chosen)
 
 
-def start(source: Any, recipe: Recipe, groups: Any = None) -> CondensationRun:
+def start(
+    source: Any, recipe: Recipe, groups: Any = None, device: torch.device = CPU, **fields: Any
+) -> CondensationRun:
+    """A run on the samples of a source; `fields` are those of its `Context`."""
     real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return CondensationRun(resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu")))
+    context = Context(real.to(device), resolved.ipc, RandomStreams(0), device, **fields)
+    return CondensationRun(resolved, context)
 
 
 def learned_tensors(run: CondensationRun) -> dict[str, Tensor]:
