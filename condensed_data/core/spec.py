@@ -8,7 +8,6 @@ replaces it by its value before a run.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import math
@@ -157,6 +156,15 @@ def from_json(value: Any) -> Any:
         raise ValueError(f"{cls.__name__} cannot be rebuilt: {error}.") from error
 
 
+def registered_parts() -> dict[str, type[Spec]]:
+    """All registered classes that can be instantiated, by name, without `NamedCallable`."""
+    return {
+        name: cls
+        for name, cls in _REGISTRY.items()
+        if cls is not NamedCallable and not inspect.isabstract(cls)
+    }
+
+
 def iter_fields(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All fields of `spec` and of the parts in it, as (dotted path, value)."""
     if isinstance(spec, tuple):
@@ -205,76 +213,6 @@ def _set_field(spec: Any, steps: list[str], value: Any) -> Any:
         index = int(head)
         return (*spec[:index], _set_field(spec[index], rest, value), *spec[index + 1 :])
     return dataclasses.replace(spec, **{head: _set_field(getattr(spec, head), rest, value)})
-
-
-def parse(text: str) -> Any:
-    """The value of a field from text: a literal, a part such as `ConvNet(width=64)`, or the text itself.
-
-    Words in a tuple or a part need no quotes: `SiameseAugment(ops=(color, crop))`.
-
-    Raises:
-        ValueError: for a call of anything but a registered part, or with unknown fields.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        return text
-    return _value(node, text.strip(), text)
-
-
-def parse_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Name and arguments from text such as `bdm(base=dm, k=10)`, or a name alone.
-
-    Raises:
-        ValueError: for any other text, and for positional arguments.
-    """
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        node = None
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        return node.func.id, _keywords(node, text.strip())
-    if "(" in text:
-        raise ValueError(f"Cannot parse {text!r}. Write NAME or NAME(FIELD=VALUE, ...).")
-    return text.strip(), {}
-
-
-def _keywords(node: ast.Call, source: str) -> dict[str, Any]:
-    return {str(keyword.arg): _value(keyword.value, source) for keyword in node.keywords}
-
-
-def _value(node: ast.expr, source: str, text: str | None = None) -> Any:
-    """The value of a node of `source`; its source text if it is neither a part nor a literal."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _part(node.func.id, [_value(item, source) for item in node.args], _keywords(node, source))
-    if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_value(item, source) for item in node.elts)
-    if isinstance(node, ast.Name) and node.id in _parts():
-        return _part(node.id, [], {})
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError):
-        return ast.get_source_segment(source, node) if text is None else text
-
-
-def _parts() -> dict[str, type[Spec]]:
-    """Registered classes that can be instantiated from text."""
-    return {
-        name: cls
-        for name, cls in _REGISTRY.items()
-        if cls is not NamedCallable and not inspect.isabstract(cls)
-    }
-
-
-def _part(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Spec:
-    known = _parts()
-    if name not in known:
-        raise ValueError(f"Unknown part {name!r}. Known parts: {', '.join(sorted(known))}.")
-    try:
-        return known[name](*arguments, **keywords)
-    except TypeError as error:
-        fields = ", ".join(inspect.signature(known[name]).parameters)
-        raise ValueError(f"{name} cannot be built: {error}. Its fields: {fields or 'none'}.") from error
 
 
 def validate(spec: Any, sample_shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Specifications: canonical forms, defaults that depend on the data, and fields set by path or from text."""
+"""Specifications: canonical forms, defaults that depend on the data, and fields set by path."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import pytest
 from condensed_data import recipes
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, NamedCallable, Spec, UnnamedCallableError
-from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.methods.objectives import Distribution
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.synthetic import Pixels
-from condensed_data.networks import ConvNet
 
 INFO = DatasetInfo((1, 12, 12), ("cat", "dog"), ipc=4)
 
@@ -220,65 +219,6 @@ def test_values_are_checked_where_they_are_set() -> None:
         recipes.dm().set(optimizer__lr="high")
     with pytest.raises(ValueError, match=r"Optimizer\(lr=-1\) must be positive"):
         recipes.dm().set(optimizer__lr=-1)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("3", 3),
-        (" -1e-3 ", -1e-3),
-        ("None", None),
-        ("True", True),
-        ("(1, 2.5)", (1, 2.5)),
-        ("[1, 'a']", (1, "a")),
-        ("adam", "adam"),
-        ("'3'", "3"),
-        ("timm:resnet18", "timm:resnet18"),
-        ("a b", "a b"),
-        ("np.zeros(3)", "np.zeros(3)"),
-        ("{[]: 1}", "{[]: 1}"),
-        ("Identity", Identity()),
-        ("ConvNet(width=64, norm=batch)", ConvNet(64, norm="batch")),
-        ("ConvNet(64, 2)", ConvNet(64, 2)),
-        ("SiameseAugment(ops=(color, crop))", SiameseAugment(("color", "crop"))),
-        ("SiameseAugment(DefaultDSAOps())", SiameseAugment(DefaultDSAOps())),
-    ],
-)
-def test_text_becomes_a_value(text: str, value: object) -> None:
-    parsed = specs.parse(text)
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
-@pytest.mark.parametrize("name", ["convnet-d2-w8", "vgg11-bn", "résnet-w8", "(a-b,  c)"])
-def test_names_inside_a_call_keep_their_spelling(name: str) -> None:
-    value = ("a-b", "c") if name.startswith("(") else name
-    assert specs.parse_call(f" bdm(base=dm, é=1, network={name}) ")[1]["network"] == value
-    assert specs.parse(f"RandomInit(network={name})") == RandomInit(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ConvNett(3)", "Unknown part 'ConvNett'.*Known parts: .*ConvNet"),
-        ("Sampler()", "Unknown part 'Sampler'"),
-        ("NamedCallable('a', 1)", "Unknown part 'NamedCallable'"),
-        ("__import__('os')", "Unknown part '__import__'"),
-        ("ConvNet(widht=3)", "ConvNet cannot be built.*'widht'.*Its fields: width, depth"),
-        ("Term", "Term cannot be built.*Its fields: objective"),
-    ],
-)
-def test_text_that_calls_anything_but_a_part_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        specs.parse(text)
-
-
-def test_known_parts_can_be_written() -> None:
-    with pytest.raises(ValueError, match="Known parts") as error:
-        specs.parse("Nothing()")
-    listed = str(error.value).partition("Known parts: ")[2].rstrip(".").split(", ")
-    assert {"PerGroup", "ConvNet", "Distribution", "RandomInit", "Pixels", "SiameseAugment"} <= set(listed)
-    assert not {"NamedCallable", "DataDefault", "Pool", "Sampler", "SyntheticSpec"} & set(listed)
 
 
 def test_every_part_checks_the_sample_shape() -> None:

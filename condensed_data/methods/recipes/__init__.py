@@ -18,6 +18,7 @@ from condensed_data.methods.recipes.registry import parse as parse
 from condensed_data.methods.recipes.registry import register as register
 
 if TYPE_CHECKING:  # type checkers and editors cannot follow a loop; a line a file gives them every signature
+    from condensed_data.methods.recipes.alignment import *
     from condensed_data.methods.recipes.coresets import *
     from condensed_data.methods.recipes.distribution import *
     from condensed_data.methods.recipes.factorized import *

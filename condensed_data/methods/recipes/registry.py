@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from condensed_data.core import spec as specs
+from condensed_data.core.spec_text import parse_call
 from condensed_data.methods.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Recipe])
@@ -71,7 +71,7 @@ def parse(text: str, **arguments: Any) -> Recipe:
     Raises:
         ValueError: if the text is neither, the recipe is unknown, or it does not take these arguments.
     """
-    name, given = specs.parse_call(text)
+    name, given = parse_call(text)
     twice = given.keys() & arguments.keys()
     if twice:
         raise ValueError(f"{text}: {', '.join(sorted(twice))} is given twice. Give it once.")
