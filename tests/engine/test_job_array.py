@@ -24,7 +24,7 @@ from condensed_data.storage.shards import merge
 TOGETHER = [
     name
     for name, make in LEARNING.items()
-    if all(term.objective.separable and not term.pool.learns_from_samples for term in make().terms)
+    if all(term.objective.separable and not term.pool.trains_on_synthetic for term in make().terms)
     # all classes share decoders, and a sampling network learns from all classes
     and not isinstance(make().synthetic, Factorized)
     and not any(isinstance(term.objective, CharacteristicFunction) for term in make().terms)
