@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
@@ -55,8 +55,7 @@ class Optimizer(Spec):
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kind not in OPTIMIZERS:
-            raise ValueError(f"Optimizer(kind={self.kind!r}) is unknown; known: {', '.join(OPTIMIZERS)}.")
+        check_choice("Optimizer", "kind", self.kind, OPTIMIZERS)
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")

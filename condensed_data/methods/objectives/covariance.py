@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.layers import block_maps
 
@@ -96,11 +97,8 @@ class Centralization(Objective):
     centers: str = "synthetic"
 
     def __post_init__(self) -> None:
-        for name, known in (("form", _FORMS), ("centers", _CENTERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Centralization({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
-                )
+        check_choice("Centralization", "form", self.form, _FORMS)
+        check_choice("Centralization", "centers", self.centers, _CENTERS)
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"Centralization(alpha={self.alpha}) must be positive and finite.")
         if not math.isfinite(self.beta):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
@@ -91,12 +92,8 @@ class Gradient(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):
-            value = getattr(self, name)
-            if not isinstance(value, DataDefault) and value not in known:
-                raise ValueError(
-                    f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
-                )
+        check_choice("Gradient", "distance", self.distance, _DISTANCES)
+        check_choice("Gradient", "layers", self.layers, _LAYERS)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         weights, names = self._matched(net)

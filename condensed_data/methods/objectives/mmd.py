@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import NetworkView, Objective, Pair
 
 _KERNELS = ("gaussian", "polynomial", "linear")
@@ -44,8 +44,7 @@ class KernelMMD(Objective):
     degree: int = 2
 
     def __post_init__(self) -> None:
-        if self.kernel not in _KERNELS:
-            raise ValueError(f"KernelMMD(kernel={self.kernel!r}) is unknown; known: {', '.join(_KERNELS)}.")
+        check_choice("KernelMMD", "kernel", self.kernel, _KERNELS)
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
         check_count("KernelMMD", "degree", self.degree)

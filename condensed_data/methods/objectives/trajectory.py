@@ -14,8 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair, Pool
-from condensed_data.methods.objectives.unrolled import check_unroll, trained_weights, unrolled_footprint
+from condensed_data.methods.objectives.unrolled import UNROLLS, trained_weights, unrolled_footprint
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Trajectory(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_unroll("Trajectory", self.unroll)
+        check_choice("Trajectory", "unroll", self.unroll, UNROLLS)
 
     def check_pool(self, pool: Pool) -> None:
         if not pool.provides_targets:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condensed_data import networks
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
@@ -57,7 +58,7 @@ class Unrolled(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_unroll("Unrolled", self.unroll)
+        check_choice("Unrolled", "unroll", self.unroll, UNROLLS)
         if any(len(pair) != 2 or pair[0] < 0 or pair[1] < 0 for pair in self.relabel):
             raise ValueError(
                 f"Unrolled(relabel={self.relabel!r}) must consist of pairs of class indices, such as ((0, 1),)."
@@ -118,14 +119,6 @@ def _check_repeatable(module: nn.Module) -> None:
         "another network (such as norm='instance'), or the GivenWeights or Pretrained pool, whose networks are in "
         "evaluation mode."
     )
-
-
-def check_unroll(objective: str, unroll: str) -> None:
-    """Raise ValueError for an unknown value of `unroll`."""
-    if unroll not in UNROLLS:
-        raise ValueError(
-            f"{objective}(unroll={unroll!r}) is unknown; known: {', '.join(map(repr, UNROLLS))}."
-        )
 
 
 def trained_weights(net: NetworkView, pair: Pair, unroll: str = "full") -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.core.validation import check_choice
 from condensed_data.data.augment import names_digits
 from condensed_data.data.whitening import MOST_VALUES
 
@@ -112,8 +113,7 @@ class PublishedMTT(DataDefault):
     value: str
 
     def __post_init__(self) -> None:
-        if self.value not in FIELDS:
-            raise ValueError(f"PublishedMTT(value={self.value!r}) is unknown; known: {', '.join(FIELDS)}.")
+        check_choice("PublishedMTT", "value", self.value, FIELDS)
 
     def __call__(self, info: DatasetInfo) -> float:
         value: float = getattr(interpolated(info), self.value)

@@ -127,8 +127,12 @@ def test_real_centers_need_a_pool_that_has_them() -> None:
     ("part", "fields", "message"),
     [
         (Covariance, {"weight": -1}, r"Covariance\(weight=-1\) must be at least 0"),
-        (Centralization, {"form": "log"}, r"Centralization\(form='log'\) is unknown; known: exponential"),
-        (Centralization, {"centers": "mean"}, r"Centralization\(centers='mean'\) is unknown"),
+        (Centralization, {"form": "log"}, r"Centralization\(form='log'\) must be one of 'exponential'"),
+        (
+            Centralization,
+            {"centers": "mean"},
+            r"Centralization\(centers='mean'\) must be one of 'synthetic', 'real'",
+        ),
         (Centralization, {"alpha": 0}, r"Centralization\(alpha=0\) must be positive"),
         (Centralization, {"beta": math.nan}, r"Centralization\(beta=nan\) must be finite"),
     ],

@@ -183,9 +183,9 @@ def test_samples_of_any_shape(network: object, shape: tuple[int, ...]) -> None:
 
 
 def test_unknown_choices_and_missing_layers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Gradient\(distance='l3'\) is unknown; known: rows_cosine, mse"):
+    with pytest.raises(ValueError, match=r"Gradient\(distance='l3'\) must be one of 'rows_cosine', 'mse'"):
         Gradient("l3")
-    with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) is unknown; known: weights, conv, all"):
+    with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) must be one of 'weights', 'conv', 'all'"):
         Gradient(layers="fc")
     with pytest.raises(ValueError, match="layers='conv'\\): Chain has no such layers"):
         Gradient("l1", "conv")(network_view(MLP(width=8), (5,)), pair((5,)))

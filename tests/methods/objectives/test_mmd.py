@@ -80,7 +80,7 @@ def test_single_real_samples_have_no_width_and_no_nan() -> None:
 @pytest.mark.parametrize(
     ("part", "fields", "message"),
     [
-        (KernelMMD, {"kernel": "cubic"}, r"KernelMMD\(kernel='cubic'\) is unknown; known: gaussian"),
+        (KernelMMD, {"kernel": "cubic"}, r"KernelMMD\(kernel='cubic'\) must be one of 'gaussian'"),
         (KernelMMD, {"scales": ()}, r"KernelMMD\(scales=\(\)\) must hold positive"),
         (KernelMMD, {"scales": (1, -2)}, r"KernelMMD\(scales=\(1, -2\)\) must hold positive"),
         (KernelMMD, {"degree": 1.5}, r"KernelMMD\(degree=1.5\) must be an integer"),
