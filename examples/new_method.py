@@ -1,11 +1,14 @@
 # pip install condensed-data
-"""A new method is usually one new part. Here: an objective that matches the spread of the embeddings too.
+"""Add a method: usually one new part, composed with existing ones in a registered function.
 
     python new_method.py
 
-Distribution matching (dm) brings the mean embedding of the synthetic samples of a class to that of its real
-samples. `Moments` also compares the standard deviation of every feature. The rest comes from the shelf: the
-pool of new random networks, the sampler by class, the siamese augmentation, the pixels that are learned.
+Distribution matching (dm) matches the mean embeddings of the synthetic and the real samples of each class. `Moments`
+also matches the standard deviation of every feature. The other parts exist already: the pool of randomly initialized
+networks, the sampler by class, the siamese augmentation, and pixels as synthetic data.
+
+`@recipes.register` makes the method available by name: `CondensedDataset(train_set, "moments", ipc=10)`. As a file in
+`condensed_data/methods/recipes/` it is imported, and so registered, with the package.
 
 Letters: B rows of a batch, G classes in it, D features.
 """
@@ -26,10 +29,10 @@ from condensed_data.training.evaluate import quick
 
 @dataclass(frozen=True)
 class Moments(Objective):
-    """Squared distance between means, plus `spread` times that between standard deviations, of embeddings.
+    """Squared distance between mean embeddings, plus `spread` times that between their standard deviations.
 
     Args:
-        spread: weight of the second summand; 0 gives dm.
+        spread: weight of the second summand, at least 0; 0 gives dm.
 
     Raises:
         ValueError: if `spread` is negative.
@@ -42,45 +45,53 @@ class Moments(Objective):
             raise ValueError(f"Moments(spread={self.spread}) must be at least 0.")
 
     def __call__(self, net: NetworkView, pair: Pair) -> torch.Tensor:
-        with torch.no_grad():  # only the synthetic side learns
-            real_mean, real_std = moments(net.embed(pair.real.x), pair.real)
-        mean, std = moments(net.embed(pair.synthetic.x), pair.synthetic)
+        with torch.no_grad():  # only the synthetic samples are learned
+            real_mean, real_std = mean_and_std(net.embed(pair.real.x), pair.real)
+        mean, std = mean_and_std(net.embed(pair.synthetic.x), pair.synthetic)
         return (real_mean - mean).square().sum() + self.spread * (real_std - std).square().sum()
 
 
-def moments(features: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of features (B, D) over each class of a batch: (G, D) both."""
+def mean_and_std(features: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation over the samples of each class: (G, D) both, of features (B, D)."""
     mean = batch.means(features)
     variance = (batch.means(features.square()) - mean.square()).clamp_min(0)
     return mean, (variance + 1e-6).sqrt()  # the root of 0 has no gradient
 
 
-def moment_matching(ipc: int = 10, iterations: int | None = None, spread: float = 1.0) -> Recipe:
-    """Distribution matching with means and deviations."""
+@recipes.register
+def moments(ipc: int = 10, iterations: int | None = None, spread: float = 1.0) -> Recipe:
+    """Distribution matching with means and standard deviations.
+
+    Args:
+        ipc: synthetic samples per class.
+        iterations: optimization steps; by default as many as dm takes for this data.
+        spread: see `Moments`.
+    """
     term = Term(Moments(spread), RandomInit("convnet"), PerGroup(256), SiameseAugment(DefaultDSAOps()))
     return replace(recipes.dm(ipc, iterations), name="moments", terms=(term,), paper="", deviations="")
 
 
 def main() -> None:
-    """Compare three recipes."""
-    parser = argparse.ArgumentParser(description="Compare a new method with dm and with random samples.")
-    parser.add_argument("--ipc", type=int, default=10, help="synthetic samples for each class")
-    parser.add_argument("--iterations", type=int, help="by default as many as dm takes for this data")
-    parser.add_argument("--spread", type=float, default=1.0)
-    parser.add_argument("--runs", type=int, default=3, help="networks trained on each set")
-    parser.add_argument("--epochs", type=int, default=300)
+    """Compare the method with random real samples and with dm."""
+    parser = argparse.ArgumentParser(description="Compare a new method with dm and with random real samples.")
+    parser.add_argument("--ipc", type=int, default=10, help="synthetic samples per class")
+    parser.add_argument("--iterations", type=int, help="optimization steps; by default as many as dm takes")
+    parser.add_argument("--spread", type=float, default=1.0, help="weight of the standard deviations")
+    parser.add_argument("--runs", type=int, default=3, help="networks trained on each condensed dataset")
+    parser.add_argument("--epochs", type=int, default=300, help="epochs of each of these networks")
     args = parser.parse_args()
 
     train_set, test_set = Digits("train"), Digits("test")
     training = replace(quick(), name="example", epochs=args.epochs)
-    for recipe in (
-        recipes.random(args.ipc),
-        recipes.dm(args.ipc, args.iterations),
-        moment_matching(args.ipc, args.iterations, args.spread),
-    ):
-        condensed = CondensedDataset(train_set, recipe)
+    arguments = {
+        "random": {},
+        "dm": {"iterations": args.iterations},
+        "moments": {"iterations": args.iterations, "spread": args.spread},
+    }
+    for name, fields in arguments.items():
+        condensed = CondensedDataset(train_set, recipes.get(name, ipc=args.ipc, **fields))
         accuracy = condensed.evaluate(test_set, "convnet", args.runs, training=training)
-        print(f"{recipe.name:8s} {accuracy}")
+        print(f"{name:8s} {accuracy}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from cli_tools import shorten
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset
+from condensed_data.methods.recipes import registry
 from condensed_data.storage.hub.search import keys
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -30,6 +31,7 @@ def run(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        monkeypatch.setattr(registry, "_FUNCTIONS", dict(registry._FUNCTIONS))  # an example adds a method
         try:
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         except SystemExit as exit_:
@@ -199,13 +201,14 @@ def test_the_splits_of_colored_mnist(tmp_path: Path) -> None:
     assert (255 * images[:, 0, 0, 0]).round().long().equal(labels)
 
 
-def test_the_new_objective_equals_its_definition() -> None:
+def test_the_new_objective_equals_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     """It equals a loop over classes and features in double precision, and dm if spread is 0."""
     import torch
 
     from condensed_data.methods.base import Batch, NetworkView, Pair
     from condensed_data.methods.objectives import Distribution
 
+    monkeypatch.setattr(registry, "_FUNCTIONS", dict(registry._FUNCTIONS))
     example = runpy.run_path(str(EXAMPLES / "new_method.py"))
     torch_generator = torch.Generator().manual_seed(0)
     real = Batch(

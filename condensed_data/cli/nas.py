@@ -172,12 +172,12 @@ def _space(assignments: list[str]) -> dict[str, Any]:
 
 def _choices(assignment: str, values: str) -> Any:
     """A tuple of values, or a range; logarithmic if its lower bound is positive."""
-    from condensed_data.core.spec import parse
+    from condensed_data.core.spec_text import parse_value
     from condensed_data_nas.space import Range
 
     if ".." not in values:
-        return tuple(parse(value) for value in values.split(","))
-    low, high = (parse(value) for value in values.split("..", 1))
+        return tuple(parse_value(value) for value in values.split(","))
+    low, high = (parse_value(value) for value in values.split("..", 1))
     if not all(isinstance(bound, int | float) for bound in (low, high)):
         raise ValueError(f"--space {assignment}: the bounds of {values} are not numbers. Write LOW..HIGH.")
     return Range(low, high, log=low > 0)

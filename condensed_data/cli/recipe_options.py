@@ -59,9 +59,9 @@ def recipe_from_options(arguments: Namespace) -> Recipe:
 
 
 def _with_field(recipe: Recipe, assignment: str) -> Recipe:
-    from condensed_data.core import spec
+    from condensed_data.core import spec, spec_text
 
     field, equals, value = assignment.partition("=")
     if not equals:
         raise ValueError(f"--set {assignment}: the value is missing. Write --set FIELD=VALUE.")
-    return spec.set_field(recipe, field.strip(), spec.parse(value))
+    return spec.set_field(recipe, field.strip(), spec_text.parse_value(value))

@@ -51,7 +51,7 @@ def _summary(name: str) -> str:
     """First line of the recipe's docstring."""
     from condensed_data.methods import recipes
 
-    documentation = inspect.getdoc(getattr(recipes, name.replace("-", "_"))) or ""
+    documentation = inspect.getdoc(recipes.function(name)) or ""
     return documentation.partition("\n")[0]
 
 

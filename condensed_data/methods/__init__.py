@@ -1,1 +1,1 @@
-"""The methods: five kinds of parts, what each paper needs of them, and the recipes that compose them."""
+"""Condensation methods: five kinds of parts, their implementations, and the recipes that compose them."""

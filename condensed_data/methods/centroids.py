@@ -1,6 +1,6 @@
-"""Means of clusters, where synthetic samples begin and to which stored ones shrink.
+"""Means of clusters, as initial samples or as a compact summary of stored ones.
 
-Letters: N samples asked for, n rows, D values of a row.
+Letters: n rows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class Centroids(Init):
-    """The centroids of k-means in the space of the samples' own values, group by group.
+    """The centroids of k-means on the values of the samples, group by group.
 
-    Unlike `coresets.KMeans` these are means, no real samples. Averaged samples are what few rows of a memory
-    describe a class with best in squared error; matching then sharpens what networks look at.
+    Unlike `coresets.KMeans` these are means, not real samples. For few samples they describe a class best in squared
+    error; matching then adds the details that networks use.
     """
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
@@ -35,12 +35,12 @@ class Centroids(Init):
 def centroids(rows: Tensor, count: int, seed: int) -> Tensor:
     """Centroids of k-means, the largest cluster first: (count, *sample) float32.
 
-    Where there are fewer different rows than asked for, they are repeated in this order.
+    With fewer distinct rows than requested, they are repeated in this order.
 
     Args:
         rows: (n, *sample), n at least 1.
-        count: centroids asked for.
-        seed: of k-means, non-negative.
+        count: number of centroids.
+        seed: seed of k-means, non-negative.
     """
     index = assign(rows, count, seed)
     means = torch.stack([rows[members].float().mean(0) for members in index])

@@ -1,9 +1,9 @@
-"""Where synthetic samples begin, and where coresets end: samples chosen from the real ones.
+"""Initial samples, and coresets: noise, or a selection of real samples.
 
-A coreset is an `Init` under a recipe that learns nothing. All of them choose group by group; where a group has
-fewer samples than asked for, the chosen ones are repeated in their order. Equal candidates: the first one.
+A coreset is an `Init` in a recipe that learns nothing. All of them select group by group; if a group has fewer samples
+than requested, the selected ones are repeated in their order. Ties go to the first candidate.
 
-Letters: N chosen samples, n real samples of a group, D features.
+Letters: n real samples of a group, D features.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import trained_networks
 
 Features = str | Extractor | Callable[[Tensor], Tensor]
-TIE = 1e-9  # relative difference below which two candidates are equal: sums round differently by position
+TIE = 1e-9  # relative difference below which candidates tie: rounding of sums depends on the position
 
 
 class Init(Spec, ABC):
-    """Where synthetic samples begin."""
+    """Specification of initial samples."""
 
     @abstractmethod
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        """Standardized samples, `sizes[g]` of group g, in group order: (sum(sizes), *shape)."""
+        """Standardized samples (sum(sizes), *shape): `sizes[g]` of group g, in group order."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Random(Init):
     """Random real samples of each group, without replacement.
 
     Args:
-        spread: standard deviation of the noise added to repeats, where a group has fewer samples than asked for:
+        spread: standard deviation of the noise added to repeated samples, if a group has fewer samples than requested:
             equal samples would get equal gradients and stay equal. 0 keeps exact repeats.
     """
 
@@ -77,11 +77,33 @@ class Random(Init):
 
 
 @dataclass(frozen=True)
-class Herding(Init):
-    """Samples whose running mean follows the mean of their group.
+class _FeatureCoreset(Init, ABC):
+    """Real samples of each group that are selected by their features."""
 
-    The k-th choice is the unchosen x with the smallest ||k * mean - sum of the chosen - f(x)||, the form of
-    iCaRL (Rebuffi et al., CVPR 2017, https://arxiv.org/abs/1611.07725) of Welling's herding (ICML 2009).
+    features: Features = "trained"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", extractor(self.features))
+
+    @abstractmethod
+    def select(self, features: Tensor, count: int, seed: int) -> Tensor:
+        """Indices (count,) of rows of the features (n, D) of a group, in the order of selection."""
+
+    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
+        features_of = FeatureExtractor(self.features, context)
+
+        def select(group: int, members: Tensor, count: int) -> Tensor:
+            return self.select(features_of(members), count, context.rng.seed_for("coreset", group))
+
+        return _selected(context, sizes, select)
+
+
+@dataclass(frozen=True)
+class Herding(_FeatureCoreset):
+    """Samples whose running mean stays close to the mean of their group.
+
+    The k-th choice is the remaining x with the smallest ||k * mean - sum of the selected - f(x)||: Welling's herding
+    (ICML 2009) in the form of iCaRL (Rebuffi et al., CVPR 2017, https://arxiv.org/abs/1611.07725).
 
     Args:
         features: "trained" (the embedding of a network trained on the data), "raw", "imagenet", an extractor or
@@ -91,18 +113,13 @@ class Herding(Init):
         ValueError: for unknown features.
     """
 
-    features: Features = "trained"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", extractor(self.features))
-
-    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        return _by_features(self.features, context, sizes, lambda rows, count, _: herd(rows, count))
+    def select(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return herd(features, count)
 
 
 @dataclass(frozen=True)
-class KCenter(Init):
-    """Greedy k-centers: each choice is the sample farthest from its nearest chosen one.
+class KCenter(_FeatureCoreset):
+    """Greedy k-center: each choice is the sample farthest from its nearest selected one.
 
     Sener and Savarese, ICLR 2018, https://arxiv.org/abs/1708.00489, algorithm 1. The first center is the sample
     nearest to the mean of its group, as in the tables of DC and DSA.
@@ -114,21 +131,16 @@ class KCenter(Init):
         ValueError: for unknown features.
     """
 
-    features: Features = "trained"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", extractor(self.features))
-
-    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        return _by_features(self.features, context, sizes, lambda rows, count, _: spread_out(rows, count))
+    def select(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return greedy_k_center(features, count)
 
 
 @dataclass(frozen=True)
-class KMeans(Init):
-    """The real samples nearest to the centroids of k-means with as many clusters as samples are asked for.
+class KMeans(_FeatureCoreset):
+    """The real samples nearest to the centroids of k-means with as many clusters as requested samples.
 
-    In the space of a trained network the strongest coreset of DC-BENCH (Cui et al., NeurIPS 2022,
-    https://arxiv.org/abs/2207.09639); with DREAM's sampler, where its samples begin.
+    With features of a trained network the strongest coreset of DC-BENCH (Cui et al., NeurIPS 2022,
+    https://arxiv.org/abs/2207.09639); also the initial samples of DREAM.
 
     Args:
         features: as in `Herding`.
@@ -137,48 +149,43 @@ class KMeans(Init):
         ValueError: for unknown features.
     """
 
-    features: Features = "trained"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "features", extractor(self.features))
-
-    def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        return _by_features(self.features, context, sizes, representatives)
+    def select(self, features: Tensor, count: int, seed: int) -> Tensor:
+        return representatives(features, count, seed)
 
 
 @dataclass(frozen=True)
 class Forgetting(Init):
     """The samples that a network forgets most often while it is trained on all of them.
 
-    Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159: an event is a sample that is classified correctly
-    when it comes in one epoch and wrongly in the next.
+    Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159: a forgetting event is a sample that is classified
+    correctly in one epoch and wrongly in the next.
 
-    Deviation: samples that are never learned count as they are, with no events; the paper ranks them first.
+    Deviation: samples that are never learned have no events; the paper ranks them first.
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        pretrain: its training, 200 epochs as published; of several networks the events are added.
+        pretrain: its training, 200 epochs as published; the events of several networks are summed.
     """
 
     network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default=Pretraining(epochs=200))
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise what building the network for such samples would raise."""
+        """Raise the error that building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        found = trained_networks(context, self.network, self.pretrain)
-        events = torch.stack([found[index].forgotten for index in range(len(found))]).sum(0)
+        trained = trained_networks(context, self.network, self.pretrain)
+        events = torch.stack([trained[index].forgotten for index in range(len(trained))]).sum(0)
 
         def most_forgotten(group: int, members: Tensor, count: int) -> Tensor:
             return events[members].argsort(descending=True, stable=True)[:count]
 
-        return _chosen(context, sizes, most_forgotten)
+        return _selected(context, sizes, most_forgotten)
 
 
 def herd(features: Tensor, count: int) -> Tensor:
-    """Herding of rows (n, D), see `Herding`: (count,) indices in the order of choice."""
+    """Herding of rows (n, D), see `Herding`: (count,) indices in the order of selection."""
     rows: Any = features.double().numpy()
     mean, squares = rows.mean(0), np.square(rows).sum(1)
     chosen, total = [], np.zeros_like(mean)
@@ -193,8 +200,8 @@ def herd(features: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen, dtype=torch.int64)
 
 
-def spread_out(features: Tensor, count: int) -> Tensor:
-    """Greedy k-centers of rows (n, D), see `KCenter`: (count,) indices in the order of choice."""
+def greedy_k_center(features: Tensor, count: int) -> Tensor:
+    """Greedy k-center of rows (n, D), see `KCenter`: (count,) indices in the order of selection."""
     rows: Any = features.double().numpy()
     free = np.ones(len(rows), dtype=bool)
     to_mean = np.square(rows - rows.mean(0)).sum(1)
@@ -208,28 +215,16 @@ def spread_out(features: Tensor, count: int) -> Tensor:
 
 
 def _first_smallest(values: Any, free: Any, scale: float) -> int:
-    """The first free index whose value is the smallest, up to rounding at `scale`."""
+    """The first free index with the smallest value, up to rounding at `scale`."""
     candidates = np.where(free, values, np.inf)
     return int(np.flatnonzero(candidates <= candidates.min() + TIE * scale)[0])
 
 
-def _by_features(
-    features: Any, context: Context, sizes: Sequence[int], choose: Callable[[Tensor, int, int], Tensor]
-) -> Tensor:
-    """Samples chosen by `choice(features of the group, count, seed)`."""
-    look = FeatureExtractor(features, context)
-
-    def by_features(group: int, members: Tensor, count: int) -> Tensor:
-        return choose(look(members), count, context.rng.seed_for("coreset", group))
-
-    return _chosen(context, sizes, by_features)
-
-
-def _chosen(context: Context, sizes: Sequence[int], choose: Callable[[int, Tensor, int], Tensor]) -> Tensor:
-    """Samples chosen by `choice(group, its members, count)`, repeated where a group is smaller than its size."""
+def _selected(context: Context, sizes: Sequence[int], select: Callable[[int, Tensor, int], Tensor]) -> Tensor:
+    """Samples selected by `select(group, members, count)`, repeated where a group has fewer than requested."""
     index = []
     for group, size in enumerate(sizes):
         members = context.real.members[group]
-        order = choose(group, members, min(size, len(members)))
+        order = select(group, members, min(size, len(members)))
         index.append(members[order.repeat(-(-size // len(order)))[:size]])
     return context.real[torch.cat(index)].to(context.device)

@@ -1,6 +1,7 @@
-"""What a method is: terms, an optimizer and a synthetic part, put together under a name.
+"""Recipe: a method as a named composition of loss terms, synthetic data and an optimizer.
 
-A recipe is frozen: at once configuration, documentation and cache key. What changes while it runs is in `run.py`.
+A recipe is a frozen dataclass: at once configuration, documentation and cache key. The state of a run is in
+`condensed_data.engine.run`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count
 from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
@@ -30,16 +31,16 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 @dataclass(frozen=True)
 class Optimizer(Spec):
-    """How the learned tensors step down their gradient.
+    """The optimizer of the learned tensors.
 
     Args:
         kind: "sgd", "adam" or "adamw".
         lr: learning rate, positive.
         momentum: of SGD.
         betas: of Adam.
-        rates: other learning rates by name of the learned tensor, as ((name, lr), ...).
+        rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
-        decay: positive.
+        decay: factor at each milestone, positive.
 
     Raises:
         ValueError: for an unknown kind, or a learning rate, milestone or decay that is not positive.
@@ -54,8 +55,7 @@ class Optimizer(Spec):
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.kind not in OPTIMIZERS:
-            raise ValueError(f"Optimizer(kind={self.kind!r}) is unknown; known: {', '.join(OPTIMIZERS)}.")
+        check_choice("Optimizer", "kind", self.kind, OPTIMIZERS)
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -67,12 +67,11 @@ class Optimizer(Spec):
             raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
 
     def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-        """A torch optimizer over the learned tensors."""
+        """A torch optimizer over the learned tensors, given by name."""
         rates = dict(self.rates)
-        chosen = {name: specs.require_resolved(rates.get(name, self.lr)) for name in learned}
+        lrs = {name: specs.require_resolved(rates.get(name, self.lr)) for name in learned}
         groups = [
-            {"params": [tensor], "lr": chosen[name], "initial_lr": chosen[name]}
-            for name, tensor in learned.items()
+            {"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()
         ]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
@@ -88,12 +87,12 @@ class Optimizer(Spec):
 
 @dataclass(frozen=True)
 class Term(Spec):
-    """One summand of a loss: an objective, seen through the networks of a pool on the pairs of a sampler.
+    """One summand of a loss: an objective on the pairs of a sampler, under the networks of a pool.
 
     Terms with equal pools, samplers and augmentations share their networks and pairs.
 
     Raises:
-        ValueError: for a pool that does not know what the objective asks of its networks.
+        ValueError: for a pool whose networks lack what the objective needs.
     """
 
     objective: Objective
@@ -111,29 +110,29 @@ class Recipe(Spec):
     """A method: a named composition of parts.
 
     Args:
-        name: for titles, file names and tags.
-        synthetic: what is learned.
+        name: used in titles, file names and tags.
+        synthetic: the synthetic data, that is, what is learned.
         terms: the loss; none for a coreset, which learns nothing.
-        optimizer: how the synthetic data steps.
-        iterations: passes of synthetic steps over all classes.
-        ipc: samples stored per class (for factorized sets: the budget, in samples).
-        step_per: "iteration" sums the loss over all classes and steps once; "class" steps class by class.
-        num_blocks: the classes of a step are computed in so many fixed blocks, which gives the same bits on any number of
-            processes, see `condensed_data.engine.distributed.gradient_exchange`;
-            None for all at once in one process, and 64 blocks in several.
+        optimizer: of the synthetic data.
+        iterations: updates of the samples of all classes.
+        ipc: samples stored per class (for factorized data: the storage budget, in samples).
+        step_per: "iteration" sums the loss over all classes and takes one step; "class" takes a step for each class.
+        num_blocks: compute the classes of a step in this many fixed blocks, which gives the same bits on any number of
+            processes, see `condensed_data.engine.distributed.gradient_exchange`; None for all at once in one process,
+            and 64 blocks in several.
         whitening: "zca" learns, and trains on the result, in a space where all values of a sample are uncorrelated,
             see `condensed_data.data.whitening`; stored samples are mapped back. "none" standardizes channels.
-        soft_labels: learn class probabilities together with the samples; an objective must read labels. Their
+        soft_labels: learn class probabilities together with the samples; requires an objective that reads labels. Their
             learning rate is that of "labels" in the optimizer's `rates`.
-        labels_from: what gives the finished samples their class probabilities: a `Teacher`, or a module, see
+        labels_from: a `Teacher` or a module that predicts the class probabilities of the finished samples, see
             `condensed_data.methods.synthetic.soft_labels.labeler`.
-        stop: when to end before the last iteration; None for never.
+        stop: criterion to end before the last iteration; None for none.
         training: how to train on the result.
-        paper, deviations: what it follows and where it departs from it. No part of a cache key.
+        paper, deviations: the source, and the differences from it. Not part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `iterations`, `step_per`, `num_blocks` or `whitening` out of range; for labels that cannot be
-            learned.
+        ValueError: for `ipc`, `iterations`, `step_per`, `num_blocks` or `whitening` out of range, or for soft labels
+            that cannot be learned.
     """
 
     name: str
@@ -166,25 +165,25 @@ class Recipe(Spec):
     def _check_labels(self) -> None:
         if not isinstance(self.soft_labels, bool):
             raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
-        teaches = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
-        if self.labels_from is not None and not teaches:
+        labels = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
+        if self.labels_from is not None and not labels:
             raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
         if not self.soft_labels:
             return
         if self.labels_from is not None:
             raise ValueError(
-                "soft_labels=True and labels_from= exclude each other: learn labels, or ask a teacher."
+                "soft_labels=True and labels_from= are mutually exclusive: learn labels, or take them from a teacher."
             )
         if not any(term.objective.reads_labels for term in self.terms):
             names = ", ".join(type(term.objective).__name__ for term in self.terms)
-            reason = f"{names} does not look at them" if names else "it learns nothing"
+            reason = f"{names} does not read them" if names else "it learns nothing"
             raise ValueError(
-                f"Recipe {self.name} cannot learn labels with soft_labels=True: {reason}. Have a teacher label its "
+                f"Recipe {self.name} cannot learn labels with soft_labels=True: {reason}. Let a teacher label its "
                 "samples: labels_from=Teacher()."
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Refuse to whiten samples that are too large."""
+        """Raise ValueError for samples that are too large to be whitened."""
         if self.whitening == "zca":
             Whitening.check(sample_shape)
 
@@ -195,27 +194,27 @@ class Recipe(Spec):
         ipc: int | None = None,
         samples: int | None = None,
     ) -> Recipe:
-        """The recipe with every rule made concrete for this data; this is what is run, shown, stored and hashed.
+        """The recipe with every `DataDefault` replaced by its value: this is what is run, shown, stored and hashed.
 
         Args:
-            sample_shape: of one sample.
-            classes: class names, or an empty name for classes that the source does not name.
+            sample_shape: shape of one sample.
+            classes: class names; empty for classes that the source does not name.
             ipc: replaces the recipe's own.
-            samples: size of the source; None for the size of the published ones.
+            samples: size of the source; None for that of the published ones.
         """
         recipe = self if ipc is None else replace(self, ipc=ipc)
-        facts = DatasetInfo(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
-        return specs.resolve(recipe, facts)
+        info = DatasetInfo(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
+        return specs.resolve(recipe, info)
 
     def set(self, **fields: Any) -> Recipe:
-        """A copy with other fields, by dotted path with `__` for the dot, or by a name that occurs once."""
+        """A copy with other fields, by path with `__` for the dot (`optimizer__lr=0.1`) or by a name that is unique."""
         recipe = self
         for path, value in fields.items():
             recipe = specs.set_field(recipe, path.replace("__", "."), value)
         return recipe
 
     def to_json(self) -> dict[str, Any]:
-        """The canonical form; see `condensed_data.core.spec`."""
+        """The canonical JSON form, see `condensed_data.core.spec`."""
         tree: dict[str, Any] = specs.to_json(self)
         return tree
 
@@ -224,12 +223,12 @@ class Recipe(Spec):
 class DefaultIterations(DataDefault):
     """The published number of iterations, and proportionally fewer for sources smaller than the published ones.
 
-    The published sets have 50,000 samples and more; a set of 1,400 does not need the same number of passes.
+    The published sources have 50,000 samples and more; one of 1,400 does not need as many iterations.
     """
 
     published: int = 20_000
     samples: int = 50_000
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        share = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
-        return max(1, round(self.published * share))
+    def __call__(self, info: DatasetInfo) -> int:
+        fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)
+        return max(1, round(self.published * fraction))

@@ -1,11 +1,11 @@
-"""Training that belongs to a set: its own steps in their order, and where they begin.
+"""The training schedule that belongs to a condensed dataset: its steps in their order, and the initial weights.
 
 Dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959) learns samples for one
-training run: plain gradient descent, block after block, each with a step size of its own, from weights that are
-always the same, random, or trained elsewhere. In another order or with another optimizer they are worth little.
-`OrderedTraining` names this protocol where other sets have a `Training`; `TrainingSchedule` holds what it needs and does it, with the
-arithmetic of the unroll that learned the samples: it arrives at the same bits as a "checkpointed" or "constant" one,
-and at those of a "full" one but for rounding.
+training run: plain gradient descent, block after block, each with its own step size, from initial weights that are
+fixed, random, or trained elsewhere. In another order or with another optimizer the samples are of little use.
+A recipe names this protocol by `OrderedTraining` instead of a `Training`; `TrainingSchedule` has its data and runs it.
+Its arithmetic is that of the unroll that learned the samples: it gives the same bits as a "checkpointed" or "constant"
+unroll, and equals a "full" one up to rounding.
 
 Letters: N samples, T steps, K classes.
 """
@@ -25,15 +25,15 @@ from condensed_data.methods.objectives.unrolled import trained_weights
 
 @dataclass(frozen=True, eq=False)
 class TrainingSchedule:
-    """One training run on a set.
+    """One training run on a condensed dataset.
 
     Attributes:
         order: (rows,) int64 indices of samples, step after step.
         sizes: rows of each of the T steps.
         step_sizes: (T,) float32, positive.
-        network: that the samples were learned for: a name, a specification or a callable (num_classes,
-            sample_shape) -> Module; None where a file could not hold it.
-        initial: where the networks begin.
+        network: the network that the samples were learned for: a name, a specification or a callable (num_classes,
+            sample_shape) -> Module; None if it could not be stored in a file.
+        initial: initial state of the networks.
     """
 
     order: Tensor
@@ -49,18 +49,18 @@ class TrainingSchedule:
 
     @property
     def stored_floats(self) -> int:
-        """Numbers that are kept beside samples and step sizes: the order, and initial weights where they are kept."""
+        """Numbers stored in addition to samples and step sizes: the order, and initial weights if they are stored."""
         weights = self.initial.weights or {}
         return len(self.order) + len(self.sizes) + sum(weight.numel() for weight in weights.values())
 
     def train(self, module: nn.Module, images: Tensor, labels: Tensor, precision: str = "fp32") -> nn.Module:
-        """Train a network in place, and return it.
+        """Train a network in place and return it.
 
         Every step is w - step_size * gradient of the mean cross-entropy on its block, in evaluation mode: no
-        dropout, and statistics of batch normalization stay as they are.
+        dropout, and constant statistics of batch normalization.
 
         Args:
-            module: where it begins; its weights are replaced.
+            module: network with its initial weights, which are replaced.
             images: (N, *sample) standardized, on the module's device.
             labels: (N,) int64 class indices or (N, K) probabilities.
             precision: "fp32" or "bf16".

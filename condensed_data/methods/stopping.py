@@ -1,4 +1,4 @@
-"""When a run has converged, told from its loss alone: test data never decides anything."""
+"""Early stopping by the loss of a run alone; no test data is used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from condensed_data.methods.base import Stateful
 
 @dataclass(frozen=True)
 class EarlyStopping(Spec):
-    """Stop when the mean loss of a window of iterations is hardly below that of the window before.
+    """Stop when the mean loss over a window of iterations is hardly lower than over the previous window.
 
-    The loss of single iterations says little where each has another network, so means are compared. IID converges long
-    before the iterations of its base are over (Deng et al., CVPR 2024); this criterion for it is ours.
+    Means are compared because the loss of single iterations is noisy where each uses another network. IID converges
+    long before the iterations of its base are over (Deng et al., CVPR 2024); this criterion for it is ours.
 
     Args:
-        window: iterations of a mean.
-        tolerance: relative decrease between two windows below which the run ends.
+        window: number of iterations to average over.
+        tolerance: the run ends when the relative decrease between two windows is below this.
 
     Raises:
         ValueError: for a window below 1, or a tolerance outside [0, 1).
@@ -38,35 +38,35 @@ class EarlyStopping(Spec):
             raise ValueError(f"EarlyStopping(tolerance={self.tolerance!r}) must be in [0, 1).")
 
     def start(self) -> EarlyStoppingState:
-        """A new observer."""
+        """New state for a run."""
         return EarlyStoppingState(self)
 
 
 class EarlyStoppingState(Stateful):
-    """What was seen of the losses; `reached` tells whether the run is over."""
+    """Run state of `EarlyStopping`: running means of the loss; `reached` is True once the run should end."""
 
     def __init__(self, spec: EarlyStopping) -> None:
         self.spec, self.reached, self.count = spec, False, 0
         self.sum: Tensor | float = 0.0
-        self.before: float | None = None
+        self.previous: float | None = None
 
     def add(self, loss: Tensor) -> None:
-        """Take in the loss of one iteration; it is read, which waits for an accelerator, once a window."""
+        """Add the loss of one iteration; its value is read, which synchronizes with an accelerator, once per window."""
         self.sum, self.count = self.sum + loss.double(), self.count + 1
         if self.count == self.spec.window:
             mean = float(self.sum) / self.count
-            if self.before is not None:
-                self.reached = mean >= self.before - self.spec.tolerance * abs(self.before)
-            self.before, self.sum, self.count = mean, 0.0, 0
+            if self.previous is not None:
+                self.reached = mean >= self.previous - self.spec.tolerance * abs(self.previous)
+            self.previous, self.sum, self.count = mean, 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "sum": torch.as_tensor(self.sum).cpu(),
             "count": self.count,
-            "before": self.before,
+            "previous": self.previous,
             "reached": self.reached,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sum, self.count = state["sum"].double(), state["count"]
-        self.before, self.reached = state["before"], state["reached"]
+        self.previous, self.reached = state["previous"], state["reached"]

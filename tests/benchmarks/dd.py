@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core import spec
+from condensed_data.core import spec_text
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.catalog import Digits
 from condensed_data.methods.pools import GivenWeights
@@ -94,7 +94,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         name: row[name] for name in ("ipc", "steps", "epochs", "iterations", "batch", "lr")
     }
     if row["init"] is not None:
-        options["init"] = spec.parse(row["init"])
+        options["init"] = spec_text.parse_value(row["init"])
     if "of" in row:
         states = pretrained(row["of"], row["networks"], seed)
         options["pool"] = GivenWeights(NETWORK, states[: row["networks"]])

@@ -24,7 +24,7 @@ from rows import Row, Rows
 from table_parts import Data
 
 from condensed_data import CondensedDataset, networks, recipes
-from condensed_data.core.spec import parse_call
+from condensed_data.core.spec_text import parse_call
 from condensed_data.networks import ConvNet
 from condensed_data.training.protocol import Training, protocol
 

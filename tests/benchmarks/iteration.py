@@ -46,6 +46,7 @@ from condensed_data.data.source import inspect, read
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes import names as recipe_names
 from condensed_data.storage.cache import default_root
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
@@ -133,8 +134,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "--recipe",
         nargs="+",
         default=["dm"],
-        help="any that learns, with arguments where wanted: dm, dc, dsa, idc_i, idc, idm, cafe, m3d, dance, ncfm, iid, "
-        "bdm, bdm_published, debiased, haba, fred, kfs, mtt, dd",
+        help="recipes that learn, with arguments in parentheses: " + ", ".join(recipe_names()),
     )
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-root")

@@ -31,7 +31,7 @@ from table_report import render
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, networks
-from condensed_data.core import spec
+from condensed_data.core import spec_text
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.data.source import inspect
 from condensed_data.engine.divergence import DivergedError
@@ -100,7 +100,7 @@ class Table:
         for text in arguments.recipes:
             if text != "whole":
                 recipe_of(text, min(arguments.ipc), self.overrides[text], arguments.iterations)
-        self.features = extractor(spec.parse(arguments.diversity)) if arguments.diversity else None
+        self.features = extractor(spec_text.parse_value(arguments.diversity)) if arguments.diversity else None
         device = choose_device(arguments.device)
         precision = choose_precision(arguments.precision, device)
         data = Data.load(arguments.data, arguments.data_root)
@@ -268,7 +268,7 @@ def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
         named = [
             (one, name)
             for one in known
-            for name in {one, spec.parse_call(one)[0]}
+            for name in {one, spec_text.parse_call(one)[0]}
             if text.startswith(f"{name}:")
         ]
         for one, name in named:

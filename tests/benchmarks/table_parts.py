@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import Compose, ToTensor
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.core import spec
+from condensed_data.core import spec, spec_text
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data import catalog
 from condensed_data.data.real import RealData
@@ -101,7 +101,7 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | 
     Raises:
         ValueError: for an unknown recipe, argument or field.
     """
-    name, arguments = spec.parse_call(text)
+    name, arguments = spec_text.parse_call(text)
     try:
         recipe = recipes.get(name, ipc=ipc, **arguments)
         if recipe.terms and iterations is not None and "iterations" not in arguments:
@@ -114,7 +114,7 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | 
     except TypeError as error:
         raise ValueError(f"Recipe {text!r} cannot be built: {error}.") from error
     for path, value in overrides.items():
-        recipe = spec.set_field(recipe, path, spec.parse(value))
+        recipe = spec.set_field(recipe, path, spec_text.parse_value(value))
     return recipe
 
 

@@ -119,7 +119,7 @@ def test_what_cannot_work_is_a_row_and_the_others_go_on(table: Any, tmp_path: Pa
     ("words", "message"),
     [
         (["--recipes", "dmm"], "Unknown recipe 'dmm'"),
-        (["--recipes", "dm(3)"], r"'dm\(3\)' cannot be read. Write NAME"),
+        (["--recipes", "dm(3)"], r"Cannot parse 'dm\(3\)'. Write NAME"),
         (["--recipes", "dm(bach=3)"], r"cannot be built: .*'bach'"),
         (["--recipes", "dm", "--set", "dm:bach=3"], "Unknown field 'bach'"),
         (["--recipes", "dm", "--set", "dsa:batch=3"], "write RECIPE:FIELD=VALUE with one of --recipes"),

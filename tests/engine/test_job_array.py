@@ -14,12 +14,21 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
 from condensed_data.engine.job_array import parse_shard
+from condensed_data.methods.objectives import CharacteristicFunction
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.synthetic import Factorized
 from condensed_data.storage.result import CondensationResult
 from condensed_data.storage.shards import merge
 
-TEACHER = "dm of whitened samples, labeled by a teacher"
-TOGETHER = ("dm", "idc", "idm", "m3d", "dm in several formations", "iid on idm", "bdm on dm", TEACHER)
+# whose samples of a class depend on that class alone
+TOGETHER = [
+    name
+    for name, make in LEARNING.items()
+    if all(term.objective.separable and not term.pool.trains_on_synthetic for term in make().terms)
+    # all classes share decoders, and a sampling network learns from all classes
+    and not isinstance(make().synthetic, Factorized)
+    and not any(isinstance(term.objective, CharacteristicFunction) for term in make().terms)
+]
 
 
 def independent(name: str) -> Recipe:

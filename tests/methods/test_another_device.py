@@ -1,4 +1,4 @@
-"""Every recipe on a device that is not the CPU: nothing of both is mixed, and no iteration waits for the device."""
+"""Every recipe on a simulated accelerator: tensors of both devices are never mixed, and no iteration synchronizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build
+from exam import CHOOSING, EXAM, GROUPED, LEARNING, NET, build, start
 from simulated_device import DEVICE, DeviceTensor, simulated, to_cpu, use_device
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -16,27 +16,15 @@ from condensed_data import CondensedDataset
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import SiameseAugment
-from condensed_data.data.real import RealData
-from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.compute import batch_loss
-from condensed_data.training.context import Context
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Trainer
 
 ITERATIONS = 3
-# CAFE goes on training its network for as long as the measured accuracy says, so that the host has to know it.
+# CAFE trains its network until a measured accuracy, which the host has to read.
 WAITING = {"cafe", "cafe with augmentation"}
-
-
-def started(
-    source: TensorDataset, recipe: Recipe, device: torch.device, groups: list[int] | None
-) -> CondensationRun:
-    real = RealData.read(inspect(source), groups, progress=False)
-    resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return CondensationRun(resolved, Context(real.to(device), resolved.ipc, RandomStreams(0), device))
 
 
 def values(run: CondensationRun) -> dict[str, Tensor]:
@@ -44,15 +32,15 @@ def values(run: CondensationRun) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
-def test_a_iteration_gives_the_bits_of_the_cpu_and_waits_for_nothing(
+def test_an_iteration_gives_the_bits_of_the_cpu_without_synchronizing(
     name: str, tiny_images: TensorDataset
 ) -> None:
     recipe = (LEARNING | GROUPED)[name]()
     groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
-    here = started(tiny_images, recipe, torch.device("cpu"), groups)
+    here = start(tiny_images, recipe, groups)
     losses = [here.step() for _ in range(ITERATIONS)]
     with simulated() as waits:
-        there = started(tiny_images, recipe, DEVICE, groups)
+        there = start(tiny_images, recipe, groups, DEVICE)
         assert all(isinstance(tensor, DeviceTensor) for tensor in there.synthetic_data.learned.values())
         found = [there.step()]  # the first may make what later ones use
         waits.clear()
@@ -64,7 +52,7 @@ def test_a_iteration_gives_the_bits_of_the_cpu_and_waits_for_nothing(
     assert bool(waited) == (name in WAITING), waited
 
 
-def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: TensorDataset) -> None:
+def test_training_steps_of_an_evaluation_do_not_synchronize(tiny_images: TensorDataset) -> None:
     x, y = tiny_images.tensors
 
     def trained(device: torch.device, waits: list[str]) -> tuple[Tensor, list[str]]:
@@ -84,13 +72,13 @@ def test_an_evaluation_network_waits_for_nothing_between_its_steps(tiny_images: 
     assert not waited
 
 
-# what looks at real samples, trains networks or labels before or after the iterations
+# recipes that embed real samples, train networks or label samples before or after the iterations
 BUILT = [*CHOOSING, "dm", "iid on dm", "mtt with soft labels", "kfs"]
 BUILT.append("dm of whitened samples, labeled by a teacher")
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_a_build_gives_the_set_of_the_cpu(
+def test_a_build_gives_the_samples_of_the_cpu(
     name: str, tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = build(tiny_images, EXAM[name]())
@@ -119,7 +107,7 @@ def test_an_evaluation_gives_the_accuracy_of_the_cpu(
     assert here.accuracies == there.accuracies
 
 
-def test_only_copies_to_mps_are_waited_for() -> None:
+def test_only_copies_to_mps_are_synchronous() -> None:
     assert [
         name for name in ("cpu", "cuda:1", "xpu", "mps") if not supports_async_copy(torch.device(name))
     ] == ["mps"]

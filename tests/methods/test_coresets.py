@@ -1,4 +1,4 @@
-"""Coresets against loops written from their definitions."""
+"""Coresets equal loops written from their definitions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from condensed_data.methods.coresets import (
     KMeans,
     Noise,
     Random,
+    greedy_k_center,
     herd,
-    spread_out,
 )
 from condensed_data.networks import MLP
 from condensed_data.training.context import Context
@@ -32,18 +32,18 @@ from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
 from condensed_data.training.trained_networks import trained_networks
 
-ASKED = Pretraining(2, 1, SGDConfig(0.05, 0.9, batch_size=16))
-FEATURES = Trained(NETWORK, ASKED)
+PRETRAINING = Pretraining(2, 1, SGDConfig(0.05, 0.9, batch_size=16))
+FEATURES = Trained(NETWORK, PRETRAINING)
 CORESETS: dict[str, Init] = {
     "herding": Herding(FEATURES),
     "k-center": KCenter("raw"),
     "k-means": KMeans(FEATURES),
-    "forgetting": Forgetting(NETWORK, ASKED),
+    "forgetting": Forgetting(NETWORK, PRETRAINING),
 }
 
 
 def indices(where: Context, found: Tensor) -> list[int]:
-    """Which real samples these are."""
+    """Indices of these real samples."""
     rows = where.real[torch.arange(len(where.real))].flatten(1)
     distances = torch.cdist(found.flatten(1).double(), rows.double())
     assert float(distances.min(1).values.max()) < 1e-4
@@ -83,9 +83,9 @@ def k_center_loop(rows: list[list[float]], count: int) -> list[int]:
 def test_herding_and_k_center_equal_their_definitions(seed: int) -> None:
     rows = torch.randn(30, 4, generator=torch.Generator().manual_seed(seed)).double() + 3
     assert herd(rows, 12).tolist() == herding_loop(rows.tolist(), 12)
-    assert spread_out(rows, 12).tolist() == k_center_loop(rows.tolist(), 12)
-    assert sorted(herd(rows, 30).tolist()) == sorted(spread_out(rows, 30).tolist()) == list(range(30))
-    assert herd(rows, 1).tolist() == spread_out(rows, 1).tolist()  # both begin nearest to the mean
+    assert greedy_k_center(rows, 12).tolist() == k_center_loop(rows.tolist(), 12)
+    assert sorted(herd(rows, 30).tolist()) == sorted(greedy_k_center(rows, 30).tolist()) == list(range(30))
+    assert herd(rows, 1).tolist() == greedy_k_center(rows, 1).tolist()  # both start nearest to the mean
 
 
 def test_herding_follows_the_mean_better_than_chance() -> None:
@@ -97,13 +97,13 @@ def test_herding_follows_the_mean_better_than_chance() -> None:
 
 def test_ties_go_to_the_first() -> None:
     rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1) * 1e3
-    assert all(index < 5 for index in spread_out(rows, 5).tolist())
+    assert all(index < 5 for index in greedy_k_center(rows, 5).tolist())
     assert herd(rows, 1)[0] < 5
-    assert spread_out(torch.ones(6, 2), 4).tolist() == herd(torch.ones(6, 2), 4).tolist() == [0, 1, 2, 3]
+    assert greedy_k_center(torch.ones(6, 2), 4).tolist() == herd(torch.ones(6, 2), 4).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", CORESETS)
-def test_chosen_samples_are_real_and_of_their_group(name: str) -> None:
+def test_selected_samples_are_real_and_from_their_group(name: str) -> None:
     where = context(small_real(groups=(["a", "b"] * 29)[:57]))
     sizes = [2] * where.real.num_groups
     found = CORESETS[name].samples(where, sizes)
@@ -122,7 +122,7 @@ def test_small_groups_are_repeated(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORESETS)
-def test_equal_runs_choose_alike_and_random_states_stay(name: str, untouched_rng: None) -> None:
+def test_equal_runs_select_the_same_and_leave_random_states_alone(name: str, untouched_rng: None) -> None:
     first, again = (CORESETS[name].samples(context(), [3, 3, 3]) for _ in range(2))
     assert torch.equal(first, again)
 
@@ -132,9 +132,9 @@ def test_specifications_survive_json(name: str) -> None:
     assert from_json(json.loads(json.dumps(to_json(CORESETS[name])))) == CORESETS[name]
 
 
-def test_features_of_a_trained_network_decide() -> None:
+def test_features_come_from_a_trained_network() -> None:
     where = context()
-    (network,) = trained_networks(where, NETWORK, ASKED)
+    (network,) = trained_networks(where, NETWORK, PRETRAINING)
     module = networks.build(NETWORK, 3, (1, 8, 8), 0)
     module.load_state_dict(network.weights)
     chosen = indices(where, Herding(FEATURES).samples(where, [4, 4, 4]))
@@ -166,7 +166,7 @@ def test_any_module_or_function_gives_features() -> None:
     assert indices(where, by_module)[3:6] == where.real.members[1][herd(rows, 3)].tolist()
 
 
-def test_k_means_takes_one_sample_of_every_clump() -> None:
+def test_k_means_selects_one_sample_of_every_cluster() -> None:
     clumps = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])
     rows = clumps.repeat(10, 1) + torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     where = context(real_of(torch.cat([rows, rows]), torch.arange(80) // 40))
@@ -199,7 +199,7 @@ def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pyt
     Herding(FEATURES).samples(where, [1, 1, 1])
     monkeypatch.setattr("condensed_data.training.trained_networks.train", None)
     KMeans(FEATURES).samples(where, [1, 1, 1])
-    Forgetting(NETWORK, ASKED).samples(where, [1, 1, 1])
+    Forgetting(NETWORK, PRETRAINING).samples(where, [1, 1, 1])
     assert len(list(tmp_path.iterdir())) == 1
 
 

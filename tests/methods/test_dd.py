@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from sources import real
+from exam import build, start
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -32,7 +32,6 @@ from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage import manifest as schema
 from condensed_data.training.compute import accuracy
-from condensed_data.training.context import Context
 from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import OrderedTraining
 
@@ -44,17 +43,8 @@ def dd(**options: Any) -> Recipe:
     return recipes.dd(**({"ipc": 4, "steps": 2, "epochs": 2} | FIELDS | options))
 
 
-def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
-    chosen = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"} | options
-    return CondensedDataset(source, recipe, **chosen)
-
-
 def started(recipe: Recipe, source: TensorDataset) -> CondensationRun:
-    where = real(*source.tensors)
-    resolved = recipe.resolve(where.sample_shape, where.class_names, samples=len(where))
-    return CondensationRun(
-        resolved, Context(where, resolved.ipc, RandomStreams(0), torch.device("cpu"), compiles=False)
-    )
+    return start(source, recipe, compiles=False)
 
 
 def fixed(source: Any) -> CondensedDataset:
@@ -108,7 +98,7 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
 
 
 @pytest.mark.parametrize("unroll", ["full", "checkpointed", "constant"])
-def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: TensorDataset) -> None:
+def test_the_training_schedule_gives_the_bits_of_the_unroll(unroll: str, tiny_images: TensorDataset) -> None:
     run = started(dd(unroll=unroll), tiny_images)
     run.step()
     net = next(iter(run.pool_states.values())).network_at(run.iteration)
@@ -125,7 +115,7 @@ def test_the_replay_arrives_at_the_bits_of_the_unroll(unroll: str, tiny_images: 
             assert torch.equal(weight, reached[name].detach()), name
 
 
-def test_a_user_who_follows_the_loader_gets_what_evaluate_measures(
+def test_training_on_the_loader_gives_the_accuracy_of_evaluate(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     made = fixed(tiny_images)
@@ -145,7 +135,7 @@ def test_a_user_who_follows_the_loader_gets_what_evaluate_measures(
     assert not torch.allclose(next(other.parameters()), next(module.parameters()), atol=1e-4)
 
 
-def test_the_steps_share_the_classes_and_come_in_order(tiny_images: TensorDataset) -> None:
+def test_steps_have_all_classes_and_a_fixed_order(tiny_images: TensorDataset) -> None:
     made = build(tiny_images, dd(ipc=2))
     assert made.replay is not None
     assert [block.tolist() for block in made.replay.blocks] == [[0, 2, 4], [1, 3, 5]] * 2
@@ -175,7 +165,7 @@ def test_random_initialization_takes_new_networks(
 
 
 @pytest.mark.parametrize("options", [{}, {"fixed": True}])
-def test_it_is_stored_and_repeated(
+def test_the_schedule_is_stored_and_repeated(
     options: dict[str, Any], tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
     made = build(tiny_images, dd(**options), cache=tmp_path / "cache")
@@ -194,7 +184,7 @@ def test_it_is_stored_and_repeated(
         assert first == second
 
 
-def test_older_readers_refuse_it(
+def test_older_readers_refuse_the_file(
     tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed(tiny_images).save(tmp_path)
@@ -229,7 +219,7 @@ def _cut(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Any], None]
         (lambda stored: stored.manifest.update(required_features=[]), "required feature 'replay'"),
     ],
 )
-def test_what_is_no_training_run_is_refused(
+def test_an_invalid_training_schedule_is_refused(
     damage: Callable[[Any], None], message: str, tiny_images: TensorDataset, tmp_path: Path
 ) -> None:
     fixed(tiny_images).save(tmp_path / "set")
@@ -254,7 +244,7 @@ def test_indexing_warns_once_and_the_loader_never(tiny_images: TensorDataset) ->
             made.loader(**option)  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_evaluated_is_said(
+def test_impossible_evaluations_are_refused(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
     made, plain = fixed(tiny_images), build(tiny_images, recipes.random(ipc=1))
@@ -277,7 +267,7 @@ def test_what_cannot_be_evaluated_is_said(
     assert result.accuracies == named.evaluate(tiny_test_images, runs=2, **quiet).accuracies
 
 
-def test_what_people_read(
+def test_the_schedule_is_shown_to_readers(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
     made = build(tiny_images, dd(network=Xavier(NET)))
@@ -290,14 +280,14 @@ def test_what_people_read(
     assert "ordered protocol" in card
 
 
-def test_tensors_alone_are_no_such_set(tiny_images: TensorDataset) -> None:
+def test_tensors_without_a_schedule_are_refused(tiny_images: TensorDataset) -> None:
     with pytest.raises(
         ValueError, match=r"recipe dd makes samples for one training run.*Use CondensedDataset"
     ):
         condense_tensors(*tiny_images.tensors, dd())
 
 
-def test_a_comparison_trains_by_the_sets_own_steps(
+def test_a_comparison_trains_by_the_stored_schedule(
     tiny_images: TensorDataset, tiny_test_images: TensorDataset
 ) -> None:
     made = fixed(tiny_images)
@@ -310,7 +300,9 @@ def test_a_comparison_trains_by_the_sets_own_steps(
     assert "by the schedule of the condensed dataset" in text
 
 
-def test_weights_that_explode_are_said(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
+def test_exploding_weights_raise_an_error(
+    tiny_images: TensorDataset, tiny_test_images: TensorDataset
+) -> None:
     made = fixed(tiny_images)
     huge = {name: weight * 1e20 for name, weight in initial_of(made).items()}
     with pytest.raises(FloatingPointError, match="weights that are no numbers"):
@@ -336,14 +328,14 @@ class Drops(nn.Module):
         ({"steps": 0}, r"steps=0\) must be"),
         ({"epochs": 0}, "must be an integer of at least 1"),
         ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
-        ({"n_nets": 2, "fixed": True}, r"fixed initialization is one network"),
-        ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) brings its own networks"),
+        ({"n_nets": 2, "fixed": True}, r"fixed initialization is a single network"),
+        ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) defines the networks"),
         ({"step_size": -1.0}, "must be positive"),
         ({"batch": 0}, "needs real samples"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
         ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),
-        ({"network": NamedCallable("drops", lambda classes, shape: Drops(classes))}, "drops units at random"),
+        ({"network": NamedCallable("drops", lambda classes, shape: Drops(classes))}, "has dropout"),
     ],
 )
 def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_images: TensorDataset) -> None:
@@ -351,7 +343,7 @@ def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_ima
         build(tiny_images, dd(**options))
 
 
-def test_only_steps_that_are_the_same_can_be_a_sets_own(tiny_images: TensorDataset) -> None:
+def test_only_repeatable_steps_make_a_schedule(tiny_images: TensorDataset) -> None:
     ordered = {"training": OrderedTraining()}
     with pytest.raises(
         ValueError, match=r"OrderedTraining\(\) with this recipe: it draws its samples with PerGroup"

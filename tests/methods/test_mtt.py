@@ -1,4 +1,4 @@
-"""The recipe mtt: published settings, what it refuses, experts by an executor, and training at the learned rate."""
+"""The recipe mtt: published settings, errors, experts by an executor, and training at the learned step size."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_published_settings(
     assert settings(recipes.mtt(ipc), shape, classes) == expected
 
 
-def test_between_published_points_settings_lie_between() -> None:
+def test_settings_between_published_points_are_interpolated() -> None:
     ends = [settings(recipes.mtt(ipc), (1, 28, 28), FASHION)[:6] for ipc in (1, 10)]
     for ipc in range(2, 10):
         middle = settings(recipes.mtt(ipc), (1, 28, 28), FASHION)[:6]
@@ -86,7 +86,7 @@ def test_between_published_points_settings_lie_between() -> None:
     assert root[3] == pytest.approx(100 * 10 ** math.log10(3), rel=0.01)
 
 
-def test_experts_of_small_sources_go_as_many_steps_as_the_student() -> None:
+def test_experts_of_small_sources_take_as_many_steps_as_the_student() -> None:
     for samples, ahead in ((60_000, 2), (6_400, 2), (6_000, 3), (1_400, 9), (60, 50)):
         pool: Any = recipes.mtt(1).resolve((1, 28, 28), FASHION, samples=samples).terms[0].pool
         assert (pool.ahead, pool.pretrain.epochs) == (ahead, 4 + ahead)
@@ -96,10 +96,10 @@ def test_experts_of_small_sources_go_as_many_steps_as_the_student() -> None:
     assert (pool.ahead, pool.pretrain.epochs) == (2, 6)
 
 
-def test_arguments_replace_the_rules() -> None:
+def test_arguments_replace_the_defaults() -> None:
     recipe = recipes.mtt(10, steps=7, ahead=3, epochs=9, lr=5.0, whitening="none")
     assert settings(recipe, (3, 32, 32), ANIMALS)[:4] == (7, 3, 9, 5.0)
-    with pytest.raises(ValueError, match=rf"known: {', '.join(FIELDS)}"):
+    with pytest.raises(ValueError, match=f"must be one of {', '.join(map(repr, FIELDS))}"):
         PublishedMTT("epochs")
     with pytest.raises(ValueError, match=r"ahead=5\) must not exceed pretrain.epochs=2"):
         recipes.mtt(10, ahead=5, epochs=2)
@@ -107,15 +107,20 @@ def test_arguments_replace_the_rules() -> None:
         recipes.mtt(10, ahead=2, epochs=1)
 
 
-def test_without_experts_it_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = "Cannot use Trajectory with the RandomInit pool: it needs an expert's later weights. Use the Experts pool."
+def test_a_pool_without_experts_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = (
+        "Cannot use Trajectory with the RandomInit pool: it needs an expert's later weights. "
+        "Use the Experts pool."
+    )
     with pytest.raises(ValueError, match=sentence):
         replace(recipes.mtt().terms[0], pool=RandomInit())
     assert main(["build", "digits", "--recipe", "mtt", "--set", "pool=RandomInit()"]) == 1
     assert sentence in capsys.readouterr().err
 
 
-def test_the_set_is_trained_on_at_its_learned_step_size(tiny_images: TensorDataset, tmp_path: Path) -> None:
+def test_the_result_is_trained_on_at_its_learned_step_size(
+    tiny_images: TensorDataset, tmp_path: Path
+) -> None:
     recipe = small().set(optimizer__rates=(("step_sizes", 1e-2),))
     made = CondensedDataset(tiny_images, recipe, cache=False, **QUIET)
     assert isinstance(made.training, Training)
@@ -128,7 +133,7 @@ def test_the_set_is_trained_on_at_its_learned_step_size(tiny_images: TensorDatas
     assert replace(made.training, name="standard", lr=0.01) == made.recipe.training
 
 
-def test_any_executor_gives_the_same_set(
+def test_any_executor_gives_the_same_samples(
     tiny_images: TensorDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = QUIET | {"progress": True}

@@ -1,4 +1,4 @@
-"""Recipes whose samples are made of less: any base, any size, an honest budget, pictures of their decoders."""
+"""Recipes with a compact parametrization: any base, any shape, storage budget, plots of decoders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def core(part: Any) -> Any:
 
 
 @pytest.mark.parametrize("method", ["haba", "fred"])
-def test_what_stands_around_the_samples_of_a_base_stays(method: str) -> None:
+def test_wrappers_of_the_synthetic_data_of_a_base_stay(method: str) -> None:
     kinds: dict[str, list[type]] = {
         "dm": [],
         "idc": [MultiFormation],
@@ -53,19 +53,19 @@ def test_what_stands_around_the_samples_of_a_base_stays(method: str) -> None:
         assert part.init == core(recipes.get(base).synthetic).init
 
 
-def test_the_constraint_is_a_term_of_its_own() -> None:
-    made = recipes.haba("dm", network=NET, contrast=0.3)
+def test_the_constraint_is_a_separate_term() -> None:
+    condensed = recipes.haba("dm", network=NET, contrast=0.3)
     base = recipes.dm(network=NET)
-    assert made.terms[:-1] == base.terms
-    assert isinstance(made.terms[-1].objective, Diversity)
-    assert made.terms[-1].pool == Critic(NET)
-    assert made.terms[-1].weight == 0.3
+    assert condensed.terms[:-1] == base.terms
+    assert isinstance(condensed.terms[-1].objective, Diversity)
+    assert condensed.terms[-1].pool == Critic(NET)
+    assert condensed.terms[-1].weight == 0.3
     assert recipes.haba("dm", network=NET, contrast=0).terms == base.terms
     assert recipes.haba(base).terms[:-1] == base.terms
     assert recipes.haba(base).name == "haba_dm"
 
 
-def test_learned_step_sizes_have_a_rate_of_their_own() -> None:
+def test_learned_step_sizes_have_their_own_learning_rate() -> None:
     recipe = recipes.haba("mtt", ipc=10).resolve((1, 28, 28), [""] * 10)
     (rate,) = recipe.optimizer.rates
     assert isinstance(recipe.synthetic, WithSteps)
@@ -82,26 +82,26 @@ def test_samples_of_any_shape_with_sides(method: str, shape: tuple[int, ...]) ->
         "kfs": {"channels": 1, "width": 2, "codes": 2, "fit": 2},
         "fred": {"share": 0.25},
     }
-    made = build(shape, recipes.get(method, ipc=5, **{**SMALL, "network": network}, **sizes[method]))
-    assert made.images.shape[1:] == shape
-    assert torch.isfinite(made.images).all()
-    assert made.stored_floats <= 5 * 3 * made.images[0].numel() + (32 if method == "fred" else 0)
+    condensed = build(shape, recipes.get(method, ipc=5, **{**SMALL, "network": network}, **sizes[method]))
+    assert condensed.images.shape[1:] == shape
+    assert torch.isfinite(condensed.images).all()
+    assert condensed.stored_floats <= 5 * 3 * condensed.images[0].numel() + (32 if method == "fred" else 0)
 
 
 @pytest.mark.parametrize("base", ["dc", "dsa", "mtt", "idm"])
-def test_bases_that_the_exam_leaves_out(base: str) -> None:
+def test_bases_that_are_not_in_the_exam(base: str) -> None:
     options = SMALL | (FEW_STEPS if base == "mtt" else {})
     for method, sizes in (("haba", {"hallucinators": 2}), ("fred", {"share": 0.25})):
-        made = build((1, 8, 8), recipes.get(method, base=base, ipc=5, **options, **sizes))
-        assert torch.isfinite(made.images).all()
-        assert made.metadata.recipe_name == f"{method}_{base}"
+        condensed = build((1, 8, 8), recipes.get(method, base=base, ipc=5, **options, **sizes))
+        assert torch.isfinite(condensed.images).all()
+        assert condensed.metadata.recipe_name == f"{method}_{base}"
 
 
-def test_a_base_that_cannot_work_says_what_can() -> None:
+def test_an_impossible_base_is_refused_with_an_alternative() -> None:
     for name in ("haba", "fred"):
-        with pytest.raises(ValueError, match=r"base 'random': it learns nothing. Use dm, dc, dsa"):
+        with pytest.raises(ValueError, match=r"base='random', which learns nothing. Use dm, dc, dsa"):
             recipes.get(name, base="random")
-        with pytest.raises(ValueError, match="already made of less by Factorized"):
+        with pytest.raises(ValueError, match=r"already parametrized by Factorized.*learns pixels"):
             recipes.get(name, base="kfs")
         with pytest.raises(ValueError, match="Unknown recipe 'nothing'"):
             recipes.get(name, base="nothing")
@@ -115,7 +115,7 @@ def test_a_base_that_cannot_work_says_what_can() -> None:
         recipes.haba(contrast=-1)
 
 
-def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
+def test_a_budget_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of 192 numbers.*5 decoders.*Use ipc=4 or more"):
         build((1, 8, 8), recipes.haba("dm", ipc=1, **SMALL))
     with pytest.raises(ValueError, match=r"ipc=1 is a budget of.*or fewer decoders"):
@@ -124,12 +124,12 @@ def test_a_budget_for_no_base_and_no_decoder_is_refused() -> None:
         build((1, 8, 8), recipes.haba("dm", ipc=4, bases=9, **SMALL))
 
 
-def test_samples_of_one_code_grow_apart() -> None:
+def test_diversity_separates_samples_of_one_code() -> None:
     recipe = recipes.haba("dm", ipc=5, hallucinators=2, **{**SMALL, "iterations": 30})
     free, apart = (build((1, 8, 8), replace(recipe).set(terms__1__weight=weight)) for weight in (1e-9, 300.0))
 
-    def gap(made: CondensedDataset) -> float:
-        pairs = made.images.unflatten(0, (-1, 2)).flatten(2)
+    def gap(condensed: CondensedDataset) -> float:
+        pairs = condensed.images.unflatten(0, (-1, 2)).flatten(2)
         return float(1 - torch.cosine_similarity(pairs[:, 0], pairs[:, 1], dim=1).mean())
 
     assert gap(apart) > gap(free)
@@ -143,23 +143,25 @@ def test_one_code_through_every_decoder(
         recipe = recipes.kfs(ipc=5, channels=1, width=2, codes=2, fit=2, **SMALL)
     else:
         recipe = recipes.haba(name.split()[-1], ipc=5, hallucinators=3, **SMALL)
-    made = build((1, 8, 8), recipe)
+    condensed = build((1, 8, 8), recipe)
     columns = 2 if name == "kfs" else 4
-    assert decoders(made).width > columns * 56
-    made.save(tmp_path / "set")
+    assert decoders(condensed).width > columns * 56
+    condensed.save(tmp_path / "set")
     words = ["show", str(tmp_path / "set"), "--decoders", "--out", str(tmp_path / "decoders.png")]
     assert main(words) == 0
     assert "image of its decoders" in capsys.readouterr().out
     assert (tmp_path / "decoders.png").stat().st_size > 0
     if name == "haba on dm":  # without cutting, they are the first samples of each class
-        stored = made.stored
+        stored = condensed.stored
         assert stored is not None
         index = torch.tensor([0])
-        synthetic_data = core(recipe.synthetic).restore(stored, made.class_indices, (1, 8, 8))
-        torch.testing.assert_close(made.metadata.space.restore(synthetic_data.decode(index)), made.images[:1])
+        synthetic_data = core(recipe.synthetic).restore(stored, condensed.class_indices, (1, 8, 8))
+        torch.testing.assert_close(
+            condensed.metadata.space.restore(synthetic_data.decode(index)), condensed.images[:1]
+        )
 
 
-def test_a_set_without_decoders_says_so() -> None:
+def test_plotting_decoders_needs_decoders() -> None:
     for recipe in (recipes.random(ipc=2), recipes.fred("dm", 2, **SMALL)):
         with pytest.raises(ValueError, match=r"not decoded from codes\. Those of haba and kfs are"):
             decoders(build((1, 8, 8), recipe))

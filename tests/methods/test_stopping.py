@@ -1,4 +1,4 @@
-"""Runs that end where their loss rests."""
+"""Runs that end when their loss stops decreasing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from condensed_data.networks import ConvNet
 RECIPE = recipes.dm(ipc=1, iterations=40, batch=8, network=ConvNet(width=8, depth=2))
 
 
-def losses_until_rest(early_stopping: EarlyStopping, losses: list[float]) -> int:
+def iterations_until_stop(early_stopping: EarlyStopping, losses: list[float]) -> int:
     state = early_stopping.start()
     for number, loss in enumerate(losses, start=1):
         state.add(torch.tensor(loss))
@@ -28,10 +28,10 @@ def losses_until_rest(early_stopping: EarlyStopping, losses: list[float]) -> int
 
 def test_it_compares_the_means_of_windows() -> None:
     falling = [100 - index for index in range(60)]
-    assert losses_until_rest(EarlyStopping(5, 0.01), falling) == 0
-    assert losses_until_rest(EarlyStopping(5, 0.01), falling[:20] + [81.0] * 40) == 30
+    assert iterations_until_stop(EarlyStopping(5, 0.01), falling) == 0
+    assert iterations_until_stop(EarlyStopping(5, 0.01), falling[:20] + [81.0] * 40) == 30
     noisy = [1 + (-1) ** index * 0.9 for index in range(40)]
-    assert losses_until_rest(EarlyStopping(10, 0.0), noisy) == 20
+    assert iterations_until_stop(EarlyStopping(10, 0.0), noisy) == 20
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(
@@ -61,7 +61,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
 
 @pytest.mark.parametrize("wrong", [{"window": 0}, {"tolerance": 1.0}, {"tolerance": -0.1}])
-def test_values_out_of_range_are_said(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"EarlyStopping\({next(iter(wrong))}="):
         EarlyStopping(**wrong)  # type: ignore[arg-type]
 

@@ -1,8 +1,12 @@
-"""The entry exam: every recipe, in a moment. A new recipe adds one line to `LEARNING` or `CHOOSING`."""
+"""The entry exam: every recipe with settings that take a moment, and the checks that each one passes.
+
+A new recipe adds one line to `LEARNING` (or `CHOOSING`, if it selects real samples).
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +23,11 @@ from condensed_data.methods.samplers.clustering import NearestToCentroids
 from condensed_data.methods.synthetic import MultiFormation
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks import ConvNet
+from condensed_data.storage import checkpoint
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 
+CPU = torch.device("cpu")
 ITERATIONS = 4
 NET = ConvNet(width=8, depth=2)
 TEACHER = Teacher(NET, Pretraining(epochs=8))
@@ -32,7 +38,7 @@ def learned(name: str, **options: Any) -> Recipe:
     return recipes.get(name, ipc=2, iterations=ITERATIONS, batch=8, network=NET, **options)
 
 
-def quickly(name: str) -> Recipe:
+def coreset(name: str) -> Recipe:
     recipe = recipes.get(name, ipc=2)
     if "features" in dict(_fields(recipe)):
         return recipe.set(synthetic__init__features="raw")
@@ -44,8 +50,8 @@ def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
     return list(vars(init).items())
 
 
-def briefly(recipe: Recipe) -> Recipe:
-    """Networks that live two iterations and are trained for one epoch."""
+def with_short_pools(recipe: Recipe) -> Recipe:
+    """The recipe with networks that are renewed after two iterations and trained for one epoch."""
     short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
     terms = []
     for term in recipe.terms:
@@ -59,7 +65,7 @@ def briefly(recipe: Recipe) -> Recipe:
 
 
 def quick(name: str, **options: Any) -> Recipe:
-    return briefly(learned(name, **options))
+    return with_short_pools(learned(name, **options))
 
 
 def mtt(**options: Any) -> Recipe:
@@ -67,7 +73,7 @@ def mtt(**options: Any) -> Recipe:
 
 
 def iid(base: str) -> Recipe:
-    return briefly(learned("iid", base=base, extractor=NET))
+    return with_short_pools(learned("iid", base=base, extractor=NET))
 
 
 def unrolled(**options: Any) -> Recipe:
@@ -75,7 +81,7 @@ def unrolled(**options: Any) -> Recipe:
 
 
 def haba(base: str, **options: Any) -> Recipe:
-    """A budget that holds two bases a class."""
+    """HaBa with a budget of two bases per class."""
     return quick("haba", base=base, hallucinators=2, **options).set(ipc=4)
 
 
@@ -97,9 +103,9 @@ LEARNING = {
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
     "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
-    "bdm_published": lambda: briefly(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
-        network=BATCH_NET
-    ),
+    "bdm_published": lambda: with_short_pools(
+        recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)
+    ).set(network=BATCH_NET),
     "dsa with the nearest to centroids": lambda: quick("dsa", within=NearestToCentroids("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
     "dm class by class": lambda: replace(learned("dm"), step_per="class"),
@@ -128,7 +134,7 @@ GROUPED = {
     "debiased on dm": lambda: quick("debiased", base="dm"),
 }
 CHOOSING = {
-    name: lambda name=name: quickly(name) for name in ("herding", "k_center", "k_means", "forgetting")
+    name: lambda name=name: coreset(name) for name in ("herding", "k_center", "k_means", "forgetting")
 }
 CHOOSING["random"] = lambda: recipes.random(ipc=2)
 EXAM = LEARNING | CHOOSING
@@ -139,11 +145,63 @@ def build(source: Any, recipe: Recipe, **options: Any) -> CondensedDataset:
     return CondensedDataset(source, recipe, **chosen)
 
 
-def start(source: Any, recipe: Recipe, groups: Any = None) -> CondensationRun:
+def start(
+    source: Any, recipe: Recipe, groups: Any = None, device: torch.device = CPU, **fields: Any
+) -> CondensationRun:
+    """A run on the samples of a source; `fields` are those of its `Context`."""
     real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
-    return CondensationRun(resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu")))
+    context = Context(real.to(device), resolved.ipc, RandomStreams(0), device, **fields)
+    return CondensationRun(resolved, context)
 
 
-def everything(run: CondensationRun) -> dict[str, Tensor]:
+def learned_tensors(run: CondensationRun) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in run.synthetic_data.learned.items()}
+
+
+def runs_and_repeats(recipe: Recipe, source: Any) -> None:
+    first, second = build(source, recipe), build(source, recipe)
+    assert torch.isfinite(first.images).all()
+    assert torch.equal(first.images, second.images)
+    assert set(first.targets) == set(source.tensors[1].tolist())
+
+
+def every_learned_tensor_moves(recipe: Recipe, source: Any) -> None:
+    run = start(source, recipe)
+    before = learned_tensors(run)
+    for _ in range(2):
+        run.step()
+    for name, tensor in learned_tensors(run).items():
+        assert not torch.equal(tensor, before[name]), name
+
+
+def resumes_to_the_same_bits(recipe: Recipe, source: Any, folder: Path) -> None:
+    whole = start(source, recipe)
+    for _ in range(ITERATIONS):
+        whole.step()
+    first, second = start(source, recipe), start(source, recipe)
+    for _ in range(ITERATIONS // 2 + 1):
+        first.step()
+    checkpoint.write(folder / "state", first.state_dict(), {})
+    second.load_state_dict(checkpoint.read(folder / "state", {}))
+    while second.iteration < ITERATIONS:
+        second.step()
+    for name, tensor in learned_tensors(whole).items():
+        assert torch.equal(tensor, learned_tensors(second)[name]), name
+
+
+def survives_saving(recipe: Recipe, source: Any, folder: Path) -> None:
+    condensed = build(source, recipe)
+    condensed.save(folder / "saved")
+    loaded = CondensedDataset.load(folder / "saved")
+    assert torch.equal(condensed.images, loaded.images)
+    assert condensed.targets == loaded.targets
+    assert condensed.recipe == loaded.recipe
+
+
+def core(recipe: Recipe, source: Any, folder: Path) -> None:
+    """The checks that every recipe that learns must pass."""
+    runs_and_repeats(recipe, source)
+    every_learned_tensor_moves(recipe, source)
+    resumes_to_the_same_bits(recipe, source, folder)
+    survives_saving(recipe, source, folder)

@@ -1,4 +1,4 @@
-"""Losses in double precision, written from the equations with plain loops, and small things to compute them on.
+"""Losses in double precision, written from the equations with plain loops, and small inputs for them.
 
 The loops share nothing with the package. A block is the samples of a group, or their embeddings or maps.
 
@@ -26,9 +26,9 @@ def mean_gradient(loss: Callable[[int], Tensor], count: int, weights: Gradient) 
     """The mean over samples of the gradient of `loss(i)`, one backward pass for each sample."""
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for i in range(count):
-        pieces = torch.autograd.grad(loss(i), list(weights.values()))
-        for name, piece in zip(weights, pieces, strict=True):
-            total[name] += piece / count
+        parts = torch.autograd.grad(loss(i), list(weights.values()))
+        for name, part in zip(weights, parts, strict=True):
+            total[name] += part / count
     return total
 
 
@@ -170,13 +170,13 @@ def characteristic_distance(
     return loss
 
 
-def lent(
+def network_view(
     network: Callable[..., nn.Module],
     sample_shape: tuple[int, ...] = (2, 6, 6),
     classes: int = 3,
     seed: int = 0,
 ) -> NetworkView:
-    """A network in double precision, as a pool lends it, with micro-batches that do not divide the blocks."""
+    """A network in double precision, as pools provide it, with micro-batches that do not divide the blocks."""
     module = build(network, classes, sample_shape, seed).double().requires_grad_(False)
     return NetworkView(module, embed_of(module), lambda x: feature_maps_of(module)(x), micro_batch=2)
 

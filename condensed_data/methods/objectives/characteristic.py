@@ -1,4 +1,6 @@
-"""Matching of characteristic functions: NCFM, Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
+"""Matching of characteristic functions (NCFM).
+
+Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
 
 Letters: G groups, D features, F frequencies.
 """
@@ -20,7 +22,7 @@ from condensed_data.core.validation import check_count
 from condensed_data.methods.base import Batch, Loss, NetworkView, Objective, Pair, TrainableLoss
 from condensed_data.training.context import Context
 
-SLOPE = 0.2  # of the sampling network's leaky rectifiers, as in the authors' code
+SLOPE = 0.2  # negative slope of the leaky ReLUs, as in the authors' code
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,18 @@ class CharacteristicFunction(Objective):
     amplitudes and p = 2 (|phi_real| |phi_synthetic| - Re(phi_real conj(phi_synthetic))) compares phases.
     The authors multiply it by 300.
 
-    The frequencies are t ~ N(0, I), or come from a sampling network that learns to make the loss large
-    while the samples make it small: three linear layers of D units with batch normalization, leaky
-    rectifiers and a final tanh, from D standard normal numbers, as in the paper and the authors' code
-    (whose released configurations switch it off).
+    The frequencies are t ~ N(0, I), or the output of a sampling network that learns to maximize the loss while the
+    samples minimize it: three linear layers of D units with batch normalization, leaky ReLUs and a final tanh, applied
+    to D standard normal numbers, as in the paper and the authors' code (whose released configurations disable it).
 
-    Deviations: the frequencies of an iteration are shared by its groups, and the sampling network takes one step
-    an iteration instead of one a class; where the root's argument is below 1e-12, as for equal samples, the root
-    and its gradient are 0.
+    Deviations: all groups of an iteration share the frequencies, and the sampling network takes one step per iteration
+    instead of one per class; where the argument of the root is below 1e-12, as for equal samples, the root and its
+    gradient are 0.
 
     Args:
-        frequencies: drawn anew every iteration, from the run's streams (by seed 0 where called without a run).
-        alpha: share of the amplitudes, in [0, 1].
+        frequencies: their number; new ones are drawn in every iteration, with the random streams of the run (with seed
+            0 if called without a run).
+        alpha: weight of the amplitudes, in [0, 1].
         sampling_lr: learning rate of Adam for the sampling network (ours); 0 for normal frequencies.
 
     Raises:
@@ -77,26 +79,26 @@ class CharacteristicFunction(Objective):
         )
 
     def compare(self, net: NetworkView, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
-        """The loss at the frequencies (F, D) that are made for embeddings like the given (B, D)."""
+        """The loss at `frequencies(embeddings)`, (F, D), a function of the real embeddings (B, D)."""
         with torch.no_grad():
             real = F.normalize(net.embed(pair.real.x), dim=1)
         synthetic = F.normalize(net.embed(pair.synthetic.x), dim=1)
         t = frequencies(real)
         (x, y), (u, v) = _means(pair.real, real @ t.T), _means(pair.synthetic, synthetic @ t.T)
         amplitude = (_root(x.square() + y.square()) - _root(u.square() + v.square())).square()  # (G, F)
-        # a + p = |phi_real - phi_synthetic|^2, which keeps its digits where p would lose them
+        # a + p = |phi_real - phi_synthetic|^2; computing p itself would suffer from cancellation
         both = (x - u).square() + (y - v).square()
         return _root((1 - self.alpha) * both + (2 * self.alpha - 1) * amplitude).mean(1).sum()
 
 
 class _Sampled(TrainableLoss):
-    """The loss with its sampling network, which climbs a step an iteration."""
+    """The loss with its sampling network, which takes one step of gradient ascent per iteration."""
 
     def __init__(self, spec: CharacteristicFunction, rng: RandomStreams) -> None:
         self.spec, self.rng = spec, rng
         self.module: nn.Module | None = None
         self.optimizer: torch.optim.Optimizer | None = None
-        self.waiting: Mapping[str, Any] = {}
+        self.loaded_state: Mapping[str, Any] = {}  # until the network is built
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         drawn: list[Tensor] = []
@@ -110,7 +112,7 @@ class _Sampled(TrainableLoss):
             return drawn[1]
 
         loss = self.spec.compare(net, pair, frequencies)
-        self._slope(loss, *drawn)
+        self._accumulate_gradient(loss, *drawn)
         return loss
 
     def update(self, iteration: int) -> None:
@@ -123,26 +125,26 @@ class _Sampled(TrainableLoss):
             size, seed = features.shape[1], self.rng.seed_for("sampling network")
             self.module = networks.build(_sampling_network, 1, (size,), seed).to(features)
             self.optimizer = torch.optim.Adam(self.module.parameters(), self.spec.sampling_lr)
-            if self.waiting:
-                self.module.load_state_dict(self.waiting["network"])
-                self.optimizer.load_state_dict(self.waiting["optimizer"])
+            if self.loaded_state:
+                self.module.load_state_dict(self.loaded_state["network"])
+                self.optimizer.load_state_dict(self.loaded_state["optimizer"])
         return self.module
 
-    def _slope(self, loss: Tensor, made: Tensor, used: Tensor) -> None:
-        """Add to the gradient by which the sampling network climbs."""
+    def _accumulate_gradient(self, loss: Tensor, output: Tensor, frequencies: Tensor) -> None:
+        """Add to the gradient for the ascent of the sampling network."""
         assert self.module is not None
-        (slope,) = torch.autograd.grad(loss, used, retain_graph=True)
+        (slope,) = torch.autograd.grad(loss, frequencies, retain_graph=True)
         weights = list(self.module.parameters())
-        for weight, gradient in zip(weights, torch.autograd.grad(made, weights, -slope), strict=True):
+        for weight, gradient in zip(weights, torch.autograd.grad(output, weights, -slope), strict=True):
             weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
     def state_dict(self) -> dict[str, Any]:
         if self.module is None or self.optimizer is None:
-            return dict(self.waiting)
+            return dict(self.loaded_state)
         return {"network": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.module, self.optimizer, self.waiting = None, None, state
+        self.module, self.optimizer, self.loaded_state = None, None, state
 
 
 def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
@@ -168,6 +170,6 @@ def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root(squares: Tensor) -> Tensor:
-    """The square root, 0 and with gradient 0 where the true gradient grows without bound."""
+    """The square root; 0 with gradient 0 near 0, where its gradient is unbounded."""
     positive = squares > 1e-12
     return torch.where(positive, squares, 1).sqrt() * positive

@@ -1,4 +1,4 @@
-"""Cross-entropy of the synthetic samples: IDM's regularizer, and the calibration of DANCE and NCFM.
+"""Cross-entropy of the synthetic samples: the regularizer of IDM, and the calibration of DANCE and NCFM.
 
 Letters: B rows of a batch, K classes, G groups.
 """
@@ -18,21 +18,20 @@ PERCENT = 100.0
 
 @dataclass(frozen=True)
 class CrossEntropy(Objective):
-    """Sum over groups of the mean cross-entropy of the group's synthetic samples under the lent network.
+    """Sum over groups of the mean cross-entropy of the group's synthetic samples.
 
-    IDM (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742) adds it to distribution matching,
-    times the accuracy of the network that looks, so that only networks that know the task have a say. The
-    authors' code counts that accuracy in percent, and their weights (0.5 for CIFAR-10) assume it. DANCE and
-    NCFM add the plain sum with a network trained on the real data. Deviation: for one sample a class
-    without partition and expansion, IDM's code skips the samples that are classified correctly; here all
-    count.
+    IDM (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742) adds it to distribution matching, times the
+    accuracy of the network, so that poor networks contribute little. The authors' code measures the accuracy in
+    percent, which their weights (0.5 for CIFAR-10) assume. DANCE and NCFM add the plain sum under a network trained on
+    the real data. Deviation: for one sample per class without partition and expansion, IDM's code skips correctly
+    classified samples; here all count.
 
     Args:
-        scale_by_accuracy: multiply by the network's accuracy in percent, 0 to 100, which is 100 times
-            `NetworkView.accuracy`. The pool must know it.
+        scale_by_accuracy: multiply by the network's accuracy in percent, 0 to 100 (100 times `NetworkView.accuracy`);
+            the pool must measure it.
 
     Raises:
-        ValueError: when called, for a network without accuracy where it is needed.
+        ValueError: when called with `scale_by_accuracy`, for a network without a measured accuracy.
     """
 
     scale_by_accuracy: bool = False
@@ -47,13 +46,13 @@ class CrossEntropy(Objective):
 def _accuracy(net: NetworkView) -> Tensor:
     if net.accuracy is None:
         raise ValueError(
-            "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not know its networks' "
-            "accuracy. Use a pool that trains on real data, or scale_by_accuracy=False."
+            "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not measure the accuracy of its "
+            "networks. Use a pool that trains on real data, or scale_by_accuracy=False."
         )
     return net.accuracy
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of every row, (B,), of logits (B, K) and labels (B,) int64 or (B, K) probabilities."""
+    """Cross-entropy of each row, (B,), from logits (B, K) and labels (B,) int64 or probabilities (B, K)."""
     target = y.to(logits.dtype) if y.is_floating_point() else y
     return F.cross_entropy(logits, target, reduction="none")

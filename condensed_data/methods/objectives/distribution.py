@@ -1,4 +1,6 @@
-"""Distribution matching: Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
+"""Distribution matching (DM): distance of mean embeddings.
+
+Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
 
 Letters: G groups, D features.
 """
@@ -17,7 +19,7 @@ from condensed_data.methods.base import NetworkView, Objective, Pair
 class Distribution(Objective):
     """Squared distance between mean embeddings: sum over groups and features of (mean_real - mean_synthetic)^2.
 
-    The sum is not divided by anything: the published learning rate of 1.0 assumes the plain sum.
+    The sum is not normalized: the published learning rate of 1.0 assumes the plain sum.
     """
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:

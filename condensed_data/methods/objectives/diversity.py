@@ -1,4 +1,4 @@
-"""Diversity of what different decoders make of one code: HaBa's adversarial contrastive constraint.
+"""Diversity of the samples that different decoders make of one code: HaBa's adversarial contrastive constraint.
 
 Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
 
@@ -20,20 +20,20 @@ from condensed_data.methods.base import NetworkView, Objective, Pair
 
 @dataclass(frozen=True)
 class Diversity(Objective):
-    """Mean over pairs of (1 + cosine of the two embeddings) / 2: samples of one code should look different.
+    """Mean over pairs of (1 + cosine of the two embeddings) / 2: samples of one code should differ.
 
-    The pairs are those of the `DecoderPairs` sampler, the network is the `Critic`, which learns to find them alike.
-    The published weight is 0.1.
+    It needs the pairs of the `DecoderPairs` sampler and the `Critic` pool, whose network is trained to embed samples of
+    one code alike. The published weight is 0.1.
 
     Raises:
-        ValueError: for blocks without halves.
+        ValueError: for blocks that are not pairs.
     """
 
     separable: ClassVar[bool] = False
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if any(size % 2 for size in synthetic):
-            raise ValueError("Cannot use Diversity with this sampler: its blocks are no pairs. Use Siblings.")
+            raise ValueError("Diversity needs pairs of samples. Use the DecoderPairs sampler.")
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
@@ -46,16 +46,16 @@ def supervised_contrast(features: Tensor, y: Tensor, temperature: float) -> Tens
     """Supervised contrastive loss: Khosla et al., NeurIPS 2020, https://arxiv.org/abs/2004.11362, equation 2.
 
     Args:
-        features: (B, D), normalized here.
-        y: (B,) class indices; every class occurs at least twice.
+        features: (B, D), which are normalized here.
+        y: (B,) class indices, each at least twice.
         temperature: positive.
 
     Returns:
         The mean over anchors of minus the mean log-probability of their positives.
     """
     z = F.normalize(features)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
-    positive = (y[:, None] == y[None, :]) & ~itself
+    same_row = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (z @ z.T / temperature).masked_fill(same_row, -torch.inf)
+    positive = (y[:, None] == y[None, :]) & ~same_row
     log_p = logits.log_softmax(1).masked_fill(~positive, 0.0)
     return -(log_p.sum(1) / positive.sum(1)).mean()

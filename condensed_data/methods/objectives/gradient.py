@@ -1,15 +1,14 @@
-"""Gradient matching: DC, DSA and IDC.
+"""Gradient matching (DC, DSA, IDC): distance of weight gradients on real and synthetic samples.
 
-For every group, the gradient of the mean cross-entropy in the weights of the lent network is taken on the
+For every group, the gradient of the mean cross-entropy with respect to the weights of the network is computed on the
 real and on the synthetic samples; the loss is the distance between the two, summed over groups.
 
 * DC: Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, and DSA: Zhao and
   Bilen, ICML 2021, https://arxiv.org/abs/2102.08259: `Gradient()`.
 * IDC: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959: `Gradient("l1", "conv")` or `("mse", "conv")`.
 
-Networks whose rows depend on each other are a matter of the pool. DC's authors pass 16 real samples of each
-class through a network with BatchNorm in training mode, and then freeze its statistics before gradients are
-compared.
+Pools handle networks whose rows depend on each other: as DC's authors do, 16 real samples of each class pass through a
+network with batch normalization in training mode, and its statistics are then frozen before gradients are compared.
 
 Letters: B rows of a group, K classes, R rows of a weight tensor, P values in a row.
 """
@@ -25,15 +24,16 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from condensed_data.core.spec import DataDefault, require_resolved
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
-EPS = 1e-6  # added to the product of norms, as in DC's code
+EPS = 1e-6  # added to the product of the norms, as in DC's code
 Weights = dict[str, Tensor]
 
 
 def _rows_cosine(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
-    """Sum of 1 - cosine over the rows (R, P) of all tensors; tensors of one dimension have no rows."""
+    """Sum of 1 - cosine over the rows (R, P) of all tensors; one-dimensional tensors are ignored."""
     tensors = [(a.flatten(1), b.flatten(1)) for a, b in zip(real, synthetic, strict=True) if a.ndim > 1]
     return torch.stack([(1 - _cosines(a, b)).sum() for a, b in tensors]).sum()
 
@@ -44,13 +44,13 @@ def _cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _cosine(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
-    """1 - the cosine between all values, as one vector."""
+    """1 - cosine of all values, as one vector."""
     a, b = (torch.cat([tensor.flatten() for tensor in side])[None] for side in (real, synthetic))
     return 1 - _cosines(a, b)[0]
 
 
 def _mse(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
-    """Sum of squared differences: the authors call it so, although nothing is divided."""
+    """Sum of squared differences; the authors call it MSE, although nothing is divided."""
     return torch.stack([(a - b).square().sum() for a, b in zip(real, synthetic, strict=True)]).sum()
 
 
@@ -72,20 +72,19 @@ _LAYERS = ("weights", "conv", "all")
 class Gradient(Objective):
     """Distance between the weight gradients of real and synthetic samples, summed over groups.
 
-    The synthetic labels may be soft, and the loss is differentiable in them. Sums are not divided by
-    anything: the published learning rates assume them.
+    The synthetic labels may be soft, and the loss is differentiable in them. Sums are not normalized: the published
+    learning rates assume them.
 
     Args:
-        distance: "rows_cosine" (DC), sum of 1 - cosine over the rows of every tensor, one for each output
-            unit, with 1e-6 added to the product of the norms; "cosine", one cosine between all values;
-            "mse", sum of squared differences; "l1", sum of absolute differences (both IDC).
-        layers: "weights", tensors of two and more dimensions; "conv", kernels of convolutions only (IDC);
-            "all", biases and the factors of normalizations too, which "rows_cosine" counts as 0. DC's code
-            takes "all" for "mse" and "cosine".
+        distance: "rows_cosine" (DC), sum of 1 - cosine over the rows of every tensor, one for each output unit, with
+            1e-6 added to the product of the norms; "cosine", 1 - cosine of all values; "mse", sum of squared
+            differences; "l1", sum of absolute differences (both IDC).
+        layers: "weights", tensors of two or more dimensions; "conv", kernels of convolutions only (IDC); "all", also
+            biases and the factors of normalizations, which "rows_cosine" ignores. DC's code uses "all" for "mse" and
+            "cosine".
 
     Raises:
-        ValueError: for an unknown distance or choice of layers; when called, for a network without such
-        layers.
+        ValueError: for an unknown distance or choice of layers; when called, for a network without such layers.
     """
 
     distance: str | DataDefault = "rows_cosine"
@@ -93,12 +92,8 @@ class Gradient(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, known in (("distance", tuple(_DISTANCES)), ("layers", _LAYERS)):
-            value = getattr(self, name)
-            if not isinstance(value, DataDefault) and value not in known:
-                raise ValueError(
-                    f"Gradient({name}={getattr(self, name)!r}) is unknown; known: {', '.join(known)}."
-                )
+        check_choice("Gradient", "distance", self.distance, _DISTANCES)
+        check_choice("Gradient", "layers", self.layers, _LAYERS)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
@@ -108,23 +103,23 @@ class Gradient(Objective):
         batches = (pair.real, pair.real, pair.synthetic, pair.synthetic)
         blocks = (batch.split(rows) for batch, rows in zip(batches, sides, strict=True))
         for real_x, real_y, x, y in zip(*blocks, strict=True):
-            target = _gradient_in_pieces(net, weights, names, real_x, real_y)
+            target = _gradient_in_chunks(net, weights, names, real_x, real_y)
             losses.append(distance(target, _gradient(net, weights, names, x, y)))
         return torch.stack(losses).sum()
 
     def _matched(self, net: NetworkView) -> tuple[Weights, list[str]]:
-        """All weights, of which only the matched ones require a gradient, and the names of these."""
+        """All weights, of which only the matched ones require a gradient, and the names of the matched ones."""
         weights = net.weights()
-        chosen = _convolutions(net.module) if self.layers == "conv" else set(weights)
+        matched = _convolutions(net.module) if self.layers == "conv" else set(weights)
         if self.layers == "weights" or self.distance == "rows_cosine":
-            chosen = {name for name in chosen if weights[name].ndim > 1}
-        names = [name for name in weights if name in chosen]
+            matched = {name for name in matched if weights[name].ndim > 1}
+        names = [name for name in weights if name in matched]
         if not names:
             raise ValueError(
-                f"Gradient(layers={self.layers!r}) finds no such layers in {type(net.module).__name__}. "
+                f"Gradient(layers={self.layers!r}): {type(net.module).__name__} has no such layers. "
                 "Use layers='weights' or 'all', or another network."
             )
-        return {name: w if name in chosen else w.detach() for name, w in weights.items()}, names
+        return {name: w if name in matched else w.detach() for name, w in weights.items()}, names
 
 
 def _convolutions(module: nn.Module) -> set[str]:
@@ -139,21 +134,21 @@ def _gradient(
     """Gradient of the mean cross-entropy in the named weights, differentiable in x (B, *sample) and y."""
     loss = cross_entropy(net.functional(weights, x), y).mean()
     matched = [weights[name] for name in names]
-    # zeros for weights that this forward does not use, such as an auxiliary classifier's
+    # zeros for weights that the forward pass does not use, such as those of an auxiliary classifier
     return torch.autograd.grad(loss, matched, create_graph=True, materialize_grads=True)
 
 
-def _gradient_in_pieces(
+def _gradient_in_chunks(
     net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
 ) -> tuple[Tensor, ...]:
-    """The same without a graph, added up over pieces (`NetworkView.split`), which bound the memory, in their order."""
+    """The same without a graph, accumulated over chunks in their order, which limits memory."""
     matched = [weights[name] for name in names]
 
-    def of_piece(some_x: Tensor, some_y: Tensor) -> tuple[Tensor, ...]:
+    def of_chunk(some_x: Tensor, some_y: Tensor) -> tuple[Tensor, ...]:
         loss = cross_entropy(net.functional(weights, some_x), some_y).sum() / len(x)
         return torch.autograd.grad(loss, matched, materialize_grads=True)
 
-    found = [of_piece(*piece) for piece in net.chunks(x, y)]
+    found = [of_chunk(*chunk) for chunk in net.chunks(x, y)]
     return tuple(
         torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True)
     )

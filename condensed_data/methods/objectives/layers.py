@@ -1,4 +1,6 @@
-"""Layer-wise alignment and discrimination: CAFE, Wang et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
+"""Layer-wise feature alignment and discrimination (CAFE).
+
+Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
 
 Letters: B rows of a batch, R real rows, G groups, D features.
 """
@@ -23,24 +25,23 @@ EARLY, LATE, LAST = 0.1, 1.0, 2.0
 
 @dataclass(frozen=True)
 class LayerAlignment(Objective):
-    """Squared distance between the mean maps of real and synthetic samples, over layers and groups.
+    """Squared distance between the mean feature maps of real and synthetic samples, over layers and groups.
 
-    The loss is the sum over layers l and groups of w_l ||mean f_l(real) - mean f_l(synthetic)||^2, summed
-    over the values of a map and divided by nothing.
+    The loss is the sum over layers l and groups of w_l ||mean f_l(real) - mean f_l(synthetic)||^2, without
+    normalization by the size of a map.
 
-    For ConvNet-3 the authors weigh the maps f1 to f4 with 0.1, 0.1, 1 and 1, and the flattened f4 with 1
-    again, which is the same numbers: f4 counts twice. Deviation: the rule for other depths, and for
-    networks whose embedding is not the flattened last map, is ours.
+    For ConvNet-3 the authors weight the maps f1 to f4 by 0.1, 0.1, 1 and 1, and the flattened f4, which is the same
+    numbers, by 1 again: f4 counts twice. Deviation: the defaults for other depths, and for networks whose embedding is
+    not the flattened last map, are ours.
 
     Args:
-        weights: one for each map, at least 0; None for the rule: 0.1 for all maps but the last two, then 1
-        and 2.
-        layers: names of submodules whose outputs are the maps, for networks without a method `feature_maps`; see
+        weights: one for each map, at least 0; by default 0.1 for all maps but the last two, then 1 and 2.
+        layers: for networks without a method `feature_maps`: names of the submodules whose outputs are the maps; see
             `module.named_modules()`.
 
     Raises:
-        ValueError: for a negative or infinite weight; when called, if the number of maps is another one, or
-            the network has no maps and no layers are named.
+        ValueError: for a negative or infinite weight; when called, for another number of maps than weights, or for a
+            network without maps if no layers are named.
     """
 
     weights: tuple[float, ...] | None = None
@@ -67,8 +68,8 @@ class LayerAlignment(Objective):
             return (EARLY,) * (count - 2) + ((LATE,) if count > 1 else ()) + (LAST,)
         if len(self.weights) != count:
             raise ValueError(
-                f"LayerAlignment(weights={self.weights}) has {len(self.weights)} weights; the network gives "
-                f"{count} maps. Give {count} weights, or None for the rule."
+                f"LayerAlignment(weights={self.weights}) has {len(self.weights)} weights, but the network has "
+                f"{count} maps. Give {count} weights, or None for the default."
             )
         return self.weights
 
@@ -77,15 +78,15 @@ class LayerAlignment(Objective):
 class Discrimination(Objective):
     """Cross-entropy of real samples, classified by the mean synthetic embedding of every class.
 
-    The logits of a real sample are the dot products of its embedding with the classes' mean synthetic
-    embeddings; the cross-entropy is summed over the real rows. With groups inside classes
-    every group has its own mean, and the other groups of a sample's class are left out of its logits.
+    The logits of a real sample are the dot products of its embedding with the mean synthetic embedding of each class;
+    the cross-entropy is summed over the real samples. With groups inside classes every group has its own mean, and the
+    other groups of a sample's class are excluded from its logits.
 
     Args:
         weight: factor of the sum, at least 0 and finite; the authors use 0.01.
 
     Raises:
-        ValueError: for a weight out of range; when called with less than two groups.
+        ValueError: for a weight out of range; when called, for less than two groups.
     """
 
     weight: float = 0.01
@@ -97,7 +98,7 @@ class Discrimination(Objective):
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if len(synthetic) < 2:
             raise ValueError(
-                f"Discrimination tells classes apart and cannot work on {len(synthetic)} group at a time. "
+                f"Discrimination compares classes and cannot be computed for {len(synthetic)} group alone. "
                 "Use step_per='iteration' in the recipe, and a source with at least two classes."
             )
 
@@ -108,16 +109,18 @@ class Discrimination(Objective):
         logits = real @ pair.synthetic.means(net.embed(pair.synthetic.x)).T  # (R, G)
         groups = torch.arange(len(pair.real.sizes), device=logits.device)
         group = pair.real.repeat_per_block(groups)
-        last = torch.tensor(pair.real.sizes).cumsum(0) - 1  # not made on the device, which would wait for it
+        last = (
+            torch.tensor(pair.real.sizes).cumsum(0) - 1
+        )  # on the CPU: on the device it would force a synchronization
         classes = pair.real.y[to_device(last, logits.device)]
-        siblings = (classes[:, None] == classes) & (groups[:, None] != groups)
-        logits = logits.masked_fill(siblings[group], -math.inf)
+        same_class = (classes[:, None] == classes) & (groups[:, None] != groups)
+        logits = logits.masked_fill(same_class[group], -math.inf)
         return self.weight * F.cross_entropy(logits, group, reduction="sum")
 
 
 def _check_weight(part: str, name: str, weight: float) -> None:
     if not 0 <= weight < math.inf:
-        raise ValueError(f"{part}({name}): {weight} must be at least 0 and finite.")
+        raise ValueError(f"{part}({name}=...) must be at least 0 and finite, got {weight}.")
 
 
 def _means(maps: tuple[Tensor, ...]) -> list[Tensor]:
@@ -125,20 +128,21 @@ def _means(maps: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def block_maps(net: NetworkView, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator[tuple[Tensor, ...]]:
-    """The maps (rows of the block, ...) of every block in turn, in float32 at least.
+    """The feature maps (rows of the block, ...) of one block after the other, in float32 or wider.
 
-    Where no gradient is taken, and rows do not depend on each other, only the maps of one block are in
-    memory.
+    Without gradients, and if rows do not depend on each other, only the maps of one block are in memory.
 
     Args:
-        layers: names of submodules; none for the network's own maps.
+        net: network.
+        batch: samples in blocks.
+        layers: names of submodules; empty for the maps of `net.feature_maps`.
     """
     if torch.is_grad_enabled() or net.micro_batch is None:
         yield from zip(*(batch.split(rows) for rows in _maps(net, batch.x, layers)), strict=True)
     else:
         for x in batch.split(batch.x):
-            pieces = [_maps(net, rows, layers) for rows in x.split(net.micro_batch)]
-            yield tuple(torch.cat(rows) for rows in zip(*pieces, strict=True))
+            chunks = [_maps(net, rows, layers) for rows in x.split(net.micro_batch)]
+            yield tuple(torch.cat(rows) for rows in zip(*chunks, strict=True))
 
 
 def _maps(net: NetworkView, x: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:

@@ -1,4 +1,6 @@
-"""Matching training trajectories: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, equation 2.
+"""Trajectory matching (MTT): distance of a student's weights to those of an expert.
+
+Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, equation 2.
 
 Letters: T steps.
 """
@@ -12,21 +14,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair, Pool
-from condensed_data.methods.objectives.unrolled import check_unroll, trained_weights, unrolled_footprint
+from condensed_data.methods.objectives.unrolled import UNROLLS, trained_weights, unrolled_footprint
 
 
 @dataclass(frozen=True)
 class Trajectory(Objective):
-    """Squared distance of a student's weights to an expert's later ones, over the distance the expert went.
+    """Squared distance of a student's weights to an expert's later ones, relative to the distance the expert moved.
 
-    The student begins at the expert's weights that the network is lent with, and takes one step on each
-    synthetic block. The sums go over all parameters.
+    The student starts at the expert's weights, which the network of the `Experts` pool has, and takes one step on each
+    synthetic block. Distances are over all parameters.
 
     Args:
-        unroll: how it is differentiated, see `condensed_data.methods.objectives.unrolled`: "full" (the paper),
-            "checkpointed" (the same derivative in less memory) or "constant" (TESLA's, in the memory of one
-            step, without the terms with a second derivative in the weights).
+        unroll: how the steps are differentiated, see `condensed_data.methods.objectives.unrolled`: "full" (the paper),
+            "checkpointed" (the same derivative in less memory) or "constant" (TESLA's, in the memory of one step,
+            without the terms with a second derivative in the weights).
 
     Raises:
         ValueError: for an unknown `unroll`; when called, for a network without `target`, an expert that did not
@@ -38,7 +41,7 @@ class Trajectory(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_unroll("Trajectory", self.unroll)
+        check_choice("Trajectory", "unroll", self.unroll, UNROLLS)
 
     def check_pool(self, pool: Pool) -> None:
         if not pool.provides_targets:
@@ -56,10 +59,10 @@ class Trajectory(Objective):
                 "Cannot use Trajectory with this pool: it needs an expert's later weights. Use the Experts pool."
             )
         start = dict(net.module.named_parameters())
-        reached = trained_weights(net, pair, self.unroll)
-        left = _squares(reached[name] - net.target[name] for name in start)
-        whole = _squares(start[name].detach() - net.target[name] for name in start)
-        return left / whole
+        student = trained_weights(net, pair, self.unroll)
+        distance = _squares(student[name] - net.target[name] for name in start)
+        expert_distance = _squares(start[name].detach() - net.target[name] for name in start)
+        return distance / expert_distance
 
 
 def _squares(tensors: Iterable[Tensor]) -> Tensor:

@@ -1,18 +1,19 @@
-"""Training as a differentiable function: the student's steps on the synthetic samples, and DD's objective.
+"""Training as a differentiable function: a student's steps on the synthetic samples, and the objective of DD.
 
 Dataset distillation: Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, equations 3 to 5.
 A network at weights w_0 takes T steps w_{t+1} = w_t - eta_t g_t, where g_t is the gradient at w_t of the mean
-cross-entropy on block t of the synthetic samples. What is learned gets the derivative of a loss at w_T through
-all steps. Three ways, which differ in memory and in terms:
+cross-entropy on block t of the synthetic samples. A loss at w_T is differentiated through all steps, in one of three
+ways, which differ in memory and in the terms that they compute:
 
-* "full": plain automatic differentiation through the unrolled steps. Memory grows with T times a step's maps.
-* "checkpointed": the same derivative; only the weights of every step are kept, and a step's maps are computed
-  again on the way back. Memory grows with T times the weights, time by about a third.
-* "constant": only w_0 is kept, and the way back computes the steps again in their order. For that, dw_{t+1}/dw_t
-  = I - eta_t dg_t/dw_t is taken to be I: **every term with a second derivative in the weights is dropped**, that
-  is, all paths from a sample through w_{t+1} into later gradients. What stays of a sample's derivative is
-  -eta_t (dg_t/dx_t)^T dL/dw_T, and of a step size's -g_t . dL/dw_T. The loss itself is the same. This is how
-  TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) is computed by its authors.
+* "full": plain automatic differentiation through the unrolled steps. Memory grows with T times the activations of a
+  step.
+* "checkpointed": the same derivative; only the weights of every step are kept, and the activations of a step are
+  recomputed in the backward pass. Memory grows with T times the weights, time by about a third.
+* "constant": only w_0 is kept, and the backward pass recomputes the steps in their order. For this,
+  dw_{t+1}/dw_t = I - eta_t dg_t/dw_t is approximated by I: **every term with a second derivative in the weights is
+  dropped**, that is, all paths from a sample through w_{t+1} into later gradients. The derivative of a sample is then
+  -eta_t (dg_t/dx_t)^T dL/dw_T, and that of a step size -g_t . dL/dw_T. The loss itself is the same. The authors of
+  TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) compute it like this.
 
 Letters: T steps, B rows, K classes.
 """
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condensed_data import networks
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair
 from condensed_data.methods.objectives.classification import cross_entropy
 
@@ -41,13 +43,13 @@ class Unrolled(Objective):
     """DD: mean cross-entropy on the real batch after T training steps on the synthetic samples.
 
     Args:
-        unroll: how it is differentiated, see this module's head: "full", "checkpointed" or "constant".
-        relabel: ((class, other), ...): real samples of `class` count as `other`. With one pair this is the
-            paper's attack, section 3.5: after training, the class is taken for the other one.
+        unroll: how the steps are differentiated, see the module docstring: "full", "checkpointed" or "constant".
+        relabel: ((class, other), ...): real samples of `class` are labeled `other`. With one pair this is the paper's
+            attack, section 3.5: after training, networks classify the class as the other one.
 
     Raises:
-        ValueError: for an unknown `unroll` or a `relabel` that is not pairs; when called, without step sizes or
-            without real samples, or with a network in training mode that has batch normalization or dropout.
+        ValueError: for an unknown `unroll` or a `relabel` that does not consist of pairs; when called, without step
+            sizes or real samples, or for a network in training mode with batch normalization or dropout.
     """
 
     unroll: str = "full"
@@ -56,10 +58,10 @@ class Unrolled(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_unroll("Unrolled", self.unroll)
+        check_choice("Unrolled", "unroll", self.unroll, UNROLLS)
         if any(len(pair) != 2 or pair[0] < 0 or pair[1] < 0 for pair in self.relabel):
             raise ValueError(
-                f"Unrolled(relabel={self.relabel!r}) must be pairs of class indices, as ((0, 1),)."
+                f"Unrolled(relabel={self.relabel!r}) must consist of pairs of class indices, such as ((0, 1),)."
             )
 
     def memory_footprint(self, real: Sequence[int], synthetic: Sequence[int]) -> MemoryFootprint:
@@ -67,7 +69,7 @@ class Unrolled(Objective):
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if sum(real) == 0:
-            raise ValueError("Unrolled needs real samples: use Sequence(batch=1024).")
+            raise ValueError("Unrolled needs real samples. Use TrainingSteps(batch=1024).")
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
@@ -84,10 +86,15 @@ class Unrolled(Objective):
 
 
 def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> MemoryFootprint:
-    """What the derivative through training steps on so many rows keeps, and of a loss on `real` rows at their end.
+    """Memory of the derivative through training steps.
 
-    "full" keeps the maps of all steps, their weights and gradients; the others the maps of one step, and
+    "full" keeps the activations, weights and gradients of all steps; the others the activations of one step, and
     "checkpointed" the weights of every step.
+
+    Args:
+        unroll: one of `UNROLLS`.
+        steps: rows of each training step.
+        real: rows of the loss after the last step.
     """
     if unroll == "full":
         return MemoryFootprint(
@@ -100,37 +107,30 @@ def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> Memo
 
 
 def _check_repeatable(module: nn.Module) -> None:
-    """Refuse a network that a second pass over the same steps would find another one."""
+    """Raise ValueError for a network whose training steps cannot be repeated exactly."""
     if module.training and networks.has_batch_norm(module):
-        why = "normalizes over the batch and keeps what it saw"
+        why = "normalizes over the batch and updates running statistics"
     elif networks.is_stochastic(module):
-        why = "drops units at random"
+        why = "has dropout"
     else:
         return
     raise ValueError(
-        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps could not be repeated. Use "
-        "a network without (norm='instance'), or the Loaded or Pretrained pool, whose networks are in evaluation mode."
+        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps cannot be repeated. Use "
+        "another network (such as norm='instance'), or the GivenWeights or Pretrained pool, whose networks are in "
+        "evaluation mode."
     )
-
-
-def check_unroll(objective: str, unroll: str) -> None:
-    """Refuse an unknown way to differentiate."""
-    if unroll not in UNROLLS:
-        raise ValueError(
-            f"{objective}(unroll={unroll!r}) is unknown; known: {', '.join(map(repr, UNROLLS))}."
-        )
 
 
 def trained_weights(net: NetworkView, pair: Pair, unroll: str = "full") -> dict[str, Tensor]:
     """The weights of `net` after one training step on every synthetic block, differentiable in the pair.
 
     Args:
-        net: at w_0; it is not changed.
-        pair: blocks of its synthetic side are the steps; `step_sizes` are T, or 1 for all.
+        net: network at w_0; it is not changed.
+        pair: the blocks of its synthetic side are the steps; it has T `step_sizes`, or one for all steps.
         unroll: one of `UNROLLS`.
 
     Raises:
-        ValueError: for a pair without step sizes, or with another number of them.
+        ValueError: for a pair without step sizes, or with a wrong number of them.
     """
     start = {name: weight.detach() for name, weight in net.module.named_parameters()}
     side = pair.synthetic
@@ -148,7 +148,7 @@ def trained_weights(net: NetworkView, pair: Pair, unroll: str = "full") -> dict[
 def _step_sizes(sizes: Tensor | None, steps: int) -> Tensor:
     if sizes is None:
         raise ValueError(
-            "Cannot train on samples without step sizes. Wrap the synthetic part: WithSteps(Pixels(), lr=0.01)."
+            "Cannot train on samples without step sizes. Wrap the synthetic data: WithSteps(Pixels(), lr=0.01)."
         )
     if len(sizes) not in (1, steps):
         raise ValueError(
@@ -159,11 +159,11 @@ def _step_sizes(sizes: Tensor | None, steps: int) -> Tensor:
 
 
 def _gradient_of(net: NetworkView, names: tuple[str, ...]) -> Gradient:
-    """(weights, x, y, whether with a graph) -> gradient of the mean cross-entropy in the weights."""
+    """A function (weights, x, y, create_graph) -> gradient of the mean cross-entropy in the weights."""
 
     def gradient(weights: Weights, x: Tensor, y: Tensor, graph: bool) -> Weights:
         loss = cross_entropy(net.functional(dict(zip(names, weights, strict=True)), x), y).mean()
-        # zeros for weights that this forward does not use
+        # zeros for weights that the forward pass does not use
         return torch.autograd.grad(loss, weights, create_graph=graph, materialize_grads=True)
 
     return gradient
@@ -173,14 +173,14 @@ def _step(gradient: Gradient, unroll: str, size: Tensor, x: Tensor, y: Tensor, w
     if unroll == "checkpointed":
         stepped: Weights = _Checkpointed.apply(gradient, size, x, y, *weights)
         return stepped
-    # the first weights are leaves without a gradient, later ones carry the graph of the steps before
+    # initial weights are leaves without a gradient, later ones have the graph of the previous steps
     weights = tuple(w if w.requires_grad else w.requires_grad_() for w in weights)
     slopes = gradient(weights, x, y, True)
     return tuple(w - size * slope for w, slope in zip(weights, slopes, strict=True))
 
 
 class _Checkpointed(torch.autograd.Function):
-    """One step that keeps its inputs and is computed again for its derivative."""
+    """One step that saves its inputs only and is recomputed in the backward pass."""
 
     @staticmethod
     def forward(
@@ -204,7 +204,7 @@ class _Checkpointed(torch.autograd.Function):
 
 
 class _Constant(torch.autograd.Function):
-    """All steps; the way back computes them again, and takes every dw_{t+1}/dw_t to be the identity."""
+    """All steps; the backward pass recomputes them, with every dw_{t+1}/dw_t approximated by the identity."""
 
     @staticmethod
     def forward(
@@ -250,5 +250,5 @@ def _plain_step(gradient: Gradient, size: Tensor, x: Tensor, y: Tensor, weights:
 
 
 def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same values, cut from any graph; floating point ones require a gradient."""
+    """The same values as leaves; those of a floating-point type require a gradient."""
     return [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in tensors]

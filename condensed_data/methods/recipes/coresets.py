@@ -1,4 +1,4 @@
-"""Coresets: real samples that are chosen, and not learned."""
+"""Coresets: methods that select real samples and learn nothing."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ from typing import Any
 
 from condensed_data.methods import coresets
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.pretraining import Pretraining
 
+__all__ = ["forgetting", "herding", "k_center", "k_means", "random"]
 
+
+@register
 def random(ipc: int = 10) -> Recipe:
     """Random real samples of each class: the baseline that every method must beat."""
     return _coreset("random", ipc, coresets.Random(spread=0), "the baseline")
 
 
+@register
 def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """Herding: real samples whose mean feature follows that of their class.
+    """Herding: real samples whose mean feature stays close to that of their class.
 
     Args:
         ipc: samples per class.
-        features: "trained" (a network trained on the data), "raw", or an extractor.
+        features: "trained" (embeddings of a network trained on the data), "raw" (the values themselves), or an
+            extractor.
 
     References:
         Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
@@ -30,8 +36,9 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
     )
 
 
+@register
 def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """Greedy k-center: each next sample is the farthest from those chosen; the first is nearest the class mean.
+    """Greedy k-center: start nearest to the class mean, then add the sample farthest from those selected.
 
     Args:
         ipc: samples per class.
@@ -45,8 +52,9 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     )
 
 
+@register
 def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
-    """The real samples nearest to the k-means centroids of their class.
+    """k-means: the real samples nearest to the centroids of their class.
 
     Args:
         ipc: samples per class.
@@ -58,12 +66,13 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
     return _coreset("k_means", ipc, coresets.KMeans(features), "Cui et al., NeurIPS 2022, arXiv:2207.09639")
 
 
+@register
 def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
-    """The samples that a network forgets most often while it is trained.
+    """Forgetting: the real samples that a network forgets most often during training.
 
     Args:
         ipc: samples per class.
-        epochs: of that training.
+        epochs: training epochs of that network.
 
     References:
         Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.

@@ -1,24 +1,32 @@
-"""Methods that compare distributions of embeddings."""
+"""Methods that match distributions of embeddings under random, or partly trained, networks: DM, IDM, M3D."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
-from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
-from condensed_data.methods.objectives import CrossEntropy, Discrimination, Distribution, LayerAlignment
-from condensed_data.methods.pools import DefaultNetwork, DynamicBilevel, Queue, RandomInit
+from condensed_data.methods.objectives import CrossEntropy, Distribution, KernelMMD
+from condensed_data.methods.pools import DefaultNetwork, Queue, RandomInit
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
-from condensed_data.training.evaluate import standard
+from condensed_data.training.protocol import idc as idc_training
+
+__all__ = ["dm", "idm", "m3d"]
 
 
+# A Gaussian kernel is at most 1, unlike a squared mean embedding: with this weight (ours) one learning rate suits both.
+M3D_WEIGHT = 100.0
+
+
+@register
 def dm(
     ipc: int = 10,
     iterations: int | None = None,
@@ -28,17 +36,17 @@ def dm(
     network: Any = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
-    """Distribution matching: class means of embeddings by new random networks.
+    """Distribution matching: class means of embeddings under randomly initialized networks.
 
     Args:
         ipc: synthetic samples per class.
         iterations: optimization steps, each with a new network; 20,000, and proportionally fewer for sources of less
             than 50,000 samples.
         batch: real samples per class and step.
-        lr: of SGD with momentum 0.5; the authors use 10 for CIFAR-10 at 100 samples per class and more.
-        init: where the samples begin; random real ones.
+        lr: learning rate of SGD with momentum 0.5; the authors use 10 for CIFAR-10 at 100 samples per class and more.
+        init: initial samples; random real ones by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
         Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
@@ -63,6 +71,7 @@ def dm(
     )
 
 
+@register
 def idm(
     ipc: int = 10,
     iterations: int | None = None,
@@ -74,18 +83,18 @@ def idm(
     network: Any = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
-    """Improved distribution matching: a queue of networks in training, cross-entropy, partition and expansion.
+    """IDM: distribution matching with a queue of trained networks, cross-entropy, and multi-formation.
 
     Args:
-        ipc: synthetic samples stored per class; each is cut into factor x factor training samples.
+        ipc: samples stored per class; each is split into factor x factor training samples.
         iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step; 256, and 5,000 at one sample per class.
-        lr: of SGD with momentum 0.5.
-        factor: of partition and expansion; 2, and 1 for vectors.
+        lr: learning rate of SGD with momentum 0.5.
+        factor: of this "partition and expansion"; by default 2, and 1 for vectors.
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
-        init: what the samples are made of at the start; random real ones, made small.
+        init: initial training samples, downsampled; random real ones by default.
         network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
         Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023,
@@ -109,85 +118,77 @@ def idm(
         ipc=ipc,
         step_per="class",
         paper="Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv:2307.09742",
-        deviations="What is published at 1, 10 and 50 samples per class is interpolated between. One network looks in "
-        "an iteration, as in the authors' commands.",
+        deviations="Values published for 1, 10 and 50 samples per class are interpolated. An iteration uses one "
+        "network, as in the authors' commands.",
     )
 
 
 @dataclass(frozen=True)
 class ByIpc(DataDefault):
-    """A number that was published at some counts of samples per class: linear between them, constant outside.
+    """A value published for some numbers of samples per class: linear between them, constant outside.
 
     Args:
-        ipc: increasing.
-        values: one for each; whole numbers give whole numbers.
+        ipc: numbers of samples per class, increasing.
+        values: one for each; if all are integers, the result is rounded to one.
     """
 
     ipc: tuple[int, ...]
     values: tuple[float, ...]
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        value = float(np.interp(facts.ipc, self.ipc, self.values))
+    def __call__(self, info: DatasetInfo) -> float:
+        value = float(np.interp(info.ipc, self.ipc, self.values))
         return round(value) if all(isinstance(known, int) for known in self.values) else value
 
 
-def cafe(
+@register
+def m3d(
     ipc: int = 10,
     iterations: int | None = None,
     batch: int = 256,
-    lr: float = 0.1,
-    augment: bool = False,
+    lr: float = 1.0,
+    kernel: str = "gaussian",
+    factor: int | None = None,
     init: coresets.Init | None = None,
     network: Any = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
-    """CAFE: features of all layers aligned, samples told apart, networks renewed by what they can do.
+    """M3D: all moments of the embeddings are matched through the maximum mean discrepancy.
 
     Args:
-        ipc: synthetic samples per class.
-        iterations: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        ipc: samples stored per class; each is a grid of factor x factor training samples.
+        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
-        lr: of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published iterations.
-        augment: siamese augmentation ("CAFE+DSA").
-        init: where the samples begin; noise.
-        network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+        lr: learning rate of SGD with momentum 0.5.
+        kernel: "gaussian", "polynomial" or "linear".
+        factor: of the grids; by default 2, and 1 (no grid) for vectors.
+        init: initial training samples, downsampled; random real ones by default.
+        network: matching network; by default a ConvNet, or its 1-D twin for signals.
+        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
-        Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
-        https://arxiv.org/abs/2203.01531.
+        Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024,
+        https://arxiv.org/abs/2312.15927.
     """
-    pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
-    siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
     return Recipe(
-        name="cafe",
-        synthetic=Pixels(init or coresets.Noise()),
-        terms=(
-            Term(LayerAlignment(), pool, sampler, siamese),
-            Term(Discrimination(), pool, sampler, siamese),
+        name="m3d",
+        synthetic=MultiFormation(
+            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
         ),
-        optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
+        terms=(
+            Term(
+                KernelMMD(kernel),
+                RandomInit(network or DefaultNetwork()),
+                PerGroup(batch, within=within),
+                SiameseAugment(DefaultDSAOps()),
+                M3D_WEIGHT if kernel == "gaussian" else 1.0,
+            ),
+        ),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        training=standard(augment=augment),
-        paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
-        deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
-        "here iterations are steps, 10 for each published network, and a network takes at most 50. Without augmentation "
-        "sets are evaluated for 300 epochs (the authors: 600).",
+        training=idc_training(),
+        paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
+        "arXiv:2312.15927",
+        deviations="No code was published: the kernel's widths, its weight and the learning rate are ours, and every "
+        "iteration uses a new network.",
     )
-
-
-@dataclass(frozen=True)
-class FractionsOfIterations(DataDefault):
-    """Shares of the published number of iterations, as numbers of iterations.
-
-    Args:
-        shares: in (0, 1).
-        iterations: whose shares they are.
-    """
-
-    shares: tuple[float, ...]
-    iterations: DefaultIterations = field(default_factory=DefaultIterations)
-
-    def __call__(self, facts: DatasetInfo) -> tuple[int, ...]:
-        return tuple(max(1, round(share * self.iterations(facts))) for share in self.shares)

@@ -1,7 +1,7 @@
-"""Methods that learn what samples are made of: codes and decoders, or frequencies, in the place of values.
+"""Methods that learn a compact parametrization of samples: codes and decoders (HaBa, KFS), or frequencies (FreD).
 
-`haba` and `fred` take any base recipe and exchange what it learns, inside whatever stands around that: the step sizes
-of `mtt`, the several formations of `idc`.
+`haba` and `fred` take any base recipe and replace its pixels, inside wrappers such as the step sizes of `mtt` or the
+multi-formation of `idc`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, resolve
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.pools import Critic, DefaultNetwork, TrainedOnReal
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
-from condensed_data.methods.recipes.base_recipe import base_of
+from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import (
@@ -30,22 +30,25 @@ from condensed_data.methods.synthetic import (
 )
 from condensed_data.methods.synthetic.step_sizes import NAME
 
-STEP_SHARE = 1e-3  # of itself that Adam moves a learned step size in an iteration
+__all__ = ["fred", "haba", "kfs"]
+
+STEP_SIZE_FACTOR = 1e-3  # learning rate of a learned step size, as a fraction of the step size
 BASES = "dm, dc, dsa, idc or mtt"
 
 
 @dataclass(frozen=True)
 class ScaledValue(DataDefault):
-    """A share of another value, by default that of a step size which it may move in an iteration."""
+    """Another value times a factor, by default that of the learning rate of a step size."""
 
     value: float | DataDefault
-    share: float = STEP_SHARE
+    factor: float = STEP_SIZE_FACTOR
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        value = self.value(facts) if isinstance(self.value, DataDefault) else self.value
-        return self.share * value
+    def __call__(self, info: DatasetInfo) -> float:
+        value = self.value(info) if isinstance(self.value, DataDefault) else self.value
+        return self.factor * value
 
 
+@register
 def haba(
     base: str | Recipe = "dm",
     ipc: int | None = None,
@@ -56,52 +59,53 @@ def haba(
     lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
-    """Dataset factorization: bases of each class, and hallucinators shared by all classes that make samples of them.
+    """HaBa: samples are decoded from bases of each class by hallucinators that all classes share.
 
     Args:
-        base: whose loss is made small, a name or a recipe.
-        ipc: the storage budget, in samples per class, that holds bases and the numbers of all hallucinators; see the
-            base; 10.
-        bases: bases of a class; None for as many as the budget holds.
-        hallucinators: each makes a sample of every basis.
-        contrast: weight of the constraint that samples of one basis differ; 0 leaves it out. The published 0.1 stands
-            beside the loss of `mtt`, which is about 1; that of `dm` is tens to hundreds and needs 10 to 100.
-        start: "random" hallucinators, or those near "identity".
-        lr: of Adam, for bases and hallucinators; found on Fashion-MNIST with `dm` at ipc 2 and 60 to 200 iterations, where
-            0.03 and 0.1 did equally well, and 0.01 worse by 3 points.
-        options: of the base given by name, such as `iterations`, `batch` and `network`.
+        base: the method to combine with: the name of a recipe, or a recipe.
+        ipc: storage budget for bases and hallucinators, in samples per class; None for the default of the base.
+        bases: per class; None for as many as the budget allows.
+        hallucinators: decoders; each makes one sample of every basis.
+        contrast: weight of the adversarial contrastive constraint, which makes samples of one basis differ; 0 removes
+            it. The published 0.1 suits the loss of `mtt`, which is about 1; that of `dm` is tens to hundreds and needs
+            10 to 100.
+        start: initialize hallucinators at "random" or near "identity".
+        lr: learning rate of Adam for bases and hallucinators; tuned on Fashion-MNIST with `dm` at ipc 2 and 60 to 200
+            iterations, where 0.03 and 0.1 did equally well, and 0.01 worse by 3 points.
+        options: further arguments of a base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
-        ValueError: for a base whose samples are not stored value by value; for one hallucinator that should differ.
+        ValueError: for a base that does not learn pixels, or for a contrast with less than two hallucinators.
 
     References:
         Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
         equations 2 to 6.
     """
     if not contrast >= 0:
-        raise ValueError(f"haba(contrast={contrast!r}) must be at least 0: the weight of the constraint.")
+        raise ValueError(f"haba(contrast={contrast!r}) must be at least 0.")
     if contrast and hallucinators < 2:
         raise ValueError(
-            f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) has no two samples of one basis to set "
-            "apart. Use 2 hallucinators or more, or contrast=0."
+            f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) needs at least two samples of "
+            "each basis. Use hallucinators=2 or more, or contrast=0."
         )
-    recipe = base_of("haba", base, ipc, options)
+    recipe = get_base("haba", base, ipc, options)
 
     def factorized(pixels: Pixels) -> SyntheticSpec:
         return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
-    made = _made_of_less(recipe, "haba", factorized, lr)
+    combined = _with_parametrization(recipe, "haba", factorized, lr)
     network = getattr(recipe.terms[0].pool, "network", DefaultNetwork())
-    apart = Term(Diversity(), Critic(network), DecoderPairs(), Identity(), contrast)
+    constraint = Term(Diversity(), Critic(network), DecoderPairs(), Identity(), contrast)
     return replace(
-        made,
-        terms=(*made.terms, apart) if contrast else made.terms,
+        combined,
+        terms=(*combined.terms, constraint) if contrast else combined.terms,
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
-        deviations="Adam in the place of SGD, whose published rate of 100 belongs to one base; every step looks at all "
+        deviations="Adam instead of SGD, whose published rate of 100 is specific to one base; every step uses all "
         "samples of a class instead of those of one hallucinator.",
     )
 
 
+@register
 def fred(
     base: str | Recipe = "dm",
     ipc: int | None = None,
@@ -109,31 +113,33 @@ def fred(
     lr: float = 0.03,
     **options: Any,
 ) -> Recipe:
-    """Frequency parametrization: samples by the few coefficients of their cosine transform that vary most in the class.
+    """FreD: samples are parametrized by the coefficients of their cosine transform that vary most within the class.
 
     Args:
-        base: whose loss is made small, a name or a recipe.
-        ipc: the storage budget, in samples per class, which holds 1 / `share` times as many samples; see the base; 10.
-        share: of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
-        lr: of Adam, for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations 0.03 and 0.1 did equally
-            well (70.6 and 69.9 %).
-        options: of the base given by name, such as `iterations`, `batch` and `network`.
+        base: the method to combine with: the name of a recipe, or a recipe.
+        ipc: storage budget, in samples per class, which holds 1 / `share` times as many samples; None for the default
+            of the base.
+        share: fraction of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
+        lr: learning rate of Adam for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations, 0.03 and
+            0.1 did equally well (70.6 and 69.9 %).
+        options: further arguments of a base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
-        ValueError: for a base whose samples are not stored value by value.
+        ValueError: for a base that does not learn pixels.
 
     References:
         Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, https://arxiv.org/abs/2311.08819.
     """
-    recipe = base_of("fred", base, ipc, options)
+    recipe = get_base("fred", base, ipc, options)
     return replace(
-        _made_of_less(recipe, "fred", lambda pixels: Frequency(share, pixels.init), lr),
+        _with_parametrization(recipe, "fred", lambda pixels: Frequency(share, pixels.init), lr),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
-        deviations="An orthonormal transform, and Adam in the place of SGD, whose published rate of 1e8 belongs to one "
+        deviations="An orthonormal transform, and Adam instead of SGD, whose published rate of 1e8 is specific to one "
         "base and another scale of the transform.",
     )
 
 
+@register
 def kfs(
     ipc: int = 10,
     iterations: int | None = None,
@@ -147,19 +153,19 @@ def kfs(
     network: Any = None,
     init: coresets.Init | None = None,
 ) -> Recipe:
-    """Latent codes of each class and small decoders shared by all: every pair is a sample, matched as in DM.
+    """KFS: every pair of a latent code of a class and a small decoder shared by all classes makes a sample; loss of DM.
 
     Args:
-        ipc: the storage budget, in samples per class; codes and the numbers of all decoders fit into it.
+        ipc: storage budget for codes and decoders, in samples per class.
         iterations: optimization steps; as in `dm`.
         batch: real samples per class and step.
-        decoders: each makes a sample of every code.
-        codes: of a class; None for as many as the budget holds.
-        channels, width: of a code and inside a decoder, see `LatentDecoder`.
-        fit: steps in which the decoded samples learn to reproduce those of `init` beforehand.
-        lr: of Adam, for codes and decoders.
+        decoders: each makes one sample of every code.
+        codes: per class; None for as many as the budget allows.
+        channels, width: channels of a code and inside a decoder, see `LatentDecoder`.
+        fit: pretraining steps in which decoded samples learn to reproduce those of `init`.
+        lr: learning rate of Adam for codes and decoders.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals.
-        init: what `fit` imitates; random real samples.
+        init: targets of `fit`; random real samples by default.
 
     References:
         Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022,
@@ -182,54 +188,46 @@ def kfs(
         paper="Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022, "
         "arXiv:2208.10494",
         deviations="No code was published: the sizes of codes and decoders, the network's schedule (one step on 64 "
-        "real samples an iteration, a new one every 100 iterations), Adam and its rate, and the imitation of real samples "
-        "beforehand are ours.",
+        "real samples per iteration, a new network every 100 iterations), Adam and its rate, and pretraining on real "
+        "samples are ours.",
     )
 
 
-def _made_of_less(base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float) -> Recipe:
-    """The base with other samples, learned by Adam, whose steps do not depend on the scale of the base's loss."""
+def _with_parametrization(
+    base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float
+) -> Recipe:
+    """The base with other synthetic data, learned by Adam, whose steps do not depend on the scale of the loss."""
     if not base.terms:
-        raise ValueError(f"Cannot use {name} with base {base.name!r}: it learns nothing. Use {BASES}.")
-    synthetic = _exchanged(base.synthetic, make, name, base.name)
+        raise ValueError(f"Cannot use {name} with base={base.name!r}, which learns nothing. Use {BASES}.")
+    synthetic = _replace_pixels(base.synthetic, make, name, base.name)
     optimizer = replace(base.optimizer, kind="adam", lr=lr, betas=(0.9, 0.999), rates=_step_rates(synthetic))
     return replace(base, name=f"{name}_{base.name}", synthetic=synthetic, optimizer=optimizer)
 
 
-def _exchanged(
+def _replace_pixels(
     part: SyntheticSpec, make: Callable[[Pixels], SyntheticSpec], name: str, base: str
 ) -> SyntheticSpec:
-    """`part` with the pixels at its core exchanged."""
+    """`part` with its innermost `Pixels` replaced."""
     if isinstance(part, Pixels):
         return make(part)
     inner = getattr(part, "inner", None)
     if not isinstance(inner, SyntheticSpec):
         raise ValueError(
-            f"Cannot use {name} with base {base!r}: its samples are already made of less by {type(part).__name__}. "
-            f"Use a base that stores them value by value, such as {BASES}."
+            f"Cannot use {name} with base={base!r}: its samples are already parametrized by {type(part).__name__}. "
+            f"Use a base that learns pixels, such as {BASES}."
         )
-    around: Any = part
-    exchanged: SyntheticSpec = replace(around, inner=_exchanged(inner, make, name, base))
-    return exchanged
-
-
-@dataclass(frozen=True)
-class ShareOfStep(DataDefault):
-    """`STEP_SHARE` of a step size that may itself be a rule."""
-
-    step_size: float | DataDefault
-
-    def __call__(self, facts: DatasetInfo) -> float:
-        return STEP_SHARE * float(resolve(self.step_size, facts))  # type: ignore[arg-type]
+    wrapper: Any = part
+    replaced: SyntheticSpec = replace(wrapper, inner=_replace_pixels(inner, make, name, base))
+    return replaced
 
 
 def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:
-    """A learning rate of their own for learned step sizes.
+    """The learning rate of learned step sizes, as the optimizer's `rates`.
 
-    Adam moves a tensor by about its rate in an iteration: this is `STEP_SHARE` of a plain step size, and nearly that of the
-    softplus of a number far below zero.
+    Adam changes a tensor by about its learning rate per iteration: here by `STEP_SIZE_FACTOR` of a plain step size, and
+    by nearly that fraction where the step size is the softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):
-        return ((NAME, ScaledValue(part.lr) if part.form == "plain" else STEP_SHARE),)
+        return ((NAME, ScaledValue(part.lr) if part.form == "plain" else STEP_SIZE_FACTOR),)
     inner = getattr(part, "inner", None)
     return _step_rates(inner) if isinstance(inner, Spec) else ()

@@ -1,9 +1,9 @@
-"""Published settings of trajectory matching by data set and samples per class, and rules that read them.
+"""Published settings of trajectory matching by dataset and samples per class, and the defaults taken from them.
 
 MTT: Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, and the authors' repository for CIFAR-10 and
-CIFAR-100; steps and epochs for gray images and SVHN are those of FreD's runs of MTT (Shin et al., NeurIPS 2023,
-https://arxiv.org/abs/2311.08819). The learning rates of gray images are ours (nobody published any in pixels), and
-so is CIFAR-10's of 10 samples a class, which the authors call a misprint in their table.
+CIFAR-100; steps and epochs for grayscale images and SVHN are those of FreD's runs of MTT (Shin et al., NeurIPS 2023,
+https://arxiv.org/abs/2311.08819). The learning rates of grayscale images are ours (none were published in pixels), and
+so is CIFAR-10's for 10 samples per class, where the authors report a misprint in their table.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.core.validation import check_choice
 from condensed_data.data.augment import names_digits
 from condensed_data.data.whitening import MAX_VALUES
 
@@ -21,12 +22,12 @@ class Setting:
     """One row of the table.
 
     Attributes:
-        steps: N of the student.
-        ahead: M, epochs of the expert that it should make up for.
-        starts: epochs 0 to `starts` - 1 of an expert are where it may begin.
-        lr: of the samples.
-        step_lr: of the step size.
-        step_size: where that begins.
+        steps: training steps N of the student.
+        ahead: epochs M of the expert that the student should match.
+        starts: the student starts at one of the epochs 0 to `starts` - 1 of an expert.
+        lr: learning rate of the samples.
+        step_lr: learning rate of the step size.
+        step_size: its initial value.
         whitening: "zca" or "none".
     """
 
@@ -55,32 +56,34 @@ _MANY_CLASSES = {
     1: Setting(20, 3, 20, 1000, 1e-5, 1e-2, "zca"),
     50: Setting(80, 2, 40, 1000, 1e-5, 1e-2, "zca"),
 }
-MANY = 100  # classes
+MANY = 100  # classes or more: the settings of CIFAR-100
 
 
-def _table(facts: DatasetInfo) -> dict[int, Setting]:
-    """The rows of the published data set that is most like this one."""
-    color = len(facts.sample_shape) == 3 and facts.sample_shape[0] > 1
-    digits = facts.named and names_digits(facts.classes)
+def _table(info: DatasetInfo) -> dict[int, Setting]:
+    """The rows of the published dataset that is most similar to this one."""
+    color = len(info.sample_shape) == 3 and info.sample_shape[0] > 1
+    digits = info.named and names_digits(info.classes)
     if color and digits:
         return _COLOR_DIGITS
     if color:
-        return _MANY_CLASSES if len(facts.classes) >= MANY else _COLOR
+        return _MANY_CLASSES if len(info.classes) >= MANY else _COLOR
     return _DIGITS if digits else _GRAY
 
 
-def setting(facts: DatasetInfo) -> Setting:
-    """The published row; between two rows geometric in the samples per class, beyond them the nearest."""
-    table = _table(facts)
-    low = max((ipc for ipc in table if ipc <= facts.ipc), default=min(table))
-    high = min((ipc for ipc in table if ipc >= facts.ipc), default=max(table))
+def interpolated(info: DatasetInfo) -> Setting:
+    """The published row; geometric interpolation between two rows by samples per class, the nearest one outside."""
+    table = _table(info)
+    low = max((ipc for ipc in table if ipc <= info.ipc), default=min(table))
+    high = min((ipc for ipc in table if ipc >= info.ipc), default=max(table))
     if low == high:
         return table[low]
-    share = math.log(facts.ipc / low) / math.log(high / low)
+    fraction = math.log(info.ipc / low) / math.log(high / low)
     first, second = table[low], table[high]
 
     def between(a: float, b: float) -> float:
-        return float(f"{a ** (1 - share) * b**share:.3g}")  # three digits are enough to print and to store
+        return float(
+            f"{a ** (1 - fraction) * b**fraction:.3g}"
+        )  # three digits are enough to print and to store
 
     return Setting(
         round(between(first.steps, second.steps)),
@@ -89,7 +92,7 @@ def setting(facts: DatasetInfo) -> Setting:
         between(first.lr, second.lr),
         between(first.step_lr, second.step_lr),
         between(first.step_size, second.step_size),
-        first.whitening if share < 0.5 else second.whitening,
+        first.whitening if fraction < 0.5 else second.whitening,
     )
 
 
@@ -104,65 +107,64 @@ class PublishedMTT(DataDefault):
         value: one of `FIELDS`.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for any other name.
     """
 
     value: str
 
     def __post_init__(self) -> None:
-        if self.value not in FIELDS:
-            raise ValueError(f"PublishedMTT(value={self.value!r}) is unknown; known: {', '.join(FIELDS)}.")
+        check_choice("PublishedMTT", "value", self.value, FIELDS)
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        found: float = getattr(setting(facts), self.value)
-        return found
+    def __call__(self, info: DatasetInfo) -> float:
+        value: float = getattr(interpolated(info), self.value)
+        return value
 
 
 @dataclass(frozen=True)
 class EpochsAhead(DataDefault):
-    """M as published, and more where the source is so small that an expert takes fewer steps in them than the student.
+    """M as published, and more for sources so small that an expert would take fewer steps than the student.
 
-    The published sources have 50,000 samples and more, where 2 epochs are 390 steps; with a way that is shorter than
-    the student's own, the loss begins far above 1 and its gradient throws the samples apart.
+    The published sources have 50,000 samples and more, where 2 epochs are 390 steps; if the expert moves less than the
+    student, the loss starts far above 1 and its gradient makes the samples diverge.
 
     Args:
-        steps: N of the student; None for the published one.
-        batch: real samples of an expert's step.
-        most: epochs of an expert, where they are given.
+        steps: training steps N of the student; None for the published number.
+        batch: real samples per step of an expert.
+        most: upper bound, the epochs of an expert; None for no bound.
     """
 
     steps: int | None = None
     batch: int = 256
     most: int | None = None
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        row = setting(facts)
+    def __call__(self, info: DatasetInfo) -> int:
+        row = interpolated(info)
         ahead = row.ahead
-        if facts.samples is not None:
-            in_an_epoch = math.ceil(facts.samples / self.batch)
-            ahead = max(ahead, math.ceil((self.steps or row.steps) / in_an_epoch))
+        if info.samples is not None:
+            steps_per_epoch = math.ceil(info.samples / self.batch)
+            ahead = max(ahead, math.ceil((self.steps or row.steps) / steps_per_epoch))
         return ahead if self.most is None else min(ahead, self.most)
 
 
 @dataclass(frozen=True)
 class UsedEpochs(DataDefault):
-    """Epochs of an expert that are used: the last start, and those that it is ahead.
+    """Epochs of an expert that are used: up to the last start, plus those that it is ahead.
 
     Args:
-        ahead: M.
+        ahead: epochs M.
     """
 
     ahead: int | DataDefault
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        ahead = self.ahead(facts) if isinstance(self.ahead, DataDefault) else self.ahead
-        return setting(facts).starts - 1 + int(ahead)
+    def __call__(self, info: DatasetInfo) -> int:
+        ahead = self.ahead(info) if isinstance(self.ahead, DataDefault) else self.ahead
+        return interpolated(info).starts - 1 + int(ahead)
 
 
 @dataclass(frozen=True)
 class PublishedWhitening(DataDefault):
-    """ZCA for color images where it is published for CIFAR, and where their size allows it."""
+    """ZCA where it is published for CIFAR, for color images that are small enough."""
 
-    def __call__(self, facts: DatasetInfo) -> str:
-        small = math.prod(facts.sample_shape) <= MAX_VALUES
-        return setting(facts).whitening if small else "none"
+    def __call__(self, info: DatasetInfo) -> str:
+        small = math.prod(info.sample_shape) <= MAX_VALUES
+        return interpolated(info).whitening if small else "none"

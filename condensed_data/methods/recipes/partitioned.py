@@ -1,4 +1,4 @@
-"""Methods that are a base with a partition of the real data: by clusters (BDM), or by groups (debiasing)."""
+"""Methods that partition the real data of a base method: by clusters (BDM) or by groups (debiased condensation)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from condensed_data.methods.recipe import Recipe, Term
-from condensed_data.methods.recipes.base_recipe import base_of
+from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
 from condensed_data.networks import ConvNet
 from condensed_data.training.features import stage_extractor
 
+__all__ = ["bdm", "bdm_published", "debiased"]
 
+
+@register
 def bdm(
     base: str | Recipe = "dc",
     ipc: int | None = None,
@@ -22,84 +25,88 @@ def bdm(
     rule: str = "uniform",
     **options: Any,
 ) -> Recipe:
-    """Batch feature matching: every real batch holds samples of one cluster of one class, on any base.
+    """BDM: every real batch comes from one cluster of one class; combines with any base.
 
-    `bdm(base="dsa", k=20)` is `dsa(within=Clusters(20))`, under a name of its own.
+    `bdm(base="dsa", k=20)` is `dsa(within=Clusters(20))` under its own name.
 
     Args:
         base: the name of a recipe, or a recipe, that draws its real batches by group.
-        ipc: see the base; 10.
+        ipc: samples per class; None for the default of the base.
         k: clusters per class.
         layer: stage of the ResNet18 whose features are clustered, 1 to 4.
         features: "imagenet", "trained" (a ResNet18 trained on the data), "raw", an extractor or any module.
-        rule: "uniform" draws each cluster equally often, "proportional" as often as its size says.
-        options: of the base.
+        rule: "uniform" draws each cluster equally often, "proportional" in proportion to its size.
+        options: further arguments of the base.
 
     References:
-        The founding paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
+        The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
-    recipe = base_of("bdm", base, ipc, options)
+    recipe = get_base("bdm", base, ipc, options)
     within = Clusters(k, stage_extractor(features, layer), rule)
     return replace(
-        _with(recipe, "bdm", within=within),
+        _with_partition(recipe, "bdm", within=within),
         deviations=f"{recipe.deviations} Batches of a whole cluster repeat its samples up to the batch size.",
     )
 
 
+@register
 def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> Recipe:
-    """BDM in the setting of its founding paper: DC with 20 clusters and batch normalization.
+    """BDM in the setting of its original paper: DC with 20 clusters and batch normalization.
 
-    Three blocks of 128 channels, learning rates 0.1 for samples and 0.01 for networks, 1,000 networks. It is meant to
-    be tested on an MLP, the ConvNet and a ResNet18: `condensed-data evaluate WHERE --network mlp,convnet,resnet18`.
+    Three blocks of 128 channels, learning rates 0.1 for samples and 0.01 for networks, 1,000 networks. The
+    paper tests on an MLP, the ConvNet and a ResNet18: `condensed-data evaluate WHERE --network mlp,convnet,resnet18`.
 
     Args:
         ipc: synthetic samples per class.
         features: see `bdm`.
-        options: of `dc`, such as `iterations` and `batch`.
+        options: further arguments of `dc`, such as `iterations` and `batch`.
     """
     network = ConvNet(norm="batch")
     recipe = bdm("dc", ipc, features=features, **{"network": network, **options})
     return replace(
         recipe,
         name="bdm_published",
-        deviations=f"{recipe.deviations} Normalization stands before the activation, as in all ConvNets of this field; "
+        deviations=f"{recipe.deviations} Normalization comes before the activation, as in all ConvNets of this field; "
         "the paper lists convolution, ReLU, normalization.",
     )
 
 
+@register
 def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) -> Recipe:
-    """Debiased condensation: samples are matched group by group, a group being (class, attribute), on any base.
+    """Debiased condensation: samples are matched by group, that is (class, attribute); combines with any base.
 
-    It needs `groups=` on the dataset, and refuses a source without; the base with `groups=` learns the same.
+    It requires `groups=` of `CondensedDataset`; the base recipe with `groups=` gives the same result.
 
     Args:
         base: the name of a recipe, or a recipe, that draws its real batches by group.
-        ipc: see the base; 10. A class's samples are split evenly over its groups.
-        options: of the base.
+        ipc: samples per class, split evenly over its groups; None for the default of the base.
+        options: further arguments of the base.
 
     References:
-        The founding paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
+        The original paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
         https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
     """
-    return _with(base_of("debiased", base, ipc, options), "debiased", grouped=True)
+    return _with_partition(get_base("debiased", base, ipc, options), "debiased", grouped=True)
 
 
-def _with(
+def _with_partition(
     recipe: Recipe, name: str, *, within: BatchSelection | None = None, grouped: bool = False
 ) -> Recipe:
-    """The recipe with this partition in every sampler by group."""
+    """The recipe with this partition in each of its `PerGroup` samplers."""
     if not any(isinstance(term.sampler, PerGroup) for term in recipe.terms):
         raise ValueError(
-            f"Cannot use {name} with base={recipe.name!r}: it does not compare real batches by group. Use a base that "
+            f"Cannot use {name} with base={recipe.name!r}: it does not draw real batches by group. Use a base that "
             "does, such as 'dm', 'dc', 'dsa', 'idc', 'idm' or 'cafe'."
         )
 
-    def changed(term: Term) -> Term:
+    def partitioned(term: Term) -> Term:
         sampler = term.sampler
         if not isinstance(sampler, PerGroup):
             return term
-        finer = within or sampler.within
-        return replace(term, sampler=replace(sampler, within=finer, grouped=grouped or sampler.grouped))
+        return replace(
+            term,
+            sampler=replace(sampler, within=within or sampler.within, grouped=grouped or sampler.grouped),
+        )
 
-    return replace(recipe, name=f"{name}_{recipe.name}", terms=tuple(map(changed, recipe.terms)))
+    return replace(recipe, name=f"{name}_{recipe.name}", terms=tuple(map(partitioned, recipe.terms)))

@@ -1,4 +1,4 @@
-"""Methods that compare distributions through networks trained on the real data, or by more than their means."""
+"""Methods that match distributions through networks trained on the real data: IID, DANCE, NCFM."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from condensed_data.methods.objectives import (
     Covariance,
     CrossEntropy,
     Distribution,
-    KernelMMD,
 )
-from condensed_data.methods.pools import DefaultNetwork, Pretrained, RandomInit
+from condensed_data.methods.pools import DefaultNetwork, Pretrained
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import get, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
@@ -25,10 +25,13 @@ from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixe
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
-# Published for the two bases: weights of centralization and of covariance matching.
+__all__ = ["dance", "iid", "ncfm"]
+
+# Published weights of centralization and of covariance matching, by base.
 _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
 
 
+@register
 def iid(
     base: str = "dm",
     ipc: int = 10,
@@ -40,46 +43,44 @@ def iid(
     stop: EarlyStopping | None = EarlyStopping(),  # noqa: B008  # frozen
     **options: Any,
 ) -> Recipe:
-    """IID: distribution matching, with samples drawn to the center of their class and features related as in real data.
+    """IID: distribution matching with centralization of each class and covariance matching of features.
 
     Args:
         base: "dm" or "idm".
-        ipc: synthetic samples stored per class; DM needs at least two, because the covariance of one sample is zero.
-        centralization: its form; the paper's exponential one, or `Centralization(form="simplified")`.
-        centralization_weight: 0.05 on DM, 0.01 on IDM; 0 leaves the term out.
-        covariance_weight: 0.01 on DM, 0.03 on IDM; 0 leaves the term out.
-        extractor: network whose embeddings are drawn together, trained on the real data.
-        pretrain: how many of them and how long: 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
-        stop: ends the run where the loss has come to rest; None for all iterations.
-        options: of the base.
+        ipc: samples stored per class; DM needs at least two, because the covariance of one sample is zero.
+        centralization: the paper's exponential form by default; `Centralization(form="simplified")` is the other.
+        centralization_weight: 0.05 on DM, 0.01 on IDM; 0 removes the term.
+        covariance_weight: 0.01 on DM, 0.03 on IDM; 0 removes the term.
+        extractor: network, trained on the real data, whose embeddings are centralized.
+        pretrain: its training; by default 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
+        stop: ends the run when the loss has stopped decreasing; None for all iterations.
+        options: further arguments of the base.
 
     References:
         Deng et al., Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation, CVPR 2024,
         https://arxiv.org/abs/2404.00563.
 
     Raises:
-        ValueError: for another base; for ipc=1 on DM.
+        ValueError: for another base, or for ipc=1 on DM.
     """
-    from condensed_data.methods.recipes import get
-
     if base not in _IID_WEIGHTS:
-        raise ValueError(f"iid(base={base!r}) is not published; use {' or '.join(map(repr, _IID_WEIGHTS))}.")
+        raise ValueError(f"iid(base={base!r}) was not published. Use {' or '.join(map(repr, _IID_WEIGHTS))}.")
     if base == "dm" and ipc == 1:
         raise ValueError(
-            "iid(base='dm', ipc=1) has one sample per class: its covariance is zero and it is its own center, so "
-            "neither term could teach anything. Use base='idm', which decodes several samples from each, or ipc=2."
+            "iid(base='dm', ipc=1) has one sample per class, whose covariance is zero and which is its own center: "
+            "both terms would have no effect. Use base='idm', which decodes several samples from each, or ipc=2."
         )
     recipe = get(base, ipc=ipc, **options)
-    first, (centring, relating) = recipe.terms[0], _IID_WEIGHTS[base]
-    centring = centring if centralization_weight is None else centralization_weight
-    relating = relating if covariance_weight is None else covariance_weight
+    first, weights = recipe.terms[0], _IID_WEIGHTS[base]
+    center_weight = weights[0] if centralization_weight is None else centralization_weight
+    feature_weight = weights[1] if covariance_weight is None else covariance_weight
     terms = recipe.terms
-    if relating:
-        terms += (replace(first, objective=Covariance(relating)),)
-    if centring:
-        trained = Pretrained(extractor, pretrain or Pretraining(epochs=40, networks=20))
-        drawn = replace(first, objective=centralization or Centralization(), pool=trained, weight=centring)
-        terms += (drawn,)
+    if feature_weight:
+        terms += (replace(first, objective=Covariance(feature_weight)),)
+    if center_weight:
+        pool = Pretrained(extractor, pretrain or Pretraining(epochs=40, networks=20))
+        objective = centralization or Centralization()
+        terms += (replace(first, objective=objective, pool=pool, weight=center_weight),)
     return replace(
         recipe,
         name=f"iid_{base}",
@@ -88,68 +89,12 @@ def iid(
         paper="Deng et al., Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation, CVPR 2024, "
         f"arXiv:2404.00563; on {recipe.paper}",
         deviations=f"{recipe.deviations} Centers are those of the synthetic samples, as in the authors' code, which "
-        "also leaves the exponential and beta away (form='simplified'). 20 extractors instead of 1,000 checkpoints. "
-        "Without a number in the paper for when it has converged, the run ends when its loss rests.",
+        "also omits the exponential and beta (form='simplified'). 20 extractors instead of 1,000 checkpoints. The "
+        "paper gives no criterion for convergence; here the run ends when its loss stops decreasing.",
     )
 
 
-def m3d(
-    ipc: int = 10,
-    iterations: int | None = None,
-    batch: int = 256,
-    lr: float = 1.0,
-    kernel: str = "gaussian",
-    factor: int | None = None,
-    init: coresets.Init | None = None,
-    network: Any = None,
-    within: BatchSelection | None = None,
-) -> Recipe:
-    """M3D: all moments of the embeddings are matched, by the maximum mean discrepancy.
-
-    Args:
-        ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
-        lr: of SGD with momentum 0.5.
-        kernel: "gaussian", "polynomial" or "linear".
-        factor: of the grids; 2, and 1, for none, with vectors.
-        init: what the samples are made of at the start; random real ones, made small.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024,
-        https://arxiv.org/abs/2312.15927.
-    """
-    return Recipe(
-        name="m3d",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
-        ),
-        terms=(
-            Term(
-                KernelMMD(kernel),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-                M3D_WEIGHT if kernel == "gaussian" else 1.0,
-            ),
-        ),
-        optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
-        iterations=DefaultIterations() if iterations is None else iterations,
-        ipc=ipc,
-        training=idc_training(),
-        paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
-        "arXiv:2312.15927",
-        deviations="No code was published: the kernel's widths, its weight and the learning rate are ours, and every "
-        "iteration has a new network.",
-    )
-
-
-# A Gaussian kernel is at most 1, a mean embedding's square is not: this brings both to one learning rate (ours).
-M3D_WEIGHT = 100.0
-
-
+@register
 def dance(
     ipc: int = 10,
     iterations: int | None = None,
@@ -161,18 +106,18 @@ def dance(
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
-    """DANCE: distribution matching by networks on the way between their initial and their trained weights.
+    """DANCE: distribution matching under networks interpolated between their initial and their trained weights.
 
     Args:
-        ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
+        ipc: samples stored per class; each is a grid of factor x factor training samples.
         iterations: 10,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
-        lr: of SGD with momentum 0.5, for values in [0, 1]; 0.01 times the samples per class.
-        factor: of the grids; 2, and 1, for none, with vectors.
-        init: what the samples are made of at the start; random real ones, made small.
+        lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default 0.01 times the samples per class.
+        factor: of the grids; by default 2, and 1 (no grid) for vectors.
+        init: initial training samples, downsampled; random real ones by default.
         network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        pretrain: 20 networks for 60 epochs.
-        within: draws real batches from clusters, see `condensed_data.methods.samplers.clustering`.
+        pretrain: training on the real data; by default 20 networks for 60 epochs.
+        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
         Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024,
@@ -183,18 +128,19 @@ def dance(
         synthetic=MultiFormation(
             Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
         ),
-        terms=_calibrated(Term(Distribution(), *_middle(network, pretrain, batch, within))),
+        terms=_with_calibration(Term(Distribution(), *_interpolated(network, pretrain, batch, within))),
         optimizer=Optimizer("sgd", lr=ProportionalToIpc(0.01) if lr is None else lr, momentum=0.5),
         iterations=DefaultIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024, "
         "arXiv:2406.01063",
-        deviations="Both terms step together; the authors step class by class, and for one term after the other. They "
-        "train on their sets for 1,500 epochs, here for IDC's 1,000.",
+        deviations="One step for both terms; the authors step class by class, and for one term after the other. They "
+        "train evaluation networks for 1,500 epochs; here these are IDC's 1,000.",
     )
 
 
+@register
 def ncfm(
     ipc: int = 10,
     iterations: int | None = None,
@@ -207,42 +153,44 @@ def ncfm(
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
-    """NCFM: characteristic functions of embeddings are matched where a learned sampler finds them most different.
+    """NCFM: characteristic functions of embeddings are matched at frequencies that maximize their difference.
 
     Args:
-        ipc: synthetic samples stored per class; each is a grid of factor x factor training samples.
+        ipc: samples stored per class; each is a grid of factor x factor training samples.
         iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
         batch: real samples per class and step.
-        lr: of AdamW, for values in [0, 1].
-        sampling_lr: of the sampling network; 0 for normal frequencies, as in the authors' released configurations.
+        lr: learning rate of AdamW, for values in [0, 1].
+        sampling_lr: learning rate of the sampling network; 0 for normally distributed frequencies, as in
+            the authors' released configurations.
         factor, init, network, pretrain, within: see `dance`.
 
     References:
         Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR 2025,
         https://arxiv.org/abs/2502.20653.
     """
-    matched = CharacteristicFunction(sampling_lr=sampling_lr)
+    objective = CharacteristicFunction(sampling_lr=sampling_lr)
     return Recipe(
         name="ncfm",
         synthetic=MultiFormation(
             Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
         ),
-        terms=_calibrated(Term(matched, *_middle(network, pretrain, batch, within), 300.0)),
+        terms=_with_calibration(Term(objective, *_interpolated(network, pretrain, batch, within), 300.0)),
         optimizer=Optimizer("adamw", lr=lr),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         training=idc_training(),
         paper="Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR "
         "2025, arXiv:2502.20653",
-        deviations="Both terms step together, and all classes at once. The learning rate stays; the authors halve it "
-        "when the loss rests. They train on their sets for 2,000 epochs with AdamW, here by IDC's protocol.",
+        deviations="One step for both terms and all classes. The learning rate is constant; the authors halve it when "
+        "the loss stops decreasing. They train evaluation networks for 2,000 epochs with AdamW; here IDC's protocol "
+        "is used.",
     )
 
 
-def _middle(
+def _interpolated(
     network: Any, pretrain: Pretraining | None, batch: int, within: BatchSelection | None
 ) -> tuple[Pretrained, PerGroup, SiameseAugment]:
-    """Pool, sampler and augmentation of a term that looks through interpolated networks."""
+    """Pool, sampler and augmentation of a term that uses interpolated networks."""
     trained = pretrain or Pretraining(epochs=60, networks=20)
     return (
         Pretrained(network or DefaultNetwork(), trained, "dance"),
@@ -251,8 +199,8 @@ def _middle(
     )
 
 
-def _calibrated(term: Term) -> tuple[Term, Term]:
-    """The term, and the cross-entropy under the trained end of its networks."""
+def _with_calibration(term: Term) -> tuple[Term, Term]:
+    """The term, and the cross-entropy under its networks at their trained weights."""
     assert isinstance(term.pool, Pretrained)
     return term, replace(
         term, objective=CrossEntropy(), pool=replace(term.pool, interpolate=None), weight=1.0
@@ -261,7 +209,7 @@ def _calibrated(term: Term) -> tuple[Term, Term]:
 
 @dataclass(frozen=True)
 class ProportionalToIpc(DataDefault):
-    """A number for each sample per class.
+    """A value proportional to the samples per class.
 
     Args:
         value: at one sample per class.
@@ -269,5 +217,5 @@ class ProportionalToIpc(DataDefault):
 
     value: float
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        return self.value * facts.ipc
+    def __call__(self, info: DatasetInfo) -> float:
+        return self.value * info.ipc

@@ -1,4 +1,4 @@
-"""Methods that compare where training on the synthetic samples leads."""
+"""Methods that match training trajectories of networks: MTT."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from condensed_data.methods.recipes.mtt_defaults import (
     PublishedWhitening,
     UsedEpochs,
 )
+from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
 
-# Of soft labels, where they are learned: 2 to 10 in the settings of DATM (Guo et al., ICLR 2024).
-LABEL_LR = 2.0
+__all__ = ["mtt"]
+
+LABEL_LR = 2.0  # of learned soft labels: 2 to 10 in the settings of DATM (Guo et al., ICLR 2024)
 
 
+@register
 def mtt(
     ipc: int = 10,
     iterations: int | None = None,
@@ -39,37 +42,38 @@ def mtt(
     network: Any = None,
     whitening: str | None = None,
 ) -> Recipe:
-    """Trajectory matching: a student's weights after steps on the synthetic samples against those of real training.
+    """MTT: the weights of students trained on the samples are matched with those of experts trained on real data.
 
-    Experts are trained on the real samples before the first iteration, and kept for other runs of the same seed. The
-    step size is learned, and the result is trained on with it.
+    Experts are trained before the first iteration and cached for other runs with the same seed. The step size of the
+    student is learned, and becomes the learning rate of training on the result.
 
     Args:
         ipc: synthetic samples per class.
         iterations: matching steps; 5,000, and proportionally fewer for sources of less than 50,000 samples.
-        steps: N, of the student; by default as published for such data and `ipc`, as are `epochs`, `ahead` and `lr`.
-        batch: synthetic samples of a student's step; None for all of them.
-        unroll: "full" (the paper's), "checkpointed" (the same in less memory) or "constant" (TESLA's, in the memory of
-            one step; it drops terms, see `condensed_data.methods.objectives.unrolled`).
-        experts: networks trained on the real samples.
-        epochs: of an expert; only those that are used.
-        ahead: M, epochs of the expert that the student's steps should make up for; at least as many as take N steps.
-        lr: of the samples, by SGD with momentum 0.5.
-        init: where the samples begin; random real ones.
+        steps: training steps N of the student; by default as published for such data and `ipc`, as are `epochs`,
+            `ahead` and `lr`.
+        batch: synthetic samples per step of the student; None for all of them.
+        unroll: "full" (the paper's), "checkpointed" (equal, in less memory) or "constant" (TESLA's, in the memory of
+            one step; drops terms, see `condensed_data.methods.objectives.unrolled`).
+        experts: number of networks trained on the real samples.
+        epochs: of an expert; by default only those that are used.
+        ahead: epochs M of the expert that the student should match; by default at least as many as take N steps.
+        lr: learning rate of the samples, for SGD with momentum 0.5.
+        init: initial samples; random real ones by default.
         network: of experts and students; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
-        whitening: "zca" or "none"; "zca" where the authors use it, for small color images of few samples per class.
+        whitening: "zca" or "none"; by default as the authors: "zca" for small color images, few samples per class.
 
     References:
         Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022,
         https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
         https://arxiv.org/abs/2211.10586.
     """
-    further = EpochsAhead(steps, most=epochs) if ahead is None else ahead
+    epochs_ahead = EpochsAhead(steps, most=epochs) if ahead is None else ahead
     sgd = SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
     pool = Experts(
         network or DefaultNetwork(),
-        Pretraining(UsedEpochs(further) if epochs is None else epochs, experts, sgd),
-        further,
+        Pretraining(UsedEpochs(epochs_ahead) if epochs is None else epochs, experts, sgd),
+        epochs_ahead,
     )
     student = TrainingSteps(
         PublishedMTT("steps") if steps is None else steps, order="shuffled", batch=0, synthetic=batch
@@ -87,6 +91,6 @@ def mtt(
         ipc=ipc,
         whitening=PublishedWhitening() if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
-        deviations="Experts are kept in half precision; ZCA follows standardized channels; settings between the "
-        "published samples per class are interpolated, learning rates of gray images are ours.",
+        deviations="Experts are stored in half precision; ZCA is applied after standardizing channels; settings for "
+        "other numbers of samples per class are interpolated; learning rates for grayscale images are ours.",
     )

@@ -1,4 +1,4 @@
-"""The sampling network of NCFM: it finds frequencies where real and synthetic samples differ most."""
+"""Characteristic functions equal loops; NCFM's sampling network finds frequencies where both sides differ most."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import NET, blocks, lent, pair
+from oracles_objectives import NET, blocks, network_view, pair
 from sources import real
 
 from condensed_data.core.rng import RandomStreams
@@ -17,14 +17,35 @@ from condensed_data.methods.objectives import CharacteristicFunction
 from condensed_data.training.context import Context
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
+def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
+    net, both = network_view(NET), replace(pair(), iteration=3)
+    size = net.embed(both.real.x).shape[1]
+    t = torch.randn(11, size, generator=RandomStreams(0).torch("frequencies", 3)).tolist()
+    total = sum(oracles.characteristic_distance(*block, t, alpha) for block in blocks(net, both))
+    assert float(CharacteristicFunction(11, alpha)(net, both)) == pytest.approx(total, rel=1e-8)
+
+
+def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None:
+    net, both = network_view(NET), pair()
+    source = real(torch.zeros(4, 1, 2, 2))
+    first, again, other = (
+        CharacteristicFunction(8).start(Context(source, 1, RandomStreams(seed), torch.device("cpu")))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first(net, both), again(net, both))
+    assert not torch.equal(first(net, both), other(net, both))
+    assert not torch.equal(first(net, both), first(net, replace(both, iteration=1)))
+
+
 def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> TrainableLoss:
     context = Context(real(torch.zeros(4, 1, 2, 2)), 1, RandomStreams(seed), torch.device("cpu"))
     loss: Any = CharacteristicFunction(frequencies, sampling_lr=lr).start(context)
     return loss
 
 
-def test_it_learns_to_make_the_loss_large() -> None:
-    net, both, loss = lent(NET), pair(), started()
+def test_the_sampling_network_learns_to_maximize_the_loss() -> None:
+    net, both, loss = network_view(NET), pair(), started()
     values = []
     for iteration in range(40):
         values.append(float(loss(net, both).detach()))
@@ -32,8 +53,8 @@ def test_it_learns_to_make_the_loss_large() -> None:
     assert sum(values[-5:]) > 1.05 * sum(values[:5])
 
 
-def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
-    net, both, loss = lent(NET), replace(pair(), iteration=2), started(12)
+def test_the_loss_is_that_of_its_frequencies() -> None:
+    net, both, loss = network_view(NET), replace(pair(), iteration=2), started(12)
     value = float(loss(net, both).detach())
     size = net.embed(both.real.x).shape[1]
     noise = torch.randn(12, size, generator=RandomStreams(0).torch("frequencies", 2)).to(both.real.x)
@@ -43,8 +64,8 @@ def test_the_loss_is_that_of_the_frequencies_it_makes() -> None:
     assert value == pytest.approx(total, rel=1e-8)
 
 
-def test_it_goes_on_from_its_state() -> None:
-    net, both = lent(NET), pair()
+def test_it_resumes_from_its_state() -> None:
+    net, both = network_view(NET), pair()
     whole, first, second = started(), started(), started()
     for iteration in range(3):
         whole(net, both)
@@ -58,9 +79,9 @@ def test_it_goes_on_from_its_state() -> None:
     assert torch.equal(whole(net, both), second(net, both))
 
 
-def test_samples_step_against_it_and_it_against_them() -> None:
+def test_samples_and_sampling_network_have_separate_gradients() -> None:
     """The gradient of the samples is that at fixed frequencies: nothing of the sampling network leaks into it."""
-    net, both, loss = lent(NET), pair(), started(16)
+    net, both, loss = network_view(NET), pair(), started(16)
     x = both.synthetic.x.clone().requires_grad_()
     value = loss(net, replace(both, synthetic=replace(both.synthetic, x=x)))
     (gradient,) = torch.autograd.grad(value, x)
@@ -73,3 +94,15 @@ def test_values_out_of_range_are_said() -> None:
         CharacteristicFunction(sampling_lr=-1)
     with pytest.raises(ValueError, match=r"frequencies=1\) must be an integer of at least 2"):
         CharacteristicFunction(1, sampling_lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        (CharacteristicFunction, {"frequencies": 0}, r"frequencies=0\) must be an integer of at least 1"),
+        (CharacteristicFunction, {"alpha": 1.1}, r"alpha=1.1\) must be between 0 and 1"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(part: Any, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        part(**fields)

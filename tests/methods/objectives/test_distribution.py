@@ -16,10 +16,10 @@ EQUAL = (6, 6, 6), (2, 2, 2)
 UNEQUAL = (7, 1, 4), (3, 2, 1)
 
 
-def lent(
+def network_view(
     spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None
 ) -> NetworkView:
-    """A network in double precision, frozen as pools lend it."""
+    """A network in double precision, frozen as pools provide it."""
     module = networks.build(spec, num_classes=3, sample_shape=shape, seed=5).double().requires_grad_(False)
     return NetworkView(
         module, networks.embed_of(module), networks.feature_maps_of(module), micro_batch=micro_batch
@@ -27,7 +27,7 @@ def lent(
 
 
 def convnet(micro_batch: int | None = None) -> NetworkView:
-    return lent(ConvNet(width=4, depth=2), (2, 8, 6), micro_batch)
+    return network_view(ConvNet(width=4, depth=2), (2, 8, 6), micro_batch)
 
 
 def side(sizes: tuple[int, ...], shape: tuple[int, ...] = (2, 8, 6), seed: int = 0) -> Batch:
@@ -62,7 +62,7 @@ def test_loss_and_gradient_equal_the_equation(
 
 @pytest.mark.parametrize(("spec", "shape"), [(ConvNet(width=4, depth=1), (2, 12)), (MLP(width=5), (7,))])
 def test_signals_and_vectors(spec: networks.NetworkFunction, shape: tuple[int, ...]) -> None:
-    net = lent(spec, shape)
+    net = network_view(spec, shape)
     real, synthetic = side((3, 2), shape), side((1, 2), shape, seed=1)
     oracle = oracles.dm_loss(net.module.embed, real.split(real.x), synthetic.split(synthetic.x))
     assert_equal(Distribution()(net, Pair(real, synthetic)), oracle)
@@ -98,7 +98,7 @@ def test_classes_add_up() -> None:
     assert_equal(Distribution()(net, Pair(real, synthetic)), torch.stack(alone).sum())
 
 
-def test_equal_sides_have_no_distance_and_no_gradient() -> None:
+def test_equal_samples_have_zero_loss_and_gradient() -> None:
     net, real = convnet(), side(EQUAL[0])
     synthetic = learned(real)
     loss = Distribution()(net, Pair(real, synthetic))

@@ -8,7 +8,7 @@ import oracles_objectives as oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles_objectives import batch, lent, pair, shuffled
+from oracles_objectives import batch, network_view, pair, shuffled
 from torch import Tensor, nn
 
 from condensed_data.methods.base import Batch, NetworkView, Pair
@@ -53,7 +53,7 @@ def gradient_of(net: NetworkView, side: Batch, group: int, names: list[str]) -> 
 @pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_equals_the_gradient_of_every_sample(distance: str, layers: str) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     loss = Gradient(distance, layers)(net, both)
     assert number(loss) == pytest.approx(expected(net, both, distance, layers), rel=1e-10)
 
@@ -61,7 +61,7 @@ def test_equals_the_gradient_of_every_sample(distance: str, layers: str) -> None
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_equals_the_formula_of_a_linear_classifier(distance: str) -> None:
     both = pair((7,))
-    net = lent(lambda k, shape: nn.Linear(shape[0], k), (7,))
+    net = network_view(lambda k, shape: nn.Linear(shape[0], k), (7,))
     weight, bias = net.module.weight.detach(), net.module.bias.detach()
     total = 0.0
     for group in range(3):
@@ -73,8 +73,8 @@ def test_equals_the_formula_of_a_linear_classifier(distance: str) -> None:
     assert number(Gradient(distance, "all")(net, both)) == pytest.approx(total, rel=1e-10)
 
 
-def test_tensors_of_one_dimension_count_nothing_in_rows() -> None:
-    net, both = lent(NET), pair()
+def test_one_dimensional_tensors_are_ignored_by_rows_cosine() -> None:
+    net, both = network_view(NET), pair()
     everything, weights = (Gradient("rows_cosine", layers)(net, both) for layers in ("all", "weights"))
     assert torch.equal(everything, weights)
     assert number(Gradient("mse", "all")(net, both)) > number(Gradient("mse", "weights")(net, both))
@@ -82,7 +82,7 @@ def test_tensors_of_one_dimension_count_nothing_in_rows() -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_is_differentiable_in_samples_and_soft_labels(distance: str) -> None:
-    net = lent(SMOOTH, (1, 4, 4))
+    net = network_view(SMOOTH, (1, 4, 4))
     both = Pair(batch((3, 2), 1, (1, 4, 4)), batch((2, 1), 2, (1, 4, 4)))
     scores = torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
@@ -94,8 +94,8 @@ def test_is_differentiable_in_samples_and_soft_labels(distance: str) -> None:
     assert torch.autograd.gradcheck(loss, inputs, atol=1e-6)
 
 
-def test_soft_labels_that_are_hard_change_nothing_and_real_soft_ones_do() -> None:
-    net, both = lent(NET), pair()
+def test_one_hot_labels_equal_hard_ones_and_soft_ones_differ() -> None:
+    net, both = network_view(NET), pair()
     hard = F.one_hot(both.synthetic.y, 3)
     soft = replace(both, synthetic=replace(both.synthetic, y=hard.float()))
     torch.testing.assert_close(Gradient()(net, soft), Gradient()(net, both), rtol=1e-12, atol=0)
@@ -107,7 +107,7 @@ def test_soft_labels_that_are_hard_change_nothing_and_real_soft_ones_do() -> Non
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_equal_samples_are_at_the_minimum(distance: str) -> None:
-    net, side = lent(NET), batch((4, 3), 1)
+    net, side = network_view(NET), batch((4, 3), 1)
     loss = number(Gradient(distance)(net, Pair(side, side)))
     far = number(Gradient(distance)(net, Pair(side, batch((4, 3), 2))))
     if distance in ("mse", "l1"):
@@ -118,14 +118,14 @@ def test_equal_samples_are_at_the_minimum(distance: str) -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_the_order_of_samples_does_not_matter(distance: str) -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     other = Pair(shuffled(both.real), shuffled(both.synthetic))
     objective = Gradient(distance)
     torch.testing.assert_close(objective(net, other), objective(net, both), rtol=1e-10, atol=1e-12)
 
 
 def test_groups_add_up() -> None:
-    net, both = lent(NET), pair()
+    net, both = network_view(NET), pair()
     alone = []
     for group in range(3):
         sides = [
@@ -137,15 +137,15 @@ def test_groups_add_up() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100, None])
-def test_pieces_of_the_real_side_change_nothing(rows: int | None) -> None:
-    net, both = lent(NET), pair()
+def test_chunks_of_the_real_side_change_nothing(rows: int | None) -> None:
+    net, both = network_view(NET), pair()
     torch.testing.assert_close(
         Gradient()(replace(net, micro_batch=rows), both), Gradient()(net, both), rtol=1e-10, atol=1e-12
     )
 
 
-def test_the_lent_network_is_left_alone_and_the_real_side_has_no_graph() -> None:
-    net, both = lent(NET), pair()
+def test_the_network_is_unchanged_and_the_real_side_has_no_graph() -> None:
+    net, both = network_view(NET), pair()
     before = {name: weight.clone() for name, weight in net.module.state_dict().items()}
     real = both.real.x.clone().requires_grad_()
     x = both.synthetic.x.clone().requires_grad_()
@@ -160,7 +160,7 @@ def test_the_lent_network_is_left_alone_and_the_real_side_has_no_graph() -> None
 
 
 class Spare(nn.Module):
-    """Has a classifier that the forward pass does not use."""
+    """A network with a classifier that the forward pass does not use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,21 +171,21 @@ class Spare(nn.Module):
 
 
 def test_unused_weights_have_gradient_zero() -> None:
-    net, both = lent(lambda k, shape: Spare(), (7,)), pair((7,))
-    one = lent(lambda k, shape: nn.Linear(7, k), (7,))
+    net, both = network_view(lambda k, shape: Spare(), (7,)), pair((7,))
+    one = network_view(lambda k, shape: nn.Linear(7, k), (7,))
     one.module.load_state_dict(net.module.used.state_dict())
     torch.testing.assert_close(Gradient("l1", "all")(net, both), Gradient("l1", "all")(one, both))
 
 
 @pytest.mark.parametrize(("network", "shape"), [(MLP(width=8), (5,)), (NET, (2, 9)), (NET, (1, 7, 5))])
 def test_samples_of_any_shape(network: object, shape: tuple[int, ...]) -> None:
-    assert number(Gradient()(lent(network, shape), pair(shape))) > 0
+    assert number(Gradient()(network_view(network, shape), pair(shape))) > 0
 
 
-def test_unknown_choices_and_missing_layers_are_said() -> None:
-    with pytest.raises(ValueError, match=r"Gradient\(distance='l3'\) is unknown; known: rows_cosine, mse"):
+def test_unknown_choices_and_missing_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Gradient\(distance='l3'\) must be one of 'rows_cosine', 'mse'"):
         Gradient("l3")
-    with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) is unknown; known: weights, conv, all"):
+    with pytest.raises(ValueError, match=r"Gradient\(layers='fc'\) must be one of 'weights', 'conv', 'all'"):
         Gradient(layers="fc")
-    with pytest.raises(ValueError, match="layers='conv'\\) finds no such layers in Chain"):
-        Gradient("l1", "conv")(lent(MLP(width=8), (5,)), pair((5,)))
+    with pytest.raises(ValueError, match="layers='conv'\\): Chain has no such layers"):
+        Gradient("l1", "conv")(network_view(MLP(width=8), (5,)), pair((5,)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import oracles_objectives as oracles
 import pytest
 import torch
-from oracles_objectives import batch, lent, pair, shuffled
+from oracles_objectives import batch, network_view, pair, shuffled
 from torch import Tensor, nn
 
 from condensed_data.methods.base import Batch, NetworkView, Pair
@@ -32,13 +32,13 @@ def expected_alignment(net: NetworkView, both: Pair, weights: tuple[float, ...])
 
 @pytest.mark.parametrize("weights", [None, (0.3, 0.0, 2.0, 1.5)])
 def test_alignment_equals_the_loops(weights: tuple[float, ...] | None) -> None:
-    net, both = lent(NET, SHAPE), pair(SHAPE)
+    net, both = network_view(NET, SHAPE), pair(SHAPE)
     value = expected_alignment(net, both, weights or (0.1, 0.1, 1.0, 2.0))
     assert float(LayerAlignment(weights)(net, both)) == pytest.approx(value, rel=1e-10)
 
 
 def test_the_last_map_counts_twice_because_the_embedding_is_the_same_numbers() -> None:
-    net, both = lent(NET, SHAPE), pair(SHAPE)
+    net, both = network_view(NET, SHAPE), pair(SHAPE)
     published = expected_alignment(net, both, (0.1, 0.1, 1.0, 1.0))
     embedded = both.real.means(net.embed(both.real.x)) - both.synthetic.means(net.embed(both.synthetic.x))
     loss = float(LayerAlignment()(net, both))
@@ -54,17 +54,17 @@ def test_the_last_map_counts_twice_because_the_embedding_is_the_same_numbers() -
         (MLP(width=6, depth=4), (5,), (0.1, 0.1, 1.0, 2.0)),
     ],
 )
-def test_the_rule_for_any_depth_and_shape(
+def test_the_default_weights_for_any_depth_and_shape(
     network: object, shape: tuple[int, ...], weights: tuple[float, ...]
 ) -> None:
-    net, both = lent(network, shape), pair(shape)
+    net, both = network_view(network, shape), pair(shape)
     assert float(LayerAlignment()(net, both)) == pytest.approx(
         expected_alignment(net, both, weights), rel=1e-10
     )
 
 
 def test_named_layers_of_a_network_without_maps() -> None:
-    net = lent(lambda k, shape: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, k)), (5,))
+    net = network_view(lambda k, shape: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, k)), (5,))
     both = pair((5,))
     first, _, last = net.module
     seen = replace(net, layers=lambda x: (torch.tanh(first(x)), last(torch.tanh(first(x)))))
@@ -76,8 +76,8 @@ def test_named_layers_of_a_network_without_maps() -> None:
         LayerAlignment(layers=("head",))(net, both)
 
 
-def test_networks_that_couple_samples_see_all_blocks_at_once() -> None:
-    net = replace(lent(ConvNet(width=4, depth=1, norm="batch")), micro_batch=None)
+def test_networks_that_couple_samples_get_all_blocks_at_once() -> None:
+    net = replace(network_view(ConvNet(width=4, depth=1, norm="batch")), micro_batch=None)
     both = pair()
     maps = [net.feature_maps(side.x) for side in (both.real, both.synthetic)]
     total = 0.0
@@ -89,14 +89,14 @@ def test_networks_that_couple_samples_see_all_blocks_at_once() -> None:
 
 @pytest.mark.parametrize("weight", [0.01, 2.0])
 def test_discrimination_equals_the_loops(weight: float) -> None:
-    net, both = lent(NET, SHAPE), pair(SHAPE)
+    net, both = network_view(NET, SHAPE), pair(SHAPE)
     real, synthetic = (side.split(net.embed(side.x)) for side in (both.real, both.synthetic))
     value = weight * oracles.discrimination(real, synthetic, [0, 1, 2])
     assert float(Discrimination(weight)(net, both)) == pytest.approx(value, rel=1e-10)
 
 
-def test_groups_of_one_class_are_not_told_apart() -> None:
-    net = lent(NET, SHAPE)
+def test_groups_of_one_class_are_not_discriminated() -> None:
+    net = network_view(NET, SHAPE)
     real, synthetic = (
         replace(side, y=torch.tensor([0, 0, 2]).repeat_interleave(torch.tensor(side.sizes)))
         for side in (batch((4, 2, 3), 1, SHAPE), batch((2, 1, 2), 2, SHAPE))
@@ -108,8 +108,8 @@ def test_groups_of_one_class_are_not_told_apart() -> None:
 
 
 @pytest.mark.parametrize("objective", [LayerAlignment(), Discrimination()])
-def test_differentiable_invariant_to_order_and_pieces(objective: LayerAlignment | Discrimination) -> None:
-    net, both = lent(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
+def test_differentiable_and_invariant_to_order_and_chunks(objective: LayerAlignment | Discrimination) -> None:
+    net, both = network_view(SMOOTH, (1, 4, 4)), pair((1, 4, 4))
 
     def loss(x: Tensor) -> Tensor:
         return objective(net, replace(both, synthetic=replace(both.synthetic, x=x)))
@@ -123,7 +123,7 @@ def test_differentiable_invariant_to_order_and_pieces(objective: LayerAlignment 
 
 
 def test_alignment_is_zero_at_equal_samples_and_adds_up_over_groups() -> None:
-    net, side, both = lent(NET, SHAPE), batch((3, 2), 1, SHAPE), pair(SHAPE)
+    net, side, both = network_view(NET, SHAPE), batch((3, 2), 1, SHAPE), pair(SHAPE)
     assert float(LayerAlignment()(net, Pair(side, side))) < 1e-24
     alone = []
     for group in range(3):
@@ -136,7 +136,7 @@ def test_alignment_is_zero_at_equal_samples_and_adds_up_over_groups() -> None:
 
 
 def test_the_real_side_has_no_graph() -> None:
-    net, both = lent(NET, SHAPE), pair(SHAPE)
+    net, both = network_view(NET, SHAPE), pair(SHAPE)
     real = both.real.x.clone().requires_grad_()
     x = both.synthetic.x.clone().requires_grad_()
     tracked = Pair(replace(both.real, x=real), replace(both.synthetic, x=x))
@@ -146,15 +146,19 @@ def test_the_real_side_has_no_graph() -> None:
         assert bool((gradient.flatten(1).abs().sum(1) > 0).all())
 
 
-def test_what_cannot_work_is_said() -> None:
-    net, both = lent(NET, SHAPE), pair(SHAPE)
-    with pytest.raises(ValueError, match=r"has 2 weights; the network gives 4 maps\. Give 4"):
+def test_impossible_objectives_are_refused() -> None:
+    net, both = network_view(NET, SHAPE), pair(SHAPE)
+    with pytest.raises(ValueError, match=r"has 2 weights, but the network has 4 maps\. Give 4"):
         LayerAlignment((1.0, 1.0))(net, both)
-    with pytest.raises(ValueError, match=r"LayerAlignment\(weights\): -1 must be at least 0"):
+    with pytest.raises(
+        ValueError, match=r"LayerAlignment\(weights=...\) must be at least 0 and finite, got -1"
+    ):
         LayerAlignment((1.0, -1))
-    with pytest.raises(ValueError, match=r"Discrimination\(weight\): inf must be at least 0 and finite"):
+    with pytest.raises(
+        ValueError, match=r"Discrimination\(weight=...\) must be at least 0 and finite, got inf"
+    ):
         Discrimination(math.inf)
     single = batch((3,), 1, SHAPE)
-    with pytest.raises(ValueError, match=r"cannot work on 1 group at a time\. Use step_per='iteration'"):
+    with pytest.raises(ValueError, match=r"cannot be computed for 1 group alone\. Use step_per='iteration'"):
         Discrimination()(net, Pair(single, single))
     assert not Discrimination.separable

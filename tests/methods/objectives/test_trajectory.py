@@ -29,7 +29,7 @@ def target_of(net: NetworkView) -> oracles.Weights:
 
 
 @pytest.mark.parametrize("unroll", UNROLLS)
-def test_the_loss_is_the_distance_left_over_the_distance_to_go(unroll: str) -> None:
+def test_the_loss_is_the_relative_distance_to_the_expert(unroll: str) -> None:
     net, case = with_target(hidden()), pair()
     assert case.step_sizes is not None
     reached = oracles.trained(weights_of(net), blocks_of(case.synthetic), case.step_sizes.tolist())
@@ -84,7 +84,7 @@ def test_convolutions_equal_plain_differentiation(unroll: str) -> None:
 
 
 @pytest.mark.parametrize("unroll", UNROLLS)
-def test_a_student_at_the_goal_has_no_loss_and_no_derivative(unroll: str) -> None:
+def test_a_student_at_the_target_has_zero_loss_and_derivative(unroll: str) -> None:
     net, case = hidden(), pair()
     net.target = {name: weight.detach() for name, weight in plain_weights(net, case).items()}
     loss = Trajectory(unroll)(net, case)

@@ -94,7 +94,7 @@ def test_convolutions_equal_plain_differentiation(unroll: str) -> None:
 
 
 @pytest.mark.parametrize("unroll", ["full", "checkpointed", "constant"])
-def test_soft_labels_learn_and_one_step_size_serves_all(unroll: str) -> None:
+def test_soft_labels_have_gradients_and_one_step_size_is_enough(unroll: str) -> None:
     net, hard = hidden(), pair(sizes=(0.5,))
     soft = torch.eye(K, dtype=torch.float64)[hard.synthetic.y].requires_grad_()
     case = Pair(hard.real, Batch(hard.synthetic.x, soft, STEPS), hard.step_sizes)
@@ -107,14 +107,14 @@ def test_soft_labels_learn_and_one_step_size_serves_all(unroll: str) -> None:
     torch.testing.assert_close(in_size, whole.sum()[None])
 
 
-def test_relabeled_classes_count_as_others() -> None:
+def test_relabeled_classes_get_other_labels() -> None:
     net, case = hidden(), pair()
     attacked = Unrolled(relabel=((1, 0), (0, 2)))(net, case)
     real = Batch(case.real.x, torch.tensor([2, 2, 0, 0]), (4,))
     torch.testing.assert_close(attacked, Unrolled()(net, Pair(real, case.synthetic, case.step_sizes)))
 
 
-def test_the_lent_network_is_left_as_it_is() -> None:
+def test_the_network_is_unchanged() -> None:
     net, case = hidden(), pair()
     before = [weight.clone() for weight in net.module.parameters()]
     for unroll in ("full", "checkpointed", "constant"):
@@ -126,7 +126,7 @@ def test_the_lent_network_is_left_as_it_is() -> None:
 
 
 class Kept:
-    """What automatic differentiation saves, as long as it needs it."""
+    """Tensors that autograd saves, while it needs them."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -152,7 +152,7 @@ def saved(unroll: str, steps: int) -> int:
         return sum(storage.nbytes() for storage in storages.values())
 
 
-def test_memory_grows_linearly_and_where_constant_not_at_all() -> None:
+def test_memory_grows_linearly_or_is_constant() -> None:
     inputs = 8 * 2 * 6 * 5 * 8 + 8 * 8 + 8  # samples, labels and step size of one step
     weights = sum(weight.nbytes for weight in convnet().module.parameters())
     full = [saved("full", steps) for steps in (2, 4, 6)]
@@ -164,13 +164,13 @@ def test_memory_grows_linearly_and_where_constant_not_at_all() -> None:
     assert full[2] > 5 * checkpointed[1]
 
 
-def test_what_cannot_train_is_refused() -> None:
+def test_impossible_training_is_refused() -> None:
     net, case = hidden(), pair()
     with pytest.raises(ValueError, match=r"without step sizes.*WithSteps"):
         Unrolled()(net, Pair(case.real, case.synthetic))
     with pytest.raises(ValueError, match=r"steps=2\) does not fit TrainingSteps of 3"):
         Unrolled()(net, Pair(case.real, case.synthetic, torch.ones(2)))
-    with pytest.raises(ValueError, match=r"needs real samples: use Sequence"):
+    with pytest.raises(ValueError, match=r"needs real samples\. Use TrainingSteps"):
         Unrolled().check_sizes((0,), STEPS)
     with pytest.raises(ValueError, match="'full', 'checkpointed', 'constant'"):
         Unrolled("tesla")

@@ -14,7 +14,8 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.spec import DatasetInfo, from_json, parse, resolve, set_field, to_json
+from condensed_data.core.spec import DatasetInfo, from_json, resolve, set_field, to_json
+from condensed_data.core.spec_text import parse_value
 from condensed_data.methods.base import SamplerState
 from condensed_data.methods.coresets import Noise
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -248,7 +249,7 @@ def test_names_and_defaults() -> None:
 
 
 def test_fields_by_text_and_json() -> None:
-    sampler = set_field(PerGroup(), "within", parse("Clusters(k=5, features=raw)"))
+    sampler = set_field(PerGroup(), "within", parse_value("Clusters(k=5, features=raw)"))
     assert sampler == PerGroup(within=Clusters(5, Raw()))
     assert set_field(PerGroup(within=Clusters()), "layer", 3).within == Clusters(features=ImageNet(3))
     for spec in (sampler, PerGroup(within=NearestToCentroids(period=3))):

@@ -164,7 +164,7 @@ def test_invalid_arguments_are_rejected(tiny_images: TensorDataset, tmp_path: Pa
             recipe.set(soft_labels=True)
         with pytest.raises(ValueError, match="soft=True needs soft labels"):
             built(tiny_images, recipe, soft=True)
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="mutually exclusive"):
         dsa().set(soft_labels=True).set(labels_from=TEACHER)
     with pytest.raises(ValueError, match="soft_labels='yes' must be True or False"):
         dsa().set(soft_labels="yes")

@@ -1,0 +1,83 @@
+"""Methods that align features of all layers: CAFE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.methods import coresets
+from condensed_data.methods.objectives import Discrimination, LayerAlignment
+from condensed_data.methods.pools import DefaultNetwork, DynamicBilevel
+from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.registry import register
+from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.clustering import BatchSelection
+from condensed_data.methods.synthetic import Pixels
+from condensed_data.training.evaluate import standard
+
+__all__ = ["cafe"]
+
+
+@register
+def cafe(
+    ipc: int = 10,
+    iterations: int | None = None,
+    batch: int = 256,
+    lr: float = 0.1,
+    augment: bool = False,
+    init: coresets.Init | None = None,
+    network: Any = None,
+    within: BatchSelection | None = None,
+) -> Recipe:
+    """CAFE: alignment of the features of all layers, discrimination of classes, and dynamic bi-level optimization.
+
+    Args:
+        ipc: synthetic samples per class.
+        iterations: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        batch: real samples per class and step.
+        lr: learning rate of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published iterations.
+        augment: use siamese augmentation ("CAFE+DSA").
+        init: initial samples; Gaussian noise by default.
+        network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
+        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
+
+    References:
+        Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
+        https://arxiv.org/abs/2203.01531.
+    """
+    pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
+    siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
+    return Recipe(
+        name="cafe",
+        synthetic=Pixels(init or coresets.Noise()),
+        terms=(
+            Term(LayerAlignment(), pool, sampler, siamese),
+            Term(Discrimination(), pool, sampler, siamese),
+        ),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
+        iterations=DefaultIterations() if iterations is None else iterations,
+        ipc=ipc,
+        training=standard(augment=augment),
+        paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
+        deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
+        "here iterations are steps, 10 for each published network, and a network takes at most 50. Without "
+        "augmentation, evaluation networks are trained for 300 epochs (the authors: 600).",
+    )
+
+
+@dataclass(frozen=True)
+class FractionsOfIterations(DataDefault):
+    """Fractions of the default number of iterations, as numbers of iterations.
+
+    Args:
+        fractions: in (0, 1).
+        iterations: the default number.
+    """
+
+    fractions: tuple[float, ...]
+    iterations: DefaultIterations = field(default_factory=DefaultIterations)
+
+    def __call__(self, info: DatasetInfo) -> tuple[int, ...]:
+        return tuple(max(1, round(fraction * self.iterations(info))) for fraction in self.fractions)

@@ -1,0 +1,102 @@
+"""The recipes by name: each one registers itself where it is defined.
+
+@register
+def my_method(ipc: int = 10, iterations: int | None = None) -> Recipe:
+\"\"\"One line that `condensed-data recipes` prints.\"\"\"
+return Recipe(name="my_method", ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from condensed_data.core.spec_text import parse_call
+from condensed_data.methods.recipe import Recipe
+
+F = TypeVar("F", bound=Callable[..., Recipe])
+_FUNCTIONS: dict[str, Callable[..., Recipe]] = {}
+
+
+def register(function: F) -> F:
+    """Make a recipe available by the name of its function, which takes `ipc=`. Use as a decorator.
+
+    Defining the same function again, as notebooks do, replaces it.
+
+    Raises:
+        ValueError: if another function is already registered under this name.
+    """
+    name = function.__name__
+    other = _FUNCTIONS.get(name, function)
+    if (other.__module__, other.__qualname__) != (function.__module__, function.__qualname__):
+        raise ValueError(
+            f"Recipe {name!r} is already registered by {other.__module__}. Rename the new function."
+        )
+    _FUNCTIONS[name] = function
+    return function
+
+
+def names() -> list[str]:
+    """Names of all registered recipes, sorted."""
+    return sorted(_FUNCTIONS)
+
+
+def function(name: str) -> Callable[..., Recipe]:
+    """The function that is registered under this name.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    if name not in _FUNCTIONS:
+        raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(names())}.")
+    return _FUNCTIONS[name]
+
+
+def get(name: str, **arguments: Any) -> Recipe:
+    """The recipe with this name, built with these arguments.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the known ones.
+    """
+    return function(name)(**arguments)
+
+
+def parse(text: str, **arguments: Any) -> Recipe:
+    """A recipe from text: its name, or a call such as `bdm(base=dm, k=10)` with literals and parts as values.
+
+    Args:
+        text: as given on the command line.
+        arguments: further arguments of the recipe.
+
+    Raises:
+        ValueError: if the text is neither, the recipe is unknown, or it does not take these arguments.
+    """
+    name, given = parse_call(text)
+    twice = given.keys() & arguments.keys()
+    if twice:
+        raise ValueError(f"{text}: {', '.join(sorted(twice))} is given twice. Give it once.")
+    try:
+        return get(name, **given, **arguments)
+    except TypeError as error:
+        raise ValueError(f"{text}: {error}.") from error
+
+
+def get_base(name: str, base: str | Recipe, ipc: int | None, options: Mapping[str, Any]) -> Recipe:
+    """The recipe that the recipe `name` builds on.
+
+    Args:
+        name: of the recipe that asks, for the error message.
+        base: a name, or a recipe, which is returned as it is.
+        ipc: samples per class of a base given by name; None for its default.
+        options: further arguments of a base given by name.
+
+    Raises:
+        ValueError: for an unknown name, or for `ipc` or options beside a `Recipe`.
+    """
+    if not isinstance(base, Recipe):
+        return get(base, **({} if ipc is None else {"ipc": ipc}), **options)
+    if ipc is not None or options:
+        raise ValueError(
+            f"{name}(base=Recipe(...)) takes no other arguments of the base: edit the recipe itself."
+        )
+    return base
