@@ -165,7 +165,7 @@ def test_what_cannot_be_is_refused(tiny_images: TensorDataset, tmp_path: Path) -
     whitening = replace(whitening_of(made), scales=torch.ones(3))
     broken = replace(made.metadata, space=replace(made.metadata.space, whitening=whitening))
     with pytest.raises(ArtifactError, match=r"zca\.scales"):
-        replace(made._result, metadata=broken).write(tmp_path / "set")
+        replace(made._result, metadata=broken).save(tmp_path / "set")
 
 
 def test_experts_of_a_whitened_space_are_others(tiny_images: TensorDataset, tmp_path: Path) -> None:
