@@ -133,7 +133,7 @@ class CondensedDataset(Dataset[Any]):
         shard: str | None = None,
     ) -> None:
         chosen = chosen_recipe(recipe, ipc, soft)
-        hub_cache = HubCache.of(hub, push)
+        hub_cache = HubCache.from_options(hub, push)
         where = choose_device(device)
         precise = choose_precision(precision, where)
         with preserve_rng_state():
@@ -168,7 +168,7 @@ class CondensedDataset(Dataset[Any]):
         self.soft = soft
         if hub_cache is not None and job.ranks.is_main:
             self.hub_revision = hub_cache.commit
-            hub_cache.offer(result)
+            hub_cache.publish(result)
 
     @classmethod
     def _of(cls, result: CondensationResult, *transforms: Callable[[Any], Any] | None) -> CondensedDataset:
@@ -351,7 +351,7 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             SaveError: if the folder cannot be written; an artifact that was there before is left whole.
         """
-        self._result.write(directory)
+        self._result.save(directory)
 
     @classmethod
     def load(
@@ -371,7 +371,7 @@ class CondensedDataset(Dataset[Any]):
             ArtifactError: if a file is missing, damaged, of a newer format or not what the manifest says.
             ValueError: for `soft` of a set with hard labels.
         """
-        loaded = cls._of(CondensationResult.read(directory), transform, target_transform)
+        loaded = cls._of(CondensationResult.load(directory), transform, target_transform)
         if soft and loaded.labels.ndim == 1:
             raise ValueError(
                 f"soft=True needs soft labels, and the set in {directory} has hard ones. Leave it out."
@@ -401,9 +401,9 @@ class CondensedDataset(Dataset[Any]):
         Raises:
             ArtifactError: for a file that holds anything but tensors and numbers, or not what is known.
         """
-        from condensed_data.storage.hub import author_files as authors
+        from condensed_data.storage.hub import author_files
 
-        result = authors.read(
+        result = author_files.read(
             path,
             labels,
             mean=mean,
@@ -476,7 +476,7 @@ class CondensedDataset(Dataset[Any]):
         """Load a set from a dataset repository of the Hub; see `hub.pull.pull`.
 
         Sets of others (pictures in parquet files, or in one folder a class) are read as far as they go; a warning
-        says what they lack, see `hub.foreign.read`.
+        says what they lack, see `hub.third_party.read`.
 
         Args:
             repo_id: "user/name".

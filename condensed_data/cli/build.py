@@ -151,7 +151,7 @@ def _check_destinations(arguments: Namespace) -> None:
         )
     if arguments.shard is not None:
         _check_shard(arguments)
-    HubCache.of(arguments.hub, arguments.push)  # checks the access token
+    HubCache.from_options(arguments.hub, arguments.push)  # checks the access token
 
 
 def _check_shard(arguments: Namespace) -> None:

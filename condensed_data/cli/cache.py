@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from condensed_data.core.sizes import format_bytes
 
 if TYPE_CHECKING:
-    from condensed_data.storage.cache import Cache, Entry
+    from condensed_data.storage.cache import Cache, CacheEntry
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def _clear(cache: Cache, key: str | None) -> None:
     print(f"removed {_count(cache.clear(key))} from {cache.root}")
 
 
-def _matching(cache: Cache, key: str | None) -> list[Entry]:
+def _matching(cache: Cache, key: str | None) -> list[CacheEntry]:
     """The entries whose key starts with KEY; raises ValueError if there are none."""
     entries = [entry for entry in cache.entries() if key and entry.key.startswith(key)]
     if not entries:
@@ -69,7 +69,7 @@ def _count(number: int) -> str:
     return f"{number} condensed dataset{'' if number == 1 else 's'}"
 
 
-def _age(entry: Entry) -> str:
+def _age(entry: CacheEntry) -> str:
     for unit, seconds in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if entry.age_seconds >= seconds:
             return f"{entry.age_seconds / seconds:.0f} {unit}"

@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> None:
     from condensed_data.storage.shards import merge
 
     check_writable(arguments.out)
-    shards = [CondensationResult.read(folder) for folder in arguments.shards]
+    shards = [CondensationResult.load(folder) for folder in arguments.shards]
     merged = CondensedDataset._of(merge(shards))
     merged.save(arguments.out)
     merged.plot(arguments.out / "grid.png")

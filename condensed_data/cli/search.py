@@ -10,7 +10,7 @@ from condensed_data.cli.hub_options import add_token_option
 from condensed_data.cli.options import positive_integer
 
 if TYPE_CHECKING:
-    from condensed_data.storage.hub.search import Published
+    from condensed_data.storage.hub.search import SearchResult
 
 _HEADER = ("REPOSITORY", "SOURCE", "RECIPE", "IPC", "DOWNLOADS", "LIKES")
 
@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> None:
         print(f"Showing the first {arguments.limit} results; use --limit N for more.")
 
 
-def _cells(found: Published) -> tuple[str, ...]:
+def _cells(found: SearchResult) -> tuple[str, ...]:
     name = f"{found.repo_id} (private)" if found.private else found.repo_id
     lists = (found.sources, found.recipes, map(str, found.ipcs))
     return (name, *(",".join(items) or "-" for items in lists), str(found.downloads), str(found.likes))

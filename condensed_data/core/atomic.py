@@ -1,31 +1,56 @@
-"""Writing a file whole: a reader, a killed process or a full disk never sees half of one."""
+"""Atomic file writes: a reader, a killed process or a full disk never leaves half a file behind."""
 
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write `content` to `path` and make missing folders; returns `path`.
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Replace the file at `path` by `content`, all of it or nothing.
+
+    The content goes to a temporary file beside `path`, is flushed to the disk, and then takes the place of `path` in
+    one rename. Missing folders are created. A process that is killed may leave the temporary file, whose name is
+    `.<name>.<process>-<thread>.tmp`.
+
+    Returns:
+        `path`.
 
     Raises:
-        OSError: if it cannot be written; what was there before is still there then, and nothing else.
+        OSError: if the file cannot be written, with the `errno` of the cause. The previous file is then unchanged, and
+            no temporary file remains.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            write_durably(temporary, content)
+            temporary.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"Cannot write path={str(path)!r}: {reason}. Give a file in a writable folder."
-        ) from error
+        failure = OSError(
+            f"Cannot write path={str(path)!r}: {error.strerror or error}. Give a file in a writable folder."
+        )
+        failure.errno = error.errno
+        raise failure from error
     return path
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until its content is on the disk; not atomic by itself."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Windows has no such call for folders; its renames are durable already."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,6 +1,6 @@
-"""What can go wrong with a stored condensed dataset, and the sentence that says so.
+"""Errors about stored condensed datasets.
 
-Every message names the file, what was found, what was expected, and what to do about it.
+Every message names the file, what was found, what was expected, and how to fix it.
 """
 
 from __future__ import annotations
@@ -12,70 +12,70 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_AGAIN = "The file is damaged or was not written by condensed-data: save or download it again."
+_SAVE_AGAIN = "The file is corrupt or was not written by condensed-data. Save or download it again."
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another directory"),
     errno.EFBIG: (
-        "a file grew over the allowed size",
+        "a file exceeds the file size limit",
         "Raise the file size limit or choose another directory",
     ),
-    errno.EACCES: ("permission is denied", "Choose a directory that you may write to"),
-    errno.EPERM: ("the operation is not permitted", "Choose a directory that you may write to"),
-    errno.EROFS: ("the file system is read-only", "Choose a directory that you may write to"),
-    errno.ENOTDIR: ("a part of the path is a file", "Choose a directory whose parents are directories"),
-    errno.EEXIST: ("a file of this name is in the way", "Move it away or choose another directory"),
-    errno.ENOTEMPTY: ("files that are not ours are in the way", "Move them away or choose another directory"),
+    errno.EACCES: ("permission denied", "Choose a directory you can write to"),
+    errno.EPERM: ("the operation is not permitted", "Choose a directory you can write to"),
+    errno.EROFS: ("the file system is read-only", "Choose a directory you can write to"),
+    errno.ENOTDIR: ("a parent of the path is a file", "Choose a directory whose parents are directories"),
+    errno.EEXIST: ("an unrelated file is in the way", "Move it away or choose another directory"),
+    errno.ENOTEMPTY: ("unrelated files are in the way", "Move them away or choose another directory"),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one"),
 }
-if hasattr(errno, "EDQUOT"):  # not known on Windows
-    _CAUSES[errno.EDQUOT] = ("the disk quota is used up", "Free some space or choose another directory")
+if hasattr(errno, "EDQUOT"):  # absent on Windows
+    _CAUSES[errno.EDQUOT] = ("the disk quota is exceeded", "Free some space or choose another directory")
 
 
 class ArtifactError(ValueError):
-    """A condensed dataset cannot be read, or this content cannot be written as one."""
+    """A condensed dataset cannot be read, or the given content cannot be stored as one."""
 
 
 class IntegrityError(ArtifactError):
-    """A file is missing, or its size or checksum is not the one in the manifest."""
+    """A file is missing, or its size or checksum differs from the manifest."""
 
 
 class UnsupportedFormatError(ArtifactError):
-    """The files need a newer version of condensed-data."""
+    """The files require a newer version of condensed-data."""
 
 
 class NotACondensedDatasetError(ArtifactError):
-    """The directory holds no condensed dataset."""
+    """The directory does not contain a condensed dataset."""
 
 
 class SaveError(OSError):
-    """A condensed dataset could not be saved; the message says what is in the directory now."""
+    """A condensed dataset could not be saved; the message says what the directory contains now."""
 
 
-def mismatch_message(file: str | Path, found: str, expected: str, remedy: str = _AGAIN) -> str:
-    """The sentence for a `file` that is not as it should be."""
+def mismatch_message(file: str | Path, found: str, expected: str, remedy: str = _SAVE_AGAIN) -> str:
+    """Message for a `file` whose content differs from what is expected."""
     return f"{file}: found {found}, expected {expected}. {remedy}"
 
 
 @contextmanager
 def before_saving() -> Iterator[None]:
-    """Where a check of content fails that is only about to be saved, the remedy is another one."""
+    """Replace the remedy of errors raised while checking content that is about to be saved."""
     try:
         yield
     except ArtifactError as error:
-        remedy = "Nothing was saved: correct what is to be saved."
-        raise ArtifactError(str(error).replace(_AGAIN, remedy)) from error
+        remedy = "Nothing was saved. Correct the content and save again."
+        raise ArtifactError(str(error).replace(_SAVE_AGAIN, remedy)) from error
 
 
-def shown(value: Any) -> str:
-    """`value` for a message, short whatever it is (it may come from a hostile file)."""
+def short_repr(value: Any) -> str:
+    """Bounded `repr` of `value` for a message; the value may come from a hostile file."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
     return short.repr(value)
 
 
 def save_error(directory: Path, cause: OSError) -> SaveError:
-    """The error for a `cause` that stopped a save to `directory` before it changed anything there."""
+    """The error for a `cause` that stopped a save before anything in `directory` changed."""
     if isinstance(cause, SaveError):
         return cause
     reason, remedy = _CAUSES.get(
@@ -84,7 +84,7 @@ def save_error(directory: Path, cause: OSError) -> SaveError:
     where = f" ({cause.filename})" if cause.filename else ""
     error = SaveError(
         f"Cannot save a condensed dataset to {directory}: {reason}{where}. {remedy}. "
-        "What was there before is unchanged."
+        "The previous content is unchanged."
     )
     error.errno = cause.errno
     return error

@@ -1,7 +1,7 @@
-"""What can go wrong with the Hub, and the sentence that says so.
+"""Errors about the Hugging Face Hub.
 
-Every message names the repository, what the Hub said in our words, and what to do about it. What is wrong with the
-files themselves (a checksum, a newer format, no condensed set) is told by the errors of `storage`.
+Every message names the repository, what went wrong, and how to fix it. Problems with the files themselves (a wrong
+checksum, a newer format, no condensed dataset) raise the errors in `core.errors`.
 """
 
 from __future__ import annotations
@@ -11,90 +11,88 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, SaveError, save_error, shown
+from condensed_data.core.errors import ArtifactError, SaveError, save_error, short_repr
 
 
 class HubError(OSError):
-    """The Hub did not do what it was asked for; nothing was published or loaded."""
+    """A request to the Hub failed; nothing was published or loaded."""
 
 
 class HubNotFoundError(HubError):
-    """There is no such repository, revision or config, or it is not visible to this user.
+    """The repository, revision or config does not exist or is not visible to this user.
 
     Attributes:
-        kind: "model" or "space" where the name is that of such a repository.
+        kind: "model" or "space" if a repository of this kind has the name, else None.
     """
 
     kind: str | None = None
 
 
 class HubAccessError(HubError):
-    """The repository is gated, private, disabled or not writable for this user, or the token is not valid."""
+    """The repository is gated, private, disabled or not writable for this user, or the token is invalid."""
 
 
 class HubUnavailableError(HubError):
-    """The Hub could not be reached, or it failed after several attempts."""
+    """The Hub could not be reached or kept failing after several attempts."""
 
 
 class HubRateLimitError(HubUnavailableError):
-    """The Hub counts too many requests of this user or address."""
+    """The Hub received too many requests from this user or address."""
 
 
 class ConcurrentPushError(HubError):
-    """Others kept publishing to the same repository faster than this push."""
+    """Other pushes to the same repository kept winning the race against this one."""
 
 
 @contextmanager
 def translate_hub_errors(
     repo_id: str, revision: str | None = None, *, folder: str | Path = ""
 ) -> Iterator[None]:
-    """Turn what the client raises inside into the errors of this file and of `storage`.
+    """Convert exceptions of `huggingface_hub` to the errors in this module and in `core.errors`.
 
     Args:
-        repo_id: repository that is spoken about.
-        revision: that was asked for, or None for the default branch.
-        folder: where files are written, for a full disk.
+        repo_id: repository named in messages.
+        revision: requested revision, or None for the default branch.
+        folder: folder that is written to, named in messages about a full disk.
     """
     try:
         yield
     except (HubError, ArtifactError, SaveError):
         raise
     except Exception as error:
-        told = to_hub_error(error, repo_id, revision, folder=folder)
-        if told is None:
+        hub_error = to_hub_error(error, repo_id, revision, folder=folder)
+        if hub_error is None:
             raise
-        raise told from error
+        raise hub_error from error
 
 
 def to_hub_error(
     error: Exception, repo_id: str, revision: str | None = None, *, folder: str | Path = ""
 ) -> Exception | None:
-    """The error of ours for one of the client, or None for one that has nothing to do with the Hub."""
-    from huggingface_hub import errors as theirs
+    """The error to raise in place of one from `huggingface_hub`, or None if it is unrelated to the Hub."""
+    from huggingface_hub import errors as client_errors
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx2 from version 2 on
 
-    at = f"{repo_id} at revision {shown(revision)}" if revision else repo_id
-    if isinstance(error, theirs.HFValidationError):
-        return ValueError(f"repo_id={shown(repo_id)} is no name of a repository: give USER/NAME.")
-    if isinstance(error, theirs.LocalTokenNotFoundError):
-        return HubAccessError(f"{repo_id}: there is no token on this machine. {_LOG_IN}")
-    if isinstance(error, theirs.OfflineModeIsEnabled):
+    at = f"{repo_id} at revision {short_repr(revision)}" if revision else repo_id
+    if isinstance(error, client_errors.HFValidationError):
+        return ValueError(f"repo_id={short_repr(repo_id)} is not a valid repository name. Give USER/NAME.")
+    if isinstance(error, client_errors.LocalTokenNotFoundError):
+        return HubAccessError(f"{repo_id}: no token found on this machine. {_LOG_IN}")
+    if isinstance(error, client_errors.OfflineModeIsEnabled):
         return HubUnavailableError(
-            f"{repo_id}: the Hub is switched off by HF_HUB_OFFLINE, and this needs it. Unset HF_HUB_OFFLINE."
+            f"{repo_id}: this needs the Hub, but HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE."
         )
-    if isinstance(error, theirs.HfHubHTTPError):
-        return _refused(error, repo_id, revision)
-    if isinstance(error, theirs.RevisionResolutionError | theirs.LocalEntryNotFoundError):
-        return _not_here(error, at)
+    if isinstance(error, client_errors.HfHubHTTPError):
+        return _from_response(error, repo_id, revision)
+    if isinstance(error, client_errors.RevisionResolutionError | client_errors.LocalEntryNotFoundError):
+        return _not_cached(error, at)
     if isinstance(error, httpx.TransportError):
         return _unreachable(repo_id, error)
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         return save_error(Path(folder), error)
-    if isinstance(
-        error, OSError | RuntimeError
-    ):  # a dropped or truncated transfer, a failed upload to the store
+    if isinstance(error, OSError | RuntimeError):  # dropped or truncated transfer, or failed upload
         return HubUnavailableError(
-            f"{repo_id}: a transfer failed after several attempts ({_first_line(error)}). Try it again."
+            f"{repo_id}: a transfer failed after several attempts ({_first_line(error)}). Try again."
         )
     return None
 
@@ -102,83 +100,87 @@ def to_hub_error(
 _LOG_IN = "Log in with `hf auth login`, set HF_TOKEN, or pass token=."
 
 
-def _refused(error: Any, repo_id: str, revision: str | None) -> HubError:
-    """For an answer of the Hub that is an error."""
-    from huggingface_hub import errors as theirs
+def _from_response(error: Any, repo_id: str, revision: str | None) -> HubError:
+    """The error for an HTTP error response."""
+    from huggingface_hub import errors as client_errors
 
     status = error.response.status_code
-    if isinstance(error, theirs.GatedRepoError):
+    if isinstance(error, client_errors.GatedRepoError):
         return HubAccessError(
-            f"{repo_id} is gated: its owner grants access one by one. Ask for it on the page of the repository, "
-            f"and use a token of that account. {_LOG_IN}"
+            f"{repo_id} is gated: its owner must grant you access. Request access on the repository's page and use a "
+            f"token of that account. {_LOG_IN}"
         )
-    if isinstance(error, theirs.DisabledRepoError):
-        return HubAccessError(f"{repo_id} is disabled on the Hub. Only its owner or the Hub can change that.")
-    if isinstance(error, theirs.RevisionNotFoundError):
+    if isinstance(error, client_errors.DisabledRepoError):
+        return HubAccessError(f"{repo_id} is disabled on the Hub. Only its owner or the Hub can enable it.")
+    if isinstance(error, client_errors.RevisionNotFoundError):
         return HubNotFoundError(
-            f"{repo_id} has no revision {shown(revision or 'main')}. Give a branch, a tag or a commit of it."
+            f"{repo_id} has no revision {short_repr(revision or 'main')}. Give one of its branches, tags or commits."
         )
-    if isinstance(error, theirs.RepositoryNotFoundError):
+    if isinstance(error, client_errors.RepositoryNotFoundError):
         return missing_repository(repo_id)
-    if isinstance(error, theirs.RemoteEntryNotFoundError):
+    if isinstance(error, client_errors.RemoteEntryNotFoundError):
         return HubNotFoundError(
-            f"{repo_id} lacks a file: {_first_line(error)}. Another revision may have it."
+            f"{repo_id}: a file does not exist ({_first_line(error)}). Check whether another revision has it."
         )
     if status == 401:
-        return HubAccessError(f"{repo_id}: the Hub does not accept the token, or wants one. {_LOG_IN}")
+        return HubAccessError(f"{repo_id}: the Hub rejected the token, or requires one. {_LOG_IN}")
     if status in (402, 403):
         return HubAccessError(
-            f"{repo_id}: the token may not do this ({_first_line(error)}). Use a token with write access to it."
+            f"{repo_id}: the token lacks permission ({_first_line(error)}). Use a token with write access to it."
         )
     if status == 429:
         return HubRateLimitError(
-            f"{repo_id}: the Hub counts too many requests{_until(error.response)}. Wait, or log in: "
+            f"{repo_id}: too many requests to the Hub{_retry_after(error.response)}. Wait, or log in: "
             "anonymous requests have the lowest limit."
         )
     if status >= 500:
         return HubUnavailableError(
-            f"{repo_id}: the Hub failed after several attempts (status {status}). Try it again later."
+            f"{repo_id}: the Hub kept failing after several attempts (status {status}). Try again later."
         )
-    return HubError(f"{repo_id}: the Hub refused this (status {status}: {_first_line(error)}).")
+    return HubError(f"{repo_id}: the Hub refused the request (status {status}: {_first_line(error)}).")
 
 
 def missing_repository(repo_id: str, kind: str | None = None) -> HubNotFoundError:
-    """For a data set repository that is not there; `kind` is what there is of this name instead."""
+    """The error for a dataset repository that does not exist.
+
+    Args:
+        kind: kind of repository that has this name instead, or None.
+    """
     if kind is not None:
         error = HubNotFoundError(
-            f"{repo_id} is a {kind} repository, and condensed sets are in dataset repositories. "
-            "Give the name of one."
+            f"{repo_id} is a {kind} repository, but condensed datasets are stored in dataset repositories. "
+            "Give the name of a dataset repository."
         )
         error.kind = kind
         return error
     return HubNotFoundError(
-        f"{repo_id}: there is no such dataset repository, or it is private and the token does not open it. "
+        f"{repo_id}: this dataset repository does not exist, or it is private and the token has no access. "
         f"Check the name. {_LOG_IN}"
     )
 
 
-def _not_here(error: Exception, at: str) -> HubUnavailableError:
+def _not_cached(error: Exception, at: str) -> HubUnavailableError:
     return HubUnavailableError(
-        f"{at} is not in the cache of this machine as a whole, and the Hub was not reached "
-        f"({_first_line(error.__cause__ or error)}). Connect, unset HF_HUB_OFFLINE and local_files_only, "
-        "or choose a revision that was loaded before."
+        f"{at} is not fully in the local cache, and the Hub was not reached "
+        f"({_first_line(error.__cause__ or error)}). Connect to the network, unset HF_HUB_OFFLINE and "
+        "local_files_only, or choose a revision that was loaded before."
     )
 
 
 def _unreachable(repo_id: str, error: Exception) -> HubUnavailableError:
     return HubUnavailableError(
-        f"{repo_id}: the Hub cannot be reached ({type(error).__name__}: {_first_line(error)}). Check the "
-        "network and HF_ENDPOINT."
+        f"{repo_id}: cannot reach the Hub ({type(error).__name__}: {_first_line(error)}). Check the network "
+        "and HF_ENDPOINT."
     )
 
 
-def _until(response: Any) -> str:
-    """When the limit ends, where the answer says it."""
+def _retry_after(response: Any) -> str:
+    """When the rate limit ends, if the response says so."""
     wait = response.headers.get("Retry-After", "")
     if not wait.isdecimal():
         parts = response.headers.get("ratelimit", "").split(";")
         wait = next((part.strip()[2:] for part in parts if part.strip().startswith("t=")), "")
-    return f"; its limit ends in {wait} s" if wait.isdecimal() else ""
+    return f"; the limit ends in {wait} s" if wait.isdecimal() else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.functional import condense_tensors as condense_tensors
 from condensed_data.engine.job import CondensationJob, is_long, source_info
 from condensed_data.methods.recipe import Recipe
-from condensed_data.storage.cache import Cache, key_of
+from condensed_data.storage.cache import Cache, cache_key
 from condensed_data.storage.hub.remote_cache import HubCache
 from condensed_data.storage.result import CondensationResult
 
@@ -59,7 +59,7 @@ class CachedBuild:
             if self.fingerprint is None
             else _text_digest(self.fingerprint)
         )
-        known = None if noted is None or self.cache is None else self.cache.recall(noted)
+        known = None if noted is None or self.cache is None else self.cache.source_info(noted)
         real: RealData | None = None
         if known is None:
             real = self.job.read()
@@ -69,7 +69,7 @@ class CachedBuild:
         known |= {"groups": self._grouped(noted)}
         recipe = self.job.resolve(known)
         content = self._content(recipe, known)
-        key = key_of(content)
+        key = cache_key(content)
         found = self._found(key, content)
         if found is not None:
             return found
@@ -82,7 +82,7 @@ class CachedBuild:
         if self.job.groups is None:
             return None
         memo = None if self.job.groups.function is None or noted is None else self.job.groups.cache_key(noted)
-        known = None if memo is None or self.cache is None else self.cache.recall(memo)
+        known = None if memo is None or self.cache is None else self.cache.source_info(memo)
         if known is not None:
             return str(known["fingerprint"])
         found = self.job.groups.digest(self.job.num_workers, self.job.progress)
@@ -94,7 +94,7 @@ class CachedBuild:
         if self.cache is None:
             return
         try:
-            self.cache.note(noted, known)
+            self.cache.save_source_info(noted, known)
         except OSError as error:
             _warn_cache(self.cache, error)
 
@@ -104,8 +104,8 @@ class CachedBuild:
             return None
         kept = None if self.cache is None else self.cache.load(key)
         if kept is not None:
-            return _keyed(CondensationResult.of(kept), key)
-        found = None if self.hub_cache is None else self.hub_cache.take(key, content)
+            return _keyed(CondensationResult.from_artifact(kept), key)
+        found = None if self.hub_cache is None else self.hub_cache.fetch(key, content)
         if found is not None and self.cache is not None:
             _store(self.cache, key, found)
         return found
@@ -116,20 +116,20 @@ class CachedBuild:
         """Condense under the lock of the run, from its checkpoint where there is one, and keep the result."""
         fingerprint = content["fingerprint"]
         # Runs that differ in their number of iterations alone share a checkpoint: a longer one goes on from it.
-        lineage = key_of(
+        lineage = cache_key(
             content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)}
         )
         with ExitStack() as held:
             try:
-                waited = held.enter_context(cache.building(lineage))
+                waited = held.enter_context(cache.lock(lineage))
             except OSError as error:
                 _warn_cache(cache, error)
                 return _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint), key)
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
-                return _keyed(CondensationResult.of(found), key)
+                return _keyed(CondensationResult.from_artifact(found), key)
             checkpointer = Checkpointer(
-                cache.checkpoint(lineage),
+                cache.checkpoint_path(lineage),
                 {"lineage": lineage, "torch": torch.__version__},
                 self.job.progress,
             )
@@ -170,7 +170,7 @@ def _keyed(result: CondensationResult, key: str) -> CondensationResult:
 
 def _store(cache: Cache, key: str, result: CondensationResult) -> None:
     try:
-        result.write(cache.place(key))
+        result.save(cache.entry_path(key))
         cache.finish(key)
     except OSError as error:
         _warn_cache(cache, error)

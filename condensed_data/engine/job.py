@@ -40,7 +40,7 @@ from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.decoding import decode_all
 from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
-from condensed_data.storage.metadata import Metadata, environment, thin
+from condensed_data.storage.metadata import Metadata, environment, subsample_history
 from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
@@ -233,7 +233,7 @@ class CondensationJob:
             training=_training(run),
             iterations=iterations,
             seconds=seconds,
-            history=thin(list(zip(history.iterations, history.losses, strict=True))),
+            history=subsample_history(list(zip(history.iterations, history.losses, strict=True))),
             environment=environment(self.device, self.precision),
         )
         images = real.space.restore(decode_all(synthetic_data))

@@ -96,8 +96,8 @@ def own_part(result: CondensationResult, run: CondensationRun) -> CondensationRe
             of_rows = row_groups(synthetic_data, name)
             assert of_rows is not None
             stored[name] = stored[name][rows_of_groups(of_rows, groups)]
-    made_for = None if result.made_for is None else result.made_for[rows]
+    hard_labels = None if result.hard_labels is None else result.hard_labels[rows]
     part = replace(
-        result, images=result.images[rows], labels=result.labels[rows], stored=stored, made_for=made_for
+        result, images=result.images[rows], labels=result.labels[rows], stored=stored, hard_labels=hard_labels
     )
     return with_storage_size(part, count_floats(part))

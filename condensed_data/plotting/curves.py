@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     stream = io.BytesIO()
     figure.savefig(stream, format=path.suffix[1:].lower())
-    return write_whole(path, stream.getvalue())
+    return write_atomically(path, stream.getvalue())
 
 
 def _series(history: Iterable[Point]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 from condensed_data.plotting.curves import curves
 from condensed_data.plotting.tiles import painter
 
@@ -180,7 +180,7 @@ def save(image: Image.Image, path: str | os.PathLike[str]) -> Path:
         ValueError: if the suffix names no format that pillow writes.
         OSError: if `path` cannot be written; nothing is left there then.
     """
-    return write_whole(Path(path), _encode(image, check_suffix(path)))
+    return write_atomically(Path(path), _encode(image, check_suffix(path)))
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:

@@ -1,4 +1,4 @@
-"""What is written to disk: the artifact, which is also what a Hub repository holds."""
+"""Storing condensed datasets: the artifact on disk and on the Hub, the local cache, and checkpoints."""
 
 from condensed_data.core.errors import (
     ArtifactError,

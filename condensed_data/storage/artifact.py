@@ -1,12 +1,12 @@
-"""A condensed dataset on disk, which is also what a Hub repository holds.
+"""Reads and writes the artifact: a condensed dataset as files, on disk and in a Hub repository.
 
-    condensed.json                      the manifest; every field is in `schema.py`
+    condensed.json                      the manifest; `manifest.py` documents every field
     condensed.safetensors               the tensors in full precision
-    README.md                           the card
-    data/train-00000-of-00001.parquet   a view for `datasets`, 8-bit pictures or numbers; where pyarrow is installed
+    README.md                           the dataset card
+    data/train-00000-of-00001.parquet   a preview for `datasets`, 8-bit images or numbers; only if pyarrow is installed
 
-The same content gives the same bytes. Nothing is unpickled, and nothing in a file names code, a path or an
-address that is followed. Memory while reading is bounded by `max_bytes` and a few MiB.
+The same content gives the same bytes. Reading unpickles nothing, runs no code and follows no path or address named in
+a file. Memory while reading is bounded by `max_bytes` plus a few MiB.
 """
 
 from __future__ import annotations
@@ -28,23 +28,21 @@ from condensed_data.core.errors import (
     before_saving,
     mismatch_message,
 )
-from condensed_data.storage import atomic_directory as files
-from condensed_data.storage import manifest as schema
-from condensed_data.storage import parquet, readme
-from condensed_data.storage import safetensors_io as tensorfile
+from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
+from condensed_data.storage import manifest as manifests
 
-MANIFEST = files.MANIFEST
+MANIFEST = file_names.MANIFEST
 MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """What was read.
+    """An artifact as read from a directory.
 
     Attributes:
-        tensors: by name, on the CPU; `images` (N, *shape) and `labels` (N,) or (N, K) for sets of pixels.
-        manifest: the fields of `condensed.json`, checked; see `schema.py`.
-        directory: where it was read.
+        tensors: by name, on the CPU; `images` (N, *shape) and `labels` (N,) or (N, K) if samples are stored as pixels.
+        manifest: the checked fields of `condensed.json`; see `manifest.py`.
+        directory: directory that it was read from.
     """
 
     tensors: dict[str, Tensor]
@@ -60,56 +58,58 @@ def write(
     card: str,
     preview: Tensor | bool = True,
 ) -> None:
-    """Write a condensed dataset: either all of it is there afterwards, or what was there before.
+    """Write a condensed dataset: afterwards the directory has all of it, or its previous content.
 
     Args:
-        directory: created with its parents if needed. Files in it that are not ours stay, as does the text of
-            README.md outside our markers.
+        directory: created with its parents if needed. Unrelated files in it stay, and so does the text of README.md
+            outside the markers of the card.
         tensors: float32, float16, bfloat16, int64 or uint8, on any device.
-        manifest: the fields that `schema.py` lists, except the computed ones.
-        card: Markdown, optionally with YAML in front.
-        preview: True makes it from `images`; sets that store something else give their decoded samples
-            (N, *shape) in the same value space; False makes none.
+        manifest: the fields documented in `manifest.py`, except the computed ones.
+        card: Markdown, optionally with a YAML header.
+        preview: True makes the preview from `images`; False makes none. Datasets that are not stored as pixels pass
+            their decoded samples (N, *shape) in the same value space.
 
     Raises:
-        ArtifactError: if the content is not what an artifact may hold; nothing is touched.
-        SaveError: if the directory cannot be written to, naming the cause and the remedy.
+        ArtifactError: if an artifact may not hold this content; nothing is changed.
+        SaveError: if the directory cannot be written, with the cause and the remedy.
     """
     directory = Path(os.path.abspath(directory))
-    where = str(directory / files.MANIFEST)
+    where = str(directory / file_names.MANIFEST)
     with before_saving():
-        described = schema.describe(manifest, where)
+        described = manifests.describe(manifest, where)
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        tensorfile.check(stored, described, str(directory / files.TENSORS))
+        safetensors_io.check(stored, described, str(directory / file_names.TENSORS))
     samples = stored.get("images") if isinstance(preview, bool) else preview.detach().cpu()
-    contents: dict[str, bytes | None] = {files.TENSORS: tensorfile.serialize(stored, schema.TEXT_VERSION)}
-    contents[files.PREVIEW] = None
+    contents: dict[str, bytes | None] = {
+        file_names.TENSORS: safetensors_io.serialize(stored, manifests.TEXT_VERSION)
+    }
+    contents[file_names.PREVIEW] = None
     if samples is not None and preview is not False and parquet.is_possible(described):
         limits = parquet.value_range(samples, described["value_space"]["kind"])
-        contents[files.PREVIEW] = parquet.encode(samples, stored["labels"], limits, described)
-        if parquet.is_picture(described):
+        contents[file_names.PREVIEW] = parquet.encode(samples, stored["labels"], limits, described)
+        if parquet.is_image(described):
             described["preview_range"] = list(limits)
     listed = {name: _entry(content) for name, content in contents.items() if content is not None}
-    sealed = schema.seal(described, listed, tensor_hash.content_hash(stored))
-    contents[files.MANIFEST] = schema.encode(sealed, where)
-    with files.saving(directory):
-        contents[files.README] = _readme(directory, card)
-        files.replace_all(directory, contents)
+    sealed = manifests.seal(described, listed, tensor_hash.content_hash(stored))
+    contents[file_names.MANIFEST] = manifests.encode(sealed, where)
+    with atomic_directory.translate_os_errors(directory):
+        contents[file_names.README] = _readme(directory, card)
+        atomic_directory.replace_all(directory, contents)
 
 
 def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = True) -> Artifact:
-    """Read a condensed dataset, trusting nothing in it.
+    """Read a condensed dataset without trusting its content.
 
     Args:
-        directory: holds the files; each may be a symbolic link, as in the Hub's cache.
-        max_bytes: refuse more than this in all files together.
-        verify: compare checksums; without, sizes and all other checks remain.
+        directory: contains the files; each may be a symbolic link, as in the Hub's cache.
+        max_bytes: maximum total size of the files; a larger dataset is refused.
+        verify: whether to compare checksums; sizes and all other checks are always made.
 
     Raises:
         NotACondensedDatasetError: if there is no manifest.
-        UnsupportedFormatError: if it needs a newer version of condensed-data.
-        IntegrityError: if a file is missing or not the one that the manifest describes.
-        ArtifactError: if a file holds what an artifact may not.
+        UnsupportedFormatError: if the files require a newer version of condensed-data.
+        IntegrityError: if a file is missing or differs from what the manifest describes.
+        ArtifactError: if a file contains something an artifact may not hold.
     """
     directory = Path(directory)
     raw = _manifest_bytes(directory)
@@ -118,18 +118,18 @@ def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = Tr
             return _read(directory, raw, max_bytes, verify)
         except IntegrityError:
             before, raw = raw, _manifest_bytes(directory)
-            if raw == before:  # else another process saved a new set between our reads: take that one
+            if raw == before:  # else another process saved a new dataset between our reads: read that one
                 raise
 
 
 def read_manifest(directory: Path | str, *, verify: bool = True) -> dict[str, Any]:
     """Read and check only the manifest; raises as `read` does."""
-    where = str(Path(directory) / files.MANIFEST)
-    return schema.decode(_manifest_bytes(Path(directory)), where, verify=verify)
+    where = str(Path(directory) / file_names.MANIFEST)
+    return manifests.decode(_manifest_bytes(Path(directory)), where, verify=verify)
 
 
 def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact:
-    manifest = schema.decode(raw, str(directory / files.MANIFEST), verify=verify)
+    manifest = manifests.decode(raw, str(directory / file_names.MANIFEST), verify=verify)
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
@@ -137,58 +137,60 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
         raise ArtifactError(
             mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy)
         )
-    if files.PREVIEW in listed:
-        _check_preview(directory, listed[files.PREVIEW], verify)
-    where = str(directory / files.TENSORS)
+    if file_names.PREVIEW in listed:
+        _check_preview(directory, listed[file_names.PREVIEW], verify)
+    where = str(directory / file_names.TENSORS)
     try:
-        file = files.open_regular(directory, files.TENSORS)
+        file = atomic_directory.open_regular(directory, file_names.TENSORS)
     except FileNotFoundError as error:
         raise IntegrityError(
             mismatch_message(where, "no such file", "the file that the manifest lists")
         ) from error
     with file:
-        _check_file(file, where, listed[files.TENSORS], verify)
-        tensors = tensorfile.read(file, listed[files.TENSORS]["size"], where)
-    tensorfile.check(tensors, manifest, where)
+        _check_file(file, where, listed[file_names.TENSORS], verify)
+        tensors = safetensors_io.read(file, listed[file_names.TENSORS]["size"], where)
+    safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
         raise IntegrityError(
-            mismatch_message(where, "other content", f"content_hash {manifest['content_hash']}")
+            mismatch_message(where, "different content", f"content_hash {manifest['content_hash']}")
         )
     return Artifact(tensors, manifest, directory)
 
 
 def _manifest_bytes(directory: Path) -> bytes:
-    where = directory / files.MANIFEST
+    where = directory / file_names.MANIFEST
     try:
-        with files.open_regular(directory, files.MANIFEST) as file:
-            raw = file.read(schema.MAX_BYTES + 1)
+        with atomic_directory.open_regular(directory, file_names.MANIFEST) as file:
+            raw = file.read(manifests.MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
-        remedy = "Give the directory that CondensedDataset.save wrote, or save one there."
+        remedy = "Give a directory that CondensedDataset.save wrote, or save a condensed dataset there."
         raise NotACondensedDatasetError(
             mismatch_message(where, "no such file", "a manifest", remedy)
         ) from error
-    if len(raw) > schema.MAX_BYTES:
-        raise ArtifactError(mismatch_message(where, "a larger file", f"at most {schema.MAX_BYTES} bytes"))
+    if len(raw) > manifests.MAX_BYTES:
+        raise ArtifactError(mismatch_message(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes"))
     return raw
 
 
 def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> None:
-    """The preview may be absent (a download leaves it out), but not be another one."""
+    """Check the preview, if present. It may be absent, because a download leaves it out."""
     try:
-        file = files.open_regular(directory, files.PREVIEW)
+        file = atomic_directory.open_regular(directory, file_names.PREVIEW)
     except FileNotFoundError:
         return
     with file:
-        _check_file(file, str(directory / files.PREVIEW), entry, verify)
+        _check_file(file, str(directory / file_names.PREVIEW), entry, verify)
 
 
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
-        raise IntegrityError(mismatch_message(where, f"{size} bytes", f"{entry['size']} as in the manifest"))
-    if verify and (digest := files.sha256(file)) != entry["sha256"]:
         raise IntegrityError(
-            mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']} as in the manifest")
+            mismatch_message(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest")
+        )
+    if verify and (digest := atomic_directory.sha256(file)) != entry["sha256"]:
+        raise IntegrityError(
+            mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest")
         )
 
 
@@ -197,9 +199,9 @@ def _entry(content: bytes) -> dict[str, Any]:
 
 
 def _readme(directory: Path, card: str) -> bytes:
-    """The card, merged with what README.md holds; bytes that are no UTF-8 come through unchanged."""
+    """The card merged into the present README.md; bytes that are not UTF-8 pass through unchanged."""
     try:
-        existing = (directory / files.README).read_bytes().decode("utf-8", "surrogateescape")
+        existing = (directory / file_names.README).read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         existing = None
     return readme.merge(card, existing).encode("utf-8", "surrogateescape")

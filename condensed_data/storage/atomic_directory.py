@@ -1,10 +1,10 @@
-"""The files of a condensed dataset: their names, opening them, and replacing all of them at once.
+"""Replaces all files of a condensed dataset in one atomic step, and opens them safely.
 
-A directory that does not exist yet appears by one rename of a finished sibling. In one that exists, only our
-own names may change, and other files must stay where they are, so it cannot be swapped as a whole: the new
-files are prepared in a subdirectory, and the rename of that to `.condensed-data.pending` is the moment at
-which they become the content. From then on every reader looks there first, so the order in which the files
-are moved to their places, and whether the mover is killed on the way, changes nothing; the next one finishes.
+A new directory appears by one rename of a finished sibling. An existing directory cannot be swapped as a whole,
+because it may contain unrelated files that must stay. The new files are therefore written to a subdirectory, and
+renaming that to `.condensed-data.pending` is the moment at which they become the content. From then on every reader
+looks there first, so neither the order in which the files are moved to their final places nor a kill halfway matters;
+the next writer finishes the moves.
 """
 
 from __future__ import annotations
@@ -21,26 +21,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from condensed_data.core.atomic import sync_folder, write_durably
 from condensed_data.core.errors import ArtifactError, SaveError, mismatch_message, save_error
+from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
-README = "README.md"
-MANIFEST = "condensed.json"
-TENSORS = "condensed.safetensors"
-PREVIEW = "data/train-00000-of-00001.parquet"
 PENDING = ".condensed-data.pending"
 
 _OWNED = (TENSORS, PREVIEW, README, MANIFEST)
-_GONE = ".gone"  # a pending file of this suffix says that the file without it is to be removed
+_REMOVED = ".gone"  # a pending file with this suffix marks the file without it for removal
 _ABANDONED_SECONDS = 3600
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
-_ATTEMPTS = 100  # at a rename that other writers of the same directory get in the way of
+_ATTEMPTS = 100  # at a rename that competes with other writers of the same directory
 
 
 def open_regular(directory: Path, name: str) -> BinaryIO:
-    """Open the current version of one of our files for reading.
+    """Open the current version of a file of the dataset for reading.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if it does not exist.
         ArtifactError: for a pipe, device or directory; opening never blocks on one.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -51,13 +49,13 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArtifactError(
-            mismatch_message(directory / name, "something else than a file", "a regular file")
+            mismatch_message(directory / name, "a pipe, device or directory", "a regular file")
         )
     return os.fdopen(descriptor, "rb")
 
 
 def sha256(file: BinaryIO) -> str:
-    """Digest of the whole `file` in constant memory; its position is the beginning afterwards."""
+    """Digest of the whole `file`, computed in constant memory; rewinds the file."""
     digest, buffer = hashlib.sha256(), bytearray(1 << 20)
     file.seek(0)
     while count := file.readinto(buffer):  # type: ignore[attr-defined]
@@ -67,13 +65,13 @@ def sha256(file: BinaryIO) -> str:
 
 
 def check_writable(directory: Path | str) -> None:
-    """Find out before long work whether a condensed dataset can be saved to `directory`; changes nothing.
+    """Check before a long computation that a condensed dataset can be saved to `directory`; changes nothing.
 
     Raises:
-        SaveError: if it cannot, naming the directory, the cause and the remedy.
+        SaveError: if it cannot, with the directory, the cause and the remedy.
     """
     directory = Path(os.path.abspath(directory))
-    with saving(directory):
+    with translate_os_errors(directory):
         _refuse_conflicts(directory)
         nearest = directory
         while not nearest.exists() and nearest != nearest.parent:
@@ -84,8 +82,8 @@ def check_writable(directory: Path | str) -> None:
 
 
 @contextmanager
-def saving(directory: Path) -> Iterator[None]:
-    """Turn every operating system error inside into a `SaveError` about `directory`."""
+def translate_os_errors(directory: Path) -> Iterator[None]:
+    """Convert every `OSError` raised inside to a `SaveError` about `directory`."""
     try:
         yield
     except OSError as error:
@@ -93,15 +91,15 @@ def saving(directory: Path) -> Iterator[None]:
 
 
 def replace_all(directory: Path, contents: Mapping[str, bytes | None]) -> None:
-    """Make `contents` the files of `directory`: all of them, or none if anything fails or the process dies.
+    """Replace the dataset's files in `directory`: all of them, or none if anything fails or the process dies.
 
     Args:
-        directory: absolute; created with its parents if it does not exist. Other files in it are left alone.
-        contents: what each of our files holds from now on; None removes it.
+        directory: absolute; created with its parents if it does not exist. Unrelated files in it stay.
+        contents: new content of each file by name; None removes the file.
 
     Raises:
-        OSError: nothing was changed.
-        SaveError: the same, for a file of somebody else that is in the way.
+        OSError: if writing fails, or an unrelated file is in the way; nothing was changed.
+        SaveError: if the files are saved but could not be moved to their final places.
     """
     _refuse_conflicts(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -122,23 +120,23 @@ def _temporary(home: Path, name: str) -> Path:
 
 
 def _remove_abandoned(home: Path, name: str) -> None:
-    """Remove what killed writers left; a living one is done long before its files are an hour old."""
+    """Remove what killed writers left behind; a live one finishes long before its files are an hour old."""
     with os.scandir(home) as entries:
         left = [Path(entry) for entry in entries if entry.name.startswith(f".{name}.tmp-")]
     for path in left:
-        with suppress(FileNotFoundError):  # another writer removes it too, or finishes
+        with suppress(FileNotFoundError):  # another writer removed it, or finished
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_conflicts(directory: Path) -> None:
-    """Nothing of another kind may stand where our files go, nor another's table where our preview goes."""
+    """Refuse to replace directories, files or tables that do not belong to a condensed dataset."""
     for name in (*_OWNED, str(Path(PREVIEW).parent)):
         path = directory / name
         if path.exists() and path.is_dir() != (name not in _OWNED):
             raise FileExistsError(errno.EEXIST, "in the way", str(path))
     if (directory / PREVIEW).exists() and not (directory / MANIFEST).exists():
-        raise FileExistsError(errno.EEXIST, "not ours", str(directory / PREVIEW))
+        raise FileExistsError(errno.EEXIST, "unrelated", str(directory / PREVIEW))
 
 
 def _fill(staged: Path, contents: Mapping[str, bytes | None], *, markers: bool) -> None:
@@ -147,25 +145,22 @@ def _fill(staged: Path, contents: Mapping[str, bytes | None], *, markers: bool) 
     for name, content in contents.items():
         if content is None and not markers:
             continue
-        path = staged / (name if content is not None else name + _GONE)
+        path = staged / (name if content is not None else name + _REMOVED)
         path.parent.mkdir(exist_ok=True)
-        with path.open("xb") as file:
-            file.write(content or b"")
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(path, content or b"")
     for folder in {staged, *(path for path in staged.iterdir() if path.is_dir())}:
-        _sync(folder)
+        sync_folder(folder)
 
 
 def _commit(staged: Path, directory: Path) -> None:
     if not directory.exists():
         try:
             staged.rename(directory)
-        except OSError as error:  # somebody was faster: go on as with a directory that was there
+        except OSError as error:  # another writer was faster: continue as for an existing directory
             if error.errno not in _OCCUPIED:
                 raise
         else:
-            _sync(directory.parent)
+            sync_folder(directory.parent)
             return
     _finish(directory)
     for attempt in range(_ATTEMPTS):
@@ -176,21 +171,21 @@ def _commit(staged: Path, directory: Path) -> None:
             if error.errno not in _OCCUPIED or attempt == _ATTEMPTS - 1:
                 raise
             _finish(directory)
-    _sync(directory)
+    sync_folder(directory)
     _finish(directory)
 
 
 def _finish(directory: Path) -> None:
-    """Move pending files to their places. Several writers may do so at once; one of them moves each file.
+    """Move pending files to their final places. Several writers may do so at once; each file is moved once.
 
-    What another writer has pending by now, or what is not ours, stays.
+    Files that another writer has made pending since, and unrelated files, stay.
     """
     pending = directory / PENDING
     if not pending.exists():
         return
     try:
         for name in _OWNED:
-            _settle(pending, directory, name)
+            _move_into_place(pending, directory, name)
         for folder in (pending / Path(PREVIEW).parent, pending):
             with suppress(FileNotFoundError):
                 folder.rmdir()
@@ -198,30 +193,20 @@ def _finish(directory: Path) -> None:
         if error.errno in _OCCUPIED:
             return
         raise SaveError(
-            f"The condensed dataset is saved in {pending} and is read from there, but its files could not "
-            f"move to {directory}: {error}. Remove the cause and save again."
+            f"The condensed dataset is saved in {pending} and is read from there, but its files could not be "
+            f"moved to {directory}: {error}. Fix the cause and save again."
         ) from error
-    _sync(directory)
+    sync_folder(directory)
 
 
-def _settle(pending: Path, directory: Path, name: str) -> None:
+def _move_into_place(pending: Path, directory: Path, name: str) -> None:
     with suppress(FileNotFoundError):
         (pending / name).lstat()
         (directory / name).parent.mkdir(exist_ok=True)
         os.replace(pending / name, directory / name)
     with suppress(FileNotFoundError):
-        (pending / (name + _GONE)).lstat()
+        (pending / (name + _REMOVED)).lstat()
         (directory / name).unlink(missing_ok=True)
-        (pending / (name + _GONE)).unlink()
-        with suppress(OSError):  # a folder that is not empty, or the directory itself
+        (pending / (name + _REMOVED)).unlink()
+        with suppress(OSError):  # not empty, or the directory itself
             (directory / name).parent.rmdir()
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in `folder` durable; Windows has no such call for folders, its renames are."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

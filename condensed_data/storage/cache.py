@@ -1,14 +1,14 @@
-"""The local cache: finished condensations, memos of fingerprints, and checkpoints of builds under way.
+"""The local cache: condensed datasets, fingerprints of sources, and checkpoints of runs in progress.
 
-    <root>/sets/<key>/         an artifact, the same files as on the Hub
-    <root>/builds/<lineage>/   the checkpoint of a run, and a lock while somebody builds; runs that differ in their
-                               number of iterations alone share it, so that a longer one goes on where one ended
-    <root>/memos/<digest>      the fingerprint of a dataset that was read before
-    <root>/damaged/<key>-<n>/  entries whose checksums failed, put aside
-    <root>/networks/           networks trained on real samples, see `learning.trained`
+    <root>/datasets/<key>/     an artifact, the same files as on the Hub
+    <root>/builds/<lineage>/   the checkpoint of a run, and a lock while a process condenses; runs that differ only in
+                               their number of iterations share it, so that a longer run continues a shorter one
+    <root>/sources/<digest>    fingerprint, classes and size of a source that was read before
+    <root>/corrupt/<key>-<n>/  entries whose checksums failed
+    <root>/networks/           networks trained on real samples, see `training.pretrained_cache`
 
-An entry appears by one rename, after every byte of it is on the disk; a build holds the lock of its key, so that
-several processes build one key once.
+An entry appears by one rename, after all of it is on the disk. A build holds the lock of its lineage, so that several
+processes condense the same dataset only once.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from condensed_data.core.atomic import write_atomically
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.sizes import parse_bytes
-from condensed_data.storage import artifact as artifact
+from condensed_data.storage import artifact
 
 KEY_VERSION = 1
 
 
 def default_root() -> Path:
-    """`CONDENSED_DATA_CACHE`, or the assets folder of the Hugging Face cache."""
+    """The folder in `CONDENSED_DATA_CACHE`, or one in the assets folder of the Hugging Face cache."""
     if chosen := os.environ.get("CONDENSED_DATA_CACHE"):
         return Path(chosen).expanduser()
     from huggingface_hub.constants import HF_ASSETS_CACHE
@@ -44,35 +45,43 @@ def default_root() -> Path:
 
 
 def default_limit() -> int | None:
-    """`CONDENSED_DATA_CACHE_LIMIT` (such as "10GB"), or None for no limit.
+    """Bytes given by `CONDENSED_DATA_CACHE_LIMIT` (such as "10GB"), or None for no limit.
 
     Raises:
-        ValueError: where it is no number of bytes.
+        ValueError: if the variable is not a size in bytes.
     """
     text = os.environ.get("CONDENSED_DATA_CACHE_LIMIT")
     return parse_bytes(text) if text else None
 
 
-def key_of(content: Mapping[str, Any]) -> str:
-    """sha256 of the canonical JSON of everything that decides the bits of a result."""
+def cache_key(content: Mapping[str, Any]) -> str:
+    """Key of a result: sha256 of the canonical JSON of everything that determines its bits."""
     text = json.dumps({"key_version": KEY_VERSION, **content}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One finished condensation in the cache."""
+class CacheEntry:
+    """A condensed dataset in the cache.
+
+    Attributes:
+        key: 64 hexadecimal digits; see `cache_key`.
+        path: folder of the artifact.
+        title: one-line description.
+        size: bytes on the disk.
+        last_used: seconds since the epoch at which it was last built or loaded.
+    """
 
     key: str
     path: Path
     title: str
     size: int
-    used: float
+    last_used: float
 
     @property
     def age_seconds(self) -> float:
-        """Since it was last built or loaded."""
-        return max(0.0, time.time() - self.used)
+        """Seconds since the entry was last built or loaded."""
+        return max(0.0, time.time() - self.last_used)
 
 
 @dataclass(frozen=True)
@@ -80,49 +89,53 @@ class Cache:
     """A cache in a folder.
 
     Args:
-        root: folder of the cache; made when something is stored.
-        max_bytes: after every build, the least recently used entries go until the rest fits; None for no limit.
+        root: folder of the cache; created on the first write.
+        max_bytes: size limit; after every build the least recently used entries are removed until the rest fits. None
+            for no limit.
     """
 
     root: Path
     max_bytes: int | None = None
 
     def load(self, key: str) -> artifact.Artifact | None:
-        """The entry, or None where there is none; a damaged one is put aside, said, and counts as none."""
-        path = self.root / "sets" / key
+        """The entry of `key`, or None if there is none.
+
+        A corrupt entry is moved aside, a warning is issued, and None is returned.
+        """
+        path = self.root / "datasets" / key
         if not path.is_dir():
             return None
         try:
             found = artifact.read(path)
         except ArtifactError as error:
-            aside = self._aside(key)
+            aside = self._move_aside(key)
             warnings.warn(
-                f"A cached set is damaged and will be built again: {error} It is kept in {aside}.",
+                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}.",
                 stacklevel=2,
             )
             return None
         self._touch(path)
         return found
 
-    def place(self, key: str) -> Path:
-        """Where the finished artifact of `key` is written (by a writer that replaces a folder as a whole)."""
-        return self.root / "sets" / key
+    def entry_path(self, key: str) -> Path:
+        """Folder for the artifact of `key`; `storage.artifact.write` replaces it as a whole."""
+        return self.root / "datasets" / key
 
-    def checkpoint(self, lineage: str) -> Path:
-        """Where the runs of `lineage` keep their checkpoint."""
+    def checkpoint_path(self, lineage: str) -> Path:
+        """Checkpoint file of the runs of `lineage`."""
         return self.root / "builds" / lineage / "checkpoint.safetensors"
 
     def finish(self, key: str) -> None:
-        """After the artifact of `key` is written: keep the cache within its limit."""
-        self._touch(self.place(key))
+        """Mark `key` as just used and enforce the size limit; call it after writing the artifact."""
+        self._touch(self.entry_path(key))
         self.evict(keep=key)
 
     @contextmanager
-    def building(self, lineage: str) -> Iterator[bool]:
-        """Hold the lock of `lineage`. Gives True where another process held it first and may have built by now.
+    def lock(self, lineage: str) -> Iterator[bool]:
+        """Hold the lock of `lineage`. Yields True if another process held it first and may have built the result.
 
         Raises:
-            OSError: where the cache cannot be written.
+            OSError: if the cache cannot be written.
         """
         folder = self.root / "builds" / lineage
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,56 +145,59 @@ class Cache:
             lock.acquire(timeout=0)
         except Timeout:
             waited = True
-            print(f"Another process is building this set; waiting for it ({folder}).", flush=True)
+            print(
+                f"Another process is condensing this dataset; waiting for it to finish ({folder}).",
+                flush=True,
+            )
             lock.acquire()
         try:
             yield waited
         finally:
             lock.release()
 
-    def recall(self, digest: str) -> dict[str, Any] | None:
-        """What was noted for a digest: the fingerprint, the classes and the number of samples."""
+    def source_info(self, digest: str) -> dict[str, Any] | None:
+        """What `save_source_info` stored for a digest, or None: fingerprint, classes and number of samples."""
         try:
-            source_info = json.loads((self.root / "memos" / digest).read_text())
+            source_info = json.loads((self.root / "sources" / digest).read_text())
         except (OSError, ValueError):
             return None
         return source_info if isinstance(source_info, dict) and "fingerprint" in source_info else None
 
-    def note(self, digest: str, source_info: Mapping[str, Any]) -> None:
-        """Remember the facts of a digest."""
-        folder = self.root / "memos"
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{digest}.{os.getpid()}"
-        partial.write_text(json.dumps(dict(source_info)))
-        os.replace(partial, folder / digest)
+    def save_source_info(self, digest: str, source_info: Mapping[str, Any]) -> None:
+        """Store what is known about the source with this digest."""
+        write_atomically(self.root / "sources" / digest, json.dumps(dict(source_info)).encode())
 
-    def entries(self) -> list[Entry]:
-        """All entries, the most recently used first."""
+    def entries(self) -> list[CacheEntry]:
+        """All entries, most recently used first."""
         found = []
-        for path in (self.root / "sets").glob("*"):
+        for path in (self.root / "datasets").glob("*"):
             if (path / artifact.MANIFEST).is_file() and not path.name.startswith("."):
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-                found.append(Entry(path.name, path, _title(path), size, path.stat().st_mtime))
-        return sorted(found, key=lambda entry: -entry.used)
+                found.append(CacheEntry(path.name, path, _title(path), size, path.stat().st_mtime))
+        return sorted(found, key=lambda entry: -entry.last_used)
 
     @property
     def scratch_bytes(self) -> int:
-        """What checkpoints, memos, trained networks and damaged entries take."""
-        folders = (self.root / name for name in ("builds", "memos", "damaged", "networks"))
+        """Bytes used by checkpoints, source fingerprints, trained networks and corrupt entries."""
+        folders = (self.root / name for name in ("builds", "sources", "corrupt", "networks"))
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
     def clear(self, key: str | None = None) -> int:
-        """Remove one entry, or everything; the number of entries removed."""
-        gone = [entry for entry in self.entries() if key is None or entry.key.startswith(key)]
-        for entry in gone:
+        """Remove the entries whose key starts with `key`, or everything if None.
+
+        Returns:
+            Number of entries removed.
+        """
+        removed = [entry for entry in self.entries() if key is None or entry.key.startswith(key)]
+        for entry in removed:
             _remove(entry.path)
         if key is None:
-            for name in ("builds", "memos", "damaged", "networks", "sets"):
+            for name in ("builds", "sources", "corrupt", "networks", "datasets"):
                 shutil.rmtree(self.root / name, ignore_errors=True)
-        return len(gone)
+        return len(removed)
 
     def evict(self, keep: str = "") -> None:
-        """Remove the least recently used entries until the rest fits `max_bytes`."""
+        """Remove the least recently used entries until the rest fits `max_bytes`; the entry `keep` stays."""
         if self.max_bytes is None:
             return
         total = 0
@@ -191,20 +207,20 @@ class Cache:
                 _remove(entry.path)
                 total -= entry.size
 
-    def _aside(self, key: str) -> Path:
-        folder = self.root / "damaged"
+    def _move_aside(self, key: str) -> Path:
+        folder = self.root / "corrupt"
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f"{key}-{len(list(folder.glob(key + '-*')))}"
-        os.replace(self.root / "sets" / key, aside)
+        os.replace(self.root / "datasets" / key, aside)
         return aside
 
     def _touch(self, path: Path) -> None:
-        with suppress(OSError):  # a read-only cache still serves; it only forgets the order of use
+        with suppress(OSError):  # a read-only cache still works; only the order of use is lost
             os.utime(path)
 
 
 def _remove(path: Path) -> None:
-    """Out of sight by one rename, then deleted."""
+    """Hide the folder by one rename, then delete it."""
     gone = path.with_name(f".gone-{path.name}-{os.getpid()}")
     os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)

@@ -1,14 +1,13 @@
-"""Checkpoints of a run: one file, written whole or not at all, without pickle.
+"""Checkpoints of a run: one safetensors file, written atomically and without pickle.
 
-A run's state is a tree of dictionaries, lists, plain values and tensors. The tensors go into a safetensors file,
-the tree into its one metadata key as JSON, with the identity of the run: a checkpoint of another recipe, source or
-version is refused.
+The state of a run is a tree of dictionaries, lists, plain values and tensors. The tensors go into the file, and the
+tree into its only metadata key as JSON, together with the identity of the run: a checkpoint of another recipe, source
+or version is refused.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,40 +17,39 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from condensed_data.core.atomic import write_atomically
+
 FORMAT = 1
 _KEY = "condensed_data_checkpoint"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be resumed; the message says why and what to do."""
+    """A checkpoint cannot be resumed; the message says why and what to do."""
 
 
 def write(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at `path` by `state`; the old one stays until the new one is whole.
+    """Replace the checkpoint at `path` by `state` atomically.
+
+    Args:
+        path: file of the checkpoint.
+        state: tree of dictionaries, lists, plain values and tensors.
+        identity: what `read` must be given to resume from it.
 
     Raises:
-        OSError: where the disk does not take it; the old checkpoint is then still there.
+        OSError: if it cannot be written; the previous checkpoint is then unchanged.
+        TypeError: for a value that is neither plain nor a tensor.
     """
     tensors: dict[str, Tensor] = {}
     tree = _flatten(state, tensors)
     header = json.dumps({"format": FORMAT, "identity": dict(identity), "state": tree})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(save(tensors, {_KEY: header}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, save(tensors, {_KEY: header}))
 
 
 def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The state that `write` stored for the same run.
+    """The state that `write` stored for the run with this identity.
 
     Raises:
-        CheckpointError: if the file is damaged, of another format, or of another run.
+        CheckpointError: if the file is corrupt, of another format, or of another run.
     """
     remedy = f"Delete {path} to start over."
     try:
@@ -62,13 +60,13 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"The checkpoint cannot be read ({error}). {remedy}") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"The checkpoint has format {header.get('format')!r}, this version reads {FORMAT}. {remedy}"
+            f"The checkpoint has format {header.get('format')!r}, but this version reads {FORMAT}. {remedy}"
         )
     for name, value in identity.items():
         found = header["identity"].get(name)
         if found != value:
             raise CheckpointError(
-                f"The checkpoint is of another run: its {name} is {found!r}, this run's is {value!r}. {remedy}"
+                f"The checkpoint belongs to another run: its {name} is {found!r}, but this run's is {value!r}. {remedy}"
             )
     state: dict[str, Any] = _restore(header["state"], tensors)
     return state
@@ -77,7 +75,7 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = f"t{len(tensors):06d}"
-        # A clone, because safetensors refuses tensors that share memory.
+        # Cloned because safetensors refuses tensors that share memory.
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"tensor": name}
     if isinstance(value, Mapping):
@@ -86,7 +84,9 @@ def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"list" if isinstance(value, list) else "tuple": [_flatten(item, tensors) for item in value]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"A run's state cannot hold {value!r} of type {type(value).__name__}.")
+    raise TypeError(
+        f"Cannot store {value!r} of type {type(value).__name__} in a checkpoint. Use plain values and tensors."
+    )
 
 
 def _restore(value: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -1,38 +1,38 @@
-"""`condensed.json`, format 1.0: every field, what it may hold, and the checks of both.
+"""The manifest, `condensed.json`, format 1.0: documents its fields, and seals, encodes and checks it.
 
 | field | holds |
 |---|---|
 | `format`, `format_version` | "condensed-data", "1.0" |
-| `required_features` | names of what a reader must know to make sense of the rest: "replay", "zca" |
-| `name` | of the data set that was condensed |
-| `num_classes`, `class_names`, `class_values` | K, K strings, and the source's own K label values |
-| `shape` | of one sample: [C, H, W], [C, L] or [D] |
+| `required_features` | what a reader must support to use the dataset: "replay", "zca" |
+| `name` | name of the dataset that was condensed |
+| `num_classes`, `class_names`, `class_values` | K, K strings, and the K label values of the source |
+| `shape` | shape of one sample: [C, H, W], [C, L] or [D] |
 | `sample_kind` | what the source yields: "pil:L", "pil:RGB", "tensor:float32", "tensor:uint8", ... |
-| `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]}, of the |
+| `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]} of the |
 |   | stored samples; mean and std (per channel, or one for all) standardize them. With "whitening": "zca" |
-|   | the tensors `zca.*` whiten what is standardized, see `condensed_data.data.whitening` |
-| `label` | {"kind": "index" or "probs"}: labels (N,) int64 in 0..K-1, or (N, K) of a float type; |
-|   | then `made_for` (N,) int64 is the class of which a sample was made |
-| `encoding` | canonical JSON of the synthetic part; where its "part" is "Pixels" there is a tensor `images` |
-|   | (N, *shape), else the tensors `synthetic.*` hold what it decodes |
-| `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null where it has none; its name |
-| `ipc`, `seed`, `iterations` | samples stored per class, the seed, iterations completed |
+|   | the tensors `zca.*` whiten the standardized values, see `condensed_data.data.whitening` |
+| `label` | {"kind": "index" or "probs"}: `labels` is (N,) int64 in 0..K-1, or (N, K) of a float type; |
+|   | with "probs", `hard_labels` (N,) int64 is the class that each sample was made for |
+| `encoding` | canonical JSON of the synthetic data's spec; if its "part" is "Pixels" there is a tensor `images` |
+|   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples |
+| `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null if it cannot be stored; its name |
+| `ipc`, `seed`, `iterations` | samples stored per class, seed, completed iterations |
 | `source` | {"name": ..., "fingerprint": text or null, "num_samples": ... or null} |
-| `training` | canonical JSON of the protocol to train with |
-| `replay` | only where the set requires it: its own training steps, see `condensed_data.storage.replay` |
-| `evaluation` | a list of objects, one a measured accuracy |
-| `baselines` | optional: the same of what the set is compared with, each with "set": its name |
-| `num_samples`, `cache_key` | optional: N as decoded; the key of the build that gives this set; or null |
-| `stored_floats` | optional: the numbers that are kept to decode the samples; or null |
+| `training` | canonical JSON of the training protocol to use |
+| `replay` | only with the feature "replay": the training steps to use, see `condensed_data.storage.replay` |
+| `evaluation` | list of measured accuracies, one object each |
+| `baselines` | optional: accuracies to compare with; "trained_on" names the training set of each |
+| `num_samples`, `cache_key` | optional: N after decoding; key of the build that gives this dataset; or null |
+| `stored_floats` | optional: how many numbers are stored to decode the samples; or null |
 | `environment` | {name: text}: versions and device, informational |
-| `history` | a list of [iteration, loss] |
-| `preview_range` | only where there is a preview of pictures: [low, high], the values behind its bytes 0 and 255 |
-| `files` | {file: {"sha256": ..., "size": ...}} of the tensors and the preview; README.md may be edited |
-| `content_hash` | identity of the tensors, see `tensor_hash.content_hash` |
-| `manifest_sha256` | of all other fields as JSON with sorted keys and no spaces |
+| `history` | list of [iteration, loss] |
+| `preview_range` | only with an image preview: [low, high], the values of its bytes 0 and 255 |
+| `files` | {file: {"sha256": ..., "size": ...}} for the tensors and the preview; README.md may be edited |
+| `content_hash` | hash of the tensors, see `condensed_data.core.tensor_hash.content_hash` |
+| `manifest_sha256` | sha256 of all other fields as JSON with sorted keys and no spaces |
 
 Forward compatibility: unknown fields are kept and ignored. A file of a newer minor version is read with a
-warning; one of a newer major version, or that names an unknown required feature, is refused.
+warning; a newer major version or an unknown required feature is refused.
 Dimension letters: N synthetic samples, K classes, C channels, H, W, L length, D features.
 """
 
@@ -50,7 +50,7 @@ from condensed_data.core.errors import (
     NotACondensedDatasetError,
     UnsupportedFormatError,
     mismatch_message,
-    shown,
+    short_repr,
 )
 from condensed_data.storage import manifest_fields as fields
 from condensed_data.storage import strict_json
@@ -61,15 +61,13 @@ TEXT_VERSION = f"{VERSION[0]}.{VERSION[1]}"
 FEATURES = frozenset({"replay", "zca"})
 MAX_BYTES = 1 << 20
 
-_UPGRADE = (
-    "Upgrade condensed-data (pip install --upgrade condensed-data), or ask for a set in an older format."
-)
+_UPGRADE = "Upgrade condensed-data (pip install --upgrade condensed-data), or ask for the dataset in an older format."
 _CHECKSUM = "manifest_sha256"
-_OURS = ("format", "format_version", "files", "content_hash", "preview_range", _CHECKSUM)
+_COMPUTED = ("format", "format_version", "files", "content_hash", "preview_range", _CHECKSUM)
 
 
 def seal(described: Mapping[str, Any], listed: Mapping[str, Any], content_hash: str) -> dict[str, Any]:
-    """The whole manifest: the caller's fields, and those that the format computes."""
+    """Complete a manifest: add version, file checksums, content hash and its own checksum to the caller's fields."""
     full = {
         "required_features": [],
         **described,
@@ -82,14 +80,14 @@ def seal(described: Mapping[str, Any], listed: Mapping[str, Any], content_hash: 
 
 
 def encode(manifest: Mapping[str, Any], where: str) -> bytes:
-    """The bytes of a sealed manifest.
+    """Serialize a sealed manifest.
 
     Raises:
-        ArtifactError: if they are more than 1 MiB.
+        ArtifactError: if it exceeds 1 MiB.
     """
     raw = strict_json.pretty(manifest)
     if len(raw) > MAX_BYTES:
-        remedy = "Store large lists as tensors, and fewer evaluations and points of history."
+        remedy = "Store large lists as tensors, and keep fewer evaluations and history points."
         raise ArtifactError(
             mismatch_message(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
         )
@@ -100,24 +98,24 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     """Parse and check the bytes of a manifest.
 
     Args:
-        raw: the file, already bounded to 1 MiB.
-        where: its path, for messages.
-        verify: whether its own checksum must be right.
+        raw: content of the file, at most 1 MiB.
+        where: path of the file, for messages.
+        verify: whether to compare the manifest's own checksum.
 
     Raises:
-        ArtifactError: or the subclass that says what is wrong.
+        ArtifactError: or one of its subclasses, if the manifest is invalid.
     """
     manifest = strict_json.loads(raw, where)
     minor = _check_version(manifest, where)
     if verify and manifest.get(_CHECKSUM) != _checksum(manifest):
         expected = f"{_CHECKSUM} {_checksum(manifest)}"
-        remedy = "The file is damaged or was edited: save or download it again, or read it with verify=False."
-        raise IntegrityError(mismatch_message(where, shown(manifest.get(_CHECKSUM)), expected, remedy))
+        remedy = "The file is corrupt or was edited. Save or download it again, or read it with verify=False."
+        raise IntegrityError(mismatch_message(where, short_repr(manifest.get(_CHECKSUM)), expected, remedy))
     fields.check(manifest, {**fields.DESCRIBED, **fields.COMPUTED}, where)
-    fields.check_agreement(manifest, where)
+    fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
         warnings.warn(
-            f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}: what it adds is "
+            f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}. Unknown additions are "
             f"ignored. {_UPGRADE}",
             stacklevel=4,
         )
@@ -125,34 +123,34 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
 
 
 def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields that the caller of `write` brings, checked, as a reader will see them.
+    """Check the caller's fields of a manifest and return them as a reader will see them.
 
     Raises:
-        ArtifactError: naming the field, what it holds and what it may hold.
+        ArtifactError: with the field, its value and what is allowed.
     """
     strict_json.check(dict(manifest), where)
     try:
-        raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _OURS})
+        raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _COMPUTED})
     except (TypeError, ValueError) as error:
         raise ArtifactError(
-            mismatch_message(where, f"no JSON ({error})", "plain data, finite numbers")
+            mismatch_message(where, f"data that JSON cannot hold ({error})", "plain data with finite numbers")
         ) from error
     described = strict_json.loads(raw, where)
     fields.check(described, fields.DESCRIBED, where)
-    fields.check_agreement(described, where)
+    fields.check_consistency(described, where)
     _check_features(described.get("required_features", []), where)
     return described
 
 
 def _check_version(manifest: Mapping[str, Any], where: str) -> int:
-    """Refuse what this version cannot know; gives the minor version."""
+    """Refuse formats this version cannot read; returns the minor version."""
     if manifest.get("format") != FORMAT:
-        found = f"format {shown(manifest.get('format'))}"
+        found = f"format {short_repr(manifest.get('format'))}"
         raise NotACondensedDatasetError(mismatch_message(where, found, f"format {FORMAT!r}"))
     text = manifest.get("format_version")
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
         raise ArtifactError(
-            mismatch_message(where, f"format_version {shown(text)}", "two numbers, as in '1.0'")
+            mismatch_message(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'")
         )
     major, minor = map(int, text.split("."))
     if major != VERSION[0]:
@@ -165,13 +163,13 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
 def _check_features(features: Any, where: str) -> None:
     if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
         raise ArtifactError(
-            mismatch_message(where, f"required_features {shown(features)}", "a list of names")
+            mismatch_message(where, f"required_features {short_repr(features)}", "a list of names")
         )
     unknown = sorted(set(features) - FEATURES)
     if unknown:
         expected = f"only {', '.join(sorted(FEATURES))}"
         raise UnsupportedFormatError(
-            mismatch_message(where, f"required features {shown(unknown)}", expected, _UPGRADE)
+            mismatch_message(where, f"required features {short_repr(unknown)}", expected, _UPGRADE)
         )
 
 

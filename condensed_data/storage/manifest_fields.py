@@ -1,4 +1,4 @@
-"""What each field of the manifest may hold, as one table, and that the fields fit each other."""
+"""Checks of the manifest: one table of the fields with their allowed values, and consistency between fields."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, shown
-from condensed_data.storage import atomic_directory as files
+from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
+from condensed_data.storage import file_names
 
 Field = tuple[Callable[[Any], bool], str]
 _LIMIT = 1 << 63
 
 
 def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
-    """Check that every field is there and holds what it may.
+    """Check that every field is present and has an allowed value.
 
     Raises:
-        ArtifactError: naming the field, what it holds and what it may hold.
+        ArtifactError: with the field, its value and what is allowed.
     """
-    for name, (right, expected) in fields.items():
+    for name, (valid, expected) in fields.items():
         if name not in manifest:
             raise ArtifactError(mismatch_message(where, f"no field {name!r}", expected))
-        if not right(manifest[name]):
-            raise ArtifactError(mismatch_message(where, f"{name} = {shown(manifest[name])}", expected))
+        if not valid(manifest[name]):
+            raise ArtifactError(mismatch_message(where, f"{name} = {short_repr(manifest[name])}", expected))
 
 
-def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
-    """Check that fields which are each right also fit each other.
+def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
+    """Check that fields with allowed values are consistent with each other.
 
     Raises:
-        ArtifactError: naming the two.
+        ArtifactError: with the two fields that disagree.
     """
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
         raise ArtifactError(
-            mismatch_message(where, "one of them", "a field and a required feature 'replay', or none")
+            mismatch_message(
+                where, "only one of them", "both a field and a required feature 'replay', or neither"
+            )
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
@@ -44,13 +46,13 @@ def check_agreement(manifest: Mapping[str, Any], where: str) -> None:
                 mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}")
             )
     if len(set(manifest["class_values"])) != classes:
-        raise ArtifactError(mismatch_message(where, "class_values that repeat", "one value a class"))
+        raise ArtifactError(mismatch_message(where, "repeated class_values", "distinct class_values"))
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
-        expected = "'whitening': 'zca' and a required feature 'zca', or none"
-        raise ArtifactError(mismatch_message(where, "one of them", expected))
+        expected = "both 'whitening': 'zca' and a required feature 'zca', or neither"
+        raise ArtifactError(mismatch_message(where, "only one of them", expected))
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
-            expected = f"1 or {manifest['shape'][0]} numbers, as the shape {manifest['shape']} has channels"
+            expected = f"1 or {manifest['shape'][0]} numbers, one per channel of shape {manifest['shape']}"
             raise ArtifactError(mismatch_message(where, f"{name} of {len(space[name])} numbers", expected))
 
 
@@ -62,19 +64,19 @@ def _number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def is_text(value: Any, most: int = 1000) -> bool:
-    """Whether `value` is a string of at most `most` characters."""
-    return isinstance(value, str) and len(value) <= most
+def is_text(value: Any, max_length: int = 1000) -> bool:
+    """Whether `value` is a string of at most `max_length` characters."""
+    return isinstance(value, str) and len(value) <= max_length
 
 
-def list_of(value: Any, right: Callable[[Any], bool], least: int = 0) -> bool:
-    """Whether `value` is a list of at least `least` items that are each right."""
-    return isinstance(value, list) and len(value) >= least and all(map(right, value))
+def list_of(value: Any, valid: Callable[[Any], bool], least: int = 0) -> bool:
+    """Whether `value` is a list of at least `least` items that all satisfy `valid`."""
+    return isinstance(value, list) and len(value) >= least and all(map(valid, value))
 
 
 def _object(value: Any, **fields: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(
-        name in value and right(value[name]) for name, right in fields.items()
+        name in value and valid(value[name]) for name, valid in fields.items()
     )
 
 
@@ -84,7 +86,10 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
 
 def _is_files(value: Any) -> bool:
     entry = {"sha256": _matches("[0-9a-f]{64}"), "size": lambda size: _integer(size, 0)}
-    known = isinstance(value, dict) and {files.TENSORS} <= value.keys() <= {files.TENSORS, files.PREVIEW}
+    known = isinstance(value, dict) and {file_names.TENSORS} <= value.keys() <= {
+        file_names.TENSORS,
+        file_names.PREVIEW,
+    }
     return known and all(_object(item, **entry) for item in value.values())
 
 
@@ -107,13 +112,16 @@ DESCRIBED: dict[str, Field] = {
             mean=lambda mean: list_of(mean, _number, least=1),
             std=lambda std: list_of(std, lambda item: _number(item) and item > 0, least=1),
         ),
-        f"an object with a kind ({', '.join(_SPACES)}), a mean of finite and a std of positive numbers",
+        f"an object with a kind ({', '.join(_SPACES)}), a mean of finite numbers and a std of positive numbers",
     ),
     "label": (
         lambda v: _object(v, kind=lambda kind: kind in ("index", "probs")),
         "an object with a kind (index, probs)",
     ),
-    "encoding": (lambda v: _object(v, part=is_text), "an object with the name of a part"),
+    "encoding": (
+        lambda v: _object(v, part=is_text),
+        "an object with the name of a synthetic data spec (part)",
+    ),
     "recipe": (lambda v: v is None or isinstance(v, dict), "an object or null"),
     "recipe_name": (is_text, "a string"),
     "ipc": (lambda v: _integer(v, 1), "an integer of at least 1"),
@@ -141,8 +149,8 @@ DESCRIBED: dict[str, Field] = {
 }
 OPTIONAL: dict[str, Field] = {
     "baselines": (
-        lambda v: list_of(v, lambda item: _object(item, set=is_text)),
-        "a list of objects with the name of a set",
+        lambda v: list_of(v, lambda item: _object(item, trained_on=is_text)),
+        "a list of objects with the name of a training set (trained_on)",
     ),
     "num_samples": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
     "stored_floats": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
@@ -168,7 +176,7 @@ OPTIONAL: dict[str, Field] = {
 COMPUTED: dict[str, Field] = {
     "files": (
         _is_files,
-        f"an object of {files.TENSORS} and, if anything else, {files.PREVIEW}, each with sha256 and size",
+        f"an object of {file_names.TENSORS} and optionally {file_names.PREVIEW}, each with sha256 and size",
     ),
     "content_hash": (_matches("[0-9a-f]{64}"), "64 hexadecimal digits"),
 }

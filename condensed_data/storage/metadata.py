@@ -1,4 +1,4 @@
-"""Everything that a condensed set knows about itself, apart from its tensors: the content of `condensed.json`."""
+"""Metadata of a condensed dataset: everything in `condensed.json` except checksums."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from condensed_data.training.protocol import OrderedTraining
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a condensed set is, how it was made and how good it is.
+    """What a condensed dataset is, how it was made and how well it trains networks.
 
     Attributes:
-        name: of the source, for titles.
-        source_samples: how many samples were condensed; None for a set that was made elsewhere and does not say.
-        fingerprint: of the source's content, or None where it was not taken.
-        kind: what the samples are on their way out.
-        space: the map between the source's value space and the standardized one.
-        classes: class names; class_values: the source's own label of each.
-        recipe: canonical form of the resolved recipe, or None for an unnamed callable.
-        recipe_name, ipc, seed: of the build.
-        encoding: canonical form of the synthetic part.
-        training: how to train on it.
-        iterations: completed; fewer than the recipe's where the run stopped early.
-        seconds: of condensing, reading excluded. Part of no stored file: identical content gives identical bytes.
-        history: (iteration, loss) points, at most 200.
-        evaluations: accuracies that were measured.
-        baselines: accuracies of what this set is compared with, (name, evaluation): "random" for random real
-            samples of the same number, "whole set" for all of them.
+        name: name of the source, for titles.
+        source_samples: number of real samples that were condensed, or None if unknown (third-party datasets).
+        fingerprint: hash of the source's content, or None if it was not computed.
+        kind: type and shape of the samples as returned to the user.
+        space: map between the source's value space and standardized values.
+        classes: K class names.
+        class_values: K label values of the source, one per class.
+        recipe: canonical JSON of the resolved recipe, or None if it contains an unnamed callable.
+        recipe_name: name of the recipe.
+        ipc: samples stored per class.
+        seed: seed of the run.
+        encoding: canonical JSON of the synthetic data's spec.
+        training: training protocol to use.
+        iterations: completed iterations; fewer than the recipe's if the run stopped early.
+        seconds: time spent condensing, without reading the source. Never stored: identical content gives identical
+            bytes.
+        history: at most 200 pairs (iteration, loss).
+        evaluations: measured accuracies.
+        baselines: accuracies to compare with as pairs (name, evaluation): "random" for as many random real samples,
+            "whole set" for the full source.
         environment: versions and device; informational.
-        samples: how many there are, decoded; None where an older version did not write it.
-        stored_floats: numbers that are kept to decode them, see `SyntheticData.stored_floats`, and to train on them in
-            order; None where an older version did not write it.
+        samples: number of samples after decoding, or None if not recorded.
+        stored_floats: how many numbers are stored to decode the samples (see `SyntheticData.stored_floats`) and to
+            repeat their training steps, or None if not recorded.
         label_kind: "index", or "probs" for soft labels.
-        whitening: "zca" where `space` has one, else "none"; a manifest alone does not hold its tensors.
-        key: of the build in the cache (see `storage.cache.key_of`), or None where it was not taken.
+        whitening: "zca" or "none"; the manifest alone does not contain the whitening tensors of `space`.
+        key: cache key of the build (see `storage.cache.cache_key`), or None if it has none.
     """
 
     name: str
@@ -72,11 +76,11 @@ class Metadata:
 
     @property
     def value_space(self) -> str:
-        """It is "unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
+        """Kind of the stored values: "unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
         return "unit" if self.kind.is_pil else "uint8" if self.kind.eight_bit else "source"
 
     def to_manifest(self) -> dict[str, Any]:
-        """The manifest's own keys; the storage adds format, checksums and the content hash."""
+        """The manifest's fields, except the format, checksums and content hash that `artifact.write` adds."""
         return {
             "name": self.name,
             "num_classes": len(self.classes),
@@ -104,7 +108,9 @@ class Metadata:
             },
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
-            "baselines": [{"set": name, **evaluation.to_json()} for name, evaluation in self.baselines],
+            "baselines": [
+                {"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines
+            ],
             "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
             "num_samples": self.samples,
@@ -114,14 +120,14 @@ class Metadata:
 
     @staticmethod
     def from_manifest(manifest: Mapping[str, Any]) -> Metadata:
-        """The record of a manifest whose schema the storage has checked.
+        """Parse a manifest whose fields have been checked.
 
         Raises:
-            ValueError: for a kind of samples or a training protocol that is none.
+            ValueError: if the sample kind or the training protocol is unknown.
         """
         space, training = manifest["value_space"], specs.from_json(manifest["training"])
         if not isinstance(training, Training | OrderedTraining):
-            raise ValueError(f"training = {type(training).__name__} is no training protocol.")
+            raise ValueError(f"training={type(training).__name__} is not a training protocol.")
         return Metadata(
             name=manifest["name"],
             source_samples=manifest["source"]["num_samples"],
@@ -140,7 +146,7 @@ class Metadata:
             history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
             baselines=tuple(
-                (item["set"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())
+                (item["trained_on"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())
             ),
             environment=manifest["environment"],
             samples=manifest.get("num_samples"),
@@ -152,7 +158,7 @@ class Metadata:
 
 
 def environment(device: torch.device, precision: str) -> dict[str, str]:
-    """Where a build ran."""
+    """Versions, device and settings of the present process."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "torch": torch.__version__.split("+")[0],
@@ -163,8 +169,10 @@ def environment(device: torch.device, precision: str) -> dict[str, str]:
     }
 
 
-def thin(points: list[tuple[int, float]], most: int = 200) -> tuple[tuple[int, float], ...]:
-    """At most `most` points, evenly spread, the last one included."""
-    if len(points) <= most:
+def subsample_history(
+    points: list[tuple[int, float]], max_points: int = 200
+) -> tuple[tuple[int, float], ...]:
+    """At most `max_points` evenly spaced points, including the last one."""
+    if len(points) <= max_points:
         return tuple(points)
-    return tuple(points[round(i * (len(points) - 1) / (most - 1))] for i in range(most))
+    return tuple(points[round(i * (len(points) - 1) / (max_points - 1))] for i in range(max_points))

@@ -1,7 +1,7 @@
-"""A table of the samples for `datasets.load_dataset` and the Hub's viewer.
+"""Writes the parquet preview of the samples for `datasets.load_dataset` and the Hub's viewer.
 
-It holds labeled pictures of 8 bits where samples are pictures, else float32 numbers. It is never read back; the
-tensors are what counts.
+It contains labeled 8-bit images if the samples are images, else float32 numbers. It is never read back; only the
+tensors count.
 Dimension letters: N samples, K classes, C channels, H, W.
 """
 
@@ -21,28 +21,28 @@ from condensed_data.core.errors import ArtifactError
 from condensed_data.storage import strict_json
 
 _RANGES = {"unit": (0.0, 1.0), "uint8": (0.0, 255.0)}
-_MOST_DIMENSIONS = 5  # of an array in `datasets`
-_ROWS = 100  # a group, so that a viewer reads a page and not the whole file
+_MAX_DIMENSIONS = 5  # of an array in `datasets`
+_ROWS_PER_GROUP = 100  # so that a viewer reads one page and not the whole file
 
 
 def is_possible(manifest: Mapping[str, Any]) -> bool:
-    """Whether `datasets` has a type for such samples, and pyarrow is installed."""
+    """Whether the preview can be written: `datasets` has a type for the samples, and pyarrow is installed."""
     return has_type(manifest) and importlib.util.find_spec("pyarrow") is not None
 
 
 def has_type(manifest: Mapping[str, Any]) -> bool:
-    """Whether `datasets` has a type for such samples."""
-    return len(manifest["shape"]) <= _MOST_DIMENSIONS
+    """Whether `datasets` has a type for samples of this shape."""
+    return len(manifest["shape"]) <= _MAX_DIMENSIONS
 
 
-def is_picture(manifest: Mapping[str, Any]) -> bool:
-    """Whether samples are (C, H, W) with channels that an image file can hold."""
+def is_image(manifest: Mapping[str, Any]) -> bool:
+    """Whether samples are (C, H, W) with a number of channels that an image file can hold."""
     channels = (1, 3, 4) if manifest["sample_kind"].startswith("pil:") else (1, 3)
     return len(manifest["shape"]) == 3 and manifest["shape"][0] in channels
 
 
 def value_range(samples: Tensor, kind: str) -> tuple[float, float]:
-    """The values that become the bytes 0 and 255: the value space's, else the least and the greatest."""
+    """The values mapped to the bytes 0 and 255: limits of the value space, else minimum and maximum of the samples."""
     if kind in _RANGES:
         return _RANGES[kind]
     low, high = float(samples.min()), float(samples.max())
@@ -52,30 +52,30 @@ def value_range(samples: Tensor, kind: str) -> tuple[float, float]:
 def encode(
     samples: Tensor, labels: Tensor, limits: tuple[float, float], manifest: Mapping[str, Any]
 ) -> bytes:
-    """The bytes of a parquet file with columns image (PNG) or sample, label and, for soft labels, soft_label.
+    """Encode a parquet file with the columns image (PNG) or sample, label and, for soft labels, soft_label.
 
     Args:
-        samples: (N, *shape) in any value space; pictures have C 1, 3 or 4.
+        samples: (N, *shape) in any value space; images have C of 1, 3 or 4.
         labels: (N,) int64 in 0..K-1, or (N, K) of a float type.
-        limits: the values that become the bytes 0 and 255 of pictures; what lies outside is clamped.
-        manifest: with the names of the classes; those that repeat get their value behind them, because
-            `datasets` wants them distinct.
+        limits: the values mapped to the bytes 0 and 255 of images; values outside are clamped.
+        manifest: contains the class names; repeated names get their value appended, because `datasets` requires
+            distinct ones.
 
     Raises:
-        ArtifactError: if samples have another shape or number than the manifest and the labels say.
+        ArtifactError: if the shape of `samples` does not match the manifest and the labels.
     """
     expected = (len(labels), *manifest["shape"])
     if samples.shape != expected:
         raise ArtifactError(
-            f"preview has shape {tuple(samples.shape)}: give the decoded samples, {expected}."
+            f"preview has shape {tuple(samples.shape)}, expected {expected}. Give the decoded samples."
         )
     import pyarrow
     from pyarrow import parquet
 
     columns: dict[str, Any] = {}
-    if is_picture(manifest):
-        pictures = [{"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(_pngs(samples, limits))]
-        columns["image"] = pyarrow.array(pictures)
+    if is_image(manifest):
+        images = [{"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(_pngs(samples, limits))]
+        columns["image"] = pyarrow.array(images)
     else:
         columns["sample"] = pyarrow.array(samples.float().tolist(), _nested(manifest["shape"]))
     hard = labels if labels.dim() == 1 else labels.argmax(1)
@@ -89,14 +89,14 @@ def encode(
     parquet.write_table(
         pyarrow.table(columns).replace_schema_metadata(metadata),
         sink,
-        row_group_size=_ROWS,
+        row_group_size=_ROWS_PER_GROUP,
         compression="none",
     )
     return sink.getvalue()
 
 
 def _nested(shape: Sequence[int]) -> Any:
-    """The type of one sample: a list of fixed length, or lists in lists, as `datasets` stores its arrays."""
+    """The arrow type of one sample: a list of fixed length, or nested lists as `datasets` stores its arrays."""
     import pyarrow
 
     if len(shape) == 1:
@@ -108,10 +108,10 @@ def _nested(shape: Sequence[int]) -> Any:
 
 
 def _features(manifest: Mapping[str, Any], *, soft: bool) -> dict[str, Any]:
-    """The description that `datasets` itself writes."""
+    """Description of the columns, as `datasets` writes it."""
     names, shape = distinct(manifest["class_names"], manifest["class_values"]), list(manifest["shape"])
     features: dict[str, Any] = {}
-    if is_picture(manifest):
+    if is_image(manifest):
         features["image"] = {"_type": "Image"}
     elif len(shape) == 1:
         value = {"dtype": "float32", "_type": "Value"}
@@ -131,14 +131,14 @@ def _pngs(samples: Tensor, limits: tuple[float, float]) -> list[bytes]:
     return [_png(level) for level in levels.permute(0, 2, 3, 1)]
 
 
-def _png(picture: Tensor) -> bytes:
+def _png(image: Tensor) -> bytes:
     sink = io.BytesIO()
-    Image.fromarray(picture.squeeze(2).contiguous().numpy()).save(sink, format="PNG")
+    Image.fromarray(image.squeeze(2).contiguous().numpy()).save(sink, format="PNG")
     return sink.getvalue()
 
 
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
-    """Class names as `datasets` wants them: those that repeat get their value behind them."""
+    """Class names as `datasets` requires them: repeated names get their value appended."""
     count = Counter(names)
     return [
         name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)

@@ -1,15 +1,15 @@
-"""README.md: our part of it between markers, the rest for whoever owns the data set.
+"""Merges a generated dataset card into README.md without touching what its owner wrote.
 
-A Hub card begins with YAML between two lines of three dashes. Of it, the top-level keys that the new card
-brings are replaced, those that only our former card brought go (the opening marker lists them), and all
-others are kept. Below the YAML only what stands between the markers is replaced.
+A card on the Hub begins with a YAML header between two lines of three dashes. Keys that the new card brings are
+replaced, keys that only the previous generated card had are removed (the opening marker lists them), and all others
+are kept as they are, comments included. Below the header, only the text between the markers is replaced.
 """
 
 from __future__ import annotations
 
 import re
 
-_BEGIN = re.compile(r"<!-- condensed-data: begin\. Written anew .* the keys \[(.*)\] above -->")
+_BEGIN = re.compile(r"<!-- condensed-data: begin\. Regenerated .* the keys \[(.*)\] above -->")
 END = "<!-- condensed-data: end -->"
 
 _FRONT = re.compile(r"\A---\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -17,17 +17,15 @@ _KEYS = re.compile(r"^(?=[^\s#\-][^\n:]*:)", re.MULTILINE)
 
 
 def merge(card: str, existing: str | None = None) -> str:
-    """The text of README.md.
+    """The new text of README.md.
 
     Args:
-        card: the new card; may begin with YAML between lines of three dashes.
-        existing: what README.md holds now, or None. Merging the same card twice changes nothing.
+        card: the new card, optionally with a YAML header between lines of three dashes.
+        existing: present text of README.md, or None. Merging the same card twice changes nothing.
     """
     front, body = _split(card)
     keys = ", ".join(map(_key, _blocks(front)))
-    begin = (
-        f"<!-- condensed-data: begin. Written anew when the set is saved, like the keys [{keys}] above -->"
-    )
+    begin = f"<!-- condensed-data: begin. Regenerated on every save, like the keys [{keys}] above -->"
     part = f"{begin}\n{body.strip()}\n{END}"
     if existing is None:
         return _join(front, f"\n{part}\n" if front else f"{part}\n")
@@ -54,7 +52,7 @@ def _merge_front(new: str, old: str, former: list[str]) -> str:
 
 
 def _blocks(front: str) -> list[str]:
-    """Each top-level key with the lines that belong to it."""
+    """The lines of each top-level key."""
     return [block for block in _KEYS.split(front) if block.strip()]
 
 

@@ -1,8 +1,8 @@
-"""How the training run of an order-dependent set is stored and handed out; `evaluation.ordered` is what it is.
+"""Stores the training schedule of an order-dependent condensed dataset; see `methods.replay.TrainingSchedule`.
 
-In an artifact it is the manifest's field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
+An artifact has the manifest field `replay`, {"network": canonical JSON or null, "initial": "new", "stored" or
 "given", "digest": text or null, "head": "loaded" or "zeroed", "weights": names}, and the tensors `replay.order`,
-`replay.sizes`, `replay.step_sizes` and `replay.weight.0`, ... in the order of those names. Such a set requires the
+`replay.batch_sizes`, `replay.step_sizes` and `replay.weight.0`, ... in the order of those names. It requires the
 feature "replay".
 
 Letters: T steps.
@@ -36,18 +36,18 @@ _WEIGHT = "replay.weight."
 
 
 def tensors_of(replay: TrainingSchedule) -> dict[str, Tensor]:
-    """What is stored as tensors."""
+    """The tensors of a schedule as stored in an artifact."""
     weights = replay.initial.weights or {}
     return {
         "replay.order": replay.order,
-        "replay.sizes": torch.tensor(replay.sizes),
+        "replay.batch_sizes": torch.tensor(replay.sizes),
         "replay.step_sizes": replay.step_sizes,
         **{f"{_WEIGHT}{i}": weight.detach().cpu() for i, weight in enumerate(weights.values())},
     }
 
 
 def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
-    """The field `replay`."""
+    """The manifest field `replay` of a schedule."""
     try:
         network = specs.to_json(replay.network)
     except specs.UnnamedCallableError:
@@ -65,36 +65,40 @@ def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
 def read(
     field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path
 ) -> TrainingSchedule:
-    """The training run of an artifact, trusting nothing in it.
+    """Rebuild the schedule of an artifact without trusting its content.
 
     Args:
-        field: of the manifest, whose schema the storage has checked.
+        field: manifest field `replay`, already checked.
         tensors: of the artifact.
-        samples: how many the set has.
-        where: for messages.
+        samples: number of samples in the dataset.
+        where: path of the artifact, for messages.
 
     Raises:
-        ArtifactError: for tensors that are missing or are no training run on so many samples.
+        ArtifactError: if tensors are missing or do not form a schedule over so many samples.
     """
     names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
-    for name in ("replay.order", "replay.sizes", "replay.step_sizes", *names):
+    for name in ("replay.order", "replay.batch_sizes", "replay.step_sizes", *names):
         if name not in tensors:
-            raise ArtifactError(mismatch_message(where, f"no tensor {name!r}", "the one that `replay` needs"))
-    order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "sizes", "step_sizes"))
+            raise ArtifactError(
+                mismatch_message(where, f"no tensor {name!r}", "the tensor that the field `replay` requires")
+            )
+    order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "batch_sizes", "step_sizes"))
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
         raise ArtifactError(
-            mismatch_message(where, "sizes of steps that do not fit their order", "one row a sample")
+            mismatch_message(
+                where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length"
+            )
         )
     if not 0 <= int(order.min()) <= int(order.max()) < samples:
         expected = f"indices from 0 to {samples - 1}"
         raise ArtifactError(
-            mismatch_message(where, f"steps on {int(order.min())} to {int(order.max())}", expected)
+            mismatch_message(where, f"replay.order from {int(order.min())} to {int(order.max())}", expected)
         )
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
         raise ArtifactError(
             mismatch_message(
-                where, f"step sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one a step"
+                where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step"
             )
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
@@ -105,7 +109,7 @@ def read(
 def _network(form: Any) -> Any:
     try:
         return specs.from_json(form)
-    except ValueError:  # a user's callable, or of a newer version: `evaluate` asks for it
+    except ValueError:  # a user's callable, or from a newer version: `evaluate` asks for the network
         return None
 
 

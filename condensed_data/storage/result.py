@@ -1,4 +1,4 @@
-"""A finished condensation, in memory and as an artifact."""
+"""The result of a condensation run in memory, and its conversion to and from an artifact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from condensed_data.methods.synthetic.decoding import (
     decode_artifact,
     reject_inconsistent,
 )
-from condensed_data.storage import artifact as artifact
+from condensed_data.storage import artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
 from condensed_data.storage.metadata import Metadata
@@ -30,18 +30,18 @@ _PREFIX = "synthetic."  # of the tensors that are decoded
 
 @dataclass(frozen=True)
 class CondensationResult:
-    """A finished condensation.
+    """The result of a condensation run.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space.
         labels: (N,) class index, or (N, K) float32 class probabilities.
-        record: what is known about it.
-        recipe: resolved, or as stored where this version cannot rebuild it.
-        stored: what the samples are decoded from, where that is not the samples themselves; it is what is written,
-            so that the budget stays honest.
-        replay: the training steps of a set that depends on their order, else None.
-        made_for: (N,) class index of which soft-labeled samples were made, which decoding may ask for; None where
-            the labels say so.
+        metadata: how the dataset was made, and its accuracies.
+        recipe: resolved recipe, or its stored form if this version cannot rebuild it.
+        stored: tensors that the samples are decoded from, or None if the samples are stored as they are. Only these
+            are saved, so that the storage budget is not exceeded.
+        replay: training schedule of a dataset that depends on the order of its steps, else None.
+        hard_labels: (N,) class index that each soft-labeled sample was made for, which decoding may need; None for
+            hard labels.
     """
 
     images: Tensor
@@ -50,22 +50,22 @@ class CondensationResult:
     recipe: Recipe | Mapping[str, Any] | None
     stored: Mapping[str, Tensor] | None = None
     replay: TrainingSchedule | None = None
-    made_for: Tensor | None = None
+    hard_labels: Tensor | None = None
 
     @property
     def class_indices(self) -> Tensor:
-        """(N,) class index; of soft labels the most probable one."""
+        """(N,) class index; for soft labels the most probable class."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
-    def write(self, directory: str | Path) -> None:
-        """Write the artifact; see `storage.artifact.write`."""
+    def save(self, directory: str | Path) -> None:
+        """Save as an artifact; see `storage.artifact.write`."""
         if self.stored is None:
             tensors = {"images": self.images}
         else:
             tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
         tensors["labels"] = self.labels
-        if self.made_for is not None:
-            tensors["made_for"] = self.made_for
+        if self.hard_labels is not None:
+            tensors["hard_labels"] = self.hard_labels
         manifest = self.metadata.to_manifest()
         needed: list[str] = []
         if self.metadata.space.whitening is not None:
@@ -79,22 +79,26 @@ class CondensationResult:
         artifact.write(directory, tensors, manifest, card=card(self.metadata), preview=self.images)
 
     @staticmethod
-    def read(directory: str | Path) -> CondensationResult:
-        """Read an artifact; see `storage.artifact.read`."""
-        return CondensationResult.of(artifact.read(directory))
+    def load(directory: str | Path) -> CondensationResult:
+        """Load an artifact; see `storage.artifact.read`."""
+        return CondensationResult.from_artifact(artifact.read(directory))
 
     @staticmethod
-    def of(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> CondensationResult:
-        """From an artifact that was read, whose samples take at most so many bytes.
+    def from_artifact(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> CondensationResult:
+        """Convert an artifact that was read.
+
+        Args:
+            stored: the artifact.
+            max_bytes: maximum size of the decoded samples.
 
         Raises:
-            ArtifactError: where what it holds does not fit together.
+            ArtifactError: if its manifest and tensors are inconsistent.
         """
-        with reject_inconsistent(stored.directory, "fields that make no set"):
-            return CondensationResult._of(stored, max_bytes)
+        with reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
+            return CondensationResult._from_artifact(stored, max_bytes)
 
     @staticmethod
-    def _of(stored: artifact.Artifact, max_bytes: int) -> CondensationResult:
+    def _from_artifact(stored: artifact.Artifact, max_bytes: int) -> CondensationResult:
         metadata, tensors = Metadata.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(metadata.recipe)
         if metadata.whitening == "zca":
@@ -103,33 +107,35 @@ class CondensationResult:
             metadata = replace(metadata, space=replace(metadata.space, whitening=whitening))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
-        made_for = tensors.get("made_for")
+        hard_labels = tensors.get("hard_labels")
         if "images" in tensors:
             images = tensors["images"].float()
             return with_storage_size(
-                CondensationResult(images, labels, metadata, recipe, None, replay, made_for), images.numel()
+                CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels),
+                images.numel(),
             )
         parts = {
             name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
         }
-        classes = labels if made_for is None else made_for
+        classes = labels if hard_labels is None else hard_labels
         shape, where = metadata.kind.shape, stored.directory
         synthetic_data, samples = decode_artifact(metadata.encoding, parts, classes, shape, where, max_bytes)
         images = metadata.space.restore(samples)
-        result = CondensationResult(images, labels, metadata, recipe, parts, replay, made_for)
+        result = CondensationResult(images, labels, metadata, recipe, parts, replay, hard_labels)
         return with_storage_size(result, synthetic_data.stored_floats)
 
 
 def with_soft_labels(result: CondensationResult, soft: Tensor) -> CondensationResult:
-    """The same, with class probabilities (N, K) in the place of class indices."""
+    """A copy with class probabilities `soft` (N, K) as labels."""
     metadata = replace(result.metadata, label_kind="probs")
-    return replace(result, labels=soft.float(), made_for=result.class_indices, metadata=metadata)
+    return replace(result, labels=soft.float(), hard_labels=result.class_indices, metadata=metadata)
 
 
 def with_storage_size(result: CondensationResult, stored_floats: int) -> CondensationResult:
-    """The same, with its size in the record: samples, and the numbers that are kept.
+    """A copy whose metadata record the number of samples and of stored floats.
 
-    Soft labels and a training run are numbers too; hard labels are not counted, as in all comparisons.
+    Soft labels and a training schedule are added to `stored_floats`; hard labels do not count, as is usual in
+    comparisons.
     """
     floats = stored_floats + (result.replay.stored_floats if result.replay else 0)
     floats += result.labels.numel() if result.labels.ndim == 2 else 0
@@ -139,7 +145,7 @@ def with_storage_size(result: CondensationResult, stored_floats: int) -> Condens
 
 
 def with_evaluation(result: CondensationResult, evaluation: Evaluation) -> CondensationResult:
-    """The same, with one more measured accuracy in its record."""
+    """A copy with one more measured accuracy in its metadata."""
     return replace(
         result, metadata=replace(result.metadata, evaluations=(*result.metadata.evaluations, evaluation))
     )
@@ -148,22 +154,24 @@ def with_evaluation(result: CondensationResult, evaluation: Evaluation) -> Conde
 def with_baselines(
     result: CondensationResult, baselines: Sequence[tuple[str, Evaluation]]
 ) -> CondensationResult:
-    """The same, with accuracies to compare with; of one set, network and protocol the last stays."""
+    """A copy with added baselines; a new one replaces a former one of the same name, network and protocol."""
 
-    def measured(item: tuple[str, Evaluation]) -> tuple[object, ...]:
+    def condition(item: tuple[str, Evaluation]) -> tuple[object, ...]:
         return item[0], item[1].network, item[1].training
 
-    new = set(map(measured, baselines))
-    kept = [item for item in result.metadata.baselines if measured(item) not in new]
+    replaced = set(map(condition, baselines))
+    kept = [item for item in result.metadata.baselines if condition(item) not in replaced]
     return replace(result, metadata=replace(result.metadata, baselines=(*kept, *baselines)))
 
 
 def _check_whitening(whitening: Whitening, values: int) -> None:
-    """Refuse a map that is none of samples with so many values."""
+    """Refuse a whitening whose shapes do not fit samples of `values` values."""
     rows, columns = whitening.vectors.shape
-    right = rows == values and whitening.mean.shape == (values,) and whitening.scales.shape == (columns,)
-    if not right or columns > values or float(whitening.scales.min()) <= 0:
-        raise ValueError(f"zca of shape {rows} x {columns} for samples of {values} values")
+    valid = rows == values and whitening.mean.shape == (values,) and whitening.scales.shape == (columns,)
+    if not valid or columns > values or float(whitening.scales.min()) <= 0:
+        raise ValueError(
+            f"whitening vectors (zca.vectors) of shape {rows} x {columns} for samples of {values} values"
+        )
 
 
 def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:

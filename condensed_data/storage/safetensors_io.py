@@ -1,8 +1,8 @@
-"""Tensors as safetensors bytes, and back without trusting them.
+"""Writes tensors as safetensors, and reads them back without trusting the file.
 
-The reader is our own because the library's accepts what an artifact must not hold: repeated names (the last
-one wins), headers of 100 MB, any name and any type. It reads from the open file that was checked, one tensor
-after the other into the memory that the tensor keeps.
+The reader is our own because the library's accepts what an artifact must not contain: repeated names (the last
+one wins), headers of 100 MB, any name and any type. It reads one tensor after the other from the open, checked file,
+directly into the memory of that tensor.
 
 Dimension letters: N synthetic samples, K classes.
 """
@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, shown
+from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
 from condensed_data.core.tensor_hash import CODES, DTYPES, raw_bytes
 from condensed_data.storage import strict_json
 
@@ -41,22 +41,24 @@ class _Entry:
 
 
 def serialize(tensors: Mapping[str, Tensor], format_version: str) -> bytes:
-    """The bytes of a safetensors file; the same tensors give the same bytes.
+    """Encode a safetensors file; the same tensors give the same bytes.
 
-    There is exactly one metadata key, because the library writes several in an order that differs between
+    The file has exactly one metadata key, because the library writes several keys in an order that varies between
     processes.
     """
-    own = {name: tensor.clone() for name, tensor in tensors.items()}  # the library refuses shared memory
+    own = {
+        name: tensor.clone() for name, tensor in tensors.items()
+    }  # the library refuses tensors that share memory
     metadata = {"condensed_data": strict_json.compact({"format_version": format_version}).decode()}
     return safetensors.torch.save(own, metadata=metadata)
 
 
 def read(file: BinaryIO, size: int, where: str) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file of `size` bytes, in memory of that size and that of a small header.
+    """Read all tensors of a safetensors file of `size` bytes, using that much memory plus a small header.
 
     Raises:
         ArtifactError: unless the header has at most 1 MiB, its names and types are allowed, and the tensors
-            cover the rest of the file exactly.
+            exactly cover the rest of the file.
     """
     tensors = {}
     for entry in _entries(file, size, where):
@@ -73,8 +75,8 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
     """Check `tensors` against a manifest whose fields have been checked.
 
     Raises:
-        ArtifactError: for a name or type that is not allowed, an empty tensor, numbers that are not finite, a
-            missing tensor, or shapes and labels that disagree with the manifest.
+        ArtifactError: for a name or type that is not allowed, an empty tensor, non-finite numbers, a missing tensor,
+            or shapes and labels that contradict the manifest.
     """
     for name, tensor in tensors.items():
         _check_kind(name, CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), where)
@@ -84,21 +86,25 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
     _check_labels(labels, manifest["label"]["kind"], classes, where)
     encoded = manifest["encoding"]["part"] != "Pixels"
     if manifest["label"]["kind"] == "probs" and encoded:
-        _required(tensors, "made_for", where)
-    if "made_for" in tensors:
-        _check_indices(tensors["made_for"], "made_for", classes, where)
+        _required(tensors, "hard_labels", where)
+    if "hard_labels" in tensors:
+        _check_indices(tensors["hard_labels"], "hard_labels", classes, where)
         _expect(
-            len(tensors["made_for"]) == len(labels), tensors["made_for"], "one a label", "made_for", where
+            len(tensors["hard_labels"]) == len(labels),
+            tensors["hard_labels"],
+            "one per label",
+            "hard_labels",
+            where,
         )
     if not encoded:
         images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
-        _expect(images.shape == shape, images, f"{shape}, one sample a label", "images", where)
+        _expect(images.shape == shape, images, f"{shape}, one sample per label", "images", where)
     if manifest["value_space"].get("whitening") == "zca":
         values = math.prod(manifest["shape"])
         for name, form in (("mean", (values,)), ("vectors", (values, values)), ("scales", (values,))):
             tensor = _required(tensors, f"zca.{name}", where)
-            right = tensor.shape == form and tensor.dtype == torch.float32
-            _expect(right, tensor, f"{form} of float32", f"zca.{name}", where)
+            valid = tensor.shape == form and tensor.dtype == torch.float32
+            _expect(valid, tensor, f"{form} of float32", f"zca.{name}", where)
         _expect(
             bool((tensors["zca.scales"] > 0).all()), tensors["zca.scales"], "positive", "zca.scales", where
         )
@@ -122,8 +128,8 @@ def _check_indices(labels: Tensor, name: str, num_classes: int, where: str) -> N
         )
 
 
-def _expect(right: bool, tensor: Tensor, expected: str, name: str, where: str) -> None:
-    if not right:
+def _expect(valid: bool, tensor: Tensor, expected: str, name: str, where: str) -> None:
+    if not valid:
         found = f"{name!r} of shape {tuple(tensor.shape)} and type {tensor.dtype}"
         raise ArtifactError(mismatch_message(where, found, expected))
 
@@ -131,13 +137,13 @@ def _expect(right: bool, tensor: Tensor, expected: str, name: str, where: str) -
 def _required(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:
     if name not in tensors:
         raise ArtifactError(
-            mismatch_message(where, f"the tensors {shown(sorted(tensors))}", f"one called {name!r}")
+            mismatch_message(where, f"the tensors {short_repr(sorted(tensors))}", f"a tensor named {name!r}")
         )
     return tensors[name]
 
 
 def _entries(file: BinaryIO, size: int, where: str) -> list[_Entry]:
-    """The header's entries in the order of their bytes, which follow each other without gap or overlap."""
+    """The header's entries in file order, checked to be adjacent without gaps or overlaps."""
     length = struct.unpack("<Q", file.read(8))[0] if size >= 8 else size
     if length > min(_MAX_HEADER, size - 8):
         limit = f"at most {_MAX_HEADER} within a file of {size}"
@@ -155,7 +161,7 @@ def _entries(file: BinaryIO, size: int, where: str) -> list[_Entry]:
         position = entry.end
     if position != size - 8 - length:
         raise ArtifactError(
-            mismatch_message(where, f"{size - 8 - length} bytes of data", f"{position} as in the header")
+            mismatch_message(where, f"{size - 8 - length} bytes of data", f"{position}, as in the header")
         )
     return entries
 
@@ -165,7 +171,9 @@ def _entry(name: str, value: Any, where: str) -> _Entry:
     code, shape, extent = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     if len(fields) != 3 or not (isinstance(code, str) and _integers(shape) and _integers(extent, 2)):
         expected = "its dtype, shape and two data_offsets"
-        raise ArtifactError(mismatch_message(where, f"{shown(value)} for tensor {shown(name)}", expected))
+        raise ArtifactError(
+            mismatch_message(where, f"{short_repr(value)} for tensor {short_repr(name)}", expected)
+        )
     entry = _Entry(name, code, tuple(shape), extent[0], extent[1])
     _check_kind(name, code, entry.shape, where)
     size = math.prod(entry.shape) * DTYPES[code].itemsize
@@ -178,17 +186,19 @@ def _entry(name: str, value: Any, where: str) -> _Entry:
 def _check_kind(name: str, code: str, shape: tuple[int, ...], where: str) -> None:
     if not _NAME.fullmatch(name):
         raise ArtifactError(
-            mismatch_message(where, f"a tensor called {shown(name)}", f"a name like {_NAME.pattern}")
+            mismatch_message(
+                where, f"a tensor named {short_repr(name)}", f"a name that matches {_NAME.pattern}"
+            )
         )
     if code not in DTYPES:
         raise ArtifactError(
-            mismatch_message(where, f"{name!r} of type {shown(code)}", f"one of {', '.join(DTYPES)}")
+            mismatch_message(where, f"{name!r} of type {short_repr(code)}", f"one of {', '.join(DTYPES)}")
         )
     if len(shape) > _MAX_DIMENSIONS or not all(0 < length <= _MAX_LENGTH for length in shape):
         expected = f"at most {_MAX_DIMENSIONS} dimensions of at least 1"
-        raise ArtifactError(mismatch_message(where, f"{name!r} of shape {shown(shape)}", expected))
+        raise ArtifactError(mismatch_message(where, f"{name!r} of shape {short_repr(shape)}", expected))
 
 
 def _integers(value: Any, length: int | None = None) -> TypeGuard[list[int]]:
-    right = isinstance(value, list) and all(type(item) is int for item in value)
-    return right and length in (None, len(value))
+    valid = isinstance(value, list) and all(type(item) is int for item in value)
+    return valid and length in (None, len(value))

@@ -60,7 +60,7 @@ def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
         images=torch.cat([part.images for part in parts])[order],
         labels=torch.cat([part.labels for part in parts])[order],
         stored=stored,
-        made_for=None if first.made_for is None else classes[order],
+        hard_labels=None if first.hard_labels is None else classes[order],
         metadata=metadata,
     )
     return with_storage_size(whole, count_floats(whole))
@@ -76,7 +76,7 @@ def count_floats(result: CondensationResult) -> int:
 
 def _classes_of(result: CondensationResult) -> Tensor:
     """The class that each sample was made for, (N,); a teacher may have labeled it otherwise."""
-    return result.class_indices if result.made_for is None else result.made_for
+    return result.class_indices if result.hard_labels is None else result.hard_labels
 
 
 def _check_complete(names: Sequence[str], made: Sequence[set[int]]) -> None:

@@ -1,7 +1,7 @@
-"""JSON that comes from outside, and the one form in which this package writes it.
+"""Parses untrusted JSON strictly, and writes JSON in one canonical form.
 
-Python's reader takes more than JSON (NaN, Infinity, 1e999, repeated keys of which the last wins, escapes that
-are half a character) and nests as deep as its stack; what is refused here is refused before anyone uses it.
+Python's parser accepts more than JSON (NaN, Infinity, 1e999, repeated keys of which the last wins, escapes for half a
+character) and nests as deep as its stack. Here all of this is refused before the data is used.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import json
 import math
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, shown
+from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
 
 _MAX_DEPTH = 64
-_MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows with the square
+_MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows quadratically
 
 
 def loads(raw: bytes, where: str) -> dict[str, Any]:
-    """The object in `raw`.
+    """Parse one JSON object.
 
     Args:
-        raw: the UTF-8 text of one JSON object; the caller has bounded its length.
-        where: the file, for messages.
+        raw: UTF-8 text of the object; the caller bounds its length.
+        where: path of the file, for messages.
 
     Raises:
-        ArtifactError: for anything else than one JSON object with unique keys and finite numbers.
+        ArtifactError: for anything but one JSON object with unique keys and finite numbers.
     """
     try:
         value = json.loads(
@@ -36,11 +36,11 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
         )
     except RecursionError as error:
         raise ArtifactError(
-            mismatch_message(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels")
+            mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
         ) from error
-    except ValueError as error:  # also what the hooks raise, and bytes that are no UTF-8
+    except ValueError as error:  # also raised by the hooks, and for bytes that are not UTF-8
         raise ArtifactError(
-            mismatch_message(where, f"no valid JSON ({error})", "one JSON object in UTF-8")
+            mismatch_message(where, f"invalid JSON ({error})", "one JSON object in UTF-8")
         ) from error
     if not isinstance(value, dict):
         raise ArtifactError(mismatch_message(where, f"a JSON {type(value).__name__}", "a JSON object"))
@@ -49,29 +49,29 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def check(value: Any, where: str) -> None:
-    """Refuse nesting deeper than 64 levels and strings that have no UTF-8 form."""
+    """Refuse nesting deeper than 64 levels and strings that cannot be encoded as UTF-8."""
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
             raise ArtifactError(
-                mismatch_message(where, "JSON nested too deep", f"at most {_MAX_DEPTH} levels")
+                mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
             )
         for item in level:
             if isinstance(item, str) and not _encodable(item):
                 raise ArtifactError(
-                    mismatch_message(where, f"the string {shown(item)}", "text that UTF-8 can hold")
+                    mismatch_message(where, f"the string {short_repr(item)}", "text that UTF-8 can encode")
                 )
         level = [child for item in level for child in _children(item)]
 
 
 def pretty(value: Any) -> bytes:
-    """The canonical form for people: sorted keys, two spaces, a list of plain values on one line."""
+    """Canonical form for people: sorted keys, indented by two spaces, a list of plain values on one line."""
     return (_pretty(value, "\n") + "\n").encode()
 
 
 def compact(value: Any) -> bytes:
-    """The canonical form for checksums: sorted keys, no spaces."""
+    """Canonical form for checksums: sorted keys, no spaces."""
     return _dump(value, (",", ":")).encode()
 
 
@@ -107,7 +107,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {shown(key)} occurs twice")
+            raise ValueError(f"the key {short_repr(key)} occurs twice")
         found[key] = value
     return found
 
@@ -119,7 +119,7 @@ def _no_constant(text: str) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {shown(text)}, which is not finite")
+        raise ValueError(f"the number {short_repr(text)}, which is not finite")
     return value
 
 

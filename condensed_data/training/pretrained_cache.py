@@ -27,7 +27,7 @@ from safetensors.torch import save
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
@@ -189,7 +189,7 @@ class _CachedResults(Sequence[Result]):
         for index, result in self.cache.train(self.kind, self.jobs, indices):
             tensors = self.kind.to_tensors(result)
             try:
-                write_whole(self._path(index), save(tensors, {"sha256": content_hash(tensors)}))
+                write_atomically(self._path(index), save(tensors, {"sha256": content_hash(tensors)}))
             except OSError as error:
                 self._warn(error.__cause__ or error)
                 self.in_memory[index] = result

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 from condensed_data.core.rng import RandomStreams
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def to_csv(study: Study, path: Path) -> Path:
         values = [trial.params.get(name, "") for name in names]
         spent = [trial.user_attrs.get(name, "") for name in costs]
         writer.writerow([trial.number, trial.state.name.lower(), trial.value, *values, *spent])
-    return write_whole(path, text.getvalue().encode())
+    return write_atomically(path, text.getvalue().encode())
 
 
 def best_trials(study: Study, top: int) -> list[str]:

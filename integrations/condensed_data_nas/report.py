@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 from condensed_data_nas.rank_statistics import Estimate
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class RankReport:
         for index, (config, value) in enumerate(zip(self.configs, self.reference, strict=True)):
             settings = [config.get(name, "") for name in names]
             writer.writerow([*settings, value, *(row.values[index] for row in self.rows)])
-        return write_whole(Path(path), text.getvalue().encode())
+        return write_atomically(Path(path), text.getvalue().encode())
 
     def plot(self, path: str | Path | None = None) -> Image:
         """Draw every proxy against the reference, one panel each.
@@ -175,7 +175,7 @@ class RankReport:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         if path is not None:
-            write_whole(Path(path), buffer.getvalue())
+            write_atomically(Path(path), buffer.getvalue())
         buffer.seek(0)
         return Image.open(buffer).convert("RGB")
 

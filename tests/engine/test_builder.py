@@ -165,10 +165,10 @@ def test_a_damaged_entry_is_put_aside_and_built_again(make: Make, tmp_path: Path
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
     file.write_bytes(bytes(data))
-    with pytest.warns(UserWarning, match="damaged"):
+    with pytest.warns(UserWarning, match="A cached dataset is corrupt"):
         again = make()
     assert torch.equal(first.images, again.images)
-    assert len(list((tmp_path / "cache" / "damaged").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "corrupt").iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100])

@@ -93,7 +93,7 @@ def killed(folder: Path, after: float) -> None:
 def check_kills(folder: Path, whole: tuple[str, float], moments: list[float]) -> None:
     for moment in moments:
         killed(folder, moment * whole[1])
-        for stored in (folder / "cache" / "sets").glob("*"):
+        for stored in (folder / "cache" / "datasets").glob("*"):
             assert stored.name.startswith(".") or (stored / "condensed.json").is_file()
     finish(start(folder))
     assert bits(folder) == whole[0]
@@ -118,7 +118,7 @@ def test_four_processes_build_one_key_once(tmp_path: Path) -> None:
         output, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
         waited += "waiting for it" in output
-    assert len(list((tmp_path / "cache" / "sets").glob("[!.]*"))) == 1
+    assert len(list((tmp_path / "cache" / "datasets").glob("[!.]*"))) == 1
     assert waited >= 1
     finish(start(tmp_path))
 
@@ -164,6 +164,6 @@ def test_a_cache_on_a_full_or_read_only_disk(
     assert process.returncode == 0, errors
     assert "done" in output
     assert bits(tmp_path) == whole[0]
-    entries = list(small_disk.glob("sets/*/condensed.json"))
+    entries = list(small_disk.glob("datasets/*/condensed.json"))
     assert entries or "cannot be written" in errors
     assert not list(small_disk.rglob(".*tmp*"))

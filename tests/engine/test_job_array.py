@@ -41,7 +41,7 @@ def parts(name: str, source: TensorDataset, folder: Path, count: int) -> list[Co
     recipe = independent(name)
     for number in range(1, count + 1):
         build(source, recipe, shard=f"{number}/{count}").save(folder / str(number))
-    return [CondensationResult.read(folder / str(number)) for number in range(count, 0, -1)]
+    return [CondensationResult.load(folder / str(number)) for number in range(count, 0, -1)]
 
 
 @pytest.mark.parametrize("name", TOGETHER)
@@ -53,7 +53,7 @@ def test_merged_shards_are_the_bits_of_one_process(
     assert torch.equal(merged.images, whole.images)
     assert torch.equal(merged.labels, whole.labels)
     assert merged.metadata.stored_floats == whole.stored_floats
-    merged.write(tmp_path / "merged")
+    merged.save(tmp_path / "merged")
     assert torch.equal(CondensedDataset.load(tmp_path / "merged").images, whole.images)
 
 

@@ -29,8 +29,8 @@ from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.pools import RandomInit
 from condensed_data.networks import ConvNet, LeNet, Xavier
-from condensed_data.storage import artifact as artifact
-from condensed_data.storage import manifest as schema
+from condensed_data.storage import artifact
+from condensed_data.storage import manifest as manifests
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import OrderedTraining
@@ -188,7 +188,7 @@ def test_older_readers_refuse_the_file(
     tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed(tiny_images).save(tmp_path)
-    monkeypatch.setattr(schema, "FEATURES", frozenset())
+    monkeypatch.setattr(manifests, "FEATURES", frozenset())
     with pytest.raises(UnsupportedFormatError, match="'replay'"):
         CondensedDataset.load(tmp_path)
 
@@ -210,9 +210,9 @@ def _cut(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[Any], None]
     [
         (_cut("replay.order", lambda order: order + 5), "indices from 0 to 11"),
         (_cut("replay.order", lambda order: -order), "indices from 0 to 11"),
-        (_cut("replay.sizes", lambda sizes: sizes + 1), "do not fit their order"),
-        (_cut("replay.sizes", lambda sizes: sizes.float()), "do not fit their order"),
-        (_cut("replay.step_sizes", lambda steps: steps[1:]), "one a step"),
+        (_cut("replay.batch_sizes", lambda sizes: sizes + 1), "do not fit replay.order"),
+        (_cut("replay.batch_sizes", lambda sizes: sizes.float()), "do not fit replay.order"),
+        (_cut("replay.step_sizes", lambda steps: steps[1:]), "one per step"),
         (lambda stored: stored.tensors.pop("replay.weight.2"), r"replay\.weight\.2"),
         (lambda stored: stored.manifest["replay"].update(initial="new"), "an object with network"),
         (lambda stored: stored.manifest.pop("replay"), "required feature 'replay'"),
@@ -276,7 +276,7 @@ def test_the_schedule_is_shown_to_readers(
     assert str(result).endswith("(2 networks, ordered protocol)")
     made.save(tmp_path)
     card = (tmp_path / "README.md").read_text()
-    assert "its own steps in their order" in card
+    assert "a fixed order of steps" in card
     assert "ordered protocol" in card
 
 

@@ -1,4 +1,4 @@
-"""Round trips of the artifact: the same content comes back, and gives the same bytes everywhere.
+"""Round trips of the artifact: reading returns the written content, and the same content gives the same bytes.
 
 Dimension letters: N samples, K classes, C channels, H, W.
 """
@@ -28,7 +28,7 @@ FILES = {"README.md", "condensed.json", "condensed.safetensors", "data/train-000
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
-    """The fields of the golden set without the computed ones, for three classes of pictures."""
+    """The fields of the golden dataset without the computed ones, for three classes of images."""
     fields = storage.read_manifest(GOLDEN)
     for computed in ("format", "format_version", "files", "content_hash", "preview_range", "manifest_sha256"):
         del fields[computed]
@@ -48,14 +48,14 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
 
 
-def test_a_set_written_by_the_first_version_is_read_for_ever() -> None:
+def test_the_golden_dataset_of_format_1_0_is_read() -> None:
     found = storage.read(GOLDEN)
     assert torch.equal(found.tensors["images"], torch.arange(36).reshape(4, 1, 3, 3) / 64)
     assert found.tensors["labels"].tolist() == [0, 0, 1, 1]
     assert found.manifest["class_names"] == ["cat", "größe"]
 
 
-def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
+def test_reading_returns_the_written_bits(tmp_path: Path) -> None:
     stored = {**tensors(), "synthetic.codes": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))}
     stored["step_size"] = torch.tensor(0.02)
     storage.write(tmp_path / "set", stored, manifest(), card=CARD)
@@ -87,7 +87,7 @@ def test_probabilities_as_labels(tmp_path: Path) -> None:
     assert table["soft_label"].to_pylist()[0] == pytest.approx([1 / 3] * 3)
 
 
-def test_sets_that_store_no_pixels(tmp_path: Path) -> None:
+def test_datasets_not_stored_as_pixels(tmp_path: Path) -> None:
     decoded = tensors()["images"]
     stored = {"synthetic.codes": torch.ones(2, 3), "labels": tensors()["labels"]}
     storage.write(tmp_path, stored, manifest(encoding={"part": "Factorized"}), card=CARD, preview=decoded)
@@ -95,7 +95,7 @@ def test_sets_that_store_no_pixels(tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "data").num_rows == len(decoded)
 
 
-def test_tensors_that_are_views_of_each_other_or_need_gradients(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_or_require_gradients(tmp_path: Path) -> None:
     base = torch.rand(6, 5, 4, 1).requires_grad_()
     stored = {"images": base.permute(0, 3, 2, 1), "labels": tensors()["labels"], "copy": base[:3]}
     storage.write(tmp_path, stored, manifest(), card=CARD)
@@ -147,9 +147,9 @@ def test_preview_shows_labeled_pictures(tmp_path: Path) -> None:
     assert features["image"] == {"_type": "Image"}
     assert features["label"] == {"_type": "ClassLabel", "names": ["crane (0)", "dog", "crane (9)"]}
     assert table["label"].to_pylist() == tensors()["labels"].tolist()
-    picture = np.asarray(Image.open(io.BytesIO(table["image"][4].as_py()["bytes"])))
+    image = np.asarray(Image.open(io.BytesIO(table["image"][4].as_py()["bytes"])))
     expected = (tensors(3, 4, 5)["images"][4] * 255).round().permute(1, 2, 0)
-    assert np.array_equal(picture, expected.numpy())
+    assert np.array_equal(image, expected.numpy())
 
 
 def test_preview_of_values_without_a_known_range(tmp_path: Path) -> None:
@@ -184,13 +184,13 @@ def test_no_preview(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -
     assert "preview_range" not in found
 
 
-def test_a_missing_preview_is_not_missed(tmp_path: Path) -> None:
+def test_the_preview_may_be_missing(tmp_path: Path) -> None:
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
     assert len(storage.read(tmp_path).tensors["images"]) == 6
 
 
-def test_files_behind_symbolic_links_are_read(tmp_path: Path) -> None:
+def test_symbolic_links_to_files_are_read(tmp_path: Path) -> None:
     storage.write(tmp_path / "blobs", tensors(), manifest(), card=CARD, preview=False)
     (tmp_path / "snapshot").mkdir()
     for name in ("condensed.json", "condensed.safetensors"):
@@ -198,7 +198,7 @@ def test_files_behind_symbolic_links_are_read(tmp_path: Path) -> None:
     assert len(storage.read(tmp_path / "snapshot").tensors["images"]) == 6
 
 
-def test_the_owners_text_of_the_readme_survives(tmp_path: Path) -> None:
+def test_the_owners_text_in_the_readme_is_kept(tmp_path: Path) -> None:
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     readme = tmp_path / "README.md"
     text = readme.read_text().replace("license: mit", "license: mit\nlanguage:\n- en")
@@ -220,7 +220,7 @@ def test_the_owners_text_of_the_readme_survives(tmp_path: Path) -> None:
     assert readme.read_bytes() == after
 
 
-def test_keys_that_only_our_former_card_had_go(tmp_path: Path) -> None:
+def test_keys_of_the_previous_card_are_removed(tmp_path: Path) -> None:
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     readme = tmp_path / "README.md"
     readme.write_text(readme.read_text().replace("license: mit", "language: en\nlicense: mit"))
@@ -228,7 +228,7 @@ def test_keys_that_only_our_former_card_had_go(tmp_path: Path) -> None:
     assert readme.read_text().startswith("---\nlicense: mit\nlanguage: en\n---\n")
 
 
-def test_a_readme_without_our_part_gets_it_at_the_end(tmp_path: Path) -> None:
+def test_the_card_is_appended_to_a_readme_without_markers(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Mine\n")
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     after = (tmp_path / "README.md").read_text()
@@ -238,7 +238,7 @@ def test_a_readme_without_our_part_gets_it_at_the_end(tmp_path: Path) -> None:
     assert "\n# Tiny\n\nWords.\n<!--" in after
 
 
-def test_other_files_in_the_directory_stay(tmp_path: Path) -> None:
+def test_unrelated_files_in_the_directory_are_kept(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name in ("notes.txt", "data/raw.bin"):
         (tmp_path / name).write_bytes(b"mine")
@@ -248,7 +248,7 @@ def test_other_files_in_the_directory_stay(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_bytes() == (tmp_path / "data/raw.bin").read_bytes() == b"mine"
 
 
-def test_global_random_state_is_left_alone(tmp_path: Path, untouched_rng: None) -> None:
+def test_global_random_state_is_unchanged(tmp_path: Path, untouched_rng: None) -> None:
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     storage.read(tmp_path)
 

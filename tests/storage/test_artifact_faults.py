@@ -1,6 +1,6 @@
-"""Saving where it cannot be done: full disks, closed folders, files in the way.
+"""Saves that fail: full disks, missing permissions, unrelated files in the way.
 
-The error names the directory, the cause and the remedy, and what was there before is there afterwards.
+The error names the directory, the cause and the remedy, and the previous content is unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 
 
 def save(directory: Path, seed: int) -> None:
-    """A set whose pixels follow from its seed."""
+    """Save a dataset whose pixels follow from its seed."""
     described = {**storage.read_manifest(GOLDEN), "shape": [1, 64, 64], "seed": seed}
     images = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
     stored = {"images": images, "labels": torch.tensor([0, 0, 1, 1])}
@@ -60,7 +60,7 @@ def closed_folder(root: Path) -> None:
     before = listing(root)
     for path in (root / "set", root):
         path.chmod(0o555)
-    if os.geteuid() == 0:  # to whom no folder is closed
+    if os.geteuid() == 0:  # root may write to any folder
         os.seteuid(65534)
     for name in ("set", "new"):
         attempt(lambda name=name: storage.check_writable(root / name), errno.EACCES)
@@ -72,7 +72,7 @@ def closed_folder(root: Path) -> None:
 
 
 def run(part: str) -> list[str]:
-    """The lines that the function of this name printed in a process of its own."""
+    """The lines printed by the function of this name in a separate process."""
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
         command = [sys.executable, __file__, part, root]
@@ -81,20 +81,20 @@ def run(part: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_file_that_may_not_grow() -> None:
+def test_a_file_size_limit() -> None:
     lines = run("file_size_limit")
     assert len(lines) == 2
     for line, name in zip(lines, ("set", "new"), strict=True):
         assert line.startswith("Cannot save a condensed dataset to ")
-        assert f"/{name}: a file grew over the allowed size. Raise the file size limit" in line
+        assert f"/{name}: a file exceeds the file size limit. Raise the file size limit" in line
 
 
-def test_a_closed_folder() -> None:
+def test_a_folder_without_write_permission() -> None:
     lines = run("closed_folder")
     assert len(lines) == 4
     for line in lines:
-        assert "permission is denied" in line
-        assert "Choose a directory that you may write to" in line
+        assert "permission denied" in line
+        assert "Choose a directory you can write to" in line
 
 
 @pytest.mark.parametrize("name", ["set", "new"])
@@ -120,7 +120,7 @@ def test_a_full_disk(tmp_path: Path, name: str, working: int, monkeypatch: pytes
     assert seed_of(tmp_path / name) == 1
 
 
-def test_an_interrupt_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_keeps_the_old_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set", 0)
     before = listing(tmp_path)
 
@@ -143,7 +143,7 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["condensed.json/", "data", "data/train-00000-of-00001.parquet"])
-def test_things_of_somebody_else_are_not_replaced(tmp_path: Path, name: str) -> None:
+def test_unrelated_files_are_not_replaced(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.mkdir() if name.endswith("/") else path.write_text("mine")
@@ -154,7 +154,7 @@ def test_things_of_somebody_else_are_not_replaced(tmp_path: Path, name: str) -> 
     assert listing(tmp_path) == before
 
 
-def test_a_writable_place_is_found_writable_and_left_as_it_was(tmp_path: Path) -> None:
+def test_checking_a_writable_directory_changes_nothing(tmp_path: Path) -> None:
     save(tmp_path / "set", 0)
     before = listing(tmp_path)
     storage.check_writable(tmp_path / "set")

@@ -1,7 +1,7 @@
-"""Manifests that lie and files that are not what they should be, made by hand from a golden set.
+"""Hostile manifests and files, made by hand from the golden dataset.
 
-Refused means an `ArtifactError` that names the file and the remedy. Checksums are right where they do not lie
-themselves.
+Refused means an `ArtifactError` that names the file and the remedy. Checksums are valid unless they are what is
+tested.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 
 
 def seal(manifest: dict[str, Any]) -> bytes:
-    """A manifest whose own checksum is right, by the documented rule."""
+    """A manifest with a valid checksum, computed by the documented rule."""
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return json.dumps({**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
@@ -82,7 +82,7 @@ def test_versions(directory: Path) -> None:
         refused(directory, "format_version")
 
 
-def test_features_that_are_not_known(directory: Path) -> None:
+def test_unknown_features_are_refused(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(required_features=["teleport"]))
     refused(directory, "'teleport'.*Upgrade condensed-data", storage.UnsupportedFormatError)
     for features in (None, "teleport", [1], [["a"]]):
@@ -91,7 +91,7 @@ def test_features_that_are_not_known(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [TENSORS, "data/train-00000-of-00001.parquet"])
-def test_damaged_files(directory: Path, name: str) -> None:
+def test_corrupt_files(directory: Path, name: str) -> None:
     path = directory / name
     raw = path.read_bytes()
     path.write_bytes(raw[:-1])
@@ -108,7 +108,7 @@ def test_a_missing_file(directory: Path) -> None:
 def test_an_edited_manifest(directory: Path) -> None:
     text = (directory / MANIFEST).read_text()
     (directory / MANIFEST).write_text(text.replace('"mean": [0.5]', '"mean": [0.6]'))
-    refused(directory, "damaged or was edited.*verify=False", storage.IntegrityError)
+    refused(directory, "corrupt or was edited.*verify=False", storage.IntegrityError)
     assert storage.read(directory, verify=False).manifest["value_space"]["mean"] == [0.6]
 
 
@@ -119,7 +119,7 @@ def test_more_bytes_than_allowed(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        (b"", "no valid JSON"),
+        (b"", "invalid JSON"),
         (b"[1]", "a JSON list, expected a JSON object"),
         (b'{"format": "condensed-data", "format": "x"}', "the key 'format' occurs twice"),
         (b'{"a": {"b": 1, "b": 1}}', "the key 'b' occurs twice"),
@@ -127,14 +127,14 @@ def test_more_bytes_than_allowed(directory: Path) -> None:
         (b'{"a": -Infinity}', "the number -Infinity"),
         (b'{"a": 1e999}', "which is not finite"),
         (b'{"a": ' + b"1" * 5000 + b"}", "an integer of 5000 digits"),
-        (b'{"a": "\\ud800"}', "text that UTF-8 can hold"),
-        (b'{"\\udfff": 1}', "text that UTF-8 can hold"),
-        (b'{"a": "\xff"}', "no valid JSON"),
-        ('{"a": 1}'.encode("utf-16"), "no valid JSON"),
-        (b'{"a":' * 70 + b"1" + b"}" * 70, "nested too deep"),
-        (b'{"a":' + b"[" * 500_000 + b"]" * 500_000 + b"}", "nested too deep"),
+        (b'{"a": "\\ud800"}', "text that UTF-8 can encode"),
+        (b'{"\\udfff": 1}', "text that UTF-8 can encode"),
+        (b'{"a": "\xff"}', "invalid JSON"),
+        ('{"a": 1}'.encode("utf-16"), "invalid JSON"),
+        (b'{"a":' * 70 + b"1" + b"}" * 70, "too deeply nested"),
+        (b'{"a":' + b"[" * 500_000 + b"]" * 500_000 + b"}", "too deeply nested"),
         (b'{"a": "' + b"x" * (1 << 20) + b'"}', "a larger file, expected at most 1048576 bytes"),
-        (pickle.dumps({"format": "condensed-data"}), "no valid JSON"),
+        (pickle.dumps({"format": "condensed-data"}), "invalid JSON"),
     ],
 )
 def test_manifests_that_are_not_strict_json(directory: Path, raw: bytes, expected: str) -> None:
@@ -176,7 +176,7 @@ WRONG: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize(
     ("field", "values"), WRONG, ids=[f"{i}-{field}" for i, (field, _) in enumerate(WRONG)]
 )
-def test_fields_that_hold_something_else(directory: Path, field: str, values: list[Any]) -> None:
+def test_fields_with_invalid_values(directory: Path, field: str, values: list[Any]) -> None:
     kept = (directory / MANIFEST).read_bytes()
     for value in values:
         (directory / MANIFEST).write_bytes(kept)
@@ -191,7 +191,7 @@ def test_fields_that_hold_something_else(directory: Path, field: str, values: li
     "name",
     ["../secret", "/etc/passwd", "condensed.pt", "data/../../x", "a\\b", "", "CON", "README.md", "x\n"],
 )
-def test_file_names_that_are_not_ours(directory: Path, name: str) -> None:
+def test_unknown_file_names_are_refused(directory: Path, name: str) -> None:
     edit(directory, lambda manifest: manifest["files"].update({name: manifest["files"][TENSORS]}))
     refused(directory, "files = .*, expected an object of condensed.safetensors and")
 
@@ -202,27 +202,29 @@ def test_pipes_devices_and_folders_are_not_opened_as_files(directory: Path) -> N
         for make in (os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")):
             path.unlink()
             make(path)
-            refused(directory, "something else than a file")
+            refused(directory, "a pipe, device or directory")
             path.rmdir() if path.is_dir() else path.unlink()
             shutil.copy(GOLDEN / name, path)
 
 
-def test_any_damage_is_noticed_or_harmless(directory: Path) -> None:
+def test_any_corruption_is_detected_or_harmless(directory: Path) -> None:
     draw = random.Random(0)
     before = storage.read(directory)
     for name in (MANIFEST, TENSORS):
         raw = (directory / name).read_bytes()
         for _ in range(250):
-            damaged = bytearray(raw)
+            corrupted = bytearray(raw)
             place = draw.randrange(len(raw))
             how = draw.choice(("flip", "cut", "drop", "repeat"))
             if how == "flip":
-                damaged[place] ^= 1 << draw.randrange(8)
+                corrupted[place] ^= 1 << draw.randrange(8)
             else:
-                damaged[place:] = {"cut": b"", "drop": raw[place + 1 :], "repeat": raw[max(place - 9, 0) :]}[
-                    how
-                ]
-            (directory / name).write_bytes(damaged)
+                corrupted[place:] = {
+                    "cut": b"",
+                    "drop": raw[place + 1 :],
+                    "repeat": raw[max(place - 9, 0) :],
+                }[how]
+            (directory / name).write_bytes(corrupted)
             try:
                 after = storage.read(directory)
             except storage.ArtifactError:
@@ -238,18 +240,16 @@ def test_any_damage_is_noticed_or_harmless(directory: Path) -> None:
         ({"tensors": {"labels": torch.tensor([0, 0, 1, 2])}}, "labels from 0 to 2"),
         ({"tensors": {"images": torch.full((4, 1, 3, 3), float("inf"))}}, "NaN or infinity in 'images'"),
         ({"tensors": {"images": torch.zeros(4, 1, 3, 3, dtype=torch.float64)}}, "'images' of type"),
-        ({"tensors": {"Odd": torch.zeros(1)}}, "a tensor called 'Odd'"),
-        ({"manifest": {"class_values": [1, 1]}}, "class_values that repeat"),
-        ({"manifest": {"evaluation": [{"mean": float("nan")}]}}, "no JSON"),
-        ({"manifest": {"recipe": {"function": print}}}, "no JSON"),
-        ({"manifest": {"class_names": ["a", "\udcff"]}}, "text that UTF-8 can hold"),
+        ({"tensors": {"Odd": torch.zeros(1)}}, "a tensor named 'Odd'"),
+        ({"manifest": {"class_values": [1, 1]}}, "repeated class_values"),
+        ({"manifest": {"evaluation": [{"mean": float("nan")}]}}, "data that JSON cannot hold"),
+        ({"manifest": {"recipe": {"function": print}}}, "data that JSON cannot hold"),
+        ({"manifest": {"class_names": ["a", "\udcff"]}}, "text that UTF-8 can encode"),
         ({"manifest": {"required_features": ["teleport"]}}, "teleport"),
         ({"manifest": {"notes": "x" * (1 << 20)}}, "a manifest of .* bytes"),
     ],
 )
-def test_what_could_not_be_read_is_not_written(
-    directory: Path, change: dict[str, Any], expected: str
-) -> None:
+def test_invalid_content_is_not_written(directory: Path, change: dict[str, Any], expected: str) -> None:
     found = storage.read(directory)
     tensors = {**found.tensors, **change.get("tensors", {})}
     manifest = {**found.manifest, **change.get("manifest", {})}

@@ -1,7 +1,7 @@
-"""Saving and dying: kills at every step and at any time, and several writers at once.
+"""Kills of a save at every step and at any time, and several concurrent writers.
 
-A reader finds the old set or the new one, whole, and what is not ours stays. Processes that are to die are
-forked from one fresh interpreter without threads, which runs this file as a script.
+A reader finds the old or the new dataset, complete, and unrelated files stay. The processes to be killed are forked
+from one fresh interpreter without threads, which runs this file as a script.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Printed = Callable[[str], list[str]]
 
 
 def save(directory: Path, seed: int, *, size: int = 64, **options: Any) -> None:
-    """A set whose pixels follow from its seed."""
+    """Save a dataset whose pixels follow from its seed."""
     described = {**storage.read_manifest(GOLDEN), "shape": [1, size, size], "seed": seed}
     images = torch.rand(4, 1, size, size, generator=torch.Generator().manual_seed(seed))
     stored = {"images": images, "labels": torch.tensor([0, 0, 1, 1])}
@@ -34,7 +34,7 @@ def save(directory: Path, seed: int, *, size: int = 64, **options: Any) -> None:
 
 
 def seed_of(directory: Path) -> int:
-    """Which set a reader finds; its pixels must be that set's."""
+    """The seed of the dataset that a reader finds; its pixels must match."""
     found = storage.read(directory)
     seed = found.manifest["seed"]
     images = found.tensors["images"]
@@ -44,7 +44,7 @@ def seed_of(directory: Path) -> int:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
-    """What the part of the script that has this name printed, by lines; it must have come to its end."""
+    """The lines printed by a part of the script, which must have finished."""
     root = tmp_path_factory.mktemp("faults")
     root.chmod(0o755)
     subprocess.run([sys.executable, __file__, str(root)], check=True, timeout=120)
@@ -58,8 +58,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Printed:
 
 
 def run_all(root: Path) -> None:
-    """Run every part in a process and a folder of its own."""
-    save(root / "warm", 0)  # imports open files too
+    """Run every part in its own process and folder."""
+    save(root / "warm", 0)  # because imports open files too
     for part in PARTS:
         folder = root / part.__name__
         folder.mkdir()
@@ -70,7 +70,7 @@ def run_all(root: Path) -> None:
 
 
 def start(work: Callable[[], None]) -> int:
-    """Do `work` in a forked process, whose status is 1 if it fails; gives its number."""
+    """Run `work` in a forked process, whose status is 1 if it fails; returns its process id."""
     child = os.fork()
     if child == 0:
         try:
@@ -83,7 +83,7 @@ def start(work: Callable[[], None]) -> int:
 
 
 def in_child(work: Callable[[], None], until: float | None = None) -> bool:
-    """Do `work` in a forked process; whether it came to its end. Killed after `until` seconds, if given."""
+    """Run `work` in a forked process, killed after `until` seconds if given; returns whether it finished."""
     child = start(work)
     if until is not None:
         time.sleep(until)
@@ -94,7 +94,7 @@ def in_child(work: Callable[[], None], until: float | None = None) -> bool:
 
 
 def die_at(step: int) -> None:
-    """Kill this process right before its `step`-th operation on the file system."""
+    """Kill this process right before its `step`-th file system operation."""
     seen = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -176,7 +176,7 @@ def write_and_read_at_once(root: Path) -> None:
 PARTS = (kill_at_every_step, kill_first_save_at_every_step, kill_at_any_time, write_and_read_at_once)
 
 
-def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(printed: Printed) -> None:
+def test_a_kill_at_any_step_leaves_the_old_or_the_new_dataset(printed: Printed) -> None:
     (line,) = printed("kill_at_every_step")
     found = line.split()
     assert len(found) > 15
@@ -184,13 +184,13 @@ def test_a_kill_at_any_step_leaves_the_old_set_or_the_new_one(printed: Printed) 
     assert set(found) == {"0", "1"}
 
 
-def test_a_kill_during_the_first_save_leaves_nothing_or_a_whole_set(printed: Printed) -> None:
+def test_a_kill_during_the_first_save_leaves_nothing_or_a_complete_dataset(printed: Printed) -> None:
     (line,) = printed("kill_first_save_at_every_step")
     assert len(line.split()) > 10
     assert set(line.split()) <= {"-1", "1"}
 
 
-def test_a_kill_at_any_time_leaves_a_whole_set(printed: Printed) -> None:
+def test_a_kill_at_any_time_leaves_a_complete_dataset(printed: Printed) -> None:
     found = [tuple(map(int, line.split())) for line in printed("kill_at_any_time")]
     assert len(found) == 20
     previous = 0
@@ -199,14 +199,14 @@ def test_a_kill_at_any_time_leaves_a_whole_set(printed: Printed) -> None:
         previous = seed
 
 
-def test_writers_at_once_never_show_a_reader_half_a_set(printed: Printed) -> None:
+def test_readers_never_see_a_partial_dataset_beside_several_writers(printed: Printed) -> None:
     (line,) = printed("write_and_read_at_once")
     seen, last = map(int, line.split())
     assert seen > 1
     assert last in (124, 224, 324)
 
 
-def test_what_killed_writers_left_is_removed_an_hour_later(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_removed_after_an_hour(tmp_path: Path) -> None:
     directory = tmp_path / "set"
     for exists in (False, True):
         home = directory if exists else tmp_path

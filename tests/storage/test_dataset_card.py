@@ -1,4 +1,4 @@
-"""The card of a stored set."""
+"""The card of a stored dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def front(text: str) -> dict[str, Any]:
     return loaded
 
 
-def test_front_matter_is_what_the_hub_reads(metadata: Metadata) -> None:
+def test_yaml_header_has_the_fields_of_the_hub(metadata: Metadata) -> None:
     fields = front(card(metadata))
     assert fields["pretty_name"] == "TensorDataset condensed by random"
     assert fields["task_categories"] == ["image-classification"]
@@ -36,7 +36,7 @@ def test_front_matter_is_what_the_hub_reads(metadata: Metadata) -> None:
     assert config["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
 
 
-def test_body_says_what_it_is_and_how_to_use_it(metadata: Metadata) -> None:
+def test_body_describes_the_dataset_and_its_use(metadata: Metadata) -> None:
     text = card(metadata)
     assert "6 synthetic samples, 2 for each of 3 classes" in text
     assert "the 60 training samples" in text
@@ -46,18 +46,18 @@ def test_body_says_what_it_is_and_how_to_use_it(metadata: Metadata) -> None:
     assert "Not measured" in text
 
 
-def test_evaluations_stand_beside_their_protocol(metadata: Metadata) -> None:
+def test_evaluations_name_their_protocol(metadata: Metadata) -> None:
     measured = Evaluation("convnet", Training(name="quick"), (0.5, 0.7), (0.6, 0.6, None), (0.4, 0.4))
     text = card(replace(metadata, evaluations=(measured,)))
     assert "| convnet | quick protocol | 2 | 60.0 % ± 10.0 | 40.0 % ± 0.0 |" in text
     assert "Not measured" not in text
 
 
-def test_the_same_record_gives_the_same_card(metadata: Metadata) -> None:
+def test_the_same_metadata_gives_the_same_card(metadata: Metadata) -> None:
     assert card(metadata) == card(replace(metadata, seconds=12.0))
 
 
-def test_signals_get_no_pictures(metadata: Metadata) -> None:
+def test_signals_have_no_task_category(metadata: Metadata) -> None:
     text = card(replace(metadata, kind=replace(metadata.kind, shape=(1, 144))))
     assert "task_categories" not in front(text)
 
@@ -70,7 +70,7 @@ def test_sizes(metadata: Metadata, classes: int, expected: str) -> None:
     assert front(card(many))["size_categories"] == [expected]
 
 
-def test_hostile_names_stay_text(metadata: Metadata) -> None:
+def test_hostile_names_are_escaped(metadata: Metadata) -> None:
     name = 'evil"\n---\ntags: [x]\n# <script>|*a*'
     text = card(replace(metadata, name=name, classes=("a|b", "<b>", "c\n## d")))
     assert front(text)["pretty_name"] == f"{name} condensed by random"
@@ -78,5 +78,5 @@ def test_hostile_names_stay_text(metadata: Metadata) -> None:
     assert not any(line.startswith("## d") for line in text.splitlines())
 
 
-def test_a_recipe_that_cannot_be_stored(metadata: Metadata) -> None:
+def test_a_recipe_without_stored_fields(metadata: Metadata) -> None:
     assert "a function without a name" in card(replace(metadata, recipe=None))

@@ -1,4 +1,4 @@
-"""Tensor files that lie, made byte by byte, with right sizes and checksums in the manifest.
+"""Malformed tensor files, made byte by byte, with valid sizes and checksums in the manifest.
 
 Refused means an `ArtifactError` that names the file and the remedy, in bounded memory and without unpickling.
 """
@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 
 
 def seal(manifest: dict[str, Any]) -> bytes:
-    """A manifest whose own checksum is right, by the documented rule."""
+    """A manifest with a valid checksum, computed by the documented rule."""
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return json.dumps({**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
@@ -41,7 +41,7 @@ def edit(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def replace_file(directory: Path, raw: bytes) -> None:
-    """Put `raw` in place of the tensors, and its size and checksum into the manifest."""
+    """Replace the tensor file by `raw`, and update its size and checksum in the manifest."""
     (directory / TENSORS).write_bytes(raw)
     entry = {"sha256": hashlib.sha256(raw).hexdigest(), "size": len(raw)}
     edit(directory, lambda manifest: manifest["files"].update({TENSORS: entry}))
@@ -81,15 +81,16 @@ def refused(directory: Path, expected: str) -> None:
     message = str(caught.value)
     assert str(directory) in message
     assert any(
-        remedy in message for remedy in ("save or download it again", "raise max_bytes", "save one there")
+        remedy in message
+        for remedy in ("Save or download it again", "raise max_bytes", "save a condensed dataset there")
     )
     assert len(message) < 800
 
 
-def test_the_helpers_make_files_that_are_read(directory: Path) -> None:
+def test_the_helpers_of_this_file_write_valid_files(directory: Path) -> None:
     replace_file(directory, pack(GOOD))
     assert storage.read(directory, verify=False).tensors["images"].shape == (4, 1, 3, 3)
-    refused(directory, "other content, expected content_hash")
+    refused(directory, "different content, expected content_hash")
 
 
 GOOD = {"images": images(), "labels": labels(0, 0, 1, 1)}
@@ -107,7 +108,7 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         (forge({}, length=3), "a header of 3 bytes"),
         (pickle.dumps(GOOD), "a header of"),
         (forge(b'{"a": 1, "a": 2}'), "the key 'a' occurs twice"),
-        (forge(b"{" + b'"a":[' * 9000), "nested too deep|no valid JSON"),
+        (forge(b"{" + b'"a":[' * 9000), "too deeply nested|invalid JSON"),
         (forge({}), "the tensors"),
         (forge({"a": 1}), "1 for tensor 'a'"),
         (forge({"a": {**ENTRY, "extra": 1}}, b"\0" * 4), "for tensor 'a', expected its dtype"),
@@ -127,14 +128,14 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         (forge({"a": {**ENTRY, "shape": [9**18] * 9000}}, b"\0" * 4), "'a' of shape"),
         (forge({"a": {**ENTRY, "shape": [0], "data_offsets": [0, 0]}}), "'a' of shape"),
         (forge({"a": {**ENTRY, "shape": [-1]}}, b"\0" * 4), "'a' of shape"),
-        (forge({"../../x": ENTRY}, b"\0" * 4), "a tensor called '../../x'"),
-        (forge({"Images": ENTRY}, b"\0" * 4), "a tensor called 'Images'"),
-        (forge({"a" * 65: ENTRY}, b"\0" * 4), "a tensor called 'aaaa"),
-        (forge({"a\n": ENTRY}, b"\0" * 4), "a tensor called"),
+        (forge({"../../x": ENTRY}, b"\0" * 4), "a tensor named '../../x'"),
+        (forge({"Images": ENTRY}, b"\0" * 4), "a tensor named 'Images'"),
+        (forge({"a" * 65: ENTRY}, b"\0" * 4), "a tensor named 'aaaa"),
+        (forge({"a\n": ENTRY}, b"\0" * 4), "a tensor named"),
         (forge({"a": {**ENTRY, "dtype": "F64"}}, b"\0" * 4), "'a' of type 'F64', expected one of F32"),
         (forge({"a": {**ENTRY, "dtype": "object"}}, b"\0" * 4), "'a' of type 'object'"),
-        (pack({"images": images()}), "expected one called 'labels'"),
-        (pack({"labels": labels(0, 0, 1, 1)}), "expected one called 'images'"),
+        (pack({"images": images()}), "expected a tensor named 'labels'"),
+        (pack({"labels": labels(0, 0, 1, 1)}), "expected a tensor named 'images'"),
         (pack({**GOOD, "labels": labels(0, 0, 1, 2)}), "labels from 0 to 2, expected labels from 0 to 1"),
         (pack({**GOOD, "labels": labels(0, -1, 1, 1)}), "labels from -1 to 1"),
         (pack({**GOOD, "labels": labels(0, 0, 1)}), "'images' of shape"),
@@ -149,12 +150,12 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         (pack({**GOOD, "extra": ("BF16", [1], b"\x80\x7f")}), "NaN or infinity in 'extra'"),
     ],
 )
-def test_tensor_files_that_lie(directory: Path, raw: bytes, expected: str) -> None:
+def test_malformed_tensor_files_are_refused(directory: Path, raw: bytes, expected: str) -> None:
     replace_file(directory, raw)
     refused(directory, expected)
 
 
-def test_probabilities_of_another_number_of_classes(directory: Path) -> None:
+def test_probabilities_with_a_wrong_number_of_classes(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(label={"kind": "probs"}))
     refused(directory, r"expected \(N, 2\) of a float type")
 
@@ -168,17 +169,17 @@ def test_nothing_is_unpickled(directory: Path) -> None:
         replace_file(directory, raw)
         refused(directory, "found")
         (directory / MANIFEST).write_bytes(raw)
-        refused(directory, "no valid JSON")
+        refused(directory, "invalid JSON")
         shutil.copy(GOLDEN / MANIFEST, directory)
     assert not (directory / "exploded").exists()
 
 
-def test_hostile_files_are_refused_in_little_memory(tmp_path: Path) -> None:
+def test_hostile_files_are_refused_with_little_memory(tmp_path: Path) -> None:
     subprocess.run([sys.executable, __file__, str(tmp_path)], check=True, timeout=120)
 
 
 def refuse_in_little_memory(root: Path) -> None:
-    """With 128 MiB more than the interpreter has now, each file is refused for what it is."""
+    """With only 128 MiB of additional memory, each file is refused with the right message."""
 
     def manifest(raw: bytes, size: int | None = None) -> Callable[[Path], None]:
         def put(directory: Path) -> None:
@@ -197,7 +198,7 @@ def refuse_in_little_memory(root: Path) -> None:
 
     cases = {
         "a larger file": manifest(b"{", 50 << 20),
-        "nested too deep": manifest(b"[" * (1 << 20)),
+        "too deeply nested": manifest(b"[" * (1 << 20)),
         "a JSON list": manifest(b"[" + b"{}," * 300_000 + b"{}]"),
         "an integer of": manifest(b"1" * (1 << 20)),
         "format None": manifest(b'{"a": [' + b'"",' * 300_000 + b'""]}'),

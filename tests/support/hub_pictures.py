@@ -1,4 +1,4 @@
-"""Data sets of pictures as `datasets` has them, and repositories of the loopback server that hold them."""
+"""Image datasets of the `datasets` library, and repositories of the test server that contain them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(
     first: int = 0,
     **more: tuple[Any, Any],
 ) -> datasets.Dataset:
-    """A data set of pictures, with labels by turns unless `more` (column=(values, feature)) brings some."""
+    """An image dataset with cyclic labels, unless `more` (column=(values, feature)) gives other columns."""
     pictures = [picture(first + i, modes[i % len(modes)], sizes[i % len(sizes)]) for i in range(count)]
     columns = more or {"label": ([i % 3 for i in range(count)], datasets.ClassLabel(names=NAMES))}
     features = {"image": datasets.Image(), **{name: feature for name, (_, feature) in columns.items()}}
@@ -45,7 +45,7 @@ _NUMBERS = itertools.count()
 
 
 def publish(hub: HubServer, files: Mapping[str, datasets.Dataset | bytes], **settings: Any) -> str:
-    """A repository with these files; its name."""
+    """Create a repository with these files; returns its name."""
     name = f"bob/pictures-{next(_NUMBERS)}"
     contents = {path: file if isinstance(file, bytes) else parquet(file) for path, file in files.items()}
     hub.add_repo(name, contents, **settings)

@@ -1,4 +1,4 @@
-"""Processes that push and pull, to be watched, crowded and killed; this file is also their program.
+"""Processes that push and pull, for tests of concurrency and kills; this file is also their program.
 
 One fresh interpreter without threads imports everything once and forks a process for each task.
 """
@@ -41,19 +41,19 @@ def source(seed: int = 0, classes: int = 2) -> TensorDataset:
 
 
 def small(seed: int = 0, ipc: int = 2) -> CondensedDataset:
-    """A condensed set that follows from its seed."""
+    """A condensed dataset that follows from its seed."""
     return CondensedDataset(source(seed), "random", ipc=ipc, cache=False, progress=False)
 
 
 def seed_of(dataset: CondensedDataset) -> int:
-    """Which set it is; it must be whole."""
+    """The seed of a dataset, which must be complete."""
     found = next(seed for seed in range(100) if torch.equal(small(seed, 1).images[:1], dataset.images[:1]))
     assert torch.equal(small(found, dataset.metadata.ipc).images, dataset.images)
     return found
 
 
 def refused(kind: type[Exception], expected: str, call: Callable[..., object], **options: Any) -> str:
-    """The message of the error; one paragraph that names what and the remedy."""
+    """The error message: one paragraph that names the problem and the remedy."""
     with pytest.raises(kind, match=expected) as caught:
         call(**options)
     assert type(caught.value) is kind
@@ -81,7 +81,7 @@ def build(seed: int, **options: Any) -> dict[str, Any]:
 
 
 def load_pictures(repo_id: str, cache_dir: str, streaming: bool, config: str | None = None) -> dict[str, Any]:
-    """With `datasets` alone; how far its pictures are from the samples of seed 0, of which they show the range."""
+    """Load with `datasets` alone, and measure the largest error of the images against the samples of seed 0."""
     import datasets
 
     loaded = datasets.load_dataset(repo_id, config, split="train", cache_dir=cache_dir, streaming=streaming)
@@ -106,12 +106,12 @@ def config_names(repo_id: str) -> dict[str, Any]:
 
 
 def refusal(repo_id: str, **options: Any) -> dict[str, Any]:
-    """The error of a pull, and by how many bytes the process has grown by then."""
+    """The error of a pull, and by how many bytes the process has grown."""
     before = _peak()
     try:
         return pull(repo_id, **options)
     except Exception as error:
-        return {"error": type(error).__name__, "told": str(error), "grown": _peak() - before}
+        return {"error": type(error).__name__, "message": str(error), "grown": _peak() - before}
 
 
 def _peak() -> int:
@@ -123,17 +123,17 @@ TASKS = (push, pull, build, load_pictures, config_names, refusal)
 
 @dataclass
 class Job:
-    """A process that does a task."""
+    """A process that runs a task."""
 
     number: int
     path: Path
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has come to its end
+        with contextlib.suppress(ProcessLookupError):  # already finished
             os.kill(self.number, signal.SIGKILL)
 
     def result(self, timeout: float = 120) -> dict[str, Any]:
-        """What it gave, {"error": ..., "told": ...} for an error, {} if it was killed."""
+        """Its result; {"error": ..., "message": ...} for an error, {} if it was killed."""
         ends = time.monotonic() + timeout
         while _lives(self.number):
             assert time.monotonic() < ends, f"process {self.number} takes too long"
@@ -169,7 +169,7 @@ class Workers:
         self._process.communicate(timeout=60)
 
     def start(self, task: str, /, *arguments: Any, **options: Any) -> Job:
-        """Begin a task in a process of its own."""
+        """Start a task in its own process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         path = self._folder / f"result-{next(self._numbers)}.json"
@@ -179,12 +179,12 @@ class Workers:
         return Job(int(self._process.stdout.readline()), path)
 
     def do(self, task: str, /, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """A task and its result."""
+        """Run a task and return its result."""
         return self.start(task, *arguments, **options).result()
 
 
 def _serve() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was forked
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forked processes are not waited for
     torch.set_num_threads(1)
     _warm_up()
     for line in sys.stdin:
@@ -197,7 +197,7 @@ def _serve() -> None:
 
 
 def _warm_up() -> None:
-    """Import what tasks need, so that each need not; a thread would not survive the fork."""
+    """Import what the tasks need once; must start no thread, because threads do not survive a fork."""
     from huggingface_hub import CommitOperationAdd, HfApi  # noqa: F401
     from huggingface_hub.utils import httpx  # noqa: F401
 
@@ -216,7 +216,7 @@ def _work(task: str, arguments: list[Any], options: dict[str, Any], path: str) -
             found = function(*arguments, **options)
         except Exception as error:
             traceback.print_exc()
-            found = {"error": type(error).__name__, "told": str(error)}
+            found = {"error": type(error).__name__, "message": str(error)}
         Path(f"{path}.part").write_text(json.dumps(found))
         os.replace(f"{path}.part", path)
     finally:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.atomic import write_whole
+from condensed_data.core.atomic import write_atomically
 from condensed_data.engine.callbacks.progress import (
     COLUMNS,
     Callback,
@@ -135,7 +135,7 @@ class _FileLogger(Logger):
     def _open(self, resumed_at: int) -> None:
         """Keep the rows up to the iteration that a run resumes from, or none for a new run."""
         kept = [row for row in self._read() if row["iteration"] <= resumed_at > 0]
-        write_whole(self.path, (self.header + "".join(map(self._encode, kept))).encode())
+        write_atomically(self.path, (self.header + "".join(map(self._encode, kept))).encode())
         self._written = set(map(_key, kept))
 
     def _write(self, rows: Sequence[LogRow]) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch_message, shown
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch_message, short_repr
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 
 _MAX_NUMBER = 1 << 16  # in an encoding; real widths and factors are far smaller
@@ -95,7 +95,7 @@ def reject_inconsistent(path: Path, found: str) -> Iterator[None]:
     except ArtifactError:
         raise
     except INVALID_CONTENT_ERRORS as error:
-        reason = shown(" ".join(str(error).split()))
+        reason = short_repr(" ".join(str(error).split()))
         raise ArtifactError(
             mismatch_message(path, f"{found} ({type(error).__name__} {reason})", "consistent content")
         ) from error
@@ -109,7 +109,7 @@ def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
             remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
             raise UnsupportedFormatError(
                 mismatch_message(
-                    path, f"the encoding {shown(encoding.get('part'))}", f"a known one ({error})", remedy
+                    path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", remedy
                 )
             ) from error
     if not isinstance(spec, SyntheticSpec):

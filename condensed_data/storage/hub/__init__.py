@@ -1,6 +1,6 @@
-"""Condensed sets on the Hugging Face Hub: publish, pull, find.
+"""Publishes, downloads and finds condensed datasets on the Hugging Face Hub.
 
-A repository of the Hub holds artifacts as `storage` writes them; `layout.py` says where. Everything that speaks to
-the Hub goes through `client.py`, and every failure becomes a sentence in `errors.py`. `huggingface_hub` reads its
-environment when it is imported, so it is imported when it is first used.
+A Hub repository contains artifacts as `storage.artifact` writes them, at the paths given in `layout.py`. All requests
+go through the client of `client.py`, and every failure becomes an error of `core.hub_errors`. `huggingface_hub`
+reads environment variables when it is imported, so it is imported on first use.
 """

@@ -1,14 +1,14 @@
-"""The `.pt` files in which authors of methods publish their condensed sets, read without running what is in them.
+"""Reads the `.pt` files in which authors of methods publish condensed datasets, without executing their content.
 
-| who | what a file holds | values |
+| authors | content of a file | values |
 |---|---|---|
-| DC, DSA, DM | {"data": [[images, labels], ...], "accs_all_exps": ...}, one pair a run | normalized |
-| MTT and its successors | a tensor of images; labels_*.pt beside images_*.pt holds the labels | normalized |
+| DC, DSA, DM | {"data": [[images, labels], ...], "accs_all_exps": ...}, one pair per run | normalized |
+| MTT and its successors | a tensor of images; the labels are in labels_*.pt beside images_*.pt | normalized |
 | IDC | [images, labels]; an image is a grid of factor x factor smaller ones | 0 to 1 |
 
-as their published code writes them: https://github.com/VICO-UoE/DatasetCondensation,
+as written by their published code: https://github.com/VICO-UoE/DatasetCondensation,
 https://github.com/GeorgeCazenavette/mtt-distillation and https://github.com/snu-mllab/Efficient-Dataset-Condensation.
-Images that were learned in a space whitened by ZCA stay there: the files do not hold the matrix.
+Images that were learned in a ZCA-whitened space stay in it, because the files do not contain the matrix.
 
 Letters: N stored samples, K classes, C, H, W.
 """
@@ -32,7 +32,7 @@ from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoding import decode_all
 from condensed_data.storage.artifact import MAX_BYTES
-from condensed_data.storage.hub.third_party import made_elsewhere
+from condensed_data.storage.hub.third_party import result_from_samples
 from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
 
 
@@ -49,24 +49,24 @@ def read(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> CondensationResult:
-    """Read a set that its authors stored with `torch.save`.
+    """Read a condensed dataset that its authors stored with `torch.save`.
 
     Args:
         path: the file.
-        labels: the file of labels, where they are not in `path`; by default labels_*.pt beside images_*.pt.
-        mean, std: one number a channel, by which the source was normalized, in [0, 1]. Normalized images are then
+        labels: file of the labels if they are not in `path`; by default labels_*.pt beside images_*.pt.
+        mean, std: one number per channel, in [0, 1], with which the source was normalized. Normalized images are then
             mapped back, so that they fit a test set that is not normalized.
         normalized: whether the stored values are normalized, as all but IDC's are. Without `mean` and `std` they
-            stay so, and fit a test set that is normalized in the same way.
-        factor: of IDC's grids, 1 for none.
-        run: which of the runs of DC, DSA or DM.
-        classes: K names; by default the numbers in the labels.
-        name: for titles; by default that of the file.
-        max_bytes: refuse more.
+            stay normalized and fit a test set with the same normalization.
+        factor: side of IDC's grids, in images; 1 for none.
+        run: index of the run in files of DC, DSA or DM.
+        classes: K class names; by default the numbers in the labels.
+        name: for titles; by default the name of the file.
+        max_bytes: maximum size of the file and of its decoded tensors.
 
     Raises:
-        FileNotFoundError: naming the file that is not there.
-        ArtifactError: for a file that holds anything but tensors and numbers, or not what is listed above.
+        FileNotFoundError: with the file that does not exist.
+        ArtifactError: for a file that contains anything but tensors and numbers, or none of the layouts above.
         ValueError: for an argument out of range.
     """
     path = Path(path)
@@ -74,26 +74,26 @@ def read(
     images, targets = _pair(_load(path, max_bytes), path, labels, run, max_bytes)
     if not images.is_floating_point() or images.dim() < 2 or images.numel() * 4 * factor**2 > max_bytes:
         raise ArtifactError(
-            f"{path} holds images of shape {tuple(images.shape)} and type {images.dtype}; expected a floating point "
+            f"{path} contains images of shape {tuple(images.shape)} and type {images.dtype}, expected a floating-point "
             f"tensor (N, C, H, W) within max_bytes={max_bytes}."
         )
     images = images.float().contiguous()
-    space = _fitted(space, images.shape[1])
+    space = _expand_channels(space, images.shape[1])
     kind = SampleKind("tensor:float32", tuple(images.shape[1:]))
     stored = space.standardize(images) if not normalized else images
     title = name or path.stem
-    soft, hard = _soft(targets, path), _hard(targets)
+    soft, hard = _soft_labels(targets, path), _hard_labels(targets)
     if soft is not None and classes is None:
         classes = [str(number) for number in range(soft.shape[1])]
     if factor == 1:
-        result = made_elsewhere(title, space.restore(stored), hard, kind, space, classes)
+        result = result_from_samples(title, space.restore(stored), hard, kind, space, classes)
     else:
-        result = _formed(title, stored, hard, kind, space, classes, factor)
+        result = _decode_grids(title, stored, hard, kind, space, classes, factor)
     if soft is None:
         return result
     if soft.shape[1] != len(result.metadata.classes):
         raise ValueError(
-            f"classes= has {len(result.metadata.classes)} names, but the labels {soft.shape[1]} columns."
+            f"classes= has {len(result.metadata.classes)} names, but the labels have {soft.shape[1]} columns."
         )
     return with_soft_labels(result, soft.repeat_interleave(len(result.labels) // len(soft), 0))
 
@@ -104,35 +104,39 @@ def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized
     if mean is None or std is None:
         if not normalized:
             raise ValueError(
-                "normalized=False: give mean= and std= of the source, which the files do not hold."
+                "normalized=False needs mean= and std= of the source, which the files do not contain. Give both."
             )
         return ValueSpace(torch.zeros(1), torch.ones(1))
     if len(mean) != len(std) or not all(value > 0 for value in std):
-        raise ValueError(f"mean={list(mean)} and std={list(std)} must be one number a channel, std positive.")
+        raise ValueError(
+            f"mean={list(mean)} and std={list(std)} must have one number per channel, with positive std."
+        )
     return ValueSpace(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
 
 
-def _fitted(space: ValueSpace, channels: int) -> ValueSpace:
-    """The same for so many channels."""
+def _expand_channels(space: ValueSpace, channels: int) -> ValueSpace:
+    """The value space expanded to `channels` channels."""
     if len(space.mean) not in (1, channels):
         raise ValueError(f"mean= has {len(space.mean)} numbers, but the images have {channels} channels.")
     return ValueSpace(space.mean.expand(channels).clone(), space.std.expand(channels).clone())
 
 
-def _formed(
+def _decode_grids(
     title: str, stored: Tensor, labels: Tensor, kind: SampleKind, space: ValueSpace, classes: Any, factor: int
 ) -> CondensationResult:
-    """The set of IDC's grids (N, C, H, W), standardized: they are stored as they are, and decoded."""
+    """The result for IDC's standardized grids (N, C, H, W): stored as grids, decoded to images."""
     encoding = MultiFormation(Pixels(), factor=factor)
     encoding.check(kind.shape)
     tensors = {"images": stored}
     if any(side % factor for side in kind.shape[1:]):
         tensors["pad"] = space.standardize(torch.full((1, kind.shape[0], 1), 0.5))[
             0, :, 0
-        ]  # as the authors do
+        ]  # as in the authors' code
     labels = labels.repeat_interleave(factor ** (len(kind.shape) - 1))
     synthetic_data = encoding.restore(tensors, labels, kind.shape)
-    result = made_elsewhere(title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes)
+    result = result_from_samples(
+        title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes
+    )
     ipc = result.metadata.ipc * len(stored) // len(labels)
     metadata = replace(result.metadata, encoding=specs.to_json(encoding), ipc=ipc)
     return with_storage_size(
@@ -143,35 +147,35 @@ def _formed(
 def _pair(
     content: Any, path: Path, labels: str | Path | None, run: int, max_bytes: int
 ) -> tuple[Tensor, Tensor]:
-    """Images and labels, however they were stored."""
+    """Images and labels in any of the layouts."""
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         runs = content["data"]
         if not 0 <= run < len(runs):
-            raise ValueError(f"run={run}: {path} holds {len(runs)} runs, counted from 0.")
+            raise ValueError(f"run={run} is out of range: {path} contains {len(runs)} runs, counted from 0.")
         content = runs[run]
     if isinstance(content, Tensor):
         content = [content, _load(_beside(path, labels), max_bytes)]
-    right = isinstance(content, list | tuple) and len(content) == 2
-    if not right or not all(isinstance(item, Tensor) for item in content):
+    valid = isinstance(content, list | tuple) and len(content) == 2
+    if not valid or not all(isinstance(item, Tensor) for item in content):
         raise ArtifactError(
-            f"{path} holds a {type(content).__name__}; expected [images, labels] (IDC), a dictionary with such pairs "
-            "under 'data' (DC, DSA, DM), or a tensor of images with the labels in a file of their own (MTT)."
+            f"{path} contains a {type(content).__name__}, expected [images, labels] (IDC), a dictionary with such "
+            "pairs under 'data' (DC, DSA, DM), or a tensor of images with labels in a separate file (MTT)."
         )
     images, targets = content[0].detach(), content[1].detach()
     for tensor in (
         images,
         targets,
-    ):  # a few bytes can stand for a tensor that is not there, or for a huge one
+    ):  # a few bytes can describe a tensor without data, or a huge one
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() * 4 > max_bytes:
             raise ArtifactError(
-                f"{path} holds a {tensor.layout} tensor {tuple(tensor.shape)} on {tensor.device}; expected an ordinary "
-                f"one within max_bytes={max_bytes}."
+                f"{path} contains a {tensor.layout} tensor {tuple(tensor.shape)} on {tensor.device}, expected a dense "
+                f"CPU tensor within max_bytes={max_bytes}."
             )
     return images, targets
 
 
 def _beside(path: Path, labels: str | Path | None) -> Path:
-    """The file of the labels of a file of images."""
+    """The file of labels that belongs to a file of images."""
     if labels is not None:
         return Path(labels)
     guesses = [path.with_name(path.name.replace(old, "labels")) for old in ("images_zca", "images")]
@@ -179,47 +183,47 @@ def _beside(path: Path, labels: str | Path | None) -> Path:
         if guess != path and guess.is_file():
             return guess
     raise FileNotFoundError(
-        f"{path} holds images without labels. Give labels=, the path of their file; {guesses[-1]} is not there."
+        f"{path} contains images without labels, and {guesses[-1]} does not exist. Give labels=, their path."
     )
 
 
-def _soft(labels: Tensor, path: Path) -> Tensor | None:
-    """Class probabilities (N, K), or None where labels are something else; logits and the like are told."""
+def _soft_labels(labels: Tensor, path: Path) -> Tensor | None:
+    """Class probabilities (N, K), or None for other labels; warns about logits and the like."""
     if labels.dim() != 2 or not labels.is_floating_point():
         return None
     labels = labels.float()
     if bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all()):
         return labels
     warnings.warn(
-        f"{path} has soft labels {tuple(labels.shape)} that are no probabilities: the greatest of each is taken.",
+        f"{path} has soft labels {tuple(labels.shape)} that are not probabilities; the argmax of each row is used.",
         stacklevel=4,
     )
     return None
 
 
-def _hard(labels: Tensor) -> Tensor:
-    """Class numbers (N,) int64; of soft labels (N, K), those of the greatest."""
+def _hard_labels(labels: Tensor) -> Tensor:
+    """Class indices (N,) int64; for soft labels (N, K) the argmax."""
     if labels.is_floating_point():
         return labels.argmax(1) if labels.dim() == 2 else labels
     return labels.long()
 
 
 def _load(path: Path, max_bytes: int) -> Any:
-    """What `torch.save` wrote: tensors, numbers and containers of them, and nothing else."""
+    """Load what `torch.save` wrote: only tensors, numbers and containers of them."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file. Give one that torch.save wrote.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file. Give a file that torch.save wrote.")
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = max(size, sum(entry.file_size for entry in archive.infolist()))
     if size > max_bytes:
         raise ArtifactError(
-            f"{path} holds {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise that."
+            f"{path} has {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise max_bytes."
         )
     try:
-        allowed = torch.serialization.safe_globals([*_Accuracy.spellings()])
+        allowed = torch.serialization.safe_globals([*_Accuracy.aliases()])
         with path.open("rb") as file, allowed, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of forms that are unusual; what comes of them is checked
+            warnings.simplefilter("ignore")  # about unusual layouts; the result is checked
             return torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
@@ -234,13 +238,13 @@ def _load(path: Path, max_bytes: int) -> Any:
     ) as error:
         reason = str(error).split("\n")[0][:300]
         raise ArtifactError(
-            f"{path} holds more than tensors, or is damaged, and was not loaded ({reason}). Ask its authors for the "
-            "tensors alone."
+            f"{path} contains more than tensors, or is corrupt, and was not loaded ({reason}). Ask its authors for a "
+            "file of plain tensors."
         ) from error
 
 
 class _Accuracy:
-    """Stands for NumPy's numbers, in which DC, DSA and DM store accuracies: takes anything, holds nothing."""
+    """Placeholder for the NumPy numbers in which DC, DSA and DM store accuracies: accepts anything, keeps nothing."""
 
     def __init__(self, *ignored: Any) -> None:
         del ignored
@@ -249,11 +253,11 @@ class _Accuracy:
         del ignored
 
     @classmethod
-    def spellings(cls) -> list[type]:
-        """This class, once for each name under which a file may ask for it."""
-        homes = (
+    def aliases(cls) -> list[type]:
+        """This class under each name that a file may refer to."""
+        names = (
             ("numpy", "dtype"),
             ("numpy.core.multiarray", "scalar"),
             ("numpy._core.multiarray", "scalar"),
         )
-        return [type(name, (cls,), {"__module__": home, "__qualname__": name}) for home, name in homes]
+        return [type(name, (cls,), {"__module__": home, "__qualname__": name}) for home, name in names]

@@ -1,4 +1,4 @@
-"""Publish a condensed set to a repository of the Hub, in one commit; `commit.py` says how."""
+"""Publishes a condensed dataset to a Hub repository in one commit; see `commit.py` for the protocol."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.hub_errors import HubError, translate_hub_errors
-from condensed_data.storage import artifact as artifact
-from condensed_data.storage import parquet
+from condensed_data.storage import artifact, parquet
 from condensed_data.storage.hub import layout
-from condensed_data.storage.hub.commit import Push, PushOptions, Sets
-from condensed_data.storage.hub.repository import check_name, client
+from condensed_data.storage.hub.client import check_name, client
+from condensed_data.storage.hub.commit import Manifests, Push, PushOptions
 from condensed_data.storage.result import CondensationResult
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
-_AGAIN = "Nothing partial is on the Hub, and the set here is unchanged: the same push again goes on."
+_UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
 
 def push(
@@ -35,103 +34,105 @@ def push(
     config_name: str = "default",
     license: str | None = None,  # noqa: A002 (the Hub calls it so)
 ) -> CommitInfo:
-    """Publish a condensed set: all of it in one commit, or nothing.
+    """Publish a condensed dataset: all of it in one commit, or nothing.
 
     Args:
-        outcome: the set.
-        repo_id: "user/name" of a dataset repository; made if it is not there.
-        private: of a new repository: True or None makes it private, False public. For one that is there it is
-            checked, not changed.
-        token: None uses the stored one.
-        revision: branch to commit to; made from the default one if it is not there.
-        create_pr: open a pull request instead of committing.
-        commit_message: first line of the commit.
-        config_name: which of the repository's sets this is; "default" is the root.
-        license: identifier of the source's license, for the card, such as "mit" or "cc-by-4.0".
+        result: the condensed dataset.
+        repo_id: "user/name" of a dataset repository; created if it does not exist.
+        private: visibility of a new repository: True or None for private, False for public. For an existing
+            repository it is checked, not changed.
+        token: Hub token; None uses the stored one.
+        revision: branch to commit to; created from the default branch if it does not exist.
+        create_pr: whether to open a pull request instead of committing.
+        commit_message: first line of the commit message.
+        config_name: name of this dataset in the repository; "default" is the root.
+        license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
 
     Returns:
-        The commit (`.oid`, `.commit_url`, `.pr_url`); the present head where nothing has changed.
+        The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
 
     Raises:
-        HubError: or a subclass that says why; nothing is published, and the message says how to go on.
-        ArtifactError: where a set that is already in the repository cannot be read.
-        ValueError, ImportError: for what is found wrong before anything is sent.
+        HubError: or one of its subclasses; nothing is published, and the message says how to continue.
+        ArtifactError: if a dataset that is already in the repository cannot be read.
+        ValueError, ImportError: for problems found before anything is sent.
     """
     layout.check_config(config_name)
-    target = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
-    return publish(result, target, lambda sets: config_name)
+    options = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
+    return publish(result, options, lambda manifests: config_name)
 
 
 def publish_build(result: CondensationResult, repo_id: str, *, token: str | None = None) -> CommitInfo | None:
-    """Publish the result of a build under a free name, unless the repository has the result of the same build.
+    """Publish the result of a build under an unused name, unless the repository already has it.
 
     Returns:
-        The commit, or None where the repository has it already.
+        The commit, or None if the repository already has the result.
 
     Raises:
-        As `push` does.
+        The same errors as `push`.
     """
     key = result.metadata.key
     if key is None:
         raise ValueError(
-            f"{repo_id}: this set has no key, as its recipe holds a function without a name. Name the function "
-            "(Named), or push it by hand with push_to_hub(config_name=...)."
+            f"{repo_id}: this dataset has no cache key, because its recipe contains a function without a name. Name "
+            "the function, or publish it with push_to_hub(config_name=...)."
         )
 
-    def name(sets: Sets) -> str | None:
-        if any(manifest.get("cache_key") == key for manifest in sets.values()):
+    def choose(manifests: Manifests) -> str | None:
+        if any(manifest.get("cache_key") == key for manifest in manifests.values()):
             return None
         plain = re.sub("[^A-Za-z0-9_-]", "-", f"{result.metadata.recipe_name}-ipc{result.metadata.ipc}")[:80]
-        return plain if plain not in sets and layout.is_config(plain) else f"{plain}-{key[:8]}"
+        return plain if plain not in manifests and layout.is_config(plain) else f"{plain}-{key[:8]}"
 
-    return publish(result, PushOptions(repo_id, token=token), name)
+    return publish(result, PushOptions(repo_id, token=token), choose)
 
 
 def check_access(repo_id: str, token: str | None = None) -> None:
-    """Find out before long work whether the token on this machine is a valid one.
+    """Check before a long run that the Hub accepts the token on this machine.
 
     Raises:
-        HubError: or the subclass that says why it is not.
+        HubError: or one of its subclasses, if it does not.
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
     api = client(token)
     with translate_hub_errors(repo_id):
-        # unlike the next question, this one is given up where there is no answer
+        # this request has a timeout, unlike the next one
         with suppress(RepositoryNotFoundError):
             api.dataset_info(check_name(repo_id))
         api.whoami()
 
 
-def publish(result: CondensationResult, target: PushOptions, choose: Callable[[Sets], str | None]) -> Any:
-    """Publish under the name that `choose` gives for the sets that the repository has; None publishes nothing."""
+def publish(
+    result: CondensationResult, options: PushOptions, choose: Callable[[Manifests], str | None]
+) -> Any:
+    """Publish under the name that `choose` returns for the manifests in the repository; None publishes nothing."""
     _check_preview(result)
     with tempfile.TemporaryDirectory(prefix="condensed-data-") as folder:
         written = _write(result, Path(folder) / "set")
         try:
-            with translate_hub_errors(target.repo_id, target.revision, folder=folder):
-                return Push(target, client(target.token), Path(folder), written, choose).run()
+            with translate_hub_errors(options.repo_id, options.revision, folder=folder):
+                return Push(options, client(options.token), Path(folder), written, choose).run()
         except HubError as error:
-            raise type(error)(f"{error} {_AGAIN}") from error
+            raise type(error)(f"{error} {_UNCHANGED}") from error
 
 
 def _check_preview(result: CondensationResult) -> None:
-    """What is published is a data set for `datasets` too, which takes pyarrow."""
+    """Require pyarrow, because published datasets must be readable with `datasets` too."""
     manifest = result.metadata.to_manifest()
     if parquet.has_type(manifest) and not parquet.is_possible(manifest):
         raise ImportError(
-            "Publishing needs pyarrow, so that the Hub and `datasets` can show the samples: "
-            'pip install "condensed-data[hub]"'
+            "Publishing needs pyarrow, so that the Hub and `datasets` can show the samples. Run "
+            'pip install "condensed-data[hub]".'
         )
 
 
 def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
-    """Write the files of a set; the manifest."""
-    from condensed_data.plotting import grid as plots
+    """Write the files to publish to `folder`; returns the manifest."""
+    from condensed_data.plotting import grid
 
-    result.write(folder)
+    result.save(folder)
     kind, labels = result.metadata.kind, result.class_indices.tolist()
     limits = (0.0, float(kind.max_value)) if kind.eight_bit else None
-    picture = plots.grid(result.images, labels, result.metadata.classes, value_range=limits)
-    plots.save(picture, folder / layout.GRID)
+    image = grid.grid(result.images, labels, result.metadata.classes, value_range=limits)
+    grid.save(image, folder / layout.GRID)
     return artifact.read_manifest(folder)

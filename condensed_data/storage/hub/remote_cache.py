@@ -1,7 +1,7 @@
-"""A repository that a build looks into before it condenses, and that its result may be published to.
+"""Uses a Hub repository as a cache: fetches a finished result before condensing, and publishes a new one.
 
-The Hub makes a build faster; it never makes one fail. What is wrong with it is a warning, apart from what the user can
-mend before long work starts: a name that is none, or a token that the Hub does not take where a push is asked for.
+The Hub makes a build faster and never makes it fail. Problems are warnings, except for those that the user can fix
+before a long run starts: an invalid repository name, or a token that the Hub rejects although a push is requested.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from condensed_data.storage.result import CondensationResult
 
 
 class HubCache:
-    """One repository, for one build.
+    """A Hub repository used as a cache for one build.
 
     Attributes:
         repo_id: "user/name".
-        push: whether the result is to be published.
-        commit: that the result was taken from, or None.
+        push: whether to publish the result.
+        commit: commit that the result was loaded from, or None.
     """
 
     def __init__(self, repo_id: str, push: bool) -> None:
@@ -29,48 +29,51 @@ class HubCache:
         self.commit: str | None = None
 
     @staticmethod
-    def of(hub: str | None, push: bool) -> HubCache | None:
-        """For the arguments `hub` and `push` of a build.
+    def from_options(hub: str | None, push: bool) -> HubCache | None:
+        """The cache for the arguments `hub` and `push` of a build, or None without a repository.
 
         Raises:
-            ValueError: for a name that is none, or a push to nowhere.
-            HubAccessError: where a push is asked for and the Hub does not take the token.
+            ValueError: if the repository name is invalid, or push=True is given without a repository.
+            HubAccessError: if push=True and the Hub rejects the token.
         """
         if hub is None:
             if push:
-                raise ValueError('push=True needs to know where to: give hub="user/name" as well.')
+                raise ValueError('push=True needs a repository. Give hub="user/name" as well.')
             return None
+        from condensed_data.storage.hub.client import check_name
         from condensed_data.storage.hub.push import check_access
-        from condensed_data.storage.hub.repository import check_name
 
         hub_cache = HubCache(check_name(hub), push)
         if push:
             try:
                 check_access(hub)
             except HubUnavailableError as error:
-                warnings.warn(f"The result may not be published: {error}", stacklevel=3)
+                warnings.warn(f"Publishing the result may fail: {error}", stacklevel=3)
         return hub_cache
 
-    def take(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
-        """The result of a build, where the repository has it.
+    def fetch(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
+        """The result of a build, or None if the repository does not have it.
 
         Args:
-            key: of the build; content: what it is the key of.
+            key: cache key of the build.
+            content: what the key was computed from.
         """
         from condensed_data.storage.hub.search import lookup
 
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtifactError, OSError) as error:
-            warnings.warn(f"The set is condensed here, and not taken from the Hub: {error}", stacklevel=7)
+            warnings.warn(
+                f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=7
+            )
             return None
         if found is None:
             return None
         self.commit = found.commit
         return found.result
 
-    def offer(self, result: CondensationResult) -> None:
-        """Publish a result, where that was asked for and it did not come from there."""
+    def publish(self, result: CondensationResult) -> None:
+        """Publish a result if push=True and it was not loaded from the repository."""
         if not self.push or self.commit is not None:
             return
         from condensed_data.storage.hub.push import publish_build
@@ -79,6 +82,6 @@ class HubCache:
             publish_build(result, self.repo_id)
         except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
-                f"The set is finished, and not published: {error} push_to_hub({self.repo_id!r}) tries it again.",
+                f"Condensing succeeded but publishing failed: {error} Call push_to_hub({self.repo_id!r}) to try again.",
                 stacklevel=3,
             )

@@ -1,73 +1,41 @@
-"""A repository of the Hub at one commit: which sets it has, how large its files are, and the files themselves.
+"""Access to a Hub repository at one commit: its configs, file sizes and files.
 
-Nothing is downloaded whose size was not asked for first, and nothing but files that are named by us.
+Only files with known names are downloaded, and only after their size was checked.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch_message, shown
-from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, missing_repository
-from condensed_data.storage import atomic_directory as files
-from condensed_data.storage import manifest as schema
+from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch_message
+from condensed_data.core.hub_errors import HubUnavailableError
+from condensed_data.storage import file_names
+from condensed_data.storage import manifest as manifests
 from condensed_data.storage.hub import layout
+from condensed_data.storage.hub.client import check_name, client, missing_dataset_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-MOST_ENTRIES = 2_000  # of the root of a repository that are looked at
-MOST_FILES = 50_000  # of a repository that is not ours
-_AT_ONCE = 100  # paths that one request asks for
-
-
-def client(token: str | bool | None) -> HfApi:
-    """The client, which takes the endpoint from HF_ENDPOINT and says who asks.
-
-    Its first question, `dataset_info`, is given up after HF_HUB_ETAG_TIMEOUT seconds; left to itself, it would wait for
-    ever for a server that takes the connection and never answers.
-    """
-    from huggingface_hub import HfApi, constants
-
-    from condensed_data.core.version import installed_version
-
-    api = HfApi(token=token, library_name="condensed-data", library_version=installed_version())
-    ask = api.dataset_info
-
-    def dataset_info(*arguments: Any, timeout: float | None = None, **options: Any) -> Any:
-        return ask(*arguments, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT, **options)
-
-    api.dataset_info = dataset_info  # type: ignore[method-assign]  # other methods of the client call it as well
-    return api
-
-
-def check_name(repo_id: Any) -> str:
-    """The name of a repository.
-
-    Raises:
-        ValueError: unless it is "user/name".
-    """
-    known = isinstance(repo_id, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII)
-    if not known:
-        raise ValueError(f"repo_id={shown(repo_id)} is no name of a repository: give USER/NAME.")
-    return str(repo_id)
+MAX_ENTRIES = 2_000  # of the root of a repository that are considered
+MAX_FILES = 50_000  # of a third-party repository that are considered
+_PATHS_PER_REQUEST = 100
 
 
 @dataclass(frozen=True)
-class Remote:
+class RepositorySnapshot:
     """A dataset repository at one commit.
 
     Attributes:
-        api: the client, with its token.
+        api: Hub client with its token.
         repo_id: "user/name".
         commit: 40 hexadecimal digits.
-        cache_dir: the Hub's cache; None for the usual one.
+        cache_dir: the Hub's cache; None for that of `huggingface_hub`.
         local_files_only: make no request.
-        force_download: load even what the cache has.
+        force_download: download even files that are in the cache.
+        sizes: known file sizes in bytes by path; None for a file that does not exist.
     """
 
     api: HfApi
@@ -79,7 +47,7 @@ class Remote:
     sizes: dict[str, int | None] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def at(
+    def resolve(
         repo_id: str,
         revision: str | None,
         *,
@@ -88,15 +56,15 @@ class Remote:
         local_files_only: bool = False,
         force_download: bool = False,
         fresh: bool = False,
-    ) -> Remote:
-        """Find the commit that a revision stands for; a commit stands for itself, without a request.
+    ) -> RepositorySnapshot:
+        """Resolve a revision to its commit; a commit resolves to itself without a request.
 
         Args:
-            fresh: never take the commit that a branch stood for when the Hub was reached the last time.
+            fresh: never fall back to the commit of a branch as cached when the Hub was last reached.
 
         Raises:
-            HubNotFoundError: if what is there is no dataset repository.
-            huggingface_hub.errors.*: what `errors.translate_hub_errors` explains.
+            HubNotFoundError: if there is no dataset repository of this name.
+            huggingface_hub.errors.*: errors that `hub_errors.translate_hub_errors` converts.
         """
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -106,73 +74,75 @@ class Remote:
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
-            raise no_dataset(api, repo_id) from error
-        return Remote(api, repo_id, found, cache_dir, local_files_only, force_download)
+            raise missing_dataset_error(api, repo_id) from error
+        return RepositorySnapshot(api, repo_id, found, cache_dir, local_files_only, force_download)
 
     @property
-    def _there(self) -> dict[str, Any]:
+    def _location(self) -> dict[str, Any]:
         return {"repo_id": self.repo_id, "repo_type": "dataset", "revision": self.commit}
 
     def reach(self) -> None:
-        """Ask for the commit itself: without network this fails at once, and a listing after a minute."""
+        """Request the commit itself: without network this fails at once, a file listing only after a minute."""
         self.api.dataset_info(self.repo_id, revision=self.commit)
 
     def size(self, *paths: str) -> list[int | None]:
-        """Bytes of each file, None for one that is not there; asked for once."""
+        """Size of each file in bytes, None for one that does not exist; requested once."""
         unknown = [path for path in paths if path not in self.sizes]
-        for start in range(0, len(unknown), _AT_ONCE):
-            asked = unknown[start : start + _AT_ONCE]
+        for start in range(0, len(unknown), _PATHS_PER_REQUEST):
+            batch = unknown[start : start + _PATHS_PER_REQUEST]
             found = {
                 item.path: getattr(item, "size", None)
-                for item in self.api.get_paths_info(paths=asked, **self._there)
+                for item in self.api.get_paths_info(paths=batch, **self._location)
             }
-            self.sizes.update({path: found.get(path) for path in asked})
+            self.sizes.update({path: found.get(path) for path in batch})
         return [self.sizes[path] for path in paths]
 
     def entries(self) -> list[tuple[str, int | None]]:
-        """What lies in the root: (name, bytes), None for a folder; at most `MOST_ENTRIES`."""
+        """Entries of the root as (name, bytes), with None for a folder; at most `MAX_ENTRIES`."""
         found: list[tuple[str, int | None]] = []
-        for item in self.api.list_repo_tree(**self._there):
+        for item in self.api.list_repo_tree(**self._location):
             found.append((item.path, getattr(item, "size", None)))
-            if len(found) == MOST_ENTRIES:
+            if len(found) == MAX_ENTRIES:
                 break
         return found
 
     def listing(self) -> dict[str, int]:
-        """Bytes of every file, by path; of the first `MOST_FILES` files."""
+        """Size in bytes by path of the first `MAX_FILES` files."""
         found: dict[str, int] = {}
-        for item in self.api.list_repo_tree(recursive=True, **self._there):
+        for item in self.api.list_repo_tree(recursive=True, **self._location):
             size = getattr(item, "size", None)
             if size is not None:
                 found[item.path] = size
-            if len(found) == MOST_FILES:
+            if len(found) == MAX_FILES:
                 break
         self.sizes.update(found)
         return found
 
     def configs(self) -> list[str]:
-        """The names of its sets, the default one first. Without the network: of those that were loaded before."""
+        """Config names, the default first; with `local_files_only`, those that were loaded before."""
         if self.local_files_only:
             return self.cached_configs()
         entries = self.entries()
         self.sizes.update({name: size for name, size in entries if size is not None})
         folders = [name for name, size in entries if size is None and layout.is_config(name)]
-        manifests = {layout.DEFAULT: files.MANIFEST}
-        manifests |= {name: layout.place(name, files.MANIFEST) for name in folders if name != layout.DEFAULT}
+        manifests = {layout.DEFAULT: file_names.MANIFEST}
+        manifests |= {
+            name: layout.repo_path(name, file_names.MANIFEST) for name in folders if name != layout.DEFAULT
+        }
         sizes = self.size(*manifests.values())
         return [name for name, size in zip(manifests, sizes, strict=True) if size is not None]
 
     def cached_configs(self) -> list[str]:
-        """The names of those sets that were loaded before at this commit."""
-        known = self.cached(files.MANIFEST)
+        """Names of the configs that were loaded before at this commit."""
+        known = self.cached(file_names.MANIFEST)
         found = [] if known is None else [layout.DEFAULT]
-        folder = self._snapshot()
-        for path in sorted(folder.glob(f"*/{files.MANIFEST}")) if folder.is_dir() else ():
+        folder = self._snapshot_folder()
+        for path in sorted(folder.glob(f"*/{file_names.MANIFEST}")) if folder.is_dir() else ():
             if layout.is_config(path.parent.name):
                 found.append(path.parent.name)
         return found
 
-    def _snapshot(self) -> Path:
+    def _snapshot_folder(self) -> Path:
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
@@ -180,19 +150,19 @@ class Remote:
         return root / repo_folder_name(repo_id=self.repo_id, repo_type="dataset") / "snapshots" / self.commit
 
     def cached(self, path: str) -> Path | None:
-        """Where the cache has a file of this commit."""
+        """Path of a file of this commit in the cache, or None."""
         from huggingface_hub import try_to_load_from_cache
 
         cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        found = try_to_load_from_cache(filename=path, cache_dir=cache, **self._there)
+        found = try_to_load_from_cache(filename=path, cache_dir=cache, **self._location)
         return Path(found) if isinstance(found, str) else None
 
-    def fetch(self, path: str, most: int) -> Path | None:
-        """A file of the repository on this machine, or None if it has none of this name.
+    def fetch(self, path: str, max_bytes: int) -> Path | None:
+        """Download a file; returns its local path, or None if the repository does not have it.
 
         Args:
-            path: in the repository.
-            most: refuse more bytes, before they are downloaded.
+            path: path in the repository.
+            max_bytes: maximum size; a larger file is refused before it is downloaded.
 
         Raises:
             ArtifactError: if it is larger.
@@ -201,63 +171,63 @@ class Remote:
         if known is not None and not self.force_download:
             return known
         if self.local_files_only:
-            return None if known is None else known
+            return known
         (size,) = self.size(path)
         if size is None:
             return None
-        if size > most:
+        if size > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
             raise ArtifactError(
-                mismatch_message(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {most}", remedy)
+                mismatch_message(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {max_bytes}", remedy)
             )
         return Path(
             self.api.hf_hub_download(
                 filename=path,
                 cache_dir=self.cache_dir,
                 force_download=self.force_download,
-                **self._there,
+                **self._location,
             )
         )
 
     def manifest(self, config: str) -> dict[str, Any] | None:
-        """The checked manifest of a set, or None where there is no such set.
+        """The checked manifest of a config, or None if it does not exist.
 
         Raises:
-            ArtifactError: or the subclass that says what is wrong with it.
+            ArtifactError: or one of its subclasses, if the manifest is invalid.
         """
-        path = self.fetch(layout.place(config, files.MANIFEST), schema.MAX_BYTES)
+        path = self.fetch(layout.repo_path(config, file_names.MANIFEST), manifests.MAX_BYTES)
         if path is None:
             return None
-        where = f"{self.repo_id}/{layout.place(config, files.MANIFEST)}"
+        where = f"{self.repo_id}/{layout.repo_path(config, file_names.MANIFEST)}"
         with path.open("rb") as file:
-            return schema.decode(file.read(schema.MAX_BYTES + 1), where, verify=True)
+            return manifests.decode(file.read(manifests.MAX_BYTES + 1), where, verify=True)
 
     def artifact(self, config: str, manifest: dict[str, Any], max_bytes: int) -> Path:
-        """The folder on this machine with the files of a set, its preview left out.
+        """Download the files of a config except the preview; returns their local folder.
 
         Raises:
-            ArtifactError: where they are more than `max_bytes`.
-            IntegrityError: where the repository lacks one, or it is not as large as the manifest says.
-        HubUnavailableError: where only the cache may be asked, and lacks one.
+            ArtifactError: if they exceed `max_bytes`.
+            IntegrityError: if the repository lacks a file.
+            HubUnavailableError: if `local_files_only` is set and the cache lacks a file.
         """
-        listed = manifest["files"][files.TENSORS]["size"]
-        path = layout.place(config, files.TENSORS)
+        listed = manifest["files"][file_names.TENSORS]["size"]
+        path = layout.repo_path(config, file_names.TENSORS)
         where = f"{self.repo_id}/{path}"
         if listed > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
             raise ArtifactError(mismatch_message(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
         found = self.fetch(path, listed)
         if found is None and self.local_files_only:
-            raise self.not_here()
+            raise self.not_cached_error()
         if found is None:
             raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists"))
         return found.parent
 
-    def not_here(self) -> HubUnavailableError:
-        """The error for a set of which the cache lacks a file."""
+    def not_cached_error(self) -> HubUnavailableError:
+        """The error for a dataset that is not fully in the cache although `local_files_only` is set."""
         return HubUnavailableError(
-            f"{self.repo_id} at {self.commit} is not in the cache of this machine, and local_files_only=True "
-            "forbids to load it. Leave that out."
+            f"{self.repo_id} at {self.commit} is not in the local cache, and local_files_only=True forbids a "
+            "download. Use local_files_only=False."
         )
 
 
@@ -279,20 +249,3 @@ def _resolved(
         local_files_only=local_files_only,
     )
     return found.resolved
-
-
-def no_dataset(api: HfApi, repo_id: str) -> HubNotFoundError:
-    """The error for a name that no dataset repository has: it may be that of another kind."""
-    for kind in ("model", "space"):
-        try:
-            if api.repo_exists(repo_id, repo_type=kind):
-                return missing_repository(repo_id, kind)
-        except Exception as error:  # only a better sentence is lost
-            del error
-    return missing_repository(repo_id)
-
-
-def named(names: Iterable[str], most: int = 20) -> str:
-    """Names for a message."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

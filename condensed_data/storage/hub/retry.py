@@ -1,4 +1,4 @@
-"""Trying again what failed for a moment: the client does so for some requests, and not for others."""
+"""Retries after transient failures of the Hub; the client itself retries only some requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ T = TypeVar("T")
 def with_retries(
     action: Callable[[], T], repo_id: str, revision: str | None = None, *, folder: str | Path = ""
 ) -> T:
-    """What `action` gives, in one of three attempts; the other arguments, and errors, are those of `translate_hub_errors`."""
+    """Return the result of `action`, trying up to three times.
+
+    The other arguments, and the errors raised, are those of `translate_hub_errors`.
+    """
     attempt = 0
     while True:
         attempt += 1
@@ -33,7 +36,7 @@ def with_retries(
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the Hub failed, or was not reached, such that another attempt may succeed."""
+    """Whether an error or one of its causes is a failure after which another attempt may succeed."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # httpx2 from version 2 on
 
@@ -49,5 +52,5 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def pause(attempt: int) -> None:
-    """Longer from time to time, and not the same for those who go on together."""
+    """Sleep before the next attempt: exponential backoff with jitter, at most 8 seconds."""
     time.sleep(random.SystemRandom().uniform(0, min(8.0, 0.1 * 2**attempt)))

@@ -1,4 +1,4 @@
-"""Find condensed sets on the Hub: by their tags, or one of a repository by the key of a build."""
+"""Finds condensed datasets on the Hub: repositories by tag, and datasets of a repository by cache key."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubNotFoundError, translate_hub_errors
 from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
-from condensed_data.storage.hub.pull import Pulled, load
-from condensed_data.storage.hub.repository import Remote, client
+from condensed_data.storage.hub.client import client
+from condensed_data.storage.hub.pull import PullResult, load
+from condensed_data.storage.hub.repository import RepositorySnapshot
 from condensed_data.storage.hub.retry import with_retries
 
 TAG = "condensed-data"
 
 
 @dataclass(frozen=True)
-class Published:
-    """A repository with condensed sets, as its tags tell.
+class SearchResult:
+    """A repository with condensed datasets, as described by its tags.
 
     Attributes:
         repo_id: "user/name".
-        commit: head of its default branch, or None where the Hub does not say it.
-        sources: names of what was condensed, letters and digits only; recipes; ipcs: samples per class.
-        private: whether only some may see it.
-        downloads, likes: as the Hub counts them.
+        commit: head of its default branch, or None if the Hub does not return it.
+        sources: names of the condensed sources, letters and digits only.
+        recipes: names of the recipes.
+        ipcs: samples per class.
+        private: whether the repository is private.
+        downloads: downloads as counted by the Hub.
+        likes: likes on the Hub.
     """
 
     repo_id: str
@@ -48,14 +52,16 @@ def find(
     author: str | None = None,
     limit: int | None = 100,
     token: str | bool | None = None,
-) -> list[Published]:
-    """Repositories whose tags say that they hold such sets; the most downloaded first.
+) -> list[SearchResult]:
+    """Find repositories whose tags match, most downloaded first.
 
     Args:
-        source: name of the data set that was condensed, such as "fashion-mnist"; of its spelling only letters and
-            digits count.
-        recipe, ipc: of a set; author: user or organization.
-        limit: at most so many; None for all.
+        source: name of the dataset that was condensed, such as "fashion-mnist"; only letters and digits are compared.
+        recipe: name of the recipe.
+        ipc: samples per class.
+        author: user or organization.
+        limit: maximum number of repositories; None for all.
+        token: Hub token; None uses the stored one, False none.
 
     Raises:
         HubUnavailableError: without network.
@@ -64,109 +70,117 @@ def find(
     wanted += [] if source is None else [source_tag(source)]
     wanted += [] if recipe is None else [recipe]
     wanted += [] if ipc is None else [f"ipc-{ipc}"]
-    with translate_hub_errors("Search for condensed sets"):
+    with translate_hub_errors("Search for condensed datasets"):
         listed = client(token).list_datasets(
             filter=wanted, author=author, sort="downloads", limit=limit, full=True
         )
         found = [item for item in listed if set(wanted) <= set(item.tags or ())]
-    return [_published(item) for item in found]
+    return [_search_result(item) for item in found]
 
 
-def _published(item: Any) -> Published:
+def _search_result(item: Any) -> SearchResult:
     from condensed_data.methods import recipes
 
     tags = list(item.tags or ())
     known = set(recipes.names())
-    return Published(
+    return SearchResult(
         repo_id=item.id,
         commit=item.sha,
-        sources=_behind("source-", tags),
+        sources=_tag_values("source-", tags),
         recipes=tuple(tag for tag in tags if tag in known),
-        ipcs=tuple(sorted(int(text) for text in _behind("ipc-", tags) if re.fullmatch("[0-9]{1,9}", text))),
+        ipcs=tuple(
+            sorted(int(text) for text in _tag_values("ipc-", tags) if re.fullmatch("[0-9]{1,9}", text))
+        ),
         private=bool(item.private),
         downloads=item.downloads or 0,
         likes=item.likes or 0,
     )
 
 
-def _behind(prefix: str, tags: Iterable[str]) -> tuple[str, ...]:
+def _tag_values(prefix: str, tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
 def lookup(
     repo_id: str, key: str, content: Mapping[str, Any], *, token: str | bool | None = None
-) -> Pulled | None:
-    """The set of a repository that a build of this key would give, or None where there is none.
+) -> PullResult | None:
+    """Load the dataset with a cache key from a repository, or None if there is none.
 
     Args:
-        repo_id: repository to look in; one that is not there, or not visible, has none.
-        key: of the build, see `storage.cache.key_of`; content: what it is the key of.
+        repo_id: repository to search; one that does not exist or is not visible counts as empty.
+        key: cache key of the build, see `storage.cache.cache_key`.
+        content: what the key was computed from.
+        token: Hub token; None uses the stored one, False none.
 
     Raises:
-        HubError: as `pull` does.
-        ArtifactError: where the set that has the key cannot be read, or is not what the key says.
+        HubError: the same errors as `pull`.
+        ArtifactError: if the dataset with this key cannot be read or contradicts `content`.
     """
     try:
-        remote = with_retries(lambda: Remote.at(repo_id, None, token=token, fresh=True), repo_id)
+        snapshot = with_retries(
+            lambda: RepositorySnapshot.resolve(repo_id, None, token=token, fresh=True), repo_id
+        )
     except HubNotFoundError:
         return None
-    found = with_retries(lambda: _with_key(remote, key), repo_id)
+    found = with_retries(lambda: _with_key(snapshot, key), repo_id)
     if found is None:
         return None
     config, manifest = found
-    _check(f"{repo_id}, config {config!r} at {remote.commit}", manifest, content)
-    return load(remote, config, manifest)
+    _check_key(f"{repo_id}, config {config!r} at {snapshot.commit}", manifest, content)
+    return load(snapshot, config, manifest)
 
 
 def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
-    """The configs of the sets in a repository, by the keys of their builds (`metadata.key`).
+    """The configs in a repository by the cache key of their build (`metadata.key`).
 
     Args:
-        repo_id: repository to look in; one that is not there, or not visible, has none.
+        repo_id: repository to search; one that does not exist or is not visible counts as empty.
+        token: Hub token; None uses the stored one, False none.
 
     Raises:
-        HubError: as `pull` does.
+        HubError: the same errors as `pull`.
     """
     with translate_hub_errors(repo_id):
         try:
-            remote = Remote.at(repo_id, None, token=token)
+            snapshot = RepositorySnapshot.resolve(repo_id, None, token=token)
         except HubNotFoundError:
             return {}
-        return {key: config for config, key, _ in _keyed(remote)}
+        return {key: config for config, key, _ in _configs_with_keys(snapshot)}
 
 
-def _with_key(remote: Remote, key: str) -> tuple[str, dict[str, Any]] | None:
-    for config, found, manifest in _keyed(remote):
+def _with_key(snapshot: RepositorySnapshot, key: str) -> tuple[str, dict[str, Any]] | None:
+    for config, found, manifest in _configs_with_keys(snapshot):
         if found == key:
             return config, manifest
     return None
 
 
-def _keyed(remote: Remote) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Config, key and manifest of every set that has a key."""
-    for config in remote.configs():
+def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Config, cache key and manifest of every dataset that has a cache key."""
+    for config in snapshot.configs():
         try:
-            manifest = remote.manifest(config)
-        except ArtifactError:  # nobody can tell what it is
+            manifest = snapshot.manifest(config)
+        except ArtifactError:  # unreadable: its key is unknown
             continue
         if manifest is not None and isinstance(manifest.get("cache_key"), str):
             yield config, manifest["cache_key"], manifest
 
 
-def _check(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """A manifest that claims a key must tell the same of what the key is made of.
+def _check_key(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Check that a manifest agrees with what its cache key was computed from.
 
     Raises:
-        ArtifactError: naming what differs.
+        ArtifactError: with the field that differs.
     """
-    told = {
+    stored = {
         "fingerprint": manifest["source"]["fingerprint"],
         "recipe": manifest["recipe"],
         "seed": manifest["seed"],
         "sample": [manifest["sample_kind"], manifest["shape"]],
     }
-    for name, value in told.items():
+    for name, value in stored.items():
         if strict_json.compact(value) != strict_json.compact(content[name]):
             raise ArtifactError(
-                f"{where} claims the key of this build, and its {name} is another. It is not taken; tell the owner."
+                f"{where} has the cache key of this build but a different {name}, so it was not loaded. Contact its "
+                "owner."
             )

@@ -1,4 +1,4 @@
-"""Pictures and labels out of the files of others: decoded with bounded memory, nothing in them executed.
+"""Decodes labeled images from third-party files with bounded memory, without executing anything in them.
 
 Letters: N samples, K classes, C channels, H, W.
 """
@@ -19,46 +19,47 @@ from torch import Tensor
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.storage import strict_json
 
-Fetch = Callable[[str], Path]  # from a path in the repository to a file here
+Fetch = Callable[[str], Path]  # from a path in the repository to a local file
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
-_MOST_ROWS = 5_000_000
-_MOST_TEXT = 1 << 20  # of the description of the columns
+_MAX_ROWS = 5_000_000
+_MAX_DESCRIPTION = 1 << 20  # bytes of the column description
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "class", "target")
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What was read.
+class LabeledImages:
+    """Images and labels as read from the files.
 
     Attributes:
-        images: (N, C, H, W) float32 in [0, 1]; labels: (N,) int64, as stored.
-        mode: of PIL, "L" or "RGB".
-        names: class names by label, or None where the files have none.
-        left_out: columns that were not read, such as soft labels.
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) int64, as stored.
+        mode: PIL mode, "L" or "RGB".
+        names: class names by label, or None if the files have none.
+        ignored: names of columns that were not read, such as soft labels.
     """
 
     images: Tensor
     labels: Tensor
     mode: str
     names: tuple[str, ...] | None
-    left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
-def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> Pictures:
-    """From parquet files with a column of encoded pictures and one of whole numbers.
+def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> LabeledImages:
+    """Read parquet files with a column of encoded images and a column of integers.
 
     Raises:
-        NotACondensedDatasetError: where a column is missing; the columns are named.
-        ArtifactError: for files that are damaged or expand to more than `max_bytes`.
+        NotACondensedDatasetError: if one of the two columns is missing; the message lists the columns.
+        ArtifactError: for files that are corrupt or expand to more than `max_bytes`.
     """
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise NotACondensedDatasetError(
-            f'{repo_id} holds parquet files, which need pyarrow: pip install "condensed-data[hub]".'
+            f'{repo_id} contains parquet files, which need pyarrow. Run pip install "condensed-data[hub]".'
         ) from error
-    stack, labels, names = _Stack(repo_id, max_bytes), [], None
+    stack, labels, names = _ImageStack(repo_id, max_bytes), [], None
     others: dict[str, None] = {}
     for path in paths:
         where = f"{repo_id}/{path}"
@@ -72,28 +73,28 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
                     stack.add(f"{where}, row {row}", encoded)
                     labels.append(_label(f"{where}, row {row}", value))
         except ArrowException as error:
-            raise ArtifactError(f"{where} is no parquet file that can be read: {error}") from error
-    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
+            raise ArtifactError(f"{where} cannot be read as a parquet file: {error}") from error
+    return LabeledImages(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
 
 
 def from_folders(
     repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetch, max_bytes: int
-) -> Pictures:
-    """From one folder of picture files for each class, numbered in the order of their names.
+) -> LabeledImages:
+    """Read one folder of image files per class; classes are numbered in the order of their names.
 
     Raises:
-        ArtifactError: for files that are damaged or expand to more than `max_bytes`.
+        ArtifactError: for files that are corrupt or expand to more than `max_bytes`.
     """
-    stack, labels, names = _Stack(repo_id, max_bytes), [], tuple(sorted(folders))
+    stack, labels, names = _ImageStack(repo_id, max_bytes), [], tuple(sorted(folders))
     for number, name in enumerate(names):
         for path in folders[name]:
             stack.add(f"{repo_id}/{path}", Path(fetch(path)).read_bytes())
             labels.append(number)
-    return Pictures(stack.images(), torch.tensor(labels), stack.mode, names)
+    return LabeledImages(stack.images(), torch.tensor(labels), stack.mode, names)
 
 
-class _Stack:
-    """Decodes pictures of one size and mode, whose headers are read before their pixels."""
+class _ImageStack:
+    """Decodes images of one size and mode, checking each header before decoding the pixels."""
 
     def __init__(self, repo_id: str, max_bytes: int) -> None:
         self.repo_id, self.max_bytes = repo_id, max_bytes
@@ -108,7 +109,7 @@ class _Stack:
         except ArtifactError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
-            raise ArtifactError(f"{where} is no picture that can be read: {error}") from error
+            raise ArtifactError(f"{where} cannot be read as an image: {error}") from error
         self.rows.append(
             torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
         )
@@ -118,26 +119,26 @@ class _Stack:
             self.size, self.mode = image.size, "L" if image.mode in ("1", "L", "LA") else "RGB"
         elif image.size != self.size:
             raise ArtifactError(
-                f"{where} is a picture of {image.size[0]}x{image.size[1]} pixels, the first one of "
-                f"{self.size[0]}x{self.size[1]}. A condensed set has one size: resize the pictures."
+                f"{where} has {image.size[0]}x{image.size[1]} pixels, but the first image has "
+                f"{self.size[0]}x{self.size[1]}. Resize the images to one size."
             )
-        # 4 bytes a value, as they are held in the end
+        # 4 bytes per value, as float32 in the end
         values = (len(self.rows) + 1) * image.size[0] * image.size[1] * len(self.mode)
         if 4 * values > self.max_bytes:
             raise ArtifactError(
-                f"{self.repo_id} holds more than max_bytes={self.max_bytes} of pictures. If it is a condensed set "
-                "and you trust it, raise max_bytes."
+                f"{self.repo_id} contains more than max_bytes={self.max_bytes} of images. If it is a condensed "
+                "dataset and you trust it, raise max_bytes."
             )
 
     def images(self) -> Tensor:
         """(N, C, H, W) float32 in [0, 1]."""
         if not self.rows:
-            raise NotACondensedDatasetError(f"{self.repo_id} holds no pictures.")
+            raise NotACondensedDatasetError(f"{self.repo_id} contains no images.")
         return torch.stack(self.rows).float().div_(255)
 
 
 def _columns(where: str, schema: Any) -> tuple[str, str]:
-    """Names of the columns of pictures and labels."""
+    """Names of the image column and the label column."""
     import pyarrow
 
     def is_image(kind: Any) -> bool:
@@ -145,49 +146,50 @@ def _columns(where: str, schema: Any) -> tuple[str, str]:
             return any(field.name == "bytes" and pyarrow.types.is_binary(field.type) for field in kind)
         return pyarrow.types.is_binary(kind)
 
-    image = _one([field.name for field in schema if is_image(field.type)], _IMAGES)
-    label = _one([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
-    missing = [what for what, found in (("pictures", image), ("labels", label)) if found is None]
+    image = _pick_column([field.name for field in schema if is_image(field.type)], _IMAGES)
+    label = _pick_column([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
+    missing = [content for content, found in (("images", image), ("labels", label)) if found is None]
     if missing:
         columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
         raise NotACondensedDatasetError(
-            f"{where} has no column of {' and none of '.join(missing)} that can be told from the others. The columns "
-            f"are {columns[:1000]}."
+            f"{where} has no unambiguous column of {' and none of '.join(missing)}. Its columns are "
+            f"{columns[:1000]}."
         )
     assert image is not None
     assert label is not None
     return image, label
 
 
-def _one(found: Sequence[str], usual: Sequence[str]) -> str | None:
+def _pick_column(found: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The column with a usual name, or the only one."""
     named = [name for name in usual if name in found]
     return named[0] if named else found[0] if len(found) == 1 else None
 
 
 def _names(where: str, schema: Any, label: str) -> tuple[str, ...] | None:
-    """Class names in the description that `datasets` writes into a file."""
+    """Class names from the column description that `datasets` writes into a file, or None."""
     raw = (schema.metadata or {}).get(b"huggingface")
-    if raw is None or len(raw) > _MOST_TEXT:
+    if raw is None or len(raw) > _MAX_DESCRIPTION:
         return None
     info = strict_json.loads(raw, where).get("info")
     for key in ("features", label, "names"):
         info = info.get(key) if isinstance(info, dict) else None
-    right = isinstance(info, list) and info and all(isinstance(name, str) for name in info)
-    return tuple(info) if right and info else None
+    valid = isinstance(info, list) and info and all(isinstance(name, str) for name in info)
+    return tuple(info) if valid and info else None
 
 
 def _check_rows(where: str, metadata: Any, max_bytes: int) -> None:
-    """Refuse what is certainly too much; a file may lie, so that pictures are counted one by one as well."""
+    """Refuse files that declare too much; since a file may lie, each image is counted too."""
     chunks = (metadata.row_group(g).total_byte_size for g in range(metadata.num_row_groups))
-    if metadata.num_rows > _MOST_ROWS or sum(chunks) > max_bytes:
+    if metadata.num_rows > _MAX_ROWS or sum(chunks) > max_bytes:
         raise ArtifactError(
-            f"{where} expands to {metadata.num_rows} rows and more than max_bytes={max_bytes}. If it is a condensed "
-            "set and you trust it, raise max_bytes."
+            f"{where} expands to {metadata.num_rows} rows or more than max_bytes={max_bytes}. If it is a condensed "
+            "dataset and you trust it, raise max_bytes."
         )
 
 
 def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
-    """One by one: a few bytes of a file can stand for the same large value in many rows."""
+    """Yield rows one by one, because a few bytes of a file can stand for the same large value in many rows."""
     for batch in file.iter_batches(batch_size=1, columns=[image, label], use_threads=False):
         (row,) = batch.to_pylist()
         encoded = row[image]
@@ -196,5 +198,5 @@ def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
 
 def _label(where: str, value: Any) -> int:
     if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ArtifactError(f"{where} has the label {value!r}, which is no class number.")
+        raise ArtifactError(f"{where} has the label {value!r}, expected an integer from 0 to 2**31 - 1.")
     return value

@@ -131,7 +131,7 @@ def test_inconsistent_fields_are_rejected(
 
     def written_and_read() -> None:
         artifact.write(tmp_path, tensors, manifest, card="")
-        CondensationResult.read(tmp_path)
+        CondensationResult.load(tmp_path)
 
     with pytest.raises(ArtifactError):
         written_and_read()

@@ -178,9 +178,9 @@ def test_invalid_arguments_are_rejected(tiny_images: TensorDataset, tmp_path: Pa
     with pytest.raises(ValueError, match="has hard ones"):
         CondensedDataset.load(tmp_path / "hard", soft=True)
     condensed = built(tiny_images, dsa().set(soft_labels=True))
-    broken = replace(condensed._result, made_for=torch.tensor([0, 1]))
-    with pytest.raises(ArtifactError, match="made_for"):
-        broken.write(tmp_path / "broken")
+    broken = replace(condensed._result, hard_labels=torch.tensor([0, 1]))
+    with pytest.raises(ArtifactError, match="hard_labels"):
+        broken.save(tmp_path / "broken")
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

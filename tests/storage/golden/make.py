@@ -1,4 +1,4 @@
-"""Writes the golden set anew, after a change of the format: `python tests/storage/golden/make.py`."""
+"""Regenerates the golden dataset after a change of the format: `python tests/storage/golden/make.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not there, or not for everybody: a sentence that names the repository and the remedy."""
+"""Missing or inaccessible repositories: the error names the repository and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the set of seed 0."""
+    """A repository with the dataset of seed 0."""
     small(0).push_to_hub(repo_id)
     hub.requests.clear()
     return hub.hub.repositories["dataset", repo_id]
@@ -38,12 +38,17 @@ def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
     return CondensedDataset.from_hub(name, **options)
 
 
-def test_what_is_not_there(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_missing_repositories_revisions_and_configs(
+    hub: HubServer, repository: Repository, cache: Path
+) -> None:
     missing = f"{repository.name}-missing"
-    told = refused(
-        errors.HubNotFoundError, "no such dataset repository, or it is private", pull, repository=missing
+    message = refused(
+        errors.HubNotFoundError,
+        "this dataset repository does not exist, or it is private",
+        pull,
+        repository=missing,
     )
-    assert missing in told
+    assert missing in message
     refused(errors.HubNotFoundError, "has no revision 'v9'", pull, repository=repository, revision="v9")
     refused(
         errors.HubNotFoundError,
@@ -66,47 +71,51 @@ def test_what_is_not_there(hub: HubServer, repository: Repository, cache: Path) 
 
 
 @pytest.mark.parametrize("name", ["", "a", "a/b/c", "../b", "a/b c", "a\n/b", None])
-def test_names_that_are_none(hub: HubServer, name: Any) -> None:
+def test_invalid_repository_names(hub: HubServer, name: Any) -> None:
     for call in (CondensedDataset.from_hub, small().push_to_hub):
-        with pytest.raises(ValueError, match=r"repo_id=.* give USER/NAME"):
+        with pytest.raises(ValueError, match=r"repo_id=.* Give USER/NAME"):
             call(name)
     assert hub.requests == []
 
 
-def test_who_may_not_see_it(hub: HubServer, repository: Repository, cache: Path) -> None:
-    def look(token: str | bool) -> Callable[..., object]:
+def test_repositories_without_read_access(hub: HubServer, repository: Repository, cache: Path) -> None:
+    def pull_with(token: str | bool) -> Callable[..., object]:
         return lambda: pull(repository, token=token, cache_dir=cache)
 
     bob = hub.token("bob")
-    refused(errors.HubNotFoundError, "or it is private and the token does not open it", look(bob))
-    refused(errors.HubAccessError, "does not accept the token, or wants one.*Log in", look(False))
+    refused(errors.HubNotFoundError, "or it is private and the token has no access", pull_with(bob))
+    refused(errors.HubAccessError, "rejected the token, or requires one.*Log in", pull_with(False))
     hub.hub.revoked.add(hub.token("carol"))
-    refused(errors.HubAccessError, "does not accept the token", look(hub.token("carol")))
+    refused(errors.HubAccessError, "rejected the token", pull_with(hub.token("carol")))
     repository.private, repository.gated = False, True
     for token in (bob, False):
-        refused(errors.HubAccessError, "is gated: its owner grants access.*Ask for it", look(token))
+        refused(
+            errors.HubAccessError,
+            "is gated: its owner must grant you access.*Request access",
+            pull_with(token),
+        )
     repository.guests.add("bob")
     assert seed_of(pull(repository, token=bob, cache_dir=cache)) == 0
 
 
-def test_who_may_not_write_it(hub: HubServer, repository: Repository) -> None:
+def test_repositories_without_write_access(hub: HubServer, repository: Repository) -> None:
     repository.private = False
     for token in (hub.token("bob"), hub.token("alice", "read")):
         refused(
             errors.HubAccessError,
-            "the token may not do this.*Use a token with write access",
+            "the token lacks permission.*Use a token with write access",
             small(1).push_to_hub,
             repo_id=repository.name,
             token=token,
         )
-    refused(errors.HubAccessError, "may not do this", small().push_to_hub, repo_id="bob/set")
+    refused(errors.HubAccessError, "lacks permission", small().push_to_hub, repo_id="bob/set")
     repository.disabled = True
     refused(errors.HubAccessError, "is disabled on the Hub", small(1).push_to_hub, repo_id=repository.name)
     refused(errors.HubAccessError, "is disabled on the Hub", pull, repository=repository)
 
 
-def test_a_push_with_a_bad_token_is_told_before_the_work(hub: HubServer, repo_id: str, cache: Path) -> None:
+def test_a_build_with_push_checks_the_token_first(hub: HubServer, repo_id: str, cache: Path) -> None:
     hub.hub.revoked.add(hub.token("alice"))
-    with pytest.raises(errors.HubAccessError, match="does not accept the token"):
+    with pytest.raises(errors.HubAccessError, match="rejected the token"):
         CondensedDataset(source(), "dm", ipc=1, hub=repo_id, push=True, cache=cache)
     assert not cache.exists()

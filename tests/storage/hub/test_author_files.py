@@ -1,4 +1,4 @@
-"""The `.pt` files in which authors publish their condensed sets: read right, and never executed."""
+"""The `.pt` files in which authors publish condensed datasets: read correctly and never executed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import ArtifactError, CondensedDataset
-from condensed_data.storage.hub import author_files as authors
+from condensed_data.storage.hub import author_files
 from condensed_data.training.protocol import Training
 
 NAMES = ["ant", "bee", "cat"]
@@ -29,7 +29,7 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 @pytest.fixture
 def dc(tmp_path: Path) -> Path:
-    """Two runs, and accuracies as NumPy's numbers."""
+    """Two runs, with accuracies as NumPy numbers."""
     runs = [[images(seed=seed), LABELS] for seed in range(2)]
     path = tmp_path / "res_DM_CIFAR10_ConvNet_2ipc.pt"
     torch.save({"data": runs, "accs_all_exps": {"ConvNet": [np.float64(0.26), np.mean([0.1, 0.2])]}}, path)
@@ -43,12 +43,12 @@ def test_a_file_of_dc_dsa_and_dm(dc: Path) -> None:
     assert found.metadata.name == "res_DM_CIFAR10_ConvNet_2ipc"
     assert found[0][0].dtype == torch.float32
     assert torch.equal(CondensedDataset.from_pt(dc, run=1).images, images(seed=1))
-    with pytest.raises(ValueError, match=r"run=2: .* holds 2 runs"):
+    with pytest.raises(ValueError, match=r"run=2 is out of range: .* contains 2 runs"):
         CondensedDataset.from_pt(dc, run=2)
 
 
-def test_old_spellings_of_accuracies(dc: Path, tmp_path: Path) -> None:
-    """Files of NumPy 1 ask for numpy.core, those of NumPy 2 for numpy._core."""
+def test_accuracies_stored_by_old_numpy_versions(dc: Path, tmp_path: Path) -> None:
+    """Files of NumPy 1 refer to numpy.core, those of NumPy 2 to numpy._core."""
     content = {}
     with zipfile.ZipFile(dc) as archive:
         for name in archive.namelist():
@@ -62,7 +62,7 @@ def test_old_spellings_of_accuracies(dc: Path, tmp_path: Path) -> None:
     assert len(CondensedDataset.from_pt(tmp_path / "old.pt")) == 6
 
 
-def test_values_are_mapped_back_by_mean_and_deviation(dc: Path) -> None:
+def test_normalized_values_are_mapped_back(dc: Path) -> None:
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
     found = CondensedDataset.from_pt(dc, mean=mean, std=std, classes=NAMES, name="CIFAR10")
     expected = images() * torch.tensor(std).view(1, 3, 1, 1) + torch.tensor(mean).view(1, 3, 1, 1)
@@ -73,7 +73,7 @@ def test_values_are_mapped_back_by_mean_and_deviation(dc: Path) -> None:
 
 def test_a_file_of_mtt(tmp_path: Path) -> None:
     torch.save(images(), tmp_path / "images_best.pt")
-    with pytest.raises(FileNotFoundError, match=r"Give labels=.*labels_best.pt is not there"):
+    with pytest.raises(FileNotFoundError, match=r"labels_best.pt does not exist. Give labels="):
         CondensedDataset.from_pt(tmp_path / "images_best.pt")
     torch.save(LABELS, tmp_path / "labels_best.pt")
     assert CondensedDataset.from_pt(tmp_path / "images_best.pt").targets == LABELS.tolist()
@@ -94,14 +94,14 @@ def test_probabilities_are_kept(factor: int, tmp_path: Path) -> None:
     again = CondensedDataset.load(tmp_path / "set", soft=True)
     assert torch.allclose(again.images, found.images, atol=1e-6)
     assert torch.equal(again[0][1], found.labels[0])
-    with pytest.raises(ValueError, match="classes= has 7 names, but the labels 5 columns"):
+    with pytest.raises(ValueError, match="classes= has 7 names, but the labels have 5 columns"):
         CondensedDataset.from_pt(tmp_path / "data.pt", classes=list("abcdefg"))
 
 
-def test_soft_labels_that_are_no_probabilities_are_told(tmp_path: Path) -> None:
+def test_soft_labels_that_are_not_probabilities_warn(tmp_path: Path) -> None:
     torch.save(images(), tmp_path / "images_best.pt")
     torch.save(torch.eye(3)[LABELS] - 0.1, tmp_path / "labels_best.pt")
-    with pytest.warns(UserWarning, match=r"soft labels \(6, 3\) that are no probabilities: the greatest"):
+    with pytest.warns(UserWarning, match=r"soft labels \(6, 3\) that are not probabilities; the argmax"):
         assert CondensedDataset.from_pt(tmp_path / "images_best.pt").targets == LABELS.tolist()
 
 
@@ -118,14 +118,14 @@ def test_a_file_of_idc(side: int, tmp_path: Path) -> None:
     cell = -(-side // 2)
     corner = torch.nn.functional.interpolate(grids[:, :, :cell, :cell], size=side, mode="bilinear")
     assert torch.allclose(found.images[::4], corner, atol=1e-5)
-    padded = torch.nn.functional.pad(grids, (0, 2 * cell - side) * 2, value=0.5)  # as the authors do
+    padded = torch.nn.functional.pad(grids, (0, 2 * cell - side) * 2, value=0.5)  # as in the authors' code
     last = torch.nn.functional.interpolate(padded[:, :, cell:, cell:], size=side, mode="bilinear")
     assert torch.allclose(found.images[3::4], last, atol=1e-5)
     found.save(tmp_path / "set")
     again = CondensedDataset.load(tmp_path / "set")
     assert torch.allclose(again.images, found.images, atol=1e-6)
     stored = (tmp_path / "set" / "condensed.safetensors").stat().st_size
-    assert stored < 1.5 * grids.numel() * 4  # the budget is that of the grids
+    assert stored < 1.5 * grids.numel() * 4  # only the grids are stored
 
 
 def test_signals_are_read_too(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_signals_are_read_too(tmp_path: Path) -> None:
     assert torch.equal(CondensedDataset.from_pt(tmp_path / "data.pt").images, signals)
 
 
-def test_an_imported_set_fits_a_test_set(dc: Path) -> None:
+def test_an_imported_dataset_fits_a_test_set(dc: Path) -> None:
     quick = Training("one", epochs=1)
     found = CondensedDataset.from_pt(dc)
     normalized = TensorDataset(images(9, seed=5), torch.arange(9) % 3)
@@ -144,7 +144,7 @@ def test_an_imported_set_fits_a_test_set(dc: Path) -> None:
 
 
 class Trap:
-    """Unpickling it would make a file."""
+    """Unpickling it would create a file."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -160,7 +160,9 @@ def test_nothing_in_a_file_is_executed(writer: Any, tmp_path: Path) -> None:
     trap = Trap(str(tmp_path / "ran"))
     for content in ([images(), trap], {"data": [[images(), LABELS]], "accs": np.array(1.0), "x": trap}):
         writer(content, tmp_path / "data.pt")
-        with pytest.raises(ArtifactError, match="holds more than tensors, or is damaged, and was not loaded"):
+        with pytest.raises(
+            ArtifactError, match="contains more than tensors, or is corrupt, and was not loaded"
+        ):
             CondensedDataset.from_pt(tmp_path / "data.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -168,52 +170,52 @@ def test_nothing_in_a_file_is_executed(writer: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": images()}, "holds a dict; expected"),
-        ([images()], "holds a list; expected"),
-        ([images(), "labels"], "holds a list; expected"),
-        ({"data": []}, "holds 0 runs"),
+        ({"model": images()}, "contains a dict, expected"),
+        ([images()], "contains a list, expected"),
+        ([images(), "labels"], "contains a list, expected"),
+        ({"data": []}, "contains 0 runs"),
         ([images().long(), LABELS], "images of shape .* and type torch.int64"),
         ([images()[:5], LABELS], "has labels .6,. torch.int64 for 5 samples"),
         ([images(), LABELS - 1], "labels from -1 to 1"),
         ([images(), LABELS.float()], "has labels .6,. torch.float32"),
         ([images() / 0, LABELS], "NaN or infinite"),
-        ([images().to_sparse(), LABELS], "holds a torch.sparse_coo tensor"),
+        ([images().to_sparse(), LABELS], "contains a torch.sparse_coo tensor"),
         ([torch.zeros(1).expand(6, 3, 10_000, 10_000), LABELS], r"tensor \(6, 3, 10000, 10000\)"),
         ([images(), torch.zeros(1, dtype=torch.int64).expand(1 << 34)], r"tensor \(17179869184,\)"),
         ([torch.empty(6, 3, 8, 8, device="meta"), LABELS], "on meta"),
     ],
 )
-def test_content_that_is_no_set_is_refused(content: Any, message: str, tmp_path: Path) -> None:
+def test_other_content_is_refused(content: Any, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "data.pt")
     with pytest.raises(ValueError, match=message):
         CondensedDataset.from_pt(tmp_path / "data.pt")
 
 
-def test_files_that_are_no_files_of_torch(tmp_path: Path, dc: Path) -> None:
+def test_files_not_written_by_torch_are_refused(tmp_path: Path, dc: Path) -> None:
     for raw in (b"", b"hello", dc.read_bytes()[:200], dc.read_bytes()[:-200]):
         (tmp_path / "data.pt").write_bytes(raw)
-        with pytest.raises(ArtifactError, match="is damaged, and was not loaded"):
+        with pytest.raises(ArtifactError, match="is corrupt, and was not loaded"):
             CondensedDataset.from_pt(tmp_path / "data.pt")
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(FileNotFoundError, match="is not a file"):
         CondensedDataset.from_pt(tmp_path / "absent.pt")
 
 
-def test_a_packed_bomb_is_refused(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "data.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data/data.pkl", b"\0" * 50_000_000)
     assert (tmp_path / "data.pt").stat().st_size < 100_000
     with pytest.raises(ArtifactError, match="more than max_bytes=1000000"):
-        authors.read(tmp_path / "data.pt", max_bytes=1_000_000)
+        author_files.read(tmp_path / "data.pt", max_bytes=1_000_000)
 
 
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
         ({"mean": [0.5] * 3}, "both mean= and std="),
-        ({"normalized": False}, "normalized=False: give mean= and std="),
-        ({"mean": [0.5], "std": [0.0]}, "std positive"),
+        ({"normalized": False}, "normalized=False needs mean= and std="),
+        ({"mean": [0.5], "std": [0.0]}, "with positive std"),
         ({"mean": [0.5] * 4, "std": [1.0] * 4}, "mean= has 4 numbers, but the images have 3 channels"),
-        ({"classes": ["a", "b"]}, "labels from 0 to 2, which do not number its 2 classes"),
+        ({"classes": ["a", "b"]}, "labels from 0 to 2, expected 0 to 1"),
         ({"factor": 0, "mean": [0.5], "std": [1.0], "normalized": False}, "factor"),
         ({"factor": 7, "mean": [0.5], "std": [1.0], "normalized": False}, "Use a smaller factor"),
     ],

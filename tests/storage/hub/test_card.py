@@ -1,4 +1,4 @@
-"""README.md of a repository, its layout, and the names that are allowed; no server."""
+"""README.md of a repository, its paths, and valid config names; without a server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
 from condensed_data.storage import read_manifest
-from condensed_data.storage.hub import layout
-from condensed_data.storage.hub import repo_card as card
+from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 
 
@@ -27,7 +26,7 @@ def result(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = Non
 
 
 def manifest(made: CondensationResult, folder: Path) -> dict[str, Any]:
-    made.write(folder)
+    made.save(folder)
     return read_manifest(folder)
 
 
@@ -38,22 +37,22 @@ def head(text: str) -> dict[str, Any]:
 
 @pytest.fixture
 def two(tmp_path: Path) -> dict[str, Any]:
-    """Manifests of a default set and of one more."""
+    """Manifests of a default dataset and another one."""
     return {"ipc3": manifest(result(3), tmp_path / "b"), "default": manifest(result(2), tmp_path / "a")}
 
 
-def test_one_set(two: dict[str, Any]) -> None:
-    text = card.render("alice/set", {"default": two["default"]}, None, "mit")
+def test_one_dataset(two: dict[str, Any]) -> None:
+    text = repo_card.render("alice/set", {"default": two["default"]}, None, "mit")
     fields = head(text)
     assert fields["license"] == "mit"
     assert fields["pretty_name"] == "TensorDataset condensed by random"
     assert 'CondensedDataset.from_hub("alice/set")' in text
     assert "![samples](grid.png)" in text
-    assert "# Condensed sets" not in text
+    assert "# Condensed datasets" not in text
 
 
-def test_several_sets_are_configs_of_one_card(two: dict[str, Any]) -> None:
-    text = card.render("alice/set", two, None, None)
+def test_several_datasets_are_configs_of_one_card(two: dict[str, Any]) -> None:
+    text = repo_card.render("alice/set", two, None, None)
     fields = head(text)
     assert [config["config_name"] for config in fields["configs"]] == ["default", "ipc3"]
     assert fields["configs"][1]["data_files"] == [{"split": "train", "path": "ipc3/data/train-*.parquet"}]
@@ -66,14 +65,14 @@ def test_several_sets_are_configs_of_one_card(two: dict[str, Any]) -> None:
 
 
 def test_rendering_again_changes_nothing(two: dict[str, Any]) -> None:
-    once = card.render("alice/set", two, None, "mit")
-    assert card.render("alice/set", two, once, None) == once
-    assert card.render("alice/set", dict(reversed(two.items())), once, "mit") == once
+    once = repo_card.render("alice/set", two, None, "mit")
+    assert repo_card.render("alice/set", two, once, None) == once
+    assert repo_card.render("alice/set", dict(reversed(two.items())), once, "mit") == once
 
 
-def test_what_others_wrote_stays(two: dict[str, Any]) -> None:
+def test_the_owners_text_is_kept(two: dict[str, Any]) -> None:
     theirs = {"config_name": "raw", "data_files": "raw/*.parquet"}
-    text = card.render("alice/set", {"default": two["default"]}, None, "mit")
+    text = repo_card.render("alice/set", {"default": two["default"]}, None, "mit")
     fields = {
         **head(text),
         "pretty_name": "Small clothes",
@@ -83,20 +82,20 @@ def test_what_others_wrote_stays(two: dict[str, Any]) -> None:
     }
     _, _, body = text.split("---\n", 2)
     edited = f"---\n{yaml.safe_dump(fields)}---\nMine, above.\n{body}\nMine, below.\n"
-    found = card.render("alice/set", two, edited, None)
+    found = repo_card.render("alice/set", two, edited, None)
     assert "Mine, above." in found
     assert found.rstrip().endswith("Mine, below.")
     new = head(found)
     assert (new["pretty_name"], new["license"], new["language"]) == ("Small clothes", "mit", ["en"])
     assert "clothes" in new["tags"]
-    assert {"ipc-77", "dm"}.isdisjoint(new["tags"])  # tags of ours, of sets that are gone
-    assert theirs in new["configs"]  # and "default" is the one that `datasets` takes
+    assert {"ipc-77", "dm"}.isdisjoint(new["tags"])  # generated tags of removed datasets
+    assert theirs in new["configs"]  # without "default", which is another config
     assert len(new["configs"]) == 3
 
 
-def test_a_set_that_is_gone_leaves_the_card(two: dict[str, Any]) -> None:
-    both = card.render("alice/set", two, None, None)
-    fields = head(card.render("alice/set", {"ipc3": two["ipc3"]}, both, None))
+def test_a_removed_dataset_leaves_the_card(two: dict[str, Any]) -> None:
+    both = repo_card.render("alice/set", two, None, None)
+    fields = head(repo_card.render("alice/set", {"ipc3": two["ipc3"]}, both, None))
     assert [config["config_name"] for config in fields["configs"]] == ["ipc3"]
     assert [info["config_name"] for info in fields["dataset_info"]] == ["ipc3"]
 
@@ -105,14 +104,14 @@ def test_a_set_that_is_gone_leaves_the_card(two: dict[str, Any]) -> None:
     ("yaml_head", "reason"),
     [
         ("a: &x [1]\nb: *x\n", "alias"),
-        ("a: " + "[" * 40 + "]" * 40 + "\n", "nested too deep"),
+        ("a: " + "[" * 40 + "]" * 40 + "\n", "too deeply nested"),
         ("a: [1\n", "expected"),
         ("a: !!python/object/apply:os.system ['true']\n", "python/object"),
     ],
 )
-def test_a_head_that_cannot_be_read_is_told(two: dict[str, Any], yaml_head: str, reason: str) -> None:
+def test_an_unreadable_yaml_header_is_refused(two: dict[str, Any], yaml_head: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"(?s)README.md in alice/set.*{reason}.*Correct it"):
-        card.render("alice/set", two, f"---\n{yaml_head}---\n# Mine\n", None)
+        repo_card.render("alice/set", two, f"---\n{yaml_head}---\n# Mine\n", None)
 
 
 def test_an_alias_bomb_costs_nothing(two: dict[str, Any]) -> None:
@@ -120,19 +119,19 @@ def test_an_alias_bomb_costs_nothing(two: dict[str, Any]) -> None:
         f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
     )
     with pytest.raises(ValueError, match="alias"):
-        card.render("alice/set", two, f"---\n{bomb}---\n", None)
+        repo_card.render("alice/set", two, f"---\n{bomb}---\n", None)
 
 
 @pytest.mark.parametrize("name", ["MIT", "", "a b", "mit\nx: y", "x" * 99])
 def test_licenses_are_identifiers(two: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValueError, match="is no identifier of the Hub"):
-        card.render("alice/set", two, None, name)
+    with pytest.raises(ValueError, match="is not a license identifier of the Hub"):
+        repo_card.render("alice/set", two, None, name)
 
 
 def test_names_of_any_alphabet_survive_yaml(tmp_path: Path) -> None:
     names = ('a"b\\', "\U0001f600 щ", "line\nend\x7f\x85\u2028:")
     made = manifest(result(classes=names), tmp_path / "set")
-    fields = head(card.render("alice/set", {"default": made}, None, None))
+    fields = head(repo_card.render("alice/set", {"default": made}, None, None))
     label = fields["dataset_info"][0]["features"][1]["dtype"]["class_label"]["names"]
     assert tuple(label.values()) == names
 
@@ -143,15 +142,15 @@ def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[in
     home = tmp_path / "repository"
     sealed = manifest(made, home)
     assert "preview_range" not in sealed
-    (home / "README.md").write_text(card.render("alice/set", {"default": sealed}, None, None))
+    (home / "README.md").write_text(repo_card.render("alice/set", {"default": sealed}, None, None))
     loaded = datasets.load_dataset(str(home), split="train", cache_dir=str(tmp_path / "cache"))
     assert torch.equal(torch.tensor(loaded["sample"][:]), made.images)
     assert loaded["label"][:] == made.labels.tolist()
-    (info,) = head(card.render("alice/set", {"default": sealed}, None, None))["dataset_info"]
+    (info,) = head(repo_card.render("alice/set", {"default": sealed}, None, None))["dataset_info"]
     assert datasets.Features._from_yaml_list(info["features"]) == loaded.features
 
 
-def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
+def test_baselines_are_in_the_table(tmp_path: Path) -> None:
     measured = Evaluation("convnet", Training(name="quick"), (0.5, 0.7), (0.6, None, 0.6))
     made = with_evaluation(result(), measured)
     random, whole = (
@@ -160,26 +159,26 @@ def test_what_it_is_compared_with_stands_beside(tmp_path: Path) -> None:
     )
     made = with_baselines(made, [("random", measured)])
     made = with_baselines(made, [("random", random), ("whole set", whole)])  # measured again
-    made.write(tmp_path)
-    assert [name for name, _ in CondensationResult.read(tmp_path).metadata.baselines] == [
+    made.save(tmp_path)
+    assert [name for name, _ in CondensationResult.load(tmp_path).metadata.baselines] == [
         "random",
         "whole set",
     ]
-    text = card.render("alice/set", {"default": read_manifest(tmp_path)}, None, None)
+    text = repo_card.render("alice/set", {"default": read_manifest(tmp_path)}, None, None)
     for row in (
-        "| this set | convnet | quick protocol | 2 | 60.0 % ± 10.0 |",
-        "| random real samples, as many | convnet | quick protocol | 2 | 25.0 % ± 0.0 |",
-        "| the whole real set | convnet | quick protocol | 2 | 87.5 % ± 0.0 |",
+        "| this dataset | convnet | quick protocol | 2 | 60.0 % ± 10.0 |",
+        "| random real samples (same number) | convnet | quick protocol | 2 | 25.0 % ± 0.0 |",
+        "| the full real dataset | convnet | quick protocol | 2 | 87.5 % ± 0.0 |",
     ):
         assert row in text
 
 
 def test_datasets_reads_the_card_and_the_folders(two: dict[str, Any], tmp_path: Path) -> None:
     home = tmp_path / "repository"
-    result(2).write(home)
-    result(3).write(home / "ipc3")
+    result(2).save(home)
+    result(3).save(home / "ipc3")
     (home / "ipc3" / "README.md").unlink()
-    (home / "README.md").write_text(card.render("alice/set", two, None, None), encoding="utf-8")
+    (home / "README.md").write_text(repo_card.render("alice/set", two, None, None), encoding="utf-8")
     assert datasets.get_dataset_config_names(str(home)) == ["default", "ipc3"]
     for arguments, rows in (((), 6), (("ipc3",), 9)):
         loaded = datasets.load_dataset(
@@ -215,11 +214,11 @@ def test_config_names(name: str) -> None:
         None,
     ],
 )
-def test_names_that_are_no_folder(name: Any) -> None:
-    with pytest.raises(ValueError, match=r"config_name=.* cannot name a set"):
+def test_invalid_config_names(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"config_name=.* is not a valid config name"):
         layout.check_config(name)
 
 
-def test_places() -> None:
-    assert layout.place("default", "condensed.json") == "condensed.json"
-    assert layout.place("ipc3", "condensed.json") == "ipc3/condensed.json"
+def test_repository_paths() -> None:
+    assert layout.repo_path("default", "condensed.json") == "condensed.json"
+    assert layout.repo_path("ipc3", "condensed.json") == "ipc3/condensed.json"

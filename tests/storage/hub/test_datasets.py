@@ -1,4 +1,4 @@
-"""Published sets with the unmodified `datasets` library, and Xet: processes of their own that read the environment."""
+"""Published datasets read with the unmodified `datasets` library, and Xet, in processes with their own environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES, LABELS = ["class 0", "class 1"], [0, 0, 1, 1]
 AWKWARD = ["a: b # c", "yes", "- \"x\" 'y'", "é 漢", "{{", "| *a & !b", "0", "null", "<b>", "a\tb"]
 
 
-def test_load_dataset_gives_pictures_and_names(
+def test_load_dataset_returns_images_and_class_names(
     hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
@@ -53,7 +53,7 @@ def test_through_xet(hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_names_that_mean_something_to_yaml(
+def test_names_with_a_meaning_in_yaml(
     hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
@@ -67,7 +67,7 @@ def test_names_that_mean_something_to_yaml(
 
 
 @pytest.mark.slow
-def test_builds_at_once_publish_one_set(
+def test_concurrent_builds_publish_one_dataset(
     hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))

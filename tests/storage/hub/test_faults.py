@@ -1,4 +1,4 @@
-"""What goes wrong with the Hub: a sentence that names the repository and the remedy, and nothing half done."""
+"""Failures of the Hub: the error names the repository and the remedy, and nothing is left half done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hub_worker import refused, seed_of, small, source
 from condensed_data import CondensedDataset, storage
 from condensed_data.core import hub_errors as errors
 
-GOES_ON = "Nothing partial is on the Hub, and the set here is unchanged: the same push again goes on."
+UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the set of seed 0."""
+    """A repository with the dataset of seed 0."""
     small(0).push_to_hub(repo_id)
     hub.requests.clear()
     return hub.hub.repositories["dataset", repo_id]
@@ -41,23 +41,23 @@ def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
     return CondensedDataset.from_hub(name, **options)
 
 
-def test_limits_of_rate(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_rate_limits(hub: HubServer, repository: Repository, cache: Path) -> None:
     hub.fault("GET /api/datasets/", status=429, headers={"ratelimit": '"api";r=0;t=7'}, times=2)
     refused(
         errors.HubRateLimitError,
-        r"too many requests; its limit ends in 7 s\. Wait",
+        r"too many requests to the Hub; the limit ends in 7 s\. Wait",
         pull,
         repository=repository,
     )
-    told = refused(
+    message = refused(
         errors.HubRateLimitError, "too many requests", small(1).push_to_hub, repo_id=repository.name
     )
-    assert GOES_ON in told
+    assert UNCHANGED in message
     hub.fault("GET /api/datasets/", status=429, headers={"Retry-After": "9"})
     refused(errors.HubRateLimitError, "ends in 9 s", pull, repository=repository)
 
 
-def test_a_server_that_fails_for_a_while(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_transient_server_errors(hub: HubServer, repository: Repository, cache: Path) -> None:
     for match in ("GET /api/datasets/", "POST .*/preupload/", "PUT /uploads/", "POST .*/commit/"):
         hub.fault(match, status=503)
     done = small(1).push_to_hub(repository.name)
@@ -73,16 +73,16 @@ def test_a_server_that_fails_for_a_while(hub: HubServer, repository: Repository,
     assert seed_of(pull(repository, cache_dir=cache)) == 1
 
 
-def test_a_server_that_goes_on_failing(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_persistent_server_errors(hub: HubServer, repository: Repository, cache: Path) -> None:
     before = repository.head.oid
     hub.fault("POST .*/commit/", status=500, times=100)
-    told = refused(
+    message = refused(
         errors.HubUnavailableError,
-        r"the Hub failed after several attempts \(status 500\)",
+        r"the Hub kept failing after several attempts \(status 500\)",
         small(1).push_to_hub,
         repo_id=repository.name,
     )
-    assert GOES_ON in told
+    assert UNCHANGED in message
     assert repository.head.oid == before
     hub.faults.clear()
     assert small(1).push_to_hub(repository.name).oid == repository.head.oid
@@ -98,35 +98,35 @@ def test_a_server_that_goes_on_failing(hub: HubServer, repository: Repository, c
 
 def test_no_network(hub: HubServer, repository: Repository, cache: Path) -> None:
     with hub.away():
-        told = refused(
+        message = refused(
             errors.HubUnavailableError,
-            r"the Hub cannot be reached \(ConnectError.*Check the network and HF_ENDPOINT",
+            r"cannot reach the Hub \(ConnectError.*Check the network and HF_ENDPOINT",
             small(1).push_to_hub,
             repo_id=repository.name,
         )
-        assert GOES_ON in told
+        assert UNCHANGED in message
         refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
 
 
-def test_without_network_a_build_is_condensed_here(hub: HubServer, repo_id: str, cache: Path) -> None:
+def test_without_network_a_build_condenses_locally(hub: HubServer, repo_id: str, cache: Path) -> None:
     def build(cache: Path, **options: Any) -> CondensedDataset:
         return CondensedDataset(
             source(), "random", ipc=2, hub=repo_id, cache=cache, progress=False, **options
         )
 
-    not_taken = r"condensed here, and not taken from the Hub: .* reached"
-    not_published = rf"is finished, and not published: .* reached.* push_to_hub\({repo_id!r}\) tries it again"
+    not_taken = r"Could not load the result from the Hub; condensing locally instead\..* reach"
+    not_published = rf"publishing failed: .* reach.* Call push_to_hub\({repo_id!r}\) to try again"
     with hub.away():
         with pytest.warns(UserWarning, match=not_taken) as warned:
             assert seed_of(build(cache / "one")) == 0
         assert warned[0].filename == __file__  # the user's line, not one of the package
         with (
-            pytest.warns(UserWarning, match="The result may not be published: .* reached"),
+            pytest.warns(UserWarning, match="Publishing the result may fail: .* reach"),
             pytest.warns(UserWarning, match=not_taken),
             pytest.warns(UserWarning, match=not_published),
         ):
             assert seed_of(build(cache / "two", push=True)) == 0
-    build(cache / "two", push=True)  # from the local cache, and published now
+    build(cache / "two", push=True)  # from the local cache, now published
     assert seed_of(pull(repo_id)) == 0
 
 
@@ -138,22 +138,24 @@ def test_a_server_that_never_answers(
     refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
     refused(
         errors.HubUnavailableError,
-        r"cannot be reached \(ReadTimeout",
+        r"cannot reach the Hub \(ReadTimeout",
         small(1).push_to_hub,
         repo_id=repository.name,
     )
-    with pytest.warns(UserWarning, match=r"condensed here, and not taken from the Hub: .* reached"):
+    with pytest.warns(
+        UserWarning, match=r"Could not load the result from the Hub; condensing locally instead\..* reach"
+    ):
         CondensedDataset(source(), "random", ipc=2, hub=repository.name, cache=cache, progress=False)
     with (
-        pytest.warns(UserWarning, match="may not be published"),
-        pytest.warns(UserWarning, match="is finished, and not published"),
+        pytest.warns(UserWarning, match="Publishing the result may fail"),
+        pytest.warns(UserWarning, match="Condensing succeeded but publishing failed"),
     ):
         CondensedDataset(
             source(), "random", ipc=2, hub=repository.name, push=True, cache=cache, progress=False
         )
 
 
-def test_an_answer_that_is_lost_is_found_out(hub: HubServer, repository: Repository) -> None:
+def test_a_commit_whose_response_is_lost_is_detected(hub: HubServer, repository: Repository) -> None:
     hub.fault("POST .*/commit/", drop=True, after=True)
     done = small(1).push_to_hub(repository.name)
     assert done.oid == repository.head.oid
@@ -196,13 +198,13 @@ def test_corrupted_bytes_are_not_loaded(
     assert seed_of(pull(repository, cache_dir=cache, force_download=True)) == 0
 
 
-def test_an_upload_that_is_refused_is_not_published(hub: HubServer, repository: Repository) -> None:
+def test_a_refused_upload_is_not_published(hub: HubServer, repository: Repository) -> None:
     before = repository.head.oid
     hub.fault("PUT /uploads/", status=400, message="The content has another checksum", times=100)
-    told = refused(
+    message = refused(
         errors.HubUnavailableError, "a transfer failed", small(1).push_to_hub, repo_id=repository.name
     )
-    assert GOES_ON in told
+    assert UNCHANGED in message
     assert repository.head.oid == before
 
 
@@ -221,19 +223,17 @@ def test_a_full_disk(
     assert seed_of(pull(repository, cache_dir=cache)) == 0
 
 
-def test_of_conflicts_without_end(
-    hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_conflicts(hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("condensed_data.storage.hub.commit.pause", lambda attempt: None)
     hub.fault("POST .*/commit/", status=412, times=100)
-    told = refused(
+    message = refused(
         errors.ConcurrentPushError, "another push was faster", small(1).push_to_hub, repo_id=repository.name
     )
-    assert GOES_ON in told
+    assert UNCHANGED in message
 
 
 @pytest.mark.slow  # the client tries six times
-def test_search_says_what_is_wrong(hub: HubServer) -> None:
+def test_search_errors(hub: HubServer) -> None:
     from condensed_data.storage.hub import search
 
     with hub.away():

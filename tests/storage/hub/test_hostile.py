@@ -1,7 +1,7 @@
-"""Repositories that lie, loaded from the Hub: refused in little memory, and nothing in them is executed.
+"""Hostile Hub repositories: refused with little memory, and nothing in them is executed.
 
-What a manifest, a tensor file or the sets of others may hold is tested where they are read; here is what goes through
-a pull or a push. Checksums are right where they do not lie themselves.
+The contents of manifests, tensor files and third-party datasets are tested where they are read; this file tests pulls
+and pushes. Checksums are valid unless they are what is tested.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from hub_worker import Workers, seed_of, small
 
 from condensed_data import CondensedDataset, storage
 from condensed_data.core import tensor_hash
-from condensed_data.storage import manifest as schema
-from condensed_data.storage import safetensors_io as tensorfile
+from condensed_data.storage import manifest as manifests
+from condensed_data.storage import safetensors_io
 
 Files = dict[str, bytes]
 MANIFEST, TENSORS = "condensed.json", "condensed.safetensors"
@@ -32,7 +32,7 @@ MANIFEST, TENSORS = "condensed.json", "condensed.safetensors"
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """Of the set of seed 0."""
+    """Of the dataset of seed 0."""
     small(0).save(tmp_path / "honest")
     return {
         path.relative_to(tmp_path / "honest").as_posix(): path.read_bytes()
@@ -42,7 +42,7 @@ def files(tmp_path: Path) -> Files:
 
 
 def sealed(files: Files, /, **changes: Any) -> bytes:
-    """The manifest with other fields and a checksum that is right, by the documented rule."""
+    """The manifest with other fields and a valid checksum, computed by the documented rule."""
     manifest = {**json.loads(files[MANIFEST]), **changes}
     rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -50,7 +50,7 @@ def sealed(files: Files, /, **changes: Any) -> bytes:
 
 
 def with_tensors(files: Files, content: bytes, content_hash: str = "0" * 64) -> Files:
-    """The set with another tensor file, of which the manifest knows."""
+    """The dataset with another tensor file that the manifest lists."""
     entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     listed = {**json.loads(files[MANIFEST])["files"], TENSORS: entry}
     return {**files, TENSORS: content, MANIFEST: sealed(files, files=listed, content_hash=content_hash)}
@@ -62,7 +62,7 @@ def with_values(files: Files, **changes: Callable[[torch.Tensor], object]) -> Fi
     for name, change in changes.items():
         change(tensors[name])
     return with_tensors(
-        files, tensorfile.serialize(tensors, schema.TEXT_VERSION), tensor_hash.content_hash(tensors)
+        files, safetensors_io.serialize(tensors, manifests.TEXT_VERSION), tensor_hash.content_hash(tensors)
     )
 
 
@@ -71,7 +71,7 @@ def header(text: bytes, length: int | None = None) -> bytes:
 
 
 class Bang:
-    """What leaves a trace when it is unpickled."""
+    """An object that leaves a trace when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("unpickled",)
@@ -79,7 +79,7 @@ class Bang:
 
 MANIFESTS = {
     "too large": lambda files: b" " * (1 << 20) + files[MANIFEST],
-    "no JSON": lambda files: b"{",
+    "data that JSON cannot hold": lambda files: b"{",
     "duplicate key": lambda files: files[MANIFEST].replace(b"{", b'{"seed": 1,', 1),
     "NaN": lambda files: files[MANIFEST].replace(b'"seed": 0', b'"seed": NaN'),
     "infinite": lambda files: files[MANIFEST].replace(b'"seed": 0', b'"seed": 1e999'),
@@ -108,8 +108,8 @@ SETS: dict[str, Callable[[Files], Files]] = {
     "infinite": lambda files: with_values(files, images=lambda images: images[0].fill_(float("inf"))),
     "label too large": lambda files: with_values(files, labels=lambda labels: labels.add_(1)),
     "label below 0": lambda files: with_values(files, labels=lambda labels: labels.sub_(1)),
-    "larger than told": lambda files: {**files, TENSORS: files[TENSORS] + b"x"},
-    "smaller than told": lambda files: {**files, TENSORS: files[TENSORS][:-1]},
+    "larger than announced": lambda files: {**files, TENSORS: files[TENSORS] + b"x"},
+    "smaller than announced": lambda files: {**files, TENSORS: files[TENSORS][:-1]},
     "no tensors": lambda files: {path: content for path, content in files.items() if path != TENSORS},
     "other tensors": lambda files: {**files, TENSORS: bytes(len(files[TENSORS]))},
 }
@@ -118,7 +118,7 @@ ALL = {f"manifest: {name}": of for name, of in ALL.items()} | SETS
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_lies_is_refused(
+def test_hostile_repositories_are_refused(
     hub: HubServer, repo_id: str, files: Files, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def test_what_lies_is_refused(
     assert not (tmp_path / "unpickled").exists()
 
 
-def test_what_is_larger_than_told_is_not_downloaded(hub: HubServer, repo_id: str, files: Files) -> None:
+def test_files_larger_than_announced_are_not_downloaded(hub: HubServer, repo_id: str, files: Files) -> None:
     hub.add_repo(repo_id, {**files, TENSORS: bytes(10_000_000)})
     with pytest.raises(storage.ArtifactError, match="found 10000000 bytes"):
         CondensedDataset.from_hub(repo_id)
@@ -143,7 +143,7 @@ def test_what_is_larger_than_told_is_not_downloaded(hub: HubServer, repo_id: str
     assert not hub.asked("GET /objects/")
 
 
-def test_a_server_that_sends_more_than_it_told(hub: HubServer, repo_id: str, files: Files) -> None:
+def test_a_server_that_sends_more_than_announced(hub: HubServer, repo_id: str, files: Files) -> None:
     repository = hub.add_repo(repo_id, files)
     honest = repository.head.tree[TENSORS]
     other = hub.hub.store(TENSORS, files[TENSORS] + bytes(1000))
@@ -153,7 +153,7 @@ def test_a_server_that_sends_more_than_it_told(hub: HubServer, repo_id: str, fil
         CondensedDataset.from_hub(repo_id)
 
 
-def test_paths_that_lead_elsewhere_are_passed_over(
+def test_paths_outside_the_repository_are_skipped(
     hub: HubServer, repo_id: str, files: Files, tmp_path: Path
 ) -> None:
     tricks = (
@@ -172,14 +172,14 @@ def test_paths_that_lead_elsewhere_are_passed_over(
     assert kept == {MANIFEST, TENSORS}
     assert not [path for path in tmp_path.rglob("*") if "evil" in path.name]
     hub.add_repo(f"{repo_id}-b", dict.fromkeys(tricks, files[MANIFEST]))
-    with pytest.raises(storage.NotACondensedDatasetError, match="holds no condensed set"):
+    with pytest.raises(storage.NotACondensedDatasetError, match="contains no condensed dataset"):
         CondensedDataset.from_hub(f"{repo_id}-b", cache_dir=cache)
     for name in ("../evil", "..", "a\\b", "/evil", "data"):
-        with pytest.raises(ValueError, match=r"config_name=.* cannot name a set"):
+        with pytest.raises(ValueError, match=r"config_name=.* is not a valid config name"):
             CondensedDataset.from_hub(repo_id, config_name=name)
 
 
-def test_no_code_that_is_named_is_imported(
+def test_code_named_in_a_file_is_not_imported(
     hub: HubServer, repo_id: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')\nclass Recipe: ...\n")
@@ -191,7 +191,7 @@ def test_no_code_that_is_named_is_imported(
     assert found.recipe == recipe
     assert seed_of(found) == 0
     hub.add_repo(f"{repo_id}-b", {**files, MANIFEST: sealed(files, encoding=recipe)})
-    assert seed_of(CondensedDataset.from_hub(f"{repo_id}-b")) == 0  # its tensors are plain ones
+    assert seed_of(CondensedDataset.from_hub(f"{repo_id}-b")) == 0  # its own tensors are in a plain file
     assert "evil_module" not in sys.modules
     assert not hub.asked(r"GET .*\.py")
 
@@ -216,7 +216,7 @@ CARDS = {
 
 
 @pytest.mark.parametrize("name", CARDS)
-def test_cards_that_bite_are_not_merged_with(
+def test_hostile_cards_are_not_merged(
     hub: HubServer, repo_id: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

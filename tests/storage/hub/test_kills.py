@@ -1,6 +1,6 @@
-"""Pushing and pulling processes are killed, at every request and at any time.
+"""Kills of pushing and pulling processes, at every request and at any time.
 
-What others see is the old set or the new one, whole, at every commit; the same call again ends it.
+Every commit has the old or the new dataset, complete; repeating the call finishes it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 
 @pytest.fixture
 def repository(hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch) -> Repository:
-    """A repository with the set of seed 0, which alice may write."""
+    """A repository with the dataset of seed 0 that alice may write to."""
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
     small(0).push_to_hub(repo_id)
     return hub.hub.repositories["dataset", repo_id]
 
 
 def seeds(hub: HubServer, repository: Repository, folder: Path) -> list[int]:
-    """The set of every commit, oldest first; each must be whole."""
+    """The seed of the dataset at every commit, oldest first; each must be complete."""
     found = []
     for commit in reversed(repository.history("main")):
         files = hub.content(repository, commit.oid)
@@ -60,13 +60,13 @@ def seeds(hub: HubServer, repository: Repository, folder: Path) -> list[int]:
 def kill_when_reached(
     workers: Workers, server: HubServer, fault: dict[str, Any], task: str, /, *what: Any, **more: Any
 ) -> None:
-    held = server.fault(hold=True, **fault)
+    blocked = server.fault(hold=True, **fault)
     job = workers.start(task, *what, **more)
-    assert held.reached.wait(60), fault
+    assert blocked.reached.wait(60), fault
     job.kill()
     assert job.result() == {}
-    held.release()
-    time.sleep(0.05)  # the server goes on with what it was asked for
+    blocked.release()
+    time.sleep(0.05)  # the server finishes the request
     server.faults.clear()
 
 
@@ -85,7 +85,7 @@ def test_a_push_that_is_killed(
     assert seed_of(CondensedDataset.from_hub(repository.name)) == 1
 
 
-def test_a_push_that_is_killed_when_all_was_done(
+def test_a_push_that_is_killed_after_its_commit(
     hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
 ) -> None:
     kill_when_reached(workers, hub, {"match": "POST .*/commit/", "after": True}, "push", repository.name, 1)
@@ -167,7 +167,7 @@ def test_pulls_that_are_killed_at_any_time(
             kept = CondensedDataset.from_hub(repository.name, cache_dir=cache, local_files_only=True)
             assert seed_of(kept) == 0
         except HubUnavailableError:
-            pass  # nothing, rather than a part
+            pass  # nothing at all is fine, a part would not be
         assert seed_of(CondensedDataset.from_hub(repository.name, cache_dir=cache)) == 0
 
 

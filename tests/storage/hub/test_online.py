@@ -1,8 +1,8 @@
-"""One visit to the Hub, on the server of the tests and, where a token is given, on the live one.
+"""One round trip through the Hub, on the test server and, if a token is given, on the live Hub.
 
     CONDENSED_DATA_TEST_TOKEN=hf_... pytest -m online
 
-makes a private dataset repository of a random name, with Xet, and deletes it.
+creates a private dataset repository with a random name, with Xet, and deletes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIVE = "https://huggingface.co"
 
 
 def visit(endpoint: str, token: str, folder: Path, **environment: str) -> None:
-    """Push, pull and look at sets in a repository of one's own."""
+    """Push, pull and inspect datasets in a new repository."""
     api = HfApi(endpoint=endpoint, token=token)
     repo_id = f"{api.whoami()['name']}/condensed-data-test-{secrets.token_hex(6)}"
     home = {"HF_ENDPOINT": endpoint, "HF_TOKEN": token, "HF_HOME": str(folder / "home")}
@@ -59,12 +59,12 @@ def _visit(api: HfApi, repo_id: str, workers: Workers, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_visit_to_the_server_of_the_tests(hub: HubServer, tmp_path: Path) -> None:
+def test_the_local_server(hub: HubServer, tmp_path: Path) -> None:
     visit(hub.url, hub.token("alice"), tmp_path)
 
 
 @pytest.mark.online
-def test_a_visit_to_the_live_hub(tmp_path: Path) -> None:
+def test_the_live_hub(tmp_path: Path) -> None:
     token = os.environ.get("CONDENSED_DATA_TEST_TOKEN")
     assert token, "CONDENSED_DATA_TEST_TOKEN must hold a token that may make and delete repositories."
     visit(LIVE, token, tmp_path, HF_HUB_DISABLE_XET="0")

@@ -1,4 +1,4 @@
-"""The server of the tests against the unmodified huggingface_hub client, without this library."""
+"""The test server against the unmodified huggingface_hub client, without this library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hub_server import HubServer
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
 from huggingface_hub.utils import httpx
 
-PICTURE = b"\0" * 5000  # binary, so it goes the way of large files
+IMAGE = b"\0" * 5000  # binary, so it goes the way of large files
 CARD = b'---\nlicense: mit\ntags:\n- condensed-data\n- dm\nsize_categories: ["n<1K"]\n---\n# A set\n'
 
 
@@ -36,7 +36,7 @@ def commit(api: HfApi, repo_id: str, files: dict[str, bytes | None], **options: 
 def made(api: HfApi, repo_id: str) -> str:
     """A repository with a card and a large file."""
     api.create_repo(repo_id, repo_type="dataset")
-    commit(api, repo_id, {"README.md": CARD, "data/a.png": PICTURE})
+    commit(api, repo_id, {"README.md": CARD, "data/a.png": IMAGE})
     return repo_id
 
 
@@ -56,10 +56,10 @@ def test_create_and_delete(hub: HubServer, api: HfApi, repo_id: str) -> None:
 
 def test_commit_and_download(hub: HubServer, api: HfApi, made: str, tmp_path: Path) -> None:
     info = api.dataset_info(made, files_metadata=True)
-    picture = next(sibling for sibling in info.siblings or [] if sibling.rfilename == "data/a.png")
-    assert picture.lfs is not None
-    assert picture.lfs.sha256 == hashlib.sha256(PICTURE).hexdigest()
-    for path, content in (("README.md", CARD), ("data/a.png", PICTURE)):
+    image = next(sibling for sibling in info.siblings or [] if sibling.rfilename == "data/a.png")
+    assert image.lfs is not None
+    assert image.lfs.sha256 == hashlib.sha256(IMAGE).hexdigest()
+    for path, content in (("README.md", CARD), ("data/a.png", IMAGE)):
         found = huggingface_hub.hf_hub_download(made, path, repo_type="dataset", cache_dir=tmp_path)
         assert Path(found).read_bytes() == content
         assert Path(found).parts[-len(Path(path).parts) - 1] == info.sha
@@ -80,7 +80,7 @@ def test_delete_and_add_in_one_commit(hub: HubServer, api: HfApi, made: str) -> 
 
 def test_nothing_changed_makes_no_commit(hub: HubServer, api: HfApi, made: str) -> None:
     before = api.dataset_info(made).sha
-    assert commit(api, made, {"README.md": CARD, "data/a.png": PICTURE}).oid == before
+    assert commit(api, made, {"README.md": CARD, "data/a.png": IMAGE}).oid == before
     assert len(hub.asked("POST .*/commit/main")) == 1
 
 
@@ -92,7 +92,7 @@ def test_an_old_parent_is_refused(api: HfApi, made: str) -> None:
     assert not api.file_exists(made, "c.txt", repo_type="dataset")
 
 
-def test_of_many_at_once_one_wins(api: HfApi, made: str) -> None:
+def test_one_of_several_concurrent_commits_wins(api: HfApi, made: str) -> None:
     before = api.dataset_info(made).sha
 
     def attempt(number: int) -> int:
@@ -119,18 +119,18 @@ def test_upload_folder_and_snapshot(hub: HubServer, api: HfApi, repo_id: str, tm
     api.create_repo(repo_id, repo_type="dataset")
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "README.md").write_bytes(CARD)
-    (tmp_path / "in" / "deep" / "a.png").write_bytes(PICTURE)
+    (tmp_path / "in" / "deep" / "a.png").write_bytes(IMAGE)
     api.upload_folder(repo_id=repo_id, folder_path=tmp_path / "in", repo_type="dataset")
     hub.hub.page = 2
     found = Path(huggingface_hub.snapshot_download(repo_id, repo_type="dataset", cache_dir=tmp_path / "out"))
     assert (found / "README.md").read_bytes() == CARD
-    assert (found / "deep" / "a.png").read_bytes() == PICTURE
+    assert (found / "deep" / "a.png").read_bytes() == IMAGE
     assert len(hub.asked("GET .*/tree/")) == 2
 
 
 def test_paths_and_refs(api: HfApi, made: str) -> None:
     (entry,) = api.get_paths_info(made, ["data/a.png", "missing"], repo_type="dataset")
-    assert (entry.path, entry.size) == ("data/a.png", len(PICTURE))
+    assert (entry.path, entry.size) == ("data/a.png", len(IMAGE))
     first = api.dataset_info(made).sha
     api.create_tag(made, tag="v1", repo_type="dataset")
     api.create_branch(made, branch="work", repo_type="dataset")
@@ -173,7 +173,7 @@ def test_search(hub: HubServer, api: HfApi, made: str) -> None:
 
 def test_bad_yaml_is_refused_before_anything_is_sent(hub: HubServer, api: HfApi, made: str) -> None:
     with pytest.raises(ValueError, match="Invalid metadata in"):
-        commit(api, made, {"README.md": b"---\na: 1\na: 2\n---\n", "b.png": PICTURE})
+        commit(api, made, {"README.md": b"---\na: 1\na: 2\n---\n", "b.png": IMAGE})
     assert len(hub.asked("POST .*/preupload/")) == 1
 
 
@@ -233,7 +233,7 @@ def test_a_pinned_file_needs_no_request(hub: HubServer, api: HfApi, made: str, t
 
 def test_faults_are_seen_by_the_client(hub: HubServer, api: HfApi, made: str, tmp_path: Path) -> None:
     hub.fault("GET /objects/", cut=1000)
-    assert download(made, "data/a.png", tmp_path / "cut") == PICTURE
+    assert download(made, "data/a.png", tmp_path / "cut") == IMAGE
     assert len(hub.asked("GET /objects/")) == 2
     hub.fault("GET /objects/", corrupt=True)
     assert download(made, "data/a.png", tmp_path / "corrupt")[0] == 0xFF

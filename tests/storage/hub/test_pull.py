@@ -1,4 +1,4 @@
-"""Loading: which set of which commit, from the Hub or from the cache, and nothing that was not asked for."""
+"""Pulls: which dataset of which commit, from the Hub or from the cache, and no unnecessary downloads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the set of seed 0."""
+    """A repository with the dataset of seed 0."""
     small(0).push_to_hub(repo_id)
     hub.requests.clear()
     return hub.hub.repositories["dataset", repo_id]
@@ -38,7 +38,7 @@ def pulled(repository: Repository, cache: Path, **options: Any) -> CondensedData
     return CondensedDataset.from_hub(repository.name, cache_dir=cache, **options)
 
 
-def test_what_comes_back_is_what_was_pushed(repository: Repository, cache: Path) -> None:
+def test_a_pull_returns_what_was_pushed(repository: Repository, cache: Path) -> None:
     pushed, found = small(0), pulled(repository, cache)
     assert torch.equal(found.images, pushed.images)
     assert found.targets == pushed.targets
@@ -106,7 +106,7 @@ def test_a_new_commit_is_noticed(repository: Repository, cache: Path) -> None:
     assert seed_of(pulled(repository, cache, local_files_only=True)) == 1
 
 
-def test_without_network_what_was_loaded_is_there(
+def test_without_network_the_cache_is_used(
     hub: HubServer, repository: Repository, cache: Path, tmp_path: Path
 ) -> None:
     pulled(repository, cache)
@@ -118,7 +118,7 @@ def test_without_network_what_was_loaded_is_there(
             pulled(repository, cache, revision="other")
 
 
-def test_force_download_mends_a_damaged_cache(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_force_download_repairs_a_corrupt_cache(hub: HubServer, repository: Repository, cache: Path) -> None:
     pulled(repository, cache)
     (tensors,) = cache.rglob("snapshots/*/condensed.safetensors")
     content = tensors.read_bytes()
@@ -139,13 +139,15 @@ def test_sizes_are_checked_before_downloads(hub: HubServer, repository: Reposito
         pulled(repository, cache, max_bytes=0)
 
 
-def test_pullers_at_once(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_concurrent_pulls(hub: HubServer, repository: Repository, cache: Path) -> None:
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(lambda _: pulled(repository, cache), range(6)))
     assert {seed_of(dataset) for dataset in found} == {0}
 
 
-def test_a_reader_beside_writers_sees_whole_sets(hub: HubServer, repository: Repository, cache: Path) -> None:
+def test_a_reader_beside_writers_sees_complete_datasets(
+    hub: HubServer, repository: Repository, cache: Path
+) -> None:
     def write(seed: int) -> None:
         small(seed).push_to_hub(repository.name)
 
@@ -170,12 +172,12 @@ def test_offline_mode(hub: HubServer, repository: Repository, cache: Path, tmp_p
             assert found == {"seed": 0, "commit": commit}
         refused = offline.do("pull", "alice/unknown", cache_dir=str(cache))
         assert refused["error"] == "HubUnavailableError"
-        assert "HF_HUB_OFFLINE" in refused["told"]
+        assert "HF_HUB_OFFLINE" in refused["message"]
         refused = offline.do("pull", repository.name, cache_dir=str(cache), config_name="other")
         assert refused["error"] in ("HubNotFoundError", "HubUnavailableError")
         refused = offline.do("push", repository.name, 2)
         assert refused["error"] == "HubUnavailableError"
-        assert "switched off by HF_HUB_OFFLINE" in refused["told"]
+        assert "HF_HUB_OFFLINE is set" in refused["message"]
         built = offline.do("build", 0, hub=repository.name, cache=str(tmp_path / "built"))
         assert built == {"seed": 0, "commit": None}
     assert hub.requests == []

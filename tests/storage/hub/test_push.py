@@ -1,4 +1,4 @@
-"""Publishing: one commit of everything or nothing, idempotent, beside the sets and the words of others."""
+"""Pushes: everything in one commit or nothing, idempotent, keeping other datasets and the text of others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_push_is_one_commit_of_all_files(hub: HubServer, repo_id: str) -> None
     assert set(files(hub, repo_id)) == FILES
 
 
-def test_the_files_are_those_that_save_writes(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
+def test_a_push_sends_the_files_that_save_writes(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
     dataset = small()
     dataset.push_to_hub(repo_id)
     dataset.save(tmp_path)
@@ -66,7 +66,7 @@ def test_the_files_are_those_that_save_writes(hub: HubServer, repo_id: str, tmp_
     assert Image.open(io.BytesIO(published["grid.png"])).format == "PNG"
 
 
-def test_the_card_says_what_search_and_datasets_need(hub: HubServer, repo_id: str) -> None:
+def test_the_card_has_the_fields_for_search_and_datasets(hub: HubServer, repo_id: str) -> None:
     small(ipc=3).push_to_hub(repo_id, license="cc-by-4.0")
     head = head_of(files(hub, repo_id)["README.md"])
     assert head["license"] == "cc-by-4.0"
@@ -91,7 +91,7 @@ def test_the_same_push_again_makes_no_commit_and_sends_nothing(hub: HubServer, r
     assert not hub.asked("POST .*/commit/|PUT ")
 
 
-def test_what_changed_is_replaced_and_the_rest_stays(hub: HubServer, repo_id: str) -> None:
+def test_changed_files_are_replaced_and_the_rest_is_kept(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
     small(0).push_to_hub(repo_id, config_name="other")
     before = files(hub, repo_id)
@@ -103,7 +103,7 @@ def test_what_changed_is_replaced_and_the_rest_stays(hub: HubServer, repo_id: st
     assert len(stored(hub, repo_id).history("main")) == 4
 
 
-def test_the_words_of_others_survive(hub: HubServer, repo_id: str) -> None:
+def test_the_owners_edits_of_the_card_are_kept(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
     card = files(hub, repo_id)["README.md"].decode()
     front, body = card.split("---\n", 2)[1:]
@@ -119,7 +119,7 @@ def test_the_words_of_others_survive(hub: HubServer, repo_id: str) -> None:
     assert small(1).push_to_hub(repo_id, config_name="other").oid == before
 
 
-def test_a_card_that_somebody_wrote_before_is_kept(hub: HubServer, repo_id: str) -> None:
+def test_an_existing_card_is_kept(hub: HubServer, repo_id: str) -> None:
     written = b"---\nlicense: apache-2.0\ntags:\n- mine\n---\n# My work\n"
     hub.add_repo(repo_id, {"README.md": written})
     small().push_to_hub(repo_id)
@@ -132,7 +132,7 @@ def test_a_card_that_somebody_wrote_before_is_kept(hub: HubServer, repo_id: str)
 
 def test_a_card_whose_yaml_is_broken_is_not_overwritten(hub: HubServer, repo_id: str) -> None:
     repository = hub.add_repo(repo_id, {"README.md": b"---\na: [1\n---\n# My work\n"})
-    with pytest.raises(ValueError, match=r"YAML head of README\.md .* cannot be read.*Correct it"):
+    with pytest.raises(ValueError, match=r"YAML header of README\.md .* cannot be read.*Correct it"):
         small().push_to_hub(repo_id)
     assert len(repository.history("main")) == 2
 
@@ -152,8 +152,8 @@ def test_configs_share_a_repository(hub: HubServer, repo_id: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["data", "a/b", "..", ".git", "con", "", "a" * 200])
-def test_names_that_cannot_be_folders(hub: HubServer, repo_id: str, name: str) -> None:
-    with pytest.raises(ValueError, match=r"config_name=.* cannot name a set"):
+def test_config_names_that_cannot_be_folders(hub: HubServer, repo_id: str, name: str) -> None:
+    with pytest.raises(ValueError, match=r"config_name=.* is not a valid config name"):
         small().push_to_hub(repo_id, config_name=name)
     assert hub.requests == []
 
@@ -164,7 +164,7 @@ def test_a_branch_is_made_for_a_revision(hub: HubServer, repo_id: str) -> None:
     assert stored(hub, repo_id).find("work").oid == done.oid
     assert seed_of(CondensedDataset.from_hub(repo_id)) == 0
     assert seed_of(CondensedDataset.from_hub(repo_id, revision="work")) == 1
-    with pytest.raises(ValueError, match="is a commit, which never changes"):
+    with pytest.raises(ValueError, match="is a commit, which cannot change"):
         small(1).push_to_hub(repo_id, revision=done.oid)
 
 
@@ -175,14 +175,14 @@ def test_a_pull_request_leaves_the_branch_alone(hub: HubServer, repo_id: str) ->
     assert done.pr_url == f"{hub.url}/datasets/{repo_id}/discussions/1"
     assert stored(hub, repo_id).head.oid == before
     assert seed_of(CondensedDataset.from_hub(repo_id, revision="refs/pr/1")) == 1
-    with pytest.raises(OSError, match="no such dataset repository"):
+    with pytest.raises(OSError, match="this dataset repository does not exist"):
         small(1).push_to_hub(f"{repo_id}-missing", create_pr=True)
 
 
-def test_who_may_see_it_is_not_changed_by_a_push(hub: HubServer, repo_id: str) -> None:
+def test_a_push_does_not_change_the_visibility(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id, private=False)
     assert not stored(hub, repo_id).private
-    with pytest.raises(OSError, match=r"is there and public, and private=True asks for a private one"):
+    with pytest.raises(OSError, match=r"already exists and is public, but private=True was given"):
         small(1).push_to_hub(repo_id, private=True)
     small(1).push_to_hub(repo_id)
     assert not stored(hub, repo_id).private
@@ -194,16 +194,16 @@ def test_an_organization_has_members(hub: HubServer, repo_id: str) -> None:
     assert seed_of(CondensedDataset.from_hub(f"lab/{repo_id[6:]}")) == 0
 
 
-def test_a_set_that_cannot_be_read_is_replaced_but_not_passed_over(hub: HubServer, repo_id: str) -> None:
+def test_an_unreadable_dataset_is_replaced_but_not_ignored(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
     hub.commit(stored(hub, repo_id), {"condensed.json": b"{"})
-    with pytest.raises(storage.ArtifactError, match=r"The set 'default' in .* cannot be read"):
+    with pytest.raises(storage.ArtifactError, match=r"The dataset 'default' in .* cannot be read"):
         small(1).push_to_hub(repo_id, config_name="other")
     small(1).push_to_hub(repo_id)
     assert seed_of(CondensedDataset.from_hub(repo_id)) == 1
 
 
-def test_of_pushers_at_once_none_loses_its_set(hub: HubServer, repo_id: str) -> None:
+def test_concurrent_pushes_lose_no_dataset(hub: HubServer, repo_id: str) -> None:
     names = [f"set{number}" for number in range(6)]
     with ThreadPoolExecutor(6) as threads:
         pushed = [
@@ -232,7 +232,7 @@ def build(seed: int = 0, **options: Any) -> CondensedDataset:
     return CondensedDataset(source(seed), "random", ipc=2, progress=False, **options)
 
 
-def test_a_build_looks_at_the_hub_before_it_condenses(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
+def test_a_build_checks_the_hub_before_it_condenses(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
     first = build(cache=tmp_path / "one", hub=repo_id, push=True)
     assert first.hub_revision is None
     assert stored(hub, repo_id).private
@@ -248,15 +248,15 @@ def test_a_build_looks_at_the_hub_before_it_condenses(hub: HubServer, repo_id: s
     assert (other.hub_revision, seed_of(other)) == (None, 1)
 
 
-def test_a_build_publishes_only_when_asked_to(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
+def test_a_build_publishes_only_with_push(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
     build(cache=tmp_path, hub=repo_id)
     assert ("dataset", repo_id) not in hub.hub.repositories
     assert not hub.asked("POST .*/(create|commit)")
-    with pytest.raises(ValueError, match="push=True needs to know where to"):
+    with pytest.raises(ValueError, match="push=True needs a repository"):
         build(cache=tmp_path, push=True)
 
 
-def test_a_set_that_claims_a_key_and_is_another_is_not_taken(
+def test_a_dataset_that_contradicts_its_cache_key_is_not_loaded(
     hub: HubServer, repo_id: str, tmp_path: Path
 ) -> None:
     build(cache=tmp_path / "one", hub=repo_id, push=True)
@@ -265,12 +265,12 @@ def test_a_set_that_claims_a_key_and_is_another_is_not_taken(
     manifest["seed"] = 7
     forged = storage.manifest.seal(manifest, manifest["files"], manifest["content_hash"])
     hub.commit(stored(hub, repo_id), {name: storage.manifest.encode(forged, name)})
-    with pytest.warns(UserWarning, match=r"condensed here.* claims the key .* its seed is another"):
+    with pytest.warns(UserWarning, match=r"condensing locally.* has the cache key .* but a different seed"):
         again = build(cache=tmp_path / "two", hub=repo_id)
     assert (again.hub_revision, seed_of(again)) == (None, 0)
 
 
-def test_no_token_lies_about(hub: HubServer, repo_id: str) -> None:
+def test_tokens_are_not_published(hub: HubServer, repo_id: str) -> None:
     small().push_to_hub(repo_id)
     secret = os.environ["HF_TOKEN"].encode()
     assert not any(secret in content for content in files(hub, repo_id).values())

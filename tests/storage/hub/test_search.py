@@ -1,4 +1,4 @@
-"""Finding sets on the Hub by the tags of their cards."""
+"""Search for datasets on the Hub by the tags of their cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from condensed_data.storage.hub import search
 
 @pytest.fixture(autouse=True)
 def _published(hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One public repository of two sets, one private one, and one of somebody else that holds none."""
+    """A public repository with two datasets, a private one, and an unrelated one of another user."""
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
     small(0, ipc=1).push_to_hub(repo_id, config_name="one", private=False)
     herding = CondensedDataset(source(), "k_means", ipc=3, cache=False, progress=False)
@@ -30,7 +30,7 @@ def test_by_recipe_source_and_size(hub: HubServer, repo_id: str) -> None:
     assert search.find(author="bob") == []
 
 
-def test_what_is_told(hub: HubServer, repo_id: str) -> None:
+def test_search_results(hub: HubServer, repo_id: str) -> None:
     (found,) = search.find(recipe="k_means")
     assert found.commit == hub.hub.repositories["dataset", repo_id].head.oid
     assert (set(found.recipes), found.ipcs) == ({"random", "k_means"}, (1, 3))
@@ -38,7 +38,7 @@ def test_what_is_told(hub: HubServer, repo_id: str) -> None:
     assert not found.private
 
 
-def test_private_ones_are_found_by_their_owner_only(hub: HubServer, repo_id: str) -> None:
+def test_private_repositories_are_found_by_their_owner_only(hub: HubServer, repo_id: str) -> None:
     assert len(search.find()) == 2
     for token in (hub.token("bob"), False):
         assert [found.repo_id for found in search.find(token=token)] == [repo_id]

@@ -1,4 +1,4 @@
-"""Condensed sets on the Hub that this library did not make: pictures in parquet files or in folders, good and bad."""
+"""Condensed datasets on the Hub that other tools made: images in parquet files or in folders, valid and invalid."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from PIL import Image
 from pyarrow import parquet
 
 from condensed_data import ArtifactError, CondensedDataset, NotACondensedDatasetError
-from condensed_data.storage.hub import third_party as foreign
+from condensed_data.storage.hub import third_party
 
 NAMES = ["ant", "bee", "cat"]
-MADE_ELSEWHERE = "was not made by condensed-data, and does not say"
+LACKS_METADATA = "was not made by condensed-data and lacks"
 
 
 def png(seed: int, mode: str = "RGB", size: tuple[int, int] = (8, 8), form: str = "PNG") -> bytes:
     sink = io.BytesIO()
-    picture(seed, mode, size).save(sink, format=form)
+    make_image(seed, mode, size).save(sink, format=form)
     return sink.getvalue()
 
 
-def picture(seed: int, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> Image.Image:
+def make_image(seed: int, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels).convert(mode)
 
 
 def pixels(seeds: range, mode: str = "RGB") -> torch.Tensor:
     """(N, C, 8, 8) in [0, 1]."""
-    arrays = [np.asarray(picture(seed, mode)) for seed in seeds]
+    arrays = [np.asarray(make_image(seed, mode)) for seed in seeds]
     stacked = torch.from_numpy(np.stack(arrays)).float() / 255
     return stacked[:, None] if mode == "L" else stacked.permute(0, 3, 1, 2)
 
 
 def table(seeds: range, names: list[str] | None = NAMES, labels: Any = None, **more: Any) -> bytes:
-    """Parquet as `datasets` writes it: encoded pictures, labels by turns, names in the description."""
+    """Parquet as `datasets` writes it: encoded images, cyclic labels, class names in the description."""
     label = pyarrow.array([seed % 3 for seed in seeds] if labels is None else labels)
     images = [{"bytes": png(seed), "path": None} for seed in seeds]
     return written({"image": pyarrow.array(images), "label": label, **more}, names)
@@ -58,11 +58,11 @@ def written(columns: Mapping[str, Any], names: list[str] | None = None, **option
 
 
 def read(repo_id: str, **options: Any) -> CondensedDataset:
-    with pytest.warns(UserWarning, match=MADE_ELSEWHERE):
+    with pytest.warns(UserWarning, match=LACKS_METADATA):
         return CondensedDataset.from_hub(repo_id, **options)
 
 
-def test_parquet_of_others(hub: HubServer, repo_id: str) -> None:
+def test_third_party_parquet_files(hub: HubServer, repo_id: str) -> None:
     shards = {f"data/train-0000{i}-of-00002.parquet": table(range(3 * i, 3 * i + 3)) for i in range(2)}
     hub.add_repo(
         repo_id, shards | {"data/test-00000-of-00001.parquet": table(range(9)), "README.md": b"# Mine"}
@@ -71,7 +71,7 @@ def test_parquet_of_others(hub: HubServer, repo_id: str) -> None:
     assert torch.equal(found.images, pixels(range(6)))
     assert found.targets == [0, 1, 2, 0, 1, 2]
     assert found.classes == NAMES
-    assert found[0][0].tobytes() == picture(0).tobytes()
+    assert found[0][0].tobytes() == make_image(0).tobytes()
     assert found.hub_revision == hub.hub.repositories["dataset", repo_id].head.oid
     assert found.metadata.ipc == 2
     assert found.metadata.recipe_name == "unknown"
@@ -79,34 +79,34 @@ def test_parquet_of_others(hub: HubServer, repo_id: str) -> None:
     assert torch.allclose(found.metadata.space.mean, pixels(range(6)).mean((0, 2, 3)), atol=1e-6)
 
 
-def test_the_warning_says_what_is_missing(hub: HubServer, repo_id: str) -> None:
+def test_the_warning_lists_missing_metadata(hub: HubServer, repo_id: str) -> None:
     soft = pyarrow.array([[0.2, 0.8]] * 3, pyarrow.list_(pyarrow.float32()))
     hub.add_repo(repo_id, {"train.parquet": table(range(3), names=None, soft_label=soft)})
-    with pytest.warns(UserWarning, match=MADE_ELSEWHERE) as caught:
+    with pytest.warns(UserWarning, match=LACKS_METADATA) as caught:
         found = CondensedDataset.from_hub(repo_id)
     (warning,) = caught
     for missing in (
-        "the mean and deviation of its source",
+        "mean and standard deviation of its source",
         "class names",
-        "its recipe",
-        "how to train on it",
-        "Its columns soft_label are not read",
+        "recipe",
+        "training protocol",
+        "Ignored columns: soft_label",
     ):
         assert missing in str(warning.message)
     assert found.classes == ["0", "1", "2"]
 
 
-def test_it_is_an_ordinary_set_afterwards(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
-    """It can be shown, saved, loaded, evaluated and published."""
+def test_third_party_datasets_behave_like_ours(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
+    """They can be shown, saved, loaded, evaluated and published."""
     hub.add_repo(repo_id, {"train.parquet": table(range(6))})
     found = read(repo_id)
     assert f"{repo_id}, 6 samples (2 per class, 3 classes)" in repr(found)
     found.save(tmp_path / "set")
-    assert "Not known: the set was made elsewhere" in (tmp_path / "set" / "README.md").read_text()
+    assert "Unknown: another tool made this dataset" in (tmp_path / "set" / "README.md").read_text()
     again = CondensedDataset.load(tmp_path / "set")
     assert torch.equal(again.images, found.images)
     assert again.metadata.source_samples is None
-    test = [(picture(seed), seed % 3) for seed in range(100, 112)]
+    test = [(make_image(seed), seed % 3) for seed in range(100, 112)]
     from condensed_data.training.protocol import Training
 
     quick = Training("one", epochs=1)
@@ -115,7 +115,7 @@ def test_it_is_an_ordinary_set_afterwards(hub: HubServer, repo_id: str, tmp_path
     again.push_to_hub("alice/mine-" + repo_id.rpartition("-")[2], token=hub.token("alice"))
 
 
-def test_folders_of_pictures(hub: HubServer, repo_id: str) -> None:
+def test_folders_of_images(hub: HubServer, repo_id: str) -> None:
     forms = ("PNG", "JPEG", "WEBP")
     train = {
         f"train/{name}/{seed}.{form.lower()}": png(seed, form=form)
@@ -128,18 +128,18 @@ def test_folders_of_pictures(hub: HubServer, repo_id: str) -> None:
     assert torch.equal(found.images[0], pixels(range(1, 2))[0])
 
 
-def test_gray_pictures_stay_gray(hub: HubServer, repo_id: str) -> None:
+def test_grayscale_images_stay_grayscale(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {f"{name}/{seed}.png": png(seed, "L") for seed, name in enumerate(("a", "b"))})
     found = read(repo_id)
     assert found.metadata.kind.name == "pil:L"
     assert torch.equal(found.images, pixels(range(2), "L"))
 
 
-def test_several_configurations_need_a_choice(hub: HubServer, repo_id: str) -> None:
+def test_several_folders_require_config_name(hub: HubServer, repo_id: str) -> None:
     files = {f"{name}/train-0.parquet": table(range(count)) for name, count in (("ipc1", 3), ("ipc2", 6))}
     hub.add_repo(repo_id, files)
     with pytest.raises(
-        NotACondensedDatasetError, match=r"tables in 2 folders\. Name one as config_name: ipc1, ipc2"
+        NotACondensedDatasetError, match=r"parquet files in 2 folders\. Give one as config_name: ipc1, ipc2"
     ):
         CondensedDataset.from_hub(repo_id)
     assert len(read(repo_id, config_name="ipc2")) == 6
@@ -161,40 +161,40 @@ WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"README.md": b"# Nothing"}, "holds no condensed set: no condensed.json"),
+        ({"README.md": b"# Nothing"}, "contains no condensed dataset: no condensed.json"),
         (
             {"images_1.pt": b"x", "labels_1.pt": b"x"},
             r"pickled tensors \(images_1.pt, labels_1.pt\).*from_pt",
         ),
-        ({"one/1.png": b"x"}, "holds no condensed set"),
+        ({"one/1.png": b"x"}, "contains no condensed dataset"),
         (
             {"train.parquet": UNLABELED},
-            r"no column of labels that can be told.*The columns are image \(struct",
+            r"no unambiguous column of labels.*Its columns are image \(struct",
         ),
         (
             {"train.parquet": WORDS},
-            r"no column of pictures .*The columns are label \(int64\), caption \(string\)",
+            r"no unambiguous column of images.*Its columns are label \(int64\), caption \(string\)",
         ),
-        ({"train.parquet": b"PAR1 and no more"}, "no parquet file that can be read"),
-        ({"train.parquet": plain([b"no picture"], [1])}, "row 0 is no picture that can be read"),
-        ({"train.parquet": plain([b""], [1])}, "row 0 is no picture that can be read"),
-        ({"train.parquet": plain([None], [1])}, "row 0 is no picture that can be read"),
-        ({"train.parquet": plain([], [])}, "holds no pictures"),
+        ({"train.parquet": b"PAR1 and no more"}, "cannot be read as a parquet file"),
+        ({"train.parquet": plain([b"no image"], [1])}, "row 0 cannot be read as an image"),
+        ({"train.parquet": plain([b""], [1])}, "row 0 cannot be read as an image"),
+        ({"train.parquet": plain([None], [1])}, "row 0 cannot be read as an image"),
+        ({"train.parquet": plain([], [])}, "contains no images"),
         (
             {"train.parquet": table(range(2), labels=[-1, 0])},
-            "row 0 has the label -1, which is no class number",
+            "row 0 has the label -1, expected an integer from 0",
         ),
         ({"train.parquet": table(range(2), labels=[0, None])}, "row 1 has the label None"),
         (
             {"train.parquet": table(range(2), labels=[0, 9])},
-            "labels from 0 to 9, which do not number its 3 classes",
+            "labels from 0 to 9, expected 0 to 2",
         ),
-        ({"a/1.png": png(1), "b/1.png": png(1, size=(9, 8))}, "picture of 9x8 pixels, the first one of 8x8"),
-        ({"a/1.png": png(1), "b/1.png": png(1)[:-30]}, "b/1.png is no picture that can be read"),
-        ({"a/1.png": png(1), "b/1.png": png(1, form="GIF")}, "b/1.png is no picture that can be read"),
+        ({"a/1.png": png(1), "b/1.png": png(1, size=(9, 8))}, "has 9x8 pixels, but the first image has 8x8"),
+        ({"a/1.png": png(1), "b/1.png": png(1)[:-30]}, "b/1.png cannot be read as an image"),
+        ({"a/1.png": png(1), "b/1.png": png(1, form="GIF")}, "b/1.png cannot be read as an image"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(
+def test_invalid_repositories_are_refused(
     files: dict[str, bytes], message: str, hub: HubServer, repo_id: str
 ) -> None:
     hub.add_repo(repo_id, files)
@@ -202,15 +202,15 @@ def test_what_is_missing_or_wrong_is_said(
         CondensedDataset.from_hub(repo_id)
 
 
-def test_nothing_is_loaded_that_is_too_large(hub: HubServer, repo_id: str) -> None:
+def test_files_that_are_too_large_are_not_downloaded(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {"train.parquet": table(range(6))})
     asked = len(hub.requests)
-    with pytest.raises(ArtifactError, match="max_bytes=1000 are read"):
+    with pytest.raises(ArtifactError, match="and max_bytes=1000"):
         CondensedDataset.from_hub(repo_id, max_bytes=1000)
     assert not any("/resolve/" in line and "parquet" in line for line in hub.requests[asked:])
 
 
-def test_bombs_are_refused_before_they_go_off(hub: HubServer, repo_id: str) -> None:
+def test_decompression_bombs_are_refused_before_decoding(hub: HubServer, repo_id: str) -> None:
     huge = io.BytesIO()
     Image.new("L", (6000, 6000)).save(huge, format="PNG")
     many = written({"image": pyarrow.array([png(0)] * 2000), "label": pyarrow.array([0] * 2000)})
@@ -229,33 +229,33 @@ def test_bombs_are_refused_before_they_go_off(hub: HubServer, repo_id: str) -> N
             CondensedDataset.from_hub(f"{repo_id}-{index}", max_bytes=1_000_000)
 
 
-def test_a_description_that_is_wrong_is_not_believed(hub: HubServer, repo_id: str) -> None:
+def test_an_invalid_description_is_refused(hub: HubServer, repo_id: str) -> None:
     columns = {"image": pyarrow.array([png(0)]), "label": pyarrow.array([0])}
     sink = io.BytesIO()
     deep = b'{"info":' + b"[" * 5000 + b"]" * 5000 + b"}"
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata({"huggingface": deep}), sink)
     hub.add_repo(repo_id, {"train.parquet": sink.getvalue()})
-    with pytest.raises(ArtifactError, match="JSON nested too deep"):
+    with pytest.raises(ArtifactError, match="too deeply nested JSON"):
         CondensedDataset.from_hub(repo_id)
     hub.add_repo(f"{repo_id}-b", {"train.parquet": written(columns, [1, 2])})  # type: ignore[list-item]
     assert read(f"{repo_id}-b").classes == ["0"]
 
 
-def test_a_repository_with_a_condensed_set_is_not_foreign(
+def test_a_repository_with_a_manifest_is_not_third_party(
     hub: HubServer, repo_id: str, tmp_path: Path
 ) -> None:
-    """Its manifest counts, even where it is damaged: the pictures beside it are a view of 8 bits."""
+    """Its manifest is used even if it is corrupt, because the images beside it are only an 8-bit preview."""
     hub.add_repo(repo_id, {"condensed.json": b"{}", "data/train-0.parquet": table(range(3))})
     with pytest.raises(ArtifactError, match=r"condensed\.json"):  # a warning would be an error
         CondensedDataset.from_hub(repo_id)
 
 
-def test_one_row_of_made_elsewhere() -> None:
-    """Class names may be more than the labels that occur; without names, classes are the values that occur."""
+def test_result_from_samples_with_one_row() -> None:
+    """There may be more class names than labels; without names, the classes are the values that occur."""
     from condensed_data.data.value_space import SampleKind, ValueSpace
 
     kind, space = SampleKind("tensor:float32", (2,)), ValueSpace(torch.zeros(2), torch.ones(2))
-    named = foreign.made_elsewhere("x", torch.zeros(1, 2), torch.tensor([1]), kind, space, NAMES)
+    named = third_party.result_from_samples("x", torch.zeros(1, 2), torch.tensor([1]), kind, space, NAMES)
     assert (named.metadata.classes, named.labels.tolist()) == (tuple(NAMES), [1])
-    plain = foreign.made_elsewhere("x", torch.zeros(2, 2), torch.tensor([7, 4]), kind, space, None)
+    plain = third_party.result_from_samples("x", torch.zeros(2, 2), torch.tensor([7, 4]), kind, space, None)
     assert (plain.metadata.class_values, plain.labels.tolist()) == ((4, 7), [1, 0])

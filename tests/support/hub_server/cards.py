@@ -1,7 +1,7 @@
-"""What the Hub reads in a card: the YAML in front, as far as search and checks need it.
+"""Parses the YAML header of a card, as far as search and checks need it.
 
 A subset: top-level `key: value` with JSON or a plain text as value, or a list of plain texts below the key. Deeper
-structures below a key are passed over.
+structures below a key are skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PREFIXED = ("license", "task_categories", "size_categories", "language")
 
 
 class CardError(ValueError):
-    """The YAML in front of a card is wrong."""
+    """The YAML header of a card is invalid."""
 
 
 def read(card: bytes) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _value(text: str | None) -> Any:
 
 
 def tags(fields: dict[str, Any]) -> list[str]:
-    """As the Hub makes them: the card's own, and those that name their field."""
+    """Tags as the Hub derives them: those of the card, and those that name their field."""
     found = [str(tag) for tag in _list(fields.get("tags"))]
     for key in _PREFIXED:
         found += [f"{key}:{value}" for value in _list(fields.get(key))]

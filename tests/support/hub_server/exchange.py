@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked.
+    """A request of a client.
 
     Attributes:
         path: still quoted, without query.
-        user: whom the token belongs to, None without one.
-        groups: named parts of the path, no longer quoted; None where the route has none.
+        user: owner of the token, None without a token.
+        groups: named parts of the path, unquoted; None for a part that is missing.
     """
 
     method: str
@@ -30,7 +30,7 @@ class Request:
     body: bytes
     user: str | None
     may_write: bool
-    base: str  # of the origin that was asked, "http://127.0.0.1:8000"
+    base: str  # of the requested origin, "http://127.0.0.1:8000"
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def json(self) -> Any:
@@ -40,13 +40,13 @@ class Request:
         return parse_qs(self.body.decode())
 
     def flag(self, name: str) -> bool:
-        """Whether the query has this name with a value that means yes."""
+        """Whether the query has this name with a true value."""
         return self.query.get(name, [""])[0].lower() in ("1", "true")
 
 
 @dataclass(frozen=True)
 class Response:
-    """What the client gets; the body of an answer to HEAD is counted, not sent."""
+    """A response; for HEAD, the body is counted but not sent."""
 
     status: int = 200
     body: bytes = b""
@@ -54,7 +54,7 @@ class Response:
 
 
 class HubError(Exception):
-    """An answer that is an error, in the Hub's form."""
+    """An error response in the Hub's form."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class HubError(Exception):
 
 
 def answer(content: Any, *, status: int = 200, **headers: str) -> Response:
-    """A response of JSON; a header's underscores stand for dashes."""
+    """A JSON response; underscores in header names become dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(status, json.dumps(content).encode(), {"Content-Type": "application/json", **named})
 

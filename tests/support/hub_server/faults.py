@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: refused, dropped, cut, corrupted, late or held answers."""
+"""Injected faults: refused, dropped, truncated, corrupted, late or blocked responses."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 
 @dataclass(eq=False)
 class Fault:
-    """Something that happens to requests that match, `times` times after `skip` that are let through.
+    """A fault for matching requests, `times` times after `skip` that succeed.
 
     Attributes:
-        match: a pattern that is searched in "METHOD /path?query".
-        status: is answered, and nothing is done.
-        headers: of that answer.
-        message: of that answer.
-        drop: the connection is closed without an answer; with `after`, when all was done.
-        cut: so many bytes of the body are sent, then the connection is closed; Content-Length tells the whole.
-        corrupt: the first byte of the body is another one.
-        delay: seconds before the answer.
-        hold: the answer waits until `release` is called; `reached` says that a request waits. Where `cut` is given,
-            these bytes are sent first.
-        after: what is asked for is done before any of this happens.
+        match: pattern searched in "METHOD /path?query".
+        status: status of the response; the request is not executed.
+        headers: headers of that response.
+        message: message of that response.
+        drop: close the connection without a response; with `after`, after executing the request.
+        cut: number of bytes of the body to send before closing the connection; Content-Length has the full size.
+        corrupt: change the first byte of the body.
+        delay: seconds before the response.
+        hold: block the response until `release` is called; `reached` is set once a request is blocked. If `cut` is
+            given, these bytes are sent first.
+        after: execute the request before the fault.
     """
 
     match: str
@@ -43,17 +43,17 @@ class Fault:
     released: threading.Event = field(default_factory=threading.Event)
 
     def release(self) -> None:
-        """Let the requests go on that are held."""
+        """Unblock the blocked requests."""
         self.released.set()
 
     def wait(self) -> None:
-        """Hold the request that calls this."""
+        """Block the calling request."""
         self.reached.set()
         self.released.wait(60)
 
 
 class Faults:
-    """The faults of a server; the first that matches a request happens to it."""
+    """The faults of a server; the first match applies to a request."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -65,14 +65,14 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Forget all, and let go what is held."""
+        """Remove all faults and unblock all requests."""
         with self._lock:
             for fault in self._faults:
                 fault.release()
             self._faults.clear()
 
     def take(self, line: str) -> Fault | None:
-        """The fault that happens to the request with this line."""
+        """The fault for the request with this line, or None."""
         with self._lock:
             for fault in self._faults:
                 if not re.search(fault.match, line):

@@ -71,7 +71,7 @@ def _folder_oid(files: Tree, folder: str) -> str:
 
 @route("GET HEAD", "/{prefix}{repo}/resolve/{rev}/{path}")
 def resolve(hub: Hub, request: Request) -> Response:
-    """A file's content, or where it is: large ones at the network's address, others in a cache of the Hub."""
+    """A file's content or location: large files on the delivery network, others in a cache of the Hub."""
     repository = hub.readable(request)
     commit = commit_of(repository, request.groups["rev"])
     path = request.groups["path"]
@@ -109,7 +109,7 @@ def cached(hub: Hub, request: Request) -> Response:
 
 @route("GET HEAD", "/objects/{oid}")
 def network(hub: Hub, request: Request) -> Response:
-    """A large file, at the network's origin; its links are signed."""
+    """A large file on the delivery network; its links are signed."""
     if request.query.get("signature") != ["good"]:
         raise HubError(403, "The signature is wrong")
     oid = request.groups["oid"]
@@ -119,7 +119,7 @@ def network(hub: Hub, request: Request) -> Response:
 
 
 def ranged(request: Request, content: bytes, headers: dict[str, str]) -> Response:
-    """The whole content, or the part that a Range asks for."""
+    """The full content, or the requested range."""
     headers = {**headers, "Accept-Ranges": "bytes"}
     asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", ""))
     if not asked or asked.groups() == ("", ""):

@@ -1,4 +1,4 @@
-"""One connection: read a request, let a fault happen, answer."""
+"""One connection: reads a request, applies a fault, responds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             size = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(size)
-            if len(body) < size:  # the client died: a part is no request
+            if len(body) < size:  # the client died: ignore a partial request
                 raise ConnectionError
             return body
         parts = []
@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *text: object) -> None:
-        """Nothing: the server notes requests itself."""
+        """Log nothing; the server records requests itself."""
 
 
 def _corrupted(response: Response) -> Response:

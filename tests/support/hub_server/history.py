@@ -1,4 +1,4 @@
-"""A repository: files in immutable trees, commits, and the names that point to them."""
+"""A repository: files in immutable trees, commits, and refs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 Tree = Mapping[str, "File"]
 _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-# what a new repository of the Hub holds; the patterns decide which files are large ones
+# content of a new repository on the Hub; the patterns decide which files are large files
 _PATTERNS = ("parquet", "safetensors", "png", "jpg", "pt", "bin", "zip", "npy", "npz", "arrow")
 ATTRIBUTES = "".join(f"*.{end} filter=lfs diff=lfs merge=lfs -text\n" for end in _PATTERNS).encode()
 LARGE = re.compile(rf".*\.({'|'.join(_PATTERNS)})")
@@ -29,7 +29,7 @@ class StaleParentError(ValueError):
 
 @dataclass(frozen=True)
 class File:
-    """A file: its content, or, for a large one, the sha256 under which the content is kept."""
+    """A file: its content, or the sha256 of the content of a large file."""
 
     size: int
     content: bytes = b""
@@ -37,7 +37,7 @@ class File:
 
     @property
     def oid(self) -> str:
-        """As git names it: by the content, or by the text that points to it."""
+        """Object id as in git: of the content, or of the pointer text."""
         content = self.pointer if self.sha256 else self.content
         return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
 
@@ -65,7 +65,7 @@ class Commit:
 
 @dataclass
 class Repository:
-    """All commits of one repository, and the names that point to some."""
+    """All commits of one repository, and its refs."""
 
     kind: str  # "model", "dataset" or "space"
     name: str  # "user/set"
@@ -90,7 +90,7 @@ class Repository:
         return self.commits[self.refs["refs/heads/main"]]
 
     def ref_of(self, revision: str) -> str | None:
-        """The full name of the branch, tag or pull request that is called so."""
+        """The full name of a branch, tag or pull request."""
         names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return next((name for name in names if name in self.refs), None)
 
@@ -126,7 +126,7 @@ class Repository:
         author: str = "",
         parent: Commit | None = None,
     ) -> Commit:
-        """Let `ref` point to a new commit of `tree`.
+        """Add a commit of `tree` and move `ref` to it.
 
         Raises:
             StaleParentError: if a parent is given and `ref` points to another commit.
@@ -146,7 +146,7 @@ class Repository:
             return self.commits[oid]
 
     def open_pull_request(self, base: Commit, tree: Tree, title: str, **about: str) -> tuple[int, Commit]:
-        """Put a commit under the next refs/pr/N; gives N."""
+        """Add a commit at the next refs/pr/N; returns N."""
         with self.lock:
             number = 1 + sum(ref.startswith("refs/pr/") for ref in self.refs)
             return number, self.add_commit(f"refs/pr/{number}", tree, title, parent=base, **about)

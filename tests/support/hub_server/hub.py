@@ -17,7 +17,7 @@ TIME = "%Y-%m-%dT%H:%M:%S.000Z"
 
 
 class Hub:
-    """What a server holds. Users need no account: a token names its user, `hf_alice`, or `hf_alice_read`.
+    """The state of a server. Users need no account: a token names its user, `hf_alice` or `hf_alice_read`.
 
     Args:
         network: the content delivery network's origin.
@@ -29,16 +29,16 @@ class Hub:
         self.organizations: dict[str, set[str]] = {}
         self.revoked: set[str] = set()  # tokens that are refused
         self.large: dict[str, bytes] = {}  # by sha256
-        self.parts: dict[str, dict[int, bytes]] = {}  # of uploads that are not complete, by sha256
-        self.multipart: int | None = None  # bytes a part; None: in one piece
-        self.xet: Path | None = None  # Xet's store, where there is one; hashes and sizes by sha256
+        self.parts: dict[str, dict[int, bytes]] = {}  # of incomplete uploads, by sha256
+        self.multipart: int | None = None  # bytes per part; None for one piece
+        self.xet: Path | None = None  # Xet's store, if any; hashes and sizes by sha256
         self.xet_hashes: dict[str, str] = {}
         self.xet_sizes: dict[str, int] = {}
-        self.page = 1000  # entries a page
+        self.page = 1000  # entries per page
         self.lock = threading.RLock()
 
     def user_of(self, authorization: str | None) -> tuple[str | None, bool]:
-        """Whom a header names, and whether it may write.
+        """The user of an authorization header, and whether the token may write.
 
         Raises:
             HubError: for a token that nobody has.
@@ -55,7 +55,7 @@ class Hub:
         return user is not None and (user == owner or user in self.organizations.get(owner, ()))
 
     def repository(self, request: Request, *, write: bool = False) -> Repository:
-        """The repository that a request names, if its sender may see or, with `write`, change it."""
+        """The repository of a request, if its sender may see it or, with `write`, change it."""
         name, kind = request.groups["repo"], request.groups.get("kind", "model")
         found = self.repositories.get((kind, name))
         if found is None or (found.private and not self.may_write(request.user, found.owner)):
@@ -77,7 +77,7 @@ class Hub:
             raise HubError(403, "This token has no write permission")
 
     def readable(self, request: Request) -> Repository:
-        """The repository that a request names, if its sender may read its files."""
+        """The repository of a request, if its sender may read its files."""
         repository = self.repository(request)
         allowed = request.user in repository.guests or self.may_write(request.user, repository.owner)
         if repository.gated and not allowed:
@@ -103,7 +103,7 @@ class Hub:
         return bool(LARGE.fullmatch(path.lower())) or b"\0" in sample or size >= LARGE_SIZE
 
     def search(self, kind: str, user: str | None, wanted: Mapping[str, Iterable[str]]) -> list[Repository]:
-        """Repositories with all these tags, of this author, whose name holds this text; newest first."""
+        """Repositories with all these tags, this author, and this text in the name; newest first."""
         found = []
         with self.lock:
             repositories = list(self.repositories.values())

@@ -1,4 +1,4 @@
-"""Repositories themselves: create, describe, list, refs, settings; and who asks."""
+"""Routes of repositories: create, describe, list, refs, settings; and whoami."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def date(seconds: float) -> str:
 
 
 def paged(hub: Hub, request: Request, entries: Sequence[Any]) -> Response:
-    """A page of the entries; a Link leads to the next."""
+    """A page of entries, with a Link header to the next page."""
     start = int(request.query.get("cursor", ["0"])[0])
     size = min(hub.page, int(request.query.get("limit", [hub.page])[0]))
     page = answer(list(entries[start : start + size]))
@@ -166,8 +166,8 @@ def commits(hub: Hub, request: Request) -> Response:
 
 def _told(commit: Commit) -> dict[str, Any]:
     authors = [{"user": commit.author}]
-    told = {"id": commit.oid, "title": commit.title, "message": commit.message, "authors": authors}
-    return {**told, "date": date(commit.time)}
+    description = {"id": commit.oid, "title": commit.title, "message": commit.message, "authors": authors}
+    return {**description, "date": date(commit.time)}
 
 
 @route("POST", "/api/{kind}/{repo}/tag/{rev}")

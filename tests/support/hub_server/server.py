@@ -1,4 +1,4 @@
-"""Sockets: the Hub and, as another origin, its content delivery network."""
+"""The HTTP servers: the Hub and, as another origin, its content delivery network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hub_server.hub import Hub
 
 
 class Origin(ThreadingHTTPServer):
-    """One address; its connections can be cut."""
+    """One address whose connections can be closed."""
 
     daemon_threads = True
     block_on_close = False
@@ -43,7 +43,7 @@ class Origin(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that went away are no news; anything else is."""
+        """Ignore clients that disconnected; report anything else."""
         import sys
 
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -51,7 +51,7 @@ class Origin(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
-        """Listen no more, and cut what is connected."""
+        """Stop listening and close all connections."""
         self.shutdown()
         self.server_close()
         for connection in list(self._connections):
@@ -91,7 +91,7 @@ class HubServer:
         self._network.stop()
 
     def forget(self) -> None:
-        """Begin anew at the same address: no repositories, no faults, no noted requests."""
+        """Reset at the same address: no repositories, faults or recorded requests."""
         self.faults.clear()
         for noted in (self.requests, self.leaks, self.broken):
             noted.clear()
@@ -99,7 +99,7 @@ class HubServer:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Inside, nothing listens at the Hub's address."""
+        """While inside, nothing listens at the Hub's address."""
         self._front.stop()
         try:
             yield
@@ -113,7 +113,7 @@ class HubServer:
     def add_repo(
         self, name: str, files: Mapping[str, bytes] | None = None, *, kind: str = "dataset", **settings: Any
     ) -> Repository:
-        """A repository with these files, in a second commit if there are any; see `Repository` for settings."""
+        """Add a repository with these files, in a second commit if any; see `Repository` for settings."""
         repository = Repository(kind, name, name.partition("/")[0], **settings)
         self.hub.repositories[kind, name] = repository
         if files:
@@ -121,7 +121,7 @@ class HubServer:
         return repository
 
     def commit(self, repository: Repository, files: Mapping[str, bytes | None], ref: str = "main") -> Commit:
-        """Change files (None deletes) by hand, as somebody else would."""
+        """Change files (None deletes) as another user would."""
         with repository.lock:
             parent = repository.find(ref)
             tree = {path: file for path, file in parent.tree.items() if files.get(path, b"") is not None}
@@ -133,21 +133,21 @@ class HubServer:
             return repository.add_commit(full, tree, "by hand", author=repository.owner, parent=parent)
 
     def content(self, repository: Repository, revision: str = "main") -> dict[str, bytes]:
-        """All files of a revision, apart from .gitattributes."""
+        """All files of a revision except .gitattributes."""
         tree = repository.find(revision).tree
         return {path: self.hub.content(file) for path, file in tree.items() if path != ".gitattributes"}
 
     def keep_in_xet(self, folder: Path) -> None:
-        """From now on, large files are in Xet's store in this folder."""
+        """Keep large files in a Xet store in this folder from now on."""
         self.hub.xet = folder
 
     def fault(self, match: str, **what: Any) -> Fault:
-        """Let something go wrong with requests that match; see `Fault`."""
+        """Inject a fault into matching requests; see `Fault`."""
         return self.faults.add(Fault(match, **what))
 
     def note(self, line: str, status: int) -> None:
         self.requests.append(f"{line} {status}")
 
     def asked(self, pattern: str) -> list[str]:
-        """The requests that match, of those that were answered."""
+        """The answered requests that match."""
         return [line for line in self.requests if re.search(pattern, line)]

@@ -1,4 +1,4 @@
-"""Writing: which files are large, their upload, and the commit."""
+"""Routes for writing: which files are large, their upload, and the commit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _actions(hub: Hub, base: str, oid: str, size: int) -> dict[str, Any]:
 
 @route("PUT", "/uploads/{oid}")
 def put(hub: Hub, request: Request) -> Response:
-    """A large file in one piece, at the network's origin."""
+    """A large file in one piece, on the delivery network."""
     _keep(hub, request.groups["oid"], request.body)
     return Response(200)
 
@@ -133,7 +133,7 @@ def _committed(request: Request, repository: Repository, made: Commit, discussio
 
 
 def _changed(hub: Hub, parent: Commit, changes: list[dict[str, Any]]) -> dict[str, File]:
-    """The parent's files after all changes, or an error and none of them."""
+    """The parent's files after all changes; an error applies none."""
     files = dict(parent.tree)
     for change in changes:
         path = change["value"]["path"].strip("/")
@@ -152,7 +152,7 @@ def _changed(hub: Hub, parent: Commit, changes: list[dict[str, Any]]) -> dict[st
 
 
 def _large(hub: Hub, oid: str) -> File:
-    """The uploaded file with this sha256; where Xet is in use, its store is looked at too."""
+    """The uploaded file with this sha256; with Xet, its store is searched too."""
     if oid not in hub.large and hub.xet is not None:
         xet.take_in(hub)
     if oid in hub.xet_sizes:

@@ -1,6 +1,6 @@
-"""Xet: tokens, and what lies in a store on the local disk, which hf_xet itself reads and writes.
+"""Xet: tokens, and the content of a local store that hf_xet itself reads and writes.
 
-hf_xet stores where the token's answer says, here `local://FOLDER`. Which file is which it writes into shards, whose
+hf_xet stores at the location in the token response, here `local://FOLDER`. It lists the files in shards, whose
 layout is public (huggingface.co/docs/xet/shard): 48 bytes a row; for each file a head (hash, flags, number of
 segments), its segments, as many rows of verification where flag 31 is set, and a row with its sha256 where flag 30
 is. A hash of ones ends the list. Hashes are four little-endian numbers.
@@ -41,7 +41,7 @@ def _token(hub: Hub) -> Response:
 
 
 def take_in(hub: Hub) -> None:
-    """Learn of the files that the store holds by now."""
+    """Read the list of files in the store."""
     assert hub.xet is not None
     for path in hub.xet.rglob("shards/*.mdb"):
         for sha256, xet_hash, size in _files(path):

@@ -1,0 +1,62 @@
+"""The Hub client, and checks and messages about repositories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from condensed_data.core.errors import short_repr
+from condensed_data.core.hub_errors import HubNotFoundError, missing_repository
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+def client(token: str | bool | None) -> HfApi:
+    """A Hub client that takes its endpoint from HF_ENDPOINT and identifies this library.
+
+    `dataset_info`, always the first request, times out after HF_HUB_ETAG_TIMEOUT seconds. By default it would wait
+    forever for a server that accepts the connection and never answers.
+    """
+    from huggingface_hub import HfApi, constants
+
+    from condensed_data.core.version import installed_version
+
+    api = HfApi(token=token, library_name="condensed-data", library_version=installed_version())
+    original = api.dataset_info
+
+    def dataset_info(*arguments: Any, timeout: float | None = None, **options: Any) -> Any:
+        return original(*arguments, timeout=timeout or constants.HF_HUB_ETAG_TIMEOUT, **options)
+
+    api.dataset_info = dataset_info  # type: ignore[method-assign]  # other methods of the client call it as well
+    return api
+
+
+def check_name(repo_id: Any) -> str:
+    """Return a valid repository name unchanged.
+
+    Raises:
+        ValueError: unless it is "user/name".
+    """
+    valid = isinstance(repo_id, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII)
+    if not valid:
+        raise ValueError(f"repo_id={short_repr(repo_id)} is not a valid repository name. Give USER/NAME.")
+    return str(repo_id)
+
+
+def missing_dataset_error(api: HfApi, repo_id: str) -> HubNotFoundError:
+    """The error for a dataset repository that does not exist; names another kind of repository if there is one."""
+    for kind in ("model", "space"):
+        try:
+            if api.repo_exists(repo_id, repo_type=kind):
+                return missing_repository(repo_id, kind)
+        except Exception as error:  # costs only a more helpful message
+            del error
+    return missing_repository(repo_id)
+
+
+def shortened_list(names: Iterable[str], limit: int = 20) -> str:
+    """The first names, comma-separated, for a message."""
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
