@@ -1,9 +1,9 @@
-"""Dataset condensation for PyTorch: make a training set small and train on it with an unchanged script.
+"""Dataset condensation for PyTorch: shrink a training set and train on it with an unchanged script.
 
     from condensed_data import CondensedDataset
     train_set = CondensedDataset(train_set, "dm", ipc=10)
 
-Names are imported when they are first used, so that `import condensed_data` costs nothing.
+Public names are imported on first use, so that `import condensed_data` does not import torch.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         TensorBoardLogger,
     )
     from condensed_data.engine.divergence import DivergedError
+    from condensed_data.engine.functional import condense_tensors
     from condensed_data.methods import recipes
     from condensed_data.methods.recipe import Optimizer, Recipe, Term
     from condensed_data.training.evaluate import Evaluation, Training
@@ -75,6 +76,7 @@ __all__ = [
     "Training",
     "UnsupportedFormatError",
     "__version__",
+    "condense_tensors",
     "recipes",
 ]
 
@@ -88,6 +90,7 @@ _HOMES = {
         "ProgressBar",
         "TensorBoardLogger",
     ),
+    "engine.functional": ("condense_tensors",),
     "engine.divergence": ("DivergedError",),
     "core.hub_errors": (
         "ConcurrentPushError",
@@ -114,7 +117,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name == "__version__":
         from condensed_data.core.version import installed_version
 

@@ -1,4 +1,4 @@
-"""`python -m condensed_data`."""
+"""Runs the command line: `python -m condensed_data`."""
 
 import sys
 

@@ -38,7 +38,7 @@ def publish(repo, train_set, test_set, recipe, args):
     if config in published.values():  # the same recipe with other fields, or another seed
         config += f"-{key[:8]}"
     if test_set is not None:  # for the card: accuracy next to that of random samples and of the full dataset
-        network = baselines.check(train_set, test_set, args.network)
+        network = baselines.check_splits(train_set, test_set, args.network)
         baselines.compare(condensed, train_set, test_set, network=network, runs=args.runs, device=args.device)
     private = False if args.public else None
     commit = condensed.push_to_hub(repo, config_name=config, private=private, license=args.license)

@@ -19,6 +19,7 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import build_parser, main
 from condensed_data.data.catalog import Digits
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes import registry
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -60,7 +61,7 @@ def test_the_python_runs(
 
     fashion_mnist(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(recipes._RECIPES, "dm", short)
+    monkeypatch.setitem(registry._FUNCTIONS, "dm", short)
     names: dict[str, Any] = {}
     for block in blocks("python")[:1]:
         exec(compile(block, "README.md", "exec"), names)

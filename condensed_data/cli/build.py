@@ -123,7 +123,7 @@ def _build(arguments: Namespace) -> None:
     callbacks = _loggers(arguments.log)
     train = load_split(arguments, arguments.source, "train")
     test, no_test = _test_split(arguments)
-    network = "" if test is None else baselines.check(train, test, arguments.network)
+    network = "" if test is None else baselines.check_splits(train, test, arguments.network)
 
     resumed = ResumePoint()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
@@ -268,7 +268,7 @@ def _publish(condensed: CondensedDataset, repo: str) -> str:
     from condensed_data.storage.hub.push import publish_build
 
     try:
-        commit = publish_build(condensed._result, repo)
+        commit = publish_build(condensed.result, repo)
     except HubError as error:
         raise type(error)(f"Condensing succeeded but publishing failed: {error}") from error
     return f"{repo} already has this result." if commit is None else f"published: {commit.commit_url}"

@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
 
     check_writable(arguments.out)
     shards = [CondensationResult.load(folder) for folder in arguments.shards]
-    merged = CondensedDataset._of(merge(shards))
+    merged = CondensedDataset.from_result(merge(shards))
     merged.save(arguments.out)
     merged.plot(arguments.out / "grid.png")
     print(format_build(merged, arguments.out, arguments.out / "grid.png"))

@@ -12,7 +12,7 @@ from condensed_data.engine.callbacks import Callback, Progress
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
-    from condensed_data.evaluation.baselines import Comparison, Row
+    from condensed_data.evaluation.baselines import Comparison, ComparisonRow
 
 
 class ResumePoint(Callback):
@@ -88,7 +88,7 @@ def _training_time(c: Comparison) -> str:
     )
 
 
-def _accuracy(row: Row, kind: str) -> str:
+def _accuracy(row: ComparisonRow, kind: str) -> str:
     text = f"{mean_percent(row.accuracies)} ({_count(len(row.accuracies), kind)})"
     return text + (f"; rounded to 8 bits {mean_percent(row.eight_bit)}" if row.eight_bit else "")
 

@@ -1,4 +1,4 @@
-"""What the arguments of `CondensedDataset` stand for, checked before any long work."""
+"""Turns the user's `recipe=`, `ipc=`, `soft=` and `cache=` into objects, before any long work."""
 
 from __future__ import annotations
 
@@ -10,42 +10,39 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import Cache, default_limit, default_root
 
 
-def chosen_recipe(recipe: str | Recipe, ipc: int | None, soft: bool) -> Recipe:
-    """The recipe of that name with `ipc` samples per class, or the one that is given.
+def get_recipe(recipe: str | Recipe, ipc: int | None, soft: bool) -> Recipe:
+    """The recipe of that name with `ipc` samples per class, or the given one.
 
     Raises:
-        TypeError: for what is neither a name nor a recipe.
-        ValueError: for an unknown name, an `ipc` that is not the recipe's own, or `soft` of hard labels.
+        TypeError: if `recipe` is neither a name nor a recipe.
+        ValueError: for an unknown name, an `ipc` other than the recipe's own, or `soft` with hard labels.
     """
-    chosen = _recipe(recipe, ipc)
-    if soft and not chosen.soft_labels and chosen.labels_from is None:
-        raise ValueError(
-            f"soft=True needs soft labels, and recipe {chosen.name} makes none. Use recipe.set(soft_labels=True), "
-            "where it reads labels, or recipe.set(labels_from=Teacher())."
-        )
-    return chosen
-
-
-def _recipe(recipe: str | Recipe, ipc: int | None) -> Recipe:
-    if isinstance(recipe, Recipe):
-        if ipc is not None and ipc != recipe.ipc:
-            raise ValueError(f"ipc={ipc} is given, and the recipe has ipc={recipe.ipc}. Give one of the two.")
-        return recipe
-    if not isinstance(recipe, str):
+    if isinstance(recipe, str):
+        found = recipes.get(recipe) if ipc is None else recipes.get(recipe, ipc=ipc)
+    elif not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name or a Recipe.")
-    return recipes.get(recipe) if ipc is None else recipes.get(recipe, ipc=ipc)
+    elif ipc not in (None, recipe.ipc):
+        raise ValueError(
+            f"ipc={ipc} conflicts with the recipe's own ipc={recipe.ipc}. Give only one of them."
+        )
+    else:
+        found = recipe
+    if soft and not found.soft_labels and found.labels_from is None:
+        raise ValueError(
+            f"soft=True needs soft labels, but recipe {found.name} has hard ones. Use recipe.set(soft_labels=True) if "
+            "its objective reads labels, otherwise recipe.set(labels_from=Teacher())."
+        )
+    return found
 
 
-def chosen_cache(cache: bool | str | Path) -> Cache | None:
-    """The default cache for True, one in this folder, or none for False."""
+def open_cache(cache: bool | str | Path) -> Cache | None:
+    """The default cache for True, the one in this folder, or None for False."""
     if cache is False:
         return None
     return Cache(default_root() if cache is True else Path(cache), default_limit())
 
 
-def say_random(source: Source, progress: bool) -> None:
-    """Tell what becomes of random transforms, where there are any."""
+def announce_random_transforms(source: Source, progress: bool) -> None:
+    """Print that the source's random transforms move to the condensed samples, if it has any."""
     if source.random_transform is not None and progress:
-        print(
-            f"{source.name}: its random transforms are applied to the condensed samples, not while condensing."
-        )
+        print(f"{source.name}: random transforms are applied to the condensed samples, not while condensing.")

@@ -1,8 +1,8 @@
-"""From a source to a finished condensation: find it in the cache or on the Hub, or have it made.
+"""Gets the result of a condensation job from the cache or the Hub, or condenses and caches it.
 
-The order of things: the source is checked; its fingerprint is recalled by a digest, or taken while it is read; the
-key is looked up; a missing entry is made (`job.py`) under the lock of its run, from a checkpoint where there is one;
-the result is written to the cache and handed back.
+In this order: the source's fingerprint is recalled by a digest, or computed while the source is read; the key of the
+build is looked up; a missing result is condensed (`job.py`) under the lock of its run, from a checkpoint if there is
+one; the result is written to the cache and returned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from condensed_data.core import spec as specs
 from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.real import RealData
 from condensed_data.engine.checkpointing import Checkpointer
-from condensed_data.engine.functional import condense_tensors as condense_tensors
 from condensed_data.engine.job import CondensationJob, is_long, source_info
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import Cache, cache_key
@@ -31,14 +30,14 @@ from condensed_data.storage.result import CondensationResult
 
 @dataclass(frozen=True)
 class CachedBuild:
-    """One build: what is made, and where it is looked for and kept.
+    """A condensation job with the places that are searched for its result.
 
     Attributes:
-        making: what is condensed, and how.
-        fingerprint: replaces the one taken from the source's content.
-        cache: None builds without keeping anything.
-        force: build even where the cache or the shelf has the result.
-        shelf: a repository of the Hub that is looked into before anything is condensed.
+        job: what is condensed, and how.
+        fingerprint: replaces the one computed from the source's content.
+        cache: None condenses without storing anything.
+        force: condense even if the cache or the Hub has the result.
+        hub_cache: a repository of the Hub that is searched, after the cache, before condensing.
     """
 
     job: CondensationJob
@@ -48,58 +47,59 @@ class CachedBuild:
     hub_cache: HubCache | None = None
 
     def result(self) -> CondensationResult:
-        """Find or make it; of several processes the first one looks for it and keeps it."""
+        """Find or condense it; with several processes, only the first one searches and stores."""
         return self.job.ranks.main_first(self._result, self.job.run_on_worker)
 
     def _result(self) -> CondensationResult:
         if (self.cache is None and self.hub_cache is None) or not self._cacheable():
             return self.job.run_uncached()
-        noted = (
+        memo = (
             dataset_digest(self.job.source.dataset)
             if self.fingerprint is None
             else _text_digest(self.fingerprint)
         )
-        known = None if noted is None or self.cache is None else self.cache.source_info(noted)
+        known = None if memo is None or self.cache is None else self.cache.source_info(memo)
         real: RealData | None = None
         if known is None:
             real = self.job.read()
             known = source_info(real) | {"fingerprint": self.fingerprint or real.fingerprint}
-            if noted is not None:
-                self._note(noted, known)
-        known |= {"groups": self._grouped(noted)}
+            if memo is not None:
+                self._note(memo, known)
+        known |= {"groups": self._groups_digest(memo)}
         recipe = self.job.resolve(known)
         content = self._content(recipe, known)
         key = cache_key(content)
-        found = self._found(key, content)
+        found = self._find(key, content)
         if found is not None:
             return found
         if self.cache is None:
             return _keyed(self.job.condense(real or self.job.read(), recipe, known["fingerprint"]), key)
-        return self._make(self.cache, key, content, recipe, real)
+        return self._condense(self.cache, key, content, recipe, real)
 
-    def _grouped(self, noted: str | None) -> str | None:
-        """The digest of all groups; what a function said about the same dataset before is recalled."""
+    def _groups_digest(self, source_memo: str | None) -> str | None:
+        """The digest of all groups; groups by a function are computed once per dataset and recalled afterwards."""
         if self.job.groups is None:
             return None
-        memo = None if self.job.groups.function is None or noted is None else self.job.groups.cache_key(noted)
+        groups = self.job.groups
+        memo = None if groups.function is None or source_memo is None else groups.cache_key(source_memo)
         known = None if memo is None or self.cache is None else self.cache.source_info(memo)
         if known is not None:
             return str(known["fingerprint"])
-        found = self.job.groups.digest(self.job.num_workers, self.job.progress)
+        found = groups.digest(self.job.num_workers, self.job.progress)
         if memo is not None:
             self._note(memo, {"fingerprint": found})
         return found
 
-    def _note(self, noted: str, known: Mapping[str, Any]) -> None:
+    def _note(self, memo: str, known: Mapping[str, Any]) -> None:
         if self.cache is None:
             return
         try:
-            self.cache.save_source_info(noted, known)
+            self.cache.save_source_info(memo, known)
         except OSError as error:
             _warn_cache(self.cache, error)
 
-    def _found(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
-        """In the cache, else on the Hub; what is found there is kept in the cache."""
+    def _find(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
+        """From the cache, else from the Hub; a result of the Hub is stored in the cache."""
         if self.force:
             return None
         kept = None if self.cache is None else self.cache.load(key)
@@ -110,18 +110,18 @@ class CachedBuild:
             _store(self.cache, key, found)
         return found
 
-    def _make(
+    def _condense(
         self, cache: Cache, key: str, content: dict[str, Any], recipe: Recipe, real: RealData | None
     ) -> CondensationResult:
-        """Condense under the lock of the run, from its checkpoint where there is one, and keep the result."""
+        """Condense under the lock of the run, from its checkpoint if there is one, and store the result."""
         fingerprint = content["fingerprint"]
-        # Runs that differ in their number of iterations alone share a checkpoint: a longer one goes on from it.
+        # Runs that differ only in their number of iterations share a checkpoint: a longer one resumes from it.
         lineage = cache_key(
             content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)}
         )
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                waited = held.enter_context(cache.lock(lineage))
+                waited = stack.enter_context(cache.lock(lineage))
             except OSError as error:
                 _warn_cache(cache, error)
                 return _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint), key)
@@ -164,7 +164,7 @@ class CachedBuild:
 
 
 def _keyed(result: CondensationResult, key: str) -> CondensationResult:
-    """With the key of its build, by which others find it."""
+    """With the key of its build, by which others find it on the Hub."""
     return replace(result, metadata=replace(result.metadata, key=key))
 
 
@@ -178,7 +178,7 @@ def _store(cache: Cache, key: str, result: CondensationResult) -> None:
 
 def _warn_cache(cache: Cache, error: OSError) -> None:
     warnings.warn(
-        f"The cache {cache.root} cannot be written ({error}), so this result is not kept there. Free space, set "
+        f"The cache {cache.root} cannot be written ({error}), so this result is not stored. Free some space, set "
         "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
         stacklevel=3,
     )

@@ -1,12 +1,12 @@
-"""How good a `CondensedDataset` is: networks trained on it as its record says, and tested on real samples.
+"""Evaluates condensed samples: trains networks on them by a protocol and tests these networks on real samples.
 
-Letters: N, n samples, K classes.
+Letters: N condensed samples, n real samples, K classes.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -17,112 +17,171 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.real import RealData
 from condensed_data.data.source import SourceError, inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
-from condensed_data.storage import replay as replays
+from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.storage.metadata import Metadata
+from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors
 from condensed_data.training.protocol import OrderedTraining
 
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
+
+class EvaluateKwargs(TypedDict, total=False):
+    """Keyword arguments of `evaluate`, for methods that pass them on."""
+
+    training: str | Training | None
+    initial: Any
+    seed: int
+    device: str | torch.device | None
+    precision: str
+    num_workers: int
+    progress: bool
+    executor: Executor | None
 
 
 def evaluate(
-    condensed: CondensedDataset,
+    condensed: CondensedSamples,
     test_set: Any,
-    network: Any,
+    network: Any = None,
+    runs: int = 5,
     *,
-    training: str | Training | None,
-    initial: Any,
-    device: str | torch.device | None,
-    precision: str,
-    num_workers: int,
-    progress: bool,
-    executor: Executor | None,
-    **how: Any,
+    training: str | Training | None = None,
+    initial: Any = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    num_workers: int = 0,
+    progress: bool = True,
+    executor: Executor | None = None,
 ) -> Evaluation:
-    """What was measured; see `CondensedDataset.evaluate`.
+    """Train new networks on condensed samples and test them on real ones.
 
     Args:
-        condensed: the set, which is left as it is.
-        how: `runs` and `seed`.
+        condensed: N samples; nothing is recorded in their metadata.
+        test_set: a dataset of the source's kind and value space.
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module. Default: "convnet", for
+            vectors "mlp"; for an order-dependent dataset, the network that it was condensed for.
+        runs: networks to train; one, if all would start from the same weights.
+        training: a protocol or its name ("standard", "quick"); by default the one in the metadata.
+        initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
+        seed: of the networks.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        precision: "auto", "fp32" or "bf16"; "auto" repeats the training steps of an order-dependent dataset in the
+            precision that they were learned in.
+        num_workers: processes that read the test set.
+        progress: whether to show progress bars.
+        executor: trains the networks, each in a process of its own: any `concurrent.futures.Executor` of processes.
+
+    Returns:
+        Mean and standard deviation of the accuracy as fractions; for 8-bit sources also for rounded samples.
+
+    Raises:
+        SourceError: if the test set has another shape, other labels or another value space.
+        ValueError: for arguments that do not fit each other or the condensed samples.
     """
-    where, replay = choose_device(device), replays.chosen(condensed, training, initial)
-    precise, metadata = choose_precision(precision, where), condensed.metadata
-    if replay is not None and precision == "auto":
-        precise = metadata.environment.get("precision", precise)  # that its steps were learned in
-    how |= {
-        "device": where,
-        "precision": precise,
-        "progress": progress,
-        "num_classes": len(condensed.classes),
-    }
+    torch_device, schedule = choose_device(device), schedule_for(condensed, training, initial)
+    torch_precision, metadata = choose_precision(precision, torch_device), condensed.metadata
+    if schedule is not None and precision == "auto":
+        torch_precision = metadata.environment.get("precision", torch_precision)
+    if schedule is not None and executor is not None:
+        raise ValueError(
+            "executor= trains networks in parallel, but an order-dependent dataset has only a few training steps of "
+            "its own, which run in this process. Omit executor=."
+        )
     with preserve_rng_state():
         test = standardized(metadata, "test_set", test_set, num_workers, progress)
-        sets = (metadata.space.standardize(condensed.images), condensed.labels, *test)
-        how["eight_bit"] = _rounded(metadata, condensed.images)
-        if replay is not None:
-            if executor is not None:
-                raise ValueError(
-                    "executor= trains networks side by side, and this set's own training run has few steps, all of "
-                    "whose networks are trained here. Leave executor= out."
-                )
-            return evaluate_replay(*sets, replay=replay, network=network, initial=initial, **how)
-        protocol = condensed.training if training is None else training
-        assert not isinstance(protocol, OrderedTraining)  # `chosen` refuses it
+        samples = (metadata.space.standardize(condensed.images), condensed.labels, *test)
+        options: dict[str, Any] = {
+            "runs": runs,
+            "seed": seed,
+            "device": torch_device,
+            "precision": torch_precision,
+            "progress": progress,
+            "num_classes": len(metadata.classes),
+            "eight_bit": _rounded(metadata, condensed.images),
+        }
+        if schedule is not None:
+            return evaluate_replay(*samples, replay=schedule, network=network, initial=initial, **options)
+        protocol = metadata.training if training is None else training
+        assert not isinstance(protocol, OrderedTraining)  # `schedule_for` refuses it
         return evaluate_tensors(
-            *sets,
+            *samples,
             network=networks.default_name(metadata.kind.shape) if network is None else network,
             training=protocol,
-            classes=condensed.classes if _named(metadata) else None,
+            classes=class_names(metadata),
             executor=executor,
-            **how,
+            **options,
         )
 
 
+def schedule_for(condensed: CondensedSamples, training: object, initial: object) -> TrainingSchedule | None:
+    """The training steps that an evaluation repeats, or None if it trains by a protocol instead.
+
+    Raises:
+        ValueError: for initial weights that would not be used, or steps that the dataset does not have.
+    """
+    schedule = condensed.replay if training is None or isinstance(training, OrderedTraining) else None
+    if schedule is None and isinstance(training, OrderedTraining):
+        raise ValueError(
+            "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Use a "
+            "Training."
+        )
+    if schedule is None and initial is not None:
+        raise ValueError(
+            "initial= is only used with a dataset's own training steps. Omit initial= or training=."
+        )
+    return schedule
+
+
+def class_names(metadata: Metadata) -> tuple[str, ...] | None:
+    """The names of the classes, or None if they are just the label values."""
+    return None if metadata.classes == tuple(map(str, metadata.class_values)) else metadata.classes
+
+
 def _rounded(metadata: Metadata, images: Tensor) -> Tensor | None:
-    """The samples as they are after rounding to 8 bits, standardized, where the source has 8 bits."""
+    """The samples rounded to 8 bits and standardized, or None if the source does not have 8 bits."""
     if not metadata.kind.eight_bit:
         return None
     return metadata.space.standardize(metadata.kind.round_to_8_bits(images))
 
 
-def _named(metadata: Metadata) -> bool:
-    """Whether the classes have names that are more than their label values."""
-    return metadata.classes != tuple(map(str, metadata.class_values))
-
-
 def standardized(
     metadata: Metadata, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:
-    """Real samples as networks meet them beside a set; see `CondensedDataset.standardized`.
+    """Real samples as networks receive them.
 
     Args:
-        record: of the set.
+        metadata: of the condensed samples.
+        name: of `dataset`, for error messages.
+        dataset: real samples of the source's kind and value space.
+        num_workers: processes that read it.
+        progress: whether to show a bar.
 
     Returns:
-        Standardized samples (n, *sample), class indices (n,).
+        Standardized samples (n, *sample) and class indices (n,).
+
+    Raises:
+        SourceError: for samples of another shape, with other labels or in another value space.
     """
     source = inspect(dataset)
     if source.kind.shape != metadata.kind.shape:
         raise SourceError(
-            f"{name} has samples of shape {source.kind.shape}, this set {metadata.kind.shape}. "
-            f"Resize those of {name}."
+            f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
+            f"{metadata.kind.shape}. Resize those of {name}."
         )
     real = RealData.read(source, None, num_workers, progress)
     samples = real.all_samples()
-    _check_scale(metadata, name, samples)
+    _check_value_space(metadata, name, samples)
     labels = _class_indices(metadata, name, real.class_values[real.labels])
     return metadata.space.standardize(samples), labels
 
 
-def _check_scale(metadata: Metadata, name: str, samples: Tensor) -> None:
+def _check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
     scaled = metadata.space.scale(samples)
     mean, std = float(scaled.mean()), float(scaled.std())
     if abs(mean) > 0.75 or not 0.5 < std < 2:
         raise SourceError(
-            f"{name} is in another value space: standardized as this set, it has mean {mean:.2f} and "
-            f"deviation {std:.2f} instead of 0 and 1. Give it the transforms that the source had (the source's "
-            f"mean is {metadata.space.mean.mean():.4g}, its deviation {metadata.space.std.mean():.4g})."
+            f"{name} is in another value space: standardized like the condensed samples, it has mean {mean:.2f} and "
+            f"standard deviation {std:.2f} instead of 0 and 1. Apply the transforms that the source had (its mean is "
+            f"{metadata.space.mean.mean():.4g}, its standard deviation {metadata.space.std.mean():.4g})."
         )
 
 
@@ -131,6 +190,6 @@ def _class_indices(metadata: Metadata, name: str, values: Tensor) -> Tensor:
     known = torch.tensor(metadata.class_values)
     labels = torch.searchsorted(known, values).clamp_max(len(known) - 1)
     if not torch.equal(known[labels], values):
-        strange = sorted(set(values.tolist()) - set(metadata.class_values))[:5]
-        raise SourceError(f"{name} has labels that the source had not: {strange}. Leave these samples out.")
+        unknown = sorted(set(values.tolist()) - set(metadata.class_values))[:5]
+        raise SourceError(f"{name} has labels that the source did not have: {unknown}. Remove those samples.")
     return labels

@@ -1,4 +1,4 @@
-"""How good is a set that depends on its order: networks trained by its own steps, tested on real samples.
+"""Evaluates an order-dependent dataset: trains networks by its own steps and tests them on real samples.
 
 Letters: N samples, M test samples, K classes.
 """
@@ -32,16 +32,16 @@ StateDict = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class InitialNetworks:
-    """The networks that training begins with.
+    """The networks that training starts from.
 
     Attributes:
         network: (num_classes, sample_shape) -> Module.
         num_classes: K.
         sample_shape: of one sample.
-        states: state dictionaries, one a network; none for new random ones.
-        head: of these, see `networks.states.load_state`.
-        seed: network i begins where that of `evaluate_tensors` begins.
-        count: of the networks.
+        states: one state dictionary per network; empty for new random networks.
+        head: how the classifier's weights are loaded, see `networks.state_dicts.load_state`.
+        seed: network i starts from the same weights as network i of `evaluate_tensors`.
+        count: number of networks.
     """
 
     network: Callable[..., nn.Module]
@@ -54,7 +54,7 @@ class InitialNetworks:
 
     @staticmethod
     def of(
-        replay: TrainingSchedule,
+        schedule: TrainingSchedule,
         network: Any,
         initial: StateDict | Sequence[StateDict] | None,
         runs: int,
@@ -62,18 +62,21 @@ class InitialNetworks:
         num_classes: int,
         sample_shape: tuple[int, ...],
     ) -> InitialNetworks:
-        """Check everything; see `evaluate_replay`."""
-        check_count(None, "runs", runs)
-        chosen = replay.network if network is None else network
+        """The networks of a training schedule, checked; see `evaluate_replay` for the arguments."""
+        check_count("evaluate", "runs", runs)
+        chosen = schedule.network if network is None else network
         if chosen is None:
-            raise ValueError("This set was learned for a network that its file cannot hold. Give network=...")
-        states = _states(replay, initial)
-        head = replay.initial.head if initial is not None else "loaded"
-        function = networks.network(chosen)
-        count = len(states) or runs
-        made = InitialNetworks(function, num_classes, tuple(sample_shape), states, head, seed, count)
-        networks.probe(made[0], made.sample_shape)
-        return made
+            raise ValueError(
+                "This dataset was condensed for a network that its file cannot hold. Give network=..."
+            )
+        states = _states(schedule, initial)
+        head = schedule.initial.head if initial is not None else "loaded"
+        function, count = networks.network(chosen), len(states) or runs
+        initial_networks = InitialNetworks(
+            function, num_classes, tuple(sample_shape), states, head, seed, count
+        )
+        networks.probe(initial_networks[0], initial_networks.sample_shape)
+        return initial_networks
 
     def __getitem__(self, run: int) -> nn.Module:
         if not 0 <= run < self.count:
@@ -81,9 +84,8 @@ class InitialNetworks:
         rng = RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
         module = networks.build(self.network, self.num_classes, self.sample_shape, rng.seed_for("network"))
         if self.states:
-            load_state(
-                module, self.states[run], self.head, "initial" if self.count == 1 else f"initial[{run}]"
-            )
+            name = "initial" if self.count == 1 else f"initial[{run}]"
+            load_state(module, self.states[run], self.head, name)
         return module
 
     def __iter__(self) -> Iterator[nn.Module]:
@@ -91,24 +93,25 @@ class InitialNetworks:
 
 
 def _states(
-    replay: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None
+    schedule: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None
 ) -> tuple[StateDict, ...]:
-    kept = replay.initial
+    """The state dictionaries to start from, by default those stored with the schedule."""
+    stored = schedule.initial
     if initial is None:
-        if kept.kind == "given":
+        if stored.kind == "given":
             raise ValueError(
-                "The networks of this set begin at weights that were trained elsewhere and are not kept with it. "
-                "Give initial=, their state dictionary or a list of them."
+                "The networks of this dataset start from weights that were trained elsewhere and are not stored with "
+                "it. Give initial=, their state dictionary or a list of them."
             )
-        return () if kept.weights is None else (kept.weights,)
+        return () if stored.weights is None else (stored.weights,)
     states = (initial,) if isinstance(initial, Mapping) else tuple(initial)
     if not states:
-        raise ValueError("initial=[] holds no state dictionary. Give one or more, or leave it out.")
-    digests = [content_hash(state) for state in states] if kept.digest else []
-    if any(digest != kept.digest for digest in digests):
+        raise ValueError("initial=[] contains no state dictionary. Give one or more, or omit it.")
+    digests = [content_hash(state) for state in states] if stored.digest else []
+    if any(digest != stored.digest for digest in digests):
         raise ValueError(
-            f"initial= has the digest {digests[0][:12]}..., this set was learned for {str(kept.digest)[:12]}... Give "
-            "the weights that it was learned for."
+            f"initial= has the digest {digests[0][:12]}..., but this dataset was condensed for "
+            f"{str(stored.digest)[:12]}... Give the weights that it was condensed for."
         )
     return states
 
@@ -130,41 +133,42 @@ def evaluate_replay(
     precision: str = "fp32",
     progress: bool = False,
 ) -> Evaluation:
-    """Train networks by the set's own steps and test each after the last one.
+    """Train networks by a dataset's own steps and test each after the last one.
 
     Args:
         images, labels, test_images, test_labels, num_classes, eight_bit: see `evaluate_tensors`.
         replay: the steps.
-        network: by default that of the set.
-        initial: weights to begin with, one network each; by default those of the set, which is one network where
+        network: by default the one that the dataset was condensed for.
+        initial: weights to start from, one network each; by default those of the dataset, which is one network if
             they are always the same.
-        runs: networks to train where they begin at new random weights.
-        seed: of these.
+        runs: networks to train if they start from new random weights.
+        seed: of these weights.
         device, precision: where and how to compute; the same as while condensing gives the same bits.
         progress: show a bar over the networks.
 
     Raises:
-        ValueError: for data or weights that do not fit the set or the network.
-        FloatingPointError: if a network's weights end as NaN or infinite.
+        ValueError: for data or weights that do not fit the dataset or the network.
+        FloatingPointError: if training produces NaN or infinite weights.
     """
     started = time.perf_counter()
     check_samples("images", images, "labels", labels, num_classes)
     check_samples("test_images", test_images, "test_labels", test_labels, num_classes)
-    shape = tuple(images.shape[1:])
-    beginnings = InitialNetworks.of(replay, network, initial, runs, seed, num_classes, shape)
+    shape, test = tuple(images.shape[1:]), (test_images, test_labels)
+    starts = InitialNetworks.of(replay, network, initial, runs, seed, num_classes, shape)
     name = network_name(replay.network if network is None else network)
-    test, how = (test_images, test_labels), (torch.device(device), precision)
-    scores = list(_scores(replay, beginnings, images, labels, test, name, progress, *how))
-    rounded = []
-    if eight_bit is not None:
-        rounded = list(
-            _scores(replay, beginnings, eight_bit, labels, test, f"{name}, 8 bits", progress, *how)
+
+    def scores(samples: Tensor, title: str) -> list[tuple[float, Tensor]]:
+        return list(
+            _scores(replay, starts, samples, labels, test, title, progress, torch.device(device), precision)
         )
-    per_class = zip(*(found.tolist() for _, found in scores), strict=True)
+
+    measured = scores(images, name)
+    rounded = [] if eight_bit is None else scores(eight_bit, f"{name}, 8 bits")
+    per_class = zip(*(classes.tolist() for _, classes in measured), strict=True)
     return Evaluation(
         name,
         OrderedTraining(),
-        tuple(overall for overall, _ in scores),
+        tuple(overall for overall, _ in measured),
         tuple(None if math.isnan(values[0]) else statistics.fmean(values) for values in per_class),
         tuple(overall for overall, _ in rounded),
         time.perf_counter() - started,
@@ -172,12 +176,12 @@ def evaluate_replay(
 
 
 def _scores(
-    replay: TrainingSchedule,
-    beginnings: InitialNetworks,
+    schedule: TrainingSchedule,
+    initial_networks: InitialNetworks,
     images: Tensor,
     labels: Tensor,
     test: tuple[Tensor, Tensor],
-    name: str,
+    title: str,
     progress: bool,
     device: torch.device,
     precision: str,
@@ -186,11 +190,12 @@ def _scores(
     from tqdm.auto import tqdm
 
     x, y = images.to(device), labels.to(device)
-    for module in tqdm(beginnings, name, beginnings.count, unit="network", leave=False, disable=not progress):
-        trained = replay.train(module.to(device), x, y, precision)
+    count = initial_networks.count
+    for module in tqdm(initial_networks, title, count, unit="network", leave=False, disable=not progress):
+        trained = schedule.train(module.to(device), x, y, precision)
         if not all(bool(weight.isfinite().all()) for weight in trained.parameters()):
             raise FloatingPointError(
-                f"Training a {type(trained).__name__} by the steps of this set ended in weights that are no numbers. "
-                "Use the network and the weights that it was learned for."
+                f"Training {type(trained).__name__} on this dataset's own schedule produced NaN or infinite weights. "
+                "Use the network and the weights that it was condensed for."
             )
-        yield accuracy(trained, *test, precision=precision, num_classes=beginnings.num_classes)
+        yield accuracy(trained, *test, precision=precision, num_classes=initial_networks.num_classes)

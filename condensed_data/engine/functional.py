@@ -1,4 +1,4 @@
-"""Condensing without a dataset around it: tensors in, tensors out."""
+"""Condenses plain tensors: samples and labels in, synthetic samples and labels out."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ def condense_tensors(
     device: str | torch.device | None = None,
     precision: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Tensors in, tensors out: no fingerprint, no cache, no progress. For replay memories and proxies.
+    """Condense tensors, without a fingerprint, a cache or progress bars: for replay memories and proxies.
 
     Args:
         samples: (n, *sample) float or uint8.
         labels: (n,) non-negative integers.
-        recipe: what to do; its `ipc` is taken.
+        recipe: how to condense them, `ipc` included.
         groups: see `CondensedDataset`.
         classes: class names by label.
+        seed, device, precision: see `CondensedDataset`.
 
     Returns:
         Synthetic samples (N, *sample) float32 in the value space of `samples`, and their labels (N,) int64 in the
-        values of `labels`, or where they are soft (N, K) float32 probabilities of these values in increasing order.
+        values of `labels`, or if they are soft, (N, K) float32 probabilities of these values in increasing order.
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.
-        ValueError: for a recipe whose samples depend on their order, which tensors do not tell.
+        ValueError: for a recipe whose samples depend on their order, which two tensors cannot hold.
         DivergedError: when the loss diverges.
     """
     if isinstance(recipe.training, OrderedTraining):
         raise ValueError(
-            f"recipe {recipe.name} makes samples for one training run, and two tensors cannot hold its order, step "
-            "sizes and initial weights. Use CondensedDataset."
+            f"recipe {recipe.name} condenses for one training run, whose order, step sizes and initial weights two "
+            "tensors cannot hold. Use CondensedDataset."
         )
-    where = choose_device(device)
+    torch_device = choose_device(device)
     with preserve_rng_state():
         source = replace(
             inspect(TensorDataset(samples, labels)), class_names=None if classes is None else tuple(classes)
@@ -64,8 +65,8 @@ def condense_tensors(
             source,
             recipe,
             seed,
-            where,
-            choose_precision(precision, where),
+            torch_device,
+            choose_precision(precision, torch_device),
             groups=None if groups is None else Groups(groups, source),
             progress=False,
         )

@@ -1,1 +1,1 @@
-"""How good a set is: protocols, the training of networks, and what was measured."""
+"""Studies of finished condensed datasets: baselines, DD-Ranking, diversity, label switching, privacy."""

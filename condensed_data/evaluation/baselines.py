@@ -1,15 +1,13 @@
-"""How good a condensed set is beside what it replaces, in training steps that are equal for all.
+"""Compares a condensed dataset with random subsets and the full dataset at equal training steps.
 
-Networks are trained on the condensed set, on random subsets of the same size and on the whole set, all for
-the same number of steps of the quick protocol, and tested on the source's test split. Where these steps draw
-less than the whole set, a random part of as many samples is read.
+Networks are trained on the condensed samples, on random subsets of the same size and on the full dataset, all for the
+same number of steps of the quick protocol, and tested on the source's test split.
 
-Letters: N samples of a set, n of the whole source.
+Letters: n samples of the full dataset.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -18,26 +16,31 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.sample import SourceError
-from condensed_data.data.source import inspect, read
-from condensed_data.dataset import CondensedDataset
-from condensed_data.methods import recipes
+from condensed_data.data.source import inspect
+from condensed_data.engine.evaluate import class_names, evaluate
+from condensed_data.evaluation.real_data import random_subset, read_samples, standardize, training_part
 from condensed_data.storage.metadata import Metadata
+from condensed_data.storage.protocols import EvaluationRecorder
 from condensed_data.training.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
-
-MOST_BYTES = 1 << 30  # of the samples of the whole set that are held to train on
 
 
 @dataclass(frozen=True)
-class Row:
-    """Accuracies of the networks trained on one kind of set, and the seconds that training one took."""
+class ComparisonRow:
+    """Accuracies of the networks trained on one dataset.
+
+    Attributes:
+        name: of the dataset.
+        accuracies: one per network, fractions.
+        seconds: to train one network.
+        eight_bit: accuracies with samples rounded to 8 bits, if that was measured.
+    """
 
     name: str
     accuracies: tuple[float, ...]
@@ -47,20 +50,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks trained for an equal number of steps on the condensed set, random subsets and the whole set.
+    """Networks trained for an equal number of steps on condensed samples, random subsets and the full dataset.
 
     Attributes:
-        condensed, random, whole: one network for each random subset.
+        condensed: networks trained on the condensed samples.
+        random: one network for each random subset.
+        whole: networks trained on the full dataset.
         network: name of the architecture.
         training: the protocol of all of them, `max_steps` included.
-        test_samples: real samples that they were tested on.
-        epochs: passes over the condensed set; full_steps: steps that as many passes over the whole set are.
-        own: how networks were trained on a condensed set that depends on its order; empty for most sets.
+        test_samples: number of real samples that they were tested on.
+        epochs: passes over the condensed samples.
+        full_steps: steps of as many passes over the full dataset.
+        own: how networks were trained on an order-dependent dataset; empty for most datasets.
     """
 
-    condensed: Row
-    random: Row
-    whole: Row
+    condensed: ComparisonRow
+    random: ComparisonRow
+    whole: ComparisonRow
     network: str
     training: Training
     test_samples: int
@@ -70,22 +76,22 @@ class Comparison:
 
     @property
     def full_seconds(self) -> float:
-        """Estimated seconds to train one network on the whole set for the epochs of the condensed set."""
+        """Estimated seconds to train one network on the full dataset for the epochs of the condensed one."""
         return self.whole.seconds / (self.training.max_steps or 1) * self.full_steps
 
 
-def check(train: Any, test: Any, network: str | None) -> str:
-    """Find out before a build whether it can be compared afterwards; returns the name of the network.
+def check_splits(train: Any, test: Any, network: str | None) -> str:
+    """Check before a build that its result can be compared; returns the name of the network.
 
     Raises:
         SourceError: for samples that cannot be used, or of different shapes in the two splits.
-        ValueError: for an unknown network, or one that cannot look at such samples.
+        ValueError: for an unknown network, or one that does not accept such samples.
     """
-    shape, tested = inspect(train).kind.shape, inspect(test).kind.shape
-    if shape != tested:
+    shape, test_shape = inspect(train).kind.shape, inspect(test).kind.shape
+    if shape != test_shape:
         raise SourceError(
-            f"The train split has samples of shape {shape}, the test split {tested}. Bring both to one shape "
-            "(--image-size N for images), or leave the comparison out with --no-evaluate."
+            f"The train split has samples of shape {shape}, the test split {test_shape}. Bring both to one shape "
+            "(--image-size N for images), or skip the comparison with --no-evaluate."
         )
     name = network or networks.default_name(shape)
     networks.build(networks.network(name), 2, shape, 0)
@@ -93,7 +99,7 @@ def check(train: Any, test: Any, network: str | None) -> str:
 
 
 def compare(
-    condensed: CondensedDataset,
+    condensed: EvaluationRecorder,
     train: Any,
     test: Any,
     *,
@@ -105,96 +111,82 @@ def compare(
     num_workers: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Train networks on the condensed set, on random subsets of the same size and on the whole set.
+    """Train networks on condensed samples, on random subsets of the same size and on the full dataset.
 
-    A set that depends on its order is trained on by its own steps, with the network that it was learned for.
+    On an order-dependent dataset, the network that it was condensed for is trained by the dataset's own steps.
 
     Args:
-        condensed: made from `train`; its record gains the evaluation, and those of what it is compared with.
+        condensed: a `CondensedDataset` made from `train`; its metadata gains all accuracies measured here.
         train, test: datasets of (sample, label) in one value space.
         network: a name.
-        runs: networks on the condensed and on the whole set, and random subsets with one network each.
+        runs: networks trained on the condensed samples, on the full dataset, and on one random subset each.
+        seed: of networks and subsets.
+        device, precision, num_workers, progress: see `CondensedDataset`.
 
     Raises:
         SourceError: if the test set has another shape, other labels or another value space.
     """
-    where = choose_device(device)
-    how: dict[str, Any] = {"network": network, "device": where, "progress": progress}
-    how["precision"] = choose_precision(precision, where)
-    metadata, protocol = condensed.metadata, quick()
-    steps = protocol.steps(len(condensed))
-    tested = values(test, num_workers, progress)
-    named = metadata.classes != tuple(map(str, metadata.class_values))
-    facts = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
-    training = specs.resolve(replace(protocol, max_steps=steps), facts)
+    torch_device, metadata = choose_device(device), condensed.metadata
+    options: dict[str, Any] = {
+        "network": network,
+        "device": torch_device,
+        "precision": choose_precision(precision, torch_device),
+        "progress": progress,
+    }
+    training, epochs, full_steps = _protocol(metadata, len(condensed.labels), len(train))
+    steps = training.max_steps or 1
+    test_samples = read_samples(test, num_workers, progress)
     own: dict[str, Any] = {"training": training}
     if condensed.replay is not None:
-        own = {"network": None, "precision": precision}  # "auto" is what its steps were learned in
-    first = condensed.evaluate(TensorDataset(*tested), runs=runs, seed=seed, **{**how, **own})
-    how |= {"training": training, "num_classes": len(metadata.classes)}
-    held = standardized(*tested, metadata)
-    part, title = seen(train, steps * protocol.batch_size, metadata, seed)
-    whole = standardized(*values(part, num_workers, progress), metadata)
+        own = {"network": None, "precision": precision}  # "auto" is the precision of its own steps
+    first = evaluate(condensed, TensorDataset(*test_samples), runs=runs, seed=seed, **(options | own))
+    options |= {"training": training, "num_classes": len(metadata.classes)}
+    test_data = standardize(*test_samples, metadata)
+    part, title = training_part(train, steps * training.batch_size, metadata, seed)
+    full_data = standardize(*read_samples(part, num_workers, progress), metadata)
     random = [
-        evaluate_tensors(*random_subset(*whole, metadata.ipc, number), *held, runs=1, seed=number, **how)
+        evaluate_tensors(
+            *random_subset(*full_data, metadata.ipc, number), *test_data, runs=1, seed=number, **options
+        )
         for number in range(seed, seed + runs)
     ]
-    full = evaluate_tensors(*whole, *held, runs=runs, seed=seed, **how)
-    condensed.compare_with({"random": _together(random), title: full})
-    test_seconds = _seconds_of_test(*held, how)
+    full = evaluate_tensors(*full_data, *test_data, runs=runs, seed=seed, **options)
+    condensed.add_evaluation(first)
+    condensed.add_baselines({"random": _joined(random), title: full})
+    test_seconds = _test_seconds(*test_data, options)
     return Comparison(
         _row(metadata.recipe_name, [first], test_seconds),
         _row("random", random, test_seconds),
         _row(title, [full], test_seconds),
         network,
         training,
-        len(held[1]),
-        protocol.started_epochs(len(condensed)),
-        protocol.steps(len(train)),
+        len(test_data[1]),
+        epochs,
+        full_steps,
         "" if condensed.replay is None else f"{first.network} by its {len(condensed.replay.sizes)} own steps",
     )
 
 
-def seen(train: Any, most: int, metadata: Metadata, seed: int) -> tuple[Any, str]:
-    """What so many draws see of the whole set, within `MOST_BYTES`, and what to call it."""
-    fit = MOST_BYTES // (4 * math.prod(metadata.kind.shape))
-    if len(train) <= min(most, fit):
-        return train, "whole set"
-    order = torch.randperm(len(train), generator=RandomStreams(seed).torch("seen"))
-    chosen = Subset(train, order[: min(most, fit)].sort().values.tolist())
-    return chosen, "whole set" if most <= fit else f"{fit:,} of the whole set"
+def _protocol(metadata: Metadata, samples: int, full_samples: int) -> tuple[Training, int, int]:
+    """The quick protocol with its number of steps, their epochs, and the steps of these epochs on the full dataset."""
+    protocol = quick()
+    named = class_names(metadata) is not None
+    info = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
+    training = specs.resolve(replace(protocol, max_steps=protocol.steps(samples)), info)
+    return training, protocol.started_epochs(samples), protocol.steps(full_samples)
 
 
-def values(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
-    source = inspect(dataset)
-    reading = read(source, num_workers, progress)
-    rows = reading.store[torch.arange(len(reading.labels))].float()
-    return rows / 255 if source.kind.is_pil else rows, reading.labels
-
-
-def standardized(values: Tensor, labels: Tensor, metadata: Metadata) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) standardized, and labels (n,) numbered, as in the record."""
-    return metadata.space.standardize(values), torch.searchsorted(torch.tensor(metadata.class_values), labels)
-
-
-def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`ipc` random samples of each class, as the recipe `random` draws them."""
-    dataset, recipe = TensorDataset(images, labels), recipes.random(ipc=ipc)
-    subset = CondensedDataset(dataset, recipe, cache=False, seed=seed, device="cpu", progress=False)
-    return subset.images, torch.tensor(subset.targets)
-
-
-def _seconds_of_test(images: Tensor, labels: Tensor, how: Mapping[str, Any]) -> float:
-    """What testing one network takes: `Evaluation.seconds` holds it, and it is no training."""
-    build = networks.network(how["network"])
-    module = networks.build(build, how["num_classes"], tuple(images.shape[1:]), 0).to(how["device"]).eval()
+def _test_seconds(images: Tensor, labels: Tensor, options: Mapping[str, Any]) -> float:
+    """Seconds to test one network, which `Evaluation.seconds` includes."""
+    build = networks.network(options["network"])
+    shape = tuple(images.shape[1:])
+    module = networks.build(build, options["num_classes"], shape, 0).to(options["device"]).eval()
     started = time.perf_counter()
-    accuracy(module, images, labels, precision=how["precision"])
+    accuracy(module, images, labels, precision=options["precision"])
     return time.perf_counter() - started
 
 
-def _together(evaluations: Sequence[Evaluation]) -> Evaluation:
+def _joined(evaluations: Sequence[Evaluation]) -> Evaluation:
     """One evaluation of all the networks, which were trained by one protocol."""
 
     def all_of(field: str) -> tuple[float, ...]:
@@ -212,9 +204,9 @@ def _together(evaluations: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def _row(name: str, evaluations: Sequence[Evaluation], test_seconds: float) -> Row:
+def _row(name: str, evaluations: Sequence[Evaluation], test_seconds: float) -> ComparisonRow:
     accuracies = [value for evaluation in evaluations for value in evaluation.accuracies]
     eight_bit = [value for evaluation in evaluations for value in evaluation.eight_bit]
     total = sum(evaluation.seconds or 0.0 for evaluation in evaluations)
     seconds = total / (len(accuracies) + len(eight_bit))
-    return Row(name, tuple(accuracies), max(seconds - test_seconds, 1e-9), tuple(eight_bit))
+    return ComparisonRow(name, tuple(accuracies), max(seconds - test_seconds, 1e-9), tuple(eight_bit))

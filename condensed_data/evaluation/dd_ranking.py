@@ -1,23 +1,16 @@
-"""DD-Ranking's scores: how much of an accuracy comes from the samples, and not from labels or augmentation.
+"""Measures what DD-Ranking's scores of a condensed dataset need, and prepares tensors for the package `ddranking`.
 
-Li et al., DD-Ranking: Rethinking the Evaluation of Dataset Distillation, 2025, https://arxiv.org/abs/2505.13300. With
-accuracies as fractions, and w a weight in [0, 1]:
+`dd_ranking_scores` has the formulas and the source.
 
-    label-robust         alpha = w (condensed_any - random_any) - (1 - w) (whole_hard - condensed_hard)
-    augmentation-robust  beta  = w (condensed - random), augmented + (1 - w) (condensed - random), not augmented
-    score                (e^alpha - e^-1) / (e - e^-1), and the same of beta: in [0, 1], 0.269 where the difference is 0
-
-Deviations from the package `ddranking` 0.2.0, whose text is the same: accuracies are fractions, where the package puts
-percentages into the exponential; they are those of the last epoch by one protocol, where the package takes the best
-epoch and the best of five learning rates on the test data.
+Letters: N condensed samples.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,72 +20,14 @@ from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.sizes import mean_percent
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
-from condensed_data.evaluation import baselines as comparison
+from condensed_data.engine.evaluate import class_names, evaluate, standardized
+from condensed_data.evaluation import real_data
+from condensed_data.evaluation.dd_ranking_scores import augmentation_robust as augmentation_robust
+from condensed_data.evaluation.dd_ranking_scores import check_fractions
+from condensed_data.evaluation.dd_ranking_scores import label_robust as label_robust
+from condensed_data.storage.protocols import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
 from condensed_data.training.protocol import OrderedTraining
-
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
-
-
-def label_robust(
-    *,
-    whole: float,
-    condensed: float,
-    random: float,
-    condensed_any: float | None = None,
-    weight: float = 0.5,
-) -> float:
-    """The label-robust score.
-
-    Args:
-        whole: accuracy of the whole set with hard labels, a fraction.
-        condensed: accuracy of the condensed set with hard labels.
-        random: accuracy of as many random samples, with the labels and the training of `condensed_any`.
-        condensed_any: accuracy of the condensed set with whatever labels it brings; `condensed` where these are hard.
-        weight: of the improvement over random samples; the rest weighs the distance to the whole set.
-
-    Returns:
-        The score in [0, 1]; higher is better.
-
-    Raises:
-        ValueError: for an accuracy or a weight that is no fraction.
-    """
-    own = condensed if condensed_any is None else condensed_any
-    _check(whole=whole, condensed=condensed, random=random, condensed_any=own, weight=weight)
-    return _score(weight * (own - random) - (1 - weight) * (whole - condensed))
-
-
-def augmentation_robust(
-    *, condensed: float, random: float, condensed_plain: float, random_plain: float, weight: float = 0.5
-) -> float:
-    """The augmentation-robust score.
-
-    Args:
-        condensed, random: accuracies of the condensed set and of as many random samples, trained with augmentation;
-            fractions.
-        condensed_plain, random_plain: the same without any.
-        weight: of the augmented ones.
-
-    Returns:
-        The score in [0, 1]; higher is better.
-
-    Raises:
-        ValueError: for an accuracy or a weight that is no fraction.
-    """
-    _check(condensed=condensed, random=random, weight=weight)
-    _check(condensed_plain=condensed_plain, random_plain=random_plain)
-    return _score(weight * (condensed - random) + (1 - weight) * (condensed_plain - random_plain))
-
-
-def _score(difference: float) -> float:
-    return (math.exp(difference) - math.exp(-1)) / (math.e - math.exp(-1))
-
-
-def _check(**fractions: float) -> None:
-    for name, value in fractions.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value!r} must be a fraction in [0, 1]: 0.5 for 50 %.")
 
 
 @dataclass(frozen=True)
@@ -100,11 +35,11 @@ class Ranking:
     """What the two scores are computed from; accuracies are fractions, one for each network.
 
     Attributes:
-        condensed, condensed_plain: of networks trained on the condensed set, with and without augmentation.
+        condensed, condensed_plain: of networks trained on the condensed samples, with and without augmentation.
         random, random_plain: of networks trained on as many random samples, a new draw for each.
-        whole: of the whole set, by the protocol that is the set's own.
-        own_plain: whether the set's own protocol is the one without augmentation.
-        how_whole: how `whole` was had.
+        whole: of the full dataset, by the protocol of the condensed one.
+        own_plain: whether that protocol is the one without augmentation.
+        how_whole: how `whole` was obtained.
     """
 
     condensed: Evaluation
@@ -117,7 +52,7 @@ class Ranking:
 
     @property
     def label_robust(self) -> float:
-        """See `label_robust`; by the set's own protocol."""
+        """See `dd_ranking_scores.label_robust`; by the protocol of the condensed dataset."""
         own, random = (
             (self.condensed_plain, self.random_plain) if self.own_plain else (self.condensed, self.random)
         )
@@ -126,7 +61,7 @@ class Ranking:
 
     @property
     def augmentation_robust(self) -> float:
-        """See `augmentation_robust`."""
+        """See `dd_ranking_scores.augmentation_robust`."""
         return augmentation_robust(
             condensed=self.condensed.mean,
             random=statistics.fmean(self.random),
@@ -154,7 +89,7 @@ class Ranking:
 
 
 def rank(
-    condensed: CondensedDataset,
+    condensed: EvaluationRecorder,
     train: Any,
     test: Any,
     *,
@@ -168,86 +103,108 @@ def rank(
     num_workers: int = 0,
     progress: bool = True,
 ) -> Ranking:
-    """Measure what DD-Ranking's scores of a condensed set need; its record gains two evaluations.
+    """Measure what DD-Ranking's scores of a condensed dataset need.
 
-    The condensed set and random samples are trained with and without augmentation, in the same number of steps. The
-    augmentation is that of `training`, or the standard one where `training` has none. Soft labels are left aside: all
-    sets are trained with hard labels, a soft-labeled one with its most probable classes (its record then stays as it
-    is), so that what a teacher knows has no part in the scores. `label_robust(condensed_any=...)` is for other pairs.
+    Networks are trained on the condensed samples and on random ones, with and without augmentation, in the same number
+    of steps. The augmentation is that of `training`, or the standard one if `training` has none. Soft labels are not
+    used: all networks are trained with hard labels, those of a soft-labeled dataset with its most probable classes, so
+    that a teacher's knowledge has no part in the scores. `label_robust(condensed_any=...)` is for other pairs.
 
     Args:
-        condensed: made from `train`.
+        condensed: a `CondensedDataset` made from `train`. If it has hard labels, its metadata gains the two accuracies
+            on the condensed samples.
         train, test: datasets of (sample, label) of one kind and value space.
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module; the usual one.
-        runs: networks on every kind of set, each on random samples of its own.
-        training: a protocol or its name; by default the set's own.
-        whole: accuracy of the whole set, a fraction, where it is known. Without it, networks are trained on the whole
-            set for as many steps as on the condensed one: less than it could reach, which raises the score.
+        network: a name, a specification or any callable (num_classes, sample_shape) -> Module; by default "convnet",
+            for vectors "mlp".
+        runs: networks for each kind of training data, each on random samples of its own.
+        training: a protocol or its name; by default the one in the metadata.
+        whole: accuracy on the full dataset, a fraction, if it is known. Without it, networks are trained on the full
+            dataset for as many steps as on the condensed one: less than it could reach, which raises the score.
+        seed: of networks and random samples.
+        device, precision, num_workers, progress: see `CondensedDataset`.
 
     Raises:
         SourceError: for a `train` or `test` of another shape, with other labels or in another value space.
-        ValueError: for a `whole` that is no fraction.
+        ValueError: for a `whole` outside [0, 1], or an order-dependent dataset without a `training`.
     """
     if whole is not None:
-        _check(whole=whole)
-    where, metadata = choose_device(device), condensed.metadata
-    asked = condensed.training if training is None else training
-    if isinstance(asked, OrderedTraining):
-        raise ValueError(
-            "training: this set brings its own training steps, and random samples have none. Give a protocol for "
-            'all of them: training="standard" (--protocol standard).'
-        )
-    chosen = protocol(asked)
-    steps = chosen.steps(len(condensed))
-    how: dict[str, Any] = {"device": where, "precision": choose_precision(precision, where)}
-    how |= {"progress": progress, "network": network or networks.default_name(metadata.kind.shape)}
-    part, _ = comparison.seen(train, steps * chosen.batch_size, metadata, seed)
-    real = condensed.standardized("train", part, num_workers, progress)
-    tested = comparison.values(test, num_workers, progress)
-    held = comparison.standardized(*tested, metadata)
-    counts: dict[str, Any] = {"runs": runs, "seed": seed}
+        check_fractions(whole=whole)
+    torch_device, metadata = choose_device(device), condensed.metadata
+    chosen = _protocol(metadata.training if training is None else training)
+    steps = chosen.steps(len(condensed.labels))
+    options: dict[str, Any] = {
+        "device": torch_device,
+        "precision": choose_precision(precision, torch_device),
+        "progress": progress,
+        "network": network or networks.default_name(metadata.kind.shape),
+    }
+    part, _ = real_data.training_part(train, steps * chosen.batch_size, metadata, seed)
+    full_data = standardized(metadata, "train", part, num_workers, progress)
+    test_samples = real_data.read_samples(test, num_workers, progress)
+    test_data = real_data.standardize(*test_samples, metadata)
     first, second = (
-        condensed.evaluate(TensorDataset(*tested), training=replace(one, max_steps=steps), **counts, **how)
-        if condensed.labels.ndim == 1
-        else _hard(condensed, held, training=replace(one, max_steps=steps), **counts, **how)
-        for one in variants(chosen)
+        _evaluate(condensed, test_samples, replace(variant, max_steps=steps), runs=runs, seed=seed, **options)
+        for variant in variants(chosen)
     )
-    how["num_classes"] = len(metadata.classes)
-    subsets = [comparison.random_subset(*real, metadata.ipc, number) for number in range(seed, seed + runs)]
+    options["num_classes"] = len(metadata.classes)
+    subsets = [
+        real_data.random_subset(*full_data, metadata.ipc, number) for number in range(seed, seed + runs)
+    ]
     protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
     random, random_plain = (
-        tuple(
-            evaluate_tensors(*subset, *held, runs=1, seed=number, training=one, **how).accuracies[0]
-            for number, subset in enumerate(subsets, seed)
-        )
-        for one in protocols
+        _subset_accuracies(subsets, test_data, seed, training=one, **options) for one in protocols
     )
     own_plain = _is_plain(chosen)
-    if whole is None:
-        own = protocols[own_plain]
-        known = evaluate_tensors(*real, *held, runs=runs, seed=seed, training=own, **how).accuracies
-        said = f"{steps:,} steps, as many as for the condensed set"
-    else:
-        known, said = (whole,), "as given"
-    return Ranking(first, second, random, random_plain, known, own_plain, said)
+    if whole is not None:
+        return Ranking(first, second, random, random_plain, (whole,), own_plain, "as given")
+    full = evaluate_tensors(
+        *full_data, *test_data, runs=runs, seed=seed, training=protocols[own_plain], **options
+    )
+    how = f"{steps:,} steps, as many as on the condensed samples"
+    return Ranking(first, second, random, random_plain, full.accuracies, own_plain, how)
 
 
-def _hard(condensed: CondensedDataset, held: tuple[Tensor, Tensor], **how: Any) -> Evaluation:
-    """Networks trained on a soft-labeled set by the most probable classes alone."""
+def _protocol(training: str | Training | OrderedTraining) -> Training:
+    if isinstance(training, OrderedTraining):
+        raise ValueError(
+            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol "
+            'for both: training="standard" (--protocol standard).'
+        )
+    return protocol(training)
+
+
+def _evaluate(
+    condensed: EvaluationRecorder, test_samples: tuple[Tensor, Tensor], training: Training, **options: Any
+) -> Evaluation:
+    """Networks trained on the condensed samples with hard labels; recorded unless the dataset has soft ones."""
     metadata = condensed.metadata
-    named = metadata.classes != tuple(map(str, metadata.class_values))
+    if condensed.labels.ndim == 1:
+        measured = evaluate(condensed, TensorDataset(*test_samples), training=training, **options)
+        condensed.add_evaluation(measured)
+        return measured
     return evaluate_tensors(
         metadata.space.standardize(condensed.images),
         condensed.class_indices,
-        *held,
+        *real_data.standardize(*test_samples, metadata),
+        training=training,
         num_classes=len(metadata.classes),
-        classes=metadata.classes if named else None,
-        **how,
+        classes=class_names(metadata),
+        **options,
+    )
+
+
+def _subset_accuracies(
+    subsets: Sequence[tuple[Tensor, Tensor]], test_data: tuple[Tensor, Tensor], seed: int, **options: Any
+) -> tuple[float, ...]:
+    """The accuracy of one network for each random subset."""
+    return tuple(
+        evaluate_tensors(*subset, *test_data, runs=1, seed=number, **options).accuracies[0]
+        for number, subset in enumerate(subsets, seed)
     )
 
 
 def variants(training: Training) -> tuple[Training, Training]:
-    """A protocol with augmentation (its own, or the standard one where it has none) and without any."""
+    """A protocol with augmentation (its own, or the standard one if it has none) and without."""
     if _is_plain(training):
         augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
         return replace(training, name=f"{training.name}-augmented", augment=augment), training
@@ -258,19 +215,29 @@ def _is_plain(training: Training) -> bool:
     return isinstance(training.augment, Identity) and training.cutmix == 0
 
 
-def to_ddranking(condensed: CondensedDataset) -> tuple[Tensor, Tensor]:
-    """A set of RGB images as the package `ddranking` takes it; see `CondensedDataset.to_ddranking`."""
+def to_ddranking(condensed: CondensedSamples) -> tuple[Tensor, Tensor]:
+    """Plain tensors for the package `ddranking`, which takes RGB images.
+
+    Returns:
+        Images (N, 3, H, W) float32, standardized as networks receive them and sorted by class, because the package
+        numbers the classes itself; and their class indices (N,) int64. The package standardizes its own test images by
+        constants: condensed samples of a source that was standardized otherwise are evaluated in a slightly different
+        value space.
+
+    Raises:
+        ValueError: for other samples, or for classes of different sizes; `rank` measures the scores of all datasets.
+    """
     shape = condensed.metadata.kind.shape
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError(
-            f"to_ddranking() needs RGB images (3, H, W), because the networks of ddranking take nothing else; these "
-            f"samples have the shape {shape}. condensed_data.evaluation.dd_ranking.rank measures its scores here."
+            "to_ddranking() needs RGB images (3, H, W), because the networks of ddranking take nothing else, but the "
+            f"samples have shape {shape}. Use condensed_data.evaluation.dd_ranking.rank to measure the scores."
         )
-    counts = condensed.class_indices.bincount(minlength=len(condensed.classes))
+    counts = condensed.class_indices.bincount(minlength=len(condensed.metadata.classes))
     if len(set(counts.tolist())) > 1:
         raise ValueError(
-            f"to_ddranking() needs equally many samples of each class, because ddranking numbers them itself; these "
-            f"are {counts.tolist()}. condensed_data.evaluation.dd_ranking.rank measures its scores here."
+            "to_ddranking() needs the same number of samples in each class, because ddranking numbers them itself, but "
+            f"the classes have {counts.tolist()}. Use condensed_data.evaluation.dd_ranking.rank to measure the scores."
         )
     order = condensed.class_indices.argsort(stable=True)
     return condensed.metadata.space.standardize(condensed.images)[order], condensed.class_indices[order]

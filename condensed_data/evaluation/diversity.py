@@ -1,12 +1,13 @@
-"""How different the samples of a class are: the claim of methods that condense by clusters (BDM).
+"""Measures how far apart the samples of a class lie, which methods that condense by clusters (BDM) claim to improve.
 
 Letters: N samples, D features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,22 +21,21 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
+from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import PretrainedCache
 
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
-
 
 @dataclass(frozen=True)
-class Diversity:
-    """Mean distance between two samples of a class, in the features named.
+class DiversityReport:
+    """Mean distance between two samples of a class.
 
     Attributes:
         condensed: of the condensed samples.
         real: of as many random real samples of every class, the mean over `subsets` draws.
-        features: what the distance is taken in.
+        features: name of the features in which distances are measured.
+        subsets: number of draws.
     """
 
     condensed: float
@@ -45,7 +45,7 @@ class Diversity:
 
     @property
     def ratio(self) -> float:
-        """1 where condensed samples lie as far apart as real ones."""
+        """1 if condensed samples lie as far apart as real ones."""
         return self.condensed / self.real
 
     def __str__(self) -> str:
@@ -56,29 +56,29 @@ class Diversity:
 
 
 def within_class_distance(features: Tensor, labels: Tensor) -> float:
-    """Euclidean distance between two samples of one class: its mean over the pairs of a class, then over classes.
+    """Euclidean distance between two samples of one class: the mean over the pairs of a class, then over classes.
 
     Args:
         features: (N, D).
-        labels: (N,) class indices; classes of one sample have no pairs and do not count.
+        labels: (N,) class indices; classes with one sample have no pairs and are ignored.
 
     Raises:
         ValueError: if no class has two samples.
     """
-    found = []
+    means = []
     for label in labels.unique():
         rows = features[labels == label].double()
         if len(rows) > 1:
-            found.append(torch.pdist(rows).mean())
-    if not found:
+            means.append(torch.pdist(rows).mean())
+    if not means:
         raise ValueError(
-            "Diversity needs two samples of a class, and every class has one. Use ipc=2 or more."
+            "diversity needs at least two samples in a class, but every class has one. Use ipc=2 or more."
         )
-    return float(torch.stack(found).mean())
+    return float(torch.stack(means).mean())
 
 
 def diversity(
-    condensed: CondensedDataset,
+    condensed: CondensedSamples,
     source: Any,
     features: Any = "raw",
     *,
@@ -88,63 +88,64 @@ def diversity(
     precision: str = "auto",
     num_workers: int = 0,
     progress: bool = True,
-) -> Diversity:
-    """How far apart the samples of a class lie, beside as many random real ones.
+) -> DiversityReport:
+    """Compare the distances between condensed samples of a class with those between as many random real ones.
 
     Args:
-        condensed: with at least two samples in a class.
-        source: the real samples that it was made of.
-        features: "raw", "trained" (the embedding of a network trained on `source`, kept with the other trained
-            networks), "imagenet", an extractor or any module. The same for every set that is compared.
+        condensed: a `CondensedDataset` or `CondensationResult` with at least two samples in a class.
+        source: the real samples that it was made from.
+        features: "raw", "trained" (the embedding of a network trained on `source`, cached with the other trained
+            networks), "imagenet", an extractor or any module. Use the same ones for all datasets that you compare.
         subsets: draws of random real samples.
         seed: of the draws and of the trained network.
+        device, precision, num_workers, progress: see `CondensedDataset`.
 
     Raises:
-        ValueError: for unknown features, or where every class has one sample.
+        ValueError: for unknown features, or if every class has one sample.
         SourceError: for a source of other samples or with another number of classes.
     """
     chosen = extractor(features)
     with preserve_rng_state():
-        read = inspect(source)
-        specs.validate(chosen, read.kind.shape)
-        if read.kind.shape != condensed.metadata.kind.shape:
+        checked, metadata = inspect(source), condensed.metadata
+        specs.validate(chosen, checked.kind.shape)
+        if checked.kind.shape != metadata.kind.shape:
             raise SourceError(
-                f"source has samples of shape {read.kind.shape}, this set {condensed.metadata.kind.shape}. Give the "
-                "source that it was condensed from."
+                f"source has samples of shape {checked.kind.shape}, but the condensed samples have shape "
+                f"{metadata.kind.shape}. Give the source that they were condensed from."
             )
-        within_class_distance(torch.zeros(len(condensed), 1), condensed.class_indices)
-        real = RealData.read(read, None, num_workers, progress)
+        within_class_distance(torch.zeros(len(condensed.labels), 1), condensed.class_indices)
+        real = RealData.read(checked, None, num_workers, progress)
         counts = condensed.class_indices.bincount().tolist()
         if len(counts) != real.num_classes:
             raise SourceError(
-                f"source has {real.num_classes} classes, this set {len(counts)}. Give the source that it was "
-                "condensed from."
+                f"source has {real.num_classes} classes, but the condensed samples have {len(counts)}. Give the source "
+                "that they were condensed from."
             )
-        where = choose_device(device)
+        torch_device = choose_device(device)
         context = Context(
             real,
-            condensed.metadata.ipc,
+            metadata.ipc,
             RandomStreams(seed),
-            where,
-            choose_precision(precision, where),
+            torch_device,
+            choose_precision(precision, torch_device),
             network_store=PretrainedCache(default_root() / "networks"),
         )
-        facts = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
-        look = FeatureExtractor(specs.resolve(chosen, facts), context).embed
-        ours = within_class_distance(look(real.space.standardize(condensed.images)), condensed.class_indices)
-        draws = (_random(context, look, counts, number) for number in range(subsets))
-        theirs = sum(draws) / subsets
-    return Diversity(ours, theirs, _name(features), subsets)
+        info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
+        embed = FeatureExtractor(specs.resolve(chosen, info), context).embed
+        embedded = embed(real.space.standardize(condensed.images))
+        distance = within_class_distance(embedded, condensed.class_indices)
+        draws = (_random_distance(context, embed, counts, number) for number in range(subsets))
+        real_distance = sum(draws) / subsets
+    name = features if isinstance(features, str) else type(features).__name__
+    return DiversityReport(distance, real_distance, name, subsets)
 
 
-def _random(context: Context, look: Any, counts: list[int], number: int) -> float:
-    """The distance within random real samples, `counts` of every class."""
+def _random_distance(
+    context: Context, embed: Callable[[Tensor], Tensor], counts: list[int], number: int
+) -> float:
+    """The distance within random real samples, `counts` of each class."""
     rng = RandomStreams(context.rng.seed_for("diversity", number))
     drawn = Context(context.real, context.ipc, rng, context.device, context.precision)
     rows = Random(spread=0).samples(drawn, counts)
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    return within_class_distance(look(rows), labels)
-
-
-def _name(features: Any) -> str:
-    return features if isinstance(features, str) else type(features).__name__
+    return within_class_distance(embed(rows), labels)

@@ -1,8 +1,8 @@
-"""Label switching: how far training on a few synthetic samples makes networks take one class for another.
+"""Measures label switching: how often networks trained on a few synthetic samples mistake one class for another.
 
 A robustness study of dataset distillation (Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959,
-section 3.5): samples are learned from real ones of which a class counts as another, so that networks that were good
-misclassify it after one step on them, and keep the rest.
+section 3.5): samples are learned from real ones in which a class has the label of another, so that well-trained
+networks misclassify this class after one step on them, and keep their accuracy on the rest.
 
     trained = pretrain(source, network, Pretraining(epochs=20, networks=25))
     recipe = recipes.dd(ipc=1, steps=1, epochs=1, relabel=((0, 1),), lr=0.02, pool=GivenWeights(network, trained[:20]))
@@ -13,31 +13,29 @@ Letters: K classes.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from condensed_data.core.device import choose_device
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.sizes import mean_percent
+from condensed_data.engine.evaluate import schedule_for, standardized
 from condensed_data.engine.evaluate_replay import InitialNetworks
 from condensed_data.methods.recipe import Recipe
-from condensed_data.storage import replay as replays
+from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.compute import predict
-
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
 
 
 @dataclass(frozen=True)
-class Switched:
-    """What networks made of the test samples; one value a network, fractions in [0, 1].
+class SwitchRates:
+    """Predictions on the test samples; one value per network, fractions in [0, 1].
 
     Attributes:
-        switched: share of the attacked class that was taken for the other one: the success of the attack.
+        switched: fraction of the attacked class that is predicted as the other one: the success of the attack.
         others: accuracy on the samples of all other classes.
     """
 
@@ -45,13 +43,14 @@ class Switched:
     others: tuple[float, ...]
 
     def __str__(self) -> str:
-        values = (f"{100 * statistics.fmean(part):.1f} %" for part in (self.switched, self.others))
-        return "switched {}, others right {}".format(*values)
+        return (
+            f"switched {mean_percent(self.switched)}, accuracy on other classes {mean_percent(self.others)}"
+        )
 
 
 @dataclass(frozen=True)
-class Attack:
-    """Networks before and after the training steps of a set.
+class LabelSwitch:
+    """Networks before and after the training steps of a condensed dataset.
 
     Attributes:
         pair: (class, other), class indices.
@@ -59,8 +58,8 @@ class Attack:
     """
 
     pair: tuple[int, int]
-    before: Switched
-    after: Switched
+    before: SwitchRates
+    after: SwitchRates
 
     def __str__(self) -> str:
         networks = len(self.after.switched)
@@ -68,7 +67,7 @@ class Attack:
 
 
 def attack(
-    condensed: CondensedDataset,
+    condensed: CondensedSamples,
     test_set: Any,
     pair: tuple[int, int] | None = None,
     *,
@@ -80,61 +79,65 @@ def attack(
     precision: str = "fp32",
     num_workers: int = 0,
     progress: bool = False,
-) -> Attack:
-    """Repeat the training steps of a set, and see what they did to the networks.
+) -> LabelSwitch:
+    """Repeat the training steps of a condensed dataset, and compare the predictions of networks before and after.
 
     Args:
-        condensed: a set with steps of its own, as `recipes.dd(relabel=...)` makes.
+        condensed: a dataset with training steps of its own, such as one by `recipes.dd(relabel=...)`.
         test_set: real samples with their true labels.
         pair: (class, other), class indices; by default the first of the recipe's `relabel`.
         initial, network, runs, seed: see `CondensedDataset.evaluate`.
-        device, precision, num_workers, progress: how to go about it.
+        device, precision, num_workers, progress: see `CondensedDataset`.
 
     Raises:
-        ValueError: for a set without steps of its own, or a pair that is none.
-        SourceError: for a test set that does not fit.
+        ValueError: for a dataset without training steps of its own, or an invalid pair.
+        SourceError: for a test set of another shape, with other labels or in another value space.
     """
-    replay = replays.chosen(condensed, None, initial)
-    if replay is None:
+    schedule = schedule_for(condensed, None, initial)
+    if schedule is None:
         raise ValueError(
-            "attack needs a set with training steps of its own, as recipes.dd(relabel=...) makes."
+            "attack needs a dataset with training steps of its own, such as one by recipes.dd(relabel=...)."
         )
-    chosen = _pair(condensed, pair)
-    where, classes = choose_device(device), len(condensed.classes)
+    chosen, metadata = _pair(condensed, pair), condensed.metadata
+    torch_device, classes = choose_device(device), len(metadata.classes)
     with preserve_rng_state():
-        test, labels = condensed.standardized("test_set", test_set, num_workers, progress)
+        test, labels = standardized(metadata, "test_set", test_set, num_workers, progress)
         present = set(labels.tolist())
         if chosen[0] not in present or len(present) == 1:
             raise ValueError(
-                f"test_set has classes {sorted(present)}: it needs {chosen[0]}, and others beside it."
+                f"test_set has classes {sorted(present)}, but it needs class {chosen[0]} and at least one other."
             )
-        x, y = condensed.metadata.space.standardize(condensed.images).to(where), condensed.labels.to(where)
-        begin = InitialNetworks.of(replay, network, initial, runs, seed, classes, tuple(x.shape[1:]))
-        seen: list[list[tuple[float, float]]] = [[], []]
-        for module in begin:
-            seen[0].append(_look(module.eval().to(where), test, labels, chosen, precision))
-            seen[1].append(_look(replay.train(module, x, y, precision), test, labels, chosen, precision))
-    before, after = (Switched(*zip(*part, strict=True)) for part in seen)
-    return Attack(chosen, before, after)
+        x = metadata.space.standardize(condensed.images).to(torch_device)
+        y = condensed.labels.to(torch_device)
+        starts = InitialNetworks.of(schedule, network, initial, runs, seed, classes, tuple(x.shape[1:]))
+        rates: list[list[tuple[float, float]]] = [[], []]
+        for module in starts:
+            rates[0].append(_rates(module.eval().to(torch_device), test, labels, chosen, precision))
+            trained = schedule.train(module, x, y, precision)
+            rates[1].append(_rates(trained, test, labels, chosen, precision))
+    before, after = (SwitchRates(*zip(*part, strict=True)) for part in rates)
+    return LabelSwitch(chosen, before, after)
 
 
-def _pair(condensed: CondensedDataset, pair: tuple[int, int] | None) -> tuple[int, int]:
+def _pair(condensed: CondensedSamples, pair: tuple[int, int] | None) -> tuple[int, int]:
     if pair is None:
         terms = condensed.recipe.terms if isinstance(condensed.recipe, Recipe) else ()
-        known = [one for term in terms for one in getattr(term.objective, "relabel", ())]
-        if not known:
-            raise ValueError("pair=None: the recipe of this set relabels nothing. Give pair=(class, other).")
-        pair = known[0]
-    classes = len(condensed.classes)
+        relabeled = [one for term in terms for one in getattr(term.objective, "relabel", ())]
+        if not relabeled:
+            raise ValueError(
+                "pair=None: the recipe of this dataset relabels nothing. Give pair=(class, other)."
+            )
+        pair = relabeled[0]
+    classes = len(condensed.metadata.classes)
     if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= label < classes for label in pair):
         raise ValueError(f"pair={pair!r} must be two different class indices from 0 to {classes - 1}.")
     return pair[0], pair[1]
 
 
-def _look(
+def _rates(
     module: nn.Module, test: Tensor, labels: Tensor, pair: tuple[int, int], precision: str
 ) -> tuple[float, float]:
-    """Share of the class that is taken for the other one, and accuracy on the rest."""
+    """Fraction of the class that is predicted as the other one, and accuracy on the rest."""
     predicted, attacked = predict(module, test, precision=precision), labels == pair[0]
     switched = (predicted[attacked] == pair[1]).double().mean()
     return float(switched), float((predicted == labels)[~attacked].double().mean())

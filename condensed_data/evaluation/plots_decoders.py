@@ -1,11 +1,11 @@
-"""One code of each class through every decoder: what is shared by classes, and what decoders differ in.
+"""Draws one code of each class through every decoder: what the decoders have in common, and how they differ.
 
 Letters: K classes, M decoders.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,40 +13,40 @@ from PIL import Image
 from condensed_data.core import spec
 from condensed_data.methods.synthetic import Factorized
 from condensed_data.plotting import grid as plots
-
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
+from condensed_data.storage.protocols import CondensedSamples
 
 
-def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Image:
-    """A row a class: its first code, where that has the shape of a sample, then what each decoder makes of it.
+def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Image:
+    """One row per class: its first code, if that has the shape of a sample, then the output of each decoder.
 
     Args:
-        condensed: a set whose samples are decoded from codes, such as those of `haba` and `kfs`.
-        max_classes: rows at most.
+        condensed: a `CondensedDataset` or `CondensationResult` with samples decoded from codes, such as one by
+            `haba` or `kfs`.
+        max_classes: maximum number of rows.
 
     Raises:
-        ValueError: for a set without decoders.
+        ValueError: for samples without decoders.
     """
     stored, factorized = condensed.stored, _factorized(spec.from_json(dict(condensed.metadata.encoding)))
     if stored is None or factorized is None:
         raise ValueError(
-            f"Cannot draw the decoders of a set by {condensed.metadata.recipe_name}: its samples are not decoded from "
-            "codes. Those of haba and kfs are."
+            f"Cannot draw the decoders of recipe {condensed.metadata.recipe_name}: its samples are not decoded from "
+            "codes. Use a dataset condensed by haba or kfs."
         )
-    space, shape = condensed.metadata.space, condensed.metadata.kind.shape
-    made = len(stored["codes"]) * len(stored["decoders"])
-    labels = condensed.class_indices[
-        :: len(condensed.class_indices) // made
-    ]  # more samples where each is cut into several
+    metadata = condensed.metadata
+    space, shape, classes = metadata.space, metadata.kind.shape, metadata.classes
+    decoded = len(stored["codes"]) * len(stored["decoders"])
+    # multi-formation cuts each decoded sample into several
+    labels = condensed.class_indices[:: len(condensed.class_indices) // decoded]
     synthetic_data = factorized.restore(stored, labels, shape)
-    owners = synthetic_data.labels[:: synthetic_data.decoders_per_code]
+    count = synthetic_data.decoders_per_code
+    owners = synthetic_data.labels[::count]
     images, rows = [], []
-    for label in range(len(condensed.classes)):
+    for label in range(len(classes)):
         code = int((owners == label).nonzero()[0])
-        first = code * synthetic_data.decoders_per_code
+        first = code * count
         with torch.no_grad():
-            row = [synthetic_data.decode(torch.arange(first, first + synthetic_data.decoders_per_code))]
+            row = [synthetic_data.decode(torch.arange(first, first + count))]
         if stored["codes"].shape[1:] == shape:
             row.insert(0, stored["codes"][code : code + 1].float())
         images.append(space.restore(torch.cat(row)))
@@ -55,16 +55,16 @@ def decoders(condensed: CondensedDataset, *, max_classes: int = 20) -> Image.Ima
     return plots.grid(
         torch.cat(images),
         rows,
-        condensed.classes,
+        classes,
         per_class=None,
         max_classes=max_classes,
-        title=f"First code of each class: {before}what {synthetic_data.decoders_per_code} decoders make of it",
-        value_range=(0.0, condensed.metadata.kind.max_value) if condensed.metadata.kind.eight_bit else None,
+        title=f"First code of each class: {before}the outputs of {count} decoders",
+        value_range=(0.0, metadata.kind.max_value) if metadata.kind.eight_bit else None,
     )
 
 
 def _factorized(part: Any) -> Factorized | None:
-    """The part with codes and decoders inside others."""
+    """The `Factorized` inside wrappers, if there is one."""
     if isinstance(part, Factorized):
         return part
     inner = getattr(part, "inner", None)

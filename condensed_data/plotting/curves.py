@@ -1,4 +1,4 @@
-"""Curves of a run: loss by iteration, and accuracy by iteration where it was measured. Needs matplotlib, an extra."""
+"""Plots the loss and accuracy of a run by iteration. Needs matplotlib, an optional dependency."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ Point = Mapping[str, Any] | tuple[int, float]
 
 
 def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Draw loss by iteration, and accuracy by iteration where the history has any, with matplotlib.
+    """Plot loss by iteration, and accuracy by iteration if the history has any.
 
-    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The
-    axis of the loss is logarithmic where it is positive and spans more than a factor of 10. Losses that are
-    not finite are left out.
+    From 20 points on, a running mean (of 5 points, or a fortieth of all) is drawn over the faint loss. The loss axis is
+    logarithmic if all losses are positive and span more than a factor of 10. Losses that are not finite are skipped.
 
     Args:
-        history: the events of a run: (iteration, loss) pairs, or dictionaries in the keys of `JSONLLogger`, as
-            `History.rows` and the lines of its log hold them.
-        path: the file; its suffix (.png, .svg, .pdf, ...) chooses the format. Missing folders are made.
-        title: over the picture.
+        history: the events of a run: (iteration, loss) pairs, or dictionaries with the keys of `JSONLLogger`, like
+            `History.rows` and the lines of a JSONL log.
+        path: the image file; its suffix (.png, .svg, .pdf, ...) selects the format. Missing folders are created.
+        title: above the plot.
+
+    Returns:
+        The path.
 
     Raises:
-        ImportError: without matplotlib.
-        ValueError: if `history` holds neither a finite loss nor an accuracy, or for an unknown suffix.
+        ImportError: if matplotlib is not installed.
+        ValueError: if `history` has neither a finite loss nor an accuracy, or for an unknown suffix.
         OSError: if `path` cannot be written.
     """
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ImportError as error:
-        raise ImportError("Curves need matplotlib: pip install condensed-data[plot]") from error
+        raise ImportError("Plotting curves needs matplotlib: pip install condensed-data[plot]") from error
     path = Path(path)
     losses, accuracies = _series(history)
     panels = bool(len(losses)) + bool(accuracies)
     if not panels:
-        raise ValueError("history holds neither a finite loss nor an accuracy: there is nothing to draw.")
+        raise ValueError("history has neither a finite loss nor an accuracy: there is nothing to plot.")
     figure = Figure(figsize=(7, 3.6 * panels), dpi=120, layout="constrained")
-    kinds = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in kinds:
-        known = ", ".join(f".{kind}" for kind in kinds)
-        raise ValueError(f"path={str(path)!r} has no known suffix. Known: {known}.")
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        suffixes = ", ".join(f".{name}" for name in formats)
+        raise ValueError(f"path={str(path)!r} has no supported suffix. Supported: {suffixes}.")
     axes = list(figure.subplots(panels, sharex=True, squeeze=False)[:, 0])
     if title:
         figure.suptitle(title)
@@ -66,7 +68,7 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
 
 
 def _series(history: Iterable[Point]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(points, 2) iterations and losses, and by network (points, 3) iterations, accuracies and their deviations."""
+    """(points, 2) iterations and losses, and by network (points, 3) iterations, accuracies and standard deviations."""
     losses: list[tuple[float, float]] = []
     accuracies: dict[str, list[tuple[float, float, float]]] = {}
     for point in history:
@@ -92,11 +94,11 @@ def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
         axes.legend(frameon=False)
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
-    _tidy(axes, "loss")
+    _style_axes(axes, "loss")
 
 
 def _running_mean(values: np.ndarray, around: int) -> np.ndarray:
-    """Mean of each point with `around` points on either side; fewer at both ends."""
+    """Mean of each point and `around` points on either side; fewer at both ends."""
     sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
     center = np.arange(len(values))
     first, last = np.maximum(center - around, 0), np.minimum(center + around + 1, len(values))
@@ -108,10 +110,10 @@ def _draw_accuracy(axes: Axes, accuracies: Mapping[str, np.ndarray]) -> None:
         iterations, means, deviations = points.T
         axes.errorbar(iterations, 100 * means, 100 * deviations, marker="o", ms=4, capsize=2, label=label)
     axes.legend(frameon=False)
-    _tidy(axes, "test accuracy in %")
+    _style_axes(axes, "test accuracy in %")
 
 
-def _tidy(axes: Axes, label: str) -> None:
+def _style_axes(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

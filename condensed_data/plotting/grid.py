@@ -1,6 +1,5 @@
-"""Pictures of a condensed set: a labeled grid of its samples, and curves of the run that made them.
+"""Draws labeled grids of samples, one row per class, and saves images. Needs only pillow.
 
-Grids need pillow alone; curves need matplotlib, which is an extra.
 Letters: N samples, K classes, C channels, H, W, L length, D features.
 """
 
@@ -25,7 +24,7 @@ from condensed_data.plotting.tiles import painter
 __all__ = ["check_suffix", "curves", "grid", "save", "to_html"]
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
-_LABEL_WIDTH = 190  # pixels: longer names end in ...
+_LABEL_WIDTH = 190  # pixels; longer names are cut
 _INK, _FAINT = (32, 36, 42), (110, 116, 126)
 
 
@@ -40,38 +39,39 @@ def grid(
     max_classes: int = 20,
     title: str | None = None,
 ) -> Image.Image:
-    """Samples in rows, one row a class, with the class's name to the left.
+    """Draw samples in rows, one row per class, with the class name to the left.
 
-    Images are enlarged without smoothing (8x8 to 56x56 pixels) or reduced to at most 96x96; signals become
-    line plots, vectors one heat map a class. All samples share one scale of values.
+    Images are enlarged without smoothing (8x8 to 56x56 pixels) or reduced to at most 96x96; signals become line plots,
+    vectors one heat map per class. All samples share one value scale.
 
     Args:
         images: (N, C, H, W) images, (N, C, L) signals or (N, D) vectors, finite; uint8 or in any value space.
         labels: (N,) class indices in [0, K).
         classes: K class names.
-        per_class: samples shown of each class; None for all.
-        scale: screen pixels of one image pixel or of one feature; signals: times the usual size.
-        value_range: values shown as darkest and brightest. Default: [0, 255] for uint8 images, [0, 1] for
-            images that mostly lie there, else the least and greatest value of the set (of each feature for
-            vectors).
-        max_classes: rows at most; the classes left out are counted below.
-        title: first line; default: how many samples of which shape and how many classes there are.
+        per_class: maximum number of samples shown of each class; None for all.
+        scale: screen pixels per image pixel or per feature; for signals, a multiple of the default size.
+        value_range: values shown as darkest and brightest. Default: [0, 255] for uint8 images, [0, 1] for images that
+            mostly lie there, else the minimum and maximum of all samples (of each feature for vectors).
+        max_classes: maximum number of rows; the other classes are counted below.
+        title: first line; by default the number and shape of the samples and the number of classes.
 
     Raises:
         ValueError: for labels that do not fit `images` or `classes`, or an argument out of range.
     """
     rows = _rows(images, labels, classes, per_class)
-    painted = painter(images, scale, value_range)
+    samples_painter = painter(images, scale, value_range)
     if max_classes < 1:
         raise ValueError(f"max_classes={max_classes} must be at least 1.")
     heading = [title or _heading(images, classes)]
     if per_class is not None and np.bincount(labels).max() > per_class:
         heading.append(f"first {per_class} of each class shown")
-    heading += painted.notes
+    heading += samples_painter.notes
     shown = list(rows.items())[:max_classes]
     more = len(rows) - len(shown)
-    pictures = [(" ".join(classes[label].split()), painted.paint(images[index])) for label, index in shown]
-    return _compose(heading, pictures, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
+    tiles = [
+        (" ".join(classes[label].split()), samples_painter.paint(images[index])) for label, index in shown
+    ]
+    return _compose(heading, tiles, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
 
 
 def _heading(images: Tensor, classes: Sequence[str]) -> str:
@@ -86,11 +86,13 @@ def _rows(
     if per_class is not None and per_class < 1:
         raise ValueError(f"per_class={per_class} must be at least 1, or None for all.")
     if len(labels) != len(images):
-        raise ValueError(f"labels has {len(labels)} entries for {len(images)} images. Give one each.")
+        raise ValueError(
+            f"labels has {len(labels)} entries for {len(images)} images. Give one label per image."
+        )
     rows: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         if not 0 <= label < len(classes):
-            raise ValueError(f"labels[{index}]={label} is no index into the {len(classes)} classes.")
+            raise ValueError(f"labels[{index}]={label} is not an index into the {len(classes)} classes.")
         rows.setdefault(int(label), []).append(index)
     return {label: rows[label][:per_class] for label in sorted(rows)}
 
@@ -137,10 +139,10 @@ def _text_width(text: str, font: Any) -> int:
 
 
 def _shorten(name: str, font: Any) -> str:
-    """`name`, cut to the width of the label column."""
+    """The name, cut to the width of the label column."""
     if _text_width(name, font) <= _LABEL_WIDTH:
         return name
-    name = name[:_LABEL_WIDTH]  # no letter is narrower than a pixel
+    name = name[:_LABEL_WIDTH]  # no character is narrower than a pixel
     while name and _text_width(name + "…", font) > _LABEL_WIDTH:
         name = name[:-1]
     return name.rstrip() + "…"
@@ -154,45 +156,45 @@ def to_html(
     *,
     value_range: tuple[float, float] | None = None,
 ) -> str:
-    """HTML for a notebook: `summary`, escaped, over a grid of at most 10 samples of 10 classes.
+    """HTML for a notebook: `summary`, escaped, above a grid of at most 10 samples of 10 classes.
 
     Args:
         images, labels, classes, value_range: as for `grid`.
-        summary: plain text; its lines are kept.
+        summary: plain text; line breaks are preserved.
     """
-    picture = grid(images, labels, classes, max_classes=10, value_range=value_range)
-    data = base64.b64encode(_encode(picture, "PNG")).decode()
+    image = grid(images, labels, classes, max_classes=10, value_range=value_range)
+    data = base64.b64encode(_encode(image, "PNG")).decode()
     source = f"data:image/png;base64,{data}"
     alt = f"samples of {_count(len(set(labels)), 'class', 'classes')}"
     return f'<pre>{html.escape(summary)}</pre><img alt="{alt}" style="max-width: 100%" src="{source}">'
 
 
-def _encode(image: Image.Image, kind: str) -> bytes:
+def _encode(image: Image.Image, image_format: str) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind)
+    image.save(stream, image_format)
     return stream.getvalue()
 
 
 def save(image: Image.Image, path: str | os.PathLike[str]) -> Path:
-    """Write a picture in the format that the suffix of `path` names; missing folders are made.
+    """Write an image in the format given by the suffix of `path`; missing folders are created.
 
     Raises:
-        ValueError: if the suffix names no format that pillow writes.
-        OSError: if `path` cannot be written; nothing is left there then.
+        ValueError: if pillow cannot write such files.
+        OSError: if `path` cannot be written; no partial file is left behind.
     """
     return write_atomically(Path(path), _encode(image, check_suffix(path)))
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
-    """The format that the suffix of `path` names, for work that ends in a picture.
+    """The image format given by the suffix of `path`; call it before long work whose result is an image.
 
     Raises:
-        ValueError: if it names none that pillow writes.
+        ValueError: if pillow cannot write such files.
     """
     Image.init()
-    kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    if kind is None or kind not in Image.SAVE:
+    image_format = Image.registered_extensions().get(Path(path).suffix.lower())
+    if image_format is None or image_format not in Image.SAVE:
         raise ValueError(
-            f"path={str(path)!r} has no known picture suffix. Use .png, .jpg, .webp, .gif or .tif."
+            f"path={str(path)!r} does not end in an image suffix. Use .png, .jpg, .webp, .gif or .tif."
         )
-    return kind
+    return image_format

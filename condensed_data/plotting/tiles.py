@@ -1,4 +1,4 @@
-"""How samples become small pictures, with pillow: images, signals and vectors.
+"""Draws samples as small images with pillow: images, signals and vectors.
 
 Letters: M samples of one class, N of all, C channels, H, W, L length, D features.
 """
@@ -13,31 +13,29 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
-SMALL, LARGE = (
-    56,
-    96,
-)  # pixels: the longer side that small images are enlarged to, and that large ones keep at most
-SIGNAL_SIZE = (96, 44)  # pixels, width and height
-STRIP_WIDTH, STRIP_CELL, STRIP_ROW = (
-    560,
-    24,
-    10,
-)  # pixels: a strip of vectors at most, one feature at most, a sample
+# sizes in pixels
+SMALL = 56  # longer side that small images are enlarged to
+LARGE = 96  # maximum longer side of large images
+SIGNAL_SIZE = (96, 44)  # width and height
+STRIP_WIDTH = 560  # maximum width of the heat map of vectors
+STRIP_CELL = 24  # maximum width of one feature
+STRIP_ROW = 10  # height of one sample
 FRAME = (226, 228, 232)
-# blue, orange, green, red, purple, brown: told apart on white, also in small
+# blue, orange, green, red, purple, brown: easy to distinguish on white, even as thin lines
 _LINES = ((31, 102, 180), (230, 120, 20), (40, 150, 70), (200, 45, 50), (125, 85, 175), (125, 85, 75))
-# five anchors of viridis (Smith and van der Walt, 2015): even steps in value look even, in gray print too
+# five anchors of viridis (Smith and van der Walt, 2015), which is perceptually uniform, in gray print too
 _HEAT = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws samples of one dataset in one scale of values.
+    """Draws samples of one dataset on one value scale.
 
     Attributes:
-        paint: (M, *sample) -> pictures of these samples from left to right (vectors: one picture of all).
-        notes: what a reader must know to read the pictures.
+        paint: (M, *sample) -> images of these samples from left to right (vectors: one image of all).
+        notes: explanations that a reader needs, such as the value scale.
     """
 
     paint: Callable[[Tensor], list[Image.Image]]
@@ -51,34 +49,34 @@ def painter(
 
     Args:
         images: (N, C, H, W) images, (N, C, L) signals or (N, D) vectors, finite.
-        scale: enlarges: screen pixels of one image pixel or of one feature; signals: times the usual size.
-        value_range: values shown as darkest and brightest (signals: lowest and highest). Default: [0, 255]
-            for uint8 images, [0, 1] for images that mostly lie there, else the least and greatest value of
-            the set (of each feature for vectors).
+        scale: screen pixels per image pixel or per feature; for signals, a multiple of the default size.
+        value_range: values shown as darkest and brightest (signals: lowest and highest). Default: [0, 255] for uint8
+            images, [0, 1] for images that mostly lie there, else the minimum and maximum of all samples (of each
+            feature for vectors).
 
     Raises:
         ValueError: for other shapes, values that are not finite, or an argument out of range.
     """
-    _check(images, scale, value_range)
-    kinds = {4: _images, 3: _signals, 2: _vectors}
-    return kinds[images.ndim](images, scale, value_range)
+    _check_arguments(images, scale, value_range)
+    painters = {4: _images, 3: _signals, 2: _vectors}
+    return painters[images.ndim](images, scale, value_range)
 
 
-def _check(images: Tensor, scale: int | None, value_range: tuple[float, float] | None) -> None:
+def _check_arguments(images: Tensor, scale: int | None, value_range: tuple[float, float] | None) -> None:
     if images.ndim not in (2, 3, 4) or images.numel() == 0:
         raise ValueError(
             f"images of shape {tuple(images.shape)} cannot be drawn. Give at least one image (N, C, H, W), "
             "signal (N, C, L) or vector (N, D)."
         )
     if images.is_complex() or not bool(torch.isfinite(images).all()):
-        raise ValueError("images holds values that are complex, NaN or infinite. Give finite real values.")
+        raise ValueError("images contains complex, NaN or infinite values. Give finite real values.")
     if scale is not None and scale < 1:
         raise ValueError(f"scale={scale} must be at least 1.")
     if value_range is not None and not -math.inf < value_range[0] < value_range[1] < math.inf:
         raise ValueError(f"value_range={value_range} must be (lowest, highest), finite and increasing.")
 
 
-def _ends(values: Tensor) -> tuple[float, float]:
+def _minimum_and_maximum(values: Tensor) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     return low, high if high > low else low + 1
 
@@ -95,36 +93,31 @@ def _images(images: Tensor, scale: int | None, value_range: tuple[float, float] 
         rows = rows.detach().cpu().float()
         rows = rows.mean(1, keepdim=True) if channels == 2 else rows[:, :3]
         pixels = (255 * (rows - low) / (high - low)).round().clamp(0, 255).byte()
-        return [_resized(_image(row), size) for row in pixels.expand(-1, 3, -1, -1)]
+        return [_resized(to_pil_image(row), size) for row in pixels.expand(-1, 3, -1, -1)]
 
     return Painter(paint, tuple(notes))
 
 
 def _brightness(images: Tensor, given: tuple[float, float] | None) -> tuple[tuple[float, float], list[str]]:
-    """Values shown as black and white, with a note where a reader could not guess them."""
+    """Values shown as black and white, with a note if a reader could not guess them."""
     if given is not None:
         return given, []
     if images.dtype == torch.uint8:
         return (0.0, 255.0), []
-    # learned images leave their range a little everywhere; standardized ones do so by far
+    # learned images leave their range slightly, standardized ones by far
     if float(((images > -0.1) & (images < 1.1)).float().mean()) > 0.9:
         return (0.0, 1.0), []
-    low, high = _ends(images)
+    low, high = _minimum_and_maximum(images)
     return (low, high), [f"black is {low:.3g}, white is {high:.3g}"]
 
 
 def _size(width: int, height: int, scale: int | None) -> tuple[int, int]:
-    """Pixels on the screen: a whole multiple for small images, so that every pixel looks the same."""
+    """Width and height on the screen: an integer multiple for small images, so that all pixels have the same size."""
     longer = max(width, height)
     factor: float = scale or max(1, round(SMALL / longer))
     if scale is None and longer > LARGE:
         factor = LARGE / longer
     return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def _image(pixels: Tensor) -> Image.Image:
-    """(3, H, W) uint8 -> an RGB picture."""
-    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -133,7 +126,7 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _signals(signals: Tensor, scale: int | None, value_range: tuple[float, float] | None) -> Painter:
-    low, high = value_range or _ends(signals)
+    low, high = value_range or _minimum_and_maximum(signals)
     channels = signals.shape[1]
     size = (SIGNAL_SIZE[0] * (scale or 1), SIGNAL_SIZE[1] * (scale or 1))
     notes = [f"vertical axis from {low:.3g} to {high:.3g}"]
@@ -149,8 +142,8 @@ def _signals(signals: Tensor, scale: int | None, value_range: tuple[float, float
 
 
 def _plot(lines: Sequence[Sequence[float]], zero: float, size: tuple[int, int]) -> Image.Image:
-    """Lines over each other; heights are fractions from the top, `zero` is that of a thin base line."""
-    fine = 3  # drawn larger and shrunk, which smooths the lines
+    """Overlaid lines; heights are fractions from the top, `zero` is the height of a thin base line."""
+    fine = 3  # drawn larger and then reduced, which smooths the lines
     width, height, pad = size[0] * fine, size[1] * fine, 4 * fine
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
@@ -181,14 +174,16 @@ def _vectors(vectors: Tensor, scale: int | None, value_range: tuple[float, float
 
     def paint(rows: Tensor) -> list[Image.Image]:
         values = (rows.detach().cpu().float() - low) / (high - low).where(high > low, torch.ones(()))
-        return [_resized(_image(_heat(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))]
+        return [
+            _resized(to_pil_image(_heat_map(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))
+        ]
 
     return Painter(
-        paint, ("a row a sample, a column a feature", f"features {note}: dark is low, yellow is high")
+        paint, ("one row per sample, one column per feature", f"features {note}: dark is low, yellow is high")
     )
 
 
-def _heat(values: Tensor) -> Tensor:
+def _heat_map(values: Tensor) -> Tensor:
     """Colors of values in [0, 1]: (M, D) -> (3, M, D) uint8."""
     stops = np.linspace(0, 1, len(_HEAT))
     colors = [np.interp(values.numpy(), stops, anchors) for anchors in zip(*_HEAT, strict=True)]

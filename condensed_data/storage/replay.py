@@ -12,26 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError, mismatch_message
 from condensed_data.methods.base import InitialState
 from condensed_data.methods.replay import TrainingSchedule
-from condensed_data.training.protocol import OrderedTraining
-
-if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
 
 FEATURE = "replay"
-IN_ORDER = (
-    "This set was learned for one training run: its own steps in their order, with their step sizes. In any other "
-    "order it is worth little. Use .evaluate(...), or .loader() with .replay.step_sizes and .replay.initial."
-)
 _WEIGHT = "replay.weight."
 
 
@@ -111,51 +102,3 @@ def _network(form: Any) -> Any:
         return specs.from_json(form)
     except ValueError:  # a user's callable, or from a newer version: `evaluate` asks for the network
         return None
-
-
-def chosen(dataset: CondensedDataset, training: object, initial: object) -> TrainingSchedule | None:
-    """The training run that an evaluation repeats, or None for one by a protocol of its own.
-
-    Raises:
-        ValueError: for initial weights where none are used.
-    """
-    replay = dataset.replay if training is None or isinstance(training, OrderedTraining) else None
-    if replay is None and isinstance(training, OrderedTraining):
-        raise ValueError(
-            "training=OrderedTraining() repeats the steps of a set, and this set has none. Use a Training."
-        )
-    if replay is None and initial is not None:
-        raise ValueError(
-            "initial= is for a set that is trained on by its own steps. Leave it or training= out."
-        )
-    return replay
-
-
-def loader(dataset: CondensedDataset, options: Mapping[str, Any]) -> DataLoader[Any]:
-    """A DataLoader of T batches, the training steps in their order.
-
-    Raises:
-        ValueError: for options that would change the steps.
-    """
-    assert dataset.replay is not None
-    changing = sorted({"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"} & options.keys())
-    if changing:
-        raise ValueError(
-            f"loader({changing[0]}={options[changing[0]]!r}) would change the training steps of this set, which are "
-            "only good as they are. Leave it out; torch.utils.data.DataLoader(...) makes any other loader."
-        )
-    steps = [block.tolist() for block in dataset.replay.blocks]
-    return DataLoader(_Silent(dataset), batch_sampler=steps, **options)
-
-
-class _Silent(Dataset[Any]):
-    """The same samples, without the warning that indexing gives."""
-
-    def __init__(self, dataset: CondensedDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.dataset.sample(index)

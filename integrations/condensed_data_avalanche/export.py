@@ -49,4 +49,4 @@ def to_condensed_dataset(memory: Memory) -> CondensedDataset:
         training=recipe.training if isinstance(recipe.training, Training) else Training(),
     )
     result = CondensationResult(images, labels, metadata, recipe)
-    return CondensedDataset._of(with_storage_size(result, images.numel()))
+    return CondensedDataset.from_result(with_storage_size(result, images.numel()))

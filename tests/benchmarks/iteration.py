@@ -7,9 +7,9 @@
 
 The naive loop (`naive.py`) is what the equations say, in fp32 with torch's own settings (convolutions in TF32 where a
 GPU has it), on the same device. Both sides use the same threads, are warmed, and are timed alternately; the median
-counts. `matching` is the synthetic steps of an iteration, `learning` what networks learn between two;
-`ratio` is naive seconds over ours. On a CPU seconds are those of the processor over the number of threads, so that other work on
-the machine counts little with one thread; several wait for each other in loops that count, and need as many free
+counts. `matching` is the synthetic steps of an iteration, `learning` what networks learn between two; `ratio` is
+naive seconds over ours. On a CPU seconds are those of the processor over the number of threads, so that other work
+on the machine counts little with one thread; several wait for each other in loops that count, and need as many free
 cores. Elsewhere they are those of the clock, until the device has finished, and other work counts. The matrix rate is
 that of a square product in the same precision on the device; operations are those of the naive matching (convolutions
 and products, forward and backward). The memory is the most of both sides: on a CPU `peak_resident_bytes`, the most

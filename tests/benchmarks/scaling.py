@@ -6,8 +6,8 @@
 From one point, each axis alone is varied. Every measurement is a row of `--out`; what is there is not measured again,
 so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
 compiling pays from some size on and would bend the lines. Iterations are warmed and the median counts. On a CPU
-seconds are those of the processor over the number of threads, which leave out what ranks wait for each other: measure these with
-`--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process) the slowest counts.
+seconds are those of the processor over the number of threads, which leave out what ranks wait for each
+other: measure these with `--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process) the slowest counts.
 Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
 """
 

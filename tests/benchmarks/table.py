@@ -9,8 +9,8 @@
 A row that the file holds is not measured again, so the script can be killed and started again, extended, and run by
 several processes on one file. A condensed set is made once and kept in the cache; other networks find it there.
 Budgets are equal in one of two ways: `--iterations N`, or `--seconds S`, which measures a few iterations of each
-recipe and takes as many as fit into that time; the number is fixed by the first measurement and stands in every row. On a CPU
-seconds are those of the processor over the number of threads, so that other work on the machine does not count.
+recipe and takes as many as fit into that time; the number is fixed by the first measurement and stands in every row. On
+a CPU seconds are those of the processor over the number of threads, so that other work on the machine does not count.
 Networks that a recipe trains beforehand are not part of a budget; shorten them with --set. The last iterate is
 evaluated; test data never chooses. `unaugmented` is the published protocol of DC (300 epochs), `own` each recipe's.
 """

@@ -20,8 +20,8 @@ from condensed_data.data import catalog
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect as checked
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.evaluation import baselines as comparison
-from condensed_data.evaluation.diversity import Diversity, diversity
+from condensed_data.evaluation import real_data
+from condensed_data.evaluation.diversity import DiversityReport, diversity
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.cache import default_root
 from condensed_data.training.context import Context
@@ -85,7 +85,7 @@ class Data:
                 if checked(dataset).kind.is_pil:
                     given = dataset.transform  # type: ignore[attr-defined]
                     dataset.transform = ToTensor() if given is None else Compose([given, ToTensor()])  # type: ignore[attr-defined]
-        return Data(name, train, TensorDataset(*comparison.values(test, 0, False)))
+        return Data(name, train, TensorDataset(*real_data.read_samples(test, 0, False)))
 
 
 def seconds() -> float:
@@ -164,7 +164,7 @@ class Bench:
             count += 1
         return (seconds() - started) / count
 
-    def spread(self, condensed: CondensedDataset, features: Any) -> Diversity | None:
+    def spread(self, condensed: CondensedDataset, features: Any) -> DiversityReport | None:
         """How far apart samples of a class lie; None for a set without two samples of one class."""
         if int(condensed.class_indices.bincount().max()) < 2:
             return None

@@ -97,7 +97,7 @@ def test_missing_weights_are_reported_before_reading(
         (["--class", "10"], r"--class 10: the source has no such class"),
         (["--layer", "2"], r"--layer only applies to --features imagenet or trained"),
         (["--epochs", "2"], r"--epochs only applies to --features trained; raw trains no network"),
-        (["--out", "a.xyz"], r"path='a.xyz' has no known picture suffix"),
+        (["--out", "a.xyz"], r"path='a.xyz' does not end in an image suffix"),
         (["--features", "trained", "--layer", "5"], r"layer=5 must be 1, 2, 3 or 4"),
     ],
 )

@@ -72,7 +72,7 @@ def test_evaluate_by_the_stored_protocol(tmp_path: Path, capsys: pytest.CaptureF
     ("words", "message"),
     [
         (["--test", "cli_sources:other_values"], "another value space"),
-        (["--test", "cli_sources:other_labels"], "labels that the source had not: [3]"),
+        (["--test", "cli_sources:other_labels"], "labels that the source did not have: [3]"),
         (["--test", "cli_sources:other_test_shape"], "test_set has samples of shape (1, 8, 6)"),
         (["--test", "cli_sources:only_train"], "has no test split"),
         (

@@ -10,12 +10,12 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Training, recipes
 from condensed_data.cli.reporting import format_build, format_comparison
-from condensed_data.evaluation.baselines import Comparison, Row
+from condensed_data.evaluation.baselines import Comparison, ComparisonRow
 
 COMPARISON = Comparison(
-    condensed=Row("dm", (0.8, 0.9), 2.0, (0.7, 0.8)),
-    random=Row("random", (0.5,), 2.0),
-    whole=Row("whole set", (1.0, 1.0), 10.0),
+    condensed=ComparisonRow("dm", (0.8, 0.9), 2.0, (0.7, 0.8)),
+    random=ComparisonRow("random", (0.5,), 2.0),
+    whole=ComparisonRow("whole set", (1.0, 1.0), 10.0),
     network="convnet",
     training=Training(name="quick", max_steps=100),
     test_samples=1234,

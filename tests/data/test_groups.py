@@ -19,11 +19,10 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import FashionMNIST
 from torchvision.transforms import Compose, RandomHorizontalFlip, ToTensor
 
-from condensed_data import CondensedDataset, Recipe, SourceError, recipes
+from condensed_data import CondensedDataset, Recipe, SourceError, condense_tensors, recipes
 from condensed_data.cli.main import main
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
-from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.networks import ConvNet
 

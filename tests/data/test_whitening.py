@@ -165,7 +165,7 @@ def test_unsupported_uses_are_refused(tiny_images: TensorDataset, tmp_path: Path
     whitening = replace(whitening_of(made), scales=torch.ones(3))
     broken = replace(made.metadata, space=replace(made.metadata.space, whitening=whitening))
     with pytest.raises(ArtifactError, match=r"zca\.scales"):
-        replace(made._result, metadata=broken).save(tmp_path / "set")
+        replace(made.result, metadata=broken).save(tmp_path / "set")
 
 
 def test_whitened_spaces_have_their_own_experts(tiny_images: TensorDataset, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing is done twice and nothing is lost: the cache, checkpoints, continued runs, damaged files."""
+"""The cache, checkpoints, resumed runs and corrupt files: nothing is computed twice and nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from condensed_data import recipes
+from condensed_data import condense_tensors, recipes
 from condensed_data.core.spec import NamedCallable
 from condensed_data.dataset import CondensedDataset
-from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.methods.base import NetworkView, Objective, Pair
@@ -32,7 +31,7 @@ def small(iterations: int = 4, ipc: int = 2, **options: Any) -> Recipe:
 
 
 class Counter(Callback):
-    """Counts the iterations that were really computed, and may raise after one."""
+    """Counts the iterations that were computed, and can raise an error after one."""
 
     def __init__(self, stop: int | None = None, error: type[BaseException] = RuntimeError) -> None:
         self.iterations, self.stop, self.error = 0, stop, error
@@ -57,7 +56,7 @@ def make(tiny_images: TensorDataset, tmp_path: Path) -> Make:
     return build
 
 
-def test_the_second_time_it_is_loaded(make: Make) -> None:
+def test_the_second_build_is_loaded(make: Make) -> None:
     first, counter = make(), Counter()
     second = make(callbacks=[counter])
     assert counter.iterations == 0
@@ -98,14 +97,16 @@ CHANGES: dict[str, Callable[[TensorDataset], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_changes_the_result_misses(make: Make, tiny_images: TensorDataset, change: str) -> None:
+def test_changes_that_affect_the_result_miss_the_cache(
+    make: Make, tiny_images: TensorDataset, change: str
+) -> None:
     make()
     counter = Counter()
     make(**CHANGES[change](tiny_images), callbacks=[counter])
     assert counter.iterations > 0
 
 
-def test_a_part_version_misses(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_of_a_part_misses_the_cache(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     counter = Counter()
     monkeypatch.setattr("condensed_data.methods.objectives.Distribution.version", 99)
@@ -113,7 +114,7 @@ def test_a_part_version_misses(make: Make, monkeypatch: pytest.MonkeyPatch) -> N
     assert counter.iterations == 4
 
 
-def test_what_does_not_change_the_result_hits(make: Make) -> None:
+def test_changes_that_do_not_affect_the_result_hit_the_cache(make: Make) -> None:
     make()
     counter = Counter()
     make(callbacks=[counter], num_workers=1, transform=lambda x: x, memory=10**9)
@@ -121,7 +122,7 @@ def test_what_does_not_change_the_result_hits(make: Make) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_an_interrupted_run_ends_at_the_same_bits(
+def test_an_interrupted_run_resumes_to_the_same_bits(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     whole = make(cache=False)
@@ -150,7 +151,7 @@ def test_ctrl_c_stops_after_the_iteration_and_saves(make: Make) -> None:
     assert counter.iterations < 4
 
 
-def test_a_finished_run_goes_on_to_more_iterations(make: Make) -> None:
+def test_a_finished_run_resumes_for_more_iterations(make: Make) -> None:
     make(small(iterations=4))
     counter = Counter()
     longer = make(small(iterations=6), callbacks=[counter])
@@ -158,7 +159,7 @@ def test_a_finished_run_goes_on_to_more_iterations(make: Make) -> None:
     assert torch.equal(longer.images, make(small(iterations=6), cache=False).images)
 
 
-def test_a_damaged_entry_is_put_aside_and_built_again(make: Make, tmp_path: Path) -> None:
+def test_a_corrupt_entry_is_moved_aside_and_rebuilt(make: Make, tmp_path: Path) -> None:
     first = make()
     (entry,) = Cache(tmp_path / "cache").entries()
     file = entry.path / "condensed.safetensors"
@@ -172,7 +173,7 @@ def test_a_damaged_entry_is_put_aside_and_built_again(make: Make, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100])
-def test_a_damaged_checkpoint_is_refused_with_a_sentence(make: Make, tmp_path: Path, damage: bytes) -> None:
+def test_a_corrupt_checkpoint_is_refused_with_a_warning(make: Make, tmp_path: Path, damage: bytes) -> None:
     make()
     (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint.safetensors")
     path.write_bytes(damage)
@@ -191,7 +192,7 @@ def test_a_checkpoint_of_another_torch_is_refused(make: Make, tmp_path: Path) ->
     assert counter.iterations == 5
 
 
-def test_an_unnamed_callable_is_built_and_not_cached(make: Make, tmp_path: Path) -> None:
+def test_a_recipe_with_an_unnamed_callable_is_not_cached(make: Make, tmp_path: Path) -> None:
     def mine(num_classes: int, shape: tuple[int, ...]) -> Any:
         return ConvNet(width=4, depth=1)(num_classes, shape)
 
@@ -206,7 +207,7 @@ def test_an_unnamed_callable_is_built_and_not_cached(make: Make, tmp_path: Path)
     assert counter.iterations == 0
 
 
-def test_a_cache_that_cannot_be_written_costs_only_a_warning(make: Make, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_only_causes_a_warning(make: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match="cannot be written"):
         made = make(cache=tmp_path / "file" / "cache")
@@ -214,7 +215,7 @@ def test_a_cache_that_cannot_be_written_costs_only_a_warning(make: Make, tmp_pat
 
 
 class Exploding(Objective):
-    """Finite for two iterations, then not a number."""
+    """Finite for two iterations, then NaN."""
 
     calls = 0
 

@@ -1,4 +1,4 @@
-"""The comparison of a condensed set with random subsets and the whole set."""
+"""The comparison of a condensed dataset with random subsets and the full dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cli_tools import NET, shorten
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.reporting import format_comparison
-from condensed_data.evaluation import baselines as comparison
+from condensed_data.evaluation import baselines, real_data
 from condensed_data.training.evaluate import quick
 
 
@@ -19,11 +19,11 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
 
 
-def test_all_sets_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "quick", lambda: replace(quick(), epochs=60, lr=0.05))
+def test_all_datasets_are_evaluated_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "quick", lambda: replace(quick(), epochs=60, lr=0.05))
     train, test = cli_sources.tiny("train"), cli_sources.tiny("test")
     condensed = CondensedDataset(train, recipes.random(ipc=2), cache=False, progress=False)
-    found = comparison.compare(condensed, train, test, network="convnet-d2-w8", runs=2, progress=False)
+    found = baselines.compare(condensed, train, test, network="convnet-d2-w8", runs=2, progress=False)
     assert found.whole.name == "whole set"
     assert found.training.max_steps == 61
     assert found.epochs == 61
@@ -45,19 +45,19 @@ def test_all_sets_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.random.accuracies[0] == found.condensed.accuracies[0]
 
 
-def test_of_a_large_whole_set_a_part_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "MOST_BYTES", 20 * 4 * 64)
+def test_a_part_of_a_large_dataset_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_data, "MAX_BYTES", 20 * 4 * 64)
     train, test = cli_sources.tiny("train"), cli_sources.tiny("test")
     condensed = CondensedDataset(train, recipes.random(ipc=1), cache=False, progress=False)
-    found = comparison.compare(condensed, train, test, network=NET, runs=1, progress=False)
+    found = baselines.compare(condensed, train, test, network=NET, runs=1, progress=False)
     assert found.whole.name == "20 of the whole set"
-    again = comparison.compare(condensed, train, test, network=NET, runs=1, seed=1, progress=False)
+    again = baselines.compare(condensed, train, test, network=NET, runs=1, seed=1, progress=False)
     kept = condensed.metadata.baselines  # measured again, kept once
     assert [name for name, _ in kept] == ["random", "20 of the whole set"]
     assert kept[0][1].accuracies == again.random.accuracies
     assert "20 of the whole set" in format_comparison(found)
     monkeypatch.undo()
-    seen, title = comparison.seen(train, 10, condensed.metadata, seed=0)
-    assert (len(seen), title) == (10, "whole set")
-    assert len(set(seen.indices)) == 10
-    assert comparison.seen(train, 36, condensed.metadata, seed=0)[0] is train
+    part, title = real_data.training_part(train, 10, condensed.metadata, seed=0)
+    assert (len(part), title) == (10, "whole set")
+    assert len(set(part.indices)) == 10
+    assert real_data.training_part(train, 36, condensed.metadata, seed=0)[0] is train

@@ -1,4 +1,4 @@
-"""DD-Ranking's scores, against numbers computed by hand, and the sets that its package takes."""
+"""DD-Ranking's scores, against numbers computed by hand, and the tensors that its package takes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_rank_measures_what_the_scores_need(condensed: CondensedDataset, untouch
     assert condensed.metadata.evaluations == (found.condensed, found.condensed_plain)
 
 
-def test_the_own_protocol_decides_what_the_label_robust_score_is_of(condensed: CondensedDataset) -> None:
+def test_the_label_robust_score_uses_the_protocol_of_the_dataset(condensed: CondensedDataset) -> None:
     plain = replace(standard(False), name="own", epochs=9, lr=0.05)
     found = _rank(condensed, training=plain, whole=0.9)
     assert found.own_plain
@@ -106,7 +106,7 @@ def test_the_own_protocol_decides_what_the_label_robust_score_is_of(condensed: C
     assert "whole set: 90.0 % (as given)" in str(found)
 
 
-def test_soft_labels_have_no_part_in_the_scores(condensed: CondensedDataset) -> None:
+def test_soft_labels_do_not_affect_the_scores(condensed: CondensedDataset) -> None:
     hard = _rank(condensed, whole=0.9)
     soft = CondensedDataset(
         cli_sources.tiny("train"),
@@ -115,19 +115,19 @@ def test_soft_labels_have_no_part_in_the_scores(condensed: CondensedDataset) -> 
         progress=False,
     )
     assert soft.labels.ndim == 2
-    result = soft._result  # the same samples, with labels that say little, but the same classes
-    soft._adopt(replace(result, labels=0.4 * torch.nn.functional.one_hot(condensed.labels, 3) + 0.2))
-    found = _rank(soft, whole=0.9)
+    # the same samples, with labels that are nearly uniform, but the same most probable classes
+    labels = 0.4 * torch.nn.functional.one_hot(condensed.labels, 3) + 0.2
+    found = _rank(CondensedDataset.from_result(replace(soft.result, labels=labels)), whole=0.9)
     assert found.condensed.accuracies == hard.condensed.accuracies
     assert found.label_robust == hard.label_robust
 
 
-def test_what_cannot_be_ranked_is_said(condensed: CondensedDataset) -> None:
+def test_datasets_that_cannot_be_ranked_are_refused(condensed: CondensedDataset) -> None:
     with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
         _rank(condensed, whole=93)
-    condensed.training = OrderedTraining()
-    with pytest.raises(ValueError, match=r"brings its own training steps.*training=\"standard\""):
-        _rank(condensed, training=None)
+    ordered = replace(condensed.metadata, training=OrderedTraining())
+    with pytest.raises(ValueError, match=r"has its own training steps.*training=\"standard\""):
+        _rank(CondensedDataset.from_result(replace(condensed.result, metadata=ordered)), training=None)
     other = TensorDataset(torch.rand(12, 1, 9, 9), torch.arange(12) % 3)
     with pytest.raises(SourceError, match=r"train has samples of shape \(1, 9, 9\)"):
         rank(condensed, other, cli_sources.tiny("test"), training="quick", progress=False)
@@ -160,14 +160,15 @@ def _colored(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDatase
     return CondensedDataset(source, recipes.random(ipc=2), cache=False, progress=False)
 
 
-def _rearrange(condensed: CondensedDataset, order: list[int]) -> None:
-    result = condensed._result
-    condensed._adopt(replace(result, images=result.images[order], labels=result.labels[order]))
+def _rearranged(condensed: CondensedDataset, order: list[int]) -> CondensedDataset:
+    result = condensed.result
+    return CondensedDataset.from_result(
+        replace(result, images=result.images[order], labels=result.labels[order])
+    )
 
 
 def test_to_ddranking() -> None:
-    condensed = _colored((3, 8, 8), (4, 5, 6))
-    _rearrange(condensed, [3, 0, 5, 2, 1, 4])
+    condensed = _rearranged(_colored((3, 8, 8), (4, 5, 6)), [3, 0, 5, 2, 1, 4])
     images, labels = condensed.to_ddranking()
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert (images.shape, images.dtype) == ((6, 3, 8, 8), torch.float32)
@@ -180,7 +181,6 @@ def test_to_ddranking() -> None:
 def test_to_ddranking_takes_rgb_alone() -> None:
     with pytest.raises(ValueError, match=r"RGB images \(3, H, W\).*shape \(1, 8, 8\)"):
         _colored((1, 8, 8), (4, 4)).to_ddranking()
-    condensed = _colored((3, 8, 8), (4, 4))
-    _rearrange(condensed, [1, 2, 3])
-    with pytest.raises(ValueError, match=r"equally many samples of each class.*\[1, 2\]"):
+    condensed = _rearranged(_colored((3, 8, 8), (4, 4)), [1, 2, 3])
+    with pytest.raises(ValueError, match=r"same number of samples in each class.*\[1, 2\]"):
         condensed.to_ddranking()

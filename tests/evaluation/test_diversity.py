@@ -1,4 +1,4 @@
-"""How far apart the samples of a class lie, and the command that tells it."""
+"""Distances between samples of a class, and the command that prints them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_distance_is_the_mean_over_pairs_and_then_over_classes() -> None:
     assert within_class_distance(rows, labels) == pytest.approx(sum(means) / 3)
     single = torch.tensor([0, 0, 1])
     assert within_class_distance(torch.tensor([[0.0], [3.0], [99.0]]), single) == 3.0
-    with pytest.raises(ValueError, match=r"two samples of a class, and every class has one\. Use ipc=2"):
+    with pytest.raises(ValueError, match=r"two samples in a class, but every class has one\. Use ipc=2"):
         within_class_distance(rows[:2], torch.tensor([0, 1]))
 
 
@@ -43,7 +43,7 @@ def test_random_samples_are_as_diverse_as_random_samples(
     assert "features: raw" in str(found)
 
 
-def test_equal_samples_have_none_and_far_ones_more(tiny_images: TensorDataset) -> None:
+def test_equal_samples_have_no_diversity_and_distant_ones_more(tiny_images: TensorDataset) -> None:
     made = condense(tiny_images)
     rows = made.images.clone()
     made.images[:] = rows[::4].repeat_interleave(4, 0)
@@ -59,16 +59,16 @@ def test_features_of_a_module(tiny_images: TensorDataset) -> None:
     made = condense(tiny_images)
     first = torch.nn.Flatten()
     raw = diversity(made, tiny_images, progress=False)
-    looked = diversity(made, tiny_images, first, progress=False)
-    assert looked.condensed == raw.condensed
-    assert looked.features == "Flatten"
+    embedded = diversity(made, tiny_images, first, progress=False)
+    assert embedded.condensed == raw.condensed
+    assert embedded.features == "Flatten"
 
 
-def test_what_does_not_fit_is_said(tiny_images: TensorDataset) -> None:
+def test_other_sources_are_refused(tiny_images: TensorDataset) -> None:
     made, (images, labels) = condense(tiny_images), tiny_images.tensors
-    with pytest.raises(SourceError, match=r"shape \(1, 12, 6\), this set \(1, 12, 12\)"):
+    with pytest.raises(SourceError, match=r"shape \(1, 12, 6\), but .* shape \(1, 12, 12\)"):
         diversity(made, TensorDataset(images[..., :6], labels), progress=False)
-    with pytest.raises(SourceError, match="source has 2 classes, this set 3"):
+    with pytest.raises(SourceError, match="source has 2 classes, but the condensed samples have 3"):
         diversity(made, TensorDataset(images[:40], labels[:40]), progress=False)
     with pytest.raises(ValueError, match="features='pixels' is unknown"):
         diversity(made, tiny_images, "pixels", progress=False)
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_said(tiny_images: TensorDataset) -> None:
         diversity(condense(tiny_images, 1), tiny_images, progress=False)
 
 
-def test_evaluate_tells_it(
+def test_evaluate_prints_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten(monkeypatch)

@@ -15,12 +15,11 @@ from exam import build, start
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, NamedCallable, Recipe, networks, recipes
+from condensed_data import CondensedDataset, NamedCallable, Recipe, condense_tensors, networks, recipes
 from condensed_data.cli.reporting import format_comparison
 from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo
-from condensed_data.engine.builder import condense_tensors
 from condensed_data.engine.evaluate_replay import InitialNetworks
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.schedule import training_schedule
@@ -251,11 +250,11 @@ def test_impossible_evaluations_are_refused(
     quiet: dict[str, Any] = {"progress": False}
     with pytest.raises(ValueError, match=r"initial does not match Chain: .*missing"):
         made.evaluate(tiny_test_images, "mlp", **quiet)
-    with pytest.raises(ValueError, match=r"initial= is for a set that is trained on by its own steps"):
+    with pytest.raises(ValueError, match=r"initial= is only used with a dataset's own training steps"):
         made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)
-    with pytest.raises(ValueError, match="this set has none"):
+    with pytest.raises(ValueError, match="this dataset has none"):
         plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="holds no state dictionary"):
+    with pytest.raises(ValueError, match="contains no state dictionary"):
         made.evaluate(tiny_test_images, initial=[], **quiet)
     with pytest.raises(ValueError, match="runs=0"):
         made.evaluate(tiny_test_images, runs=0, **quiet)
@@ -281,9 +280,7 @@ def test_the_schedule_is_shown_to_readers(
 
 
 def test_tensors_without_a_schedule_are_refused(tiny_images: TensorDataset) -> None:
-    with pytest.raises(
-        ValueError, match=r"recipe dd makes samples for one training run.*Use CondensedDataset"
-    ):
+    with pytest.raises(ValueError, match=r"recipe dd condenses for one training run.*Use CondensedDataset"):
         condense_tensors(*tiny_images.tensors, dd())
 
 
@@ -305,7 +302,7 @@ def test_exploding_weights_raise_an_error(
 ) -> None:
     made = fixed(tiny_images)
     huge = {name: weight * 1e20 for name, weight in initial_of(made).items()}
-    with pytest.raises(FloatingPointError, match="weights that are no numbers"):
+    with pytest.raises(FloatingPointError, match="NaN or infinite weights"):
         made.evaluate(tiny_test_images, initial=huge, progress=False)
 
 

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from condensed_data.plotting import curves as module
-from condensed_data.plotting.grid import curves
+from condensed_data.plotting.curves import curves
 
 
 def drawn(monkeypatch, history, path):
-    """The axes of the picture."""
+    """The axes of the plot."""
     from matplotlib.figure import Figure
 
     figures = []
@@ -78,28 +78,28 @@ def test_a_short_history_shows_its_points(monkeypatch, tmp_path) -> None:
     assert [line.get_marker() for line in axes.lines] == ["o"]
 
 
-def test_the_running_mean_uses_what_is_there_at_the_ends() -> None:
+def test_the_running_mean_uses_fewer_points_at_the_ends() -> None:
     values = np.array([1.0, 2.0, 6.0, 3.0])
     np.testing.assert_allclose(module._running_mean(values, 1), [1.5, 3.0, 11 / 3, 4.5])
 
 
-def test_losses_that_are_not_finite_are_left_out(monkeypatch, tmp_path) -> None:
+def test_losses_that_are_not_finite_are_skipped(monkeypatch, tmp_path) -> None:
     history = [(1, 2.0), (2, math.nan), (3, math.inf), (4, 1.0)]
     records = [*history, {"iteration": 5, "loss": None}]
     (axes,) = drawn(monkeypatch, records, tmp_path / "curves.png")
     assert axes.lines[0].get_xdata().tolist() == [1, 4]
 
 
-def test_pyplot_and_its_global_state_stay_out(tmp_path, monkeypatch) -> None:
+def test_pyplot_with_its_global_state_is_not_imported(tmp_path, monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     curves(losses(5), tmp_path / "curves.png")
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_nothing_to_draw_and_unknown_suffixes_are_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="history holds neither"):
+def test_empty_histories_and_unknown_suffixes_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="history has neither"):
         curves([(1, math.nan)], tmp_path / "curves.png")
-    with pytest.raises(ValueError, match=r"path=.*curves\.xyz.*Known: .*\.png"):
+    with pytest.raises(ValueError, match=r"path=.*curves\.xyz.*Supported: .*\.png"):
         curves(losses(3), tmp_path / "curves.xyz")
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"Cannot write path=.*curves\.png"):

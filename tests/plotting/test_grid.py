@@ -50,7 +50,7 @@ def test_rows_follow_the_order_of_the_classes_not_of_the_samples() -> None:
     assert first_red < first_blue
 
 
-def test_class_names_stand_to_the_left_inside_the_margins() -> None:
+def test_class_names_are_drawn_left_of_the_samples_inside_the_margins() -> None:
     images = uniform([[1, 0, 0]] * 2)
     named = np.asarray(plots.grid(images, [0, 1], ["ankle boot", "bag"], title=" "))
     unnamed = np.asarray(plots.grid(images, [0, 1], ["", ""], title=" "))
@@ -123,14 +123,14 @@ def test_images_in_unit_range_are_clamped_not_stretched() -> None:
     assert painter(images).notes == ()
 
 
-def test_other_images_are_stretched_over_the_whole_set_and_say_so() -> None:
+def test_other_images_are_stretched_over_the_range_of_all_samples_with_a_note() -> None:
     images = uniform([[-2.0], [0.0], [3.0]])
     shown = [colors(picture) for picture in painter(images).paint(images)]
     assert shown == [{BLACK}, {(102,) * 3}, {WHITE}]
     assert painter(images).notes == ("black is -2, white is 3",)
 
 
-def test_a_given_value_range_and_uint8_decide_what_is_white() -> None:
+def test_a_given_value_range_and_uint8_determine_white() -> None:
     assert colors(tile(uniform([[5.0], [10.0]]), value_range=(0, 10))) == {(128,) * 3}
     assert colors(tile(torch.full((1, 1, 4, 4), 7, dtype=torch.uint8))) == {(7,) * 3}
 
@@ -182,7 +182,7 @@ def test_a_signal_of_one_value_is_drawn() -> None:
     assert len(heights(tile(torch.tensor([[[0.0]], [[1.0]]])))) > 80
 
 
-def test_vectors_become_one_heat_map_a_class() -> None:
+def test_vectors_become_one_heat_map_per_class() -> None:
     vectors = torch.tensor([[0.0, 100.0, 5.0], [1.0, 50.0, 5.0], [0.5, 0.0, 5.0]])
     pictures = painter(vectors, scale=4).paint(vectors)
     assert len(pictures) == 1
@@ -216,7 +216,7 @@ def test_a_grid_of_any_sample_shape_is_ink_inside_a_white_margin(shape: tuple[in
     ("options", "message"),
     [
         ({"labels": [0]}, "labels has 1 entries for 2 images"),
-        ({"labels": [0, 2]}, r"labels\[1\]=2 is no index into the 2 classes"),
+        ({"labels": [0, 2]}, r"labels\[1\]=2 is not an index into the 2 classes"),
         ({"labels": [0, -1]}, r"labels\[1\]=-1"),
         ({"per_class": 0}, "per_class=0"),
         ({"max_classes": 0}, "max_classes=0"),
@@ -233,14 +233,14 @@ def test_bad_arguments_are_named(options: dict[str, object], message: str) -> No
         plots.grid(**arguments)  # type: ignore[arg-type]
 
 
-def test_drawing_leaves_samples_and_random_state_alone(untouched_rng: None) -> None:
+def test_drawing_does_not_change_samples_or_random_state(untouched_rng: None) -> None:
     images = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     before = images.detach().clone()
     plots.grid(images, [0, 1, 0, 1], ["a", "b"])
     assert torch.equal(images, before)
 
 
-def test_html_holds_the_escaped_summary_and_the_picture() -> None:
+def test_html_contains_the_escaped_summary_and_the_image() -> None:
     page = plots.to_html(
         uniform([[1, 0, 0]] * 12), list(range(12)), [str(i) for i in range(12)], "a <b> & c\nd"
     )
@@ -251,7 +251,7 @@ def test_html_holds_the_escaped_summary_and_the_picture() -> None:
     assert (np.asarray(picture) == (255, 0, 0)).all(2).sum() == 10 * 56 * 56
 
 
-def test_save_writes_the_picture_and_makes_folders(tmp_path) -> None:
+def test_save_writes_the_image_and_creates_folders(tmp_path) -> None:
     picture = plots.grid(uniform([[1, 0, 0]]), [0], ["red"])
     path = plots.save(picture, tmp_path / "new" / "grid.PNG")
     with Image.open(path) as stored:
@@ -261,7 +261,7 @@ def test_save_writes_the_picture_and_makes_folders(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["grid", "grid.xyz", "grid.txt"])
 def test_save_refuses_an_unknown_suffix(tmp_path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"path=.* no known picture suffix"):
+    with pytest.raises(ValueError, match=r"path=.* does not end in an image suffix"):
         plots.save(Image.new("RGB", (2, 2)), tmp_path / name)
 
 

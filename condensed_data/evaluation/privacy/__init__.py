@@ -1,6 +1,6 @@
-"""What a condensed set gives away about the samples that it was made of."""
+"""Measures how much a condensed dataset reveals about the samples that it was made from."""
 
-from condensed_data.evaluation.privacy.measure import Privacy as Privacy
 from condensed_data.evaluation.privacy.measure import measure as measure
-from condensed_data.evaluation.privacy.membership_inference import Attack as Attack
+from condensed_data.evaluation.privacy.membership_inference import MembershipInference as MembershipInference
 from condensed_data.evaluation.privacy.membership_inference import roc as roc
+from condensed_data.evaluation.privacy.report import Privacy as Privacy

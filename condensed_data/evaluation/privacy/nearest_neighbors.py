@@ -1,4 +1,4 @@
-"""Nearest samples, without a matrix of all distances.
+"""Finds nearest samples on any device, block by block instead of with a matrix of all distances.
 
 Letters: Q queries, n samples, D values of a sample.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ROWS = 4096
+ROWS = 4096  # of a block
 
 
 def nearest(queries: Tensor, samples: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -16,15 +16,15 @@ def nearest(queries: Tensor, samples: Tensor, device: torch.device | None = None
 
     Args:
         queries: (Q, *sample); samples: (n, *sample), n at least 1.
-        device: where to compute; that of the queries.
+        device: where to compute; by default that of the queries.
 
     Returns:
         Root mean squared differences per value (Q,) float32 and indices into `samples` (Q,) int64, on the CPU.
-        Equal samples have the distance 0: of the pairs found by an expanded square, which rounds, distances are
-        computed again from the differences.
+        Equal samples have the distance 0: pairs are found by an expanded square, which rounds, and their distances
+        are computed again from the differences.
     """
     where = queries.device if device is None else device
-    found = [_among(rows.flatten(1).to(where).float(), samples) for rows in queries.split(ROWS)]
+    found = [_nearest_index(rows.flatten(1).to(where).float(), samples) for rows in queries.split(ROWS)]
     index = torch.cat(found).cpu()
     gaps = [
         (rows.cpu().float() - samples[chosen].cpu().float()).flatten(1).square().mean(1).sqrt()
@@ -33,13 +33,13 @@ def nearest(queries: Tensor, samples: Tensor, device: torch.device | None = None
     return torch.cat(gaps), index
 
 
-def _among(queries: Tensor, samples: Tensor) -> Tensor:
+def _nearest_index(queries: Tensor, samples: Tensor) -> Tensor:
     """Indices (Q,) of the nearest samples to queries (Q, D)."""
     best = queries.new_full((len(queries),), torch.inf)
     index = torch.zeros(len(queries), dtype=torch.int64, device=queries.device)
     for start in range(0, len(samples), ROWS):
         rows = samples[start : start + ROWS].flatten(1).to(queries.device).float()
-        # without the square of the query, which does not change the order
+        # without the squared norm of the query, which does not change the order
         scores, at = (rows.square().sum(1) - 2 * (queries @ rows.T)).min(1)
         closer = scores < best
         best, index = torch.where(closer, scores, best), torch.where(closer, at + start, index)

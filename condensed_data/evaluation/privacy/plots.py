@@ -1,4 +1,4 @@
-"""Condensed samples above the real ones that they are nearest to.
+"""Draws condensed samples above the real ones that they are nearest to.
 
 Letters: M pairs.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condensed_data.plotting import grid as plots
 
-IN_A_ROW = 10
+PAIRS_PER_ROW = 10
 
 
 def pairs(
@@ -23,26 +23,26 @@ def pairs(
     *,
     value_range: tuple[float, float] | None = None,
 ) -> Image.Image:
-    """Pairs side by side, in the order given, ten in two rows.
+    """Draw pairs side by side, in the given order: two rows for every ten.
 
     Args:
         condensed: (M, *sample); real: (M, *sample), in the same value space.
-        distances: of the pairs; the first and last of each row stand beside it.
+        distances: of the pairs; the first and last of each row are printed beside it.
         value_range: see `plots.grid`.
 
     Raises:
-        ValueError: for samples and distances of different numbers; for samples that cannot be drawn.
+        ValueError: if the numbers of samples and distances differ; for samples that cannot be drawn.
     """
     if not len(condensed) == len(real) == len(distances):
         raise ValueError(
-            f"{len(condensed)} condensed samples, {len(real)} real ones and {len(distances)} distances make no pairs. "
-            "Give as many of each."
+            f"{len(condensed)} condensed samples, {len(real)} real ones and {len(distances)} distances are not pairs. "
+            "Give the same number of each."
         )
     rows: list[Tensor] = []
     names: list[str] = []
     row_of: list[int] = []
-    for start in range(0, len(condensed), IN_A_ROW):
-        some = slice(start, start + IN_A_ROW)
+    for start in range(0, len(condensed), PAIRS_PER_ROW):
+        some = slice(start, start + PAIRS_PER_ROW)
         first, last = distances[some][0], distances[some][-1]
         for side, name in ((condensed, "condensed"), (real, f"real, {first:.2f} to {last:.2f}")):
             row_of += [len(names)] * len(side[some])

@@ -1,9 +1,11 @@
 """The recipes by name: each one registers itself where it is defined.
 
-@register
-def my_method(ipc: int = 10, iterations: int | None = None) -> Recipe:
-\"\"\"One line that `condensed-data recipes` prints.\"\"\"
-return Recipe(name="my_method", ...)
+    @register
+    def my_method(ipc: int = 10, iterations: int | None = None) -> Recipe:
+        \"\"\"Return the recipe of my method.\"\"\"
+        return Recipe(name="my_method", ...)
+
+The first line of its docstring is what `condensed-data recipes` prints.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def test_networks_of_one_dataset_are_adapted_to_another(
     again = pretrain(source, NETWORK, SOON, folder=tmp_path / "networks")
     assert all(torch.equal(flat(one), flat(two)) for one, two in zip(trained, again, strict=False))
     condensed = CondensedDataset(tiny_images, dd(GivenWeights(NETWORK, trained[:3]), n_nets=2), **QUIET)
-    with pytest.raises(ValueError, match=r"trained elsewhere and are not kept with it\. Give initial="):
+    with pytest.raises(ValueError, match=r"trained elsewhere and are not stored with it\. Give initial="):
         condensed.evaluate(tiny_test_images, progress=False)
     condensed.save(tmp_path / "dataset")
     loaded = CondensedDataset.load(tmp_path / "dataset")
@@ -154,7 +154,7 @@ def test_a_network_of_other_classes_is_adapted_with_one_sample_per_class(
     loaded = CondensedDataset.load(tmp_path)
     result = loaded.evaluate(tiny_test_images, make, initial=state, progress=False)
     assert result.mean > 0.5
-    with pytest.raises(ValueError, match=r"initial= has the digest .* this set was learned for"):
+    with pytest.raises(ValueError, match=r"initial= has the digest .* this dataset was condensed for"):
         loaded.evaluate(tiny_test_images, make, initial=states(1)[0], progress=False)
 
 
@@ -191,7 +191,7 @@ def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: Tenso
 
 def test_label_switching_rejects_unsuitable_datasets(tiny_images: TensorDataset) -> None:
     plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
-    with pytest.raises(ValueError, match=r"needs a set with training steps of its own"):
+    with pytest.raises(ValueError, match=r"needs a dataset with training steps of its own"):
         attack(plain, tiny_images)
     recipe = dd(None, network=NETWORK, iterations=1)
     condensed = CondensedDataset(tiny_images, recipe, **QUIET)
@@ -200,5 +200,5 @@ def test_label_switching_rejects_unsuitable_datasets(tiny_images: TensorDataset)
     with pytest.raises(ValueError, match=r"pair=\(1, 1\) must be two different class indices from 0 to 2"):
         attack(condensed, tiny_images, (1, 1))
     x, y = tiny_images.tensors
-    with pytest.raises(ValueError, match=r"test_set has classes \[1, 2\]: it needs 0"):
+    with pytest.raises(ValueError, match=r"test_set has classes \[1, 2\], but it needs class 0"):
         attack(condensed, TensorDataset(x[y > 0], y[y > 0]), (0, 1))

@@ -125,7 +125,7 @@ def test_an_unknown_part_asks_for_an_upgrade() -> None:
 def test_inconsistent_fields_are_rejected(
     tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]
 ) -> None:
-    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
+    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False).result
     tensors = {"images": result.images, "labels": result.labels}
     manifest = result.metadata.to_manifest() | changes
 
@@ -150,7 +150,7 @@ def test_inconsistent_fields_are_rejected(
 def test_a_recipe_that_cannot_be_rebuilt_is_kept_as_json(
     tmp_path: Path, tiny_images: TensorDataset, recipe: dict[str, Any]
 ) -> None:
-    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False)._result
+    result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False).result
     manifest = result.metadata.to_manifest() | {"recipe": recipe}
     artifact.write(
         tmp_path / "dataset", {"images": result.images, "labels": result.labels}, manifest, card=""

@@ -13,11 +13,10 @@ from pyarrow import parquet
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from condensed_data import CondensedDataset, recipes
+from condensed_data import CondensedDataset, condense_tensors, recipes
 from condensed_data.cli.main import main
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.spec import NamedCallable
-from condensed_data.engine.builder import condense_tensors
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation
 from condensed_data.methods.synthetic.soft_labels import CONFIDENCE, Teacher
@@ -178,7 +177,7 @@ def test_invalid_arguments_are_rejected(tiny_images: TensorDataset, tmp_path: Pa
     with pytest.raises(ValueError, match="has hard ones"):
         CondensedDataset.load(tmp_path / "hard", soft=True)
     condensed = built(tiny_images, dsa().set(soft_labels=True))
-    broken = replace(condensed._result, hard_labels=torch.tensor([0, 1]))
+    broken = replace(condensed.result, hard_labels=torch.tensor([0, 1]))
     with pytest.raises(ArtifactError, match="hard_labels"):
         broken.save(tmp_path / "broken")
 

@@ -21,7 +21,7 @@ from condensed_data.storage.result import CondensationResult, with_baselines, wi
 def result(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> CondensationResult:
     rows = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0)) if samples is None else samples
     source = TensorDataset(rows, torch.arange(3).repeat_interleave(len(rows) // 3))
-    made = CondensedDataset(source, recipes.random(ipc=ipc), cache=False, progress=False)._result
+    made = CondensedDataset(source, recipes.random(ipc=ipc), cache=False, progress=False).result
     return replace(made, metadata=replace(made.metadata, classes=classes or made.metadata.classes))
 
 
