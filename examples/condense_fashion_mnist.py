@@ -22,9 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Condense Fashion-MNIST.")
     parser.add_argument("--data-root", default="data", help="folder with Fashion-MNIST")
     parser.add_argument("--download", action="store_true", help="download Fashion-MNIST into that folder")
-    parser.add_argument(
-        "--out", type=Path, default=Path("condensed/fashion-mnist"), help="folder of the result"
-    )
+    parser.add_argument("--out", type=Path, default=Path("condensed/fashion-mnist"), help="folder of the result")
     parser.add_argument("--ipc", type=int, default=10, help="synthetic samples per class")
     parser.add_argument("--iterations", type=int, default=1000, help="iterations of condensing")
     parser.add_argument("--runs", type=int, default=3, help="networks trained on each dataset")

@@ -96,9 +96,7 @@ def main():
     real_accuracy = accuracy(ClassBalancedBuffer(args.images), benchmark, shape, args.steps, args.lr)
     condensed_accuracy = accuracy(condensed, benchmark, shape, args.steps, args.lr)
     print(f"{args.images} real images: {real_accuracy:.1%}")
-    print(
-        f"{len(condensed.buffer)} condensed images in {condensed.memory_bytes} bytes: {condensed_accuracy:.1%}"
-    )
+    print(f"{len(condensed.buffer)} condensed images in {condensed.memory_bytes} bytes: {condensed_accuracy:.1%}")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,7 @@ def main():
     # search the papers' ConvNets together with the learning rate
     space = convnet_space(widths=args.widths, depths=args.depths)
     training = {"training": quick(), "epochs": args.epochs}
-    objective = ProxyObjective(
-        condensed, space={**space, "lr": Range(0.003, 0.1, log=True)}, val=val, **training
-    )
+    objective = ProxyObjective(condensed, space={**space, "lr": Range(0.003, 0.1, log=True)}, val=val, **training)
     study = search(objective, args.trials, storage=args.storage, callbacks=[LiveTable(args.trials, top=5)])
     print(f"best of {args.trials} trials: {study.best_value:.1%} with {study.best_params}")
 

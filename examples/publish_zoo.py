@@ -60,16 +60,12 @@ def main():
     parser = argparse.ArgumentParser(description="Publish condensed datasets of an organization on the Hub.")
     parser.add_argument("owner", help="user or organization of the Hub")
     parser.add_argument("--sources", nargs="+", default=["digits"], help="sources of `condensed-data build`")
-    parser.add_argument(
-        "--recipes", nargs="+", default=["dm"], help="names listed by `condensed-data recipes`"
-    )
+    parser.add_argument("--recipes", nargs="+", default=["dm"], help="names listed by `condensed-data recipes`")
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50], help="samples per class")
     parser.add_argument("--iterations", type=int, help="iterations of condensing; by default as published")
     parser.add_argument("--data-root", help="folder with the files of torchvision's datasets")
     parser.add_argument("--image-size", type=int, help="resize and crop images to this size")
-    parser.add_argument(
-        "--network", help="architecture to evaluate with; by default one that fits the samples"
-    )
+    parser.add_argument("--network", help="architecture to evaluate with; by default one that fits the samples")
     parser.add_argument("--runs", type=int, default=3, help="networks trained on each dataset")
     parser.add_argument("--license", help="license of the data, such as mit")
     parser.add_argument("--public", action="store_true", help="make new repositories public")

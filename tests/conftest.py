@@ -103,9 +103,7 @@ def _noisy_prototypes(per_class: int, noise_seed: int, classes: int = 3, size: i
     with the mean of each class, 77 % with one random sample per class.
     """
     drawn = torch.rand(classes, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    prototypes = torch.nn.functional.interpolate(
-        drawn, size=(size, size), mode="bilinear", align_corners=False
-    )
+    prototypes = torch.nn.functional.interpolate(drawn, size=(size, size), mode="bilinear", align_corners=False)
     labels = torch.arange(classes).repeat_interleave(per_class)
     noise = torch.randn(len(labels), 1, size, size, generator=torch.Generator().manual_seed(noise_seed))
     return TensorDataset((prototypes[labels] + 0.35 * noise).clamp(0, 1), labels)

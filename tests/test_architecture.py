@@ -31,9 +31,7 @@ PACKAGES = ("condensed_data", "integrations/condensed_data_avalanche", "integrat
 def modules(package: str) -> dict[str, Path]:
     """The files of a package by dotted name."""
     folder = ROOT / package
-    names = {
-        path: ".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in folder.rglob("*.py")
-    }
+    names = {path: ".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in folder.rglob("*.py")}
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 
@@ -63,10 +61,7 @@ def test_imports_run_downwards() -> None:
         for name, path in sorted(known.items())
         for target in imports(name, path, known)
         if name != "condensed_data"  # it hands out public names
-        and (
-            room(target) == "__init__"
-            or (FLOOR[room(name)] >= FLOOR[room(target)] and room(name) != room(target))
-        )
+        and (room(target) == "__init__" or (FLOOR[room(name)] >= FLOOR[room(target)] and room(name) != room(target)))
     ]
     assert not wrong, "\n".join(wrong)
 

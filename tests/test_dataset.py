@@ -24,9 +24,7 @@ def condensed(tiny_images: TensorDataset) -> CondensedDataset:
     return CondensedDataset(tiny_images, recipes.random(ipc=2), cache=False, progress=False, device="cpu")
 
 
-def test_indexing_gives_samples_of_the_source(
-    condensed: CondensedDataset, tiny_images: TensorDataset
-) -> None:
+def test_indexing_gives_samples_of_the_source(condensed: CondensedDataset, tiny_images: TensorDataset) -> None:
     sample, label = condensed[-1]
     assert len(condensed) == len(condensed.labels) == 6
     assert torch.equal(sample, condensed.images[5])
@@ -99,7 +97,5 @@ def test_displays_show_the_samples(condensed: CondensedDataset, tmp_path: Path) 
 def test_arguments_are_documented(method: Callable[..., object]) -> None:
     documentation = inspect.getdoc(method) or ""
     common = {"self", "token", "commit_message", "transform", "target_transform", "options"}
-    missing = [
-        name for name in set(inspect.signature(method).parameters) - common if f"{name}:" not in documentation
-    ]
+    missing = [name for name in set(inspect.signature(method).parameters) - common if f"{name}:" not in documentation]
     assert not missing

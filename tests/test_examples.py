@@ -22,9 +22,7 @@ NET = "convnet-d2-w4"
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs an example in an empty folder and returns its output."""
 
     def start(name: str, *arguments: object) -> str:
@@ -83,9 +81,7 @@ def test_condense_fashion_mnist(run: Callable[..., str], tmp_path: Path) -> None
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 2
 
 
-def test_publish_zoo(
-    run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publish_zoo(run: Callable[..., str], hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published datasets are skipped by their key, also on another machine; missing ones are added."""
     shorten(monkeypatch)
     owner = f"zoo{tmp_path.name}".replace("_", "-")
@@ -114,9 +110,7 @@ def test_publish_zoo(
     assert repository.head.oid == head
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, 2)
     run("publish_zoo.py", *words, "--recipes", "random", "--ipc", 1, "--seed", 1)
-    published = {
-        CondensedDataset.from_hub(repo, config_name=name).metadata.key: name for name in keys(repo).values()
-    }
+    published = {CondensedDataset.from_hub(repo, config_name=name).metadata.key: name for name in keys(repo).values()}
     assert published == keys(repo)
     assert sorted(name[:12] for name in published.values()) == ["random-ipc1", "random-ipc1-", "random-ipc2"]
     card = hub.content(repository)["README.md"].decode()
@@ -211,12 +205,8 @@ def test_the_new_objective_equals_its_definition(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(registry, "_FUNCTIONS", dict(registry._FUNCTIONS))
     example = runpy.run_path(str(EXAMPLES / "new_method.py"))
     torch_generator = torch.Generator().manual_seed(0)
-    real = Batch(
-        torch.randn(12, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(6), (6, 6)
-    )
-    fake = Batch(
-        torch.randn(6, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(3), (3, 3)
-    )
+    real = Batch(torch.randn(12, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(6), (6, 6))
+    fake = Batch(torch.randn(6, 5, generator=torch_generator).double(), torch.arange(2).repeat_interleave(3), (3, 3))
     module = torch.nn.Identity()
     net = NetworkView(module, module, lambda x: (x,))
     expected = 0.0

@@ -52,9 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(
-                ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-            )
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         elif (ROOT / name).exists():
             shutil.copy2(ROOT / name, source / name)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "wheels", cwd=source)
@@ -155,9 +153,7 @@ def test_version_is_that_of_the_wheel(wheel: Path, elsewhere: tuple[Path, dict[s
     assert f"\nVersion: {version.strip()}\n" in metadata(wheel, "METADATA")
 
 
-def test_installed_command_answers_without_torch(
-    installed: Path, elsewhere: tuple[Path, dict[str, str]]
-) -> None:
+def test_installed_command_answers_without_torch(installed: Path, elsewhere: tuple[Path, dict[str, str]]) -> None:
     command = shutil.which("condensed-data", path=str(installed / "bin"))
     assert command, "the wheel installs no condensed-data command"
     assert "build" in run(command, "--help", cwd=elsewhere[0], env=elsewhere[1])

@@ -32,10 +32,7 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [
-    shlex.split(line)[1:]
-    for block in blocks("sh")
-    for line in block.splitlines()
-    if line.startswith("condensed-data ")
+    shlex.split(line)[1:] for block in blocks("sh") for line in block.splitlines() if line.startswith("condensed-data ")
 ]
 
 
@@ -49,9 +46,7 @@ def test_a_command_has_only_known_options(words: list[str]) -> None:
     assert callable(build_parser().parse_args(words).run)
 
 
-def test_the_python_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     whole = recipes.dm
 
     def short(ipc: int = 10, **options: Any) -> Recipe:
@@ -102,10 +97,7 @@ def test_the_digits_job(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "condensed_data", *shlex.split(command[1])]
     output = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     print(output, f"{time.perf_counter() - started:.0f} s")
-    scores = {
-        name: float(value)
-        for name, value in re.findall(r"^ *(dm|random|whole set)\D+([\d.]+) %", output, re.M)
-    }
+    scores = {name: float(value) for name, value in re.findall(r"^ *(dm|random|whole set)\D+([\d.]+) %", output, re.M)}
     assert scores["dm"] > scores["random"] + 1.5
     assert (tmp_path / "condensed" / "digits" / "grid.png").exists()
 

@@ -61,9 +61,7 @@ def _add_build_options(parser: ArgumentParser) -> None:
         help="keep at most this much of the source in memory, e.g. 3GB, and a larger source in a file (default: "
         "half of the available memory)",
     )
-    add_jobs_option(
-        parser, "that train networks on real samples before condensing, such as the experts of mtt"
-    )
+    add_jobs_option(parser, "that train networks on real samples before condensing, such as the experts of mtt")
     add(
         "--shard",
         metavar="K/N",
@@ -200,9 +198,7 @@ def _test_split(arguments: Namespace) -> tuple[Any, str]:
         return None, f"Accuracy was not measured: {error}\nTo test on another source: {command}"
 
 
-def _condense(
-    arguments: Namespace, train: Any, recipe: Recipe, callbacks: list[Callback]
-) -> CondensedDataset:
+def _condense(arguments: Namespace, train: Any, recipe: Recipe, callbacks: list[Callback]) -> CondensedDataset:
     """Condense `train`; if the run diverges, save the last good state and raise."""
     from condensed_data.dataset import CondensedDataset
     from condensed_data.engine.divergence import DivergedError

@@ -103,9 +103,7 @@ def _clustering(arguments: Namespace) -> Clusters:
 
 
 def _features(arguments: Namespace) -> str:
-    return (
-        "raw values" if arguments.features == "raw" else f"{arguments.features}, stage {arguments.layer or 1}"
-    )
+    return "raw values" if arguments.features == "raw" else f"{arguments.features}, stage {arguments.layer or 1}"
 
 
 def _check_class_name(source: Source, text: str | None) -> None:

@@ -76,12 +76,8 @@ COMMANDS = (
         privacy.run,
         takes_source=True,
     ),
-    Command(
-        "nas", "search architectures on a condensed dataset", nas.add_options, nas.run, takes_source=True
-    ),
-    Command(
-        "merge", "combine the shards of a build into one condensed dataset", merge.add_options, merge.run
-    ),
+    Command("nas", "search architectures on a condensed dataset", nas.add_options, nas.run, takes_source=True),
+    Command("merge", "combine the shards of a build into one condensed dataset", merge.add_options, merge.run),
     Command("show", "draw a condensed dataset and its loss curve", show.add_options, show.run),
     Command("push", "publish a condensed dataset on the Hugging Face Hub", push.add_options, push.run),
     Command("pull", "download a condensed dataset from the Hugging Face Hub", pull.add_options, pull.run),

@@ -39,9 +39,7 @@ def add_push_options(parser: ArgumentParser) -> None:
     visibility.add_argument(
         "--private", action="store_true", default=None, help="make a new repository private (default)"
     )
-    visibility.add_argument(
-        "--public", action="store_false", dest="private", help="make a new repository public"
-    )
+    visibility.add_argument("--public", action="store_false", dest="private", help="make a new repository public")
     add = parser.add_argument
     add("--revision", metavar="BRANCH", help="branch to publish to; created if missing (default: main)")
     add("--create-pr", action="store_true", help="open a pull request instead of committing to the branch")
@@ -117,9 +115,7 @@ def load_condensed(arguments: Namespace) -> CondensedDataset:
     try:
         return pull_condensed(name, arguments)
     except HubError as error:
-        raise type(error)(
-            f"{name} is neither a local folder nor a readable repository of the Hub: {error}"
-        ) from error
+        raise type(error)(f"{name} is neither a local folder nor a readable repository of the Hub: {error}") from error
 
 
 def _refuse_pull_options(arguments: Namespace) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `merge`."""
-    parser.add_argument(
-        "shards", nargs="+", type=Path, metavar="DIR", help="folders of all shards, in any order"
-    )
+    parser.add_argument("shards", nargs="+", type=Path, metavar="DIR", help="folders of all shards, in any order")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the result")
 
 

@@ -160,9 +160,7 @@ def _space(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, equals, values = assignment.partition("=")
         if not equals or not values:
-            raise ValueError(
-                f"--space {assignment}: values are missing. Write NAME=VALUE,VALUE,... or NAME=LOW..HIGH."
-            )
+            raise ValueError(f"--space {assignment}: values are missing. Write NAME=VALUE,VALUE,... or NAME=LOW..HIGH.")
         if name not in space and name not in TRAINING_FIELDS:
             known = ", ".join([*convnet_space(), *sorted(TRAINING_FIELDS)])
             raise ValueError(f"--space {assignment}: unknown name {name!r}. Known names: {known}.")

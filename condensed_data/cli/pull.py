@@ -10,12 +10,8 @@ from condensed_data.cli.hub_options import add_pull_options, pull_condensed, rep
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `pull`."""
-    parser.add_argument(
-        "repo", type=repository, metavar="USER/REPO", help="repository of the condensed dataset"
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder for the condensed dataset"
-    )
+    parser.add_argument("repo", type=repository, metavar="USER/REPO", help="repository of the condensed dataset")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the condensed dataset")
     add_pull_options(parser)
 
 

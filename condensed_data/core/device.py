@@ -64,9 +64,7 @@ def supports_async_copy(device: torch.device) -> bool:
 
 def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """Copy a tensor to `device`, asynchronously if that is safe."""
-    return tensor.to(
-        device, tensor.dtype if dtype is None else dtype, non_blocking=supports_async_copy(device)
-    )
+    return tensor.to(device, tensor.dtype if dtype is None else dtype, non_blocking=supports_async_copy(device))
 
 
 def device_time(device: torch.device) -> float:

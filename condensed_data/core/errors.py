@@ -83,8 +83,7 @@ def save_error(directory: Path, cause: OSError) -> SaveError:
     )
     where = f" ({cause.filename})" if cause.filename else ""
     error = SaveError(
-        f"Cannot save a condensed dataset to {directory}: {reason}{where}. {remedy}. "
-        "The previous content is unchanged."
+        f"Cannot save a condensed dataset to {directory}: {reason}{where}. {remedy}. The previous content is unchanged."
     )
     error.errno = cause.errno
     return error

@@ -45,9 +45,7 @@ class ConcurrentPushError(HubError):
 
 
 @contextmanager
-def translate_hub_errors(
-    repo_id: str, revision: str | None = None, *, folder: str | Path = ""
-) -> Iterator[None]:
+def translate_hub_errors(repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> Iterator[None]:
     """Convert exceptions of `huggingface_hub` to the errors in this module and in `core.errors`.
 
     Args:
@@ -79,9 +77,7 @@ def to_hub_error(
     if isinstance(error, client_errors.LocalTokenNotFoundError):
         return HubAccessError(f"{repo_id}: no token found on this machine. {_LOG_IN}")
     if isinstance(error, client_errors.OfflineModeIsEnabled):
-        return HubUnavailableError(
-            f"{repo_id}: this needs the Hub, but HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE."
-        )
+        return HubUnavailableError(f"{repo_id}: this needs the Hub, but HF_HUB_OFFLINE is set. Unset HF_HUB_OFFLINE.")
     if isinstance(error, client_errors.HfHubHTTPError):
         return _from_response(error, repo_id, revision)
     if isinstance(error, client_errors.RevisionResolutionError | client_errors.LocalEntryNotFoundError):

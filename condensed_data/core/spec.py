@@ -158,11 +158,7 @@ def from_json(value: Any) -> Any:
 
 def registered_parts() -> dict[str, type[Spec]]:
     """All registered classes that can be instantiated, by name, without `NamedCallable`."""
-    return {
-        name: cls
-        for name, cls in _REGISTRY.items()
-        if cls is not NamedCallable and not inspect.isabstract(cls)
-    }
+    return {name: cls for name, cls in _REGISTRY.items() if cls is not NamedCallable and not inspect.isabstract(cls)}
 
 
 def iter_fields(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -92,9 +92,7 @@ class SiameseAugment(Augment):
             _check_ops(name, ops)
         for name in ("flip", "crop", "cutout"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"SiameseAugment({name}={getattr(self, name)!r}) must be a fraction in [0, 1]."
-                )
+                raise ValueError(f"SiameseAugment({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
         if self.scale < 1:
             raise ValueError(f"SiameseAugment(scale={self.scale}) must be at least 1.")
 
@@ -102,9 +100,7 @@ class SiameseAugment(Augment):
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> AugmentFn:
         if not isinstance(self.ops, tuple):
-            raise TypeError(
-                f"SiameseAugment(ops={self.ops}) depends on the dataset: resolve the recipe first."
-            )
+            raise TypeError(f"SiameseAugment(ops={self.ops}) depends on the dataset: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
             return _Unchanged()
         return _SiameseDraw(self, rng, iteration, tuple(blocks), sample_shape)
@@ -132,9 +128,7 @@ def _check_ops(name: str, ops: Any) -> None:
         raise ValueError(f"SiameseAugment({name}={ops!r}) must be a tuple, such as ({OPERATIONS[0]!r},).")
     for op in ops:
         if op not in OPERATIONS:
-            raise ValueError(
-                f"SiameseAugment({name}=...) contains {op!r}; known operations: {', '.join(OPERATIONS)}."
-            )
+            raise ValueError(f"SiameseAugment({name}=...) contains {op!r}; known operations: {', '.join(OPERATIONS)}.")
 
 
 class _Unchanged:

@@ -131,9 +131,7 @@ def _theta(strengths: Strengths, u: Tensor, on: dict[str, Tensor], size: tuple[i
     sx = torch.where(on["scale"], low + u[..., 3] * (strengths.scale - low), 1.0)
     sy = torch.where(on["scale"] & (not signal), low + u[..., 4] * (strengths.scale - low), 1.0)
     sx = torch.where(on["flip"] & (u[..., 5] < strengths.flip) & (not signal), -sx, sx)
-    angle = torch.where(
-        on["rotate"] & (not signal), (u[..., 6] * 2 - 1) * math.radians(strengths.rotate), 0.0
-    )
+    angle = torch.where(on["rotate"] & (not signal), (u[..., 6] * 2 - 1) * math.radians(strengths.rotate), 0.0)
     dx, dy = (
         torch.where(on["crop"], _integers(u[..., 7 + i], int(side * strengths.crop + 0.5)) * (2 / side), 0.0)
         for i, side in enumerate((width, height))

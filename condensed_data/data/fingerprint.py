@@ -107,15 +107,11 @@ class _ObjectHasher:
 
     def visit(self, value: Any) -> None:
         self._update(type(value).__module__, type(value).__qualname__)
-        if value is None or isinstance(
-            value, bool | int | float | complex | bytes | enum.Enum | range | slice
-        ):
+        if value is None or isinstance(value, bool | int | float | complex | bytes | enum.Enum | range | slice):
             self._update(repr(value))
         elif isinstance(value, str | PurePath):
             self._text(str(value))
-        elif isinstance(
-            value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype
-        ):
+        elif isinstance(value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype):
             self._update(repr(value))
         elif isinstance(value, Tensor):
             self._update(str(value.dtype), str(tuple(value.shape)))

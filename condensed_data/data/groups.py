@@ -123,9 +123,7 @@ def plain_values(values: Any, count: int, name: str = "groups") -> list[Value]:
         raise SourceError(f"{name} is the single value {plain!r}. {_ONE_EACH}.")
     plain = [_unpack(value) for value in plain]
     if len(plain) != count:
-        raise SourceError(
-            f"{name} has {len(plain)} entries, but the source has {count} samples. {_ONE_EACH}."
-        )
+        raise SourceError(f"{name} has {len(plain)} entries, but the source has {count} samples. {_ONE_EACH}.")
     value_type = str if isinstance(plain[0], str) else int
     for index, value in enumerate(plain):
         if not isinstance(value, value_type):
@@ -163,9 +161,7 @@ def _attribute(dataset: Any, name: str) -> Any:
 
 
 def _inner_attribute(dataset: Any, name: str) -> list[Value]:
-    return plain_values(
-        _attribute(dataset, name), len(dataset), f"groups={name!r}: {type(dataset).__name__}.{name}"
-    )
+    return plain_values(_attribute(dataset, name), len(dataset), f"groups={name!r}: {type(dataset).__name__}.{name}")
 
 
 def _suggestion(dataset: Any) -> str:

@@ -107,9 +107,7 @@ def _mode(encoded: Mapping[str, Any] | None) -> str:
         return ""
 
 
-def _column(
-    features: Mapping[str, Any], wanted: str | None, what: str, matches: Any, usual: Sequence[str]
-) -> str:
+def _column(features: Mapping[str, Any], wanted: str | None, what: str, matches: Any, usual: Sequence[str]) -> str:
     found = [name for name, feature in features.items() if matches(feature)]
     if wanted is not None:
         if wanted in found:

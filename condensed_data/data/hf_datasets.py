@@ -159,9 +159,7 @@ def _candidate_splits(source: str, split: str, names: list[str]) -> list[str]:
     text = f"{source} has no {split} split; it has: {', '.join(names) or 'none'}."
     if split == "test":
         raise NoTestSplitError(text)
-    raise SourceError(
-        f"{text} Load one of them with the datasets library and condense HubDataset(rows) in Python."
-    )
+    raise SourceError(f"{text} Load one of them with the datasets library and condense HubDataset(rows) in Python.")
 
 
 def _prepare(source: str, address: Address) -> Any:
@@ -177,21 +175,15 @@ def _prepare(source: str, address: Address) -> Any:
     with translate_hub_errors(address.repo, address.revision):
         from huggingface_hub import HfApi
 
-        commit = (
-            HfApi().resolve_revision(address.repo, repo_type="dataset", revision=address.revision).resolved
-        )
+        commit = HfApi().resolve_revision(address.repo, repo_type="dataset", revision=address.revision).resolved
     try:
         # the prefix keeps datasets from loading a local folder of that name
-        builder = datasets.load_dataset_builder(
-            f"hf://datasets/{address.repo}", address.config, revision=commit
-        )
+        builder = datasets.load_dataset_builder(f"hf://datasets/{address.repo}", address.config, revision=commit)
         builder.download_and_prepare()
     except (OSError, ValueError, RuntimeError) as error:
         raise SourceError(f"{source} cannot be loaded: {_reason(error)}") from error
     if builder.hash != commit:  # datasets falls back to any cached commit
-        raise SourceError(
-            f"{source} cannot be downloaded at commit {commit}; the cache has only {builder.hash}."
-        )
+        raise SourceError(f"{source} cannot be downloaded at commit {commit}; the cache has only {builder.hash}.")
     return builder
 
 

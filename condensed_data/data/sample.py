@@ -40,11 +40,7 @@ def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
     except Exception as error:
         raise SourceError(f"source[{index}] cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(item, tuple | list) or len(item) != 2:
-        what = (
-            f"{type(item).__name__} of length {len(item)}"
-            if hasattr(item, "__len__")
-            else type(item).__name__
-        )
+        what = f"{type(item).__name__} of length {len(item)}" if hasattr(item, "__len__") else type(item).__name__
         raise SourceError(
             f"source[{index}] is a {what}, not a (sample, label) pair. Wrap the dataset so that it yields pairs."
         )
@@ -65,9 +61,7 @@ def check_label(label: Any, index: int) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise SourceError(
-            f"source[{index}] has the label {value!r} ({type(label).__name__}). {_LABELS}"
-        ) from None
+        raise SourceError(f"source[{index}] has the label {value!r} ({type(label).__name__}). {_LABELS}") from None
     if not 0 <= number < 2**63:
         raise SourceError(f"source[{index}] has the label {number}. {_LABELS}")
     return number
@@ -97,8 +91,7 @@ def kind_of(sample: Any, index: int) -> SampleKind:
         )
     if not 1 <= sample.dim() <= 3 or sample.numel() == 0:
         raise SourceError(
-            f"source[{index}] has the shape {tuple(sample.shape)}; supported: (C, H, W), (C, L) and (D,), "
-            "not empty."
+            f"source[{index}] has the shape {tuple(sample.shape)}; supported: (C, H, W), (C, L) and (D,), not empty."
         )
     return SampleKind(f"tensor:{str(sample.dtype).removeprefix('torch.')}", tuple(sample.shape))
 

@@ -69,9 +69,7 @@ class SampleStore:
 
     def to(self, device: torch.device) -> SampleStore:
         """This store on `device` if it fits into a quarter of the free memory there; else unchanged."""
-        if device.type == "cpu" or (
-            device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4
-        ):
+        if device.type == "cpu" or (device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4):
             return self
         table = None if self.table is None else self.table.to(device)
         return SampleStore(self.rows.to(device), table)

@@ -57,9 +57,7 @@ DATASETS = {
 }
 
 
-def load(
-    name: str, split: str, data_root: str | Path | None, image_size: int | None, download: bool
-) -> Dataset[Any]:
+def load(name: str, split: str, data_root: str | Path | None, image_size: int | None, download: bool) -> Dataset[Any]:
     """Load a split of the dataset of this name, as PIL images; see `catalog.load` for the arguments.
 
     Raises:

@@ -22,9 +22,7 @@ def get_recipe(recipe: str | Recipe, ipc: int | None, soft: bool) -> Recipe:
     elif not isinstance(recipe, Recipe):
         raise TypeError(f"recipe={recipe!r} must be a name or a Recipe.")
     elif ipc not in (None, recipe.ipc):
-        raise ValueError(
-            f"ipc={ipc} conflicts with the recipe's own ipc={recipe.ipc}. Give only one of them."
-        )
+        raise ValueError(f"ipc={ipc} conflicts with the recipe's own ipc={recipe.ipc}. Give only one of them.")
     else:
         found = recipe
     if soft and not found.soft_labels and found.labels_from is None:

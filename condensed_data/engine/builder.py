@@ -53,11 +53,7 @@ class CachedBuild:
     def _result(self) -> CondensationResult:
         if (self.cache is None and self.hub_cache is None) or not self._cacheable():
             return self.job.run_uncached()
-        memo = (
-            dataset_digest(self.job.source.dataset)
-            if self.fingerprint is None
-            else _text_digest(self.fingerprint)
-        )
+        memo = dataset_digest(self.job.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
         known = None if memo is None or self.cache is None else self.cache.source_info(memo)
         real: RealData | None = None
         if known is None:
@@ -116,9 +112,7 @@ class CachedBuild:
         """Condense under the lock of the run, from its checkpoint if there is one, and store the result."""
         fingerprint = content["fingerprint"]
         # Runs that differ only in their number of iterations share a checkpoint: a longer one resumes from it.
-        lineage = cache_key(
-            content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)}
-        )
+        lineage = cache_key(content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)})
         with ExitStack() as stack:
             try:
                 waited = stack.enter_context(cache.lock(lineage))
@@ -135,9 +129,7 @@ class CachedBuild:
             )
             if self.force:
                 checkpointer.forget()
-            result = _keyed(
-                self.job.condense(real or self.job.read(), recipe, fingerprint, checkpointer), key
-            )
+            result = _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint, checkpointer), key)
             _store(cache, key, result)
             return result
 

@@ -125,9 +125,7 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
             "Training."
         )
     if schedule is None and initial is not None:
-        raise ValueError(
-            "initial= is only used with a dataset's own training steps. Omit initial= or training=."
-        )
+        raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")
     return schedule
 
 

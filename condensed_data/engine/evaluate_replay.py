@@ -66,15 +66,11 @@ class InitialNetworks:
         check_count("evaluate", "runs", runs)
         chosen = schedule.network if network is None else network
         if chosen is None:
-            raise ValueError(
-                "This dataset was condensed for a network that its file cannot hold. Give network=..."
-            )
+            raise ValueError("This dataset was condensed for a network that its file cannot hold. Give network=...")
         states = _states(schedule, initial)
         head = schedule.initial.head if initial is not None else "loaded"
         function, count = networks.network(chosen), len(states) or runs
-        initial_networks = InitialNetworks(
-            function, num_classes, tuple(sample_shape), states, head, seed, count
-        )
+        initial_networks = InitialNetworks(function, num_classes, tuple(sample_shape), states, head, seed, count)
         networks.probe(initial_networks[0], initial_networks.sample_shape)
         return initial_networks
 
@@ -92,9 +88,7 @@ class InitialNetworks:
         return (self[run] for run in range(self.count))
 
 
-def _states(
-    schedule: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None
-) -> tuple[StateDict, ...]:
+def _states(schedule: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None) -> tuple[StateDict, ...]:
     """The state dictionaries to start from, by default those stored with the schedule."""
     stored = schedule.initial
     if initial is None:
@@ -158,9 +152,7 @@ def evaluate_replay(
     name = network_name(replay.network if network is None else network)
 
     def scores(samples: Tensor, title: str) -> list[tuple[float, Tensor]]:
-        return list(
-            _scores(replay, starts, samples, labels, test, title, progress, torch.device(device), precision)
-        )
+        return list(_scores(replay, starts, samples, labels, test, title, progress, torch.device(device), precision))
 
     measured = scores(images, name)
     rounded = [] if eight_bit is None else scores(eight_bit, f"{name}, 8 bits")

@@ -238,9 +238,7 @@ class CondensationJob:
         )
         images = real.space.restore(decode_all(synthetic_data))
         stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
-        return CondensationResult(
-            images, synthetic_data.labels.cpu(), metadata, recipe, stored, _schedule(run)
-        )
+        return CondensationResult(images, synthetic_data.labels.cpu(), metadata, recipe, stored, _schedule(run))
 
 
 def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | None) -> CondensationResult:

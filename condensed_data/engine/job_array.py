@@ -72,9 +72,7 @@ def check_run(run: CondensationRun) -> None:
         )
     most = max(len(run.plan.steps[0]), len(run.plan.steps))
     if count > most:
-        raise ValueError(
-            f"This run can be divided into at most {most} shards, not {count}. Use --shard N/{most}."
-        )
+        raise ValueError(f"This run can be divided into at most {most} shards, not {count}. Use --shard N/{most}.")
 
 
 def _refuse(recipe: Recipe, reasons: Sequence[str]) -> None:

@@ -48,14 +48,10 @@ class CondensationRun:
         self.parts = parts = StartedParts(recipe, context)
         self.synthetic_data, self.optimizer, self.losses = parts.synthetic_data, parts.optimizer, parts.losses
         self.sampler_states, self.pool_states = parts.sampler_states, parts.pool_states
-        self.gradient = ChunkedGradient(
-            self.loss, parts.synthetic_data.learned, parts.is_separable, context.device
-        )
+        self.gradient = ChunkedGradient(self.loss, parts.synthetic_data.learned, parts.is_separable, context.device)
         self.in_blocks = context.ranks.is_partitioned  # where the recipe names no number of blocks
         self.stop_requested, self.stopping = (lambda: False), False
-        self._prefetcher = (
-            Prefetcher(self._fetch) if context.real.store.needs_transfer(context.device) else None
-        )
+        self._prefetcher = Prefetcher(self._fetch) if context.real.store.needs_transfer(context.device) else None
         self._plan: WorkPlan | None = None
 
     def step(self) -> Tensor:
@@ -135,9 +131,7 @@ class CondensationRun:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
-        self.in_blocks = (
-            self.in_blocks or state["in_blocks"]
-        )  # a run that several processes began stays in blocks
+        self.in_blocks = self.in_blocks or state["in_blocks"]  # a run that several processes began stays in blocks
         self._plan = None
         self.parts.load_state_dict(state)
 

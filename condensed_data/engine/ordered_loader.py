@@ -19,9 +19,7 @@ ORDER_WARNING = (
 _CHANGE_THE_STEPS = {"batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
 
 
-def ordered_loader(
-    dataset: Dataset[Any], schedule: TrainingSchedule, options: Mapping[str, Any]
-) -> DataLoader[Any]:
+def ordered_loader(dataset: Dataset[Any], schedule: TrainingSchedule, options: Mapping[str, Any]) -> DataLoader[Any]:
     """A DataLoader of T batches, one for each training step, in order.
 
     Args:

@@ -32,9 +32,7 @@ class StartedParts(Stateful):
         self.recipe, self.iteration = recipe, 0
         self.synthetic_data = recipe.synthetic.start(context)
         if recipe.soft_labels:
-            self.synthetic_data = SoftLabeledData(
-                self.synthetic_data, context.real.num_classes, context.device
-            )
+            self.synthetic_data = SoftLabeledData(self.synthetic_data, context.real.num_classes, context.device)
         self.sampler_states: dict[Sampler, SamplerState] = {}
         self.pool_states: dict[Pool, PoolState] = {}
         self.losses: list[Loss] = []
@@ -44,9 +42,7 @@ class StartedParts(Stateful):
                 self.sampler_states[term.sampler] = term.sampler.start(context, self.synthetic_data)
             indices = self.sampler_states[term.sampler].draw(0, groups)
             term.objective.check_sizes(indices.real_sizes, indices.synthetic_sizes)
-        for (
-            term
-        ) in recipe.terms:  # after all checks, because some pools train networks for hours when they start
+        for term in recipe.terms:  # after all checks, because some pools train networks for hours when they start
             if term.pool not in self.pool_states:
                 self.pool_states[term.pool] = term.pool.start(context)
             self.losses.append(term.objective.start(context))

@@ -25,9 +25,7 @@ class Prefetcher:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-prefetch")
         self.pending: dict[Key, Future[Fetched]] = {}
 
-    def get(
-        self, sampler: Sampler, iteration: int, groups: Sequence[int], order: Sequence[tuple[int, ...]]
-    ) -> Fetched:
+    def get(self, sampler: Sampler, iteration: int, groups: Sequence[int], order: Sequence[tuple[int, ...]]) -> Fetched:
         """This draw and its samples; the next draw starts in the background.
 
         Args:

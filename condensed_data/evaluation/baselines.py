@@ -145,9 +145,7 @@ def compare(
     part, title = training_part(train, steps * training.batch_size, metadata, seed)
     full_data = standardize(*read_samples(part, num_workers, progress), metadata)
     random = [
-        evaluate_tensors(
-            *random_subset(*full_data, metadata.ipc, number), *test_data, runs=1, seed=number, **options
-        )
+        evaluate_tensors(*random_subset(*full_data, metadata.ipc, number), *test_data, runs=1, seed=number, **options)
         for number in range(seed, seed + runs)
     ]
     full = evaluate_tensors(*full_data, *test_data, runs=runs, seed=seed, **options)

@@ -53,9 +53,7 @@ class Ranking:
     @property
     def label_robust(self) -> float:
         """See `dd_ranking_scores.label_robust`; by the protocol of the condensed dataset."""
-        own, random = (
-            (self.condensed_plain, self.random_plain) if self.own_plain else (self.condensed, self.random)
-        )
+        own, random = (self.condensed_plain, self.random_plain) if self.own_plain else (self.condensed, self.random)
         mean = statistics.fmean
         return label_robust(whole=mean(self.whole), condensed=own.mean, random=mean(random))
 
@@ -147,19 +145,13 @@ def rank(
         for variant in variants(chosen)
     )
     options["num_classes"] = len(metadata.classes)
-    subsets = [
-        real_data.random_subset(*full_data, metadata.ipc, number) for number in range(seed, seed + runs)
-    ]
+    subsets = [real_data.random_subset(*full_data, metadata.ipc, number) for number in range(seed, seed + runs)]
     protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
-    random, random_plain = (
-        _subset_accuracies(subsets, test_data, seed, training=one, **options) for one in protocols
-    )
+    random, random_plain = (_subset_accuracies(subsets, test_data, seed, training=one, **options) for one in protocols)
     own_plain = _is_plain(chosen)
     if whole is not None:
         return Ranking(first, second, random, random_plain, (whole,), own_plain, "as given")
-    full = evaluate_tensors(
-        *full_data, *test_data, runs=runs, seed=seed, training=protocols[own_plain], **options
-    )
+    full = evaluate_tensors(*full_data, *test_data, runs=runs, seed=seed, training=protocols[own_plain], **options)
     how = f"{steps:,} steps, as many as on the condensed samples"
     return Ranking(first, second, random, random_plain, full.accuracies, own_plain, how)
 

@@ -71,9 +71,7 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
         if len(rows) > 1:
             means.append(torch.pdist(rows).mean())
     if not means:
-        raise ValueError(
-            "diversity needs at least two samples in a class, but every class has one. Use ipc=2 or more."
-        )
+        raise ValueError("diversity needs at least two samples in a class, but every class has one. Use ipc=2 or more.")
     return float(torch.stack(means).mean())
 
 
@@ -140,9 +138,7 @@ def diversity(
     return DiversityReport(distance, real_distance, name, subsets)
 
 
-def _random_distance(
-    context: Context, embed: Callable[[Tensor], Tensor], counts: list[int], number: int
-) -> float:
+def _random_distance(context: Context, embed: Callable[[Tensor], Tensor], counts: list[int], number: int) -> float:
     """The distance within random real samples, `counts` of each class."""
     rng = RandomStreams(context.rng.seed_for("diversity", number))
     drawn = Context(context.real, context.ipc, rng, context.device, context.precision)

@@ -43,9 +43,7 @@ class SwitchRates:
     others: tuple[float, ...]
 
     def __str__(self) -> str:
-        return (
-            f"switched {mean_percent(self.switched)}, accuracy on other classes {mean_percent(self.others)}"
-        )
+        return f"switched {mean_percent(self.switched)}, accuracy on other classes {mean_percent(self.others)}"
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,7 @@ def _pair(condensed: CondensedSamples, pair: tuple[int, int] | None) -> tuple[in
         terms = condensed.recipe.terms if isinstance(condensed.recipe, Recipe) else ()
         relabeled = [one for term in terms for one in getattr(term.objective, "relabel", ())]
         if not relabeled:
-            raise ValueError(
-                "pair=None: the recipe of this dataset relabels nothing. Give pair=(class, other)."
-            )
+            raise ValueError("pair=None: the recipe of this dataset relabels nothing. Give pair=(class, other).")
         pair = relabeled[0]
     classes = len(condensed.metadata.classes)
     if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= label < classes for label in pair):

@@ -44,9 +44,7 @@ def read_samples(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor
 
 def standardize(samples: Tensor, labels: Tensor, metadata: Metadata) -> tuple[Tensor, Tensor]:
     """Standardized samples (n, *shape) and class indices (n,), as `metadata` describes them."""
-    return metadata.space.standardize(samples), torch.searchsorted(
-        torch.tensor(metadata.class_values), labels
-    )
+    return metadata.space.standardize(samples), torch.searchsorted(torch.tensor(metadata.class_values), labels)
 
 
 def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -138,9 +138,7 @@ class SyntheticSpec(Spec, ABC):
         """Initialize from the real data."""
 
     @abstractmethod
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         """Rebuild finished synthetic data from what `SyntheticData.tensors` returned, to decode it only.
 
         Args:

@@ -44,8 +44,7 @@ class Noise(Init):
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         shape = context.real.sample_shape
         rows = [
-            torch.randn(size, *shape, generator=context.rng.torch("noise", group))
-            for group, size in enumerate(sizes)
+            torch.randn(size, *shape, generator=context.rng.torch("noise", group)) for group, size in enumerate(sizes)
         ]
         return torch.cat(rows).to(context.device)
 

@@ -60,9 +60,7 @@ class Optimizer(Spec):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
         if not isinstance(self.milestones, DataDefault) and not all(at > 0 for at in self.milestones):
-            raise ValueError(
-                f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations."
-            )
+            raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations.")
         if not 0 < self.decay < math.inf:
             raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
 
@@ -70,9 +68,7 @@ class Optimizer(Spec):
         """A torch optimizer over the learned tensors, given by name."""
         rates = dict(self.rates)
         lrs = {name: specs.require_resolved(rates.get(name, self.lr)) for name in learned}
-        groups = [
-            {"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()
-        ]
+        groups = [{"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
         cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW

@@ -110,9 +110,7 @@ def _check_convnet(spec: ConvNet | ConvNet1d) -> None:
     layers.check_choice(name, "activation", spec.activation, tuple(layers.ACTIVATIONS))
     layers.check_choice(name, "pooling", spec.pooling, layers.POOLINGS)
     if spec.norm == "group" and spec.width % layers.GROUPS:
-        raise ValueError(
-            f"{name}: width must be a multiple of {layers.GROUPS} with norm='group'; got {spec.width}."
-        )
+        raise ValueError(f"{name}: width must be a multiple of {layers.GROUPS} with norm='group'; got {spec.width}.")
 
 
 def _convnet(spec: ConvNet | ConvNet1d, num_classes: int, sample_shape: Size) -> Chain:
@@ -121,9 +119,7 @@ def _convnet(spec: ConvNet | ConvNet1d, num_classes: int, sample_shape: Size) ->
     block = Conv(spec.width, pooling=spec.pooling)
     size = sample_shape[1:]
     shallower = [
-        depth
-        for depth in range(1, spec.depth)
-        if layers.fits(_pad((block,) * depth, 3, size), spec.norm, size)
+        depth for depth in range(1, spec.depth) if layers.fits(_pad((block,) * depth, 3, size), spec.norm, size)
     ]
     remedy = f"depth={shallower[-1]}" if shallower else 'the network "mlp"'
     convs = _fitting(name, (block,) * spec.depth, 3, spec.norm, size, remedy)
@@ -134,18 +130,14 @@ def _pad(convs: tuple[Conv, ...], pad: int, size: Size) -> tuple[Conv, ...]:
     return layers.padded(convs, pad) if tuple(size) == layers.PADDED else convs
 
 
-def _fitting(
-    name: str, convs: tuple[Conv, ...], pad: int, norm: str, size: Size, remedy: str
-) -> tuple[Conv, ...]:
+def _fitting(name: str, convs: tuple[Conv, ...], pad: int, norm: str, size: Size, remedy: str) -> tuple[Conv, ...]:
     """The blocks for this size, the first padded by `pad` at 28x28; raises ValueError if the size is too small."""
     chosen = _pad(convs, pad, size)
     if layers.fits(chosen, norm, size):
         return chosen
     least = layers.smallest(lambda square: layers.fits(convs, norm, square), len(size))
     special = least > layers.PADDED[0] and layers.fits(layers.padded(convs, pad), norm, layers.PADDED)
-    raise layers.too_small(
-        name, least, size, remedy, " (or exactly 28x28)" if special and len(size) == 2 else ""
-    )
+    raise layers.too_small(name, least, size, remedy, " (or exactly 28x28)" if special and len(size) == 2 else "")
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,7 @@ class Xavier(Spec):
 
     def __post_init__(self) -> None:
         if isinstance(self.inner, DataDefault):
-            raise ValueError(
-                f"Xavier(inner={self.inner!r}) must be a network, not a DataDefault that chooses one."
-            )
+            raise ValueError(f"Xavier(inner={self.inner!r}) must be a network, not a DataDefault that chooses one.")
         network(self.inner)
 
     def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:

@@ -52,9 +52,7 @@ class Chain(nn.Module):
 
     classifier: nn.Linear
 
-    def __init__(
-        self, blocks: Sequence[nn.Module], pools: Sequence[nn.Module], classifier: nn.Linear
-    ) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], pools: Sequence[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.pools = nn.ModuleList(pools)
@@ -214,6 +212,4 @@ def check_image(name: str, num_classes: int, sample_shape: Size) -> None:
     if len(sample_shape) != 3:
         other = {1: '"mlp"', 2: '"convnet1d" or "mlp"'}.get(len(sample_shape), '"mlp"')
         shape = tuple(sample_shape)
-        raise ValueError(
-            f"{name} takes images (C, H, W); got samples of shape {shape}. Use the network {other}."
-        )
+        raise ValueError(f"{name} takes images (C, H, W); got samples of shape {shape}. Use the network {other}.")

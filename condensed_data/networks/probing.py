@@ -71,9 +71,7 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return embed
 
 
-def feature_maps_of(
-    module: nn.Module, layers: tuple[str, ...] = ()
-) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def feature_maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """The differentiable feature maps (B, *sample) -> (map, ...) of a network.
 
     Args:
@@ -91,9 +89,7 @@ def feature_maps_of(
     named = dict(module.named_modules())
     unknown = [name for name in layers if name not in named]
     if unknown or not layers:
-        wrong = (
-            f"has no layers {', '.join(map(repr, unknown))}" if unknown else "has no method feature_maps(x)"
-        )
+        wrong = f"has no layers {', '.join(map(repr, unknown))}" if unknown else "has no method feature_maps(x)"
         top = ", ".join(name for name, _ in module.named_children())
         raise ValueError(
             f"{type(module).__name__} {wrong}. Name layers as in named_modules(), for instance among {top}."
@@ -114,9 +110,7 @@ def feature_maps_of(
 def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
     def record(_: nn.Module, __: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
-            raise TypeError(
-                f"Layer {name!r} returns {type(output).__name__}, not a tensor. Name another layer."
-            )
+            raise TypeError(f"Layer {name!r} returns {type(output).__name__}, not a tensor. Name another layer.")
         # A copy, because an in-place activation that follows would overwrite the map.
         outputs[name] = output.clone()
 

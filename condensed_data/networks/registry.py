@@ -43,10 +43,7 @@ _NAMES = (
     *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-bn-ap"),
 )
 _SETTINGS: dict[str, tuple[str, Any]] = {
-    **{
-        short: ("norm", norm)
-        for short, norm in zip(("nn", "bn", "ln", "in", "gn"), layers.NORMS, strict=True)
-    },
+    **{short: ("norm", norm) for short, norm in zip(("nn", "bn", "ln", "in", "gn"), layers.NORMS, strict=True)},
     **{name: ("activation", name) for name in layers.ACTIVATIONS},
     **{short: ("pooling", short.removesuffix("pool")) for short in ("maxpool", "avgpool")},
     "nopool": ("pooling", "none"),
@@ -115,9 +112,7 @@ def network(which: str | NetworkFunction) -> NetworkFunction:
             f"Pass lambda num_classes, sample_shape: {name}(...)."
         )
     if not callable(which):
-        raise TypeError(
-            f"A network must be a name or a callable; got {which!r}. Known names: {', '.join(_NAMES)}."
-        )
+        raise TypeError(f"A network must be a name or a callable; got {which!r}. Known names: {', '.join(_NAMES)}.")
     return which
 
 
@@ -191,9 +186,7 @@ def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]
         torch.default_generator.manual_seed(seed)
         module = _call(spec, num_classes, tuple(sample_shape))
     if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"The network {_label(spec)} must return a torch.nn.Module; got {type(module).__name__}."
-        )
+        raise TypeError(f"The network {_label(spec)} must return a torch.nn.Module; got {type(module).__name__}.")
     return module
 
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 HEADS = ("loaded", "zeroed")
 
 
-def load_state(
-    module: nn.Module, state: Mapping[str, Tensor], head: str = "loaded", name: str = "state"
-) -> None:
+def load_state(module: nn.Module, state: Mapping[str, Tensor], head: str = "loaded", name: str = "state") -> None:
     """Load these weights into a module.
 
     Args:

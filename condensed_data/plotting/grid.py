@@ -68,9 +68,7 @@ def grid(
     heading += samples_painter.notes
     shown = list(rows.items())[:max_classes]
     more = len(rows) - len(shown)
-    tiles = [
-        (" ".join(classes[label].split()), samples_painter.paint(images[index])) for label, index in shown
-    ]
+    tiles = [(" ".join(classes[label].split()), samples_painter.paint(images[index])) for label, index in shown]
     return _compose(heading, tiles, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
 
 
@@ -79,16 +77,12 @@ def _heading(images: Tensor, classes: Sequence[str]) -> str:
     return f"{_count(len(images), 'sample')} of {shape}, {_count(len(classes), 'class', 'classes')}"
 
 
-def _rows(
-    images: Tensor, labels: Sequence[int], classes: Sequence[str], per_class: int | None
-) -> dict[int, list[int]]:
+def _rows(images: Tensor, labels: Sequence[int], classes: Sequence[str], per_class: int | None) -> dict[int, list[int]]:
     """Indices of the samples to show, by class in the order of `classes`."""
     if per_class is not None and per_class < 1:
         raise ValueError(f"per_class={per_class} must be at least 1, or None for all.")
     if len(labels) != len(images):
-        raise ValueError(
-            f"labels has {len(labels)} entries for {len(images)} images. Give one label per image."
-        )
+        raise ValueError(f"labels has {len(labels)} entries for {len(images)} images. Give one label per image.")
     rows: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         if not 0 <= label < len(classes):
@@ -101,9 +95,7 @@ def _count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _compose(
-    heading: Sequence[str], rows: Sequence[tuple[str, list[Image.Image]]], footer: str
-) -> Image.Image:
+def _compose(heading: Sequence[str], rows: Sequence[tuple[str, list[Image.Image]]], footer: str) -> Image.Image:
     large, small = ImageFont.load_default(size=15), ImageFont.load_default(size=13)
     names = [_shorten(name, small) for name, _ in rows]
     left = _MARGIN + max(_text_width(name, small) for name in names) + 12
@@ -194,7 +186,5 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     Image.init()
     image_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if image_format is None or image_format not in Image.SAVE:
-        raise ValueError(
-            f"path={str(path)!r} does not end in an image suffix. Use .png, .jpg, .webp, .gif or .tif."
-        )
+        raise ValueError(f"path={str(path)!r} does not end in an image suffix. Use .png, .jpg, .webp, .gif or .tif.")
     return image_format

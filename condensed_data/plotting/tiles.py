@@ -42,9 +42,7 @@ class Painter:
     notes: tuple[str, ...]
 
 
-def painter(
-    images: Tensor, scale: int | None = None, value_range: tuple[float, float] | None = None
-) -> Painter:
+def painter(images: Tensor, scale: int | None = None, value_range: tuple[float, float] | None = None) -> Painter:
     """The painter for these samples.
 
     Args:
@@ -174,9 +172,7 @@ def _vectors(vectors: Tensor, scale: int | None, value_range: tuple[float, float
 
     def paint(rows: Tensor) -> list[Image.Image]:
         values = (rows.detach().cpu().float() - low) / (high - low).where(high > low, torch.ones(()))
-        return [
-            _resized(to_pil_image(_heat_map(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))
-        ]
+        return [_resized(to_pil_image(_heat_map(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))]
 
     return Painter(
         paint, ("one row per sample, one column per feature", f"features {note}: dark is low, yellow is high")

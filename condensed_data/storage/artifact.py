@@ -80,9 +80,7 @@ def write(
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         safetensors_io.check(stored, described, str(directory / file_names.TENSORS))
     samples = stored.get("images") if isinstance(preview, bool) else preview.detach().cpu()
-    contents: dict[str, bytes | None] = {
-        file_names.TENSORS: safetensors_io.serialize(stored, manifests.TEXT_VERSION)
-    }
+    contents: dict[str, bytes | None] = {file_names.TENSORS: safetensors_io.serialize(stored, manifests.TEXT_VERSION)}
     contents[file_names.PREVIEW] = None
     if samples is not None and preview is not False and parquet.is_possible(described):
         limits = parquet.value_range(samples, described["value_space"]["kind"])
@@ -134,26 +132,20 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(
-            mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy)
-        )
+        raise ArtifactError(mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
     if file_names.PREVIEW in listed:
         _check_preview(directory, listed[file_names.PREVIEW], verify)
     where = str(directory / file_names.TENSORS)
     try:
         file = atomic_directory.open_regular(directory, file_names.TENSORS)
     except FileNotFoundError as error:
-        raise IntegrityError(
-            mismatch_message(where, "no such file", "the file that the manifest lists")
-        ) from error
+        raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists")) from error
     with file:
         _check_file(file, where, listed[file_names.TENSORS], verify)
         tensors = safetensors_io.read(file, listed[file_names.TENSORS]["size"], where)
     safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
-        raise IntegrityError(
-            mismatch_message(where, "different content", f"content_hash {manifest['content_hash']}")
-        )
+        raise IntegrityError(mismatch_message(where, "different content", f"content_hash {manifest['content_hash']}"))
     return Artifact(tensors, manifest, directory)
 
 
@@ -164,9 +156,7 @@ def _manifest_bytes(directory: Path) -> bytes:
             raw = file.read(manifests.MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give a directory that CondensedDataset.save wrote, or save a condensed dataset there."
-        raise NotACondensedDatasetError(
-            mismatch_message(where, "no such file", "a manifest", remedy)
-        ) from error
+        raise NotACondensedDatasetError(mismatch_message(where, "no such file", "a manifest", remedy)) from error
     if len(raw) > manifests.MAX_BYTES:
         raise ArtifactError(mismatch_message(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes"))
     return raw
@@ -185,13 +175,9 @@ def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> N
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
-        raise IntegrityError(
-            mismatch_message(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest")
-        )
+        raise IntegrityError(mismatch_message(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest"))
     if verify and (digest := atomic_directory.sha256(file)) != entry["sha256"]:
-        raise IntegrityError(
-            mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest")
-        )
+        raise IntegrityError(mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest"))
 
 
 def _entry(content: bytes) -> dict[str, Any]:

@@ -48,9 +48,7 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
         descriptor = os.open(directory / name, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtifactError(
-            mismatch_message(directory / name, "a pipe, device or directory", "a regular file")
-        )
+        raise ArtifactError(mismatch_message(directory / name, "a pipe, device or directory", "a regular file"))
     return os.fdopen(descriptor, "rb")
 
 

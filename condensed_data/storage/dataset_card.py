@@ -137,9 +137,7 @@ def _title(metadata: Metadata) -> str:
     real = "" if metadata.source_samples is None else f"{metadata.source_samples:,} "
     decoded = "" if number == metadata.ipc * classes else "decoded from the storage of "
     soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""
-    floats = (
-        "" if metadata.stored_floats is None else f" They are stored as {metadata.stored_floats:,} numbers."
-    )
+    floats = "" if metadata.stored_floats is None else f" They are stored as {metadata.stored_floats:,} numbers."
     return (
         f"# {escape_markdown(metadata.name)}, condensed\n\n"
         f"{number:,} synthetic samples, {decoded}{metadata.ipc} for each of {classes} classes, that "
@@ -156,9 +154,7 @@ def _shortened(names: tuple[str, ...], limit: int = 100) -> list[str]:
 def _recipe(metadata: Metadata) -> str:
     if metadata.source_samples is None:
         return "## Recipe\n\nUnknown: another tool made this dataset, and its files contain no recipe."
-    lines = [
-        f"## Recipe\n\n{metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}."
-    ]
+    lines = [f"## Recipe\n\n{metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}."]
     if metadata.recipe is None:
         lines.append("It contains a function without a name, so its fields are not stored.")
     else:
@@ -216,9 +212,7 @@ def _training(metadata: Metadata) -> str:
             "samples train poorly."
         )
     leaves = [
-        (path, value)
-        for path, value in specs.iter_fields(metadata.training)
-        if not list(specs.iter_fields(value))
+        (path, value) for path, value in specs.iter_fields(metadata.training) if not list(specs.iter_fields(value))
     ]
     rows = [(path, repr(value)) for path, value in leaves]
     note = f"Train on it with the {metadata.training.label}:"

@@ -88,9 +88,7 @@ def encode(manifest: Mapping[str, Any], where: str) -> bytes:
     raw = strict_json.pretty(manifest)
     if len(raw) > MAX_BYTES:
         remedy = "Store large lists as tensors, and keep fewer evaluations and history points."
-        raise ArtifactError(
-            mismatch_message(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
-        )
+        raise ArtifactError(mismatch_message(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy))
     return raw
 
 
@@ -149,9 +147,7 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
         raise NotACondensedDatasetError(mismatch_message(where, found, f"format {FORMAT!r}"))
     text = manifest.get("format_version")
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
-        raise ArtifactError(
-            mismatch_message(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'")
-        )
+        raise ArtifactError(mismatch_message(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'"))
     major, minor = map(int, text.split("."))
     if major != VERSION[0]:
         expected = f"version {VERSION[0]}.x"
@@ -162,9 +158,7 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
 
 def _check_features(features: Any, where: str) -> None:
     if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
-        raise ArtifactError(
-            mismatch_message(where, f"required_features {short_repr(features)}", "a list of names")
-        )
+        raise ArtifactError(mismatch_message(where, f"required_features {short_repr(features)}", "a list of names"))
     unknown = sorted(set(features) - FEATURES)
     if unknown:
         expected = f"only {', '.join(sorted(FEATURES))}"

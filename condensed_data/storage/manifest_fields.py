@@ -35,16 +35,12 @@ def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
         raise ArtifactError(
-            mismatch_message(
-                where, "only one of them", "both a field and a required feature 'replay', or neither"
-            )
+            mismatch_message(where, "only one of them", "both a field and a required feature 'replay', or neither")
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
-            raise ArtifactError(
-                mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}")
-            )
+            raise ArtifactError(mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
     if len(set(manifest["class_values"])) != classes:
         raise ArtifactError(mismatch_message(where, "repeated class_values", "distinct class_values"))
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
@@ -75,9 +71,7 @@ def list_of(value: Any, valid: Callable[[Any], bool], least: int = 0) -> bool:
 
 
 def _object(value: Any, **fields: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(
-        name in value and valid(value[name]) for name, valid in fields.items()
-    )
+    return isinstance(value, dict) and all(name in value and valid(value[name]) for name, valid in fields.items())
 
 
 def _matches(pattern: str) -> Callable[[Any], bool]:

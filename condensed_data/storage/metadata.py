@@ -108,9 +108,7 @@ class Metadata:
             },
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
-            "baselines": [
-                {"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines
-            ],
+            "baselines": [{"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines],
             "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
             "num_samples": self.samples,
@@ -145,9 +143,7 @@ class Metadata:
             iterations=manifest["iterations"],
             history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
-            baselines=tuple(
-                (item["trained_on"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())
-            ),
+            baselines=tuple((item["trained_on"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())),
             environment=manifest["environment"],
             samples=manifest.get("num_samples"),
             stored_floats=manifest.get("stored_floats"),
@@ -169,9 +165,7 @@ def environment(device: torch.device, precision: str) -> dict[str, str]:
     }
 
 
-def subsample_history(
-    points: list[tuple[int, float]], max_points: int = 200
-) -> tuple[tuple[int, float], ...]:
+def subsample_history(points: list[tuple[int, float]], max_points: int = 200) -> tuple[tuple[int, float], ...]:
     """At most `max_points` evenly spaced points, including the last one."""
     if len(points) <= max_points:
         return tuple(points)

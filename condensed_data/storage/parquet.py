@@ -49,9 +49,7 @@ def value_range(samples: Tensor, kind: str) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def encode(
-    samples: Tensor, labels: Tensor, limits: tuple[float, float], manifest: Mapping[str, Any]
-) -> bytes:
+def encode(samples: Tensor, labels: Tensor, limits: tuple[float, float], manifest: Mapping[str, Any]) -> bytes:
     """Encode a parquet file with the columns image (PNG) or sample, label and, for soft labels, soft_label.
 
     Args:
@@ -66,9 +64,7 @@ def encode(
     """
     expected = (len(labels), *manifest["shape"])
     if samples.shape != expected:
-        raise ArtifactError(
-            f"preview has shape {tuple(samples.shape)}, expected {expected}. Give the decoded samples."
-        )
+        raise ArtifactError(f"preview has shape {tuple(samples.shape)}, expected {expected}. Give the decoded samples.")
     import pyarrow
     from pyarrow import parquet
 
@@ -140,6 +136,4 @@ def _png(image: Tensor) -> bytes:
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
     """Class names as `datasets` requires them: repeated names get their value appended."""
     count = Counter(names)
-    return [
-        name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)
-    ]
+    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]

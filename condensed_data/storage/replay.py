@@ -53,9 +53,7 @@ def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
     }
 
 
-def read(
-    field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path
-) -> TrainingSchedule:
+def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path) -> TrainingSchedule:
     """Rebuild the schedule of an artifact without trusting its content.
 
     Args:
@@ -77,9 +75,7 @@ def read(
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
         raise ArtifactError(
-            mismatch_message(
-                where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length"
-            )
+            mismatch_message(where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length")
         )
     if not 0 <= int(order.min()) <= int(order.max()) < samples:
         expected = f"indices from 0 to {samples - 1}"
@@ -88,9 +84,7 @@ def read(
         )
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
         raise ArtifactError(
-            mismatch_message(
-                where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step"
-            )
+            mismatch_message(where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step")
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
     initial = InitialState(field["initial"], weights, field["digest"], field["head"])

@@ -114,9 +114,7 @@ class CondensationResult:
                 CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels),
                 images.numel(),
             )
-        parts = {
-            name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
-        }
+        parts = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
         classes = labels if hard_labels is None else hard_labels
         shape, where = metadata.kind.shape, stored.directory
         synthetic_data, samples = decode_artifact(metadata.encoding, parts, classes, shape, where, max_bytes)
@@ -139,21 +137,15 @@ def with_storage_size(result: CondensationResult, stored_floats: int) -> Condens
     """
     floats = stored_floats + (result.replay.stored_floats if result.replay else 0)
     floats += result.labels.numel() if result.labels.ndim == 2 else 0
-    return replace(
-        result, metadata=replace(result.metadata, samples=len(result.labels), stored_floats=floats)
-    )
+    return replace(result, metadata=replace(result.metadata, samples=len(result.labels), stored_floats=floats))
 
 
 def with_evaluation(result: CondensationResult, evaluation: Evaluation) -> CondensationResult:
     """A copy with one more measured accuracy in its metadata."""
-    return replace(
-        result, metadata=replace(result.metadata, evaluations=(*result.metadata.evaluations, evaluation))
-    )
+    return replace(result, metadata=replace(result.metadata, evaluations=(*result.metadata.evaluations, evaluation)))
 
 
-def with_baselines(
-    result: CondensationResult, baselines: Sequence[tuple[str, Evaluation]]
-) -> CondensationResult:
+def with_baselines(result: CondensationResult, baselines: Sequence[tuple[str, Evaluation]]) -> CondensationResult:
     """A copy with added baselines; a new one replaces a former one of the same name, network and protocol."""
 
     def condition(item: tuple[str, Evaluation]) -> tuple[object, ...]:
@@ -169,9 +161,7 @@ def _check_whitening(whitening: Whitening, values: int) -> None:
     rows, columns = whitening.vectors.shape
     valid = rows == values and whitening.mean.shape == (values,) and whitening.scales.shape == (columns,)
     if not valid or columns > values or float(whitening.scales.min()) <= 0:
-        raise ValueError(
-            f"whitening vectors (zca.vectors) of shape {rows} x {columns} for samples of {values} values"
-        )
+        raise ValueError(f"whitening vectors (zca.vectors) of shape {rows} x {columns} for samples of {values} values")
 
 
 def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:

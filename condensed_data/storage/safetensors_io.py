@@ -46,9 +46,7 @@ def serialize(tensors: Mapping[str, Tensor], format_version: str) -> bytes:
     The file has exactly one metadata key, because the library writes several keys in an order that varies between
     processes.
     """
-    own = {
-        name: tensor.clone() for name, tensor in tensors.items()
-    }  # the library refuses tensors that share memory
+    own = {name: tensor.clone() for name, tensor in tensors.items()}  # the library refuses tensors that share memory
     metadata = {"condensed_data": strict_json.compact({"format_version": format_version}).decode()}
     return safetensors.torch.save(own, metadata=metadata)
 
@@ -64,9 +62,7 @@ def read(file: BinaryIO, size: int, where: str) -> dict[str, Tensor]:
     for entry in _entries(file, size, where):
         tensor = torch.empty(entry.shape, dtype=DTYPES[entry.code])
         if file.readinto(raw_bytes(tensor)) != entry.end - entry.begin:  # type: ignore[attr-defined]
-            raise ArtifactError(
-                mismatch_message(where, f"an end within tensor {entry.name!r}", f"{size} bytes")
-            )
+            raise ArtifactError(mismatch_message(where, f"an end within tensor {entry.name!r}", f"{size} bytes"))
         tensors[entry.name] = tensor
     return tensors
 
@@ -105,9 +101,7 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
             tensor = _required(tensors, f"zca.{name}", where)
             valid = tensor.shape == form and tensor.dtype == torch.float32
             _expect(valid, tensor, f"{form} of float32", f"zca.{name}", where)
-        _expect(
-            bool((tensors["zca.scales"] > 0).all()), tensors["zca.scales"], "positive", "zca.scales", where
-        )
+        _expect(bool((tensors["zca.scales"] > 0).all()), tensors["zca.scales"], "positive", "zca.scales", where)
 
 
 def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> None:
@@ -155,9 +149,7 @@ def _entries(file: BinaryIO, size: int, where: str) -> list[_Entry]:
     position = 0
     for entry in entries:
         if entry.begin != position:
-            raise ArtifactError(
-                mismatch_message(where, f"{entry.name!r} at byte {entry.begin}", f"at byte {position}")
-            )
+            raise ArtifactError(mismatch_message(where, f"{entry.name!r} at byte {entry.begin}", f"at byte {position}"))
         position = entry.end
     if position != size - 8 - length:
         raise ArtifactError(
@@ -171,9 +163,7 @@ def _entry(name: str, value: Any, where: str) -> _Entry:
     code, shape, extent = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     if len(fields) != 3 or not (isinstance(code, str) and _integers(shape) and _integers(extent, 2)):
         expected = "its dtype, shape and two data_offsets"
-        raise ArtifactError(
-            mismatch_message(where, f"{short_repr(value)} for tensor {short_repr(name)}", expected)
-        )
+        raise ArtifactError(mismatch_message(where, f"{short_repr(value)} for tensor {short_repr(name)}", expected))
     entry = _Entry(name, code, tuple(shape), extent[0], extent[1])
     _check_kind(name, code, entry.shape, where)
     size = math.prod(entry.shape) * DTYPES[code].itemsize
@@ -186,9 +176,7 @@ def _entry(name: str, value: Any, where: str) -> _Entry:
 def _check_kind(name: str, code: str, shape: tuple[int, ...], where: str) -> None:
     if not _NAME.fullmatch(name):
         raise ArtifactError(
-            mismatch_message(
-                where, f"a tensor named {short_repr(name)}", f"a name that matches {_NAME.pattern}"
-            )
+            mismatch_message(where, f"a tensor named {short_repr(name)}", f"a name that matches {_NAME.pattern}")
         )
     if code not in DTYPES:
         raise ArtifactError(

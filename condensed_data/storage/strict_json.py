@@ -39,9 +39,7 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
             mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
         ) from error
     except ValueError as error:  # also raised by the hooks, and for bytes that are not UTF-8
-        raise ArtifactError(
-            mismatch_message(where, f"invalid JSON ({error})", "one JSON object in UTF-8")
-        ) from error
+        raise ArtifactError(mismatch_message(where, f"invalid JSON ({error})", "one JSON object in UTF-8")) from error
     if not isinstance(value, dict):
         raise ArtifactError(mismatch_message(where, f"a JSON {type(value).__name__}", "a JSON object"))
     check(value, where)
@@ -54,9 +52,7 @@ def check(value: Any, where: str) -> None:
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
-            raise ArtifactError(
-                mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
-            )
+            raise ArtifactError(mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels"))
         for item in level:
             if isinstance(item, str) and not _encodable(item):
                 raise ArtifactError(

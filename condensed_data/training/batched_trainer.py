@@ -64,14 +64,10 @@ class BatchedModel(nn.Module):
         """Copy the weights back into the networks."""
         stacked = {**dict(zip(self.names, self.stacked, strict=True)), **self.state}
         for index, module in enumerate(modules):
-            module.load_state_dict(
-                {name: value[index].detach() for name, value in stacked.items()}, strict=False
-            )
+            module.load_state_dict({name: value[index].detach() for name, value in stacked.items()}, strict=False)
 
 
-def fit(
-    trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int, nn.Module], None]
-) -> list[nn.Module]:
+def fit(trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int, nn.Module], None]) -> list[nn.Module]:
     """Train new networks as `Trainer.fit` trains each; returned in evaluation mode.
 
     Args:
@@ -101,9 +97,7 @@ def fit(
         last = run_protocol(training, samples, model.skeleton, batches, step, report, weights=weights)
     model.unstack(modules)
     if not bool(torch.isfinite(last).all()):
-        raise FloatingPointError(
-            f"Training diverged to losses {last.tolist()}: lower Training(lr={training.lr})."
-        )
+        raise FloatingPointError(f"Training diverged to losses {last.tolist()}: lower Training(lr={training.lr}).")
     return [module.eval() for module in modules]
 
 

@@ -64,9 +64,7 @@ class _Task:
         return self.test_scores(trainer, trainer.fit(self.rng(run), on_epoch))
 
     def test_scores(self, trainer: Trainer, module: nn.Module) -> Scores:
-        overall, per_class = accuracy(
-            module, *self.test, precision=trainer.precision, num_classes=trainer.num_classes
-        )
+        overall, per_class = accuracy(module, *self.test, precision=trainer.precision, num_classes=trainer.num_classes)
         return overall, per_class.tolist()
 
 

@@ -101,14 +101,8 @@ class Evaluation:
             per_class = tuple(None if item is None else _fraction(item) for item in value["per_class"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"Cannot read an evaluation: {type(error).__name__} {error}.") from error
-        if (
-            not isinstance(training, Training | OrderedTraining)
-            or not isinstance(network, str)
-            or not accuracies
-        ):
-            raise ValueError(
-                f"Cannot read the evaluation of {network!r}: its protocol or its accuracies are missing."
-            )
+        if not isinstance(training, Training | OrderedTraining) or not isinstance(network, str) or not accuracies:
+            raise ValueError(f"Cannot read the evaluation of {network!r}: its protocol or its accuracies are missing.")
         return Evaluation(network, training, accuracies, per_class, eight_bit)
 
 

@@ -90,9 +90,7 @@ class Trained(Extractor):
             with torch.no_grad(), preserve_rng_state():
                 count = len(maps(torch.zeros(2, *shape)))
             if index >= count:
-                raise ValueError(
-                    f"Trained(layer={self.layer}) does not exist: the network has {count} feature maps."
-                )
+                raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} feature maps.")
         return lambda x: pool(maps(x)[index], self.pooled)
 
 

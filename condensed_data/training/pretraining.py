@@ -157,9 +157,7 @@ def train_epochs(job: PretrainingJob, module: nn.Module) -> Iterator[tuple[float
         were trained on, (n,) bool on the CPU.
     """
     real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
-    trainer = SGDTrainer(
-        module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision
-    )
+    trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision)
     for epoch in range(require_resolved(job.pretraining.epochs)):
         rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
         index = sgd.batches(len(real), rng.torch("shuffle"))
@@ -169,9 +167,7 @@ def train_epochs(job: PretrainingJob, module: nn.Module) -> Iterator[tuple[float
         yield float(steps[-1][0]), correct
 
 
-def class_means(
-    module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32"
-) -> Tensor | None:
+def class_means(module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32") -> Tensor | None:
     """Mean embedding of the real samples of every class, (K, D) float32 on the CPU; None without an embedding."""
     if networks.probe(module, real.sample_shape).features is None:
         return None

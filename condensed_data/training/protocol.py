@@ -128,9 +128,7 @@ class Training(Spec):
         for weight, inputs in zip(stepped, _fan_in(module), strict=True):
             factor = min(1.0, FULL_RATE_INPUTS / inputs) if self.optimizer == "adamw_fan_in" else 1.0
             by_factor.setdefault(factor, []).append(weight)
-        groups = [
-            {"params": params, "lr": lr * factor, "factor": factor} for factor, params in by_factor.items()
-        ]
+        groups = [{"params": params, "lr": lr * factor, "factor": factor} for factor, params in by_factor.items()]
         return torch.optim.AdamW(groups, lr, weight_decay=self.weight_decay)
 
     def after_drop(
@@ -151,12 +149,9 @@ class Training(Spec):
 
 def _fan_in(module: nn.Module) -> list[int]:
     """Fan-in of each parameter, in their order; 1 for biases and normalizations."""
-    gains = {
-        id(gain) for part in module.modules() if isinstance(part, nn.LayerNorm) for gain in part.parameters()
-    }
+    gains = {id(gain) for part in module.modules() if isinstance(part, nn.LayerNorm) for gain in part.parameters()}
     return [
-        1 if weight.ndim < 2 or id(weight) in gains else math.prod(weight.shape[1:])
-        for weight in module.parameters()
+        1 if weight.ndim < 2 or id(weight) in gains else math.prod(weight.shape[1:]) for weight in module.parameters()
     ]
 
 

@@ -60,9 +60,7 @@ class SGDConfig(Spec):
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for CutMix of vectors, in which no box can be cut."""
         if not isinstance(self.cutmix, DataDefault) and self.cutmix and len(sample_shape) == 1:
-            raise ValueError(
-                f"SGDConfig(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0."
-            )
+            raise ValueError(f"SGDConfig(cutmix={self.cutmix}) needs images or signals, not vectors. Use cutmix=0.")
 
     def optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         """A new optimizer over all parameters."""

@@ -51,9 +51,7 @@ def augment_batch(
     return mix(x, y, rng, step, probability=cutmix, beta=beta)
 
 
-def backward_in_chunks(
-    loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int | None
-) -> Tensor:
+def backward_in_chunks(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int | None) -> Tensor:
     """Add the gradient of a batch's mean loss to the parameters, computed chunk by chunk.
 
     Args:

@@ -61,9 +61,7 @@ def pretraining_jobs(context: Context, network: Any, pretraining: Pretraining) -
 
 def initial_network(context: Context, network: Any, index: int) -> nn.Module:
     """Trained network number `index` as it was before its training, on the CPU."""
-    job = PretrainingJob(
-        context.real, network, Pretraining(), _seed(context, index), "cpu", context.precision
-    )
+    job = PretrainingJob(context.real, network, Pretraining(), _seed(context, index), "cpu", context.precision)
     return job.initial_network()
 
 

@@ -221,17 +221,14 @@ def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training)
             f"training: {', '.join(unresolved)} depends on the data. Call spec.resolve(training, info) first."
         )
     if training.cutmix and images.ndim < 3:
-        raise ValueError(
-            f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0."
-        )
+        raise ValueError(f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0.")
 
 
 def check_samples(name: str, samples: Tensor, label_name: str, labels: Tensor, num_classes: int) -> None:
     """Raise ValueError for samples and labels that do not match; `name` and `label_name` are used in messages."""
     if samples.ndim < 2 or len(samples) == 0 or samples.dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"{name} must be float32 or float64 (N, *sample) with N >= 1; got {samples.dtype} "
-            f"{tuple(samples.shape)}."
+            f"{name} must be float32 or float64 (N, *sample) with N >= 1; got {samples.dtype} {tuple(samples.shape)}."
         )
     soft = labels.is_floating_point() and tuple(labels.shape) == (len(samples), num_classes)
     hard = labels.dtype == torch.int64 and tuple(labels.shape) == (len(samples),)
@@ -252,7 +249,5 @@ def _try_network(build: Callable[..., nn.Module], images: Tensor, num_classes: i
     module = networks.build(build, num_classes, tuple(images.shape[1:]), 0).to(images.dtype)
     sizes, logits = activation_sizes(module, images[:1].cpu())
     if tuple(logits.shape) != (1, num_classes):
-        raise ValueError(
-            f"network returns shape {tuple(logits.shape)} for one sample; it must be (1, {num_classes})."
-        )
+        raise ValueError(f"network returns shape {tuple(logits.shape)} for one sample; it must be (1, {num_classes}).")
     return max(sizes), networks.has_batch_norm(module)

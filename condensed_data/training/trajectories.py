@@ -34,9 +34,7 @@ PRECISIONS = {"fp16": torch.float16, "fp32": torch.float32}
 Weights = dict[str, Tensor]
 
 
-def train_expert(
-    job: PretrainingJob, precision: str = "fp16", on_epoch: Callable[[], None] | None = None
-) -> Weights:
+def train_expert(job: PretrainingJob, precision: str = "fp16", on_epoch: Callable[[], None] | None = None) -> Weights:
     """Train one network and keep its parameters at the start and after each epoch.
 
     Args:

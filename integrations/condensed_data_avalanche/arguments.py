@@ -45,9 +45,7 @@ def check_options(
         known = ", ".join(map(str, DTYPES))
         raise ValueError(f"CondensedBuffer(storage_dtype={storage_dtype!r}) must be one of: {known}.")
     if buffer_transform is not None and not callable(buffer_transform):
-        raise TypeError(
-            f"CondensedBuffer(buffer_transform={buffer_transform!r}) must be callable with a sample."
-        )
+        raise TypeError(f"CondensedBuffer(buffer_transform={buffer_transform!r}) must be callable with a sample.")
     if condense_on not in TRIGGERS and not is_count(condense_on):
         raise ValueError(
             f"CondensedBuffer(condense_on={condense_on!r}) must be 'experience', 'task_boundary' or a positive number "
@@ -78,9 +76,7 @@ def check_classes(seen: set[int], total: int | None) -> None:
         )
 
 
-def max_samples(
-    memory_bytes: Any, shape: tuple[int, ...], classes: int | None, arguments: Mapping[str, Any]
-) -> int:
+def max_samples(memory_bytes: Any, shape: tuple[int, ...], classes: int | None, arguments: Mapping[str, Any]) -> int:
     """Samples of a single class that fit into a budget.
 
     Args:

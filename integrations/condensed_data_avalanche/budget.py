@@ -32,9 +32,7 @@ class StorageLayout:
     @property
     def sample_bytes(self) -> int:
         """Bytes of one stored sample."""
-        return self._bytes(
-            self.shape if self.factor == 1 else (self.shape[0], *cell_sides(self.factor, self.shape))
-        )
+        return self._bytes(self.shape if self.factor == 1 else (self.shape[0], *cell_sides(self.factor, self.shape)))
 
     @property
     def block_bytes(self) -> int:

@@ -174,9 +174,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
 
     @buffer.setter
     def buffer(self, new_buffer: Any) -> None:
-        raise AttributeError(
-            "Cannot assign to CondensedBuffer.buffer. Call update_from_dataset(dataset) instead."
-        )
+        raise AttributeError("Cannot assign to CondensedBuffer.buffer. Call update_from_dataset(dataset) instead.")
 
     def get_group_lengths(self, num_groups: int) -> list[int]:
         """Samples of each class; the first classes get the remainder."""
@@ -328,9 +326,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         labels = dict.fromkeys(label for label, _ in self.memory.cells)
         lengths = self.get_group_lengths(len(labels))
         pairs = zip(labels, lengths, strict=True)
-        self.buffer_groups = {
-            label: ClassBuffer(self.class_dataset, label, length) for label, length in pairs
-        }
+        self.buffer_groups = {label: ClassBuffer(self.class_dataset, label, length) for label, length in pairs}
 
     def __getstate__(self) -> dict[str, Any]:
         # datasets hold decoded samples, which are decoded again on demand

@@ -18,9 +18,7 @@ class ClassBuffer(ExemplarsBuffer):  # type: ignore[misc]
         max_size: most samples of the class.
     """
 
-    def __init__(
-        self, class_dataset: Callable[[int], AvalancheDataset[Any]], label: int, max_size: int
-    ) -> None:
+    def __init__(self, class_dataset: Callable[[int], AvalancheDataset[Any]], label: int, max_size: int) -> None:
         super().__init__(max_size)
         self.class_dataset, self.label = class_dataset, label
 

@@ -58,9 +58,7 @@ def condense(
         source = inspect(TensorDataset(samples, labels))
         specs.validate(recipe, shape)
         _check_whitening(recipe, factor, shape, len(samples))
-        job = CondensationJob(
-            source, recipe, seed, device, choose_precision(precision, device), progress=False
-        )
+        job = CondensationJob(source, recipe, seed, device, choose_precision(precision, device), progress=False)
         result = job.run_uncached()
     rows = result.images
     if compares_full_size(recipe):

@@ -109,9 +109,7 @@ def _check_item(item: Any, view: Any) -> None:
             "(sample, label) or (sample, label, task). Give the benchmark a dataset of tuples."
         )
     if not isinstance(item, list | tuple):
-        raise TypeError(
-            f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task])."
-        )
+        raise TypeError(f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task]).")
     if len(item) == 3 and isinstance(view, AvalancheDataset) and not hasattr(view, "targets_task_labels"):
         raise ValueError(
             f"The third field of the items of {kind} is not a task label (targets_task_labels). Leave it out."

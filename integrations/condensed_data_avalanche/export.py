@@ -23,9 +23,7 @@ def to_condensed_dataset(memory: Memory) -> CondensedDataset:
     """
     parts = [(label, rows) for (label, _), cell in memory.cells.items() for rows in cell.decode()]
     if not sum(len(rows) for _, rows in parts):
-        raise ValueError(
-            "The buffer is empty. Call update or update_from_dataset before to_condensed_dataset()."
-        )
+        raise ValueError("The buffer is empty. Call update or update_from_dataset before to_condensed_dataset().")
     images = torch.cat([rows for _, rows in parts])
     values, labels = torch.unique(
         torch.cat([torch.full((len(rows),), label) for label, rows in parts]), return_inverse=True

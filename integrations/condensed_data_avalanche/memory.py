@@ -163,9 +163,7 @@ class Memory:
             rows = old.dequantize()
             order = self._permutation(key, old.real + len(new))
             real = torch.cat([rows[: old.real], self._downsample(new)])[order]
-            cell.kept = self._stored(
-                torch.cat([real, rows[old.real :]])[:limit], shape, min(len(real), limit)
-            )
+            cell.kept = self._stored(torch.cat([real, rows[old.real :]])[:limit], shape, min(len(real), limit))
             return None
         retained, num_real = self._retained(key, cell, old, new)
         count = limit - len(retained)

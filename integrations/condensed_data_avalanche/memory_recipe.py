@@ -116,9 +116,7 @@ def memory_recipe(recipe: str | Recipe | None, factor: int, reduced_inputs: bool
     recipe = fast(iterations) if recipe is None else recipe
     _check_recipe(recipe)
     if reduced_inputs and factor == 1:
-        raise ValueError(
-            "reduced_inputs=True needs a factor above 1. Pass the factor at which samples are stored."
-        )
+        raise ValueError("reduced_inputs=True needs a factor above 1. Pass the factor at which samples are stored.")
     synthetic = _stored_at(recipe, factor)
     if reduced_inputs and isinstance(synthetic, LowResolution):
         synthetic = synthetic.inner

@@ -65,9 +65,7 @@ def as_avalanche_dataset(
         attributes.append(TensorDataAttribute(rows, "logits", use_in_getitem=True))
     # "eval" is given because a group that is missing inherits "train"
     groups = TransformGroups({"train": (transform, None), "eval": (None, None)})
-    cls: Any = (
-        TaskAwareSupervisedClassificationDataset if benchmark_format.task_set else ClassificationDataset
-    )
+    cls: Any = TaskAwareSupervisedClassificationDataset if benchmark_format.task_set else ClassificationDataset
     source = Samples(values, labels, benchmark_format.tensor_labels)
     data: AvalancheDataset[Any] = cls([source], data_attributes=attributes, transform_groups=groups)
     return data

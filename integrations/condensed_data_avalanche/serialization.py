@@ -46,9 +46,7 @@ def load_memory_state(memory: Memory, state: Mapping[str, Any]) -> None:
         ValueError: for another format, or a state whose samples are stored differently.
     """
     if state.get("format") != FORMAT:
-        raise ValueError(
-            f"Cannot load a state of format {state.get('format')!r}: only format {FORMAT} is supported."
-        )
+        raise ValueError(f"Cannot load a state of format {state.get('format')!r}: only format {FORMAT} is supported.")
     for name, value in _storage(memory.settings).items():
         if state[name] != value:
             raise ValueError(
@@ -100,9 +98,7 @@ def load(path: str | Path, overrides: Mapping[str, Any]) -> tuple[Plain, Plain]:
     if not isinstance(content, dict) or not {"arguments", "state", "recipe"} <= content.keys():
         raise ValueError(f"{path} holds no CondensedBuffer. Load a file that CondensedBuffer.save wrote.")
     if content["recipe"] is None and "recipe" not in overrides:
-        raise ValueError(
-            f"{path} was saved without its recipe, which holds an unnamed callable. Pass recipe=."
-        )
+        raise ValueError(f"{path} was saved without its recipe, which holds an unnamed callable. Pass recipe=.")
     arguments = content["arguments"]
     arguments["storage_dtype"] = getattr(torch, arguments["storage_dtype"])
     if "recipe" not in overrides:

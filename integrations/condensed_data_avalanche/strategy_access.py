@@ -32,9 +32,7 @@ def starts_task(exp: Any, condense_on: str | int) -> bool:
     Avalanche does not mark the last part of a task that its parts divide evenly; only the first part of the next task
     shows that it ended.
     """
-    return (
-        condense_on == "task_boundary" and isinstance(exp, OnlineCLExperience) and bool(exp.is_first_subexp)
-    )
+    return condense_on == "task_boundary" and isinstance(exp, OnlineCLExperience) and bool(exp.is_first_subexp)
 
 
 def ends_task(exp: Any, condense_on: str | int) -> bool:

@@ -114,9 +114,7 @@ def cascade(
         results.append(tuple(_best(found, len(found))) + tuple(one for one in found if _failed(one)))
         remaining = [dict(result.config) for result in _best(found, stage.keep)]
         if not remaining:
-            raise ValueError(
-                f"Every configuration failed in stage {stage.name!r}. The first error: {found[0].error}"
-            )
+            raise ValueError(f"Every configuration failed in stage {stage.name!r}. The first error: {found[0].error}")
     return Cascade(tuple(stages), tuple(results))
 
 

@@ -103,9 +103,7 @@ class ProxyObjective:
             spaces.check_space(space)
         self.space, self.build_model = space, build_model or spaces.convnet
         self.seed, self.device = RandomStreams(seed).seed, choose_device(device)
-        self.options = TrialConfig(
-            seeds, choose_precision(precision, self.device), report_every, batched, recalibrate
-        )
+        self.options = TrialConfig(seeds, choose_precision(precision, self.device), report_every, batched, recalibrate)
         with preserve_rng_state():
             self.task = ProxyTask.from_condensed(condensed, val)
         self.condensed = condensed
@@ -242,9 +240,7 @@ class ProxyObjective:
             ValueError: without a space.
         """
         if self.space is None:
-            raise ValueError(
-                "param_space() needs a space. Create the objective with ProxyObjective(space=...)."
-            )
+            raise ValueError("param_space() needs a space. Create the objective with ProxyObjective(space=...).")
         return adapters.ray_space(self.space)
 
     def _suggest(self, trial: Any) -> dict[str, Any]:

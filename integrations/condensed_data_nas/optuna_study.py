@@ -159,9 +159,7 @@ class LiveTable:
             self.stream.flush()
             return
         width = shutil.get_terminal_size().columns - 1  # a line that wraps would count as two when going up
-        lines = [
-            text[:width] for text in (f"{done}  last: {trial_line(trial)}", *best_trials(study, self.top))
-        ]
+        lines = [text[:width] for text in (f"{done}  last: {trial_line(trial)}", *best_trials(study, self.top))]
         up = f"\x1b[{self.lines_drawn}A" if self.lines_drawn else ""
         self.stream.write(up + "".join(f"\x1b[2K{text}\n" for text in lines))
         self.stream.flush()

@@ -44,9 +44,7 @@ from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial_result import Result
 from condensed_data_nas.zero_cost import ZeroCost
 
-Proxy = (
-    ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
-)
+Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
 
 
 def rank_report(
@@ -127,9 +125,7 @@ class _Comparison:
     search_size: int
     cost: float | None
 
-    def row(
-        self, name: str, values: Values, target: Values, seconds: float | None, preparation: float
-    ) -> ProxyRow:
+    def row(self, name: str, values: Values, target: Values, seconds: float | None, preparation: float) -> ProxyRow:
         """The row of one proxy.
 
         Args:
@@ -169,9 +165,7 @@ def _check(configs: Sequence[Config], proxies: Mapping[str, Proxy], preparation:
         )
     unknown = sorted(preparation.keys() - proxies.keys())
     if unknown:
-        raise ValueError(
-            f"preparation_seconds names {unknown}, which are not among the proxies: {', '.join(proxies)}."
-        )
+        raise ValueError(f"preparation_seconds names {unknown}, which are not among the proxies: {', '.join(proxies)}.")
     if CEILING in proxies:
         raise ValueError(
             f"A proxy cannot be called {CEILING!r}, the name of the reference's ceiling. Use another name."
@@ -188,9 +182,7 @@ def _results(
     """The result of every configuration by a proxy; `basis` builds the networks of a zero-cost proxy."""
     if isinstance(proxy, str):
         if basis is None:
-            raise ValueError(
-                f"{name}={proxy!r} needs networks to score. Give a ProxyObjective among the proxies."
-            )
+            raise ValueError(f"{name}={proxy!r} needs networks to score. Give a ProxyObjective among the proxies.")
         proxy = ZeroCost(proxy, basis)
     if isinstance(proxy, ProxyObjective):
         return proxy.evaluate_many(configs, **options)

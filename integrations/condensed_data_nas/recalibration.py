@@ -30,14 +30,10 @@ def recalibrate(module: nn.Module, images: Tensor, batch_size: int, precision: s
         batch_size: B, at most.
         precision: "fp32" or "bf16".
     """
-    layers = [
-        layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats
-    ]
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
         return
-    order = torch.randperm(len(images), generator=RandomStreams(0).torch("recalibrate"))[:MAX_SAMPLES].to(
-        images.device
-    )
+    order = torch.randperm(len(images), generator=RandomStreams(0).torch("recalibrate"))[:MAX_SAMPLES].to(images.device)
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()

@@ -62,9 +62,7 @@ class ProxyRow:
         seconds = "" if self.seconds is None else f"{self.seconds:.3g}"
         speed_up = "" if self.speed_up is None else f"{self.speed_up:.3g}x"
         cells = [self.name, str(self.spearman), str(self.kendall), regret, seconds, speed_up]
-        return cells + [
-            str(part) for size in sizes for part in (self.top_spearman[size], self.top_recall[size])
-        ]
+        return cells + [str(part) for size in sizes for part in (self.top_spearman[size], self.top_recall[size])]
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,7 @@ class RankReport:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(
-            f"{name!r} is not a proxy of this report. Known: {', '.join(row.name for row in self.rows)}."
-        )
+        raise KeyError(f"{name!r} is not a proxy of this report. Known: {', '.join(row.name for row in self.rows)}.")
 
     def __str__(self) -> str:
         sizes = list(self.rows[0].top_spearman) if self.rows else []
@@ -104,8 +100,7 @@ class RankReport:
         widths = [max([12, *(len(row.name) for row in self.rows)]), *_WIDTHS.values(), *(21, 20) * len(sizes)]
         table = [heads, *(row.cells(sizes) for row in self.rows)]
         lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in table
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
         ]
         return "\n".join([*lines, *self._notes(sizes)])
 
@@ -117,17 +112,11 @@ class RankReport:
             f"Speed-up of a search over {self.search_size:,} configurations, including preparation.",
         ]
         if any(row.name == CEILING for row in self.rows):
-            notes.append(
-                f'"{CEILING}" is the reference with another seed. No proxy can be expected to rank better.'
-            )
+            notes.append(f'"{CEILING}" is the reference with another seed. No proxy can be expected to rank better.')
         else:
-            notes.append(
-                "The reference has one network per configuration: the noise of its ranking is unknown."
-            )
+            notes.append("The reference has one network per configuration: the noise of its ranking is unknown.")
         if any(size < RELIABLE_TOP for size in sizes):
-            notes.append(
-                f"Correlations among fewer than {RELIABLE_TOP} best are mostly noise; check their intervals."
-            )
+            notes.append(f"Correlations among fewer than {RELIABLE_TOP} best are mostly noise; check their intervals.")
         if self.dropped:
             notes.append(f"{self.dropped} more could not be trained on the reference and are left out.")
         failed = [row for row in self.rows if row.failed]

@@ -121,9 +121,7 @@ def grid(space: ValueSpace) -> list[dict[str, Any]]:
     check_space(space)
     ranges = [name for name, choices in space.items() if isinstance(choices, Range)]
     if ranges:
-        raise ValueError(
-            f"space[{ranges[0]!r}] is a Range, which a grid cannot enumerate. Use sample(space, n)."
-        )
+        raise ValueError(f"space[{ranges[0]!r}] is a Range, which a grid cannot enumerate. Use sample(space, n).")
     listed: list[Sequence[Any]] = [choices for choices in space.values() if not isinstance(choices, Range)]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*listed)]
 

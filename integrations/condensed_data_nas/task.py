@@ -74,9 +74,7 @@ class ProxyTask:
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def search_training(
-    own: Training | OrderedTraining, training: str | Training | None, epochs: int | None
-) -> Training:
+def search_training(own: Training | OrderedTraining, training: str | Training | None, epochs: int | None) -> Training:
     """The training protocol of a search, before data-dependent defaults are resolved.
 
     Args:

@@ -90,9 +90,7 @@ def run_trial(
         if isinstance(error, _StoppedByReport):
             raise error.reason from None
         raise_if_bug(error)
-        return Result(
-            config, error=failure_message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes
-        )
+        return Result(config, error=failure_message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
     module = builder.latest
     metrics = (count_parameters(module), networks.flops(module, task.images[:1]), costs.peak_bytes)
     return Result(config, values, tuple(curve), costs.seconds, *metrics)

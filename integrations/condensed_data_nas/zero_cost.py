@@ -93,9 +93,7 @@ def naswot(module: nn.Module, x: Tensor) -> float:
         kernel.add_(on @ on.T + (1 - on) @ (1 - on).T)
 
     hooks = [
-        layer.register_forward_pre_hook(accumulate)
-        for layer in module.modules()
-        if isinstance(layer, _ACTIVATIONS)
+        layer.register_forward_pre_hook(accumulate) for layer in module.modules() if isinstance(layer, _ACTIVATIONS)
     ]
     if not hooks:
         raise ValueError(

@@ -83,9 +83,7 @@ class RayExecutor(Executor):
             self.owns_cluster = False
 
 
-def _call(
-    function: Callable[..., Any], threads: int, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> Any:
+def _call(function: Callable[..., Any], threads: int, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     import torch
 
     torch.set_num_threads(threads)

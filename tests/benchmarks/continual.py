@@ -148,9 +148,7 @@ def _line(row: Row) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--protocol", choices=("equal-bytes", "memory-only"), default="equal-bytes")
     add("--data-root", type=Path, default=Path("data"))
@@ -174,18 +172,12 @@ def _arguments() -> argparse.Namespace:
     equal.add_argument("--lrs", nargs="+", type=float, default=list(LRS), help="learning rates of the grid")
     equal.add_argument("--lr", type=float, help="learning rate instead of the tuned one; see --augment")
     equal.add_argument("--augment", type=int, default=1, choices=(0, 1))
-    equal.add_argument(
-        "--final-only", action="store_true", help="GDumb: train after the last experience only"
-    )
+    equal.add_argument("--final-only", action="store_true", help="GDumb: train after the last experience only")
     only = parser.add_argument_group("memory-only")
     only.add_argument("--data", default="cifar100", help="a source of the command line")
     only.add_argument("--per-class", type=int, default=20, help="images per class in the memory")
-    only.add_argument(
-        "--experiences", type=int, default=5, help="number of parts in which the classes arrive"
-    )
-    only.add_argument(
-        "--iterations", type=int, help="iterations of recipes that learn; by default as published"
-    )
+    only.add_argument("--experiences", type=int, default=5, help="number of parts in which the classes arrive")
+    only.add_argument("--iterations", type=int, help="iterations of recipes that learn; by default as published")
     only.add_argument("--network", default="convnet")
     only.add_argument("--runs", type=int, default=3, help="networks trained on each memory")
     only.add_argument("--device", default="cpu")

@@ -186,19 +186,14 @@ class Protocol:
         train, test = (self._split(split) for split in catalog.SPLITS)
         count, fewest = train.num_classes, int(train.labels.bincount().min())
         if count % self.experiences:
-            raise SystemExit(
-                f"--experiences {self.experiences} does not divide the {count} classes of {self.data}."
-            )
+            raise SystemExit(f"--experiences {self.experiences} does not divide the {count} classes of {self.data}.")
         if fewest < self.per_class:
             raise SystemExit(
                 f"--per-class {self.per_class} is more than the {fewest} samples of a class of {self.data}."
             )
         if not torch.equal(train.class_values, test.class_values):
             raise SystemExit(f"{self.data}: both splits must hold the same classes; raise --samples.")
-        made = [
-            Samples(train.space.standardize(part.all_samples()), part.labels.clone())
-            for part in (train, test)
-        ]
+        made = [Samples(train.space.standardize(part.all_samples()), part.labels.clone()) for part in (train, test)]
         return made[0], made[1], train.class_names
 
     def _split(self, split: str) -> RealData:

@@ -143,9 +143,7 @@ def _coreset(name: str, init: Any) -> Recipe:
     return Recipe(name=name, synthetic=Pixels(init))
 
 
-def _condensed(
-    factor: int, recipe: Callable[[], Recipe], **arguments: Any
-) -> Callable[[int, int], CondensedBuffer]:
+def _condensed(factor: int, recipe: Callable[[], Recipe], **arguments: Any) -> Callable[[int, int], CondensedBuffer]:
     def memory(budget: int, seed: int) -> CondensedBuffer:
         return CondensedBuffer.from_bytes(
             budget, SHAPE, total_num_classes=CLASSES, factor=factor, recipe=recipe(), seed=seed, **arguments
@@ -326,8 +324,6 @@ def memory_size(strategy: Any) -> tuple[int, int]:
     if memory is not None:
         count = len(memory.buffer)
         return count, count * (PIXELS + (LOGITS if isinstance(strategy, DER) else 0))
-    parts: Sequence[Tensor] = next(
-        plugin.x_memory for plugin in strategy.plugins if hasattr(plugin, "x_memory")
-    )
+    parts: Sequence[Tensor] = next(plugin.x_memory for plugin in strategy.plugins if hasattr(plugin, "x_memory"))
     count = sum(map(len, parts))
     return count, count * PIXELS

@@ -25,9 +25,7 @@ from rows import Row
 from torch import Tensor, nn
 from torchvision.datasets import FashionMNIST
 
-VALIDATION = (
-    6  # every 6th training sample of a class is left out of training and used to choose learning rates
-)
+VALIDATION = 6  # every 6th training sample of a class is left out of training and used to choose learning rates
 
 
 def benchmark_of(root: Path, samples: int | None, validation: bool) -> Any:

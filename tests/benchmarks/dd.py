@@ -52,9 +52,7 @@ def mnist() -> Digit:
     order = torch.randperm(len(images), generator=RandomStreams(0).torch("split"))
     first = [order[labels[order] == label][:400] for label in range(10)]
     rest = [order[labels[order] == label][400:] for label in range(10)]
-    train, test = (
-        TensorDataset(images[torch.cat(part)], labels[torch.cat(part)].long()) for part in (first, rest)
-    )
+    train, test = (TensorDataset(images[torch.cat(part)], labels[torch.cat(part)].long()) for part in (first, rest))
     return train, test
 
 
@@ -90,9 +88,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     seed = row["seed"]
     train, test = SETS[row["on"]]()
     started, states = time.perf_counter(), []
-    options: dict[str, Any] = {
-        name: row[name] for name in ("ipc", "steps", "epochs", "iterations", "batch", "lr")
-    }
+    options: dict[str, Any] = {name: row[name] for name in ("ipc", "steps", "epochs", "iterations", "batch", "lr")}
     if row["init"] is not None:
         options["init"] = spec_text.parse_value(row["init"])
     if "of" in row:
@@ -153,19 +149,13 @@ def draw(path: Path, iterations: int | None, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--iterations", type=int, help="by default 400 passes over the digits")
     parser.add_argument("--batch", type=int, default=1024, help="real digits of an iteration")
-    parser.add_argument(
-        "--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable"
-    )
-    parser.add_argument(
-        "--init", help="where samples begin, such as 'Random()'; by default noise, as published"
-    )
+    parser.add_argument("--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable")
+    parser.add_argument("--init", help="where samples begin, such as 'Random()'; by default noise, as published")
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -178,9 +168,7 @@ def main() -> None:
             "seed": arguments.seed,
         }
         known = arguments.out.read_text().splitlines() if arguments.out.exists() else []
-        if arguments.only not in row["name"] or any(
-            row.items() <= json.loads(line).items() for line in known
-        ):
+        if arguments.only not in row["name"] or any(row.items() <= json.loads(line).items() for line in known):
             continue
         measured = row | measure(row)
         print(json.dumps(measured), flush=True)

@@ -94,9 +94,7 @@ def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--protocol", default="standard", help="standard or quick")
     parser.add_argument("--network", default="convnet")

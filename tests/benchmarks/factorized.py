@@ -54,9 +54,7 @@ class Job:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--source", default="fashion-mnist")
     add("--data-root")
@@ -65,9 +63,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     add("--seeds", type=int, default=3)
     add("--iterations", type=int, default=300)
-    add(
-        "--width", type=int, default=128, help="of the ConvNet that condenses, and of the one that is trained"
-    )
+    add("--width", type=int, default=128, help="of the ConvNet that condenses, and of the one that is trained")
     add("--batch", type=int, default=256)
     add("--architectures", nargs="+", default=["resnet18", "vgg11", "alexnet"])
     add("--set", nargs="*", default=[], metavar="RECIPE:FIELD=VALUE", help="other arguments of a recipe")
@@ -185,9 +181,7 @@ def report(rows: Sequence[Row]) -> list[str]:
     for ours, base, ipc in (("kfs", "dm", 1), ("haba", "dm", 2), ("haba", "haba(contrast=0)", 2)):
         for network in dict.fromkeys(row["network"] for row in rows):
             first, second = table.get((ours, ipc, network), {}), table.get((base, ipc, network), {})
-            gains = [
-                first[seed]["accuracy"] - second[seed]["accuracy"] for seed in first.keys() & second.keys()
-            ]
+            gains = [first[seed]["accuracy"] - second[seed]["accuracy"] for seed in first.keys() & second.keys()]
             if gains:
                 lines.append(f"{ours} over {base} at ipc {ipc}, {network}: {_spread(gains)}")
     return lines
@@ -195,9 +189,7 @@ def report(rows: Sequence[Row]) -> list[str]:
 
 def _spread(shares: Sequence[float]) -> str:
     text = f"{100 * statistics.fmean(shares):.1f}"
-    return text + (
-        f" ± {100 * statistics.stdev(shares):.1f} ({len(shares)} seeds)" if len(shares) > 1 else ""
-    )
+    return text + (f" ± {100 * statistics.stdev(shares):.1f} ({len(shares)} seeds)" if len(shares) > 1 else "")
 
 
 def _told(row: Row) -> str:

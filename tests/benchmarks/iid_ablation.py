@@ -54,18 +54,14 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--source", default="digits", help="as on the command line")
     add("--data-root")
     add("--samples", type=int, help="only the first of the train split")
     add("--out", type=Path, required=True)
     add("--base", default="dm", choices=sorted(PUBLISHED))
-    add(
-        "--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to make (default: all)"
-    )
+    add("--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to make (default: all)")
     add("--ipc", type=int, nargs="+", default=[10], help="the first is that of the other tables")
     add("--iterations", type=int, nargs="+", default=[1000], help="the last is that of the other tables")
     add("--seeds", type=int, default=1)
@@ -170,9 +166,7 @@ def recipe_of(row: Row) -> Recipe:
 def _measure(train: Any, test: Any, row: Row) -> Row:
     training = protocol(row["protocol"])
     if row["train_epochs"] is not None:
-        training = replace(
-            training, name=f"{training.name}, {row['train_epochs']} epochs", epochs=row["train_epochs"]
-        )
+        training = replace(training, name=f"{training.name}, {row['train_epochs']} epochs", epochs=row["train_epochs"])
     started = time.perf_counter()
     condensed = CondensedDataset(train, recipe_of(row), seed=row["seed"], progress=False)
     built = time.perf_counter()

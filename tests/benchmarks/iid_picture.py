@@ -24,17 +24,13 @@ from condensed_data.training.pretrained_cache import PretrainedCache
 MOST = 300  # real samples drawn of a class
 
 
-def draw(
-    source: Any, sets: Mapping[str, CondensedDataset], extractor: Trained, classes: int, path: Path
-) -> None:
+def draw(source: Any, sets: Mapping[str, CondensedDataset], extractor: Trained, classes: int, path: Path) -> None:
     """A panel for each condensed set of `source`, with the same real samples of the first classes behind it."""
     from matplotlib.figure import Figure
 
     real = RealData.read(inspect(source), progress=False)
     networks = PretrainedCache(default_root() / "networks")
-    look = FeatureExtractor(
-        extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), network_store=networks)
-    )
+    look = FeatureExtractor(extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), network_store=networks))
     shown = range(min(classes, real.num_classes))
     features = [look(real.members[label][:MOST]) for label in shown]
     center, axes = principal(torch.cat(features))
@@ -47,9 +43,7 @@ def draw(
             stars = (looked[small.class_indices == label] - center) @ axes
             name, color = real.class_names[label], f"C{label}"
             panel.scatter(*behind.T, s=8, alpha=0.35, linewidths=0, color=color)
-            panel.scatter(
-                *stars.T, s=90, marker="*", linewidths=0.7, edgecolors="black", color=color, label=name
-            )
+            panel.scatter(*stars.T, s=90, marker="*", linewidths=0.7, edgecolors="black", color=color, label=name)
         panel.set_title(title)
     panels[-1].legend(title="stars: synthetic", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -127,9 +127,7 @@ class Ours:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--recipe",
         nargs="+",
@@ -143,9 +141,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, help="folder of networks that are trained beforehand")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument(
-        "--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of an iteration, to be timed"
-    )
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of an iteration, to be timed")
     parser.add_argument("--device", default="cpu", help="of both sides")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto")
@@ -240,10 +236,7 @@ def _times(
                 spent = timed(getattr(loops, part), device)
                 if number >= WARM:
                     times.append(spent)
-    return {
-        side: {part: statistics.median(times) for part, times in parts.items()}
-        for side, parts in found.items()
-    }
+    return {side: {part: statistics.median(times) for part, times in parts.items()} for side, parts in found.items()}
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:

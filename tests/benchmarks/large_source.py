@@ -60,15 +60,11 @@ def generate(path: Path, count: int) -> None:
     with path.open("wb") as file:
         for start in range(0, count, 1000):
             labels = np.arange(start, min(start + 1000, count)) % CLASSES
-            file.write(
-                (prototypes[labels] + draw.standard_normal((len(labels), *SHAPE), dtype=np.float32)).tobytes()
-            )
+            file.write((prototypes[labels] + draw.standard_normal((len(labels), *SHAPE), dtype=np.float32)).tobytes())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--gigabytes", type=float, default=12)

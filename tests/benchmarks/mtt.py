@@ -48,9 +48,7 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.all: list[Row] = (
-            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        )
+        self.all: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def find(self, **key: Any) -> list[Row]:
         return [row for row in self.all if key.items() <= row.items()]
@@ -73,9 +71,7 @@ def condense(arguments: argparse.Namespace, train: Any, recipe: Recipe, **option
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--only", choices=("curves", "unroll"))
@@ -104,9 +100,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
-    train, test = (
-        FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False)
-    )
+    train, test = (FashionMNIST(arguments.data_root, train=part, transform=ToTensor()) for part in (True, False))
     train = Subset(train, range(IMAGES))
     measure_experts(arguments, train, rows)
     for unroll in arguments.unroll:
@@ -134,9 +128,7 @@ def measure_experts(arguments: argparse.Namespace, train: Any, rows: Rows) -> No
         condense(arguments, train, recipe_of(arguments, 1, "full"), executor=executor)
     trained = EXPERTS - kept
     seconds = (passed(arguments.device) - started) / trained * EXPERTS
-    rows.add(
-        {"what": "experts", "trained": trained, "seconds": seconds, "megabytes": megabytes(arguments.folder)}
-    )
+    rows.add({"what": "experts", "trained": trained, "seconds": seconds, "megabytes": megabytes(arguments.folder)})
 
 
 def experts_in(folder: Path) -> int:
@@ -230,9 +222,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
         found = sorted(rows.find(what="mtt", unroll=unroll), key=_iterations)
         if found:
             minutes = [row["seconds"] / 60 for row in found]
-            axes.plot(
-                minutes, [100 * row["accuracy"] for row in found], "o-", color=color, label=f"mtt, {unroll}"
-            )
+            axes.plot(minutes, [100 * row["accuracy"] for row in found], "o-", color=color, label=f"mtt, {unroll}")
     axes.axvline(rows.find(what="experts")[0]["seconds"] / 60, color="gray", linestyle=":")
     random = [value for row in rows.find(what="random") for value in row["accuracies"]]
     axes.axhline(100 * sum(random) / len(random), color="black", linestyle="--", label="random samples")

@@ -59,13 +59,9 @@ def check(recipe: Recipe) -> None:
         ValueError: for an objective that has none, or for no objective.
     """
     known = (*KNOWN, Trajectory, Unrolled)
-    unknown = [
-        type(term.objective).__name__ for term in recipe.terms if not isinstance(term.objective, known)
-    ]
+    unknown = [type(term.objective).__name__ for term in recipe.terms if not isinstance(term.objective, known)]
     if unknown or not recipe.terms:
-        raise ValueError(
-            f"There is no naive loop for {recipe.name} ({', '.join(unknown) or 'it learns nothing'})."
-        )
+        raise ValueError(f"There is no naive loop for {recipe.name} ({', '.join(unknown) or 'it learns nothing'}).")
 
 
 class Naive:

@@ -126,9 +126,7 @@ def _diversity(network: nn.Module, synthetic: Tensor) -> Tensor:
     return (1 + (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))) / 2
 
 
-def _gradients(
-    objective: Gradient, network: nn.Module, real: Tensor, synthetic: Tensor, label: int
-) -> Tensor:
+def _gradients(objective: Gradient, network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
     least = 4 if objective.layers == "conv" and real.ndim == 4 else 2
     weights = [w.requires_grad_() for w in network.parameters() if w.ndim >= least]
 

@@ -48,9 +48,7 @@ def networks_of(pool: Pool, run: CondensationRun) -> Networks:
     found: Networks = KINDS[type(pool)](pool, run)
     layers = found.network_at(0).module.modules()
     if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
-        raise ValueError(
-            "There is no naive loop for batch normalization over all classes. Use a network without."
-        )
+        raise ValueError("There is no naive loop for batch normalization over all classes. Use a network without.")
     return found
 
 
@@ -126,9 +124,7 @@ class Many(Networks):
         return Look(student.module.eval(), student.hits / student.seen if student.seen else 0.0)
 
     def update(self, iteration: int, samples: Samples) -> None:
-        for index in self._chosen(
-            "queue learn", iteration, min(self.pool.trained_per_iteration, len(self.students))
-        ):
+        for index in self._chosen("queue learn", iteration, min(self.pool.trained_per_iteration, len(self.students))):
             student = self.students[index]
             rng = RandomStreams(self.run.context.rng.seed_for("queue", iteration, student.number))
             student.update(self._batches(rng), rng)
@@ -169,10 +165,7 @@ class Judged(Networks):
         rng = RandomStreams(self.run.context.rng.seed_for("bilevel", iteration))
         self.lived += 1
         self.measured.append(self._accuracy(rng, 0))
-        if (
-            self.lived >= require_resolved(self.pool.period)
-            or self._spread(self.measured, 1.0) < self.pool.outer
-        ):
+        if self.lived >= require_resolved(self.pool.period) or self._spread(self.measured, 1.0) < self.pool.outer:
             self._renew(self.student.number + 1)
             return
         measured: deque[float] = deque(maxlen=self.pool.window)

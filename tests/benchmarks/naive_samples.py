@@ -106,8 +106,7 @@ class Unit(Samples):
     def __init__(self, units: Tensor, real: RealData) -> None:
         self.units, self.learned = units, {"images": units}
         self.low, self.high = (
-            bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)).to(units.device)
-            for bound in value_range(real)
+            bound.view(1, -1, *[1] * (len(real.sample_shape) - 1)).to(units.device) for bound in value_range(real)
         )
 
     def rows(self, index: Tensor) -> Tensor:

@@ -46,9 +46,7 @@ def unrolled_loss(term: Term, look: Look, samples: Samples, run: CondensationRun
     return _real_loss(objective, look.module, reached, x, y)
 
 
-def _blocks(
-    term: Term, samples: Samples, draw: PairIndices, run: CondensationRun, iteration: int
-) -> list[Block]:
+def _blocks(term: Term, samples: Samples, draw: PairIndices, run: CondensationRun, iteration: int) -> list[Block]:
     blocks = []
     for step, index in enumerate(draw.synthetic.split(list(draw.synthetic_sizes))):
         x, y = samples.rows(index), run.synthetic_data.labels[index].to(run.context.device)
@@ -63,9 +61,7 @@ def _trained(module: nn.Module, weights: Weights, blocks: list[Block], rates: Te
     for (x, y), rate in zip(blocks, rates, strict=True):
         loss = F.cross_entropy(functional_call(module, weights, (x,)), y)
         slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        weights = {
-            name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)
-        }
+        weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
     return weights
 
 

@@ -41,9 +41,7 @@ ZERO_COST = ("params", "flops", "synflow", "naswot")
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data-root", help="folder with Fashion-MNIST")
     add("--folder", type=Path, required=True, help="folder for results")
@@ -162,9 +160,7 @@ class Bench:
         from condensed_data_nas.journal import Journal
         from condensed_data_nas.space import key_of
 
-        known = [
-            Journal(self.journal, one.digest()).read() for one in (*self.objectives.values(), self.reference)
-        ]
+        known = [Journal(self.journal, one.digest()).read() for one in (*self.objectives.values(), self.reference)]
         return [config for config in configs if all(key_of(config) in found for found in known)]
 
     def report(self, configs: Sequence[dict[str, Any]]) -> RankReport:

@@ -7,7 +7,8 @@ From one point, each axis alone is varied. Every measurement is a row of `--out`
 so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
 compiling pays from some size on and would bend the lines. Iterations are warmed and the median counts. On a CPU
 seconds are those of the processor over the number of threads, which leave out what ranks wait for each
-other: measure these with `--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process) the slowest counts.
+other: measure these with `--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process)
+the slowest counts.
 Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
 """
 
@@ -128,9 +129,7 @@ def measure(point: Point) -> float:
         asked = json.dumps([asdict(point), f"file://{folder}/meeting"])
         words = [sys.executable, __file__, "--process", asked]
         ranks = range(point.ranks)
-        processes = [
-            subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in ranks
-        ]
+        processes = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in ranks]
         told = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise RuntimeError(f"A process of {point} failed: its message is above.")
@@ -249,9 +248,7 @@ def _values(texts: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON lines")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--recipes", nargs="+", default=["dm", "dsa"])

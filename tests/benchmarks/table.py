@@ -44,9 +44,7 @@ SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features of diversity: enou
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the rows")
     add("--render", type=Path, metavar="FILE.md", help="write tables, pairs and FILE.png afterwards")
@@ -147,9 +145,7 @@ class Table:
         )
         key: Row = {"data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc, "seed": seed}
         key |= {"network": network, "protocol": name, "runs": asked.runs, "precision": self.bench.precision}
-        return key | (
-            {"epochs": asked.whole_epochs} if text == "whole" else {"budget": amount if learns else {}}
-        )
+        return key | ({"epochs": asked.whole_epochs} if text == "whole" else {"budget": amount if learns else {}})
 
     def _missing(self, text: str, ipc: int, seed: int) -> list[Row]:
         keys = [
@@ -256,9 +252,7 @@ class Table:
         what = row.get("mean", row.get("error", row.get("iterations", row.get("seconds"))))
         shown = f"{100 * what:.2f} %" if "mean" in row else what
         title = row.get("kind") or f"{row['network']} {row['protocol']}"
-        print(
-            row["recipe"], f"ipc {row['ipc']}", f"seed {row.get('seed', '-')}", f"{title}:", shown, flush=True
-        )
+        print(row["recipe"], f"ipc {row['ipc']}", f"seed {row.get('seed', '-')}", f"{title}:", shown, flush=True)
 
 
 def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
@@ -266,18 +260,13 @@ def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {text: {} for text in known}
     for text in texts:
         named = [
-            (one, name)
-            for one in known
-            for name in {one, spec_text.parse_call(one)[0]}
-            if text.startswith(f"{name}:")
+            (one, name) for one in known for name in {one, spec_text.parse_call(one)[0]} if text.startswith(f"{name}:")
         ]
         for one, name in named:
             field, equals, value = text.removeprefix(f"{name}:").partition("=")
             found[one][field] = value
         if not named or not equals:
-            raise ValueError(
-                f"--set {text}: write RECIPE:FIELD=VALUE with one of --recipes ({', '.join(known)})."
-            )
+            raise ValueError(f"--set {text}: write RECIPE:FIELD=VALUE with one of --recipes ({', '.join(known)}).")
     return found
 
 

@@ -43,11 +43,7 @@ def _tables(rows: list[Row]) -> str:
     lines = []
     learned = [row for row in rows if row["recipe"] != "whole"]
     for (data, protocol, ipc), some in _grouped(learned, "data", "protocol", "ipc"):
-        whole = [
-            row
-            for row in rows
-            if row["recipe"] == "whole" and (row["data"], row["protocol"]) == (data, protocol)
-        ]
+        whole = [row for row in rows if row["recipe"] == "whole" and (row["data"], row["protocol"]) == (data, protocol)]
         networks = list(dict.fromkeys(row["network"] for row in (*some, *whole)))
         lines += [f"### {data}, {ipc} per class, {protocol} protocol", ""]
         heads = ["recipe", "iterations", "seconds", *networks]
@@ -78,9 +74,7 @@ def _iterations(rows: list[Row]) -> str:
     if "epochs" in rows[0]:
         return f"{rows[0]['epochs'] + 1} epochs"
     found = sorted({row["iterations"] for row in rows if "iterations" in row})
-    return (
-        " to ".join(f"{iterations:,}" for iterations in dict.fromkeys((found[0], found[-1]))) if found else ""
-    )
+    return " to ".join(f"{iterations:,}" for iterations in dict.fromkeys((found[0], found[-1]))) if found else ""
 
 
 def _mean(rows: list[Row], name: str, form: str) -> str:
@@ -116,9 +110,7 @@ def _accuracy(rows: list[Row], like: Row, **other: Any) -> float | None:
     """Mean accuracy of the rows that are like this one but for some values."""
     names = ("data", "recipe", "set", "ipc", "network", "protocol", "budget")
     wanted = {name: like.get(name) for name in names} | other
-    means = [
-        row["mean"] for row in rows if "mean" in row and all(row.get(name) == wanted[name] for name in wanted)
-    ]
+    means = [row["mean"] for row in rows if "mean" in row and all(row.get(name) == wanted[name] for name in wanted)]
     return statistics.fmean(means) if means else None
 
 
@@ -174,9 +166,7 @@ def pairs(rows: list[Row]) -> list[Row]:
         base = base_of(row["recipe"])
         other = without.get(repr([base and _canonical(base), *(row.get(name) for name in same)]))
         if base is not None and other is not None:
-            shares = [
-                one["diversity"] / one["diversity_real"] for one in (row, other) if one.get("diversity")
-            ]
+            shares = [one["diversity"] / one["diversity_real"] for one in (row, other) if one.get("diversity")]
             diversity = shares[0] - shares[1] if len(shares) == 2 else None
             both = {"with": row["mean"], "without": other["mean"], "difference": row["mean"] - other["mean"]}
             found.append(row | both | {"base": base, "diversity_difference": diversity})
@@ -196,9 +186,7 @@ def _pairs(rows: list[Row]) -> str:
     heads += ("accuracy", "without", "difference by seed", "mean", "diversity")
     lines = ["### With and without clusters, seed by seed", "", _line(heads)]
     lines.append(_line("---" for _ in heads))
-    for key, group in _grouped(
-        found, "data", "recipe", "base", "ipc", "network", "protocol", "budget", "set"
-    ):
+    for key, group in _grouped(found, "data", "recipe", "base", "ipc", "network", "protocol", "budget", "set"):
         differences = [100 * row["difference"] for row in group]
         deviation = f" ± {statistics.stdev(differences):.1f}" if len(differences) > 1 else ""
         cells = [str(key[0]), f"`{key[1]}`", f"`{key[2]}`", *map(str, key[3:6])]

@@ -171,9 +171,7 @@ def test_dms_protocol_on_files_of_cifar100(
     methods = ["random", "herding(features=raw)", "dm(network=convnet-d1-w8, batch=4)"]
     protocol.run(rows, methods, [0, 1])
     found = rows.all()
-    assert [(row["competitor"], row["seed"]) for row in found] == [
-        (name, seed) for seed in (0, 1) for name in methods
-    ]
+    assert [(row["competitor"], row["seed"]) for row in found] == [(name, seed) for seed in (0, 1) for name in methods]
     for made in found:
         assert made["samples_kept"] == 4 * 3
         assert made["memory_bytes"] == 4 * (3 * 3 * 32 * 32 * 4 + 8)  # float32, and the labels of a class
@@ -245,9 +243,7 @@ def test_tuning_running_and_reporting_each_run_once(tmp_path: Path) -> None:
         assert taken == {(best["lr"], best["augment"])}
     assert first.count(" % ") == 6
     assert _run(words) == ""
-    assert "7,840 bytes" in _run(
-        ["--out", out, "--report", "--plot", tmp_path / "curves.svg", "--ours", "er_ace"]
-    )
+    assert "7,840 bytes" in _run(["--out", out, "--report", "--plot", tmp_path / "curves.svg", "--ours", "er_ace"])
     assert "er_ace" in (tmp_path / "curves.svg").read_text()
     assert "gdumb+fast15; known: gdumb+class" in _run([*words, "--competitors", "gdumb+fast15"], fails=True)
 

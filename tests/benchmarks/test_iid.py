@@ -40,9 +40,7 @@ def ablation(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def run(
-    ablation: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., list[dict[str, Any]]]:
+def run(ablation: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """Runs it on some digits; returns the rows."""
 
     def start(*words: str) -> list[dict[str, Any]]:
@@ -75,9 +73,7 @@ def test_every_part_once_and_nothing_twice(
 ) -> None:
     rows = run("--figure", str(tmp_path / "iid.png"))
     text = capsys.readouterr().out
-    assert [line.split(":")[0] for line in text.splitlines() if "accuracy in" in line] == list(
-        ablation._PARTS
-    )
+    assert [line.split(":")[0] for line in text.splitlines() if "accuracy in" in line] == list(ablation._PARTS)
     keys = [tuple(row[name] for name in ablation.SHOWN) for row in rows]
     assert len(set(keys)) == len(keys) == 5 + 4 + 3 + 2 + 2  # what several parts ask for is one row
     terms = {(row["centralization"], row["covariance"]) for row in rows}

@@ -30,9 +30,7 @@ CPU = torch.device("cpu")
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The files beside `iteration.py` by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    return {
-        name: importlib.import_module(name) for name in ("measuring", "naive", "iteration", "table_parts")
-    }
+    return {name: importlib.import_module(name) for name in ("measuring", "naive", "iteration", "table_parts")}
 
 
 @pytest.fixture
@@ -55,19 +53,14 @@ def _run(
     **fields: str,
 ) -> CondensationRun:
     recipe = modules["table_parts"].recipe_of(text, ipc, fields, 5).resolve(real.sample_shape, [""] * 3)
-    return CondensationRun(
-        recipe, Context(real.to(device), ipc, RandomStreams(3), device, "fp32", compiles=False)
-    )
+    return CondensationRun(recipe, Context(real.to(device), ipc, RandomStreams(3), device, "fp32", compiles=False))
 
 
 ONCE = "Pretraining(epochs=1, networks=1)"
 APART = "hallucinators=2, contrast=100"  # whose gradient then counts beside that of the base
 STUDENT = "network=convnet-d2-w8, steps=3, batch=4, experts=1, epochs=2, ahead=1"
 LEARNING = [name for name in recipes.names() if recipes.get(name, ipc=2).terms]
-TEXTS = {
-    f"iid_{base}": f"iid(base={base}, {TINY}, extractor=convnet-d1-w8, pretrain={ONCE})"
-    for base in ("dm", "idm")
-}
+TEXTS = {f"iid_{base}": f"iid(base={base}, {TINY}, extractor=convnet-d1-w8, pretrain={ONCE})" for base in ("dm", "idm")}
 TEXTS["dance"] = f"dance({TINY}, pretrain={ONCE})"
 TEXTS["ncfm"] = f"ncfm({TINY}, pretrain={ONCE})"
 TEXTS["ncfm_normal"] = f"ncfm({TINY}, pretrain={ONCE}, sampling_lr=0)"
@@ -104,13 +97,9 @@ def test_naive_iterations_are_those_of_the_package(
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_naive_iterations_lie_where_the_package_computes(
-    modules: dict[str, Any], real: RealData, name: str
-) -> None:
+def test_naive_iterations_lie_where_the_package_computes(modules: dict[str, Any], real: RealData, name: str) -> None:
     with simulated() as waits:
-        learned = _check_iterations(
-            modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE
-        )
+        learned = _check_iterations(modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE)
         assert all(isinstance(tensor, DeviceTensor) for tensor in learned.values())
         assert waits  # a naive loop may
 
@@ -157,9 +146,7 @@ def _check_same(naive: Tensor, ours: Tensor, start: Tensor) -> None:
 @pytest.mark.parametrize("name", ["dsa", "idc", "idm", "cafe", "kfs", "haba_dm", "bdm_published"])
 def test_networks_learn_the_same(modules: dict[str, Any], real: RealData, name: str) -> None:
     ipc = BUDGETS.get(name.partition("_")[0], 2)
-    always = (
-        {"terms.0.pool.sgd.cutmix": "1.0"} if name in ("idc", "kfs") else {}
-    )  # in the place of half of the steps
+    always = {"terms.0.pool.sgd.cutmix": "1.0"} if name in ("idc", "kfs") else {}  # in the place of half of the steps
     run, other = (_run(modules, real, TEXTS[name], ipc, **always) for _ in range(2))
     pool = run.recipe.terms[-1].pool
     naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
@@ -251,9 +238,7 @@ def test_the_benchmark_runs_on_another_device(
     assert there["ratio"]["timed"] > 0
 
 
-def test_several_recipes_are_resumed(
-    modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_recipes_are_resumed(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modules["measuring"], "SIDE", 64)
     texts = [f"dm({TINY})", "dd(network=convnet-d1-w8, batch=16)", f"debiased({TINY})"]
     out, picture = tmp_path / "s.jsonl", tmp_path / "s.png"

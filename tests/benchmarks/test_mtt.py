@@ -30,9 +30,7 @@ def test_unrolling_is_measured_on_any_device(mtt: Any) -> None:
         assert found["megabytes"] >= 0
 
 
-def test_measurements_of_a_device_lie_apart(
-    mtt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_measurements_of_a_device_lie_apart(mtt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["--folder", str(tmp_path)]
     assert mtt.parse(words).folder == tmp_path
     with pytest.raises(ValueError, match="device='cuda:99' is not available"):

@@ -60,9 +60,7 @@ def test_measuring_and_reporting(
     assert (folder / "ranks.png").is_file()
 
 
-def test_measurements_of_a_device_have_their_own_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measurements_of_a_device_have_their_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     nas: Any = importlib.import_module("nas")
     words = ["--folder", str(tmp_path)]

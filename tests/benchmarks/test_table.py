@@ -66,9 +66,7 @@ def test_a_tiny_table(
     before = _rows(tmp_path)
     table(*words)  # nothing is missing
     assert _rows(tmp_path) == before
-    monkeypatch.setattr(
-        "condensed_data.engine.job.condense", None
-    )  # the set is not made again for another network
+    monkeypatch.setattr("condensed_data.engine.job.condense", None)  # the set is not made again for another network
     table(
         *words,
         "--networks",
@@ -97,9 +95,7 @@ def test_a_budget_in_seconds_is_fixed_once(table: Any, tmp_path: Path, modules: 
     table(*words, "--seeds", "2")
     rows = _rows(tmp_path)
     assert [row["kind"] for row in rows if row.get("kind") == "pace"] == ["pace"]
-    assert [row["iterations"] for row in rows if row["recipe"] == "dm" and "mean" in row] == [
-        pace["iterations"]
-    ] * 2
+    assert [row["iterations"] for row in rows if row["recipe"] == "dm" and "mean" in row] == [pace["iterations"]] * 2
     assert {row["seed"] for row in rows if row["recipe"] == "random" and "mean" in row} == {0, 1}
 
 
@@ -126,9 +122,7 @@ def test_what_cannot_work_is_a_row_and_the_others_go_on(table: Any, tmp_path: Pa
         (["--recipes", "dm", "--networks", "covnet"], "Unknown network 'covnet'"),
     ],
 )
-def test_mistakes_are_found_before_the_work(
-    table: Any, tmp_path: Path, words: list[str], message: str
-) -> None:
+def test_mistakes_are_found_before_the_work(table: Any, tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         table(*words)
     assert not (tmp_path / "t.jsonl").exists()
@@ -143,9 +137,7 @@ def test_a_recipe_with_arguments(modules: dict[str, Any]) -> None:
     assert of("random", 4, {}, 7) == recipes.random(ipc=4)
 
 
-def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(
-    modules: dict[str, Any], tmp_path: Path
-) -> None:
+def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(modules: dict[str, Any], tmp_path: Path) -> None:
     rows = modules["rows"].Rows(tmp_path / "r.jsonl")
     rows.add({"a": 1})
     with rows.path.open("a") as file:

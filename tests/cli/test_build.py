@@ -106,9 +106,7 @@ def test_set_option_accepts_paths_and_names_of_fields(tmp_path: Path) -> None:
         "network=ConvNet(width=4, depth=2)",
     )
     sets = [word for text in words for word in ("--set", text)]
-    assert (
-        main(["build", "cli_sources:tiny", *SMALL, *sets, "--no-evaluate", "--out", str(tmp_path / "x")]) == 0
-    )
+    assert main(["build", "cli_sources:tiny", *SMALL, *sets, "--no-evaluate", "--out", str(tmp_path / "x")]) == 0
     recipe: Any = CondensedDataset.load(tmp_path / "x").recipe
     term = recipe.terms[0]
     assert (term.augment.cutout, term.sampler.batch, recipe.optimizer.kind) == (0.25, 7, "adam")
@@ -134,9 +132,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_a_diverging_run_saves_its_last_good_state(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_diverging_run_saves_its_last_good_state(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = (*SMALL, "--iterations", "5", "--set", "optimizer.lr=1e38", "--out", out)
     message = fails(capsys, "build", "cli_sources:tiny", *words)

@@ -101,9 +101,7 @@ def test_missing_weights_are_reported_before_reading(
         (["--features", "trained", "--layer", "5"], r"layer=5 must be 1, 2, 3 or 4"),
     ],
 )
-def test_wrong_options_are_reported(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_options_are_reported(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = fails(capsys, "clusters", "digits", *RAW, "--out", "unwritten.png", *words)
     assert re.search(message, found)
     assert not Path("unwritten.png").exists()

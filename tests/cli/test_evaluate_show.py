@@ -61,10 +61,7 @@ def test_evaluate_by_the_stored_protocol(tmp_path: Path, capsys: pytest.CaptureF
     words = ["--set", "training.epochs=2", "--set", "training.name=two", "--no-evaluate", "--out", str(out)]
     assert main(["build", "cli_sources:tiny", *SMALL, *words]) == 0
     capsys.readouterr()
-    assert (
-        main(["evaluate", str(out), "--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet"])
-        == 0
-    )
+    assert main(["evaluate", str(out), "--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet"]) == 0
     assert "(1 network, two protocol)" in capsys.readouterr().out
 
 
@@ -82,9 +79,7 @@ def test_evaluate_by_the_stored_protocol(tmp_path: Path, capsys: pytest.CaptureF
         (["--test", "cli_sources:tiny", "--network", f"{NET},convnot"], "Unknown network 'convnot'"),
     ],
 )
-def test_evaluate_refuses(
-    words: list[str], message: str, built: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_refuses(words: list[str], message: str, built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in fails(capsys, "evaluate", built, "--runs", "1", "--quiet", *words)
 
 
@@ -149,7 +144,5 @@ def test_results_do_not_depend_on_the_number_of_jobs(built: Path, capsys: pytest
     assert "Remove --jobs" in fails(capsys, *words, "--ranking", "--jobs", "2")
 
 
-def test_show_refuses_an_unknown_image_suffix(
-    built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_show_refuses_an_unknown_image_suffix(built: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "grid.xyz" in fails(capsys, "show", built, "--out", tmp_path / "grid.xyz")

@@ -157,9 +157,7 @@ def test_show_and_evaluate_a_dataset_of_the_hub(
     monkeypatch.chdir(tmp_path)
     assert main([*BUILD, "--out", "built"]) == 0
     succeeds(capsys, "push", "built", repo_id, "--config", "two")
-    assert "recipe dm, 2 iterations" in succeeds(
-        capsys, "show", repo_id, "--config", "two", "--out", "grid.png"
-    )
+    assert "recipe dm, 2 iterations" in succeeds(capsys, "show", repo_id, "--config", "two", "--out", "grid.png")
     assert (tmp_path / "grid.png").is_file()
     test = ("--test", "cli_sources:tiny", "--runs", "1", "--network", NET, "--quiet", "--protocol", "quick")
     assert "1 network, quick protocol" in succeeds(capsys, "evaluate", repo_id, *test)
@@ -184,9 +182,7 @@ def test_an_existing_folder_takes_precedence(
         assert f"{words[0]} applies to repositories of the Hub, but alice/here is a folder" in message
 
 
-def test_a_missing_dataset(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     message = fails(capsys, "show", "condensed/fashoin", "--out", "grid.png")
     assert "condensed/fashoin is neither a local folder nor a readable repository of the Hub: " in message
@@ -199,9 +195,7 @@ def test_a_missing_dataset(
 
 def test_pull_options_are_passed_to_from_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
-    monkeypatch.setattr(
-        CondensedDataset, "from_hub", lambda repo, **options: given.update(repo=repo, **options)
-    )
+    monkeypatch.setattr(CondensedDataset, "from_hub", lambda repo, **options: given.update(repo=repo, **options))
     words = "pull a/b --out d --config c --revision r --max-bytes 2KB --local-files-only --token t"
     hub_options.pull_condensed("a/b", build_parser().parse_args(words.split()))
     assert given == {
@@ -219,10 +213,7 @@ def test_pull_options_are_passed_to_from_hub(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     user = f"seeker{repo_id.rpartition('-')[2]}"
-    assert (
-        succeeds(capsys, "search", "--author", user)
-        == f"No condensed dataset on the Hub matches author {user}.\n"
-    )
+    assert succeeds(capsys, "search", "--author", user) == f"No condensed dataset on the Hub matches author {user}.\n"
     small(ipc=3).push_to_hub(repo_id, private=False)
     rows = succeeds(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
     assert rows[0].split() == ["REPOSITORY", "SOURCE", "RECIPE", "IPC", "DOWNLOADS", "LIKES"]
@@ -236,9 +227,7 @@ def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_source_on_the_hub_is_tagged_with_its_repository() -> None:
-    assert {source_tag(name) for name in ("hf:Bob/pics@v1:small", "hf:bob/pics", "bob/pics")} == {
-        "source-bobpics"
-    }
+    assert {source_tag(name) for name in ("hf:Bob/pics@v1:small", "hf:bob/pics", "bob/pics")} == {"source-bobpics"}
 
 
 def test_search_without_network(
@@ -280,9 +269,7 @@ def test_build_without_network_succeeds_and_reports_the_failed_push(
     with hub.away():
         with pytest.warns(UserWarning, match="condensing locally instead"):
             assert main([*BUILD, "--hub", repo_id, "--out", str(tmp_path / "taken")]) == 0
-        with pytest.warns(
-            UserWarning, match="Publishing the result may fail|condensing locally instead"
-        ) as warned:
+        with pytest.warns(UserWarning, match="Publishing the result may fail|condensing locally instead") as warned:
             message = fails(capsys, *BUILD, "--hub", repo_id, "--push", "--out", tmp_path / "pushed")
     assert "Publishing the result may fail" in str(warned[0].message)
     assert "Condensing succeeded but publishing failed: " in message

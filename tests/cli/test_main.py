@@ -77,9 +77,7 @@ def test_wrong_numbers_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> N
         assert words[1] in capsys.readouterr().err
 
 
-def test_an_interruption_is_reported(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interruption_is_reported(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -174,18 +172,14 @@ def test_bad_sources_are_reported_before_the_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unwritable_folder_is_reported_before_the_work(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_an_unwritable_folder_is_reported_before_the_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     message = fails(capsys, "build", "cli_sources:tiny", *SMALL, "--out", tmp_path / "file" / "out")
     assert "Cannot save a condensed dataset to" in message
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_an_unwritable_log_is_reported_before_the_work(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_an_unwritable_log_is_reported_before_the_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "Cannot write a log" in fails(
         capsys, "build", "cli_sources:tiny", *SMALL, "--log", tmp_path / "file" / "log.csv"

@@ -31,16 +31,12 @@ def test_draws_equal_those_of_a_new_generator_in_any_thread() -> None:
     for iteration in range(3):
         for group in range(3):
             new = [rng.numpy(purpose, iteration, group) for purpose in ("augment", "real")]
-            assert np.array_equal(
-                rng.uniform("augment", iteration, [group], 7)[0], new[0].random(7, np.float32)
-            )
+            assert np.array_equal(rng.uniform("augment", iteration, [group], 7)[0], new[0].random(7, np.float32))
             chosen = new[1].choice(90, 8, replace=False, shuffle=False)
             assert np.array_equal(rng.choice("real", iteration, group, 90, 8), chosen)
     alone = [rng.uniform("augment", iteration, range(20), 40) for iteration in range(40)]
     with ThreadPoolExecutor(4) as threads:
-        together = list(
-            threads.map(lambda iteration: rng.uniform("augment", iteration, range(20), 40), range(40))
-        )
+        together = list(threads.map(lambda iteration: rng.uniform("augment", iteration, range(20), 40), range(40)))
     assert all(map(torch.equal, alone, together))
 
 

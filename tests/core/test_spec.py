@@ -117,9 +117,7 @@ def test_named_callables_are_compared_by_name() -> None:
 
 
 def test_unnamed_callables_are_refused_with_a_remedy() -> None:
-    with pytest.raises(
-        UnnamedCallableError, match=r"leaves has no canonical form\. Wrap it as NamedCallable\("
-    ):
+    with pytest.raises(UnnamedCallableError, match=r"leaves has no canonical form\. Wrap it as NamedCallable\("):
         specs.to_json(Tree(call=leaves))
 
 
@@ -171,9 +169,7 @@ def test_classes_without_names_are_not_flipped() -> None:
 
 
 def two_terms(batch: int = 8, other: int = 8) -> Recipe:
-    terms = tuple(
-        Term(Distribution(), RandomInit("mlp"), PerGroup(rows), Identity()) for rows in (batch, other)
-    )
+    terms = tuple(Term(Distribution(), RandomInit("mlp"), PerGroup(rows), Identity()) for rows in (batch, other))
     return Recipe("two", Pixels(), terms, iterations=1)
 
 
@@ -183,18 +179,14 @@ def test_fields_are_set_by_path_and_by_a_unique_name() -> None:
     assert recipe.set(optimizer__lr=0.1).optimizer.lr == 0.1
     assert specs.set_field(recipe, "terms.0.sampler.batch", 32) == recipes.dm(batch=32)
     assert specs.set_field(recipe, "sampler.batch", 32) == recipes.dm(batch=32)
-    assert (
-        specs.set_field(recipe, "name", "mine").name == "mine"
-    )  # not training.name: the whole path is "name"
+    assert specs.set_field(recipe, "name", "mine").name == "mine"  # not training.name: the whole path is "name"
     assert recipe == recipes.dm()
     assert specs.set_field(Tree(), "leaves.1.size", 7) == Tree((Leaf(1), Leaf(7)))
 
 
 def test_one_name_sets_equal_fields_of_all_terms() -> None:
     assert two_terms().set(batch=32) == two_terms(32, 32)
-    with pytest.raises(
-        ValueError, match=r"'batch' is ambiguous: terms\.0\.sampler\.batch, terms\.1\.sampler"
-    ):
+    with pytest.raises(ValueError, match=r"'batch' is ambiguous: terms\.0\.sampler\.batch, terms\.1\.sampler"):
         two_terms(8, 9).set(batch=32)
 
 
@@ -207,9 +199,7 @@ def test_an_unknown_field_lists_the_known() -> None:
     with pytest.raises(ValueError, match="Unknown field 'learning_rate'") as error:
         recipes.dm().set(learning_rate=1)
     listed = str(error.value).partition("Known fields: ")[2].rstrip(".").split(", ")
-    assert {"ipc", "iterations", "optimizer.lr", "terms.0.sampler.batch", "terms.0.augment.crop"} <= set(
-        listed
-    )
+    assert {"ipc", "iterations", "optimizer.lr", "terms.0.sampler.batch", "terms.0.augment.crop"} <= set(listed)
     with pytest.raises(ValueError, match=r"Unknown field 'terms\.1\.weight'"):
         recipes.dm().set(terms__1__weight=1)
 

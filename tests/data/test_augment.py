@@ -87,9 +87,7 @@ def test_per_sample_draws_parameters_for_each_row(op: str) -> None:
     applied = SiameseAugment(ops=(op,), per_sample=True).draw(STREAMS, 0, [1, 2], (3, 8, 8))
     for sizes in ((3, 3), (4, 1)):
         x = samples(1, (3, 8, 8)).expand(sum(sizes), -1, -1, -1)
-        draws = torch.cat(
-            [uniforms(0, block, max(sizes))[:size] for block, size in zip((1, 2), sizes, strict=True)]
-        )
+        draws = torch.cat([uniforms(0, block, max(sizes))[:size] for block, size in zip((1, 2), sizes, strict=True)])
         oracle = torch.stack([expected(op, row, u) for row, u in zip(x, draws, strict=True)])
         ours = applied(batch(x, sizes))
         close(ours, oracle)
@@ -132,9 +130,7 @@ def test_draws_depend_on_iteration_seed_and_block_only() -> None:
     shape, x = (3, 8, 8), samples(1, (3, 8, 8))
 
     def drawn(seed: int, iteration: int, block: int) -> tuple[float, ...]:
-        ours = SiameseAugment(ops=("color",)).draw(RandomStreams(seed), iteration, [block], shape)(
-            batch(x, (1,))
-        )
+        ours = SiameseAugment(ops=("color",)).draw(RandomStreams(seed), iteration, [block], shape)(batch(x, (1,)))
         return tuple(ours.flatten().tolist())
 
     assert drawn(0, 0, 0) == drawn(0, 0, 0)
@@ -157,9 +153,7 @@ def test_neutral_parameters_do_not_change_samples(op: str) -> None:
 def test_operations_do_not_change_other_blocks() -> None:
     blocks, shape = range(30), (1, 6, 6)
     x = samples(30, shape)
-    ours = SiameseAugment(ops=("cutout", "flip"), flip=0.0).draw(STREAMS, 0, blocks, shape)(
-        batch(x, (1,) * 30)
-    )
+    ours = SiameseAugment(ops=("cutout", "flip"), flip=0.0).draw(STREAMS, 0, blocks, shape)(batch(x, (1,) * 30))
     cut = torch.tensor([bool(STREAMS.uniform("augment op", 0, [block], 1) < 0.5) for block in blocks])
     assert 0 < int(cut.sum()) < 30
     torch.testing.assert_close(ours[~cut], x[~cut], rtol=0, atol=5e-6)

@@ -198,9 +198,7 @@ def test_a_callable_of_a_module_in_the_current_folder(module: str) -> None:
 
 
 def test_a_callable_without_a_split_has_no_test_split(module: str) -> None:
-    with pytest.raises(
-        catalog.NoTestSplitError, match="Give only_train a parameter split, which is 'train' or 'test'"
-    ):
+    with pytest.raises(catalog.NoTestSplitError, match="Give only_train a parameter split, which is 'train' or 'test'"):
         catalog.load(f"{module}:only_train", "test")
 
 

@@ -213,9 +213,7 @@ def test_invalid_groups_are_refused(source: Colored, given: Any, message: str) -
 
 def test_invalid_attributes_below_a_subset_are_refused(source: Colored) -> None:
     source.color = COLOR[:7]
-    with pytest.raises(
-        SourceError, match=r"groups='color': Colored\.color has 7 entries, but the source has 60"
-    ):
+    with pytest.raises(SourceError, match=r"groups='color': Colored\.color has 7 entries, but the source has 60"):
         values("color", Subset(source, [1, 2]))
     with pytest.raises(SourceError, match=r"TensorDataset has no attribute of that name\. Give one integer"):
         values("color", Subset(TensorDataset(*source.tensors), [1, 2]))
@@ -228,9 +226,7 @@ def rare() -> list[str]:
 
 @pytest.mark.parametrize("name", ["dm", "dc", "dsa", "cafe", "random", "herding", "k_center"])
 def test_rare_and_missing_groups(source: Colored, name: str) -> None:
-    options = (
-        {} if name in ("random", "herding", "k_center") else {"iterations": 2, "batch": 8, "network": NET}
-    )
+    options = {} if name in ("random", "herding", "k_center") else {"iterations": 2, "batch": 8, "network": NET}
     if name in ("herding", "k_center"):
         options = {"features": "raw"}
     recipe = recipes.get(name, ipc=5, **options)
@@ -257,9 +253,7 @@ def test_ipc_is_split_and_each_part_starts_from_its_group(source: Colored, ipc: 
 
 
 def test_ipc_below_the_number_of_groups_is_refused(source: Colored) -> None:
-    with pytest.raises(
-        ValueError, match=r"ipc=3 is less than the 4 groups of class 'cow'.*Use ipc=4 or more"
-    ):
+    with pytest.raises(ValueError, match=r"ipc=3 is less than the 4 groups of class 'cow'.*Use ipc=4 or more"):
         CondensedDataset(source, small(ipc=3), groups=rare(), cache=False, progress=False)
 
 
@@ -321,9 +315,7 @@ def test_the_function_gets_pil_samples(tmp_path: Path) -> None:
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--no-evaluate", "--ipc", 4, "--out", tmp_path)
     small_words = [word for word in SMALL if word not in ("--no-cache",)]
-    assert (
-        main(list(map(str, ["build", "cli_sources:colored", *small_words, *words, "--groups", "color"]))) == 0
-    )
+    assert main(list(map(str, ["build", "cli_sources:colored", *small_words, *words, "--groups", "color"]))) == 0
     assert "36 -> 12" in capsys.readouterr().out
     error = fails(capsys, "build", "cli_sources:colored", *SMALL, "--groups", "shade")
     assert "groups='shade': Colored has no attribute of that name" in error

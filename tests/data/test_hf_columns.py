@@ -58,9 +58,7 @@ def test_numbers_are_labels_without_names() -> None:
 
 def test_no_images_and_no_labels_name_the_columns() -> None:
     with pytest.raises(SourceError, match=r"no column of images.*text \(string\), label \(ClassLabel\)"):
-        HubDataset(
-            rows(2).remove_columns("image").add_column("text", ["a", "b"]).select_columns(["text", "label"])
-        )
+        HubDataset(rows(2).remove_columns("image").add_column("text", ["a", "b"]).select_columns(["text", "label"]))
     with pytest.raises(SourceError, match=r"no column of labels.*image \(Image\), caption \(string\)"):
         HubDataset(rows(2, caption=(["a", "b"], datasets.Value("string"))))
 

@@ -147,9 +147,7 @@ def test_torchvision_datasets_with_v2_transforms() -> None:
 def test_transforms_that_depend_on_values_are_refused_before_a_normalization(step: nn.Module) -> None:
     # they clamp to [0, 1] or expect 8 bits, so they would destroy a normalized sample
     steps = [transforms.RandomHorizontalFlip(), step, transforms.ToTensor(), NORMALIZE]
-    with pytest.raises(
-        SourceError, match=r"before Normalize, ToTensor.*CondensedDataset\(\.\.\., transform="
-    ):
+    with pytest.raises(SourceError, match=r"before Normalize, ToTensor.*CondensedDataset\(\.\.\., transform="):
         inspect(Pictures(transforms.Compose(steps)))
 
 
@@ -162,9 +160,7 @@ def test_color_transforms_are_accepted_before_to_tensor() -> None:
 
 def test_random_transforms_that_fail_on_the_output_of_the_others_are_refused() -> None:
     steps = [transforms.RandomCrop(9), transforms.Resize(5), transforms.ToTensor()]
-    with pytest.raises(
-        SourceError, match=r"fails on the output of the other transforms.*pass the full pipeline"
-    ):
+    with pytest.raises(SourceError, match=r"fails on the output of the other transforms.*pass the full pipeline"):
         inspect(Pictures(transforms.Compose(steps)))
 
 

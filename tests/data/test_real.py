@@ -59,9 +59,7 @@ def test_pil_images_are_read_as_fractions_of_255() -> None:
     source = real_of(ListDataset([(Image.fromarray(values), 0), (Image.fromarray(values), 1)]))
     assert float(source.space.mean) == pytest.approx(values.mean() / 255)
     assert float(source.space.std) == pytest.approx(values.std() / 255)
-    torch.testing.assert_close(
-        source.space.restore(source[torch.tensor([1])])[0, 0], torch.tensor(values) / 255
-    )
+    torch.testing.assert_close(source.space.restore(source[torch.tensor([1])])[0, 0], torch.tensor(values) / 255)
 
 
 def test_groups_are_numbered_class_by_class() -> None:

@@ -13,9 +13,7 @@ from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 
 
 def filled(samples: Tensor, batch: int, **options: object) -> SampleStore:
-    writer = SampleStoreWriter(
-        len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options
-    )  # type: ignore[arg-type]
+    writer = SampleStoreWriter(len(samples), tuple(samples.shape[1:]), samples.dtype == torch.uint8, **options)  # type: ignore[arg-type]
     for start in range(0, len(samples), batch):
         writer.write(start, samples[start : start + batch])
     return writer.finish()
@@ -29,9 +27,7 @@ PIXELS = torch.randint(0, 256, (90, 3, 5, 4), generator=torch.Generator().manual
 NORMALIZED = (PIXELS / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.3
 
 
-@pytest.mark.parametrize(
-    "samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED, draw(90, 7), draw(90, 2, 30)]
-)
+@pytest.mark.parametrize("samples", [PIXELS.to(torch.uint8), PIXELS / 255, NORMALIZED, draw(90, 7), draw(90, 2, 30)])
 @pytest.mark.parametrize("limit", [None, 10])
 def test_samples_come_back_bit_identical(samples: Tensor, limit: int | None, tmp_path: Path) -> None:
     store = filled(samples, 13, limit=limit, folder=tmp_path)

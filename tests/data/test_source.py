@@ -243,9 +243,7 @@ def test_labels_of_tensor_datasets_are_checked_too(labels: Tensor, message: str)
 def test_samples_of_another_shape_or_kind_are_named() -> None:
     ragged = [torch.zeros(3, 4, 4)] * 7 + [torch.zeros(3, 5, 4)] + [torch.zeros(3, 4, 4)]
     error = read_error(listed(ragged))
-    assert error.startswith(
-        "source[7] is tensor:float32 (3, 5, 4), but source[0] is tensor:float32 (3, 4, 4)."
-    )
+    assert error.startswith("source[7] is tensor:float32 (3, 5, 4), but source[0] is tensor:float32 (3, 4, 4).")
     assert "transforms.Resize((H, W)), or --image-size N" in error
     modes = [picture("RGB")] * 5 + [picture("L")] + [picture("RGB")]
     error = read_error(listed(modes))
@@ -277,9 +275,7 @@ def test_a_sample_that_cannot_be_read_is_named() -> None:
 def test_later_items_that_are_not_pairs_are_named() -> None:
     items = [(sample, 0) for sample in floats(7)]
     items[5] = floats(1)  # type: ignore[call-overload]
-    assert read_error(ListDataset(items)).startswith(
-        "source[5] is a Tensor of length 1, not a (sample, label) pair"
-    )
+    assert read_error(ListDataset(items)).startswith("source[5] is a Tensor of length 1, not a (sample, label) pair")
 
 
 class Noisy(ListDataset):

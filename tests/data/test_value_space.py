@@ -131,9 +131,7 @@ def test_float_samples_keep_their_dtype_and_their_range(dtype: torch.dtype) -> N
 @pytest.mark.parametrize(("name", "max_value"), [("pil:RGB", 1.0), ("tensor:uint8", 255.0)])
 def test_rounding_to_8_bits_equals_the_output(name: str, max_value: float) -> None:
     kind = SampleKind(name, (3, 4, 5))
-    samples = (
-        torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * max_value - 0.2 * max_value
-    )
+    samples = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 1.4 * max_value - 0.2 * max_value
     rounded = kind.round_to_8_bits(samples)
     out = torch.stack([to_tensor(kind.to_sample(sample)) for sample in samples])
     torch.testing.assert_close(rounded, out.float() * (max_value / 255), rtol=0, atol=1e-6 * max_value)

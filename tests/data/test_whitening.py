@@ -107,9 +107,7 @@ class Pictures(Dataset[Any]):
 def test_a_dataset_condensed_in_the_whitened_space(
     kind: str, tiny_images: TensorDataset, tiny_test_images: TensorDataset, tmp_path: Path
 ) -> None:
-    source, test = (
-        Pictures(part) if kind == "pictures" else part for part in (tiny_images, tiny_test_images)
-    )
+    source, test = (Pictures(part) if kind == "pictures" else part for part in (tiny_images, tiny_test_images))
     chosen = replace(recipe(), synthetic=MultiFormation()) if kind == "several formations" else recipe()
     made = CondensedDataset(source, chosen, cache=False, **QUIET)
     made.save(tmp_path / "set")
@@ -132,9 +130,7 @@ def test_a_dataset_condensed_in_the_whitened_space(
 def test_normalization_includes_whitening(tiny_images: TensorDataset) -> None:
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whole = made.normalization()(tiny_images.tensors[0][:5])
-    torch.testing.assert_close(
-        whole, made.metadata.space.standardize(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(whole, made.metadata.space.standardize(tiny_images.tensors[0][:5]), rtol=1e-4, atol=1e-4)
     plain = CondensedDataset(tiny_images, recipe().set(whitening="none"), cache=False, **QUIET)
     assert "whitening" not in plain.preprocessing
     assert not torch.equal(plain.images, made.images)

@@ -97,9 +97,7 @@ CHANGES: dict[str, Callable[[TensorDataset], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changes_that_affect_the_result_miss_the_cache(
-    make: Make, tiny_images: TensorDataset, change: str
-) -> None:
+def test_changes_that_affect_the_result_miss_the_cache(make: Make, tiny_images: TensorDataset, change: str) -> None:
     make()
     counter = Counter()
     make(**CHANGES[change](tiny_images), callbacks=[counter])
@@ -248,9 +246,7 @@ def test_eviction_and_clearing(make: Make, tmp_path: Path) -> None:
     assert cache.entries() == []
 
 
-def test_tensors_in_tensors_out(
-    tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensors_in_tensors_out(tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path))
     images, labels = condense_tensors(*tiny_images.tensors, small(), device="cpu", precision="fp32")
     made = CondensedDataset(tiny_images, small(), cache=False, progress=False, device="cpu", precision="fp32")

@@ -94,9 +94,7 @@ def test_the_bar_shows_recipe_loss_speed_and_time_left(capsys) -> None:
     bar = ProgressBar()
     bar.on_iteration(ITERATION)
     bar.on_evaluate(1, EVALUATION)
-    bar.on_iteration(
-        replace(ITERATION, iteration=5, loss=0.125, iterations_per_second=0.25, eta_seconds=3725.0)
-    )
+    bar.on_iteration(replace(ITERATION, iteration=5, loss=0.125, iterations_per_second=0.25, eta_seconds=3725.0))
     bar.on_end(replace(ITERATION, iteration=10, loss=0.0625, eta_seconds=0.0))
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -157,10 +157,7 @@ def test_blocks_give_what_all_at_once_gives(name: str, tiny_images: torch.utils.
     blocks.step()
     for key, tensor in whole.synthetic_data.learned.items():
         torch.testing.assert_close(blocks.synthetic_data.learned[key], tensor, rtol=1e-4, atol=1e-5)
-        assert (
-            row_groups(blocks.synthetic_data, key) is None
-            or key not in blocks.synthetic_data.shared_across_groups
-        )
+        assert row_groups(blocks.synthetic_data, key) is None or key not in blocks.synthetic_data.shared_across_groups
 
 
 def test_work_units_do_not_depend_on_ranks_and_are_spread_evenly() -> None:

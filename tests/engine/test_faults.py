@@ -43,9 +43,7 @@ print("done", flush=True)
 
 def start(folder: Path, largest_file: int | None = None) -> subprocess.Popen[str]:
     def limit() -> None:
-        signal.signal(
-            signal.SIGXFSZ, signal.SIG_IGN
-        )  # then a write that is too long fails instead of killing
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write that is too long fails instead of killing
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file or 0, resource.RLIM_INFINITY))
 
     environment = os.environ | {"CONDENSED_DATA_CHECKPOINT_SECONDS": "0.02", "OMP_NUM_THREADS": "1"}
@@ -155,9 +153,7 @@ def may_mount() -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="mounting a file system needs a right that this user has not")
 @pytest.mark.parametrize("small_disk", ["size=4k", "size=8k", "size=12k", "size=20k", "ro"], indirect=True)
-def test_a_cache_on_a_full_or_read_only_disk(
-    tmp_path: Path, small_disk: Path, whole: tuple[str, float]
-) -> None:
+def test_a_cache_on_a_full_or_read_only_disk(tmp_path: Path, small_disk: Path, whole: tuple[str, float]) -> None:
     """The result is made and saved all the same, what could not be kept is said, and nothing partial stays."""
     process = start(tmp_path)
     output, errors = process.communicate(timeout=120)

@@ -45,9 +45,7 @@ def parts(name: str, source: TensorDataset, folder: Path, count: int) -> list[Co
 
 
 @pytest.mark.parametrize("name", TOGETHER)
-def test_merged_shards_are_the_bits_of_one_process(
-    name: str, tiny_images: TensorDataset, tmp_path: Path
-) -> None:
+def test_merged_shards_are_the_bits_of_one_process(name: str, tiny_images: TensorDataset, tmp_path: Path) -> None:
     merged = merge(parts(name, tiny_images, tmp_path, 2))
     whole = build(tiny_images, independent(name))
     assert torch.equal(merged.images, whole.images)
@@ -73,9 +71,7 @@ def test_a_shard_is_a_set_of_its_classes(tiny_images: TensorDataset, tmp_path: P
         ("kfs", "all classes share the learned decoders"),
     ],
 )
-def test_recipes_whose_classes_look_at_each_other_say_so(
-    name: str, reason: str, tiny_images: TensorDataset
-) -> None:
+def test_recipes_whose_classes_look_at_each_other_say_so(name: str, reason: str, tiny_images: TensorDataset) -> None:
     with pytest.raises(ValueError, match=reason):
         build(tiny_images, LEARNING[name](), shard="1/2")
 
@@ -116,9 +112,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ]
     assert "needs --out" in fails(capsys, *words, "--shard", "1/2")
     for number in (1, 2):
-        assert (
-            main([*words, "--no-cache", "--shard", f"{number}/2", "--out", str(tmp_path / str(number))]) == 0
-        )
+        assert main([*words, "--no-cache", "--shard", f"{number}/2", "--out", str(tmp_path / str(number))]) == 0
     assert main(["merge", str(tmp_path / "2"), str(tmp_path / "1"), "--out", str(tmp_path / "all")]) == 0
     assert CondensedDataset.load(tmp_path / "all").targets == list(range(10))
     assert "classes are missing" in fails(capsys, "merge", tmp_path / "1", "--out", tmp_path / "some")

@@ -27,9 +27,7 @@ def started(name: str = "dd", **options: Any) -> CondensationRun:
     where = real(torch.randn(60, 1, 12, 12, generator=draw), torch.arange(60) % 3)
     fields = {"ipc": 4, "iterations": 1, "batch": 10, "network": NET}
     recipe = recipes.get(name, **(fields | options)).resolve((1, 12, 12), ["a", "b", "c"], samples=60)
-    return CondensationRun(
-        recipe, Context(where, recipe.ipc, RandomStreams(0), torch.device("cpu"), compiles=False)
-    )
+    return CondensationRun(recipe, Context(where, recipe.ipc, RandomStreams(0), torch.device("cpu"), compiles=False))
 
 
 def needed(run: CondensationRun) -> MemoryEstimate:
@@ -62,9 +60,7 @@ def test_an_unroll_that_does_not_fit_is_refused_with_remedies(monkeypatch: pytes
     run = started(steps=2, epochs=3, unroll="full")
     free = needed(run).working - 1
     monkeypatch.setattr(memory_estimate, "free_memory", lambda device: free)
-    with pytest.raises(
-        TooLargeError, match=r"Use a smaller ipc, unroll='checkpointed', fewer training steps, or"
-    ):
+    with pytest.raises(TooLargeError, match=r"Use a smaller ipc, unroll='checkpointed', fewer training steps, or"):
         fitted(run)
     assert "weights" in str(fitted(started(steps=2, epochs=3, unroll="checkpointed")))
 

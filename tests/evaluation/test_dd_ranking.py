@@ -39,9 +39,9 @@ def test_the_ends_of_the_scale() -> None:
     assert label_robust(whole=0, condensed=1, random=0) == pytest.approx(1)
     nothing = (1 - math.exp(-1)) / (math.e - math.exp(-1))
     assert label_robust(whole=0.7, condensed=0.7, random=0.7) == pytest.approx(nothing)
-    assert augmentation_robust(
-        condensed=0.7, random=0.7, condensed_plain=0.2, random_plain=0.2
-    ) == pytest.approx(nothing)
+    assert augmentation_robust(condensed=0.7, random=0.7, condensed_plain=0.2, random_plain=0.2) == pytest.approx(
+        nothing
+    )
 
 
 def test_percentages_are_refused() -> None:
@@ -83,9 +83,7 @@ def test_rank_measures_what_the_scores_need(condensed: CondensedDataset, untouch
     assert found.random[0] == found.condensed.accuracies[0]
     assert found.random_plain[0] == found.condensed_plain.accuracies[0]
     mean = sum(found.whole) / 2
-    assert found.label_robust == label_robust(
-        whole=mean, condensed=found.condensed.mean, random=sum(found.random) / 2
-    )
+    assert found.label_robust == label_robust(whole=mean, condensed=found.condensed.mean, random=sum(found.random) / 2)
     assert found.augmentation_robust == augmentation_robust(
         condensed=found.condensed.mean,
         random=sum(found.random) / 2,
@@ -162,9 +160,7 @@ def _colored(shape: tuple[int, ...], counts: tuple[int, ...]) -> CondensedDatase
 
 def _rearranged(condensed: CondensedDataset, order: list[int]) -> CondensedDataset:
     result = condensed.result
-    return CondensedDataset.from_result(
-        replace(result, images=result.images[order], labels=result.labels[order])
-    )
+    return CondensedDataset.from_result(replace(result, images=result.images[order], labels=result.labels[order]))
 
 
 def test_to_ddranking() -> None:

@@ -33,9 +33,7 @@ def test_the_distance_is_the_mean_over_pairs_and_then_over_classes() -> None:
         within_class_distance(rows[:2], torch.tensor([0, 1]))
 
 
-def test_random_samples_are_as_diverse_as_random_samples(
-    tiny_images: TensorDataset, untouched_rng: None
-) -> None:
+def test_random_samples_are_as_diverse_as_random_samples(tiny_images: TensorDataset, untouched_rng: None) -> None:
     found = diversity(condense(tiny_images, 10), tiny_images, subsets=20, progress=False)
     assert found.ratio == pytest.approx(1, abs=0.05)
     again = diversity(condense(tiny_images, 10), tiny_images, subsets=20, progress=False)

@@ -37,9 +37,7 @@ def test_a_memory_is_condensed_on_the_strategys_device(recipe: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"seeds": 2, "batched": True}, {"recalibrate": True}])
-def test_a_proxy_gives_the_accuracy_of_the_cpu(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_gives_the_accuracy_of_the_cpu(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     config = {**FINE, "norm": "batch"}
     here = objective(**options)(config)
     with simulated() as waits, use_device(monkeypatch, DEVICE):

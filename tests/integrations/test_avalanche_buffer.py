@@ -352,9 +352,7 @@ def test_arguments_are_refused_by_name(arguments: dict[str, Any], names: str) ->
         (9_000, {"logits": True}, "logits"),
     ],
 )
-def test_budgets_that_cannot_be_guaranteed_are_refused(
-    budget: int, arguments: dict[str, Any], names: str
-) -> None:
+def test_budgets_that_cannot_be_guaranteed_are_refused(budget: int, arguments: dict[str, Any], names: str) -> None:
     with pytest.raises(ValueError, match=names):
         CondensedBuffer.from_bytes(budget, SHAPE, **arguments)
 

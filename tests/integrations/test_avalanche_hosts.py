@@ -181,9 +181,7 @@ def test_er_aml_is_refused_where_it_would_loop_forever() -> None:
     first, second = old_kind().train_stream
     strategy = _er_aml(train_mb_size=3)
     strategy.train(first)
-    with pytest.raises(
-        ValueError, match=r"train_mb_size=3 .* keeps only 2 of class \d\. Use train_mb_size=2"
-    ):
+    with pytest.raises(ValueError, match=r"train_mb_size=3 .* keeps only 2 of class \d\. Use train_mb_size=2"):
         strategy.train(second)
 
 
@@ -240,10 +238,7 @@ def test_current_and_tested_samples_are_reduced_and_stored_ones_are_not(make: An
     assert torch.cdist(model.inputs[True].flatten(1), known).amin(1).max() < 0.01
     strategy.eval(benchmark.test_stream)
     tested = torch.stack([item[0] for item in benchmark.test_stream[1].dataset])
-    assert (
-        torch.cdist(model.inputs[False].flatten(1), plugin.reduce_resolution(tested).flatten(1)).amin(1).max()
-        < 0.01
-    )
+    assert torch.cdist(model.inputs[False].flatten(1), plugin.reduce_resolution(tested).flatten(1)).amin(1).max() < 0.01
 
 
 @pytest.mark.parametrize("plugin", [CondensedReplayPlugin, CondensedGDumbPlugin])
@@ -258,9 +253,7 @@ def test_reduced_inputs_refuse_batches_of_the_memory(plugin: Any) -> None:
 
 @pytest.mark.parametrize("factor", [1, 2.0, True])
 def test_a_factor_that_reduces_nothing_is_refused(factor: Any) -> None:
-    with pytest.raises(
-        ValueError, match=f"ReducedInputs\\(factor={factor}\\) must be an integer of at least 2"
-    ):
+    with pytest.raises(ValueError, match=f"ReducedInputs\\(factor={factor}\\) must be an integer of at least 2"):
         ReducedInputs(factor)
 
 
@@ -325,9 +318,7 @@ class MetricRecorder(BaseLogger):
 
 def test_loggers_get_time_and_size() -> None:
     logger = MetricRecorder()
-    strategy = naive(
-        CondensedReplayPlugin(storage_policy=memory(8)), evaluator=EvaluationPlugin(loggers=[logger])
-    )
+    strategy = naive(CondensedReplayPlugin(storage_policy=memory(8)), evaluator=EvaluationPlugin(loggers=[logger]))
     train(strategy, old_kind())
     assert logger.values["Memory/samples"] == [8, 8]
     assert logger.values["Memory/samples_per_class"] == [4, 2]

@@ -120,9 +120,7 @@ def spaces_seed(chosen: ProxyObjective, config: dict[str, Any]) -> int:
 def test_costs_of_a_trial() -> None:
     found = objective(seeds=2).measure(FINE)
     assert len(found.values) == 2
-    assert found.parameters == sum(
-        weight.numel() for weight in spaces.convnet(FINE)(3, (1, 12, 12)).parameters()
-    )
+    assert found.parameters == sum(weight.numel() for weight in spaces.convnet(FINE)(3, (1, 12, 12)).parameters())
     assert found.flops == 2 * (9 * 8 * 144 + 9 * 64 * 36 + 72 * 3)
     assert found.seconds > 0
     assert found.peak_bytes is None or found.peak_bytes > 1e6
@@ -309,9 +307,7 @@ def test_out_of_memory_is_a_failure() -> None:
 
 
 def test_vectors_and_pil_images() -> None:
-    vectors = TensorDataset(
-        torch.randn(30, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
-    )
+    vectors = TensorDataset(torch.randn(30, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)
     few = CondensedDataset(vectors, recipes.random(ipc=2), cache=False, progress=False)
     chosen = ProxyObjective(few, lambda config: "mlp", val=vectors, training="quick", epochs=1, device="cpu")
     assert 0 <= chosen({}) <= 1

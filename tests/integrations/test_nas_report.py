@@ -153,8 +153,7 @@ def test_naswot_against_a_loop() -> None:
     module, x = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 3)).eval(), torch.randn(8, 6)
     codes = (module[0](x) > 0).int().tolist()
     kernel = [
-        [float(sum(one == other for one, other in zip(left, right, strict=True))) for right in codes]
-        for left in codes
+        [float(sum(one == other for one, other in zip(left, right, strict=True))) for right in codes] for left in codes
     ]
     expected = np.linalg.slogdet(np.array(kernel))[1]
     assert zero_cost.naswot(module, x) == pytest.approx(float(expected))
@@ -181,9 +180,7 @@ def test_a_cascade_keeps_the_best_of_every_stage() -> None:
     configs = [FINE, SMALLER, TOO_DEEP, {**FINE, "depth": 1}, {**SMALLER, "depth": 1}]
     proxy = objective(epochs=2)
     whole = proxy.trained_on(samples(20, 1), epochs=3)
-    result = cascade(
-        configs, [Stage("size", "params", 3), Stage("condensed", proxy, 2), Stage("whole", whole, 1)]
-    )
+    result = cascade(configs, [Stage("size", "params", 3), Stage("condensed", proxy, 2), Stage("whole", whole, 1)])
     assert [len(results) for results in result.results] == [5, 3, 2]
     sizes = sorted((ZeroCost("params", proxy)(config) for config in configs), reverse=True)[:3]
     assert sorted(ZeroCost("params", proxy)(one.config) for one in result.results[1]) == sorted(sizes)

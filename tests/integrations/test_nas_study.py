@@ -164,9 +164,7 @@ def test_the_command(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (("--val", "cli_sources:four_pixels"), "samples of shape"),
     ],
 )
-def test_invalid_options_are_refused(
-    built: Path, words: Any, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_options_are_refused(built: Path, words: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert message in fails(capsys, "nas", built, *FEW, *words)
 

@@ -32,9 +32,7 @@ def values(run: CondensationRun) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", LEARNING | GROUPED)
-def test_an_iteration_gives_the_bits_of_the_cpu_without_synchronizing(
-    name: str, tiny_images: TensorDataset
-) -> None:
+def test_an_iteration_gives_the_bits_of_the_cpu_without_synchronizing(name: str, tiny_images: TensorDataset) -> None:
     recipe = (LEARNING | GROUPED)[name]()
     groups = [index % 2 for index in range(len(tiny_images))] if name in GROUPED else None
     here = start(tiny_images, recipe, groups)
@@ -57,9 +55,7 @@ def test_training_steps_of_an_evaluation_do_not_synchronize(tiny_images: TensorD
 
     def trained(device: torch.device, waits: list[str]) -> tuple[Tensor, list[str]]:
         training = Training(epochs=3, batch_size=7, augment=SiameseAugment())
-        trainer = Trainer(
-            x.to(device), y.to(device), ConvNet(width=4, depth=1), 3, training, "fp32", None, batch_loss
-        )
+        trainer = Trainer(x.to(device), y.to(device), ConvNet(width=4, depth=1), 3, training, "fp32", None, batch_loss)
         module = trainer.new(RandomStreams(0))
         waits.clear()
         trainer.take_steps(module, RandomStreams(0), lambda epoch: None)
@@ -108,6 +104,4 @@ def test_an_evaluation_gives_the_accuracy_of_the_cpu(
 
 
 def test_only_copies_to_mps_are_synchronous() -> None:
-    assert [
-        name for name in ("cpu", "cuda:1", "xpu", "mps") if not supports_async_copy(torch.device(name))
-    ] == ["mps"]
+    assert [name for name in ("cpu", "cuda:1", "xpu", "mps") if not supports_async_copy(torch.device(name))] == ["mps"]

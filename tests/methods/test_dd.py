@@ -144,9 +144,7 @@ def test_steps_have_all_classes_and_a_fixed_order(tiny_images: TensorDataset) ->
     assert made.stored_floats == 6 * 144 + 4 + 12 + 4  # samples, step sizes, order, rows of steps
 
 
-def test_random_initialization_takes_new_networks(
-    tiny_images: TensorDataset, tiny_test_images: TensorDataset
-) -> None:
+def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     made = build(tiny_images, dd())
     assert made.replay is not None
     begin = InitialNetworks.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
@@ -297,9 +295,7 @@ def test_a_comparison_trains_by_the_stored_schedule(
     assert "by the schedule of the condensed dataset" in text
 
 
-def test_exploding_weights_raise_an_error(
-    tiny_images: TensorDataset, tiny_test_images: TensorDataset
-) -> None:
+def test_exploding_weights_raise_an_error(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     made = fixed(tiny_images)
     huge = {name: weight * 1e20 for name, weight in initial_of(made).items()}
     with pytest.raises(FloatingPointError, match="NaN or infinite weights"):
@@ -342,9 +338,7 @@ def test_bad_recipes_are_refused(options: dict[str, Any], message: str, tiny_ima
 
 def test_only_repeatable_steps_make_a_schedule(tiny_images: TensorDataset) -> None:
     ordered = {"training": OrderedTraining()}
-    with pytest.raises(
-        ValueError, match=r"OrderedTraining\(\) with this recipe: it draws its samples with PerGroup"
-    ):
+    with pytest.raises(ValueError, match=r"OrderedTraining\(\) with this recipe: it draws its samples with PerGroup"):
         build(tiny_images, replace(recipes.dm(ipc=1, iterations=2, batch=4, network=NET), **ordered))
     with pytest.raises(ValueError, match="it has no terms"):
         build(tiny_images, replace(recipes.random(ipc=1), **ordered))

@@ -109,8 +109,7 @@ def test_arguments_replace_the_defaults() -> None:
 
 def test_a_pool_without_experts_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = (
-        "Cannot use Trajectory with the RandomInit pool: it needs an expert's later weights. "
-        "Use the Experts pool."
+        "Cannot use Trajectory with the RandomInit pool: it needs an expert's later weights. Use the Experts pool."
     )
     with pytest.raises(ValueError, match=sentence):
         replace(recipes.mtt().terms[0], pool=RandomInit())
@@ -118,9 +117,7 @@ def test_a_pool_without_experts_is_refused_before_any_work(capsys: pytest.Captur
     assert sentence in capsys.readouterr().err
 
 
-def test_the_result_is_trained_on_at_its_learned_step_size(
-    tiny_images: TensorDataset, tmp_path: Path
-) -> None:
+def test_the_result_is_trained_on_at_its_learned_step_size(tiny_images: TensorDataset, tmp_path: Path) -> None:
     recipe = small().set(optimizer__rates=(("step_sizes", 1e-2),))
     made = CondensedDataset(tiny_images, recipe, cache=False, **QUIET)
     assert isinstance(made.training, Training)
@@ -160,9 +157,7 @@ def test_samples_of_any_shape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_line_trains_experts_in_processes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_trains_experts_in_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "build",
         "digits",
@@ -203,8 +198,5 @@ def test_it_beats_random_samples_on_digits(unroll: str) -> None:
     made = CondensedDataset(train, recipe, **how)
     chosen = [CondensedDataset(train, recipes.random(1), seed=seed, **how) for seed in range(2)]
     short = replace(quick(), name="short", epochs=100)
-    scores = [
-        one.evaluate(test, "convnet-w16-d2", 1, training=short, progress=False).mean
-        for one in (made, *chosen)
-    ]
+    scores = [one.evaluate(test, "convnet-w16-d2", 1, training=short, progress=False).mean for one in (made, *chosen)]
     assert scores[0] > sum(scores[1:]) / 2 + 0.05

@@ -86,9 +86,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_new_file_is_all_that_a_method_needs(tmp_path: Path) -> None:
     package = tmp_path / "condensed_data"
-    shutil.copytree(
-        Path(condensed_data.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(Path(condensed_data.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "methods" / "recipes" / "toy.py").write_text(TOY, encoding="utf-8")
     paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     done = subprocess.run(

@@ -37,9 +37,7 @@ def learning(request: pytest.FixtureRequest) -> Recipe:
 
 
 def test_every_recipe_of_the_package_is_examined() -> None:
-    own = {
-        name for name in recipes.names() if recipes.function(name).__module__.startswith("condensed_data.")
-    }
+    own = {name for name in recipes.names() if recipes.function(name).__module__.startswith("condensed_data.")}
     assert own == {key.split()[0] for key in EXAM | GROUPED}
 
 
@@ -77,9 +75,7 @@ def test_chunks_give_the_gradient_of_the_whole(learning: Recipe, tiny_images: Te
 
 
 def test_groups(learning: Recipe, tiny_images: TensorDataset) -> None:
-    made = build(
-        tiny_images, replace(learning, ipc=4), groups=[index % 2 for index in range(len(tiny_images))]
-    )
+    made = build(tiny_images, replace(learning, ipc=4), groups=[index % 2 for index in range(len(tiny_images))])
     assert torch.isfinite(made.images).all()
 
 
@@ -156,18 +152,13 @@ def test_it_beats_random_samples_on_digits(name: str) -> None:
         options["factor"] = 1
     train, test = load("digits", "train"), load("digits", "test")
     recipe = recipes.get(name, **options)
-    for path in BRIEF.keys() & {
-        f"pool.{field}" for term in recipe.terms for field, _ in specs.iter_fields(term.pool)
-    }:
+    for path in BRIEF.keys() & {f"pool.{field}" for term in recipe.terms for field, _ in specs.iter_fields(term.pool)}:
         recipe = specs.set_field(recipe, path, BRIEF[path])
     made = CondensedDataset(train, recipe, progress=False)
     chosen = [
-        CondensedDataset(train, recipes.random(ipc=options["ipc"]), seed=seed, progress=False)
-        for seed in range(3)
+        CondensedDataset(train, recipes.random(ipc=options["ipc"]), seed=seed, progress=False) for seed in range(3)
     ]
-    scores = [
-        one.evaluate(test, NARROW, runs=1, training="quick", progress=False).mean for one in (made, *chosen)
-    ]
+    scores = [one.evaluate(test, NARROW, runs=1, training="quick", progress=False).mean for one in (made, *chosen)]
     assert scores[0] > sum(scores[1:]) / 3 + 0.03
 
 
@@ -190,9 +181,7 @@ def test_debiasing_needs_groups(name: str, tiny_images: TensorDataset) -> None:
     groups = [index % 2 for index in range(len(tiny_images))]
     made = build(tiny_images, GROUPED[name](), groups=groups)
     base = GROUPED[name]()
-    ungated = replace(
-        base, terms=tuple(specs.set_field(term, "sampler.grouped", False) for term in base.terms)
-    )
+    ungated = replace(base, terms=tuple(specs.set_field(term, "sampler.grouped", False) for term in base.terms))
     assert torch.equal(made.images, build(tiny_images, ungated, groups=groups).images)
     with pytest.raises(ValueError, match="Give groups="):
         build(tiny_images, base)

@@ -136,9 +136,7 @@ def test_diversity_separates_samples_of_one_code() -> None:
 
 
 @pytest.mark.parametrize("name", ["haba on dm", "haba on idc", "kfs"])
-def test_one_code_through_every_decoder(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_code_through_every_decoder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if name == "kfs":
         recipe = recipes.kfs(ipc=5, channels=1, width=2, codes=2, fit=2, **SMALL)
     else:
@@ -156,15 +154,11 @@ def test_one_code_through_every_decoder(
         assert stored is not None
         index = torch.tensor([0])
         synthetic_data = core(recipe.synthetic).restore(stored, condensed.class_indices, (1, 8, 8))
-        torch.testing.assert_close(
-            condensed.metadata.space.restore(synthetic_data.decode(index)), condensed.images[:1]
-        )
+        torch.testing.assert_close(condensed.metadata.space.restore(synthetic_data.decode(index)), condensed.images[:1])
 
 
 def test_plotting_decoders_needs_decoders() -> None:
     for recipe in (recipes.random(ipc=2), recipes.fred("dm", 2, **SMALL)):
-        with pytest.raises(
-            ValueError, match=r"not decoded from codes\. Use a dataset condensed by haba or kfs"
-        ):
+        with pytest.raises(ValueError, match=r"not decoded from codes\. Use a dataset condensed by haba or kfs"):
             decoders(build((1, 8, 8), recipe))
     assert isinstance(recipes.random().synthetic, Pixels)

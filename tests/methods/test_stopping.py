@@ -38,9 +38,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CHECKPOINT_SECONDS", "0")
-    recipe = replace(
-        RECIPE, stop=EarlyStopping(4, 0.9)
-    )  # nothing falls by nine tenths: it ends after two windows
+    recipe = replace(RECIPE, stop=EarlyStopping(4, 0.9))  # nothing falls by nine tenths: it ends after two windows
     how = {"progress": False, "device": "cpu", "precision": "fp32"}
     whole = CondensedDataset(tiny_images, recipe, cache=False, **how)
     assert whole.metadata.iterations == 8
@@ -68,9 +66,7 @@ def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 def test_milestones_lower_the_learning_rate(tiny_images: TensorDataset) -> None:
     how = {"progress": False, "device": "cpu", "precision": "fp32", "cache": False}
-    low = replace(
-        RECIPE, iterations=4, optimizer=replace(RECIPE.optimizer, milestones=(2,), decay=1e-12, momentum=0.0)
-    )
+    low = replace(RECIPE, iterations=4, optimizer=replace(RECIPE.optimizer, milestones=(2,), decay=1e-12, momentum=0.0))
     two = replace(RECIPE, iterations=2, optimizer=replace(RECIPE.optimizer, momentum=0.0))
     torch.testing.assert_close(
         CondensedDataset(tiny_images, low, **how).images, CondensedDataset(tiny_images, two, **how).images

@@ -113,17 +113,13 @@ def test_width_changes_only_the_width():
 
 def test_norms_are_those_of_the_literature():
     kinds = {norm: list(ConvNet(8, 1, norm)(2, (1, 4, 6)).modules()) for norm in NORMS}
-    groups = {
-        norm: [m.num_groups for m in found if isinstance(m, nn.GroupNorm)] for norm, found in kinds.items()
-    }
+    groups = {norm: [m.num_groups for m in found if isinstance(m, nn.GroupNorm)] for norm, found in kinds.items()}
     assert groups == {"none": [], "batch": [], "layer": [], "instance": [8], "group": [4]}
     assert [m.normalized_shape for m in kinds["layer"] if isinstance(m, nn.LayerNorm)] == [(8, 4, 6)]
     assert networks.has_batch_norm(ConvNet(8, 1, "batch")(2, (1, 4, 6)))
 
 
-@pytest.mark.parametrize(
-    "shape", [(3, 37, 29), (2, 12, 12), (1, 8, 8), (5, 40, 33), (3, 50), (20,), (1, 1, 1)]
-)
+@pytest.mark.parametrize("shape", [(3, 37, 29), (2, 12, 12), (1, 8, 8), (5, 40, 33), (3, 50), (20,), (1, 1, 1)])
 def test_every_network_takes_odd_samples_or_raises(shape):
     accepted = set()
     for name in networks.names():

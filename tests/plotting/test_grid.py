@@ -44,9 +44,7 @@ def test_grid_has_a_row_of_cells_for_each_class_at_equal_places() -> None:
 def test_rows_follow_the_order_of_the_classes_not_of_the_samples() -> None:
     images = uniform([[0, 0, 1], [1, 0, 0]])
     picture = np.asarray(plots.grid(images, [1, 0], ["red", "blue"]))
-    first_red, first_blue = (
-        np.flatnonzero((picture == c).all(2).any(1))[0] for c in ((255, 0, 0), (0, 0, 255))
-    )
+    first_red, first_blue = (np.flatnonzero((picture == c).all(2).any(1))[0] for c in ((255, 0, 0), (0, 0, 255)))
     assert first_red < first_blue
 
 
@@ -79,9 +77,7 @@ def test_classes_beyond_the_limit_are_counted_below() -> None:
     everything = plots.grid(images, labels, names, max_classes=100)
     assert (np.asarray(everything) == (255, 0, 0)).all(2).sum() == 100 * 56 * 56
     cell_rows = (np.asarray(some) == (255, 0, 0)).all(2).any(1)
-    assert (np.asarray(some)[np.flatnonzero(cell_rows)[-1] + 1 :] < 200).any(), (
-        "the count of the others is there"
-    )
+    assert (np.asarray(some)[np.flatnonzero(cell_rows)[-1] + 1 :] < 200).any(), "the count of the others is there"
     cell_rows = (np.asarray(everything) == (255, 0, 0)).all(2).any(1)
     assert (np.asarray(everything)[np.flatnonzero(cell_rows)[-1] + 1 :] == 255).all()
 
@@ -103,9 +99,7 @@ def test_per_class_limits_the_cells_of_a_row(per_class: int | None, cells: int) 
     ("height", "width", "shown"),
     [(8, 8, (56, 56)), (28, 28, (56, 56)), (32, 32, (64, 64)), (64, 64, (64, 64)), (224, 112, (48, 96))],
 )
-def test_small_images_are_enlarged_and_large_ones_reduced(
-    height: int, width: int, shown: tuple[int, int]
-) -> None:
+def test_small_images_are_enlarged_and_large_ones_reduced(height: int, width: int, shown: tuple[int, int]) -> None:
     assert tile(torch.rand(1, 1, height, width)).size == shown
 
 
@@ -241,9 +235,7 @@ def test_drawing_does_not_change_samples_or_random_state(untouched_rng: None) ->
 
 
 def test_html_contains_the_escaped_summary_and_the_image() -> None:
-    page = plots.to_html(
-        uniform([[1, 0, 0]] * 12), list(range(12)), [str(i) for i in range(12)], "a <b> & c\nd"
-    )
+    page = plots.to_html(uniform([[1, 0, 0]] * 12), list(range(12)), [str(i) for i in range(12)], "a <b> & c\nd")
     assert "<pre>a &lt;b&gt; &amp; c\nd</pre>" in page
     data = page.split("base64,")[1].split('"')[0]
     picture = Image.open(io.BytesIO(base64.b64decode(data)))

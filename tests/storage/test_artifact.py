@@ -155,9 +155,7 @@ def test_preview_shows_labeled_pictures(tmp_path: Path) -> None:
 def test_preview_of_values_without_a_known_range(tmp_path: Path) -> None:
     stored = tensors()
     stored["images"] = stored["images"] * 10 - 4
-    described = manifest(
-        sample_kind="tensor:float32", value_space={"kind": "source", "mean": [1], "std": [3]}
-    )
+    described = manifest(sample_kind="tensor:float32", value_space={"kind": "source", "mean": [1], "std": [3]})
     storage.write(tmp_path, stored, described, card=CARD)
     low, high = storage.read(tmp_path).manifest["preview_range"]
     table = parquet.read_table(tmp_path / "data")
@@ -202,21 +200,13 @@ def test_the_owners_text_in_the_readme_is_kept(tmp_path: Path) -> None:
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     readme = tmp_path / "README.md"
     text = readme.read_text().replace("license: mit", "license: mit\nlanguage:\n- en")
-    readme.write_bytes(
-        (text.replace("\n---\n\n", "\n---\n\nBefore.\n\n") + "\nAfter.\n").encode() + b"\xff\n"
-    )
-    storage.write(
-        tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New")
-    )
+    readme.write_bytes((text.replace("\n---\n\n", "\n---\n\nBefore.\n\n") + "\nAfter.\n").encode() + b"\xff\n")
+    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
     after = readme.read_bytes()
-    assert after.startswith(
-        b"---\nlicense: cc0-1.0\ntags:\n- condensed-data\nlanguage:\n- en\n---\n\nBefore.\n"
-    )
+    assert after.startswith(b"---\nlicense: cc0-1.0\ntags:\n- condensed-data\nlanguage:\n- en\n---\n\nBefore.\n")
     assert after.endswith(b"\nAfter.\n\xff\n")
     assert (b"New." in after, b"Words." in after) == (True, False)
-    storage.write(
-        tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New")
-    )
+    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
     assert readme.read_bytes() == after
 
 
@@ -232,9 +222,7 @@ def test_the_card_is_appended_to_a_readme_without_markers(tmp_path: Path) -> Non
     (tmp_path / "README.md").write_text("# Mine\n")
     storage.write(tmp_path, tensors(), manifest(), card=CARD)
     after = (tmp_path / "README.md").read_text()
-    assert after.startswith(
-        "---\nlicense: mit\ntags:\n- condensed-data\n---\n# Mine\n\n<!-- condensed-data: begin"
-    )
+    assert after.startswith("---\nlicense: mit\ntags:\n- condensed-data\n---\n# Mine\n\n<!-- condensed-data: begin")
     assert "\n# Tiny\n\nWords.\n<!--" in after
 
 

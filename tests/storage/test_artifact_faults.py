@@ -98,9 +98,7 @@ def test_a_folder_without_write_permission() -> None:
 
 
 @pytest.mark.parametrize("name", ["set", "new"])
-@pytest.mark.parametrize(
-    "working", range(6)
-)  # four files and two folders are made durable before the first rename
+@pytest.mark.parametrize("working", range(6))  # four files and two folders are made durable before the first rename
 def test_a_full_disk(tmp_path: Path, name: str, working: int, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "set", 0)
     before = listing(tmp_path)

@@ -44,9 +44,7 @@ def directory(tmp_path: Path) -> Path:
     return shutil.copytree(GOLDEN, tmp_path / "set")
 
 
-def refused(
-    directory: Path, expected: str, kind: type[Exception] = storage.ArtifactError, **options: Any
-) -> None:
+def refused(directory: Path, expected: str, kind: type[Exception] = storage.ArtifactError, **options: Any) -> None:
     with pytest.raises(kind, match=expected) as caught:
         storage.read(directory, **options)
     message = str(caught.value)
@@ -173,9 +171,7 @@ WRONG: list[tuple[str, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("field", "values"), WRONG, ids=[f"{i}-{field}" for i, (field, _) in enumerate(WRONG)]
-)
+@pytest.mark.parametrize(("field", "values"), WRONG, ids=[f"{i}-{field}" for i, (field, _) in enumerate(WRONG)])
 def test_fields_with_invalid_values(directory: Path, field: str, values: list[Any]) -> None:
     kept = (directory / MANIFEST).read_bytes()
     for value in values:

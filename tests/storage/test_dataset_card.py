@@ -62,9 +62,7 @@ def test_signals_have_no_task_category(metadata: Metadata) -> None:
     assert "task_categories" not in front(text)
 
 
-@pytest.mark.parametrize(
-    ("classes", "expected"), [(500, "1K<n<10K"), (60_000, "100K<n<1M"), (500_000, "n>1M")]
-)
+@pytest.mark.parametrize(("classes", "expected"), [(500, "1K<n<10K"), (60_000, "100K<n<1M"), (500_000, "n>1M")])
 def test_sizes(metadata: Metadata, classes: int, expected: str) -> None:
     many = replace(metadata, samples=2 * classes)
     assert front(card(many))["size_categories"] == [expected]

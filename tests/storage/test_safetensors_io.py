@@ -204,15 +204,9 @@ def refuse_in_little_memory(root: Path) -> None:
         "format None": manifest(b'{"a": [' + b'"",' * 300_000 + b'""]}'),
         "files of": sparse,
         "a header of": tensors(forge({}, length=100 << 30)),
-        "bytes for 'a'": tensors(
-            forge({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}, b"1234")
-        ),
-        "'a' of shape": tensors(
-            forge({"a": {"dtype": "U8", "shape": [9**18] * 40_000, "data_offsets": [0, 4]}})
-        ),
-        "1 for tensor": tensors(
-            forge(b'{"a0":1' + b"".join(b',"a%d":1' % i for i in range(1, 90_000)) + b"}")
-        ),
+        "bytes for 'a'": tensors(forge({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}, b"1234")),
+        "'a' of shape": tensors(forge({"a": {"dtype": "U8", "shape": [9**18] * 40_000, "data_offsets": [0, 4]}})),
+        "1 for tensor": tensors(forge(b'{"a0":1' + b"".join(b',"a%d":1' % i for i in range(1, 90_000)) + b"}")),
     }
     for index, put in enumerate(cases.values()):
         put(Path(shutil.copytree(GOLDEN, root / str(index))))

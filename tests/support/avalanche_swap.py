@@ -30,9 +30,7 @@ COUNT = {"made": 0}
 class Swapped(CondensedBuffer):
     """With a recipe that takes a moment, because only the interface is tested."""
 
-    def __init__(
-        self, max_size: int, adaptive_size: bool = True, total_num_classes: int | None = None
-    ) -> None:
+    def __init__(self, max_size: int, adaptive_size: bool = True, total_num_classes: int | None = None) -> None:
         recipe: Any = recipes.dm(iterations=1, batch=4, network="mlp")
         super().__init__(max_size, adaptive_size, total_num_classes, recipe=recipe)
         COUNT["made"] += 1

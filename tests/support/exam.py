@@ -103,9 +103,9 @@ LEARNING = {
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
     "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
-    "bdm_published": lambda: with_short_pools(
-        recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)
-    ).set(network=BATCH_NET),
+    "bdm_published": lambda: with_short_pools(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
+        network=BATCH_NET
+    ),
     "dsa with the nearest to centroids": lambda: quick("dsa", within=NearestToCentroids("raw", period=2)),
     "dm in several formations": lambda: replace(learned("dm"), synthetic=MultiFormation()),
     "dm class by class": lambda: replace(learned("dm"), step_per="class"),
@@ -115,13 +115,9 @@ LEARNING = {
     "mtt": lambda: mtt(),
     "mtt in constant memory": lambda: mtt(unroll="constant"),
     "mtt of whitened samples": lambda: mtt(whitening="zca"),
-    "mtt with soft labels": lambda: mtt().set(
-        soft_labels=True, rates=(("step_sizes", 1e-5), ("labels", 0.05))
-    ),
+    "mtt with soft labels": lambda: mtt().set(soft_labels=True, rates=(("step_sizes", 1e-5), ("labels", 0.05))),
     "dsa with soft labels": lambda: quick("dsa").set(soft_labels=True),
-    "dm of whitened samples, labeled by a teacher": lambda: learned("dm").set(
-        whitening="zca", labels_from=TEACHER
-    ),
+    "dm of whitened samples, labeled by a teacher": lambda: learned("dm").set(whitening="zca", labels_from=TEACHER),
     "haba on dm": lambda: haba("dm"),
     "haba on idc": lambda: haba("idc"),
     "haba on mtt": lambda: haba("mtt", experts=1, epochs=2, ahead=1, steps=2),
@@ -133,9 +129,7 @@ GROUPED = {
     "debiased on idc": lambda: quick("debiased", base="idc", lr=0.01),
     "debiased on dm": lambda: quick("debiased", base="dm"),
 }
-CHOOSING = {
-    name: lambda name=name: coreset(name) for name in ("herding", "k_center", "k_means", "forgetting")
-}
+CHOOSING = {name: lambda name=name: coreset(name) for name in ("herding", "k_center", "k_means", "forgetting")}
 CHOOSING["random"] = lambda: recipes.random(ipc=2)
 EXAM = LEARNING | CHOOSING
 

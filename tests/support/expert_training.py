@@ -21,9 +21,7 @@ QUICK = Pretraining(epochs=4, networks=2, sgd=SGDConfig(0.05, batch_size=16))
 def by_hand(where: Context, index: int) -> list[Tensor]:
     """All parameters of an expert after every epoch, from the definition of SGD."""
     real, seed = where.real, where.rng.seed_for("trained network", index)
-    module = networks.build(
-        NETWORK, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network")
-    )
+    module = networks.build(NETWORK, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network"))
     seen = [weights_of(module)]
     for epoch in range(QUICK.epochs):
         draws = RandomStreams(RandomStreams(seed).seed_for("epoch", epoch))

@@ -36,14 +36,10 @@ def samples(per_class: int, seed: int) -> TensorDataset:
 def condensed(recipe: Any = None) -> CondensedDataset:
     """Four samples per class."""
     chosen = recipe or recipes.random(ipc=4)
-    return CondensedDataset(
-        samples(20, 1), chosen, cache=False, progress=False, device="cpu", precision="fp32"
-    )
+    return CondensedDataset(samples(20, 1), chosen, cache=False, progress=False, device="cpu", precision="fp32")
 
 
-def objective(
-    build_model: Any = None, made: CondensedDataset | None = None, **changes: Any
-) -> ProxyObjective:
+def objective(build_model: Any = None, made: CondensedDataset | None = None, **changes: Any) -> ProxyObjective:
     """An objective that trains networks for 5 epochs."""
     options: dict[str, Any] = {"val": samples(20, 2), "space": SPACE, "training": LIVELY, "epochs": 5}
     options |= {"device": "cpu", "precision": "fp32", **changes}
@@ -57,9 +53,7 @@ def by_trial(trial: Any) -> ConvNet:
 
 def plain_module(config: dict[str, Any]) -> nn.Module:
     """A build_model that returns a module."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(144, config["width"]), nn.ReLU(), nn.Linear(config["width"], 3)
-    )
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, config["width"]), nn.ReLU(), nn.Linear(config["width"], 3))
 
 
 def dies_once(config: dict[str, Any]) -> ConvNet:

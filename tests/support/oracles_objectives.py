@@ -112,16 +112,10 @@ def covariance(maps: Tensor) -> list[list[float]]:
     """IID: mean over samples of (X_i - M)(X_i - M)^T for maps (rows, C, L)."""
     count, channels, locations = maps.shape
     x = maps.tolist()
-    mean = [
-        [sum(x[i][c][z] for i in range(count)) / count for z in range(locations)] for c in range(channels)
-    ]
+    mean = [[sum(x[i][c][z] for i in range(count)) / count for z in range(locations)] for c in range(channels)]
     return [
         [
-            sum(
-                (x[i][c][z] - mean[c][z]) * (x[i][e][z] - mean[e][z])
-                for i in range(count)
-                for z in range(locations)
-            )
+            sum((x[i][c][z] - mean[c][z]) * (x[i][e][z] - mean[e][z]) for i in range(count) for z in range(locations))
             / count
             for e in range(channels)
         ]

@@ -64,9 +64,7 @@ def trained(weights: Weights, blocks: Sequence[Block], sizes: Sequence[float]) -
     return weights
 
 
-def trained_at(
-    path: Sequence[Weights], start: Weights, blocks: Sequence[Block], sizes: Sequence[float]
-) -> Weights:
+def trained_at(path: Sequence[Weights], start: Weights, blocks: Sequence[Block], sizes: Sequence[float]) -> Weights:
     """The same with every gradient taken at given weights: what the constant-memory unroll differentiates."""
     for at, block, size in zip(path, blocks, sizes, strict=True):
         start = minus(start, size, slope(at, block))

@@ -29,9 +29,7 @@ def samples(shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES) 
     return prototypes[labels] + 0.5 * noise, labels
 
 
-def small_real(
-    shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES, groups: Any = None
-) -> RealData:
+def small_real(shape: tuple[int, ...] = (1, 8, 8), sizes: tuple[int, ...] = SIZES, groups: Any = None) -> RealData:
     return real_of(*samples(shape, sizes), groups)
 
 

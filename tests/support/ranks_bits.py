@@ -31,9 +31,7 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup)
     real = RealData.read(inspect(source), groups, progress=False)
     resolved = recipe.resolve(real.sample_shape, real.class_names, samples=len(real))
     with mock.patch.object(network_slot, "CACHE_ROWS", ROWS):
-        run = CondensationRun(
-            resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu"), ranks=ranks)
-        )
+        run = CondensationRun(resolved, Context(real, resolved.ipc, RandomStreams(0), torch.device("cpu"), ranks=ranks))
         losses = torch.stack([run.step() for _ in range(ITERATIONS)])
     return {
         "losses": losses,
@@ -48,9 +46,7 @@ def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
     meeting = f"file://{folder / f'meeting-of-{count}'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
     try:
-        torch.save(
-            {name: bits(name, source, ProcessGroup.here()) for name in names}, folder / f"{count}-{rank}.pt"
-        )
+        torch.save({name: bits(name, source, ProcessGroup.here()) for name in names}, folder / f"{count}-{rank}.pt")
     finally:
         dist.destroy_process_group()
 

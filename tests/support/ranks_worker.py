@@ -68,15 +68,11 @@ def main(rank: int, count: int, folder: Path, iterations: int, how: str) -> None
     """One process of `count`."""
     torch.set_num_threads(1)
     if count > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count
-        )
+        dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count)
     callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "iteration")]}.get(how, [])
     try:
         if how == "other" and rank:
-            made = CondensedDataset(
-                source(), recipe(iterations), cache=False, progress=False, device="cpu", seed=1
-            )
+            made = CondensedDataset(source(), recipe(iterations), cache=False, progress=False, device="cpu", seed=1)
         else:
             made = build(folder, iterations, callbacks)
     finally:

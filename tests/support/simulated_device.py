@@ -110,9 +110,7 @@ def _check(func: Any, args: Any, kwargs: Any, cpu_tensors: list[Tensor]) -> None
         if cpu_tensors or masks:
             _record_sync(func)
     elif any(tensor.dim() for tensor in cpu_tensors) or (cpu_tensors and func in _STRICT):
-        raise RuntimeError(
-            f"{func} on tensors of two devices: {[tuple(tensor.shape) for tensor in cpu_tensors]}"
-        )
+        raise RuntimeError(f"{func} on tensors of two devices: {[tuple(tensor.shape) for tensor in cpu_tensors]}")
 
 
 def _record_sync(operation: Any) -> None:

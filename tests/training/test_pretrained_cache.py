@@ -35,11 +35,7 @@ QUICK = Pretraining(epochs=2, networks=2, sgd=SGDConfig(0.05, 0.9, 1e-3, batch_s
 
 def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
     weights = all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
-    return (
-        weights
-        and torch.equal(first.centers, second.centers)
-        and torch.equal(first.forgotten, second.forgotten)
-    )
+    return weights and torch.equal(first.centers, second.centers) and torch.equal(first.forgotten, second.forgotten)
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> list[PretrainingJob]:
@@ -58,12 +54,8 @@ def reference(where: Context, network: Any, pretraining: Pretraining, index: int
     """Training and forgetting written from their definitions, sample by sample."""
     real, steps = where.real, pretraining.sgd
     seed = where.rng.seed_for("trained network", index)
-    module = networks.build(
-        network, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network")
-    )
-    optimizer = torch.optim.SGD(
-        module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay
-    )
+    module = networks.build(network, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network"))
+    optimizer = torch.optim.SGD(module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay)
     was, forgotten = [False] * len(real), [0] * len(real)
     for epoch in range(pretraining.epochs):
         draws = RandomStreams(RandomStreams(seed).seed_for("epoch", epoch))
@@ -105,9 +97,7 @@ def test_networks_learn_and_their_centers_are_class_means() -> None:
     with torch.no_grad():
         accuracy = (module(rows).argmax(1) == where.real.labels).float().mean()
         for label in range(3):
-            mean = torch.stack([module.embed(row[None])[0] for row in rows[where.real.labels == label]]).mean(
-                0
-            )
+            mean = torch.stack([module.embed(row[None])[0] for row in rows[where.real.labels == label]]).mean(0)
             torch.testing.assert_close(found.centers[label], mean, rtol=1e-4, atol=1e-5)
     assert float(accuracy) > 0.9
 
@@ -118,9 +108,7 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
     again = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, QUICK)
     assert len(jobs) == 2
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
-    more = trained_networks(
-        context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=3)
-    )
+    more = trained_networks(context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=3))
     assert len(jobs) == 3  # only the missing one
     assert same(more[0], first[0])
     assert same(more[-1], trained_networks(context(), NETWORK, replace(QUICK, networks=3))[2])
@@ -128,9 +116,7 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
         more[3]
 
 
-def test_everything_that_decides_the_bits_has_its_own_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_that_decides_the_bits_has_its_own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, one = PretrainedCache(tmp_path), replace(QUICK, networks=1, epochs=1)
     x, y = samples()
     moved = x.clone()
@@ -169,9 +155,7 @@ def test_a_corrupt_file_is_reported_and_trained_again(tmp_path: Path, damage: st
     assert path.read_bytes() == whole
 
 
-def test_only_one_of_several_readers_replaces_a_corrupt_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_of_several_readers_replaces_a_corrupt_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     first = trained_networks(where, NETWORK, QUICK)[1]
     (path,) = tmp_path.glob("*/1.safetensors")
@@ -217,9 +201,7 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
     assert seen == [(2, 4), (4, 4)]
 
 
-def test_only_one_of_several_concurrent_requests_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_of_several_concurrent_requests_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = counting(monkeypatch)
     where = context(network_store=PretrainedCache(tmp_path))
     with ThreadPoolExecutor(4) as pool:

@@ -140,9 +140,7 @@ def test_cutmix_labels_are_the_fractions_of_the_pasted_pixels(size: tuple[int, .
         pasted.append(1 - float(shares.diagonal().mean()))
     assert min(pasted) < 0.1
     assert max(pasted) > 0.3
-    assert torch.equal(
-        x[:, 0].flatten(1)[:, 0], torch.arange(rows).float()
-    )  # the samples themselves do not change
+    assert torch.equal(x[:, 0].flatten(1)[:, 0], torch.arange(rows).float())  # the samples themselves do not change
 
 
 def test_cutmix_is_applied_with_its_probability() -> None:

@@ -166,9 +166,7 @@ class Recorded(Augment):
 
     calls: tuple[list[Any], ...] = ()
 
-    def draw(
-        self, rng: RandomStreams, iteration: int, blocks: Any, sample_shape: tuple[int, ...]
-    ) -> AugmentFn:
+    def draw(self, rng: RandomStreams, iteration: int, blocks: Any, sample_shape: tuple[int, ...]) -> AugmentFn:
         def applied(batch: Batch) -> Tensor:
             self.calls[0].append((rng, iteration, list(blocks), sample_shape, batch.sizes, len(batch.y)))
             return batch.x * 0

@@ -64,13 +64,9 @@ def test_experts_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(jobs) == 7
 
 
-def test_progress_counts_the_epochs_of_missing_experts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_counts_the_epochs_of_missing_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reported: list[tuple[int, int]] = []
-    Trajectories(
-        context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16"
-    )
+    Trajectories(context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16")
     store = PretrainedCache(tmp_path, report=lambda *done: reported.append(done))
     Trajectories(context(network_store=store), NETWORK, replace(QUICK, networks=3), "fp16")
     assert reported == [(done, 8) for done in range(1, 9)]

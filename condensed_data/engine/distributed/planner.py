@@ -38,8 +38,7 @@ def plan_work(
 
     return WorkPlan(
         [units(groups) for groups in group_steps(recipe.step_per, num_groups)],
-        independent=recipe.step_per == "class"
-        and not (parts.synthetic_data.shared_across_groups or trainable),
+        independent=recipe.step_per == "class" and not (parts.synthetic_data.shared_across_groups or trainable),
         main_terms=trainable,
         rank=ranks.rank,
         ranks=ranks.count,

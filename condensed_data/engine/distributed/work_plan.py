@@ -50,9 +50,7 @@ def partition(
     groups: Sequence[int], num_blocks: int, separable: Sequence[int], coupled: Sequence[int]
 ) -> list[WorkUnit]:
     """The units of a step over `groups`: `separable` terms block by block, each `coupled` term as a whole."""
-    units = [
-        WorkUnit(tuple(block), tuple(separable), True) for block in chunks(groups, num_blocks) if separable
-    ]
+    units = [WorkUnit(tuple(block), tuple(separable), True) for block in chunks(groups, num_blocks) if separable]
     return units + [WorkUnit(tuple(groups), (term,), False) for term in coupled]
 
 

@@ -84,9 +84,7 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
         ValueError: for a recipe that learns nothing, or does not fit the source.
     """
     if not recipe.terms:
-        raise ValueError(
-            f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it directly."
-        )
+        raise ValueError(f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it directly.")
     labels, all_read = read_labels(source)
     values, counts = labels.unique(return_counts=True)
     names = _class_names(source, len(values), all_read)
@@ -141,15 +139,10 @@ def _device_name(device: torch.device) -> str:
     return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
 
 
-def _measure_twice(
-    recipe: Recipe, real: RealData, start: Callable[[RealData], Context]
-) -> list[IterationCost]:
+def _measure_twice(recipe: Recipe, real: RealData, start: Callable[[RealData], Context]) -> list[IterationCost]:
     """Measure with about half of the classes that were read, and with all of them."""
     half = min(max(2, real.num_classes // 2), real.num_classes)
-    return [
-        measure_iterations(recipe, start(first_classes(real, count)))
-        for count in sorted({half, real.num_classes})
-    ]
+    return [measure_iterations(recipe, start(first_classes(real, count))) for count in sorted({half, real.num_classes})]
 
 
 def _total_memory(costs: Sequence[IterationCost], classes: int, samples: int) -> MemoryEstimate:

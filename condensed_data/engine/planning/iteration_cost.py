@@ -69,9 +69,7 @@ def _tensors(state: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def extrapolate(
-    costs: Sequence[IterationCost], classes: int, value: Callable[[IterationCost], float]
-) -> float:
+def extrapolate(costs: Sequence[IterationCost], classes: int, value: Callable[[IterationCost], float]) -> float:
     """A value for K = `classes`, on the line through those of the first and the last cost.
 
     A falling line, which only noise can cause, is replaced by a constant one; a single point by a proportional line.

@@ -61,11 +61,7 @@ def with_short_pretraining(part: Any) -> Any:
         return part
     if isinstance(part, Pretraining):
         return replace(part, epochs=1, networks=1)
-    changed = {
-        field.name: with_short_pretraining(getattr(part, field.name)) for field in fields(part) if field.init
-    }
+    changed = {field.name: with_short_pretraining(getattr(part, field.name)) for field in fields(part) if field.init}
     if hasattr(part, "ahead"):  # expert trajectories must be as long as the longest student is ahead
         changed["pretrain"] = replace(changed["pretrain"], epochs=require_resolved(part.ahead))
-    return replace(
-        part, **{name: value for name, value in changed.items() if value is not getattr(part, name)}
-    )
+    return replace(part, **{name: value for name, value in changed.items() if value is not getattr(part, name)})

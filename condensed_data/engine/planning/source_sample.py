@@ -59,9 +59,7 @@ def read_classes(
     Returns:
         The samples, and the seconds that reading one took.
     """
-    batches = [
-        require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)
-    ]
+    batches = [require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)]
     per_class = max([MIN_PER_CLASS, *batches])
     known = labels if all_labels else _with_unknown(labels, len(source))
     members = [(known == value).nonzero()[:, 0] for value in classes]
@@ -111,6 +109,4 @@ def _listed_labels(dataset: Any) -> Tensor | None:
     try:
         return torch.as_tensor(np.asarray(targets)).long()
     except (TypeError, ValueError) as error:
-        raise SourceError(
-            f"source.targets cannot be converted to integers: {error}. Give integer labels."
-        ) from error
+        raise SourceError(f"source.targets cannot be converted to integers: {error}. Give integer labels.") from error

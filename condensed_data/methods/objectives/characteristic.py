@@ -74,9 +74,7 @@ class CharacteristicFunction(Objective):
         return self._normal(net, pair, RandomStreams(0))
 
     def _normal(self, net: NetworkView, pair: Pair, rng: RandomStreams) -> Tensor:
-        return self.compare(
-            net, pair, lambda features: _noise(self.frequencies, features, rng, pair.iteration)
-        )
+        return self.compare(net, pair, lambda features: _noise(self.frequencies, features, rng, pair.iteration))
 
     def compare(self, net: NetworkView, pair: Pair, frequencies: Callable[[Tensor], Tensor]) -> Tensor:
         """The loss at `frequencies(embeddings)`, (F, D), a function of the real embeddings (B, D)."""
@@ -105,9 +103,7 @@ class _Sampled(TrainableLoss):
 
         def frequencies(features: Tensor) -> Tensor:
             with torch.enable_grad():
-                drawn.append(
-                    self._network(features)(_noise(self.spec.frequencies, features, self.rng, pair.iteration))
-                )
+                drawn.append(self._network(features)(_noise(self.spec.frequencies, features, self.rng, pair.iteration)))
             drawn.append(drawn[0].detach().requires_grad_())
             return drawn[1]
 
@@ -159,9 +155,7 @@ def _sampling_network(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Mod
 def _noise(count: int, features: Tensor, rng: RandomStreams, iteration: int) -> Tensor:
     """Standard normal numbers (count, D)."""
     generator = rng.torch("frequencies", iteration)
-    return to_device(
-        torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype
-    )
+    return to_device(torch.randn(count, features.shape[1], generator=generator), features.device, features.dtype)
 
 
 def _means(batch: Batch, angles: Tensor) -> tuple[Tensor, Tensor]:

@@ -128,9 +128,7 @@ def _convolutions(module: nn.Module) -> set[str]:
     return {f"{name}.weight" if name else "weight" for name in convs}
 
 
-def _gradient(
-    net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
-) -> tuple[Tensor, ...]:
+def _gradient(net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """Gradient of the mean cross-entropy in the named weights, differentiable in x (B, *sample) and y."""
     loss = cross_entropy(net.functional(weights, x), y).mean()
     matched = [weights[name] for name in names]
@@ -149,6 +147,4 @@ def _gradient_in_chunks(
         return torch.autograd.grad(loss, matched, materialize_grads=True)
 
     found = [of_chunk(*chunk) for chunk in net.chunks(x, y)]
-    return tuple(
-        torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True)
-    )
+    return tuple(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] for parts in zip(*found, strict=True))

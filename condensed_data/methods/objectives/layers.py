@@ -109,9 +109,7 @@ class Discrimination(Objective):
         logits = real @ pair.synthetic.means(net.embed(pair.synthetic.x)).T  # (R, G)
         groups = torch.arange(len(pair.real.sizes), device=logits.device)
         group = pair.real.repeat_per_block(groups)
-        last = (
-            torch.tensor(pair.real.sizes).cumsum(0) - 1
-        )  # on the CPU: on the device it would force a synchronization
+        last = torch.tensor(pair.real.sizes).cumsum(0) - 1  # on the CPU: on the device it would force a synchronization
         classes = pair.real.y[to_device(last, logits.device)]
         same_class = (classes[:, None] == classes) & (groups[:, None] != groups)
         logits = logits.masked_fill(same_class[group], -math.inf)

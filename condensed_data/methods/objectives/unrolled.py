@@ -97,13 +97,9 @@ def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> Memo
         real: rows of the loss after the last step.
     """
     if unroll == "full":
-        return MemoryFootprint(
-            2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps"
-        )
+        return MemoryFootprint(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
     weights = len(steps) + 2 if unroll == "checkpointed" else 4
-    return MemoryFootprint(
-        2 * max(steps), real, weights, "fewer samples a training step, fewer training steps"
-    )
+    return MemoryFootprint(2 * max(steps), real, weights, "fewer samples a training step, fewer training steps")
 
 
 def _check_repeatable(module: nn.Module) -> None:
@@ -183,9 +179,7 @@ class _Checkpointed(torch.autograd.Function):
     """One step that saves its inputs only and is recomputed in the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, gradient: Gradient, size: Tensor, x: Tensor, y: Tensor, *weights: Tensor
-    ) -> Weights:
+    def forward(ctx: Any, gradient: Gradient, size: Tensor, x: Tensor, y: Tensor, *weights: Tensor) -> Weights:
         ctx.gradient = gradient
         ctx.save_for_backward(size, x, y, *weights)
         return _plain_step(gradient, size, x, y, weights)

@@ -70,9 +70,7 @@ class DynamicBilevel(NetworkPool):
         check_count("DynamicBilevel", "window", self.window, least=2)
         for name in ("outer", "inner"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"DynamicBilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1]."
-                )
+                raise ValueError(f"DynamicBilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
 
     def start(self, context: Context) -> PoolState:
         return _DynamicBilevelState(self, context)
@@ -92,9 +90,7 @@ class _DynamicBilevelState(TrainedNetworkState):
         self.age += 1
         self.accuracies.append(self._accuracy(rng, 0))
         variation = _variation(self.accuracies)
-        if self.age >= require_resolved(self.spec.period) or (
-            variation is not None and variation < self.spec.outer
-        ):
+        if self.age >= require_resolved(self.spec.period) or (variation is not None and variation < self.spec.outer):
             assert self.network_index is not None
             self._replace(self.network_index + 1)
         else:

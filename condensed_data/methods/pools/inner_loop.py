@@ -131,9 +131,7 @@ class TrainedOnReal(NetworkPool):
     period: int | DataDefault = 100
     samples: int | DataDefault = 500
     sgd: SGDConfig = field(
-        default=SGDConfig(
-            0.01, 0.9, 5e-4, 64, SiameseAugment(("crop",), ("color",), per_sample=True), SpatialCutMix()
-        )
+        default=SGDConfig(0.01, 0.9, 5e-4, 64, SiameseAugment(("crop",), ("color",), per_sample=True), SpatialCutMix())
     )
 
     def __post_init__(self) -> None:

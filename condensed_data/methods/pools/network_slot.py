@@ -39,9 +39,7 @@ class NetworkSlot:
 
     def __init__(self, network: Any, context: Context) -> None:
         self.context, real = context, context.real
-        self._initializer = networks.WeightInitializer(
-            networks.network(network), real.num_classes, real.sample_shape
-        )
+        self._initializer = networks.WeightInitializer(networks.network(network), real.num_classes, real.sample_shape)
         self.module = self._initializer.build(0).to(context.device).train().requires_grad_(False)
         rows = CACHE_ROWS if context.device.type == "cpu" else DEVICE_ROWS
         self.net = NetworkView(
@@ -144,9 +142,7 @@ def copy_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     own = module.state_dict()
     if own.keys() != weights.keys():
-        raise KeyError(
-            f"These names differ from the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}."
-        )
+        raise KeyError(f"These names differ from the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
     mismatched = [name for name, tensor in own.items() if tensor.shape != weights[name].shape]
     if mismatched:  # `copy_` would broadcast the smaller one
         raise ValueError(f"These shapes differ from the network's: {', '.join(mismatched)}.")
@@ -160,9 +156,7 @@ def training_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[
     return {"network": module.state_dict(), "optimizer": optimizer.state_dict()}
 
 
-def load_training_state(
-    module: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
-) -> None:
+def load_training_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Restore what `training_state` returned."""
     module.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

@@ -133,8 +133,7 @@ class _QueueState(PoolState):
         rng = RandomStreams(self.context.rng.seed_for("queue", iteration, member.index))
         size, batch = len(self.context.real), self.spec.sgd.batch_size
         indices = tuple(
-            rng.choice("real", step, 0, size, min(batch, size))
-            for step in range(require_resolved(self.spec.steps))
+            rng.choice("real", step, 0, size, min(batch, size)) for step in range(require_resolved(self.spec.steps))
         )
         steps = run_steps(member.trainer, real_batches(self.context, indices), rng)
         correct = torch.cat([rows for _, rows in steps])

@@ -31,9 +31,7 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
     References:
         Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
     """
-    return _coreset(
-        "herding", ipc, coresets.Herding(features), "Welling, ICML 2009; Rebuffi et al., CVPR 2017"
-    )
+    return _coreset("herding", ipc, coresets.Herding(features), "Welling, ICML 2009; Rebuffi et al., CVPR 2017")
 
 
 @register
@@ -47,9 +45,7 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     References:
         Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
     """
-    return _coreset(
-        "k_center", ipc, coresets.KCenter(features), "Sener and Savarese, ICLR 2018, arXiv:1708.00489"
-    )
+    return _coreset("k_center", ipc, coresets.KCenter(features), "Sener and Savarese, ICLR 2018, arXiv:1708.00489")
 
 
 @register

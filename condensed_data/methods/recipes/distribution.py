@@ -106,9 +106,7 @@ def idm(
     weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
     return Recipe(
         name="idm",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
-        ),
+        synthetic=MultiFormation(Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor),
         terms=(
             Term(Distribution(), pool, sampler, augment),
             Term(CrossEntropy(scale_by_accuracy=True), pool, sampler, augment, weight),
@@ -171,9 +169,7 @@ def m3d(
     """
     return Recipe(
         name="m3d",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor
-        ),
+        synthetic=MultiFormation(Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor),
         terms=(
             Term(
                 KernelMMD(kernel),

@@ -193,9 +193,7 @@ def kfs(
     )
 
 
-def _with_parametrization(
-    base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float
-) -> Recipe:
+def _with_parametrization(base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float) -> Recipe:
     """The base with other synthetic data, learned by Adam, whose steps do not depend on the scale of the loss."""
     if not base.terms:
         raise ValueError(f"Cannot use {name} with base={base.name!r}, which learns nothing. Use {BASES}.")

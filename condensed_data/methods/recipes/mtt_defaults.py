@@ -81,9 +81,7 @@ def interpolated(info: DatasetInfo) -> Setting:
     first, second = table[low], table[high]
 
     def between(a: float, b: float) -> float:
-        return float(
-            f"{a ** (1 - fraction) * b**fraction:.3g}"
-        )  # three digits are enough to print and to store
+        return float(f"{a ** (1 - fraction) * b**fraction:.3g}")  # three digits are enough to print and to store
 
     return Setting(
         round(between(first.steps, second.steps)),

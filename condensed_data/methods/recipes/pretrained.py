@@ -202,9 +202,7 @@ def _interpolated(
 def _with_calibration(term: Term) -> tuple[Term, Term]:
     """The term, and the cross-entropy under its networks at their trained weights."""
     assert isinstance(term.pool, Pretrained)
-    return term, replace(
-        term, objective=CrossEntropy(), pool=replace(term.pool, interpolate=None), weight=1.0
-    )
+    return term, replace(term, objective=CrossEntropy(), pool=replace(term.pool, interpolate=None), weight=1.0)
 
 
 @dataclass(frozen=True)

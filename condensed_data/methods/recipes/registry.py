@@ -31,9 +31,7 @@ def register(function: F) -> F:
     name = function.__name__
     other = _FUNCTIONS.get(name, function)
     if (other.__module__, other.__qualname__) != (function.__module__, function.__qualname__):
-        raise ValueError(
-            f"Recipe {name!r} is already registered by {other.__module__}. Rename the new function."
-        )
+        raise ValueError(f"Recipe {name!r} is already registered by {other.__module__}. Rename the new function.")
     _FUNCTIONS[name] = function
     return function
 
@@ -98,7 +96,5 @@ def get_base(name: str, base: str | Recipe, ipc: int | None, options: Mapping[st
     if not isinstance(base, Recipe):
         return get(base, **({} if ipc is None else {"ipc": ipc}), **options)
     if ipc is not None or options:
-        raise ValueError(
-            f"{name}(base=Recipe(...)) takes no other arguments of the base: edit the recipe itself."
-        )
+        raise ValueError(f"{name}(base=Recipe(...)) takes no other arguments of the base: edit the recipe itself.")
     return base

@@ -114,9 +114,7 @@ def dd(
         raise ValueError("dd(pool=...) defines the networks: remove network= and fixed=.")
     check_count("dd", "n_nets", n_nets)
     if fixed and n_nets > 1:
-        raise ValueError(
-            f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1."
-        )
+        raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1.")
     blocks = ipc if steps is None else steps
     initial = pool or RandomInit(network or DigitNetwork(), period=None if fixed else 1)
     sampler = TrainingSteps(steps=blocks, epochs=epochs, batch=batch)

@@ -77,9 +77,7 @@ class Clusters(BatchSelection):
     def start(self, context: Context) -> BatchSelector:
         return _ClusterSelector(self.rule, context, self.partition(context))
 
-    def partition(
-        self, context: Context, groups: Sequence[int] | None = None
-    ) -> tuple[tuple[Tensor, ...], ...]:
+    def partition(self, context: Context, groups: Sequence[int] | None = None) -> tuple[tuple[Tensor, ...], ...]:
         """The clusters of each group, as tensors of sample indices that partition the group.
 
         Args:
@@ -142,9 +140,7 @@ class _NearestSelector(BatchSelector):
         self.period, self.context = spec.period, context
         extract = FeatureExtractor(spec.features, context)
         self.features = [extract(members) for members in context.real.members]
-        self._selected: dict[
-            tuple[int, int], tuple[int, Tensor]
-        ] = {}  # (group, batch): (clustering, indices)
+        self._selected: dict[tuple[int, int], tuple[int, Tensor]] = {}  # (group, batch): (clustering, indices)
 
     def select(self, iteration: int, group: int, batch: int) -> Tensor:
         members, clustering = self.context.real.members[group], iteration // self.period

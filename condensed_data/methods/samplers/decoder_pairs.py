@@ -71,10 +71,6 @@ class _DecoderPairsState(SamplerState):
     can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
-        blocks = [
-            torch.cat(pairs(self.synthetic_data, self.rng, iteration, group, self.codes)) for group in groups
-        ]
+        blocks = [torch.cat(pairs(self.synthetic_data, self.rng, iteration, group, self.codes)) for group in groups]
         no_real = torch.zeros(0, dtype=torch.int64)
-        return PairIndices(
-            no_real, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups)
-        )
+        return PairIndices(no_real, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups))

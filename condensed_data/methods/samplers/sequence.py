@@ -70,9 +70,7 @@ class TrainingSteps(Sampler):
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         blocks = self._blocks(synthetic_data.labels) if self.order == "stored" else ()
         num_real, num_synthetic = len(context.real), len(synthetic_data.groups)
-        return _TrainingStepsState(
-            self, num_real, num_synthetic, context.real.num_groups, blocks, context.rng
-        )
+        return _TrainingStepsState(self, num_real, num_synthetic, context.real.num_groups, blocks, context.rng)
 
     def _blocks(self, labels: Tensor) -> tuple[Tensor, ...]:
         """Indices (B,) of every block, which holds equally many samples of every class; `labels` (N,) are sorted."""
@@ -117,7 +115,6 @@ class _TrainingStepsState(SamplerState):
         steps = require_resolved(self.spec.steps) * self.spec.epochs
         permutations = ceil(steps / ceil(count / size))
         orders = (
-            torch.from_numpy(self.rng.numpy("order", iteration, i).permutation(count))
-            for i in range(permutations)
+            torch.from_numpy(self.rng.numpy("order", iteration, i).permutation(count)) for i in range(permutations)
         )
         return [step for order in orders for step in order.split(size)][:steps]

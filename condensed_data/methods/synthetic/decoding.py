@@ -68,9 +68,7 @@ def decode_artifact(
     size = 4 * len(labels) * math.prod(sample_shape)
     if size > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(
-            mismatch_message(path, f"samples of {size} bytes", f"at most {max_bytes}", remedy)
-        )
+        raise ArtifactError(mismatch_message(path, f"samples of {size} bytes", f"at most {max_bytes}", remedy))
     spec = _spec(encoding, path)
     with reject_inconsistent(path, "an encoding that does not match its tensors"):
         synthetic_data = spec.restore(tensors, labels, sample_shape)
@@ -116,7 +114,5 @@ def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
         raise ArtifactError(mismatch_message(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec"))
     for name, value in specs.iter_fields(spec):
         if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-            raise ArtifactError(
-                mismatch_message(path, f"encoding.{name} = {value}", f"at most {_MAX_NUMBER}")
-            )
+            raise ArtifactError(mismatch_message(path, f"encoding.{name} = {value}", f"at most {_MAX_NUMBER}"))
     return spec

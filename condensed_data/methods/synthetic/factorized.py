@@ -68,9 +68,7 @@ class Factorized(SyntheticSpec):
     def start(self, context: Context) -> SyntheticData:
         shape = context.real.sample_shape
         self.check(shape)
-        modules = [
-            self._module(shape, context.rng.seed_for("decoder", index)) for index in range(self.decoders)
-        ]
+        modules = [self._module(shape, context.rng.seed_for("decoder", index)) for index in range(self.decoders)]
         decoders = torch.stack([nn.utils.parameters_to_vector(m.parameters()).detach() for m in modules])
         count = self._codes_per_class(context, decoders.numel())
         sizes, labels, groups = group_layout(context.real, count)
@@ -86,9 +84,7 @@ class Factorized(SyntheticSpec):
             _fit(synthetic_data, samples, self.fit)
         return synthetic_data
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         codes, decoders = tensors["codes"], tensors["decoders"]
         with torch.device("meta"):  # no memory, as an untrusted encoding may ask for any width
             expected = sum(weight.numel() for weight in self.decoder.module(sample_shape).parameters())
@@ -107,8 +103,7 @@ class Factorized(SyntheticSpec):
         if shape == context.real.sample_shape:
             return self.init.samples(context, sizes).detach().clone()
         codes = [
-            torch.randn(size, *shape, generator=context.rng.torch("codes", group))
-            for group, size in enumerate(sizes)
+            torch.randn(size, *shape, generator=context.rng.torch("codes", group)) for group, size in enumerate(sizes)
         ]
         return torch.cat(codes).to(context.device)
 
@@ -128,9 +123,7 @@ class Factorized(SyntheticSpec):
 
 
 class _FactorizedData(SyntheticData):
-    def __init__(
-        self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor
-    ) -> None:
+    def __init__(self, module: nn.Module, codes: Tensor, decoders: Tensor, labels: Tensor, groups: Tensor) -> None:
         self.module, self.codes, self.decoders = module, codes, decoders
         self.labels, self.groups = labels, groups
         self.learned = {"codes": codes, "decoders": decoders}
@@ -157,9 +150,7 @@ class _FactorizedData(SyntheticData):
 
     def _decode(self, weights: Tensor, codes: Tensor) -> Tensor:
         chunks = weights.split([shape.numel() for shape in self.shapes.values()])
-        named = {
-            name: chunk.view(shape) for (name, shape), chunk in zip(self.shapes.items(), chunks, strict=True)
-        }
+        named = {name: chunk.view(shape) for (name, shape), chunk in zip(self.shapes.items(), chunks, strict=True)}
         decoded: Tensor = torch.func.functional_call(self.module, named, (codes,))
         return decoded
 

@@ -48,9 +48,7 @@ class Frequency(SyntheticSpec):
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(
-                f"Frequency(share={self.share!r}) must be in (0, 1]: the fraction of frequencies to keep."
-            )
+            raise ValueError(f"Frequency(share={self.share!r}) must be in (0, 1]: the fraction of frequencies to keep.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for vectors, which have no sides to transform along."""
@@ -66,16 +64,12 @@ class Frequency(SyntheticSpec):
         total = prod(shape[1:])
         kept = max(1, round(self.share * total))
         sizes, labels, groups = group_layout(context.real, context.ipc * total // kept)
-        positions = torch.stack(
-            [_most_varying(context, label, kept) for label in range(context.real.num_classes)]
-        )
+        positions = torch.stack([_most_varying(context, label, kept) for label in range(context.real.num_classes)])
         spectrum = transform(self.init.samples(context, sizes).detach()).flatten(2)
         coefficients = spectrum.gather(2, positions[labels].to(spectrum.device)).requires_grad_()
         return _FrequencyData(coefficients, positions, labels, groups, shape)
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         bits = torch.from_numpy(np.unpackbits(tensors["mask"].numpy(), axis=2))
         kept = tensors["coefficients"].shape[2]
         positions = bits.nonzero()[:, 2].view(*bits.shape[:2], kept)

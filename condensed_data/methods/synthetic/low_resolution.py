@@ -66,9 +66,7 @@ class LowResolution(SyntheticSpec):
         inner = replace(self.inner, init=Downsampled(self.inner.init, self.factor))
         return _Upsampled(inner.start(context), context.real.sample_shape)
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         return _Upsampled(self.inner.restore(tensors, labels, sample_shape), sample_shape)
 
 

@@ -84,11 +84,7 @@ class MultiFormation(SyntheticSpec):
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for a sample shape that cannot be cut into such a grid."""
-        factor = (
-            self.factor(DatasetInfo(sample_shape, (), 1))
-            if isinstance(self.factor, DataDefault)
-            else self.factor
-        )
+        factor = self.factor(DatasetInfo(sample_shape, (), 1)) if isinstance(self.factor, DataDefault) else self.factor
         check_cells(factor, sample_shape)
 
     def start(self, context: Context) -> SyntheticData:
@@ -105,15 +101,11 @@ class MultiFormation(SyntheticSpec):
             pad = ((low + high) / 2).to(context.device)
         return _MultiFormationData(inner.start(context), factor, shape, pad)
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         factor = require_resolved(self.factor)
         cells = factor ** (len(sample_shape) - 1)
         if len(labels) % cells:
-            raise ValueError(
-                f"{len(labels)} labels are not a multiple of the {cells} cells per stored sample"
-            )
+            raise ValueError(f"{len(labels)} labels are not a multiple of the {cells} cells per stored sample")
         inner = self.inner.restore(tensors, labels[::cells], sample_shape)
         return inner if factor == 1 else _MultiFormationData(inner, factor, sample_shape, tensors.get("pad"))
 
@@ -133,9 +125,7 @@ class DefaultFactor(DataDefault):
 
 
 class _MultiFormationData(WrappedData):
-    def __init__(
-        self, inner: SyntheticData, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None
-    ) -> None:
+    def __init__(self, inner: SyntheticData, factor: int, sample_shape: tuple[int, ...], pad: Tensor | None) -> None:
         super().__init__(inner)
         self.factor, self.shape, self.pad = factor, sample_shape, pad
         self.cells = factor ** (len(sample_shape) - 1)
@@ -152,9 +142,7 @@ class _MultiFormationData(WrappedData):
         if self.pad is None:
             return grids
         sides = [side * self.factor for side in cell_sides(self.factor, self.shape)]
-        padded = (
-            self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
-        )
+        padded = self.pad.to(grids.dtype).view(1, -1, *[1] * len(sides)).expand(len(grids), -1, *sides).clone()
         _crop(padded, self.shape[1:]).copy_(grids)
         return padded
 
@@ -213,9 +201,7 @@ def _tile(cells: Tensor, factor: int) -> Tensor:
     """The inverse of `_cut`."""
     axes = cells.dim() - 3
     cells = cells.unflatten(1, (factor,) * axes)
-    order = [
-        axis for pair in zip(range(1, axes + 1), range(axes + 2, 2 * axes + 2), strict=True) for axis in pair
-    ]
+    order = [axis for pair in zip(range(1, axes + 1), range(axes + 2, 2 * axes + 2), strict=True) for axis in pair]
     grids = cells.permute(0, axes + 1, *order)
     for dim in range(2, axes + 2):
         grids = grids.flatten(dim, dim + 1)

@@ -39,13 +39,9 @@ class Pixels(SyntheticSpec):
         if not self.clamp:
             return _PixelData(images, labels, groups)
         low, high = (_per_channel(edge, images.detach()) for edge in value_range(context.real))
-        return _UnitRangeData(
-            images.detach(), low, (high - low).clamp_min(torch.finfo(low.dtype).tiny), labels, groups
-        )
+        return _UnitRangeData(images.detach(), low, (high - low).clamp_min(torch.finfo(low.dtype).tiny), labels, groups)
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         return _PixelData(tensors["images"], labels, labels)
 
 

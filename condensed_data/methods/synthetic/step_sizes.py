@@ -65,9 +65,7 @@ class WithSteps(SyntheticSpec):
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
         return _WithStepSizes(self, self.inner.start(context), learned)
 
-    def restore(
-        self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]
-    ) -> SyntheticData:
+    def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         others = {name: tensor for name, tensor in tensors.items() if name != NAME}
         inner = self.inner.restore(others, labels, sample_shape)
         return _WithStepSizes(replace(self, form="plain"), inner, tensors[NAME])

@@ -108,9 +108,7 @@ def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized
             )
         return ValueSpace(torch.zeros(1), torch.ones(1))
     if len(mean) != len(std) or not all(value > 0 for value in std):
-        raise ValueError(
-            f"mean={list(mean)} and std={list(std)} must have one number per channel, with positive std."
-        )
+        raise ValueError(f"mean={list(mean)} and std={list(std)} must have one number per channel, with positive std.")
     return ValueSpace(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
 
 
@@ -129,14 +127,10 @@ def _decode_grids(
     encoding.check(kind.shape)
     tensors = {"images": stored}
     if any(side % factor for side in kind.shape[1:]):
-        tensors["pad"] = space.standardize(torch.full((1, kind.shape[0], 1), 0.5))[
-            0, :, 0
-        ]  # as in the authors' code
+        tensors["pad"] = space.standardize(torch.full((1, kind.shape[0], 1), 0.5))[0, :, 0]  # as in the authors' code
     labels = labels.repeat_interleave(factor ** (len(kind.shape) - 1))
     synthetic_data = encoding.restore(tensors, labels, kind.shape)
-    result = result_from_samples(
-        title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes
-    )
+    result = result_from_samples(title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes)
     ipc = result.metadata.ipc * len(stored) // len(labels)
     metadata = replace(result.metadata, encoding=specs.to_json(encoding), ipc=ipc)
     return with_storage_size(
@@ -144,9 +138,7 @@ def _decode_grids(
     )
 
 
-def _pair(
-    content: Any, path: Path, labels: str | Path | None, run: int, max_bytes: int
-) -> tuple[Tensor, Tensor]:
+def _pair(content: Any, path: Path, labels: str | Path | None, run: int, max_bytes: int) -> tuple[Tensor, Tensor]:
     """Images and labels in any of the layouts."""
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         runs = content["data"]

@@ -76,20 +76,14 @@ class Push:
             try:
                 return self._attempt()
             except Exception as error:
-                hub_error = to_hub_error(
-                    error, self.options.repo_id, self.options.revision, folder=self.folder
-                )
+                hub_error = to_hub_error(error, self.options.repo_id, self.options.revision, folder=self.folder)
                 if _status(error) in (409, 412):
                     conflicts += 1
                     if conflicts == CONFLICTS:
                         raise ConcurrentPushError(
                             f"{self.options.repo_id}: another push was faster {CONFLICTS} times in a row."
                         ) from error
-                elif (
-                    type(hub_error) is HubUnavailableError
-                    and is_transient(error)
-                    and not self.options.create_pr
-                ):
+                elif type(hub_error) is HubUnavailableError and is_transient(error) and not self.options.create_pr:
                     # the commit may exist anyway: the next attempt finds out, except for pull requests
                     failures += 1
                     if failures == ATTEMPTS:
@@ -111,13 +105,9 @@ class Push:
                 "Alternatively, delete its folder in the repository."
             ) from error
         text = _readme(snapshot)
-        rendered = repo_card.render(
-            snapshot.repo_id, manifests | {name: self.manifest}, text, self.options.license
-        )
+        rendered = repo_card.render(snapshot.repo_id, manifests | {name: self.manifest}, text, self.options.license)
         operations = self._operations(snapshot, name, rendered)
-        title = (
-            f"{self.manifest['name']} condensed by {self.manifest['recipe_name']}, ipc {self.manifest['ipc']}"
-        )
+        title = f"{self.manifest['name']} condensed by {self.manifest['recipe_name']}, ipc {self.manifest['ipc']}"
         return self.api.create_commit(
             self.options.repo_id,
             operations,
@@ -172,9 +162,7 @@ class Push:
             except RevisionNotFoundError:
                 if options.revision.startswith("refs/"):
                     raise
-                self.api.create_branch(
-                    options.repo_id, branch=options.revision, repo_type="dataset", exist_ok=True
-                )
+                self.api.create_branch(options.repo_id, branch=options.revision, repo_type="dataset", exist_ok=True)
                 info = self.api.dataset_info(options.repo_id, revision=options.revision)
         if info.sha is None:
             raise HubError(f"{options.repo_id}: the Hub did not return the latest commit. Try again.")
@@ -203,9 +191,7 @@ def _manifests(snapshot: RepositorySnapshot) -> tuple[Manifests, dict[str, Artif
         if manifest is None:
             continue
         try:
-            with reject_inconsistent(
-                Path(snapshot.repo_id, name), "fields that do not form a condensed dataset"
-            ):
+            with reject_inconsistent(Path(snapshot.repo_id, name), "fields that do not form a condensed dataset"):
                 Metadata.from_manifest(manifest)
         except ArtifactError as error:
             corrupt[name] = error

@@ -22,9 +22,7 @@ GRID = "grid.png"
 FILES = (file_names.MANIFEST, file_names.TENSORS, file_names.PREVIEW, GRID)  # of each dataset
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?")
-_RESERVED = re.compile(
-    r"(?i)data|(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?"
-)  # our folder, and devices of Windows
+_RESERVED = re.compile(r"(?i)data|(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")  # our folder, and devices of Windows
 
 
 def check_config(name: Any) -> str:

@@ -86,15 +86,11 @@ def pull(
     with _with_redownload_hint(snapshot):
         found = with_retries(lambda: _found(snapshot, config_name), repo_id, revision, folder=cache)
     if found is None:
-        return PullResult(
-            _third_party(snapshot, config_name, max_bytes), repo_id, config_name or "", snapshot.commit
-        )
+        return PullResult(_third_party(snapshot, config_name, max_bytes), repo_id, config_name or "", snapshot.commit)
     return load(snapshot, *found, max_bytes)
 
 
-def load(
-    snapshot: RepositorySnapshot, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES
-) -> PullResult:
+def load(snapshot: RepositorySnapshot, config: str, manifest: dict[str, Any], max_bytes: int = MAX_BYTES) -> PullResult:
     """Download and read the dataset of a manifest; raises the same errors as `pull`."""
     folder = with_retries(
         lambda: snapshot.artifact(config, manifest, max_bytes),
@@ -191,9 +187,7 @@ def _third_party(snapshot: RepositorySnapshot, config_name: str | None, max_byte
         )
         if found is None:
             raise IntegrityError(
-                mismatch_message(
-                    f"{snapshot.repo_id}/{path}", "no such file", "the file that the repository lists"
-                )
+                mismatch_message(f"{snapshot.repo_id}/{path}", "no such file", "the file that the repository lists")
             )
         return found
 

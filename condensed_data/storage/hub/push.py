@@ -102,9 +102,7 @@ def check_access(repo_id: str, token: str | None = None) -> None:
         api.whoami()
 
 
-def publish(
-    result: CondensationResult, options: PushOptions, choose: Callable[[Manifests], str | None]
-) -> Any:
+def publish(result: CondensationResult, options: PushOptions, choose: Callable[[Manifests], str | None]) -> Any:
     """Publish under the name that `choose` returns for the manifests in the repository; None publishes nothing."""
     _check_preview(result)
     with tempfile.TemporaryDirectory(prefix="condensed-data-") as folder:

@@ -63,9 +63,7 @@ class HubCache:
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtifactError, OSError) as error:
-            warnings.warn(
-                f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=7
-            )
+            warnings.warn(f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=7)
             return None
         if found is None:
             return None

@@ -35,15 +35,11 @@ def render(repo_id: str, manifests: Manifests, existing: str | None, license: st
         ValueError: if the YAML header of `existing` cannot be read, or the license is not an identifier.
     """
     old = _header(repo_id, existing)
-    entries = {
-        name: Metadata.from_manifest(manifest) for name, manifest in sorted(manifests.items(), key=_first)
-    }
+    entries = {name: Metadata.from_manifest(manifest) for name, manifest in sorted(manifests.items(), key=_first)}
     fields = _fields(entries, manifests, old)
     if license is not None or "license" in old:
         fields["license"] = old["license"] if license is None else check_license(license)
-    return readme.merge(
-        f"---\n{dataset_card.yaml_header(fields)}---\n\n{_body(repo_id, entries)}\n", existing
-    )
+    return readme.merge(f"---\n{dataset_card.yaml_header(fields)}---\n\n{_body(repo_id, entries)}\n", existing)
 
 
 def check_license(name: str) -> str:
@@ -73,9 +69,7 @@ def _fields(entries: Mapping[str, Metadata], manifests: Manifests, old: Mapping[
     sources = sorted({found for metadata in listed if (found := _hub_source(metadata.name))})
     if sources:
         fields["source_datasets"] = sources
-    viewed = {
-        name: metadata for name, metadata in entries.items() if file_names.PREVIEW in manifests[name]["files"]
-    }
+    viewed = {name: metadata for name, metadata in entries.items() if file_names.PREVIEW in manifests[name]["files"]}
     configs = [*map(_config, viewed), *_others(old, "configs", viewed)]
     infos = [_info(name, metadata, manifests[name]) for name, metadata in viewed.items()]
     infos += _others(old, "dataset_info", viewed)

@@ -126,9 +126,7 @@ class RepositorySnapshot:
         self.sizes.update({name: size for name, size in entries if size is not None})
         folders = [name for name, size in entries if size is None and layout.is_config(name)]
         manifests = {layout.DEFAULT: file_names.MANIFEST}
-        manifests |= {
-            name: layout.repo_path(name, file_names.MANIFEST) for name in folders if name != layout.DEFAULT
-        }
+        manifests |= {name: layout.repo_path(name, file_names.MANIFEST) for name in folders if name != layout.DEFAULT}
         sizes = self.size(*manifests.values())
         return [name for name, size in zip(manifests, sizes, strict=True) if size is not None]
 

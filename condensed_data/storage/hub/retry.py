@@ -14,9 +14,7 @@ ATTEMPTS = 3
 T = TypeVar("T")
 
 
-def with_retries(
-    action: Callable[[], T], repo_id: str, revision: str | None = None, *, folder: str | Path = ""
-) -> T:
+def with_retries(action: Callable[[], T], repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> T:
     """Return the result of `action`, trying up to three times.
 
     The other arguments, and the errors raised, are those of `translate_hub_errors`.

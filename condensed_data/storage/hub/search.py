@@ -71,9 +71,7 @@ def find(
     wanted += [] if recipe is None else [recipe]
     wanted += [] if ipc is None else [f"ipc-{ipc}"]
     with translate_hub_errors("Search for condensed datasets"):
-        listed = client(token).list_datasets(
-            filter=wanted, author=author, sort="downloads", limit=limit, full=True
-        )
+        listed = client(token).list_datasets(filter=wanted, author=author, sort="downloads", limit=limit, full=True)
         found = [item for item in listed if set(wanted) <= set(item.tags or ())]
     return [_search_result(item) for item in found]
 
@@ -88,9 +86,7 @@ def _search_result(item: Any) -> SearchResult:
         commit=item.sha,
         sources=_tag_values("source-", tags),
         recipes=tuple(tag for tag in tags if tag in known),
-        ipcs=tuple(
-            sorted(int(text) for text in _tag_values("ipc-", tags) if re.fullmatch("[0-9]{1,9}", text))
-        ),
+        ipcs=tuple(sorted(int(text) for text in _tag_values("ipc-", tags) if re.fullmatch("[0-9]{1,9}", text))),
         private=bool(item.private),
         downloads=item.downloads or 0,
         likes=item.likes or 0,
@@ -101,9 +97,7 @@ def _tag_values(prefix: str, tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def lookup(
-    repo_id: str, key: str, content: Mapping[str, Any], *, token: str | bool | None = None
-) -> PullResult | None:
+def lookup(repo_id: str, key: str, content: Mapping[str, Any], *, token: str | bool | None = None) -> PullResult | None:
     """Load the dataset with a cache key from a repository, or None if there is none.
 
     Args:
@@ -117,9 +111,7 @@ def lookup(
         ArtifactError: if the dataset with this key cannot be read or contradicts `content`.
     """
     try:
-        snapshot = with_retries(
-            lambda: RepositorySnapshot.resolve(repo_id, None, token=token, fresh=True), repo_id
-        )
+        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, token=token, fresh=True), repo_id)
     except HubNotFoundError:
         return None
     found = with_retries(lambda: _with_key(snapshot, key), repo_id)

@@ -96,9 +96,7 @@ def result_from_samples(
         )
     if int(labels.min()) < 0 or (names is not None and int(labels.max()) >= len(names)):
         expected = f"0 to {len(names) - 1}" if names is not None else "non-negative integers"
-        raise ArtifactError(
-            f"{name} has labels from {int(labels.min())} to {int(labels.max())}, expected {expected}."
-        )
+        raise ArtifactError(f"{name} has labels from {int(labels.min())} to {int(labels.max())}, expected {expected}.")
     if not bool(torch.isfinite(images).all()):
         raise ArtifactError(f"{name} has samples with NaN or infinite values.")
     values = labels.unique().tolist() if names is None else list(range(len(names)))

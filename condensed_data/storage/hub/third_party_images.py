@@ -77,9 +77,7 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
     return LabeledImages(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
 
 
-def from_folders(
-    repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetch, max_bytes: int
-) -> LabeledImages:
+def from_folders(repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetch, max_bytes: int) -> LabeledImages:
     """Read one folder of image files per class; classes are numbered in the order of their names.
 
     Raises:
@@ -110,9 +108,7 @@ class _ImageStack:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
             raise ArtifactError(f"{where} cannot be read as an image: {error}") from error
-        self.rows.append(
-            torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
-        )
+        self.rows.append(torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy()))
 
     def _check(self, where: str, image: Image.Image) -> None:
         if not self.rows:
@@ -152,8 +148,7 @@ def _columns(where: str, schema: Any) -> tuple[str, str]:
     if missing:
         columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
         raise NotACondensedDatasetError(
-            f"{where} has no unambiguous column of {' and none of '.join(missing)}. Its columns are "
-            f"{columns[:1000]}."
+            f"{where} has no unambiguous column of {' and none of '.join(missing)}. Its columns are {columns[:1000]}."
         )
     assert image is not None
     assert label is not None

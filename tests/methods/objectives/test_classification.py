@@ -37,13 +37,9 @@ def test_equals_the_loops(soft: bool) -> None:
 def test_the_accuracy_scales_in_percent() -> None:
     net, both = network_view(NET), pair()
     plain = CrossEntropy()(net, both)
-    torch.testing.assert_close(
-        CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.62)), both), 62 * plain
-    )
+    torch.testing.assert_close(CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.62)), both), 62 * plain)
     assert float(CrossEntropy(True)(replace(net, accuracy=torch.tensor(0.0)), both)) == 0
-    with pytest.raises(
-        ValueError, match=r"scale_by_accuracy=True\) with this pool.*or scale_by_accuracy=False"
-    ):
+    with pytest.raises(ValueError, match=r"scale_by_accuracy=True\) with this pool.*or scale_by_accuracy=False"):
         CrossEntropy(True)(net, both)
 
 
@@ -54,6 +50,4 @@ def test_differentiable_in_samples_and_labels() -> None:
     def loss(x: Tensor, labels: Tensor) -> Tensor:
         return CrossEntropy()(net, replace(both, synthetic=replace(both.synthetic, x=x, y=labels.softmax(1))))
 
-    assert torch.autograd.gradcheck(
-        loss, (both.synthetic.x.clone().requires_grad_(), scores.requires_grad_())
-    )
+    assert torch.autograd.gradcheck(loss, (both.synthetic.x.clone().requires_grad_(), scores.requires_grad_()))

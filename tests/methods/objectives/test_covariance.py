@@ -43,9 +43,7 @@ def test_covariance_of_maps_without_locations_and_of_named_layers() -> None:
     value = expected_covariance(real, synthetic)
     assert float(Covariance(1.0)(net, both)) == pytest.approx(value, rel=1e-10)
 
-    plain = network_view(
-        lambda k, shape: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(12, k)), (2, 6)
-    )
+    plain = network_view(lambda k, shape: nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(12, k)), (2, 6))
     both = pair((2, 6))
     real, synthetic = (side.split(plain.module[0](side.x)) for side in (both.real, both.synthetic))
     value = expected_covariance(real, synthetic)
@@ -74,9 +72,7 @@ def expected_centralization(rows: Rows, center: list[float], form: str, alpha: f
 )
 def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, centers: str) -> None:
     net, both = network_view(NET), pair()
-    real = [
-        [sum(column) / len(rows) for column in zip(*rows, strict=True)] for rows in embedded(net, both.real)
-    ]
+    real = [[sum(column) / len(rows) for column in zip(*rows, strict=True)] for rows in embedded(net, both.real)]
     net = replace(net, centers=torch.tensor(real, dtype=torch.float64))
     total = 0.0
     for label, rows in enumerate(embedded(net, both.synthetic)):

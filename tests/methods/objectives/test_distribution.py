@@ -16,14 +16,10 @@ EQUAL = (6, 6, 6), (2, 2, 2)
 UNEQUAL = (7, 1, 4), (3, 2, 1)
 
 
-def network_view(
-    spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None
-) -> NetworkView:
+def network_view(spec: networks.NetworkFunction, shape: tuple[int, ...], micro_batch: int | None = None) -> NetworkView:
     """A network in double precision, frozen as pools provide it."""
     module = networks.build(spec, num_classes=3, sample_shape=shape, seed=5).double().requires_grad_(False)
-    return NetworkView(
-        module, networks.embed_of(module), networks.feature_maps_of(module), micro_batch=micro_batch
-    )
+    return NetworkView(module, networks.embed_of(module), networks.feature_maps_of(module), micro_batch=micro_batch)
 
 
 def convnet(micro_batch: int | None = None) -> NetworkView:
@@ -47,9 +43,7 @@ def assert_equal(ours: Tensor, oracle: Tensor) -> None:
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
 @pytest.mark.parametrize("sizes", [EQUAL, UNEQUAL])
-def test_loss_and_gradient_equal_the_equation(
-    sizes: tuple[tuple[int, ...], ...], micro_batch: int | None
-) -> None:
+def test_loss_and_gradient_equal_the_equation(sizes: tuple[tuple[int, ...], ...], micro_batch: int | None) -> None:
     net = convnet(micro_batch)
     real, synthetic = side(sizes[0]), learned(side(sizes[1], seed=1))
     loss = Distribution()(net, Pair(real, synthetic))

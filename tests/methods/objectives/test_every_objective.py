@@ -51,9 +51,7 @@ def run(
 ) -> CondensationRun:
     """A run over three classes of ten samples."""
     labels = torch.arange(30) % 3
-    samples = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1)) + labels.view(
-        -1, *[1] * len(shape)
-    )
+    samples = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1)) + labels.view(-1, *[1] * len(shape))
     recipe = Recipe(
         name="test",
         synthetic=Pixels(),
@@ -67,9 +65,7 @@ def run(
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
-def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(
-    objective: Objective, tmp_path: Path
-) -> None:
+def test_runs_and_every_sample_moves_and_resumes_to_the_same_bits(objective: Objective, tmp_path: Path) -> None:
     for step in ("iteration", "class") if objective.separable else ("iteration",):
         whole = run(objective, step)
         before = whole.synthetic_data.decode(torch.arange(6)).detach().clone()

@@ -44,9 +44,7 @@ def test_differentiable_and_invariant_to_order_and_chunks(objective: Objective) 
     assert torch.autograd.gradcheck(loss, (x,))
     other = Pair(shuffled(both.real), shuffled(both.synthetic))
     for rows in (1, 3, None):
-        torch.testing.assert_close(
-            objective(replace(net, micro_batch=rows), other), loss(x), rtol=1e-9, atol=1e-12
-        )
+        torch.testing.assert_close(objective(replace(net, micro_batch=rows), other), loss(x), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)

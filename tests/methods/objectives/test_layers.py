@@ -23,9 +23,7 @@ SMOOTH = ConvNet(width=3, depth=2, activation="sigmoid", norm="none")
 def expected_alignment(net: NetworkView, both: Pair, weights: tuple[float, ...]) -> float:
     total = 0.0
     for group in range(len(both.real.sizes)):
-        real, synthetic = (
-            net.feature_maps(side.split(side.x)[group]) for side in (both.real, both.synthetic)
-        )
+        real, synthetic = (net.feature_maps(side.split(side.x)[group]) for side in (both.real, both.synthetic))
         total += oracles.alignment(weights, real, synthetic)
     return total
 
@@ -58,9 +56,7 @@ def test_the_default_weights_for_any_depth_and_shape(
     network: object, shape: tuple[int, ...], weights: tuple[float, ...]
 ) -> None:
     net, both = network_view(network, shape), pair(shape)
-    assert float(LayerAlignment()(net, both)) == pytest.approx(
-        expected_alignment(net, both, weights), rel=1e-10
-    )
+    assert float(LayerAlignment()(net, both)) == pytest.approx(expected_alignment(net, both, weights), rel=1e-10)
 
 
 def test_named_layers_of_a_network_without_maps() -> None:
@@ -150,13 +146,9 @@ def test_impossible_objectives_are_refused() -> None:
     net, both = network_view(NET, SHAPE), pair(SHAPE)
     with pytest.raises(ValueError, match=r"has 2 weights, but the network has 4 maps\. Give 4"):
         LayerAlignment((1.0, 1.0))(net, both)
-    with pytest.raises(
-        ValueError, match=r"LayerAlignment\(weights=...\) must be at least 0 and finite, got -1"
-    ):
+    with pytest.raises(ValueError, match=r"LayerAlignment\(weights=...\) must be at least 0 and finite, got -1"):
         LayerAlignment((1.0, -1))
-    with pytest.raises(
-        ValueError, match=r"Discrimination\(weight=...\) must be at least 0 and finite, got inf"
-    ):
+    with pytest.raises(ValueError, match=r"Discrimination\(weight=...\) must be at least 0 and finite, got inf"):
         Discrimination(math.inf)
     single = batch((3,), 1, SHAPE)
     with pytest.raises(ValueError, match=r"cannot be computed for 1 group alone\. Use step_per='iteration'"):

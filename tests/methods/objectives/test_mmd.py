@@ -20,13 +20,10 @@ from condensed_data.methods.objectives import (
 
 KERNELS: dict[str, Any] = {
     "linear": lambda width, size: lambda a, b: sum(x * y for x, y in zip(a, b, strict=True)),
-    "polynomial": lambda width, size: (
-        lambda a, b: (sum(x * y for x, y in zip(a, b, strict=True)) / size + 1) ** 2
-    ),
+    "polynomial": lambda width, size: lambda a, b: (sum(x * y for x, y in zip(a, b, strict=True)) / size + 1) ** 2,
     "gaussian": lambda width, size: (
         lambda a, b: (
-            sum(math.exp(-oracles.squared_distance(a, b) / (scale * width)) for scale in (0.25, 0.5, 1, 2, 4))
-            / 5
+            sum(math.exp(-oracles.squared_distance(a, b) / (scale * width)) for scale in (0.25, 0.5, 1, 2, 4)) / 5
         )
     ),
 }

@@ -17,8 +17,7 @@ UNROLLS = ("full", "checkpointed", "constant")
 def with_target(net: NetworkView) -> NetworkView:
     draw = torch.Generator().manual_seed(4)
     net.target = {
-        name: w + 0.3 * torch.randn(w.shape, generator=draw, dtype=w.dtype)
-        for name, w in net.module.named_parameters()
+        name: w + 0.3 * torch.randn(w.shape, generator=draw, dtype=w.dtype) for name, w in net.module.named_parameters()
     }
     return net
 
@@ -48,11 +47,7 @@ def test_the_derivative_is_that_of_training_by_hand(unroll: str) -> None:
     def loss(x: Tensor, rates: list[float]) -> float:
         blocks = blocks_of(case.synthetic, x)
         constant = unroll == "constant"
-        reached = (
-            oracles.trained_at(path, start, blocks, rates)
-            if constant
-            else oracles.trained(start, blocks, rates)
-        )
+        reached = oracles.trained_at(path, start, blocks, rates) if constant else oracles.trained(start, blocks, rates)
         return oracles.distance(reached, target) / oracles.distance(start, target)
 
     in_x, in_sizes = torch.autograd.grad(Trajectory(unroll)(net, case), [x, sizes])
@@ -61,9 +56,7 @@ def test_the_derivative_is_that_of_training_by_hand(unroll: str) -> None:
             expected = oracles.difference(lambda by, row=row, d=d: loss(moved(x, row, d, by), rates))
             assert float(in_x[row, d]) == pytest.approx(expected, abs=1e-9)
     for t in range(len(rates)):
-        expected = oracles.difference(
-            lambda by, t=t: loss(x, [r + by * (i == t) for i, r in enumerate(rates)])
-        )
+        expected = oracles.difference(lambda by, t=t: loss(x, [r + by * (i == t) for i, r in enumerate(rates)]))
         assert float(in_sizes[t]) == pytest.approx(expected, abs=1e-9)
 
 
@@ -74,9 +67,7 @@ def test_convolutions_equal_plain_differentiation(unroll: str) -> None:
     wanted = [case.synthetic.x, case.step_sizes]
     reached = plain_weights(net, case)
     left = sum((reached[name] - target).square().sum() for name, target in net.target.items())
-    whole = sum(
-        (net.module.get_parameter(name) - target).square().sum() for name, target in net.target.items()
-    )
+    whole = sum((net.module.get_parameter(name) - target).square().sum() for name, target in net.target.items())
     ours = torch.autograd.grad(Trajectory(unroll)(net, case), wanted)
     for found, expected in zip(ours, torch.autograd.grad(left / whole, wanted), strict=True):
         assert float(expected.abs().max()) > 1e-5

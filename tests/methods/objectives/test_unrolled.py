@@ -27,9 +27,7 @@ def loss_by_hand(net: NetworkView, case: Pair, x: Tensor, sizes: list[float]) ->
 def test_the_loss_is_that_of_a_network_trained_by_hand(unroll: str) -> None:
     net, case = hidden(), pair()
     loss = Unrolled(unroll)(net, case)
-    assert loss.item() == pytest.approx(
-        loss_by_hand(net, case, case.synthetic.x, case.step_sizes.tolist()), abs=1e-12
-    )
+    assert loss.item() == pytest.approx(loss_by_hand(net, case, case.synthetic.x, case.step_sizes.tolist()), abs=1e-12)
 
 
 @pytest.mark.parametrize("unroll", EXACT)
@@ -63,9 +61,7 @@ def test_constant_memory_takes_gradients_at_fixed_weights() -> None:
         return oracles.mean_loss(oracles.trained_at(path, start, blocks_of(case.synthetic, x), sizes), real)
 
     for row, d in ((0, 0), (1, 2), (2, 1), (5, 0)):
-        expected = oracles.difference(
-            lambda by, row=row, d=d: truncated(moved(x, row, d, by), sizes.tolist())
-        )
+        expected = oracles.difference(lambda by, row=row, d=d: truncated(moved(x, row, d, by), sizes.tolist()))
         assert float(in_x[row, d]) == pytest.approx(expected, abs=1e-9)
     for t in range(len(STEPS)):
         changed = [[size + by * (i == t) for i, size in enumerate(sizes.tolist())] for by in (1e-5, -1e-5)]

@@ -44,9 +44,7 @@ def test_a_start_and_its_target_are_epochs_of_one_expert() -> None:
 
 
 def mtt(**fields: Any) -> Recipe:
-    term = Term(
-        Trajectory(), POOL, TrainingSteps(3, order="shuffled", batch=0), SiameseAugment(("crop", "scale"))
-    )
+    term = Term(Trajectory(), POOL, TrainingSteps(3, order="shuffled", batch=0), SiameseAugment(("crop", "scale")))
     optimizer = Optimizer("sgd", lr=30.0, rates=(("step_sizes", 1e-3),))
     synthetic = WithSteps(Pixels(), lr=0.05, form="plain")
     return Recipe("mtt", synthetic, (replace(term, **fields),), optimizer, iterations=6, ipc=2)

@@ -49,8 +49,7 @@ def test_every_iteration_draws_one_of_the_states() -> None:
     assert not pool_state.network_at(0).module.training
     other = GivenWeights(NETWORK, given, member=1).start(context())
     assert any(
-        not torch.equal(weights_of(other.network_at(iteration).module), one)
-        for iteration, one in enumerate(weights)
+        not torch.equal(weights_of(other.network_at(iteration).module), one) for iteration, one in enumerate(weights)
     )
     assert (pool_state.initial_state().kind, pool_state.initial_state().digest) == ("given", None)
 
@@ -84,9 +83,7 @@ def test_a_recipe_holds_only_the_digest() -> None:
 
 
 def test_mismatches_are_rejected() -> None:
-    with pytest.raises(
-        ValueError, match=r"GivenWeights\(states\[1\]\) does not match .*classifier.*\(4,.*\(3,"
-    ):
+    with pytest.raises(ValueError, match=r"GivenWeights\(states\[1\]\) does not match .*classifier.*\(4,.*\(3,"):
         GivenWeights(NETWORK, [*states(1), *states(1, classes=4)]).start(context())
     with pytest.raises(ValueError, match=r"needs the state dictionary of at least one network"):
         GivenWeights(NETWORK)
@@ -129,10 +126,7 @@ def test_networks_of_one_dataset_are_adapted_to_another(
     loaded = CondensedDataset.load(tmp_path / "dataset")
     adapted = loaded.evaluate(tiny_test_images, initial=trained[3:], progress=False)
     assert adapted.runs == 1
-    assert (
-        adapted.accuracies
-        == condensed.evaluate(tiny_test_images, initial=trained[3], progress=False).accuracies
-    )
+    assert adapted.accuracies == condensed.evaluate(tiny_test_images, initial=trained[3], progress=False).accuracies
     module = build(NETWORK, 3, (1, 12, 12), 0)
     module.load_state_dict(trained[3])
     x, y = condensed.standardized("test", tiny_test_images)
@@ -146,9 +140,7 @@ def test_a_network_of_other_classes_is_adapted_with_one_sample_per_class(
     """Like ImageNet's AlexNet in the paper: the last layer starts at zero, and the weights are not stored."""
     (state,) = (build(NETWORK, 9, (1, 12, 12), 3).state_dict(),)
     make = NamedCallable("elsewhere", NETWORK)
-    condensed = CondensedDataset(
-        tiny_images, dd(GivenWeights(make, state, head="zeroed", keep=False)), **QUIET
-    )
+    condensed = CondensedDataset(tiny_images, dd(GivenWeights(make, state, head="zeroed", keep=False)), **QUIET)
     assert condensed.stored_floats < 3 * 144 + 20
     condensed.save(tmp_path)
     loaded = CondensedDataset.load(tmp_path)

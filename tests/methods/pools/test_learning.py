@@ -41,12 +41,8 @@ POOLS: dict[str, Pool] = {
         samples=13,
         sgd=SGDConfig(0.05, 0.9, 5e-4, 6, SiameseAugment(per_sample=True), 0.5),
     ),
-    "queue": Queue(
-        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, sgd=MOVING
-    ),
-    "bilevel": DynamicBilevel(
-        NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING
-    ),
+    "queue": Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, sgd=MOVING),
+    "bilevel": DynamicBilevel(NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING),
 }
 
 
@@ -174,9 +170,7 @@ def test_trained_on_real_equals_its_definition() -> None:
             weights_of(pool_state.network_at(iteration).module), weights_of(module), rtol=1e-4, atol=1e-5
         )
         pool_state.update(iteration, FixedData(ctx))
-        order = torch.randperm(
-            57, generator=RandomStreams(ctx.rng.seed_for("learn", iteration)).torch("real")
-        )[:8]
+        order = torch.randperm(57, generator=RandomStreams(ctx.rng.seed_for("learn", iteration)).torch("real"))[:8]
         seen.update(order.tolist())
         for rows in (order[:5], order[5:]):
             sgd_step(module, optimizer, ctx.real[rows], ctx.real.labels[rows])
@@ -229,9 +223,7 @@ def test_batch_norm_uses_the_statistics_of_one_real_batch() -> None:
         ]
         first = module.blocks[0][0](ctx.real[torch.cat(rows)])
         torch.testing.assert_close(norms[0].running_mean, first.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
-            norms[0].running_var, first.transpose(0, 1).flatten(1).var(1), rtol=1e-4, atol=1e-5
-        )
+        torch.testing.assert_close(norms[0].running_var, first.transpose(0, 1).flatten(1).var(1), rtol=1e-4, atol=1e-5)
         alone, together = module(ctx.real[torch.arange(3)])[:1], module(ctx.real[torch.arange(1)])
         torch.testing.assert_close(alone, together)  # rows do not see each other
         pool_state.update(iteration, FixedData(ctx))
@@ -239,9 +231,7 @@ def test_batch_norm_uses_the_statistics_of_one_real_batch() -> None:
 
 def test_queue_equals_its_definition() -> None:
     ctx = context()
-    spec = Queue(
-        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=3, sgd=MOVING
-    )
+    spec = Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=3, sgd=MOVING)
     pool_state, draws = spec.start(ctx), ctx.rng
 
     def member(number: int) -> list[Any]:
@@ -274,9 +264,9 @@ def test_queue_equals_its_definition() -> None:
 
 def test_running_accuracy_of_the_queue_rises() -> None:
     ctx = context()
-    pool_state = Queue(
-        NETWORK, initial_size=1, trained_per_iteration=1, sgd=SGDConfig(0.05, 0.9, batch_size=16)
-    ).start(ctx)
+    pool_state = Queue(NETWORK, initial_size=1, trained_per_iteration=1, sgd=SGDConfig(0.05, 0.9, batch_size=16)).start(
+        ctx
+    )
     untrained = pool_state.network_at(0).accuracy
     assert untrained is not None
     before = float(untrained)  # the tensor is updated in place
@@ -322,9 +312,7 @@ def test_bilevel_equals_its_definition() -> None:
             continue
         inner: list[float] = []
         for epoch in range(3):
-            order = torch.randperm(
-                12, generator=RandomStreams(draws.seed_for("epoch", epoch)).torch("shuffle", 0)
-            )
+            order = torch.randperm(12, generator=RandomStreams(draws.seed_for("epoch", epoch)).torch("shuffle", 0))
             for rows in (order[:5], order[5:10], order[10:]):
                 sgd_step(module, optimizer, stored.images.detach()[rows], stored.labels[rows])
             inner = [*inner, measure(draws, epoch + 1)][-2:]
@@ -339,9 +327,7 @@ def test_bilevel_equals_its_definition() -> None:
 
 def test_bilevel_is_bounded_if_accuracy_never_changes() -> None:
     ctx = context()
-    still = DynamicBilevel(
-        NETWORK, outer=0.0, inner=1.0, window=2, queries=2, period=2, epochs=1, sgd=SGDConfig(1e-30)
-    )
+    still = DynamicBilevel(NETWORK, outer=0.0, inner=1.0, window=2, queries=2, period=2, epochs=1, sgd=SGDConfig(1e-30))
     weights = walk(still.start(ctx), ctx, range(5))
     assert torch.equal(weights[0], weights_of(fresh(ctx, 0)))
     assert torch.equal(weights[2], weights_of(fresh(ctx, 1)))

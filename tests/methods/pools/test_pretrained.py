@@ -114,9 +114,7 @@ def test_pools_share_the_cache_on_disk(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_networks_without_an_embedding_have_no_centers() -> None:
     def convolutional(num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(sample_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
+        return nn.Sequential(nn.Conv2d(sample_shape[0], num_classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     net = Pretrained(convolutional, replace(ASKED, networks=1)).start(context()).network_at(0)
     assert net.centers is None

@@ -71,6 +71,4 @@ def test_runs_with_cluster_batches_resume_to_the_same_bits(within: Any, tmp_path
     recipe = make_recipe(POOLS["on synthetic"], "class", within)
     state = through_a_file(run(recipe, 3).state_dict(), tmp_path)
     assert torch.equal(images(run(recipe, 6, state)), images(run(recipe, 6)))
-    assert not torch.equal(
-        images(run(recipe, 6)), images(run(make_recipe(POOLS["on synthetic"], "class"), 6))
-    )
+    assert not torch.equal(images(run(recipe, 6)), images(run(make_recipe(POOLS["on synthetic"], "class"), 6)))

@@ -107,9 +107,7 @@ def test_draws_depend_on_seed_iteration_and_group_alone() -> None:
 
 
 def test_small_groups_and_equal_samples_have_fewer_clusters() -> None:
-    equal = real_of(
-        torch.cat([torch.ones(9, 2), torch.eye(2), torch.eye(2)]), torch.tensor([0] * 9 + [1] * 4)
-    )
+    equal = real_of(torch.cat([torch.ones(9, 2), torch.eye(2), torch.eye(2)]), torch.tensor([0] * 9 + [1] * 4))
     ctx = context(equal)
     assert [len(clusters) for clusters in Clusters(20, "raw").partition(ctx)] == [1, 2]
     draw = sampler_state(PerGroup(6, within=Clusters(20, "raw")), ctx).draw(0, [0, 1])
@@ -130,9 +128,7 @@ def test_nearest_takes_one_sample_of_every_clump_in_each_period() -> None:
     assert len({tuple(sorted(batch.tolist())) for batch in batches}) > 1
     assert sampler_state(PerGroup(99, within=NearestToCentroids("raw")), ctx).draw(0, [0]).real_sizes == (21,)
     again = sampler_state(PerGroup(7, within=NearestToCentroids("raw", period=1)), clumped())
-    assert torch.equal(
-        again.draw(5, [0]).real, batches[5]
-    )  # a resumed run has not seen the iterations before
+    assert torch.equal(again.draw(5, [0]).real, batches[5])  # a resumed run has not seen the iterations before
 
 
 def test_k_means_equals_lloyd_on_its_own_result() -> None:
@@ -157,8 +153,7 @@ def test_features_of_a_trained_network_by_layer() -> None:
     with torch.no_grad():
         maps, embedding = module.eval().feature_maps(ctx.real[index]), module.embed(ctx.real[index])
     found = {
-        layer: FeatureExtractor(Trained(NETWORK, ASKED, layer), ctx)(index)
-        for layer in (None, 1, 2, "blocks.0.0")
+        layer: FeatureExtractor(Trained(NETWORK, ASKED, layer), ctx)(index) for layer in (None, 1, 2, "blocks.0.0")
     }
     torch.testing.assert_close(found[None], embedding)
     torch.testing.assert_close(found[1], maps[0].mean((2, 3)))
@@ -171,9 +166,7 @@ def test_features_of_a_trained_network_by_layer() -> None:
 
 def test_missing_layers_are_rejected_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "trained_networks", None)
-    with pytest.raises(
-        ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"
-    ):
+    with pytest.raises(ValueError, match=r"Trained\(layer=9\) does not exist: the network has 3 feature maps"):
         Trained(NETWORK, ASKED, layer=9).start(context())
     with pytest.raises(ValueError, match="no layers 'head'"):
         Trained(NETWORK, ASKED, layer="head").start(context())
@@ -195,9 +188,7 @@ def saved_weights(root: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_imagenet_features(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, untouched_rng: None
-) -> None:
+def test_imagenet_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, untouched_rng: None) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     module = saved_weights(tmp_path)
     ctx, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
@@ -216,9 +207,7 @@ def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.Monkey
         raise URLError("no network")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
-    with pytest.raises(
-        ValueError, match=r"no network.*Download https://.*resnet18.* to .*features='trained'"
-    ):
+    with pytest.raises(ValueError, match=r"no network.*Download https://.*resnet18.* to .*features='trained'"):
         ImageNet().check((3, 32, 32))
     with pytest.raises(ValueError, match=r"needs images with 1 or 3 channels; samples have shape \(2, 9\)"):
         ImageNet().check((2, 9))

@@ -138,12 +138,8 @@ def test_step_sizes_stay_positive() -> None:
             synthetic_data.learned["images"].fill_(1e6)
         synthetic_data.clamp()
         assert synthetic_data.step_sizes is not None
-        assert synthetic_data.step_sizes.item() == pytest.approx(
-            smallest or math.log1p(math.exp(-3)), rel=1e-5
-        )
-        assert (
-            float(synthetic_data.learned["images"].detach().max()) < 100
-        )  # the inner part is kept in range too
+        assert synthetic_data.step_sizes.item() == pytest.approx(smallest or math.log1p(math.exp(-3)), rel=1e-5)
+        assert float(synthetic_data.learned["images"].detach().max()) < 100  # the inner part is kept in range too
     for values, message in (({"lr": 0.0}, "lr=0.0"), ({"steps": 0}, "steps=0"), ({"form": "exp"}, "'plain'")):
         with pytest.raises(ValueError, match=message):
             WithSteps(Pixels(), **values)  # type: ignore[arg-type]

@@ -61,9 +61,7 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        created = (
-            leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not leaf.is_meta
-        )
+        created = (leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not leaf.is_meta)
         self.numel = max([self.numel, *(tensor.numel() for tensor in created)])
         return result
 
@@ -122,9 +120,7 @@ def test_an_unknown_part_asks_for_an_upgrade() -> None:
         {"num_samples": 0},
     ],
 )
-def test_inconsistent_fields_are_rejected(
-    tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]
-) -> None:
+def test_inconsistent_fields_are_rejected(tmp_path: Path, tiny_images: TensorDataset, changes: dict[str, Any]) -> None:
     result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False).result
     tensors = {"images": result.images, "labels": result.labels}
     manifest = result.metadata.to_manifest() | changes
@@ -152,9 +148,7 @@ def test_a_recipe_that_cannot_be_rebuilt_is_kept_as_json(
 ) -> None:
     result = CondensedDataset(tiny_images, recipes.random(ipc=1), cache=False, progress=False).result
     manifest = result.metadata.to_manifest() | {"recipe": recipe}
-    artifact.write(
-        tmp_path / "dataset", {"images": result.images, "labels": result.labels}, manifest, card=""
-    )
+    artifact.write(tmp_path / "dataset", {"images": result.images, "labels": result.labels}, manifest, card="")
     assert CondensedDataset.load(tmp_path / "dataset").recipe == recipe
 
 

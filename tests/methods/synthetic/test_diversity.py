@@ -150,10 +150,7 @@ def test_the_critic_learns_to_embed_pairs_alike() -> None:
         critic.update(iteration, run.synthetic_data)
     after = similarity(run)
     assert 1 - after < 0.7 * (1 - before)
-    assert all(
-        not weight.requires_grad and weight.grad is None
-        for weight in critic.network_at(0).module.parameters()
-    )
+    assert all(not weight.requires_grad and weight.grad is None for weight in critic.network_at(0).module.parameters())
 
 
 def test_the_diversity_term_separates_pairs() -> None:
@@ -169,10 +166,7 @@ def test_the_diversity_term_separates_pairs() -> None:
 
 @pytest.mark.parametrize("step", ["iteration", "class"])
 def test_a_resumed_run_has_the_same_bits(step: str, tmp_path: Path, untouched_rng: None) -> None:
-    runs = [
-        CondensationRun(replace(haba(), step_per=step), context(small_real((2, 9, 8)), ipc=9))
-        for _ in range(3)
-    ]
+    runs = [CondensationRun(replace(haba(), step_per=step), context(small_real((2, 9, 8)), ipc=9)) for _ in range(3)]
     for run, steps in zip(runs, (6, 3, 0), strict=True):
         for _ in range(steps):
             run.step()

@@ -86,9 +86,7 @@ def test_the_budget_is_used_and_never_exceeded(spec: Factorized, shape: tuple[in
         code = prod(spec.decoder.code_shape(shape))
         budget = ipc * 3 * prod(shape)
         assert budget - 3 * code < synthetic_data.stored_floats <= budget
-        assert synthetic_data.stored_floats == sum(
-            tensor.numel() for tensor in synthetic_data.learned.values()
-        )
+        assert synthetic_data.stored_floats == sum(tensor.numel() for tensor in synthetic_data.learned.values())
         assert len(synthetic_data.labels) == len(synthetic_data.learned["codes"]) * spec.decoders
         assert synthetic_data.labels.tolist() == sorted(synthetic_data.labels.tolist())
         assert len(everything(synthetic_data)) == len(synthetic_data.labels)

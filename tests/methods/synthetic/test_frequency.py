@@ -38,11 +38,7 @@ def wave(frequency: int, at: int, side: int) -> float:
 def coefficient(image: Tensor, u: int, v: int) -> float:
     """The transform of an image (H, W), by definition."""
     height, width = image.shape
-    return sum(
-        float(image[i, j]) * wave(u, i, height) * wave(v, j, width)
-        for i in range(height)
-        for j in range(width)
-    )
+    return sum(float(image[i, j]) * wave(u, i, height) * wave(v, j, width) for i in range(height) for j in range(width))
 
 
 def test_the_transform_is_a_sum_of_cosines_and_its_inverse() -> None:

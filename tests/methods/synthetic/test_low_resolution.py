@@ -33,9 +33,7 @@ def test_small_samples_are_learned_stored_and_upsampled(tiny_images: TensorDatas
 
 def test_factor_one_is_pixels(tiny_images: TensorDataset) -> None:
     whole = _recipe(1).set(synthetic=Pixels(Centroids()))
-    sets = [
-        CondensedDataset(tiny_images, recipe, cache=False, progress=False) for recipe in (_recipe(1), whole)
-    ]
+    sets = [CondensedDataset(tiny_images, recipe, cache=False, progress=False) for recipe in (_recipe(1), whole)]
     torch.testing.assert_close(sets[0].images, sets[1].images)
 
 

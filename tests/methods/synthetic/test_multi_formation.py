@@ -121,9 +121,7 @@ def test_labels_groups_and_budget() -> None:
 def test_any_rows_in_any_order_and_repeated() -> None:
     synthetic_data = start((3, 9, 7))
     index = torch.tensor([7, 0, 7, 13, 2])
-    torch.testing.assert_close(
-        synthetic_data.decode(index), everything(synthetic_data)[index], rtol=0, atol=0
-    )
+    torch.testing.assert_close(synthetic_data.decode(index), everything(synthetic_data)[index], rtol=0, atol=0)
 
 
 def test_the_gradient_reaches_every_stored_pixel() -> None:
@@ -151,9 +149,7 @@ def test_restored_data_decodes_to_the_same_samples(shape: tuple[int, ...]) -> No
 
 
 def test_the_padding_is_the_middle_of_the_value_range() -> None:
-    samples = torch.randint(
-        0, 256, (40, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    samples = torch.randint(0, 256, (40, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
     ctx = Context(found, 1, RandomStreams(0), torch.device("cpu"))
     pad = MultiFormation(Pixels()).start(ctx).tensors()["pad"]
@@ -192,9 +188,7 @@ def test_clamped_pixels_stay_in_the_range_of_the_source() -> None:
         values = ctx.real.space.restore(moved_far(synthetic_data))
         inside = (values >= low.view(2, 1, 1) - 1e-5) & (values <= high.view(2, 1, 1) + 1e-5)
         assert bool(inside.all()) == clamped
-    samples = torch.randint(
-        9, 90, (40, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    samples = torch.randint(9, 90, (40, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = real_of(TensorDataset(samples, torch.arange(40) % 2))
     synthetic_data = Pixels(clamp=True).start(Context(found, 1, RandomStreams(0), torch.device("cpu")))
     values = found.space.restore(moved_far(synthetic_data))

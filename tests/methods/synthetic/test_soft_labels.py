@@ -75,9 +75,7 @@ def test_labels_are_learned_stored_and_evaluated(
     plain = built(tiny_images, LEARNING[name]())
     assert condensed.stored_floats == plain.stored_floats + 3 * len(condensed) == loaded.stored_floats
     options = {} if name == "dd" else {"training": SHORT}
-    scores = [
-        one.evaluate(tiny_test_images, NET, 1, progress=False, **options).mean for one in (condensed, loaded)
-    ]
+    scores = [one.evaluate(tiny_test_images, NET, 1, progress=False, **options).mean for one in (condensed, loaded)]
     assert scores[0] == scores[1]
 
 
@@ -130,9 +128,7 @@ def test_a_teacher_trained_on_the_data_labels_any_recipe(tiny_images: TensorData
     assert coreset.labels.shape == (6, 3)
     softer = built(tiny_images, recipe.set(labels_from=replace(TEACHER, temperature=5.0)), cache=tmp_path)
     assert softer.labels.max() < condensed.labels.max()
-    assert torch.equal(
-        built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path).labels, condensed.labels
-    )
+    assert torch.equal(built(tiny_images, recipe.set(labels_from=TEACHER), cache=tmp_path).labels, condensed.labels)
 
 
 class Bright(nn.Module):
@@ -144,9 +140,7 @@ class Bright(nn.Module):
         return mean * torch.tensor([1.0, 2.0, 3.0])
 
 
-def test_any_module_is_a_teacher_in_the_value_space_of_the_source(
-    tiny_images: TensorDataset, tmp_path: Path
-) -> None:
+def test_any_module_is_a_teacher_in_the_value_space_of_the_source(tiny_images: TensorDataset, tmp_path: Path) -> None:
     module = Bright()
     condensed = built(tiny_images, recipes.random(2).set(labels_from=module))
     logits = condensed.images.flatten(1).mean(1, keepdim=True) * torch.tensor([1.0, 2.0, 3.0])

@@ -38,9 +38,7 @@ def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
     return CondensedDataset.from_hub(name, **options)
 
 
-def test_missing_repositories_revisions_and_configs(
-    hub: HubServer, repository: Repository, cache: Path
-) -> None:
+def test_missing_repositories_revisions_and_configs(hub: HubServer, repository: Repository, cache: Path) -> None:
     missing = f"{repository.name}-missing"
     message = refused(
         errors.HubNotFoundError,

@@ -153,16 +153,12 @@ class Trap:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize(
-    "writer", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))]
-)
+@pytest.mark.parametrize("writer", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 def test_nothing_in_a_file_is_executed(writer: Any, tmp_path: Path) -> None:
     trap = Trap(str(tmp_path / "ran"))
     for content in ([images(), trap], {"data": [[images(), LABELS]], "accs": np.array(1.0), "x": trap}):
         writer(content, tmp_path / "data.pt")
-        with pytest.raises(
-            ArtifactError, match="contains more than tensors, or is corrupt, and was not loaded"
-        ):
+        with pytest.raises(ArtifactError, match="contains more than tensors, or is corrupt, and was not loaded"):
             CondensedDataset.from_pt(tmp_path / "data.pt")
     assert not (tmp_path / "ran").exists()
 

@@ -115,9 +115,7 @@ def test_an_unreadable_yaml_header_is_refused(two: dict[str, Any], yaml_head: st
 
 
 def test_an_alias_bomb_costs_nothing(two: dict[str, Any]) -> None:
-    bomb = "a0: &a0 [x, x]\n" + "".join(
-        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
-    )
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
     with pytest.raises(ValueError, match="alias"):
         repo_card.render("alice/set", two, f"---\n{bomb}---\n", None)
 
@@ -181,9 +179,7 @@ def test_datasets_reads_the_card_and_the_folders(two: dict[str, Any], tmp_path: 
     (home / "README.md").write_text(repo_card.render("alice/set", two, None, None), encoding="utf-8")
     assert datasets.get_dataset_config_names(str(home)) == ["default", "ipc3"]
     for arguments, rows in (((), 6), (("ipc3",), 9)):
-        loaded = datasets.load_dataset(
-            str(home), *arguments, split="train", cache_dir=str(tmp_path / "cache")
-        )
+        loaded = datasets.load_dataset(str(home), *arguments, split="train", cache_dir=str(tmp_path / "cache"))
         assert len(loaded) == rows
         assert loaded.features["label"].names == ["0", "1", "2"]
         assert loaded[0]["image"].size == (8, 8)

@@ -81,9 +81,7 @@ def test_concurrent_builds_publish_one_dataset(
 
 
 @pytest.mark.slow
-def test_many_processes(
-    hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_processes(hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
     with Workers(tmp_path) as workers:
         jobs = [workers.start("push", repo_id, seed, config_name=f"set{seed}") for seed in range(4)]

@@ -49,9 +49,7 @@ def test_rate_limits(hub: HubServer, repository: Repository, cache: Path) -> Non
         pull,
         repository=repository,
     )
-    message = refused(
-        errors.HubRateLimitError, "too many requests", small(1).push_to_hub, repo_id=repository.name
-    )
+    message = refused(errors.HubRateLimitError, "too many requests", small(1).push_to_hub, repo_id=repository.name)
     assert UNCHANGED in message
     hub.fault("GET /api/datasets/", status=429, headers={"Retry-After": "9"})
     refused(errors.HubRateLimitError, "ends in 9 s", pull, repository=repository)
@@ -110,9 +108,7 @@ def test_no_network(hub: HubServer, repository: Repository, cache: Path) -> None
 
 def test_without_network_a_build_condenses_locally(hub: HubServer, repo_id: str, cache: Path) -> None:
     def build(cache: Path, **options: Any) -> CondensedDataset:
-        return CondensedDataset(
-            source(), "random", ipc=2, hub=repo_id, cache=cache, progress=False, **options
-        )
+        return CondensedDataset(source(), "random", ipc=2, hub=repo_id, cache=cache, progress=False, **options)
 
     not_taken = r"Could not load the result from the Hub; condensing locally instead\..* reach"
     not_published = rf"publishing failed: .* reach.* Call push_to_hub\({repo_id!r}\) to try again"
@@ -150,9 +146,7 @@ def test_a_server_that_never_answers(
         pytest.warns(UserWarning, match="Publishing the result may fail"),
         pytest.warns(UserWarning, match="Condensing succeeded but publishing failed"),
     ):
-        CondensedDataset(
-            source(), "random", ipc=2, hub=repository.name, push=True, cache=cache, progress=False
-        )
+        CondensedDataset(source(), "random", ipc=2, hub=repository.name, push=True, cache=cache, progress=False)
 
 
 def test_a_commit_whose_response_is_lost_is_detected(hub: HubServer, repository: Repository) -> None:
@@ -188,9 +182,7 @@ def test_connections_that_break_during_a_pull(hub: HubServer, repository: Reposi
 
 
 @pytest.mark.parametrize("match", ["GET /objects/", "GET /api/resolve-cache/"])
-def test_corrupted_bytes_are_not_loaded(
-    hub: HubServer, repository: Repository, cache: Path, match: str
-) -> None:
+def test_corrupted_bytes_are_not_loaded(hub: HubServer, repository: Repository, cache: Path, match: str) -> None:
     hub.fault(match, corrupt=True)
     with pytest.raises(storage.ArtifactError) as caught:
         pull(repository, cache_dir=cache)
@@ -201,16 +193,12 @@ def test_corrupted_bytes_are_not_loaded(
 def test_a_refused_upload_is_not_published(hub: HubServer, repository: Repository) -> None:
     before = repository.head.oid
     hub.fault("PUT /uploads/", status=400, message="The content has another checksum", times=100)
-    message = refused(
-        errors.HubUnavailableError, "a transfer failed", small(1).push_to_hub, repo_id=repository.name
-    )
+    message = refused(errors.HubUnavailableError, "a transfer failed", small(1).push_to_hub, repo_id=repository.name)
     assert UNCHANGED in message
     assert repository.head.oid == before
 
 
-def test_a_full_disk(
-    hub: HubServer, repository: Repository, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk(hub: HubServer, repository: Repository, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

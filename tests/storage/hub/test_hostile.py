@@ -153,9 +153,7 @@ def test_a_server_that_sends_more_than_announced(hub: HubServer, repo_id: str, f
         CondensedDataset.from_hub(repo_id)
 
 
-def test_paths_outside_the_repository_are_skipped(
-    hub: HubServer, repo_id: str, files: Files, tmp_path: Path
-) -> None:
+def test_paths_outside_the_repository_are_skipped(hub: HubServer, repo_id: str, files: Files, tmp_path: Path) -> None:
     tricks = (
         "../evil",
         "a/../../evil",
@@ -196,9 +194,7 @@ def test_code_named_in_a_file_is_not_imported(
     assert not hub.asked(r"GET .*\.py")
 
 
-def test_pickles_are_not_loaded(
-    hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickles_are_not_loaded(hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hub.add_repo(repo_id, {"images.pt": pickle.dumps(Bang()), "condensed.pkl": pickle.dumps(Bang())})
     with pytest.raises(storage.NotACondensedDatasetError, match=r"pickled tensors \(images\.pt\).*from_pt"):
@@ -239,7 +235,5 @@ def test_bombs_take_little_memory(hub: HubServer, repo_id: str, files: Files, tm
         for index, name in enumerate(ALL):
             hub.add_repo(f"{repo_id}-{index}", ALL[name](files))
             found = workers.do("refusal", f"{repo_id}-{index}", cache_dir=str(tmp_path / "cache"))
-            assert found["error"].endswith(
-                ("ArtifactError", "IntegrityError", "FormatError", "DatasetError")
-            ), found
+            assert found["error"].endswith(("ArtifactError", "IntegrityError", "FormatError", "DatasetError")), found
             assert found["grown"] < 50 << 20, (name, found)

@@ -106,9 +106,7 @@ def test_a_new_commit_is_noticed(repository: Repository, cache: Path) -> None:
     assert seed_of(pulled(repository, cache, local_files_only=True)) == 1
 
 
-def test_without_network_the_cache_is_used(
-    hub: HubServer, repository: Repository, cache: Path, tmp_path: Path
-) -> None:
+def test_without_network_the_cache_is_used(hub: HubServer, repository: Repository, cache: Path, tmp_path: Path) -> None:
     pulled(repository, cache)
     with hub.away():
         assert seed_of(pulled(repository, cache)) == 0
@@ -145,9 +143,7 @@ def test_concurrent_pulls(hub: HubServer, repository: Repository, cache: Path) -
     assert {seed_of(dataset) for dataset in found} == {0}
 
 
-def test_a_reader_beside_writers_sees_complete_datasets(
-    hub: HubServer, repository: Repository, cache: Path
-) -> None:
+def test_a_reader_beside_writers_sees_complete_datasets(hub: HubServer, repository: Repository, cache: Path) -> None:
     def write(seed: int) -> None:
         small(seed).push_to_hub(repository.name)
 

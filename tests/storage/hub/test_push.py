@@ -141,9 +141,7 @@ def test_configs_share_a_repository(hub: HubServer, repo_id: str) -> None:
     small(0, ipc=1).push_to_hub(repo_id, config_name="ipc1")
     small(1, ipc=2).push_to_hub(repo_id, config_name="ipc2")
     published = files(hub, repo_id)
-    assert {f"{config}/{name}" for config in ("ipc1", "ipc2") for name in FILES - {"README.md"}} <= set(
-        published
-    )
+    assert {f"{config}/{name}" for config in ("ipc1", "ipc2") for name in FILES - {"README.md"}} <= set(published)
     names = [config["config_name"] for config in head_of(published["README.md"])["configs"]]
     assert names == ["ipc1", "ipc2"]
     assert seed_of(CondensedDataset.from_hub(repo_id, config_name="ipc2")) == 1
@@ -207,8 +205,7 @@ def test_concurrent_pushes_lose_no_dataset(hub: HubServer, repo_id: str) -> None
     names = [f"set{number}" for number in range(6)]
     with ThreadPoolExecutor(6) as threads:
         pushed = [
-            threads.submit(small(number).push_to_hub, repo_id, config_name=name)
-            for number, name in enumerate(names)
+            threads.submit(small(number).push_to_hub, repo_id, config_name=name) for number, name in enumerate(names)
         ]
         oids = {done.result().oid for done in pushed}
     history = stored(hub, repo_id).history("main")
@@ -219,9 +216,7 @@ def test_concurrent_pushes_lose_no_dataset(hub: HubServer, repo_id: str) -> None
     assert [seed_of(CondensedDataset.from_hub(repo_id, config_name=name)) for name in names] == list(range(6))
 
 
-def test_nothing_is_sent_when_a_token_is_missing(
-    hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_sent_when_a_token_is_missing(hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(OSError, match="Log in with `hf auth login`"):
         small().push_to_hub(repo_id)
@@ -256,9 +251,7 @@ def test_a_build_publishes_only_with_push(hub: HubServer, repo_id: str, tmp_path
         build(cache=tmp_path, push=True)
 
 
-def test_a_dataset_that_contradicts_its_cache_key_is_not_loaded(
-    hub: HubServer, repo_id: str, tmp_path: Path
-) -> None:
+def test_a_dataset_that_contradicts_its_cache_key_is_not_loaded(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
     build(cache=tmp_path / "one", hub=repo_id, push=True)
     (name,) = [path for path in files(hub, repo_id) if path.endswith("condensed.json")]
     manifest = json.loads(files(hub, repo_id)[name])

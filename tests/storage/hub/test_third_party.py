@@ -64,9 +64,7 @@ def read(repo_id: str, **options: Any) -> CondensedDataset:
 
 def test_third_party_parquet_files(hub: HubServer, repo_id: str) -> None:
     shards = {f"data/train-0000{i}-of-00002.parquet": table(range(3 * i, 3 * i + 3)) for i in range(2)}
-    hub.add_repo(
-        repo_id, shards | {"data/test-00000-of-00001.parquet": table(range(9)), "README.md": b"# Mine"}
-    )
+    hub.add_repo(repo_id, shards | {"data/test-00000-of-00001.parquet": table(range(9)), "README.md": b"# Mine"})
     found = read(repo_id)
     assert torch.equal(found.images, pixels(range(6)))
     assert found.targets == [0, 1, 2, 0, 1, 2]
@@ -194,9 +192,7 @@ WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
         ({"a/1.png": png(1), "b/1.png": png(1, form="GIF")}, "b/1.png cannot be read as an image"),
     ],
 )
-def test_invalid_repositories_are_refused(
-    files: dict[str, bytes], message: str, hub: HubServer, repo_id: str
-) -> None:
+def test_invalid_repositories_are_refused(files: dict[str, bytes], message: str, hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, files)
     with pytest.raises(ArtifactError, match=message):
         CondensedDataset.from_hub(repo_id)
@@ -241,9 +237,7 @@ def test_an_invalid_description_is_refused(hub: HubServer, repo_id: str) -> None
     assert read(f"{repo_id}-b").classes == ["0"]
 
 
-def test_a_repository_with_a_manifest_is_not_third_party(
-    hub: HubServer, repo_id: str, tmp_path: Path
-) -> None:
+def test_a_repository_with_a_manifest_is_not_third_party(hub: HubServer, repo_id: str, tmp_path: Path) -> None:
     """Its manifest is used even if it is corrupt, because the images beside it are only an 8-bit preview."""
     hub.add_repo(repo_id, {"condensed.json": b"{}", "data/train-0.parquet": table(range(3))})
     with pytest.raises(ArtifactError, match=r"condensed\.json"):  # a warning would be an error

@@ -101,7 +101,5 @@ def find(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
     """The function for a request, and the parts of its path."""
     for wanted, pattern, function in _ROUTES:
         if method == wanted and (match := pattern.fullmatch(path)):
-            return function, {
-                name: unquote(text) for name, text in match.groupdict().items() if text is not None
-            }
+            return function, {name: unquote(text) for name, text in match.groupdict().items() if text is not None}
     return None

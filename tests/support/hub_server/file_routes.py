@@ -87,9 +87,7 @@ def resolve(hub: Hub, request: Request) -> Response:
         reconstruct = f'<{url_of(request.base, repository)}>; rel="xet-reconstruction-info"'
         headers |= {"X-Xet-Hash": hub.xet_hashes[file.sha256]}
         headers |= {"Link": f'<{refresh}>; rel="xet-auth", {reconstruct}'}
-    return Response(
-        302, headers={**headers, "Location": f"{hub.network}/objects/{file.sha256}?signature=good"}
-    )
+    return Response(302, headers={**headers, "Location": f"{hub.network}/objects/{file.sha256}?signature=good"})
 
 
 def _file(commit: Commit, path: str, headers: dict[str, str]) -> File:

@@ -81,9 +81,7 @@ class Repository:
     _number: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self.add_commit(
-            "refs/heads/main", {".gitattributes": File(len(ATTRIBUTES), ATTRIBUTES)}, "initial commit"
-        )
+        self.add_commit("refs/heads/main", {".gitattributes": File(len(ATTRIBUTES), ATTRIBUTES)}, "initial commit")
 
     @property
     def head(self) -> Commit:
@@ -136,9 +134,7 @@ class Repository:
             if parent is not None and current not in (None, parent.oid):
                 raise StaleParentError(current)
             listing = "".join(f"{path} {file.oid}\n" for path, file in sorted(tree.items()))
-            origin = (
-                f"{self.kind} {self.name} {parent and parent.oid} {title} {next(self._number)} {self.created}"
-            )
+            origin = f"{self.kind} {self.name} {parent and parent.oid} {title} {next(self._number)} {self.created}"
             oid = hashlib.sha1(f"{origin}\n{listing}".encode()).hexdigest()
             frozen = MappingProxyType(dict(tree))
             self.commits[oid] = Commit(oid, parent, frozen, title, message, author, time.time())

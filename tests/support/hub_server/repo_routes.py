@@ -29,9 +29,7 @@ def paged(hub: Hub, request: Request, entries: Sequence[Any]) -> Response:
     page = answer(list(entries[start : start + size]))
     if start + size >= len(entries) or "limit" in request.query:
         return page
-    kept = "&".join(
-        f"{name}={value}" for name, values in request.query.items() for value in values if name != "cursor"
-    )
+    kept = "&".join(f"{name}={value}" for name, values in request.query.items() for value in values if name != "cursor")
     link = f'<{request.base}{request.path}?{kept}&cursor={start + size}>; rel="next"'
     return Response(200, page.body, {**page.headers, "Link": link})
 
@@ -40,11 +38,7 @@ def paged(hub: Hub, request: Request, entries: Sequence[Any]) -> Response:
 def whoami(hub: Hub, request: Request) -> Response:
     if request.user is None:
         raise HubError(401, "Invalid username or password.")
-    orgs = [
-        {"type": "org", "name": name}
-        for name, members in hub.organizations.items()
-        if request.user in members
-    ]
+    orgs = [{"type": "org", "name": name} for name, members in hub.organizations.items() if request.user in members]
     role = "write" if request.may_write else "read"
     token = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
     return answer({"type": "user", "name": request.user, "orgs": orgs, "auth": token})
@@ -95,9 +89,7 @@ def delete(hub: Hub, request: Request) -> Response:
 def listing(hub: Hub, request: Request) -> Response:
     found = hub.search(request.groups["kind"], request.user, request.query)
     full = request.flag("full")
-    return paged(
-        hub, request, [_described(hub, repository, repository.head, files=full) for repository in found]
-    )
+    return paged(hub, request, [_described(hub, repository, repository.head, files=full) for repository in found])
 
 
 @route("GET", "/api/{kind}/{repo}")

@@ -125,9 +125,7 @@ class HubServer:
         with repository.lock:
             parent = repository.find(ref)
             tree = {path: file for path, file in parent.tree.items() if files.get(path, b"") is not None}
-            tree |= {
-                path: self.hub.store(path, content) for path, content in files.items() if content is not None
-            }
+            tree |= {path: self.hub.store(path, content) for path, content in files.items() if content is not None}
             full = repository.ref_of(ref)
             assert full is not None
             return repository.add_commit(full, tree, "by hand", author=repository.owner, parent=parent)
