@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 # sizes in pixels
 SMALL = 56  # longer side that small images are enlarged to
@@ -91,7 +90,7 @@ def _images(images: Tensor, scale: int | None, value_range: tuple[float, float] 
         rows = rows.detach().cpu().float()
         rows = rows.mean(1, keepdim=True) if channels == 2 else rows[:, :3]
         pixels = (255 * (rows - low) / (high - low)).round().clamp(0, 255).byte()
-        return [_resized(to_pil_image(row), size) for row in pixels.expand(-1, 3, -1, -1)]
+        return [_resized(_to_image(row), size) for row in pixels.expand(-1, 3, -1, -1)]
 
     return Painter(paint, tuple(notes))
 
@@ -116,6 +115,13 @@ def _size(width: int, height: int, scale: int | None) -> tuple[int, int]:
     if scale is None and longer > LARGE:
         factor = LARGE / longer
     return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    """An image of (3, H, W) uint8 or of float in [0, 1]."""
+    from torchvision.transforms.functional import to_pil_image  # not at the top: it takes as long as torch to import
+
+    return to_pil_image(pixels)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -172,7 +178,7 @@ def _vectors(vectors: Tensor, scale: int | None, value_range: tuple[float, float
 
     def paint(rows: Tensor) -> list[Image.Image]:
         values = (rows.detach().cpu().float() - low) / (high - low).where(high > low, torch.ones(()))
-        return [_resized(to_pil_image(_heat_map(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))]
+        return [_resized(_to_image(_heat_map(values.clamp(0, 1))), (width, len(rows) * (scale or STRIP_ROW)))]
 
     return Painter(
         paint, ("one row per sample, one column per feature", f"features {note}: dark is low, yellow is high")
