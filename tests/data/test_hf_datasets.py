@@ -192,7 +192,7 @@ def test_hub_errors_are_explained(hub: HubServer, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SourceError, match=r"is a gated dataset on the Hub\. Visit the dataset page"):
         catalog.load(f"hf:{gated}", "train")
     hub.hub.revoked.add(hub.token("carol"))
-    with pytest.raises(HubAccessError, match="does not accept the token"):
+    with pytest.raises(HubAccessError, match="rejected the token"):
         catalog.load(f"hf:{gated}", "train")
     hub.hub.revoked.clear()
     empty = publish(hub, {"README.md": b"# Nothing"})
