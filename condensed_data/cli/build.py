@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.cli.hub_options import repository
 from condensed_data.cli.options import (
+    POSITIVE,
     add_compute_options,
     add_jobs_option,
     add_source_options,
     byte_count,
     compute_kwargs,
     load_split,
-    positive_integer,
     process_pool,
 )
 from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_options
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
     from condensed_data.engine.callbacks import Callback
     from condensed_data.methods.recipe import Recipe
+
+_CHECKPOINTS = ".build"
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -41,14 +43,6 @@ def add_options(parser: ArgumentParser) -> None:
     add("--force", action="store_true", help="condense even if the cache or the Hub has the result")
     add_recipe_options(parser)
     add_source_options(parser)
-    _add_build_options(parser)
-    _add_comparison_options(parser)
-    _add_hub_options(parser)
-    add_compute_options(parser)
-
-
-def _add_build_options(parser: ArgumentParser) -> None:
-    add = parser.add_argument
     add(
         "--groups",
         metavar="NAME",
@@ -68,19 +62,16 @@ def _add_build_options(parser: ArgumentParser) -> None:
         help="condense only the classes of job K of N; combine the results with `condensed-data merge`. Only for "
         "recipes whose classes are independent",
     )
+    _add_comparison_options(parser)
+    _add_hub_options(parser)
+    add_compute_options(parser)
 
 
 def _add_comparison_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("comparison with random subsets and the full dataset").add_argument
     add("--no-evaluate", action="store_true", help="skip the comparison")
     add("--network", metavar="NAME", help="network to train (default: convnet, or mlp for vectors)")
-    add(
-        "--runs",
-        type=positive_integer,
-        default=3,
-        metavar="N",
-        help="networks to train on each dataset (default: 3)",
-    )
+    add("--runs", **POSITIVE, default=3, help="networks to train on each dataset (default: 3)")
 
 
 def _add_hub_options(parser: ArgumentParser) -> None:
@@ -125,9 +116,8 @@ def _build(arguments: Namespace) -> None:
 
     resumed = ResumePoint()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
-    grid = _save(condensed, arguments.out)
-    cached = not arguments.no_cache
-    print(format_build(condensed, arguments.out, grid, cached, resumed.iterations), flush=True)
+    _save(condensed, arguments.out)
+    print(format_build(condensed, arguments.out, not arguments.no_cache, resumed.iterations), flush=True)
     if test is None:
         print(no_test, flush=True)
     else:
@@ -229,21 +219,16 @@ def _cache(arguments: Namespace) -> bool | Path:
     """The `cache` argument; with --no-cache, checkpoints are kept in --out until the result is saved."""
     if not arguments.no_cache:
         return True
-    return False if arguments.out is None else _checkpoint_folder(arguments.out)
+    return False if arguments.out is None else arguments.out / _CHECKPOINTS
 
 
-def _checkpoint_folder(out: Path) -> Path:
-    return out / ".build"
+def _save(condensed: CondensedDataset, out: Path | None) -> None:
+    """Write the artifact and an image grid to --out, and remove the checkpoints there."""
+    from condensed_data.cli.reporting import save_with_grid
 
-
-def _save(condensed: CondensedDataset, out: Path | None) -> Path | None:
-    """Write the artifact and an image grid to --out; returns the path of the grid."""
-    if out is None:
-        return None
-    condensed.save(out)
-    condensed.plot(out / "grid.png")
-    shutil.rmtree(_checkpoint_folder(out), ignore_errors=True)
-    return out / "grid.png"
+    if out is not None:
+        save_with_grid(condensed, out)
+        shutil.rmtree(out / _CHECKPOINTS, ignore_errors=True)
 
 
 def _compare(arguments: Namespace, condensed: CondensedDataset, train: Any, test: Any, network: str) -> None:

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from condensed_data.cli.options import plural
 from condensed_data.core.sizes import format_bytes
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ def _list(cache: Cache, key: str | None) -> None:
     entries = [entry for entry in cache.entries() if entry.key.startswith(key or "")]
     for entry in entries:
         print(f"{entry.key[:12]}  {format_bytes(entry.size):>8}  {_age(entry):>10}  {entry.title}")
-    total = format_bytes(sum(entry.size for entry in entries))
-    print(
-        f"{_count(len(entries))}, {total}, in {cache.root}; {format_bytes(cache.scratch_bytes)} of checkpoints and "
-        "fingerprints"
-    )
+    count, total = plural(len(entries), "condensed dataset"), format_bytes(sum(entry.size for entry in entries))
+    print(f"{count}, {total}, in {cache.root}; {format_bytes(cache.scratch_bytes)} of checkpoints and fingerprints")
 
 
 def _show(cache: Cache, key: str | None) -> None:
@@ -53,7 +51,7 @@ def _show(cache: Cache, key: str | None) -> None:
 def _clear(cache: Cache, key: str | None) -> None:
     if key is not None:
         _matching(cache, key)
-    print(f"removed {_count(cache.clear(key))} from {cache.root}")
+    print(f"removed {plural(cache.clear(key), 'condensed dataset')} from {cache.root}")
 
 
 def _matching(cache: Cache, key: str | None) -> list[CacheEntry]:
@@ -63,10 +61,6 @@ def _matching(cache: Cache, key: str | None) -> list[CacheEntry]:
         problem = "KEY is missing" if key is None else f"no key in {cache.root} starts with {key!r}"
         raise ValueError(f"{problem}. `condensed-data cache list` shows the keys.")
     return entries
-
-
-def _count(number: int) -> str:
-    return f"{number} condensed dataset{'' if number == 1 else 's'}"
 
 
 def _age(entry: CacheEntry) -> str:

@@ -8,12 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import (
-    add_compute_options,
-    add_source_options,
-    load_split,
-    positive_integer,
-)
+from condensed_data.cli.options import POSITIVE, add_compute_options, add_source_options, load_split
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +23,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `clusters`."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="source whose train split is clustered, see below")
-    add("--k", type=positive_integer, default=20, metavar="N", help="number of clusters (default: 20)")
+    add("--k", **POSITIVE, default=20, help="number of clusters (default: 20)")
     add("--class", dest="label", metavar="C", help="name or label of the class (default: the first)")
     add("--out", required=True, type=Path, metavar="FILE", help="image file to write, such as clusters.png")
     add(
@@ -38,20 +33,9 @@ def add_options(parser: ArgumentParser) -> None:
         help="features to cluster: one stage of an ImageNet ResNet18, one stage of a network trained on the source, "
         "or raw values (default: imagenet)",
     )
-    add("--layer", type=positive_integer, metavar="N", help="stage of that network (default: 1)")
-    add(
-        "--epochs",
-        type=positive_integer,
-        metavar="N",
-        help="epochs to train it for, with --features trained (default: 20)",
-    )
-    add(
-        "--columns",
-        type=positive_integer,
-        default=10,
-        metavar="N",
-        help="samples to draw per cluster (default: 10)",
-    )
+    add("--layer", **POSITIVE, help="stage of that network (default: 1)")
+    add("--epochs", **POSITIVE, help="epochs to train it for, with --features trained (default: 20)")
+    add("--columns", **POSITIVE, default=10, help="samples to draw per cluster (default: 10)")
     add_source_options(parser)
     add_compute_options(parser)
 
@@ -60,6 +44,7 @@ def run(arguments: Namespace) -> None:
     """Check every option, then read the source, cluster the class, draw it and print the cluster sizes."""
     from condensed_data.core import spec as specs
     from condensed_data.core.rng import preserve_rng_state
+    from condensed_data.core.spec import DatasetInfo
     from condensed_data.data.real import RealData
     from condensed_data.data.source import inspect
     from condensed_data.plotting.grid import check_suffix
@@ -72,12 +57,14 @@ def run(arguments: Namespace) -> None:
     with preserve_rng_state():
         real = RealData.read(source, None, arguments.workers, not arguments.quiet)
         label = _class_index(real, arguments.label)
-        (found,) = _resolved(clustering, real).partition(_context(arguments, real), [label])
+        info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
+        (found,) = specs.resolve(clustering, info).partition(_context(arguments, real), [label])
     clusters = sorted(found, key=len, reverse=True)
     sizes = [len(cluster) for cluster in clusters]
+    features = "raw values" if arguments.features == "raw" else f"{arguments.features}, stage {arguments.layer or 1}"
     title = (
         f"{source.name}, class {real.class_names[label]}: {sum(sizes):,} samples in {len(clusters)} clusters "
-        f"({_features(arguments)})"
+        f"({features})"
     )
     _draw(real, clusters, arguments, title)
     print(f"{title}\n  sizes  {', '.join(map(str, sizes))}\n  image  {arguments.out}")
@@ -102,10 +89,6 @@ def _clustering(arguments: Namespace) -> Clusters:
     return Clusters(arguments.k, features)
 
 
-def _features(arguments: Namespace) -> str:
-    return "raw values" if arguments.features == "raw" else f"{arguments.features}, stage {arguments.layer or 1}"
-
-
 def _check_class_name(source: Source, text: str | None) -> None:
     """Raise ValueError for an unknown class name, before the source is read; label values are known afterwards."""
     if source.class_names and text is not None and not text.isdecimal() and text not in source.class_names:
@@ -127,16 +110,6 @@ def _unknown_class(text: str, names: Sequence[str]) -> ValueError:
     return ValueError(f"--class {text}: the source has no such class. Its classes: {listed}.")
 
 
-def _resolved(clustering: Clusters, real: RealData) -> Clusters:
-    """The clustering with defaults that depend on the data replaced by their values."""
-    from condensed_data.core import spec as specs
-    from condensed_data.core.spec import DatasetInfo
-
-    info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
-    resolved: Clusters = specs.resolve(clustering, info)
-    return resolved
-
-
 def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.core.device import choose_device, choose_precision
     from condensed_data.core.rng import RandomStreams
@@ -146,8 +119,7 @@ def _context(arguments: Namespace, real: RealData) -> Context:
 
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
-    report = None if arguments.quiet else _report_epoch
-    trained = PretrainedCache(default_root() / "networks", report=report)
+    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else _report_epoch)
     return Context(real, 1, RandomStreams(arguments.seed), device, precision, network_store=trained)
 
 

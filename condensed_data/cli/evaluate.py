@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import functools
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.cli.hub_options import add_dataset_argument, is_folder, load_condensed
 from condensed_data.cli.options import (
+    POSITIVE,
     add_compute_options,
     add_jobs_option,
     add_protocol_option,
     add_source_options,
     compute_kwargs,
     load_split,
-    positive_integer,
     process_pool,
     protocol_from_options,
 )
 
 if TYPE_CHECKING:
-    from condensed_data.dataset import CondensedDataset
+    pass
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -36,13 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
         help="network to train; repeatable, or several names separated by commas (default: convnet, mlp for vectors, "
         "or for a dataset with a training schedule the network it was learned for)",
     )
-    add(
-        "--runs",
-        type=positive_integer,
-        default=5,
-        metavar="N",
-        help="networks to train per architecture (default: 5)",
-    )
+    add("--runs", **POSITIVE, default=5, help="networks to train per architecture (default: 5)")
     add_protocol_option(parser)
     add_jobs_option(parser, "that train one network each")
     add("--save", action="store_true", help="write the accuracies to the dataset card and manifest")
@@ -74,6 +68,8 @@ def _add_study_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Print one line per network, or with --ranking the scores of each."""
+    from condensed_data.evaluation.dd_ranking import rank
+    from condensed_data.evaluation.diversity import diversity
     from condensed_data.storage import check_writable
 
     _check_options(arguments)
@@ -83,17 +79,18 @@ def run(arguments: Namespace) -> None:
     if arguments.save:
         check_writable(arguments.dataset)
     test = load_split(arguments, arguments.test, "test")
-    evaluate = _evaluator(arguments, condensed, test)
+    train = load_split(arguments, arguments.test, "train") if arguments.ranking or arguments.diversity else None
+    evaluate: Callable[..., Any] = functools.partial(condensed.evaluate, test)
+    if arguments.ranking:
+        evaluate = functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)
     kwargs = {"runs": arguments.runs, "training": training, **compute_kwargs(arguments)}
     with process_pool(arguments.jobs) as executor:
         if executor is not None:
             kwargs["executor"] = executor
-        if not names:  # the dataset's own network
-            print(evaluate(**kwargs), flush=True)
         for name in names:
             print(evaluate(network=name, **kwargs), flush=True)
     if arguments.diversity is not None:
-        print(_diversity(arguments, condensed))
+        print(diversity(condensed, train, arguments.diversity, **compute_kwargs(arguments)))
     if arguments.save:
         condensed.save(arguments.dataset)
 
@@ -111,28 +108,11 @@ def _check_options(arguments: Namespace) -> None:
         )
 
 
-def _network_names(arguments: Namespace) -> list[str]:
-    """Names from every --network; raises ValueError for an unknown one before any network is trained."""
+def _network_names(arguments: Namespace) -> Sequence[str | None]:
+    """Names from every --network, or None for the dataset's own; raises ValueError for an unknown one."""
     from condensed_data import networks
 
     names = [name for text in arguments.network or [] for name in text.split(",")]
     for name in names:
         networks.network(name)
-    return names
-
-
-def _evaluator(arguments: Namespace, condensed: CondensedDataset, test: Any) -> Callable[..., Any]:
-    """The function that trains and tests one architecture."""
-    if not arguments.ranking:
-        return functools.partial(condensed.evaluate, test)
-    from condensed_data.evaluation.dd_ranking import rank
-
-    train = load_split(arguments, arguments.test, "train")
-    return functools.partial(rank, condensed, train, test, whole=arguments.whole_accuracy)
-
-
-def _diversity(arguments: Namespace, condensed: CondensedDataset) -> str:
-    from condensed_data.evaluation.diversity import diversity
-
-    train = load_split(arguments, arguments.test, "train")
-    return str(diversity(condensed, train, arguments.diversity, **compute_kwargs(arguments)))
+    return names or [None]

@@ -1,4 +1,4 @@
-"""Options of commands that read condensed datasets from a folder or the Hugging Face Hub, or publish them there."""
+"""Options of commands that read condensed datasets from a folder or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from condensed_data.cli.options import byte_count
 
@@ -33,31 +33,6 @@ def add_token_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_push_options(parser: ArgumentParser) -> None:
-    """Add the options for publishing a condensed dataset."""
-    visibility = parser.add_mutually_exclusive_group()
-    visibility.add_argument(
-        "--private", action="store_true", default=None, help="make a new repository private (default)"
-    )
-    visibility.add_argument("--public", action="store_false", dest="private", help="make a new repository public")
-    add = parser.add_argument
-    add("--revision", metavar="BRANCH", help="branch to publish to; created if missing (default: main)")
-    add("--create-pr", action="store_true", help="open a pull request instead of committing to the branch")
-    add("--message", metavar="TEXT", help="commit message")
-    add("--license", metavar="NAME", help="license of the original data, such as mit or cc-by-4.0")
-
-
-def push_kwargs(arguments: Namespace) -> dict[str, Any]:
-    """Keyword arguments of `CondensedDataset.push_to_hub` from the push options."""
-    return {
-        "private": arguments.private,
-        "revision": arguments.revision,
-        "create_pr": arguments.create_pr,
-        "commit_message": arguments.message,
-        "license": arguments.license,
-    }
-
-
 def add_pull_options(parser: ArgumentParser) -> None:
     """Add the options for downloading a condensed dataset from a repository."""
     group = parser.add_argument_group("downloading from the Hugging Face Hub")
@@ -65,11 +40,7 @@ def add_pull_options(parser: ArgumentParser) -> None:
     add("--config", metavar="NAME", help="name of one of several condensed datasets in a repository")
     add("--revision", metavar="NAME", help="branch, tag, commit or refs/pr/N of a repository (default: main)")
     add("--max-bytes", type=byte_count, metavar="SIZE", help="refuse downloads larger than this, e.g. 500MB")
-    add(
-        "--local-files-only",
-        action="store_true",
-        help="do not access the network; use cached files only",
-    )
+    add("--local-files-only", action="store_true", help="do not access the network; use cached files only")
     add_token_option(group)
 
 
@@ -121,8 +92,7 @@ def load_condensed(arguments: Namespace) -> CondensedDataset:
 def _refuse_pull_options(arguments: Namespace) -> None:
     """Raise ValueError if an option for repositories was given for a folder."""
     for name in ("config", "revision", "token", "max_bytes", "local_files_only"):
-        value = getattr(arguments, name)
-        if value is not None and value is not False:
+        if getattr(arguments, name) not in (None, False):
             raise ValueError(
                 f"--{name.replace('_', '-')} applies to repositories of the Hub, but {arguments.dataset} is a "
                 "folder. Remove the option."
@@ -130,11 +100,7 @@ def _refuse_pull_options(arguments: Namespace) -> None:
 
 
 def is_folder(name: str) -> bool:
-    """Whether DATASET names something on disk; otherwise it names a repository.
-
-    Raises:
-        ValueError: if it can be neither.
-    """
+    """Whether DATASET names something on disk, or else a repository; raises ValueError if it can be neither."""
     if Path(name).exists():
         return True
     if not _REPOSITORY.fullmatch(name):

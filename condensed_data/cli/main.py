@@ -7,9 +7,9 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any
 
 from condensed_data.cli.commands import COMMANDS
+from condensed_data.core.version import installed_version
 
 DEBUG = "CONDENSED_DATA_DEBUG"
 _SOURCES = """\
@@ -59,13 +59,14 @@ def _fail(message: str) -> int:
 
 def build_parser() -> ArgumentParser:
     """The parser of all commands; the namespace that it returns holds the command's `run`."""
+    version = f"condensed-data {installed_version()}"
     parser = ArgumentParser(
         prog="condensed-data",
         description="Condense a dataset to a few synthetic samples per class, and train on those.",
         epilog=_SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--version", action="version", version=version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = commands.add_parser(
@@ -75,16 +76,6 @@ def build_parser() -> ArgumentParser:
             epilog=_SOURCES if command.takes_source else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_options(subparser)
-        subparser.set_defaults(run=command.run)
+        command.module.add_options(subparser)
+        subparser.set_defaults(run=command.module.run)
     return parser
-
-
-class _Version(argparse.Action):
-    """Looks up the version only when it is asked for."""
-
-    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
-        from condensed_data.core.version import installed_version
-
-        print(f"condensed-data {installed_version()}")
-        parser.exit()

@@ -14,7 +14,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Merge the shards and save the result."""
-    from condensed_data.cli.reporting import format_build
+    from condensed_data.cli.reporting import format_build, save_with_grid
     from condensed_data.dataset import CondensedDataset
     from condensed_data.storage import check_writable
     from condensed_data.storage.result import CondensationResult
@@ -23,6 +23,5 @@ def run(arguments: Namespace) -> None:
     check_writable(arguments.out)
     shards = [CondensationResult.load(folder) for folder in arguments.shards]
     merged = CondensedDataset.from_result(merge(shards))
-    merged.save(arguments.out)
-    merged.plot(arguments.out / "grid.png")
-    print(format_build(merged, arguments.out, arguments.out / "grid.png"))
+    save_with_grid(merged, arguments.out)
+    print(format_build(merged, arguments.out))

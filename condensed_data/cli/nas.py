@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
 from condensed_data.cli.options import (
+    NON_NEGATIVE,
+    POSITIVE,
     add_compute_options,
     add_protocol_option,
     add_source_options,
     load_split,
-    non_negative_integer,
-    positive_integer,
     protocol_from_options,
 )
 
@@ -40,24 +40,13 @@ def _add_validation_options(parser: ArgumentParser) -> None:
         choices=("train", "test"),
         help="split of --val to use; samples that rank trials can no longer measure the winner (default: train)",
     )
-    add(
-        "--val-samples",
-        type=non_negative_integer,
-        default=5000,
-        metavar="N",
-        help="number of random samples of that split to use; 0 uses all (default: 5000)",
-    )
+    samples = "number of random samples of that split to use; 0 uses all (default: 5000)"
+    add("--val-samples", **NON_NEGATIVE, default=5000, help=samples)
 
 
 def _add_search_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("search").add_argument
-    add(
-        "--trials",
-        type=positive_integer,
-        default=200,
-        metavar="N",
-        help="number of configurations to try (default: 200)",
-    )
+    add("--trials", **POSITIVE, default=200, help="number of configurations to try (default: 200)")
     add(
         "--space",
         action="append",
@@ -67,14 +56,11 @@ def _add_search_options(parser: ArgumentParser) -> None:
         "dimension of the default space of 720 ConvNets, or a field of the training; repeatable",
     )
     add(
-        "--sampler",
-        default="tpe",
-        choices=("tpe", "random"),
-        help="Optuna sampler that suggests trials (default: tpe)",
+        "--sampler", default="tpe", choices=("tpe", "random"), help="Optuna sampler that suggests trials (default: tpe)"
     )
     add("--storage", metavar="FILE", help="file to keep the study in; a study that exists is continued")
     add("--study", default="nas", metavar="NAME", help="name of the study in that file (default: nas)")
-    add("--top", type=positive_integer, default=10, metavar="N", help="rows of the table (default: 10)")
+    add("--top", **POSITIVE, default=10, help="rows of the table (default: 10)")
     add("--csv", type=Path, metavar="FILE", help="write all trials to this file")
 
 
@@ -82,19 +68,8 @@ def _add_training_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     add_protocol_option(group)
     add = group.add_argument
-    add(
-        "--epochs",
-        type=positive_integer,
-        metavar="N",
-        help="epochs to train each network for (default: those of the protocol)",
-    )
-    add(
-        "--seeds",
-        type=positive_integer,
-        default=1,
-        metavar="N",
-        help="networks to train per configuration (default: 1)",
-    )
+    add("--epochs", **POSITIVE, help="epochs to train each network for (default: those of the protocol)")
+    add("--seeds", **POSITIVE, default=1, help="networks to train per configuration (default: 1)")
 
 
 def run(arguments: Namespace) -> None:

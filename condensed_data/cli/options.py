@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from condensed_data.training.protocol import Training
 
 
-def integer(text: str) -> int:
-    """An integer of either sign; its range is checked where the value is used."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected an integer, got {text!r}") from None
-
-
 def positive_integer(text: str) -> int:
     """An integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -35,6 +27,11 @@ def non_negative_integer(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected 0 or a positive integer, got {text!r}")
     return int(text)
+
+
+# arguments of `add_argument` for an option with a number
+POSITIVE: dict[str, Any] = {"type": positive_integer, "metavar": "N"}
+NON_NEGATIVE: dict[str, Any] = {"type": non_negative_integer, "metavar": "N"}
 
 
 def byte_count(text: str) -> int:
@@ -50,16 +47,11 @@ def add_source_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("reading the source").add_argument
     add("--data-root", metavar="DIR", help="folder with the files of torchvision datasets")
     add("--download", action="store_true", help="download missing torchvision files to --data-root")
-    add("--image-size", type=positive_integer, metavar="N", help="resize and crop images to N x N pixels")
+    add("--image-size", **POSITIVE, help="resize and crop images to N x N pixels")
     add("--image-column", metavar="NAME", help="image column of a dataset on the Hugging Face Hub")
     add("--label-column", metavar="NAME", help="label column of a dataset on the Hugging Face Hub")
-    add(
-        "--workers",
-        type=non_negative_integer,
-        default=0,
-        metavar="N",
-        help="number of processes that read samples; 0 reads in the main process (default: 0)",
-    )
+    workers = "number of processes that read samples; 0 reads in the main process (default: 0)"
+    add("--workers", **NON_NEGATIVE, default=0, help=workers)
 
 
 def load_split(arguments: Namespace, source: str, split: str) -> Any:
@@ -75,13 +67,8 @@ def add_compute_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("computation").add_argument
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
     add("--precision", default="auto", help="auto, fp32 or bf16 (default: auto)")
-    add(
-        "--seed",
-        type=non_negative_integer,
-        default=0,
-        metavar="N",
-        help="random seed; the same seed gives bit-identical results (default: 0)",
-    )
+    seed = "random seed; the same seed gives bit-identical results (default: 0)"
+    add("--seed", **NON_NEGATIVE, default=0, help=seed)
     add("--quiet", action="store_true", help="hide progress bars")
 
 
@@ -98,13 +85,7 @@ def compute_kwargs(arguments: Namespace) -> dict[str, Any]:
 
 def add_jobs_option(parser: ArgumentParser, use: str) -> None:
     """Add --jobs; `use` describes what the processes do."""
-    parser.add_argument(
-        "--jobs",
-        type=positive_integer,
-        default=1,
-        metavar="N",
-        help=f"number of processes {use} (default: 1)",
-    )
+    parser.add_argument("--jobs", **POSITIVE, default=1, help=f"number of processes {use} (default: 1)")
 
 
 def add_protocol_option(parser: argparse._ActionsContainer) -> None:
@@ -122,6 +103,11 @@ def protocol_from_options(arguments: Namespace) -> Training | None:
     from condensed_data.training.protocol import protocol
 
     return None if arguments.protocol == "stored" else protocol(arguments.protocol)
+
+
+def plural(number: int, noun: str) -> str:
+    """(1, "sample") -> "1 sample", (2, "sample") -> "2 samples"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def process_pool(jobs: int) -> AbstractContextManager[Executor | None]:

@@ -45,13 +45,8 @@ def format_plan(plan: Plan) -> str:
         f"{plan.recipe} on {plan.name}: {plan.samples:,} samples of {classes} classes; measured on a few of them "
         f"({plan.device})"
     )
-    lines = {
-        "time": _time(plan),
-        "operations": _operations(plan),
-        "memory": _memory(plan),
-        "disk": _disk(plan),
-    }
-    return "\n".join([head, *aligned(lines.items())])
+    lines = (("time", _time), ("operations", _operations), ("memory", _memory), ("disk", _disk))
+    return "\n".join([head, *aligned((name, describe(plan)) for name, describe in lines)])
 
 
 def _time(plan: Plan) -> str:
@@ -83,8 +78,5 @@ def _disk(plan: Plan) -> str:
         "trained networks": plan.network_bytes,
     }
     parts = [f"{format_bytes(size)} {name}" for name, size in sizes.items() if size]
-    parts += [
-        f"{format_bytes(plan.checkpoint_bytes)} checkpoint",
-        f"{format_bytes(plan.result_bytes)} result",
-    ]
+    parts += [f"{format_bytes(plan.checkpoint_bytes)} checkpoint", f"{format_bytes(plan.result_bytes)} result"]
     return ", ".join(parts)

@@ -8,12 +8,12 @@ from typing import Any
 
 from condensed_data.cli.hub_options import add_dataset_argument, load_condensed
 from condensed_data.cli.options import (
+    NON_NEGATIVE,
+    POSITIVE,
     add_compute_options,
     add_source_options,
     compute_kwargs,
     load_split,
-    non_negative_integer,
-    positive_integer,
 )
 
 
@@ -21,31 +21,21 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `privacy`."""
     add = parser.add_argument
     add_dataset_argument(parser)
-    add(
-        "--source",
-        required=True,
-        metavar="SOURCE",
-        help="source that was condensed; its train split is used, see below",
-    )
+    source = "source that was condensed; its train split is used, see below"
+    add("--source", required=True, metavar="SOURCE", help=source)
     add(
         "--heldout",
         metavar="SOURCE",
         help="samples of the same kind that were not condensed (default: the test split of --source)",
     )
     add("--out", type=Path, metavar="FILE", help="image of the closest pairs to write, such as pairs.png")
-    add("--pairs", type=positive_integer, default=20, metavar="N", help="pairs in that image (default: 20)")
+    add("--pairs", **POSITIVE, default=20, help="pairs in that image (default: 20)")
     add(
         "--network",
         metavar="NAME",
         help="network of the loss-based membership inference attack (default: convnet, or mlp for vectors)",
     )
-    add(
-        "--networks",
-        type=non_negative_integer,
-        default=1,
-        metavar="N",
-        help="networks to train for that attack; 0 skips it (default: 1)",
-    )
+    add("--networks", **NON_NEGATIVE, default=1, help="networks to train for that attack; 0 skips it (default: 1)")
     add("--protocol", default="quick", metavar="NAME", help="protocol to train them by (default: quick)")
     add_source_options(parser)
     add_compute_options(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from condensed_data.cli.hub_options import add_push_options, add_token_option, push_kwargs, repository
+from condensed_data.cli.hub_options import add_token_option, repository
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -19,7 +19,13 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="name of this condensed dataset, if the repository holds several (default: default)",
     )
-    add_push_options(parser)
+    visibility = parser.add_mutually_exclusive_group().add_argument
+    visibility("--private", action="store_true", default=None, help="make a new repository private (default)")
+    visibility("--public", action="store_false", dest="private", help="make a new repository public")
+    add("--revision", metavar="BRANCH", help="branch to publish to; created if missing (default: main)")
+    add("--create-pr", action="store_true", help="open a pull request instead of committing to the branch")
+    add("--message", metavar="TEXT", help="commit message")
+    add("--license", metavar="NAME", help="license of the original data, such as mit or cc-by-4.0")
     add_token_option(parser)
 
 
@@ -30,7 +36,14 @@ def run(arguments: Namespace) -> None:
     condensed = CondensedDataset.load(arguments.directory)
     print(condensed, flush=True)
     commit = condensed.push_to_hub(
-        arguments.repo, config_name=arguments.config, token=arguments.token, **push_kwargs(arguments)
+        arguments.repo,
+        config_name=arguments.config,
+        token=arguments.token,
+        private=arguments.private,
+        revision=arguments.revision,
+        create_pr=arguments.create_pr,
+        commit_message=arguments.message,
+        license=arguments.license,
     )
     url = getattr(commit, "pr_url", None) or getattr(commit, "commit_url", commit)
     config = "" if arguments.config == "default" else f" --config {arguments.config}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from condensed_data.cli.options import integer
-
 if TYPE_CHECKING:
     from condensed_data.methods.recipe import Recipe
 
@@ -20,13 +18,9 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="name from `condensed-data recipes`, or a name with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
     )
-    add("--ipc", type=integer, metavar="N", help="synthetic samples per class (default: 10)")
-    add(
-        "--iterations",
-        type=integer,
-        metavar="N",
-        help="number of passes over all classes (default: the published number for such data)",
-    )
+    add("--ipc", type=int, metavar="N", help="synthetic samples per class (default: 10)")
+    iterations = "number of passes over all classes (default: the published number for such data)"
+    add("--iterations", type=int, metavar="N", help=iterations)
     add(
         "--set",
         action="append",
@@ -42,6 +36,7 @@ def recipe_from_options(arguments: Namespace) -> Recipe:
     Raises:
         ValueError: for an unknown recipe or field, a wrong value, or iterations of a recipe that learns nothing.
     """
+    from condensed_data.core import spec, spec_text
     from condensed_data.methods import recipes
 
     given = {} if arguments.ipc is None else {"ipc": arguments.ipc}
@@ -49,19 +44,13 @@ def recipe_from_options(arguments: Namespace) -> Recipe:
     if arguments.iterations is not None:
         recipe = recipe.set(iterations=arguments.iterations)
     for assignment in arguments.set:
-        recipe = _with_field(recipe, assignment)
+        field, equals, value = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set {assignment}: the value is missing. Write --set FIELD=VALUE.")
+        recipe = spec.set_field(recipe, field.strip(), spec_text.parse_value(value))
     if not recipe.terms and recipe.iterations != 0:
         raise ValueError(
             f"iterations={recipe.iterations}, but recipe {recipe.name} learns nothing. Remove --iterations, or set it "
             "to 0."
         )
     return recipe
-
-
-def _with_field(recipe: Recipe, assignment: str) -> Recipe:
-    from condensed_data.core import spec, spec_text
-
-    field, equals, value = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set {assignment}: the value is missing. Write --set FIELD=VALUE.")
-    return spec.set_field(recipe, field.strip(), spec_text.parse_value(value))

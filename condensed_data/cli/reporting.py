@@ -1,4 +1,4 @@
-"""Text that `build` and `merge` print: sizes before and after, times, and accuracies side by side."""
+"""What `build` and `merge` save and print: sizes before and after, times, and accuracies side by side."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from condensed_data.cli.options import plural
 from condensed_data.core.sizes import format_bytes, format_duration, mean_percent, percent
 from condensed_data.engine.callbacks import Callback, Progress
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
     from condensed_data.evaluation.baselines import Comparison, ComparisonRow
+
+GRID = "grid.png"
 
 
 class ResumePoint(Callback):
@@ -25,21 +28,20 @@ class ResumePoint(Callback):
         self.iterations = progress.resumed_at
 
 
-def format_build(
-    condensed: CondensedDataset,
-    directory: Path | None,
-    grid: Path | None,
-    cached: bool = False,
-    resumed_at: int = 0,
-) -> str:
+def save_with_grid(condensed: CondensedDataset, directory: Path) -> None:
+    """Write the artifact and an image grid to a folder."""
+    condensed.save(directory)
+    condensed.plot(directory / GRID)
+
+
+def format_build(condensed: CondensedDataset, directory: Path | None, cached: bool = False, resumed_at: int = 0) -> str:
     """Describe a build: its size before and after, the time it took, and where the result is.
 
     Args:
         condensed: the result.
-        directory: folder it was saved to, if any.
-        grid: path of its image grid, if any.
+        directory: folder it was saved to by `save_with_grid`, if any.
         cached: whether the result is also in the cache.
-        resumed_at: iterations that an earlier process had completed.
+        resumed_at: see `ResumePoint`.
     """
     metadata = condensed.metadata
     before, after = metadata.source_samples, len(condensed)
@@ -53,11 +55,11 @@ def format_build(
         "condensing": _time(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
         "result": str(directory or f"{elsewhere}; use --out DIR to write it to a folder"),
     }
-    if grid is not None:
-        lines["image grid"] = str(grid)
+    if directory is not None:
+        lines["image grid"] = str(directory / GRID)
     shape = "x".join(map(str, metadata.kind.shape))
     head = (
-        f"{metadata.name} condensed by {metadata.recipe_name}: {_count(metadata.ipc, 'sample')} of shape {shape} for "
+        f"{metadata.name} condensed by {metadata.recipe_name}: {plural(metadata.ipc, 'sample')} of shape {shape} for "
         f"each of {len(metadata.classes)} classes, seed {metadata.seed}"
     )
     return "\n".join([head, *aligned(lines.items())])
@@ -89,7 +91,7 @@ def _training_time(c: Comparison) -> str:
 
 
 def _accuracy(row: ComparisonRow, kind: str) -> str:
-    text = f"{mean_percent(row.accuracies)} ({_count(len(row.accuracies), kind)})"
+    text = f"{mean_percent(row.accuracies)} ({plural(len(row.accuracies), kind)})"
     return text + (f"; rounded to 8 bits {mean_percent(row.eight_bit)}" if row.eight_bit else "")
 
 
@@ -98,10 +100,6 @@ def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
     listed = list(lines)
     width = max(len(name) for name, _ in listed)
     return [f"  {name:<{width}}  {text}" for name, text in listed]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _ratio(ratio: float) -> str:

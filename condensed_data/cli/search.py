@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from condensed_data.cli.hub_options import add_token_option
-from condensed_data.cli.options import positive_integer
+from condensed_data.cli.options import POSITIVE
 
 if TYPE_CHECKING:
     from condensed_data.storage.hub.search import SearchResult
@@ -20,15 +20,9 @@ def add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--source", metavar="NAME", help="dataset that was condensed, such as fashion-mnist")
     add("--recipe", metavar="NAME", help="recipe that condensed it, such as dm")
-    add("--ipc", type=positive_integer, metavar="N", help="synthetic samples per class")
+    add("--ipc", **POSITIVE, help="synthetic samples per class")
     add("--author", metavar="USER", help="user or organization that published it")
-    add(
-        "--limit",
-        type=positive_integer,
-        default=30,
-        metavar="N",
-        help="maximum number of results (default: 30)",
-    )
+    add("--limit", **POSITIVE, default=30, help="maximum number of results (default: 30)")
     add_token_option(parser)
 
 

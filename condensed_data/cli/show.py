@@ -28,22 +28,16 @@ def run(arguments: Namespace) -> None:
     """Draw the condensed dataset, or with --decoders its decoders."""
     condensed = load_condensed(arguments)
     if arguments.decoders:
-        image = _draw_decoders(condensed, arguments.out)
-        print(f"{condensed}\n{image}")
+        from condensed_data.evaluation.plots_decoders import decoders
+        from condensed_data.plotting import grid
+
+        grid.save(decoders(condensed), arguments.out)
+        print(f"{condensed}\nimage of its decoders: {arguments.out}")
         return
     condensed.plot(arguments.out)
-    print(condensed)
-    print(f"image grid: {arguments.out}")
+    print(f"{condensed}\nimage grid: {arguments.out}")
     if condensed.metadata.history:
         print(_draw_curves(condensed, arguments.out.with_name(f"{arguments.out.stem}-curves.png")))
-
-
-def _draw_decoders(condensed: CondensedDataset, path: Path) -> str:
-    from condensed_data.evaluation.plots_decoders import decoders
-    from condensed_data.plotting import grid
-
-    grid.save(decoders(condensed), path)
-    return f"image of its decoders: {path}"
 
 
 def _draw_curves(condensed: CondensedDataset, path: Path) -> str:

@@ -47,7 +47,7 @@ def test_no_time_is_claimed_where_none_is_saved() -> None:
 
 def test_a_build_is_described(tiny_images: TensorDataset) -> None:
     condensed = CondensedDataset(tiny_images, recipes.random(ipc=2), cache=False, progress=False)
-    text = format_build(condensed, Path("there"), Path("there/grid.png"))
+    text = format_build(condensed, Path("there"))
     assert text.splitlines() == [
         "TensorDataset condensed by random: 2 samples of shape 1x12x12 for each of 3 classes, seed 0",
         "  samples     60 -> 6 (10 times fewer)",
@@ -57,4 +57,4 @@ def test_a_build_is_described(tiny_images: TensorDataset) -> None:
         "  result      there",
         "  image grid  there/grid.png",
     ]
-    assert "result      in the cache; use --out DIR" in format_build(condensed, None, None, cached=True)
+    assert "result      in the cache; use --out DIR" in format_build(condensed, None, cached=True)
