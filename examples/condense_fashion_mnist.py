@@ -13,7 +13,7 @@ from pathlib import Path
 from torchvision.datasets import FashionMNIST
 
 from condensed_data import CondensedDataset, JSONLLogger, recipes
-from condensed_data.plotting import grid as plots
+from condensed_data.plotting.curves import curves
 from condensed_data.training.evaluate import quick
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     # 4. Save it again, now with its accuracies, and plot it.
     condensed.save(args.out)
     condensed.plot(args.out / "grid.png")
-    plots.curves(condensed.metadata.history, args.out / "loss.png")
+    curves(condensed.metadata.history, args.out / "loss.png")
     print(f"Load it with CondensedDataset.load({str(args.out)!r}); images: {args.out / 'grid.png'}")
 
 

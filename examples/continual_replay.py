@@ -18,11 +18,10 @@ from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.storage_policy import ClassBalancedBuffer
 from avalanche.training.supervised import Naive
-from sklearn.datasets import load_digits
 from torch import nn
-from torch.utils.data import TensorDataset
 from torchvision import datasets, transforms
 
+from condensed_data.data.catalog import Digits
 from condensed_data_avalanche import CondensedBuffer, CondensedGDumbPlugin, fast
 
 BATCH = 64
@@ -33,18 +32,6 @@ def fashion_mnist(root):
     to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.286, 0.353)])
     train_set = datasets.FashionMNIST(root, train=True, transform=to_tensor, download=True)
     return train_set, datasets.FashionMNIST(root, train=False, transform=to_tensor)
-
-
-def digits():
-    """Training and test set of 1,400 and 397 samples."""
-    bunch = load_digits()
-    images = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
-    parts = []
-    for part in (slice(0, 1400), slice(1400, None)):
-        labels = torch.tensor(bunch.target[part])
-        parts.append(TensorDataset(images[part], labels))
-        parts[-1].targets = labels  # Avalanche reads them
-    return tuple(parts)
 
 
 def network(shape, classes):
@@ -88,7 +75,7 @@ def main():
     parser.add_argument("--iterations", type=int, default=150, help="iterations of condensing")
     parser.add_argument("--lr", type=float, default=0.02)
     args = parser.parse_args()
-    train_set, test_set = digits() if args.data == "digits" else fashion_mnist(args.data_root)
+    train_set, test_set = (Digits("train"), Digits("test")) if args.data == "digits" else fashion_mnist(args.data_root)
     benchmark = nc_benchmark(train_set, test_set, n_experiences=5, task_labels=False, seed=0)
     shape = tuple(train_set[0][0].shape)
     budget = args.images * math.prod(shape)  # one byte per pixel

@@ -83,11 +83,8 @@ def main() -> None:
 
     train_set, test_set = Digits("train"), Digits("test")
     training = replace(quick(), name="example", epochs=args.epochs)
-    arguments = {
-        "random": {},
-        "dm": {"iterations": args.iterations},
-        "moments": {"iterations": args.iterations, "spread": args.spread},
-    }
+    iterations = {"iterations": args.iterations}
+    arguments = {"random": {}, "dm": iterations, "moments": {**iterations, "spread": args.spread}}
     for name, fields in arguments.items():
         condensed = CondensedDataset(train_set, recipes.get(name, ipc=args.ipc, **fields))
         accuracy = condensed.evaluate(test_set, "convnet", args.runs, training=training)

@@ -82,10 +82,7 @@ def main():
                 recipe = recipe.set(iterations=args.iterations)
             try:
                 print(publish(repository(args.owner, source), train_set, test_set, recipe, args), flush=True)
-            except (
-                HubError,
-                ValueError,
-            ) as error:  # continue with the others; the same command retries this one
+            except (HubError, ValueError) as error:  # continue with the others; the same command retries this one
                 print(f"{source} {name} {ipc}: {error}", file=sys.stderr, flush=True)
                 failed += 1
     sys.exit(f"{failed} datasets were not published. Run the same command again." if failed else 0)
