@@ -9,8 +9,7 @@ import torch
 
 from condensed_data.core.validation import check_count, is_count
 from condensed_data.methods.synthetic.multi_formation import check_cells
-from condensed_data_avalanche.budget import StorageLayout
-from condensed_data_avalanche.quantized import DTYPES
+from condensed_data_avalanche.storage import DTYPES, StorageLayout
 
 TRIGGERS = ("experience", "task_boundary")
 OWNER = "CondensedBuffer"
@@ -77,13 +76,7 @@ def check_classes(seen: set[int], total: int | None) -> None:
 
 
 def max_samples(memory_bytes: Any, shape: tuple[int, ...], classes: int | None, arguments: Mapping[str, Any]) -> int:
-    """Samples of a single class that fit into a budget.
-
-    Args:
-        memory_bytes: the budget.
-        shape: of a sample.
-        classes: that the budget must be enough for; None for one.
-        arguments: of CondensedBuffer.
+    """Samples of a single class that fit into a budget, which must be enough for one of each of `classes`.
 
     Raises:
         ValueError: if no sample fits, or staged samples or logits could exceed the budget.

@@ -15,20 +15,13 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
 from condensed_data.methods.recipe import Recipe
 from condensed_data_avalanche import serialization
-from condensed_data_avalanche.arguments import (
-    check_classes,
-    check_options,
-    check_samples,
-    check_sizes,
-    max_samples,
-)
-from condensed_data_avalanche.budget import StorageLayout
-from condensed_data_avalanche.cells import Key
+from condensed_data_avalanche.arguments import check_classes, check_options, check_samples, check_sizes, max_samples
 from condensed_data_avalanche.class_buffer import ClassBuffer
 from condensed_data_avalanche.experience import BenchmarkFormat, read_experience
 from condensed_data_avalanche.memory import Memory, Settings
 from condensed_data_avalanche.memory_recipe import memory_recipe
 from condensed_data_avalanche.replay_dataset import Transform, as_avalanche_dataset
+from condensed_data_avalanche.storage import Key, StorageLayout
 from condensed_data_avalanche.strategy_access import (
     check_class_sizes,
     device_of,
@@ -120,19 +113,13 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
 
     @classmethod
     def from_bytes(
-        cls,
-        memory_bytes: int,
-        sample_shape: tuple[int, ...],
-        *,
-        total_num_classes: int | None = None,
-        **arguments: Any,
+        cls, memory_bytes: int, sample_shape: tuple[int, ...], *, total_num_classes: int | None = None, **arguments: Any
     ) -> CondensedBuffer:
-        """Create the largest buffer whose values, labels and affine maps fit into a budget of bytes.
+        """Create the largest buffer whose values, labels and affine maps fit into a budget of `memory_bytes`.
 
         `max_size` is what fits with a single class; every further class and task costs a few bytes of samples.
 
         Args:
-            memory_bytes: the budget.
             sample_shape: (C, H, W), (C, L) or (D,).
             total_num_classes: divide the budget evenly from the start; None divides it by the classes seen so far.
             arguments: of `CondensedBuffer`. With a number for `condense_on`, staged samples count in the budget.
@@ -218,13 +205,9 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
             assert self.sample_shape is not None
             parts, tasks, logits = self.memory.class_samples(label, self.logits)
             samples = torch.cat([torch.empty(0, *self.sample_shape), *parts])
+            labels, rows = [label] * len(samples), torch.cat(logits) if logits else None
             self._datasets[label] = as_avalanche_dataset(
-                samples,
-                [label] * len(samples),
-                tasks,
-                self.benchmark_format,
-                self.buffer_transform,
-                torch.cat(logits) if logits else None,
+                samples, labels, tasks, self.benchmark_format, self.buffer_transform, rows
             )
         return self._datasets[label]
 
@@ -260,9 +243,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
     def load(cls, path: str | Path, **arguments: Any) -> CondensedBuffer:
         """Read a buffer that `save` wrote; nothing in the file is executed.
 
-        Args:
-            path: of the file.
-            arguments: override stored ones; `buffer_transform`, and a recipe with an unnamed callable, are not stored.
+        `arguments` override stored ones; `buffer_transform`, and a recipe with an unnamed callable, are not stored.
 
         Raises:
             ValueError: if the file holds no buffer, or its recipe was not stored and is not given.

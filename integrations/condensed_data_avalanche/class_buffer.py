@@ -10,13 +10,7 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 
 
 class ClassBuffer(ExemplarsBuffer):  # type: ignore[misc]
-    """One class of a CondensedBuffer; read-only.
-
-    Args:
-        class_dataset: class -> its samples.
-        label: the class.
-        max_size: most samples of the class.
-    """
+    """One class of a CondensedBuffer; read-only. `class_dataset` returns the samples of a class."""
 
     def __init__(self, class_dataset: Callable[[int], AvalancheDataset[Any]], label: int, max_size: int) -> None:
         super().__init__(max_size)
@@ -34,5 +28,5 @@ class ClassBuffer(ExemplarsBuffer):  # type: ignore[misc]
         )
 
     def resize(self, strategy: Any, new_size: int) -> None:
-        """Not supported: sizes of classes follow from that of the whole buffer."""
+        """Sizes of classes follow from that of the whole buffer."""
         raise NotImplementedError("Cannot resize a single class. Call resize of the CondensedBuffer.")

@@ -18,7 +18,7 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import LowResolution, low_resolution
+from condensed_data.methods.synthetic import LowResolution
 
 
 def condense(
@@ -36,10 +36,7 @@ def condense(
         sources: for each cell, samples (n, *shape) float32, at full size if `compares_full_size(recipe)`, else as they
             are stored.
         counts: samples to keep of each cell, at least 1.
-        recipe: from `memory_recipe`.
-        factor: that the recipe was made for.
-        seed: non-negative.
-        device, precision: where and how to compute.
+        recipe: from `memory_recipe` for this factor.
 
     Returns:
         For each cell, `counts[k]` samples as they are stored, float32 in the value space of `sources`.
@@ -48,7 +45,11 @@ def condense(
         ValueError: for a single cell with a recipe that learns from labels; for a recipe that whitens samples that
             are stored smaller.
     """
-    _check_cells(recipe, len(sources))
+    if len(sources) == 1 and reads_labels(recipe):
+        raise ValueError(
+            f"Recipe {recipe.name} learns from what tells classes apart, but there is only one class. Use a recipe "
+            "that compares samples, such as 'dm', or experiences of at least two classes."
+        )
     samples = torch.cat(list(sources))
     labels = torch.arange(len(sources)).repeat_interleave(torch.tensor([len(rows) for rows in sources]))
     recipe = replace(recipe, ipc=max(counts))
@@ -78,11 +79,6 @@ def reads_labels(recipe: Recipe) -> bool:
     return any(term.objective.reads_labels for term in recipe.terms)
 
 
-def downsample(samples: Tensor, factor: int) -> Tensor:
-    """Average real samples over areas: (n, *shape) -> (n, *shape / factor) float32, as a memory stores them."""
-    return low_resolution.downsample(samples.float(), factor)
-
-
 def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:
     if len(rows) < count:
         raise ValueError(
@@ -90,14 +86,6 @@ def _first(rows: Tensor, count: int, recipe: Recipe) -> Tensor:
             "learns pixels."
         )
     return rows[:count]
-
-
-def _check_cells(recipe: Recipe, cells: int) -> None:
-    if cells == 1 and reads_labels(recipe):
-        raise ValueError(
-            f"Recipe {recipe.name} learns from what tells classes apart, but there is only one class. Use a recipe "
-            "that compares samples, such as 'dm', or experiences of at least two classes."
-        )
 
 
 def _check_whitening(recipe: Recipe, factor: int, shape: tuple[int, ...], samples: int) -> None:

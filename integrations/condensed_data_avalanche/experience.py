@@ -115,9 +115,7 @@ def _check_item(item: Any, view: Any) -> None:
             f"The third field of the items of {kind} is not a task label (targets_task_labels). Leave it out."
         )
     if len(item) not in (2, 3):
-        raise ValueError(
-            f"{kind} returns items of {len(item)} fields, but CondensedBuffer needs (sample, label[, task])."
-        )
+        raise ValueError(f"{kind} returns items of {len(item)} fields, but needs to return (sample, label[, task]).")
 
 
 def _sample(sample: Any, index: int) -> Tensor:

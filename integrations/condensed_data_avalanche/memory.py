@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.methods.centroids import assign
 from condensed_data.methods.recipe import Recipe
-from condensed_data_avalanche.cells import Cell, Key
-from condensed_data_avalanche.condenser import compares_full_size, condense, downsample, reads_labels
-from condensed_data_avalanche.quantized import QuantizedSamples
+from condensed_data.methods.synthetic.low_resolution import downsample
+from condensed_data_avalanche.condenser import compares_full_size, condense, reads_labels
+from condensed_data_avalanche.storage import Cell, Key, QuantizedSamples
 
 MAX_REPEATS = 9  # kept samples count at most this many times as much as new ones, however many they stand for
 
@@ -48,7 +47,6 @@ class _Job:
     """Samples that are to be learned for one cell.
 
     Attributes:
-        cell: the cell.
         retained: samples that the cell keeps as they are, at stored size.
         real: how many of these are real ones.
         source: real samples to condense, at the size that the recipe compares.
@@ -98,13 +96,10 @@ class Memory:
     def condense(self, limits: Mapping[Key, int], device: torch.device) -> list[Key]:
         """Condense all staged samples, and shrink the other cells. Returns the keys of the changed cells."""
         changed = {key: cell for key, cell in self.cells.items() if cell.staged}
-        jobs = []
         for key, cell in changed.items():
             cell.limit = limits[key]
-            job = self._prepare(key, cell)
-            if job is not None:
-                jobs.append(job)
-        self._learn(jobs, device)
+        jobs = [self._prepare(key, cell) for key, cell in changed.items()]
+        self._learn([job for job in jobs if job is not None], device)
         for cell in changed.values():
             cell.staged = []
         self.updates += 1
@@ -141,9 +136,7 @@ class Memory:
         Returns:
             Parts of (n, *shape) float32 samples, the task of every sample, and parts of (n, K) logits.
         """
-        samples: list[Tensor] = []
-        tasks: list[int] = []
-        logits: list[Tensor] = []
+        samples, tasks, logits = list[Tensor](), list[int](), list[Tensor]()
         for (known, task), cell in self.cells.items():
             if known == label:
                 parts = cell.decode()[: cell.kept is not None] if with_logits else cell.decode()
@@ -161,7 +154,8 @@ class Memory:
         old = cell.kept if cell.kept is not None else self._stored(self._downsample(new[:1])[:0], shape, 0)
         if len(old) + len(new) <= limit or limit == 0:
             rows = old.dequantize()
-            order = self._permutation(key, old.real + len(new))
+            generator = RandomStreams(self.settings.seed).numpy("order", self.updates, *key)
+            order = torch.from_numpy(generator.permutation(old.real + len(new)))
             real = torch.cat([rows[: old.real], self._downsample(new)])[order]
             cell.kept = self._stored(torch.cat([real, rows[old.real :]])[:limit], shape, min(len(real), limit))
             return None
@@ -180,7 +174,8 @@ class Memory:
         return kept.decode() if compares_full_size(self.settings.recipe) else kept.dequantize()
 
     def _downsample(self, samples: Tensor) -> Tensor:
-        return downsample(samples, self.settings.factor)
+        """Average real samples over areas: (n, *shape) -> (n, *shape / factor) float32, as they are stored."""
+        return downsample(samples.float(), self.settings.factor)
 
     def _retained(self, key: Key, cell: Cell, old: QuantizedSamples, new: Tensor) -> tuple[Tensor, int]:
         """Samples to keep as they are, and how many of them are real (0 for a coreset)."""
@@ -232,12 +227,6 @@ class Memory:
             real,
             None if logits is None else torch.stack([logits[members].float().mean(0) for members in groups]),
         )
-
-    def _permutation(self, key: Key, count: int) -> Tensor:
-        order: np.ndarray[tuple[int], np.dtype[np.int64]] = (
-            RandomStreams(self.settings.seed).numpy("order", self.updates, *key).permutation(count)
-        )
-        return torch.from_numpy(order)
 
     def _stored(self, rows: Tensor, shape: tuple[int, ...], real: int) -> QuantizedSamples:
         return QuantizedSamples.quantize(rows, shape, self.settings.dtype, real)

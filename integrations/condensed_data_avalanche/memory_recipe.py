@@ -22,7 +22,7 @@ from condensed_data.training.protocol import OrderedTraining
 FAST_ITERATIONS = 150
 # at half the sides an iteration takes a quarter of the time, and accuracy kept improving for longer
 REDUCED_ITERATIONS = 1000
-FEW_SAMPLES = 60  # of a class: measured at 20, 40 and 80 of Fashion-MNIST at 14 x 14 pixels
+FEW_SAMPLES = 60  # of a class, at most: measured at 20, 40 and 80 of Fashion-MNIST at 14 x 14 pixels
 
 
 @dataclass(frozen=True)
@@ -44,30 +44,19 @@ class AutoInit(coresets.Init):
 
     A few centroids describe a class better than the same number of its samples; many are more alike than the samples
     of the class are, and networks learn less from them.
-
-    Args:
-        few: largest number of samples per class that counts as few.
     """
 
-    few: int = FEW_SAMPLES
-
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        start = Centroids() if max(sizes) <= self.few else coresets.Random()
+        start = Centroids() if max(sizes) <= FEW_SAMPLES else coresets.Random()
         return start.samples(context, sizes)
 
 
 @dataclass(frozen=True)
 class AutoLearningRate(DataDefault):
-    """The learning rate that fits `AutoInit`: 1 for few samples, 0.2 for many, whose variety larger rates destroy.
-
-    Args:
-        few: largest number of samples per class that counts as few.
-    """
-
-    few: int = FEW_SAMPLES
+    """The learning rate that fits `AutoInit`: 1 for few samples, 0.2 for many, whose variety larger rates destroy."""
 
     def __call__(self, facts: DatasetInfo) -> float:
-        return 1.0 if facts.ipc <= self.few else 0.2
+        return 1.0 if facts.ipc <= FEW_SAMPLES else 0.2
 
 
 def fast(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from avalanche.benchmarks.utils.data_loader import ReplayDataLoader
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins.gdumb import GDumbPlugin
 from avalanche.training.plugins.replay import ReplayPlugin
@@ -17,7 +16,7 @@ from condensed_data.methods.synthetic.multi_formation import check_cells, upsamp
 from condensed_data_avalanche.buffer import CondensedBuffer
 
 
-class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
+class CondensedGDumbPlugin(GDumbPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
     """GDumb with a memory of your choice: after every experience, a new network is trained on the memory alone.
 
     Prabhu, Torr and Dokania, GDumb, ECCV 2020.
@@ -31,41 +30,25 @@ class CondensedGDumbPlugin(SupervisedPlugin, supports_distributed=True):  # type
     """
 
     def __init__(self, mem_size: int | None = None, storage_policy: ExemplarsBuffer | None = None) -> None:
-        super().__init__()
-        self.storage_policy = _memory(mem_size, storage_policy)
-        self.mem_size = self.storage_policy.max_size
-        self._gdumb = GDumbPlugin(self.mem_size)
-        self._gdumb.storage_policy = self.storage_policy
-
-    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Start with a new network."""
-        self._gdumb.before_train_dataset_adaptation(strategy, **kwargs)
-
-    def before_eval_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Adapt the network to the classes that are tested."""
-        self._gdumb.before_eval_dataset_adaptation(strategy, **kwargs)
-
-    def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Update the memory, and train on it instead of the experience."""
-        self._gdumb.after_train_dataset_adaptation(strategy, **kwargs)
+        memory = _memory(mem_size, storage_policy)
+        super().__init__(memory.max_size)
+        self.storage_policy = memory
 
 
-class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
+class CondensedReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
     """Replay with samples of the memory in every batch, however small the memory is.
 
     With `drop_last`, Avalanche's ReplayPlugin drops a memory that is smaller than its batch; here the batch of the
     memory is never larger than the memory.
 
     Args:
-        mem_size: size of the memory; None for that of `storage_policy`.
+        mem_size, storage_policy: see `CondensedGDumbPlugin`.
         batch_size: samples of current data in a batch; by default the strategy's batch size.
         batch_size_mem: samples of the memory in a batch, at most its size; by default the strategy's batch size.
         task_balanced_dataloader: draw equally many samples of every task.
-        storage_policy: the memory; by default `CondensedBuffer(mem_size)`.
-
-    Raises:
-        ValueError: if `mem_size` and the size of `storage_policy` differ.
     """
+
+    batch_size_mem: int | None
 
     def __init__(
         self,
@@ -75,41 +58,15 @@ class CondensedReplayPlugin(SupervisedPlugin, supports_distributed=True):  # typ
         task_balanced_dataloader: bool = False,
         storage_policy: ExemplarsBuffer | None = None,
     ) -> None:
-        super().__init__()
-        self.storage_policy = _memory(mem_size, storage_policy)
-        self.mem_size = self.storage_policy.max_size
-        self.batch_size, self.batch_size_mem = batch_size, batch_size_mem
-        self.task_balanced_dataloader = task_balanced_dataloader
+        memory = _memory(mem_size, storage_policy)
+        super().__init__(memory.max_size, batch_size, batch_size_mem, task_balanced_dataloader, memory)
 
-    def before_training_exp(
-        self,
-        strategy: Any,
-        num_workers: int = 0,
-        shuffle: bool = True,
-        drop_last: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Set up the loader that mixes current data and memory."""
-        memory = self.storage_policy.buffer
-        if not len(memory):
-            return
-        forwarded = ("ffcv_args", "persistent_workers")
-        strategy.dataloader = ReplayDataLoader(
-            strategy.adapted_dataset,
-            memory,
-            oversample_small_tasks=True,
-            batch_size=self.batch_size or strategy.train_mb_size,
-            batch_size_mem=min(self.batch_size_mem or strategy.train_mb_size, len(memory)),
-            task_balanced_dataloader=self.task_balanced_dataloader,
-            num_workers=num_workers,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            **{name: kwargs[name] for name in forwarded if name in kwargs},
-        )
-
-    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Update the memory."""
-        self.storage_policy.update(strategy, **kwargs)
+        wanted = self.batch_size_mem
+        self.batch_size_mem = min(wanted or strategy.train_mb_size, len(self.storage_policy.buffer))
+        super().before_training_exp(strategy, **kwargs)
+        self.batch_size_mem = wanted
 
 
 class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
@@ -142,7 +99,7 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
 
     def before_training(self, strategy: Any, **kwargs: Any) -> None:
         """Reject plugins whose batches already hold samples of the memory."""
-        mixing = [plugin for plugin in strategy.plugins if isinstance(plugin, MIXING)]
+        mixing = [plugin for plugin in strategy.plugins if isinstance(plugin, ReplayPlugin | GDumbPlugin)]
         if self.train and mixing:
             raise ValueError(
                 f"Cannot use ReducedInputs with {type(mixing[0]).__name__}: its batches hold samples of the memory, "
@@ -158,9 +115,6 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
     def before_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
         """Reduce tested samples."""
         strategy.mbatch[0] = self.reduce_resolution(strategy.mbatch[0])
-
-
-MIXING = (ReplayPlugin, CondensedReplayPlugin, GDumbPlugin, CondensedGDumbPlugin)
 
 
 def _memory(mem_size: int | None, given: ExemplarsBuffer | None) -> Any:

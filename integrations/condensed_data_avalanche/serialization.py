@@ -11,9 +11,8 @@ import torch
 
 from condensed_data.core import spec as specs
 from condensed_data.methods.recipe import Recipe
-from condensed_data_avalanche.cells import Cell
 from condensed_data_avalanche.memory import Memory, Settings
-from condensed_data_avalanche.quantized import QuantizedSamples
+from condensed_data_avalanche.storage import Cell, QuantizedSamples
 
 FORMAT = 1
 Plain = dict[str, Any]
@@ -21,22 +20,18 @@ Plain = dict[str, Any]
 
 def memory_state(memory: Memory) -> Plain:
     """The state of a memory, for `load_memory_state`."""
-    return {
-        "format": FORMAT,
-        **_storage(memory.settings),
-        "updates": memory.updates,
-        "cells": [
-            {
-                "label": label,
-                "task": task,
-                "seen": cell.seen,
-                "limit": cell.limit,
-                "kept": None if cell.kept is None else _pack(cell.kept),
-                "staged": [_pack(part) for part in cell.staged],
-            }
-            for (label, task), cell in memory.cells.items()
-        ],
-    }
+    cells = [
+        {
+            "label": label,
+            "task": task,
+            "seen": cell.seen,
+            "limit": cell.limit,
+            "kept": None if cell.kept is None else _pack(cell.kept),
+            "staged": [_pack(part) for part in cell.staged],
+        }
+        for (label, task), cell in memory.cells.items()
+    ]
+    return {"format": FORMAT, **_storage(memory.settings), "updates": memory.updates, "cells": cells}
 
 
 def load_memory_state(memory: Memory, state: Mapping[str, Any]) -> None:
@@ -66,30 +61,18 @@ def load_memory_state(memory: Memory, state: Mapping[str, Any]) -> None:
 
 
 def save(path: str | Path, arguments: Plain, settings: Settings, state: Plain) -> None:
-    """Write a buffer to a file.
+    """Write a buffer to a file: its plain arguments, the settings of its memory, and its state.
 
-    Args:
-        path: of the file.
-        arguments: of the buffer, plain values; those in `settings` are added.
-        settings: of the memory; a recipe that holds an unnamed callable is left out.
-        state: of the buffer.
+    A recipe that holds an unnamed callable is left out.
     """
     recipe = recipe_json(settings.recipe)
     arguments = {**arguments, **_storage(settings), "seed": settings.seed}
-    content = {
-        "arguments": arguments,
-        "state": state,
-        "recipe": None if recipe is None else json.dumps(recipe),
-    }
-    torch.save(content, path)
+    stored = None if recipe is None else json.dumps(recipe)
+    torch.save({"arguments": arguments, "state": state, "recipe": stored}, path)
 
 
 def load(path: str | Path, overrides: Mapping[str, Any]) -> tuple[Plain, Plain]:
-    """Read the arguments and the state of a buffer from a file.
-
-    Args:
-        path: of the file.
-        overrides: arguments that replace stored ones.
+    """Read the arguments and the state of a buffer from a file; `overrides` replace stored arguments.
 
     Raises:
         ValueError: if the file holds no buffer, or its recipe was not stored and is not in `overrides`.
@@ -119,8 +102,7 @@ def _storage(settings: Settings) -> Plain:
 
 
 def _pack(part: QuantizedSamples) -> Plain:
-    tensors = {"codes": part.codes, "offset": part.offset, "step": part.step, "logits": part.logits}
-    return {**tensors, "shape": list(part.shape), "real": part.real}
+    return {**vars(part), "shape": list(part.shape)}
 
 
 def _unpack(state: Mapping[str, Any]) -> QuantizedSamples:

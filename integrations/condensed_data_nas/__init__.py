@@ -16,18 +16,5 @@ from condensed_data_nas.space import Range, convnet, convnet_space, grid, sample
 from condensed_data_nas.trial_result import Result
 from condensed_data_nas.zero_cost import ZeroCost
 
-__all__ = [
-    "Cascade",
-    "ProxyObjective",
-    "Range",
-    "RankReport",
-    "Result",
-    "Stage",
-    "ZeroCost",
-    "cascade",
-    "convnet",
-    "convnet_space",
-    "grid",
-    "rank_report",
-    "sample",
-]
+__all__ = ["Cascade", "ProxyObjective", "Range", "RankReport", "Result", "Stage", "ZeroCost"]
+__all__ += ["cascade", "convnet", "convnet_space", "grid", "rank_report", "sample"]

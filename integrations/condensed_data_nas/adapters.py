@@ -13,16 +13,7 @@ Measure = Callable[[Config, Reporter], Result]
 
 
 def run_optuna_trial(trial: Any, suggest: Callable[[Any], Config], measure: Measure) -> float:
-    """Run one Optuna trial, see `ProxyObjective.__call__`.
-
-    Args:
-        trial: the trial; it gets costs and accuracies as user attributes.
-        suggest: trial -> configuration.
-        measure: trains and tests a configuration.
-
-    Raises:
-        optuna.TrialPruned: if the pruner stops the trial, or the configuration cannot be trained.
-    """
+    """Run one Optuna trial, see `ProxyObjective.__call__`; it gets costs and accuracies as user attributes."""
     import optuna
 
     def report(epoch: int, value: float) -> None:

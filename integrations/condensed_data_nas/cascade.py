@@ -24,7 +24,7 @@ from condensed_data.core.validation import check_count
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial_result import Result
-from condensed_data_nas.zero_cost import ZeroCost
+from condensed_data_nas.zero_cost import ZeroCost, zero_cost_proxy
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,7 @@ class Stage:
     Args:
         name: shown in the report.
         proxy: a `ProxyObjective`, a `ZeroCost`, or the name of a zero-cost proxy.
-        keep: number of configurations that reach the next stage; fewer if more than the others fail.
-
-    Raises:
-        ValueError: for keep < 1.
+        keep: number of configurations that reach the next stage, at least 1; fewer if more than the others fail.
     """
 
     name: str
@@ -50,12 +47,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cascade:
-    """The result of `cascade`; `str` gives a summary.
-
-    Attributes:
-        stages: the stages.
-        results: of every stage, best first, failures last.
-    """
+    """The result of `cascade`, with the results of every stage, best first, failures last; `str` gives a summary."""
 
     stages: tuple[Stage, ...]
     results: tuple[tuple[Result, ...], ...]
@@ -98,40 +90,32 @@ def cascade(
         ValueError: without stages or configurations, for the name of a zero-cost proxy without a `ProxyObjective` in
             another stage, or if every configuration of a stage fails.
     """
-    basis = next((one.proxy for one in stages if isinstance(one.proxy, ProxyObjective)), None)
     remaining: list[dict[str, Any]] = [dict(config) for config in configs]
     if not stages or not remaining:
         raise ValueError(
             f"cascade needs at least one stage and one configuration, got {len(stages)} and {len(remaining)}."
         )
-    proxies = [_proxy(stage, basis) for stage in stages]  # all checked before the first is measured
+    proxies = [_proxy(stage, stages) for stage in stages]  # all checked before the first is measured
     results = []
     for stage, proxy in zip(stages, proxies, strict=True):
         if isinstance(proxy, ProxyObjective):
             found = proxy.evaluate_many(remaining, executor, journal=journal, progress=progress)
         else:
             found = [proxy.measure(config) for config in remaining]
-        results.append(tuple(_best(found, len(found))) + tuple(one for one in found if _failed(one)))
+        results.append((*_best(found, len(found)), *(one for one in found if one.failed)))
         remaining = [dict(result.config) for result in _best(found, stage.keep)]
         if not remaining:
             raise ValueError(f"Every configuration failed in stage {stage.name!r}. The first error: {found[0].error}")
     return Cascade(tuple(stages), tuple(results))
 
 
-def _proxy(stage: Stage, basis: ProxyObjective | None) -> ProxyObjective | ZeroCost:
+def _proxy(stage: Stage, stages: Sequence[Stage]) -> ProxyObjective | ZeroCost:
     if not isinstance(stage.proxy, str):
         return stage.proxy
-    if basis is None:
-        raise ValueError(
-            f"Stage({stage.name!r}, {stage.proxy!r}) needs networks to score. Give a ProxyObjective in another stage."
-        )
-    return ZeroCost(stage.proxy, basis)
+    label, proxies = f"Stage({stage.name!r}, {stage.proxy!r})", [one.proxy for one in stages]
+    return zero_cost_proxy(label, stage.proxy, proxies, "in another stage")
 
 
 def _best(results: Sequence[Result], keep: int) -> list[Result]:
-    successful = [result for result in results if not _failed(result)]
+    successful = [result for result in results if not result.failed]
     return sorted(successful, key=lambda result: -result.value)[:keep]
-
-
-def _failed(result: Result) -> bool:
-    return result.failed or bool(result.error)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -21,14 +23,15 @@ from typing import Any
 
 import torch
 
+from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.tensor_hash import content_hash
 from condensed_data.core.validation import check_count
 from condensed_data.training.protocol import Training
 from condensed_data_nas import adapters
 from condensed_data_nas import space as spaces
-from condensed_data_nas.journal import Journal, objective_digest
-from condensed_data_nas.parallel import evaluate_many
+from condensed_data_nas.parallel import Journal, evaluate_many
 from condensed_data_nas.space import Config, ValueSpace
 from condensed_data_nas.task import ProxyTask, search_training
 from condensed_data_nas.trial import Reporter, TrialConfig, run_trial
@@ -90,10 +93,9 @@ class ProxyObjective:
         recalibrate: bool = False,
     ) -> None:
         check_count("ProxyObjective", "seeds", seeds)
-        if epochs is not None:
-            check_count("ProxyObjective", "epochs", epochs, least=0)
-        if report_every is not None:
-            check_count("ProxyObjective", "report_every", report_every)
+        for name, value, least in (("epochs", epochs, 0), ("report_every", report_every, 1)):
+            if value is not None:
+                check_count("ProxyObjective", name, value, least)
         if build_model is None and space is None:
             raise ValueError(
                 "ProxyObjective needs build_model or space, but both are missing. Give space=convnet_space(), or a "
@@ -124,10 +126,8 @@ class ProxyObjective:
             raise TypeError(
                 f"ProxyObjective needs an Optuna trial or a configuration, a mapping; got {type(trial).__name__}."
             )
-        given = trial if self.space is None else None
-        return adapters.run_optuna_trial(
-            trial, self._suggest, lambda config, report: self.measure(config, report, given)
-        )
+        measure = functools.partial(self.measure, trial=trial if self.space is None else None)
+        return adapters.run_optuna_trial(trial, self._suggest, measure)
 
     def measure(self, config: Config, report: Reporter | None = None, trial: Any = None) -> Result:
         """Train and test the networks of a configuration, or return the result of this process for it.
@@ -175,25 +175,19 @@ class ProxyObjective:
         """The same objective, trained on real samples: as a reference, or as a baseline that stops early.
 
         Args:
-            dataset: of the kind of the condensed dataset; standardized like it.
-            training, epochs: as for the class; by default the training of this objective.
-            seeds, seed, recalibrate: by default those of this objective.
-
-        Raises:
-            SourceError: for samples that do not fit.
+            dataset: of the kind of the condensed dataset, and standardized like it; raises SourceError if it does not
+                fit.
+            training, epochs, seeds, seed, recalibrate: as for the class; by default those of this objective.
         """
         other = copy.copy(self)
         with preserve_rng_state():
             images, labels = self.condensed.standardized("dataset", dataset)
         other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
         other.training = search_training(self.training, training, epochs)
-        other.options = replace(
-            self.options,
-            seeds=self.options.seeds if seeds is None else seeds,
-            recalibrate=self.options.recalibrate if recalibrate is None else recalibrate,
-        )
+        changes: dict[str, Any] = {"seeds": seeds, "recalibrate": recalibrate}
+        other.options = replace(self.options, **{name: one for name, one in changes.items() if one is not None})
         other.seed = self.seed if seed is None else RandomStreams(seed).seed
-        other._results, other._task_on_device = {}, None
+        other.condensed = self.condensed  # the other state that `__getstate__` drops starts empty
         return other
 
     def evaluate_many(
@@ -222,12 +216,21 @@ class ProxyObjective:
         return evaluate_many(self.measure, list(configs), executor, kept, progress)
 
     def digest(self) -> str:
-        """Identity of this objective in a journal.
+        """Identity of this objective in a journal; `build_model` counts by its name only.
 
         Raises:
             ValueError: for a `build_model` without an importable name.
         """
-        return objective_digest(self.task, self.training, self.options, self.seed, self.build_model)
+        build, task, options = self.build_model, self.task, self.options
+        name = f"{getattr(build, '__module__', '')}.{getattr(build, '__qualname__', '<unnamed>')}"
+        if "<" in name:
+            raise ValueError(
+                f"journal= identifies build_model by its name, but {build!r} has none. Give a function of a module."
+            )
+        tensors = {"x": task.images, "y": task.labels, "val_x": task.val_images, "val_y": task.val_labels}
+        facts = [content_hash(tensors), specs.to_json(self.training), options.seeds, options.precision, self.seed, name]
+        facts += ["recalibrate"] * options.recalibrate
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def trainable(self) -> Callable[[dict[str, Any]], None]:
         """A trainable for `ray.tune.Tuner`; it reports "accuracy", "epoch" and, at the end, the costs of the trial."""

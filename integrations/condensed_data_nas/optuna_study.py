@@ -6,8 +6,6 @@ Letters: T trials.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import shutil
 import socket
@@ -16,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from condensed_data.core.atomic import write_atomically
 from condensed_data.core.rng import RandomStreams
+from condensed_data_nas.report import write_csv
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from condensed_data_nas.objective import ProxyObjective
 
-SAMPLERS = ("tpe", "random")
+SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler"}  # in optuna.samplers
 WORKER = "worker"  # attribute of a trial: the host and process that run it
 
 
@@ -61,24 +59,22 @@ def search(
         raise ImportError("search needs Optuna: pip install condensed-data[nas]") from error
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler={sampler!r} is unknown. Known: {', '.join(SAMPLERS)}.")
+    epochs = objective.training.started_epochs(len(objective.task.images))
     study = optuna.create_study(
         storage=_url(storage),
         study_name=name,
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_warmup_steps=_warmup_epochs(objective)),
+        # no pruning in the first tenth: a single early report is too noisy
+        pruner=optuna.pruners.MedianPruner(n_warmup_steps=epochs // 10),
     )
     _retry_killed(study)
     # without the number of trials, a continued study would repeat its first suggestions
     seed = RandomStreams(objective.seed).seed_for("sampler", len(study.trials)) % 2**32
-    samplers: dict[str, Callable[..., Any]] = {
-        "tpe": optuna.samplers.TPESampler,
-        "random": optuna.samplers.RandomSampler,
-    }
-    study.sampler = samplers[sampler](seed=seed)
+    study.sampler = getattr(optuna.samplers, SAMPLERS[sampler])(seed=seed)
 
     def run(trial: Trial) -> float:
-        trial.set_user_attr(WORKER, _worker())
+        trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
         return objective(trial)
 
     if finished(study) < trials:
@@ -93,22 +89,15 @@ def finished(study: Study) -> int:
     return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.get_trials(deepcopy=False))
 
 
-def _warmup_epochs(objective: ProxyObjective) -> int:
-    """Epochs without pruning: a tenth of all, because a single early report is too noisy."""
-    return objective.training.started_epochs(len(objective.task.images)) // 10
-
-
 def _url(storage: str | Path | None) -> str | None:
     """The storage as a URL; makes the folder of a file."""
-    if storage is None or "://" in str(storage):
-        return None if storage is None else str(storage)
+    if storage is None:
+        return None
+    if "://" in str(storage):
+        return str(storage)
     path = Path(storage)
     path.parent.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{path}"
-
-
-def _worker() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _retry_killed(study: Study) -> None:
@@ -139,13 +128,7 @@ def _alive(process: int) -> bool:
 
 
 class LiveTable:
-    """Prints the best trials after each trial: on a terminal a table that is redrawn, elsewhere one line per trial.
-
-    Args:
-        total: number of trials of the search.
-        top: rows of the table.
-        stream: to write to; by default standard output.
-    """
+    """Prints the best trials after each of `total`: on a terminal a table of `top` rows, elsewhere one line a trial."""
 
     def __init__(self, total: int, top: int = 10, stream: IO[str] | None = None) -> None:
         self.total, self.top, self.stream = total, top, stream or sys.stdout
@@ -155,14 +138,12 @@ class LiveTable:
         """Show a finished trial."""
         done = f"{finished(study)}/{self.total}"
         if not self.stream.isatty():
-            self.stream.write(f"{done}  {trial_line(trial)}\n")
-            self.stream.flush()
+            print(f"{done}  {trial_line(trial)}", file=self.stream, flush=True)
             return
         width = shutil.get_terminal_size().columns - 1  # a line that wraps would count as two when going up
         lines = [text[:width] for text in (f"{done}  last: {trial_line(trial)}", *best_trials(study, self.top))]
         up = f"\x1b[{self.lines_drawn}A" if self.lines_drawn else ""
-        self.stream.write(up + "".join(f"\x1b[2K{text}\n" for text in lines))
-        self.stream.flush()
+        print(up + "".join(f"\x1b[2K{text}\n" for text in lines), end="", file=self.stream, flush=True)
         self.lines_drawn = len(lines)
 
 
@@ -173,12 +154,9 @@ def trial_line(trial: FrozenTrial) -> str:
     cost = f"{attributes['seconds']:7.3g} s" if "seconds" in attributes else " " * 9
     size = f"{attributes['parameters']:>11,}" if "parameters" in attributes else " " * 11
     reason = f"  ({attributes['error']})" if "error" in attributes else ""
-    values = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+    short = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in trial.params.items()}
+    values = " ".join(f"{name}={value}" for name, value in short.items())
     return f"{state}  {cost}  {size}  {values}{reason}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def to_csv(study: Study, path: Path) -> Path:
@@ -186,14 +164,12 @@ def to_csv(study: Study, path: Path) -> Path:
     trials = study.get_trials(deepcopy=False)
     names = sorted({name for trial in trials for name in trial.params})
     costs = ("seconds", "parameters", "flops", "peak_bytes", "error")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["number", "state", "value", *names, *costs])
+    rows: list[list[Any]] = [["number", "state", "value", *names, *costs]]
     for trial in trials:
         values = [trial.params.get(name, "") for name in names]
         spent = [trial.user_attrs.get(name, "") for name in costs]
-        writer.writerow([trial.number, trial.state.name.lower(), trial.value, *values, *spent])
-    return write_atomically(path, text.getvalue().encode())
+        rows.append([trial.number, trial.state.name.lower(), trial.value, *values, *spent])
+    return write_csv(path, rows)
 
 
 def best_trials(study: Study, top: int) -> list[str]:

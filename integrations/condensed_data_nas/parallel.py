@@ -1,13 +1,16 @@
-"""Evaluates many configurations, in this process or on any executor of processes."""
+"""Evaluates many configurations, in this process or on any executor of processes, and continues after a stop."""
 
 from __future__ import annotations
 
+import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from condensed_data_nas.journal import Journal
 from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial_result import Result
 
@@ -17,12 +20,40 @@ _MEASURES: dict[str, Measure] = {}
 _MAX_MEASURES = 4
 
 
-class MeasureTask:
-    """Measures a configuration in a worker process, which keeps the objective for the next one.
+class Journal:
+    """Results as JSON lines; a line that a killed process left incomplete is skipped.
 
-    Args:
-        measure: method of the objective.
+    The file may hold results of several objectives, which `digest` tells apart.
     """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest = path, digest
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> dict[str, Result]:
+        """Results of this objective by key of the configuration."""
+        results = {}
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row["objective"] == self.digest:
+                results[row["key"]] = Result.from_json(row["result"])
+        return results
+
+    def add(self, key: str, result: Result) -> None:
+        """Append one result, on a new line even after an incomplete one."""
+        row = {"objective": self.digest, "key": key, "result": asdict(result)}
+        with self.path.open("a+b") as file:
+            incomplete = file.tell() and not self.path.read_bytes().endswith(b"\n")
+            file.write((b"\n" if incomplete else b"") + json.dumps(row).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class MeasureTask:
+    """Measures a configuration in a worker process, which keeps the objective for the next one."""
 
     def __init__(self, measure: Measure) -> None:
         self.measure, self.name = measure, uuid.uuid4().hex
@@ -36,11 +67,7 @@ class MeasureTask:
 
 
 def evaluate_many(
-    measure: Measure,
-    configs: Sequence[Config],
-    executor: Executor | None,
-    journal: Journal | None,
-    progress: bool,
+    measure: Measure, configs: Sequence[Config], executor: Executor | None, journal: Journal | None, progress: bool
 ) -> list[Result]:
     """Measure the configurations that the journal does not hold, see `ProxyObjective.evaluate_many`."""
     from tqdm.auto import tqdm

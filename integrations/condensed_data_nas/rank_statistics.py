@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +39,17 @@ class Estimate:
 
 def spearman(first: Values, second: Values) -> float:
     """Spearman's rank correlation, tied values sharing their mean rank; 0 if one side is constant."""
-    if _constant(first) or _constant(second):
-        return 0.0
-    return float(stats.spearmanr(first, second).statistic)
+    return _correlation(stats.spearmanr, first, second)
 
 
 def kendall(first: Values, second: Values) -> float:
     """Kendall's tau-b; 0 if one side is constant."""
-    if _constant(first) or _constant(second):
-        return 0.0
-    return float(stats.kendalltau(first, second).statistic)
+    return _correlation(stats.kendalltau, first, second)
 
 
-def _constant(values: Values) -> bool:
-    return bool((values == values[0]).all())
+def _correlation(function: Callable[[Values, Values], Any], first: Values, second: Values) -> float:
+    constant = any((values == values[0]).all() for values in (first, second))
+    return 0.0 if constant else float(function(first, second).statistic)
 
 
 def top(size: int, reference: Values) -> NDArray[np.int64]:
@@ -84,18 +82,12 @@ def regret(proxy: Values, reference: Values) -> float:
 
 
 def estimate(statistic: Statistic, proxy: Values, reference: Values, draws: int, seed: int) -> Estimate:
-    """A statistic with its bootstrap interval over configurations drawn with replacement.
+    """A statistic of proxy and reference, (n,) each, with its bootstrap interval.
 
-    Args:
-        statistic: of proxy and reference.
-        proxy, reference: (n,).
-        draws: R.
-        seed: of the draws, which are the same for every proxy.
+    R times, n configurations are drawn with replacement, the same ones for every proxy.
     """
     generator, count = RandomStreams(seed).numpy("bootstrap"), len(reference)
-    resampled = []
-    for _ in range(draws):
-        chosen = generator.integers(count, size=count)
-        resampled.append(statistic(proxy[chosen], reference[chosen]))
+    chosen = (generator.integers(count, size=count) for _ in range(draws))
+    resampled = [statistic(proxy[rows], reference[rows]) for rows in chosen]
     low, high = np.percentile(resampled, (2.5, 97.5)) if resampled else (np.nan, np.nan)
     return Estimate(statistic(proxy, reference), float(low), float(high))

@@ -42,7 +42,7 @@ from condensed_data_nas.rank_statistics import (
 from condensed_data_nas.report import CEILING, ProxyRow, RankReport
 from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial_result import Result
-from condensed_data_nas.zero_cost import ZeroCost
+from condensed_data_nas.zero_cost import ZeroCost, zero_cost_proxy
 
 Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
 
@@ -65,7 +65,7 @@ def rank_report(
 
     Args:
         configs: at least three, all different.
-        proxies: by name: a `ProxyObjective`; the name of a zero-cost proxy ("params", "flops", "synflow", "naswot");
+        proxies: by name: a `ProxyObjective`; a `ZeroCost`, or the name of one ("params", "flops", "synflow", "naswot");
             a function of a configuration; or values, in the order of the configurations. Larger is better.
         reference: likewise; a `ProxyObjective` with seeds >= 2 also gives the ceiling, "other seed": how well one
             network per configuration of the reference predicts another.
@@ -82,8 +82,8 @@ def rank_report(
     listed, preparation = [dict(config) for config in configs], preparation_seconds or {}
     _check(listed, proxies, preparation)
     options = {"executor": executor, "journal": journal, "progress": progress}
-    basis = next((one for one in (*proxies.values(), reference) if isinstance(one, ProxyObjective)), None)
-    measured = _results(listed, "reference", reference, basis, options)
+    everything = (*proxies.values(), reference)
+    measured = _results(listed, "reference", reference, everything, options)
     keep = [index for index, result in enumerate(measured) if not result.failed]
     if len(keep) < MIN_CONFIGS:
         raise ValueError(
@@ -100,7 +100,7 @@ def rank_report(
         first, other = (np.array([result.values[run] for result in truth]) for run in (0, 1))
         rows.append(comparison.row(CEILING, other, first, cost, 0.0))
     for name, proxy in proxies.items():
-        results = _results(listed, name, proxy, basis, options)
+        results = _results(listed, name, proxy, everything, options)
         kept = [results[index] for index in keep]
         seconds = _mean_seconds([result.seconds for result in kept])
         rows.append(comparison.row(name, _values(kept), target, seconds, preparation.get(name, 0.0)))
@@ -126,14 +126,7 @@ class _Comparison:
     cost: float | None
 
     def row(self, name: str, values: Values, target: Values, seconds: float | None, preparation: float) -> ProxyRow:
-        """The row of one proxy.
-
-        Args:
-            name: of the proxy.
-            values, target: (n,) of the proxy and of the reference.
-            seconds: per configuration.
-            preparation: seconds of preparation.
-        """
+        """The row of one proxy; values and target (n,) are its own and the reference's, seconds per configuration."""
 
         def estimated(statistic: Statistic) -> Estimate:
             return estimate(statistic, values, target, self.draws, self.seed)
@@ -176,24 +169,19 @@ def _results(
     configs: Sequence[dict[str, Any]],
     name: str,
     proxy: Proxy,
-    basis: ProxyObjective | None,
+    everything: Sequence[Proxy],
     options: Mapping[str, Any],
 ) -> list[Result]:
-    """The result of every configuration by a proxy; `basis` builds the networks of a zero-cost proxy."""
+    """The result of every configuration by a proxy; one of `everything` builds the networks of a zero-cost proxy."""
     if isinstance(proxy, str):
-        if basis is None:
-            raise ValueError(f"{name}={proxy!r} needs networks to score. Give a ProxyObjective among the proxies.")
-        proxy = ZeroCost(proxy, basis)
+        proxy = zero_cost_proxy(f"{name}={proxy!r}", proxy, everything, "among the proxies")
     if isinstance(proxy, ProxyObjective):
         return proxy.evaluate_many(configs, **options)
     if isinstance(proxy, ZeroCost):
         return [proxy.measure(config) for config in configs]
     if callable(proxy):
         return [Result(config, (float(proxy(config)),)) for config in configs]
-    if isinstance(proxy, Mapping):
-        values: Sequence[Any] = [proxy[key_of(config)] for config in configs]
-    else:
-        values = proxy
+    values = [proxy[key_of(config)] for config in configs] if isinstance(proxy, Mapping) else proxy
     if len(values) != len(configs):
         raise ValueError(f"{name} has {len(values)} values for {len(configs)} configurations. Give one each.")
     return [
@@ -204,7 +192,7 @@ def _results(
 
 def _values(results: Sequence[Result]) -> Values:
     """(n,) values; minus infinity for failures."""
-    return np.array([-np.inf if one.failed or one.error else one.value for one in results])
+    return np.array([-np.inf if one.failed else one.value for one in results])
 
 
 def _mean_seconds(seconds: Sequence[float]) -> float | None:

@@ -25,8 +25,7 @@ def recalibrate(module: nn.Module, images: Tensor, batch_size: int, precision: s
 
     Args:
         module: in evaluation mode, in which it stays.
-        images: (N, *sample) that it was trained on, on its device; at most `MAX_SAMPLES` of them are used, in a fixed
-            random order.
+        images: (N, *sample) that it was trained on; at most `MAX_SAMPLES` are used, in a fixed random order.
         batch_size: B, at most.
         precision: "fp32" or "bf16".
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 CEILING = "other seed"
 RELIABLE_TOP = 30  # correlations among fewer best configurations are mostly noise
-_WIDTHS = {"Spearman": 21, "Kendall": 21, "regret, points": 21, "s each": 9, "speed-up": 9}
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> Path:
+    """Write rows to a file; returns its path."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return write_atomically(Path(path), text.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,10 @@ class RankReport:
 
     def __str__(self) -> str:
         sizes = list(self.rows[0].top_spearman) if self.rows else []
-        heads = ["proxy", *_WIDTHS]
+        heads = ["proxy", "Spearman", "Kendall", "regret, points", "s each", "speed-up"]
         heads += [head for size in sizes for head in (f"top-{size} rho", f"recall@{size}")]
-        widths = [max([12, *(len(row.name) for row in self.rows)]), *_WIDTHS.values(), *(21, 20) * len(sizes)]
         table = [heads, *(row.cells(sizes) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
         ]
@@ -125,26 +131,20 @@ class RankReport:
     def to_csv(self, path: str | Path) -> Path:
         """Write one line per configuration: its values, the reference and every proxy."""
         names = sorted({name for config in self.configs for name in config})
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*names, "reference", *(row.name for row in self.rows)])
+        lines: list[list[Any]] = [[*names, "reference", *(row.name for row in self.rows)]]
         for index, (config, value) in enumerate(zip(self.configs, self.reference, strict=True)):
             settings = [config.get(name, "") for name in names]
-            writer.writerow([*settings, value, *(row.values[index] for row in self.rows)])
-        return write_atomically(Path(path), text.getvalue().encode())
+            lines.append([*settings, value, *(row.values[index] for row in self.rows)])
+        return write_csv(path, lines)
 
     def plot(self, path: str | Path | None = None) -> Image:
-        """Draw every proxy against the reference, one panel each.
-
-        Args:
-            path: of a PNG file to write.
+        """Draw every proxy against the reference, one panel each; also to a PNG file if `path` is given.
 
         Raises:
             ImportError: without matplotlib.
             ValueError: for a report without proxies.
         """
         try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
         except ImportError as error:
             raise ImportError("RankReport.plot needs matplotlib: pip install condensed-data[plot]") from error
@@ -160,7 +160,6 @@ class RankReport:
             self._draw(axes, row)
         for axes in panels[len(self.rows) :]:
             axes.set_axis_off()
-        FigureCanvasAgg(figure).draw()
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         if path is not None:

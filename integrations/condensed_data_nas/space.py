@@ -30,11 +30,7 @@ TRAINING_FIELDS = frozenset(field.name for field in fields(Training)) - {"name"}
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; integers if both bounds are.
-
-    Args:
-        low, high: the bounds, low < high.
-        log: sample uniformly on a logarithmic scale.
+    """Numbers from `low` to `high`, both included; integers if both bounds are. `log`: uniform on a logarithmic scale.
 
     Raises:
         ValueError: unless low < high, both finite, and low > 0 with log=True.
@@ -76,13 +72,8 @@ def convnet_space(
 
     Source: Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, section 4.3 and appendix.
     """
-    return {
-        "width": tuple(widths),
-        "depth": tuple(depths),
-        "norm": tuple(norms),
-        "activation": tuple(activations),
-        "pooling": tuple(poolings),
-    }
+    choices = {"width": widths, "depth": depths, "norm": norms, "activation": activations, "pooling": poolings}
+    return {name: tuple(values) for name, values in choices.items()}
 
 
 def convnet(config: Config) -> ConvNet:
@@ -127,38 +118,31 @@ def grid(space: ValueSpace) -> list[dict[str, Any]]:
 
 
 def sample(space: ValueSpace, count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Sample configurations at random; those of a grid are distinct.
-
-    Args:
-        space: the search space.
-        count: number of configurations; all of a grid that has fewer.
-        seed: the same seed gives the same configurations.
-    """
+    """`count` random configurations; those of a space of choices are distinct, and all of it if it has fewer."""
     check_space(space)
     generator = RandomStreams(seed).numpy("space")
     if not any(isinstance(choices, Range) for choices in space.values()):
         everything = grid(space)
-        chosen = generator.permutation(len(everything))[:count]
-        return [everything[index] for index in chosen]
-    return [{name: _sampled(choices, generator) for name, choices in space.items()} for _ in range(count)]
+        return [everything[index] for index in generator.permutation(len(everything))[:count]]
 
+    def draw(choices: Range | Sequence[Any]) -> Any:
+        if isinstance(choices, Range):
+            return choices.at(generator.random())
+        return choices[int(generator.integers(len(choices)))]
 
-def _sampled(choices: Range | Sequence[Any], generator: np.random.Generator) -> Any:
-    if isinstance(choices, Range):
-        return choices.at(generator.random())
-    return choices[int(generator.integers(len(choices)))]
+    return [{name: draw(choices) for name, choices in space.items()} for _ in range(count)]
 
 
 def suggest(trial: Any, space: ValueSpace) -> dict[str, Any]:
     """The configuration that an Optuna trial suggests for a space."""
-    return {name: _suggested(trial, name, choices) for name, choices in space.items()}
-
-
-def _suggested(trial: Any, name: str, choices: Range | Sequence[Any]) -> Any:
-    if not isinstance(choices, Range):
-        return trial.suggest_categorical(name, list(choices))
-    suggest_number = trial.suggest_int if choices.is_integer else trial.suggest_float
-    return suggest_number(name, choices.low, choices.high, log=choices.log)
+    config = {}
+    for name, choices in space.items():
+        if isinstance(choices, Range):
+            suggest_number = trial.suggest_int if choices.is_integer else trial.suggest_float
+            config[name] = suggest_number(name, choices.low, choices.high, log=choices.log)
+        else:
+            config[name] = trial.suggest_categorical(name, list(choices))
+    return config
 
 
 def to_python(config: Config) -> dict[str, Any]:
@@ -196,11 +180,7 @@ def training_of(config: Config, base: Training) -> Training:
 
 
 def augmentation(name: str) -> Augment:
-    """An augmentation by name: "none", "dsa", or some of its operations, such as "crop+flip".
-
-    Raises:
-        ValueError: for an unknown operation.
-    """
+    """An augmentation by name: "none", "dsa", or some of its operations, such as "crop+flip"."""
     if name == "none":
         return Identity()
     return SiameseAugment(DefaultDSAOps() if name == "dsa" else tuple(name.split("+")), per_sample=True)

@@ -5,14 +5,12 @@ Letters: N samples, M validation samples, K classes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from condensed_data.core import spec as specs
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
 from condensed_data.training.protocol import OrderedTraining, Training, protocol
@@ -63,11 +61,6 @@ class ProxyTask:
         """K."""
         return len(self.facts.classes)
 
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
-        return self.facts.sample_shape
-
     def to(self, device: torch.device) -> ProxyTask:
         """The same task on a device."""
         names = ("images", "labels", "val_images", "val_labels")
@@ -95,14 +88,3 @@ def search_training(own: Training | OrderedTraining, training: str | Training | 
         return chosen
     name = chosen.name if epochs == chosen.epochs else f"{chosen.name}, {epochs} epochs"
     return replace(chosen, name=name, epochs=epochs, max_steps=None)
-
-
-def resolve_training(training: Training, task: ProxyTask) -> Training:
-    """A protocol with its data-dependent defaults resolved."""
-    return specs.resolve(training, task.facts)
-
-
-def report_epochs(last: int, every: int | None) -> frozenset[int]:
-    """Epochs after which the first network is tested: every `every`-th, by default ten in all, and the last."""
-    step = every or max(1, math.ceil(last / 10))
-    return frozenset({*range(step, last, step), last})

@@ -5,6 +5,7 @@ Letters: K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,15 @@ import torch
 from torch import nn
 
 from condensed_data import networks
+from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy
 from condensed_data.training.protocol import Training
 from condensed_data.training.trainer import Trainer
 from condensed_data_nas.recalibration import recalibrate
-from condensed_data_nas.task import ProxyTask, report_epochs, resolve_training
-from condensed_data_nas.trial_result import CostMeter, Result, count_parameters
+from condensed_data_nas.task import ProxyTask
+from condensed_data_nas.trial_result import Result, count_parameters, measure_costs
 
 # called with (epoch, accuracy in [0, 1] of the first network); an exception that it raises ends the trial
 Reporter = Callable[[int, float], None]
@@ -30,15 +32,7 @@ FAILURES = (ValueError, ArithmeticError, MemoryError, RuntimeError)
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """How the networks of every configuration are trained and tested.
-
-    Attributes:
-        seeds: networks per configuration.
-        precision: "fp32" or "bf16".
-        report_every: epochs between two tests of the first network; None for ten tests.
-        batched: train the networks of a configuration together; None for whichever is faster.
-        recalibrate: give batch normalizations the statistics of the final weights, see `recalibration`.
-    """
+    """How the networks of every configuration are trained and tested; see `ProxyObjective`."""
 
     seeds: int
     precision: str
@@ -61,31 +55,29 @@ def run_trial(
     Args:
         task: on the device.
         options: how to train and test.
-        build: returns the network: a module, a name, a specification or a callable (num_classes, sample_shape) ->
-            Module.
+        build: see `TrackedBuilder`.
         config: stored in the result.
         training: before data-dependent defaults are resolved.
         seed: of this configuration.
-        report: called with the accuracy of the first network after some epochs; without it only the end is tested.
+        report: see `ProxyObjective.measure`; without it only the end is tested.
 
     Raises:
-        Exception: whatever `report` raises; errors of `build` that are bugs, unlike a configuration that cannot be
-            trained.
+        Exception: whatever `report` raises, and errors of `build` that are bugs.
     """
-    builder, curve = TrackedBuilder(build), list[tuple[int, float]]()
+    builder = TrackedBuilder(build)
     try:
-        with CostMeter(task.images.device) as costs:
+        with measure_costs(task.images.device) as costs:
             trainer = Trainer.prepare(
                 task.images,
                 task.labels,
                 network=builder,
                 num_classes=task.num_classes,
-                training=resolve_training(training, task),
+                training=specs.resolve(training, task.facts),
                 device=task.images.device,
                 precision=options.precision,
             )
-            monitor = _Monitor(task, options, trainer, curve, report)
-            values = _accuracies(task, options, trainer, builder, seed, monitor)
+            monitor = _Monitor(task, options, trainer, report)
+            values = _accuracies(monitor, builder, seed)
     except FAILURES as error:
         if isinstance(error, _StoppedByReport):
             raise error.reason from None
@@ -93,7 +85,7 @@ def run_trial(
         return Result(config, error=failure_message(error), seconds=costs.seconds, peak_bytes=costs.peak_bytes)
     module = builder.latest
     metrics = (count_parameters(module), networks.flops(module, task.images[:1]), costs.peak_bytes)
-    return Result(config, values, tuple(curve), costs.seconds, *metrics)
+    return Result(config, values, tuple(monitor.curve), costs.seconds, *metrics)
 
 
 class _StoppedByReport(RuntimeError):
@@ -107,11 +99,7 @@ class _StoppedByReport(RuntimeError):
 class TrackedBuilder:
     """A callable (num_classes, sample_shape) -> Module that keeps the latest module accessible during training.
 
-    Args:
-        build: returns the network: a module, a name, a specification or such a callable.
-
-    Attributes:
-        latest: the module built last.
+    `build` returns the network: a module, a name, a specification or such a callable.
     """
 
     latest: nn.Module
@@ -128,25 +116,21 @@ class TrackedBuilder:
 
 
 class _Monitor:
-    """Tests the first network after some epochs, and reports its accuracy."""
+    """Tests the first network after some epochs, by default ten in all, and the last; reports its accuracy."""
 
-    def __init__(
-        self,
-        task: ProxyTask,
-        options: TrialConfig,
-        trainer: Trainer,
-        curve: list[tuple[int, float]],
-        report: Reporter | None,
-    ) -> None:
-        self.task, self.options, self.trainer, self.curve, self.report = task, options, trainer, curve, report
-        last = trainer.training.started_epochs(len(trainer.images))
-        needs_curve = report is not None or options.report_every is not None
-        self.epochs = report_epochs(last, options.report_every) if needs_curve else frozenset({last})
+    def __init__(self, task: ProxyTask, options: TrialConfig, trainer: Trainer, report: Reporter | None) -> None:
+        self.task, self.options, self.trainer, self.report = task, options, trainer, report
+        self.curve: list[tuple[int, float]] = []
+        last, every = trainer.training.started_epochs(len(trainer.images)), options.report_every
+        self.epochs = {last}
+        if report is not None or every is not None:
+            step = every or max(1, math.ceil(last / 10))
+            self.epochs.update(range(step, last, step))
 
     def __call__(self, epoch: int, module: nn.Module) -> None:
         if epoch not in self.epochs:
             return
-        value = _accuracy(self.task, self.options, self.trainer, module)
+        value = self.accuracy(module)
         self.curve.append((epoch, value))
         try:
             if self.report is not None:
@@ -154,16 +138,18 @@ class _Monitor:
         except Exception as reason:
             raise _StoppedByReport(reason) from None
 
+    def accuracy(self, module: nn.Module) -> float:
+        """Validation accuracy of a network during or after training."""
+        if self.options.recalibrate:
+            training = module.training
+            recalibrate(module.eval(), self.task.images, self.trainer.training.batch_size, self.options.precision)
+            module.train(training)
+        return accuracy(module, self.task.val_images, self.task.val_labels, precision=self.options.precision)[0]
 
-def _accuracies(
-    task: ProxyTask,
-    options: TrialConfig,
-    trainer: Trainer,
-    builder: TrackedBuilder,
-    seed: int,
-    monitor: _Monitor,
-) -> tuple[float, ...]:
+
+def _accuracies(monitor: _Monitor, builder: TrackedBuilder, seed: int) -> tuple[float, ...]:
     """Accuracy of every network; the monitor has tested the first one after its last epoch."""
+    options, trainer = monitor.options, monitor.trainer
     rngs = [RandomStreams(RandomStreams(seed).seed_for("run", run)) for run in range(options.seeds)]
     batched = options.batched
     if batched is None:
@@ -173,17 +159,7 @@ def _accuracies(
     else:
         modules = [trainer.fit(rngs[0], lambda epoch: monitor(epoch, builder.latest))]
         modules += [trainer.fit(rng) for rng in rngs[1:]]
-    others = (_accuracy(task, options, trainer, module) for module in modules[1:])
-    return (monitor.curve[-1][1], *others)
-
-
-def _accuracy(task: ProxyTask, options: TrialConfig, trainer: Trainer, module: nn.Module) -> float:
-    """Validation accuracy of a network during or after training."""
-    if options.recalibrate:
-        training = module.training
-        recalibrate(module.eval(), task.images, trainer.training.batch_size, options.precision)
-        module.train(training)
-    return accuracy(module, task.val_images, task.val_labels, precision=options.precision)[0]
+    return (monitor.curve[-1][1], *map(monitor.accuracy, modules[1:]))
 
 
 def raise_if_bug(error: BaseException) -> None:

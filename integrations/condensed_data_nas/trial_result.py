@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -50,8 +49,8 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        """Whether the configuration could not be trained."""
-        return not self.values
+        """Whether the configuration could not be trained, or not be scored."""
+        return bool(self.error)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -60,42 +59,31 @@ class Result:
         known = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return known | ({"error": self.error} if self.error else {})
 
-    def to_json(self) -> str:
-        """The result as one line of JSON."""
-        return json.dumps(asdict(self))
-
     @staticmethod
-    def from_json(text: str) -> Result:
-        """Read what `to_json` wrote."""
-        fields = json.loads(text)
-        fields["values"] = tuple(fields["values"])
-        fields["curve"] = tuple((epoch, value) for epoch, value in fields["curve"])
-        return Result(**fields)
+    def from_json(fields: Mapping[str, Any]) -> Result:
+        """Read the JSON of `dataclasses.asdict`, whose tuples became lists."""
+        curve = tuple((epoch, value) for epoch, value in fields["curve"])
+        return Result(**{**fields, "values": tuple(fields["values"]), "curve": curve})
 
 
 @dataclass
-class CostMeter:
-    """A context manager that measures time and peak memory.
+class Costs:
+    """Time and peak memory, see `Result`."""
 
-    Attributes:
-        device: to measure on.
-        seconds, peak_bytes: see `Result`; set on exit.
-    """
-
-    device: torch.device
     seconds: float = 0.0
     peak_bytes: int | None = None
-    _started: float = field(default=0.0, repr=False)
 
-    def __enter__(self) -> CostMeter:
-        _reset_peak(self.device)
-        self._started = device_time(self.device)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.seconds, self.peak_bytes = device_time(self.device) - self._started, _peak(self.device)
+@contextmanager
+def measure_costs(device: torch.device) -> Iterator[Costs]:
+    """Measure a block; its costs are known once it has ended, with an error or without."""
+    costs = Costs()
+    _reset_peak(device)
+    started = device_time(device)
+    try:
+        yield costs
+    finally:
+        costs.seconds, costs.peak_bytes = device_time(device) - started, _peak(device)
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -15,8 +15,8 @@ Letters: B rows of the mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,35 +25,18 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial import FAILURES, TrackedBuilder, failure_message, raise_if_bug
-from condensed_data_nas.trial_result import CostMeter, Result, count_parameters
-
-if TYPE_CHECKING:
-    from condensed_data_nas.objective import ProxyObjective
+from condensed_data_nas.trial_result import Result, count_parameters, measure_costs
 
 BATCH_SIZE = 64
 _NORMS = (nn.GroupNorm, nn.LayerNorm, _BatchNorm, _InstanceNorm)
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.SiLU, nn.GELU, nn.ELU, nn.Tanh)
 
 
-def params(module: nn.Module, x: Tensor) -> float:
-    """Number of trainable parameters."""
-    return float(count_parameters(module))
-
-
-def flops(module: nn.Module, x: Tensor) -> float:
-    """Floating-point operations of a forward pass of one sample."""
-    return float(networks.flops(module, x[:1]))
-
-
 def synflow(module: nn.Module, x: Tensor) -> float:
-    """Synaptic flow, see the module docstring. Changes the weights.
-
-    Args:
-        module: in evaluation mode.
-        x: (B, *sample), of which only the shape is used.
-    """
+    """Synaptic flow of a module in evaluation mode, whose weights change; only the shape of x (B, *sample) is used."""
     module = module.double()
     hooks = [
         layer.register_forward_hook(lambda layer, given, output: given[0])
@@ -65,27 +48,15 @@ def synflow(module: nn.Module, x: Tensor) -> float:
             weight.abs_()
     total = module(torch.ones_like(x[:1], dtype=torch.float64)).sum()
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    gradients = torch.autograd.grad(total, weights, materialize_grads=True, allow_unused=True)
     for hook in hooks:
         hook.remove()
-    flows = [
-        (weight * gradient).abs().sum()
-        for weight, gradient in zip(weights, gradients, strict=True)
-        if gradient is not None
-    ]
+    flows = [(weight * gradient).abs().sum() for weight, gradient in zip(weights, gradients, strict=True)]
     return float(torch.stack(flows).sum().detach())
 
 
 def naswot(module: nn.Module, x: Tensor) -> float:
-    """Score without training, see the module docstring.
-
-    Args:
-        module: in evaluation mode.
-        x: (B, *sample), a mini-batch.
-
-    Raises:
-        ValueError: for a network without modules that are activations.
-    """
+    """Score of a module in evaluation mode with activations that are modules, for a mini-batch x (B, *sample)."""
     kernel = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
 
     def accumulate(layer: nn.Module, given: Any) -> None:
@@ -107,23 +78,23 @@ def naswot(module: nn.Module, x: Tensor) -> float:
 
 
 SCORES: dict[str, Callable[[nn.Module, Tensor], float]] = {
-    "params": params,
-    "flops": flops,
+    "params": lambda module, x: float(count_parameters(module)),
+    "flops": lambda module, x: float(networks.flops(module, x[:1])),
     "synflow": synflow,
     "naswot": naswot,
 }
 
 
+def zero_cost_proxy(label: str, name: str, others: Iterable[Any], place: str) -> ZeroCost:
+    """The score of this name, for the networks of the first `ProxyObjective` among other proxies."""
+    objective = next((one for one in others if isinstance(one, ProxyObjective)), None)
+    if objective is None:
+        raise ValueError(f"{label} needs networks to score. Give a ProxyObjective {place}.")
+    return ZeroCost(name, objective)
+
+
 class ZeroCost:
-    """A zero-cost score as a proxy for `rank_report` and `cascade`.
-
-    Args:
-        name: one of `SCORES`.
-        objective: gives networks, samples and seeds.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
+    """The score of this name, one of `SCORES`, as a proxy; `objective` gives networks, samples and seeds."""
 
     def __init__(self, name: str, objective: ProxyObjective) -> None:
         if name not in SCORES:
@@ -142,9 +113,9 @@ class ZeroCost:
         order = torch.randperm(len(task.images), generator=RandomStreams(seed).torch("zero-cost"))
         x = task.images[order[:BATCH_SIZE]].to(device)
         builder = TrackedBuilder(lambda: self.objective.build_model(dict(config)))
-        with preserve_rng_state(), CostMeter(device) as costs:
+        with preserve_rng_state(), measure_costs(device) as costs:
             try:
-                module = networks.build(builder, task.num_classes, task.sample_shape, rng.seed_for("network"))
+                module = networks.build(builder, task.num_classes, task.facts.sample_shape, rng.seed_for("network"))
                 score = SCORES[self.name](module.to(device).eval(), x)
                 error = ""
             except FAILURES as failure:

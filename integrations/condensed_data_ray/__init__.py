@@ -39,18 +39,9 @@ class RayExecutor(Executor):
     """
 
     def __init__(
-        self,
-        *,
-        num_cpus: int = 1,
-        num_gpus: float = 0,
-        retries: int = 3,
-        cluster: Mapping[str, Any] | None = None,
+        self, *, num_cpus: int = 1, num_gpus: float = 0, retries: int = 3, cluster: Mapping[str, Any] | None = None
     ) -> None:
-        for name, value, minimum in (
-            ("num_cpus", num_cpus, 1),
-            ("num_gpus", num_gpus, 0),
-            ("retries", retries, 0),
-        ):
+        for name, value, minimum in (("num_cpus", num_cpus, 1), ("num_gpus", num_gpus, 0), ("retries", retries, 0)):
             if not value >= minimum:
                 raise ValueError(f"RayExecutor({name}={value!r}) must be at least {minimum}.")
         self.num_cpus, self.closed = num_cpus, False

@@ -157,7 +157,7 @@ class Bench:
 
     def measured(self, configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The architectures for which the journal has all results."""
-        from condensed_data_nas.journal import Journal
+        from condensed_data_nas.parallel import Journal
         from condensed_data_nas.space import key_of
 
         known = [Journal(self.journal, one.digest()).read() for one in (*self.objectives.values(), self.reference)]

@@ -1,19 +1,22 @@
-"""Compact storage for samples: quantized, at reduced resolution, with no reference to their source.
+"""Compact storage for samples: quantized, at reduced resolution, with no reference to their source; and its size.
 
 Letters: n samples, C channels, K classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
-from condensed_data.methods.synthetic.multi_formation import upsample
+from condensed_data.methods.synthetic.multi_formation import cell_sides, upsample
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32)
 LABEL_BYTES = 8  # class and task of a block of samples, 4 bytes each
+SCALE_BYTES = 4  # of one number of a block's affine map
+Key = tuple[int, int]  # class and task
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +88,79 @@ class QuantizedSamples:
 def _per_channel(values: Tensor, samples: Tensor) -> Tensor:
     """Values (C,) reshaped to broadcast over samples (n, C, ...)."""
     return values.view(1, -1, *[1] * (samples.dim() - 2))
+
+
+@dataclass
+class Cell:
+    """One class of one task.
+
+    Attributes:
+        kept: condensed samples, or real ones that are few enough to keep all.
+        staged: real samples that came later, at full size.
+        seen: real samples seen so far.
+        limit: most samples that the cell may yield.
+    """
+
+    kept: QuantizedSamples | None = None
+    staged: list[QuantizedSamples] = field(default_factory=list)
+    seen: int = 0
+    limit: int = 0
+
+    @property
+    def num_kept(self) -> int:
+        """Number of kept samples."""
+        return 0 if self.kept is None else len(self.kept)
+
+    @property
+    def num_staged(self) -> int:
+        """Number of staged samples."""
+        return sum(map(len, self.staged))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of kept and staged samples."""
+        return sum(part.nbytes for part in (self.kept, *self.staged) if part is not None)
+
+    def decode(self) -> list[Tensor]:
+        """The samples that the cell yields, in parts of (n, *shape) float32; staged ones fill what `limit` leaves."""
+        parts = [] if self.kept is None else [self.kept.decode()]
+        room = self.limit - self.num_kept
+        for part in self.staged:
+            if room > 0:
+                parts.append(part.decode()[:room])
+                room -= len(parts[-1])
+        return parts
+
+
+@dataclass(frozen=True)
+class StorageLayout:
+    """How a memory stores its samples.
+
+    Attributes:
+        shape: of a sample at full size.
+        factor, dtype: see `CondensedBuffer`.
+        staged: real samples at full size that may wait to be condensed.
+    """
+
+    shape: tuple[int, ...]
+    factor: int
+    dtype: torch.dtype
+    staged: int = 0
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one stored sample."""
+        return self._bytes(self.shape if self.factor == 1 else (self.shape[0], *cell_sides(self.factor, self.shape)))
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one class and task on top of its samples: labels, and for uint8 an affine map per channel."""
+        return LABEL_BYTES + (2 * SCALE_BYTES * self.shape[0] if self.dtype == torch.uint8 else 0)
+
+    def samples_within(self, budget: int, cells: int) -> int:
+        """Samples that fit into `budget` bytes with `cells` pairs of class and task; negative if not even these fit."""
+        staged = self.staged * (self._bytes(self.shape) + self.block_bytes)
+        return (budget - staged - cells * self.block_bytes) // self.sample_bytes
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        return prod(shape) * self.dtype.itemsize
