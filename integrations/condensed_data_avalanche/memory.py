@@ -127,14 +127,9 @@ class Memory:
         return changed
 
     def class_samples(self, label: int, with_logits: bool) -> tuple[list[Tensor], list[int], list[Tensor]]:
-        """The samples of one class.
+        """Parts of (n, *shape) float32 samples of a class, the task of every sample, and parts of (n, K) logits.
 
-        Args:
-            label: the class.
-            with_logits: leave out staged samples, which have no logits.
-
-        Returns:
-            Parts of (n, *shape) float32 samples, the task of every sample, and parts of (n, K) logits.
+        `with_logits` leaves out staged samples, which have no logits.
         """
         samples, tasks, logits = list[Tensor](), list[int](), list[Tensor]()
         for (known, task), cell in self.cells.items():
