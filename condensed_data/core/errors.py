@@ -10,16 +10,16 @@ import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _SAVE_AGAIN = "The file is corrupt or was not written by condensed-data. Save or download it again."
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another directory"),
-    errno.EFBIG: (
-        "a file exceeds the file size limit",
-        "Raise the file size limit or choose another directory",
-    ),
+    errno.EFBIG: ("a file exceeds the file size limit", "Raise the file size limit or choose another directory"),
     errno.EACCES: ("permission denied", "Choose a directory you can write to"),
     errno.EPERM: ("the operation is not permitted", "Choose a directory you can write to"),
     errno.EROFS: ("the file system is read-only", "Choose a directory you can write to"),
@@ -34,6 +34,11 @@ if hasattr(errno, "EDQUOT"):  # absent on Windows
 
 class ArtifactError(ValueError):
     """A condensed dataset cannot be read, or the given content cannot be stored as one."""
+
+    @classmethod
+    def mismatch(cls, file: str | Path, found: str, expected: str, remedy: str = _SAVE_AGAIN) -> Self:
+        """The error for a `file` whose content differs from what is expected."""
+        return cls(f"{file}: found {found}, expected {expected}. {remedy}")
 
 
 class IntegrityError(ArtifactError):
@@ -50,11 +55,6 @@ class NotACondensedDatasetError(ArtifactError):
 
 class SaveError(OSError):
     """A condensed dataset could not be saved; the message says what the directory contains now."""
-
-
-def mismatch_message(file: str | Path, found: str, expected: str, remedy: str = _SAVE_AGAIN) -> str:
-    """Message for a `file` whose content differs from what is expected."""
-    return f"{file}: found {found}, expected {expected}. {remedy}"
 
 
 @contextmanager

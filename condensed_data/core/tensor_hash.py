@@ -9,13 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "U8": torch.uint8,
-}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 

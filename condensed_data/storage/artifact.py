@@ -21,13 +21,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from condensed_data.core import tensor_hash
-from condensed_data.core.errors import (
-    ArtifactError,
-    IntegrityError,
-    NotACondensedDatasetError,
-    before_saving,
-    mismatch_message,
-)
+from condensed_data.core.errors import ArtifactError, IntegrityError, NotACondensedDatasetError, before_saving
 from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
 from condensed_data.storage import manifest as manifests
 
@@ -132,20 +126,20 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
         remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError.mismatch(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy)
     if file_names.PREVIEW in listed:
         _check_preview(directory, listed[file_names.PREVIEW], verify)
     where = str(directory / file_names.TENSORS)
     try:
         file = atomic_directory.open_regular(directory, file_names.TENSORS)
     except FileNotFoundError as error:
-        raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists")) from error
+        raise IntegrityError.mismatch(where, "no such file", "the file that the manifest lists") from error
     with file:
         _check_file(file, where, listed[file_names.TENSORS], verify)
         tensors = safetensors_io.read(file, listed[file_names.TENSORS]["size"], where)
     safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
-        raise IntegrityError(mismatch_message(where, "different content", f"content_hash {manifest['content_hash']}"))
+        raise IntegrityError.mismatch(where, "different content", f"content_hash {manifest['content_hash']}")
     return Artifact(tensors, manifest, directory)
 
 
@@ -156,9 +150,9 @@ def _manifest_bytes(directory: Path) -> bytes:
             raw = file.read(manifests.MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give a directory that CondensedDataset.save wrote, or save a condensed dataset there."
-        raise NotACondensedDatasetError(mismatch_message(where, "no such file", "a manifest", remedy)) from error
+        raise NotACondensedDatasetError.mismatch(where, "no such file", "a manifest", remedy) from error
     if len(raw) > manifests.MAX_BYTES:
-        raise ArtifactError(mismatch_message(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes"))
+        raise ArtifactError.mismatch(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes")
     return raw
 
 
@@ -175,9 +169,9 @@ def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> N
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
-        raise IntegrityError(mismatch_message(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest"))
+        raise IntegrityError.mismatch(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest")
     if verify and (digest := atomic_directory.sha256(file)) != entry["sha256"]:
-        raise IntegrityError(mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest"))
+        raise IntegrityError.mismatch(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest")
 
 
 def _entry(content: bytes) -> dict[str, Any]:

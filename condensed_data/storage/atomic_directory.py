@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from condensed_data.core.atomic import sync_folder, write_durably
-from condensed_data.core.errors import ArtifactError, SaveError, mismatch_message, save_error
+from condensed_data.core.errors import ArtifactError, SaveError, save_error
 from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
 PENDING = ".condensed-data.pending"
@@ -48,7 +48,7 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
         descriptor = os.open(directory / name, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtifactError(mismatch_message(directory / name, "a pipe, device or directory", "a regular file"))
+        raise ArtifactError.mismatch(directory / name, "a pipe, device or directory", "a regular file")
     return os.fdopen(descriptor, "rb")
 
 

@@ -145,10 +145,7 @@ class Cache:
             lock.acquire(timeout=0)
         except Timeout:
             waited = True
-            print(
-                f"Another process is condensing this dataset; waiting for it to finish ({folder}).",
-                flush=True,
-            )
+            print(f"Another process is condensing this dataset; waiting for it to finish ({folder}).", flush=True)
             lock.acquire()
         try:
             yield waited

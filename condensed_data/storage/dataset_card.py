@@ -38,10 +38,7 @@ def card(metadata: Metadata) -> str:
         metadata: of the dataset; its evaluations become a table.
     """
     fields: dict[str, Any] = {"pretty_name": pretty_name(metadata)}
-    fields |= tasks([metadata]) | {
-        "size_categories": [size_category(num_samples(metadata))],
-        "tags": tags([metadata]),
-    }
+    fields |= tasks([metadata]) | {"size_categories": [size_category(num_samples(metadata))], "tags": tags([metadata])}
     if parquet.is_possible(metadata.to_manifest()):
         files = [{"split": "train", "path": "data/train-*.parquet"}]
         fields["configs"] = [{"config_name": "default", "default": True, "data_files": files}]
@@ -129,11 +126,7 @@ def size_category(number: int) -> str:
 
 
 def _title(metadata: Metadata) -> str:
-    shape, number, classes = (
-        " x ".join(map(str, metadata.kind.shape)),
-        num_samples(metadata),
-        len(metadata.classes),
-    )
+    shape, number, classes = (" x ".join(map(str, metadata.kind.shape)), num_samples(metadata), len(metadata.classes))
     real = "" if metadata.source_samples is None else f"{metadata.source_samples:,} "
     decoded = "" if number == metadata.ipc * classes else "decoded from the storage of "
     soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
+from condensed_data.core.errors import ArtifactError, short_repr
 from condensed_data.storage import file_names
 
 Field = tuple[Callable[[Any], bool], str]
@@ -21,9 +21,9 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
     """
     for name, (valid, expected) in fields.items():
         if name not in manifest:
-            raise ArtifactError(mismatch_message(where, f"no field {name!r}", expected))
+            raise ArtifactError.mismatch(where, f"no field {name!r}", expected)
         if not valid(manifest[name]):
-            raise ArtifactError(mismatch_message(where, f"{name} = {short_repr(manifest[name])}", expected))
+            raise ArtifactError.mismatch(where, f"{name} = {short_repr(manifest[name])}", expected)
 
 
 def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
@@ -34,22 +34,22 @@ def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
     """
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
-        raise ArtifactError(
-            mismatch_message(where, "only one of them", "both a field and a required feature 'replay', or neither")
+        raise ArtifactError.mismatch(
+            where, "only one of them", "both a field and a required feature 'replay', or neither"
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
-            raise ArtifactError(mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
+            raise ArtifactError.mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}")
     if len(set(manifest["class_values"])) != classes:
-        raise ArtifactError(mismatch_message(where, "repeated class_values", "distinct class_values"))
+        raise ArtifactError.mismatch(where, "repeated class_values", "distinct class_values")
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
         expected = "both 'whitening': 'zca' and a required feature 'zca', or neither"
-        raise ArtifactError(mismatch_message(where, "only one of them", expected))
+        raise ArtifactError.mismatch(where, "only one of them", expected)
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
             expected = f"1 or {manifest['shape'][0]} numbers, one per channel of shape {manifest['shape']}"
-            raise ArtifactError(mismatch_message(where, f"{name} of {len(space[name])} numbers", expected))
+            raise ArtifactError.mismatch(where, f"{name} of {len(space[name])} numbers", expected)
 
 
 def _integer(value: Any, low: int = -_LIMIT) -> bool:
@@ -80,10 +80,7 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
 
 def _is_files(value: Any) -> bool:
     entry = {"sha256": _matches("[0-9a-f]{64}"), "size": lambda size: _integer(size, 0)}
-    known = isinstance(value, dict) and {file_names.TENSORS} <= value.keys() <= {
-        file_names.TENSORS,
-        file_names.PREVIEW,
-    }
+    known = isinstance(value, dict) and {file_names.TENSORS} <= value.keys() <= {file_names.TENSORS, file_names.PREVIEW}
     return known and all(_object(item, **entry) for item in value.values())
 
 
@@ -112,10 +109,7 @@ DESCRIBED: dict[str, Field] = {
         lambda v: _object(v, kind=lambda kind: kind in ("index", "probs")),
         "an object with a kind (index, probs)",
     ),
-    "encoding": (
-        lambda v: _object(v, part=is_text),
-        "an object with the name of a synthetic data spec (part)",
-    ),
+    "encoding": (lambda v: _object(v, part=is_text), "an object with the name of a synthetic data spec (part)"),
     "recipe": (lambda v: v is None or isinstance(v, dict), "an object or null"),
     "recipe_name": (is_text, "a string"),
     "ipc": (lambda v: _integer(v, 1), "an integer of at least 1"),
@@ -132,10 +126,7 @@ DESCRIBED: dict[str, Field] = {
     ),
     "training": _OBJECT,
     "evaluation": (lambda v: list_of(v, lambda item: isinstance(item, dict)), "a list of objects"),
-    "environment": (
-        lambda v: isinstance(v, dict) and all(map(is_text, v.values())),
-        "an object of strings",
-    ),
+    "environment": (lambda v: isinstance(v, dict) and all(map(is_text, v.values())), "an object of strings"),
     "history": (
         lambda v: list_of(v, lambda point: list_of(point, _number) and len(point) == 2),
         "a list of [iteration, loss]",
@@ -148,10 +139,7 @@ OPTIONAL: dict[str, Field] = {
     ),
     "num_samples": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
     "stored_floats": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
-    "cache_key": (
-        lambda v: v is None or _matches("[0-9a-f]{64}")(v),
-        "64 hexadecimal digits or null",
-    ),
+    "cache_key": (lambda v: v is None or _matches("[0-9a-f]{64}")(v), "64 hexadecimal digits or null"),
     "replay": (
         lambda v: (
             _object(

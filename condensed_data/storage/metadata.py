@@ -101,11 +101,7 @@ class Metadata:
             "ipc": self.ipc,
             "seed": self.seed,
             "iterations": self.iterations,
-            "source": {
-                "name": self.name,
-                "fingerprint": self.fingerprint,
-                "num_samples": self.source_samples,
-            },
+            "source": {"name": self.name, "fingerprint": self.fingerprint, "num_samples": self.source_samples},
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
             "baselines": [{"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines],

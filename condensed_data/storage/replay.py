@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, mismatch_message
+from condensed_data.core.errors import ArtifactError
 from condensed_data.methods.base import InitialState
 from condensed_data.methods.replay import TrainingSchedule
 
@@ -68,23 +68,19 @@ def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, 
     names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
     for name in ("replay.order", "replay.batch_sizes", "replay.step_sizes", *names):
         if name not in tensors:
-            raise ArtifactError(
-                mismatch_message(where, f"no tensor {name!r}", "the tensor that the field `replay` requires")
-            )
+            raise ArtifactError.mismatch(where, f"no tensor {name!r}", "the tensor that the field `replay` requires")
     order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "batch_sizes", "step_sizes"))
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
-        raise ArtifactError(
-            mismatch_message(where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length")
+        raise ArtifactError.mismatch(
+            where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length"
         )
     if not 0 <= int(order.min()) <= int(order.max()) < samples:
         expected = f"indices from 0 to {samples - 1}"
-        raise ArtifactError(
-            mismatch_message(where, f"replay.order from {int(order.min())} to {int(order.max())}", expected)
-        )
+        raise ArtifactError.mismatch(where, f"replay.order from {int(order.min())} to {int(order.max())}", expected)
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
-        raise ArtifactError(
-            mismatch_message(where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step")
+        raise ArtifactError.mismatch(
+            where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step"
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
     initial = InitialState(field["initial"], weights, field["digest"], field["head"])

@@ -14,11 +14,7 @@ from condensed_data.core import spec as specs
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
-from condensed_data.methods.synthetic.decoding import (
-    INVALID_CONTENT_ERRORS,
-    decode_artifact,
-    reject_inconsistent,
-)
+from condensed_data.methods.synthetic.decoding import INVALID_CONTENT_ERRORS, decode_artifact, reject_inconsistent
 from condensed_data.storage import artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
@@ -111,8 +107,7 @@ class CondensationResult:
         if "images" in tensors:
             images = tensors["images"].float()
             return with_storage_size(
-                CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels),
-                images.numel(),
+                CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels), images.numel()
             )
         parts = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
         classes = labels if hard_labels is None else hard_labels

@@ -17,17 +17,7 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
 
 # what the shards of one build have in common
-_SAME = (
-    "fingerprint",
-    "recipe",
-    "seed",
-    "iterations",
-    "classes",
-    "kind",
-    "encoding",
-    "whitening",
-    "label_kind",
-)
+_SAME = ("fingerprint", "recipe", "seed", "iterations", "classes", "kind", "encoding", "whitening", "label_kind")
 
 
 def merge(parts: Sequence[CondensationResult]) -> CondensationResult:

@@ -154,10 +154,7 @@ def _pair(content: Any, path: Path, labels: str | Path | None, run: int, max_byt
             "pairs under 'data' (DC, DSA, DM), or a tensor of images with labels in a separate file (MTT)."
         )
     images, targets = content[0].detach(), content[1].detach()
-    for tensor in (
-        images,
-        targets,
-    ):  # a few bytes can describe a tensor without data, or a huge one
+    for tensor in (images, targets):  # a few bytes can describe a tensor without data, or a huge one
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() * 4 > max_bytes:
             raise ArtifactError(
                 f"{path} contains a {tensor.layout} tensor {tuple(tensor.shape)} on {tensor.device}, expected a dense "
@@ -219,15 +216,7 @@ def _load(path: Path, max_bytes: int) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    except (
-        pickle.UnpicklingError,
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-    ) as error:
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
         reason = str(error).split("\n")[0][:300]
         raise ArtifactError(
             f"{path} contains more than tensors, or is corrupt, and was not loaded ({reason}). Ask its authors for a "
@@ -247,9 +236,5 @@ class _Accuracy:
     @classmethod
     def aliases(cls) -> list[type]:
         """This class under each name that a file may refer to."""
-        names = (
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "scalar"),
-        )
+        names = (("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"))
         return [type(name, (cls,), {"__module__": home, "__qualname__": name}) for home, name in names]

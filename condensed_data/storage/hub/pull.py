@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensed_data.core.errors import IntegrityError, mismatch_message
+from condensed_data.core.errors import IntegrityError
 from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, translate_hub_errors
 from condensed_data.storage import artifact
 from condensed_data.storage.artifact import MAX_BYTES
@@ -186,8 +186,8 @@ def _third_party(snapshot: RepositorySnapshot, config_name: str | None, max_byte
             folder=hub_cache_folder(snapshot.cache_dir),
         )
         if found is None:
-            raise IntegrityError(
-                mismatch_message(f"{snapshot.repo_id}/{path}", "no such file", "the file that the repository lists")
+            raise IntegrityError.mismatch(
+                f"{snapshot.repo_id}/{path}", "no such file", "the file that the repository lists"
             )
         return found
 

@@ -92,10 +92,7 @@ def _tags(entries: Sequence[Metadata], old: Mapping[str, Any]) -> list[str]:
     generated, known = dataset_card.tags(entries), set(recipes.names())
     given = old.get("tags")
     kept = [tag for tag in given if isinstance(tag, str)] if isinstance(given, list) else []
-    return [
-        *generated,
-        *(tag for tag in kept if tag not in {*generated, *known} and not _GENERATED_TAG.fullmatch(tag)),
-    ]
+    return [*generated, *(tag for tag in kept if tag not in {*generated, *known} and not _GENERATED_TAG.fullmatch(tag))]
 
 
 def _hub_source(name: str) -> str | None:
@@ -162,13 +159,7 @@ def _body(repo_id: str, entries: Mapping[str, Metadata]) -> str:
         return dataset_card.body(metadata, _use(repo_id, name), layout.repo_path(name, layout.GRID))
     head = ("config", "source", "recipe", "samples per class", "samples")
     rows = [
-        (
-            name,
-            metadata.name,
-            metadata.recipe_name,
-            str(metadata.ipc),
-            f"{dataset_card.num_samples(metadata):,}",
-        )
+        (name, metadata.name, metadata.recipe_name, str(metadata.ipc), f"{dataset_card.num_samples(metadata):,}")
         for name, metadata in entries.items()
     ]
     parts = [

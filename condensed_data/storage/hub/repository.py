@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch_message
+from condensed_data.core.errors import ArtifactError, IntegrityError
 from condensed_data.core.hub_errors import HubUnavailableError
 from condensed_data.storage import file_names
 from condensed_data.storage import manifest as manifests
@@ -175,15 +175,10 @@ class RepositorySnapshot:
             return None
         if size > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
-            raise ArtifactError(
-                mismatch_message(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {max_bytes}", remedy)
-            )
+            raise ArtifactError.mismatch(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {max_bytes}", remedy)
         return Path(
             self.api.hf_hub_download(
-                filename=path,
-                cache_dir=self.cache_dir,
-                force_download=self.force_download,
-                **self._location,
+                filename=path, cache_dir=self.cache_dir, force_download=self.force_download, **self._location
             )
         )
 
@@ -213,12 +208,12 @@ class RepositorySnapshot:
         where = f"{self.repo_id}/{path}"
         if listed > max_bytes:
             remedy = "If you trust the source, raise max_bytes."
-            raise ArtifactError(mismatch_message(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
+            raise ArtifactError.mismatch(where, f"{listed} bytes", f"at most {max_bytes}", remedy)
         found = self.fetch(path, listed)
         if found is None and self.local_files_only:
             raise self.not_cached_error()
         if found is None:
-            raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists"))
+            raise IntegrityError.mismatch(where, "no such file", "the file that the manifest lists")
         return found.parent
 
     def not_cached_error(self) -> HubUnavailableError:
@@ -230,20 +225,11 @@ class RepositorySnapshot:
 
 
 def _resolved(
-    api: HfApi,
-    repo_id: str,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
-    fresh: bool,
+    api: HfApi, repo_id: str, revision: str | None, cache_dir: str | Path | None, local_files_only: bool, fresh: bool
 ) -> str:
     if fresh:
         return str(api.dataset_info(repo_id, revision=revision).sha)
     found = api.resolve_revision(
-        repo_id,
-        repo_type="dataset",
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
+        repo_id, repo_type="dataset", revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     return found.resolved

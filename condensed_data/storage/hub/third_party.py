@@ -128,10 +128,7 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     missing += ["recipe", "training protocol (the standard one is used)"]
     result = result_from_samples(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
-    warnings.warn(
-        f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}",
-        stacklevel=2,
-    )
+    warnings.warn(f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}", stacklevel=2)
     return result
 
 
