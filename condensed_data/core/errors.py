@@ -40,6 +40,11 @@ class ArtifactError(ValueError):
         """The error for a `file` whose content differs from what is expected."""
         return cls(f"{file}: found {found}, expected {expected}. {remedy}")
 
+    @classmethod
+    def too_large(cls, file: str | Path, found: str, max_bytes: int) -> Self:
+        """The error for content that exceeds the argument `max_bytes`."""
+        return cls.mismatch(file, found, f"at most {max_bytes}", "If you trust the source, raise max_bytes.")
+
 
 class IntegrityError(ArtifactError):
     """A file is missing, or its size or checksum differs from the manifest."""

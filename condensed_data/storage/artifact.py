@@ -125,8 +125,7 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
-        remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError.mismatch(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy)
+        raise ArtifactError.too_large(directory, f"files of {total} bytes", max_bytes)
     if file_names.PREVIEW in listed:
         _check_preview(directory, listed[file_names.PREVIEW], verify)
     where = str(directory / file_names.TENSORS)

@@ -59,8 +59,7 @@ def decode_artifact(
     """
     size = 4 * len(labels) * math.prod(sample_shape)
     if size > max_bytes:
-        remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError.mismatch(path, f"samples of {size} bytes", f"at most {max_bytes}", remedy)
+        raise ArtifactError.too_large(path, f"samples of {size} bytes", max_bytes)
     spec = _spec(encoding, path)
     with reject_inconsistent(path, "an encoding that does not match its tensors"):
         synthetic_data = spec.restore(tensors, labels, sample_shape)

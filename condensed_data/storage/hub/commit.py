@@ -19,7 +19,7 @@ from condensed_data.methods.synthetic.decoding import reject_inconsistent
 from condensed_data.storage import file_names
 from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.hub.client import check_name, missing_dataset_error
-from condensed_data.storage.hub.repository import RepositorySnapshot
+from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
 from condensed_data.storage.metadata import Metadata
 
@@ -33,7 +33,7 @@ Manifests = dict[str, Mapping[str, Any]]  # by config name
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Where and how to publish; the fields are the arguments of `push.push`."""
+    """Where and how to publish; the fields are the arguments of `HubMixin.push_to_hub`."""
 
     repo_id: str
     private: bool | None = None
@@ -166,7 +166,7 @@ class Push:
                 info = self.api.dataset_info(options.repo_id, revision=options.revision)
         if info.sha is None:
             raise HubError(f"{options.repo_id}: the Hub did not return the latest commit. Try again.")
-        return RepositorySnapshot(self.api, options.repo_id, info.sha, cache_dir=self.folder / "cache")
+        return RepositorySnapshot(self.api, options.repo_id, info.sha, Access(cache_dir=self.folder / "cache"))
 
     def _create(self, cause: Exception) -> None:
         error = missing_dataset_error(self.api, self.options.repo_id)

@@ -22,42 +22,9 @@ if TYPE_CHECKING:
 _UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
 
-def push(
-    result: CondensationResult,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    config_name: str = "default",
-    license: str | None = None,  # noqa: A002 (the Hub calls it so)
-) -> CommitInfo:
-    """Publish a condensed dataset: all of it in one commit, or nothing.
-
-    Args:
-        result: the condensed dataset.
-        repo_id: "user/name" of a dataset repository; created if it does not exist.
-        private: visibility of a new repository: True or None for private, False for public. For an existing
-            repository it is checked, not changed.
-        token: Hub token; None uses the stored one.
-        revision: branch to commit to; created from the default branch if it does not exist.
-        create_pr: whether to open a pull request instead of committing.
-        commit_message: first line of the commit message.
-        config_name: name of this dataset in the repository; "default" is the root.
-        license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
-
-    Returns:
-        The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
-
-    Raises:
-        HubError: or one of its subclasses; nothing is published, and the message says how to continue.
-        ArtifactError: if a dataset that is already in the repository cannot be read.
-        ValueError, ImportError: for problems found before anything is sent.
-    """
+def push(result: CondensationResult, options: PushOptions, config_name: str) -> CommitInfo:
+    """Publish a condensed dataset under the given name; `HubMixin.push_to_hub` documents arguments and errors."""
     layout.check_config(config_name)
-    options = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
     return publish(result, options, lambda manifests: config_name)
 
 

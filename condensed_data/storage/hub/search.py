@@ -13,7 +13,7 @@ from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
 from condensed_data.storage.hub.client import client
 from condensed_data.storage.hub.pull import PullResult, load
-from condensed_data.storage.hub.repository import RepositorySnapshot
+from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import with_retries
 
 TAG = "condensed-data"
@@ -111,7 +111,7 @@ def lookup(repo_id: str, key: str, content: Mapping[str, Any], *, token: str | b
         ArtifactError: if the dataset with this key cannot be read or contradicts `content`.
     """
     try:
-        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, token=token, fresh=True), repo_id)
+        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, Access(token), fresh=True), repo_id)
     except HubNotFoundError:
         return None
     found = with_retries(lambda: _with_key(snapshot, key), repo_id)
@@ -134,7 +134,7 @@ def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
     """
     with translate_hub_errors(repo_id):
         try:
-            snapshot = RepositorySnapshot.resolve(repo_id, None, token=token)
+            snapshot = RepositorySnapshot.resolve(repo_id, None, Access(token))
         except HubNotFoundError:
             return {}
         return {key: config for config, key, _ in _configs_with_keys(snapshot)}
