@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,12 @@ def short_repr(value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
     return short.repr(value)
+
+
+def shortened_list(names: Iterable[str], limit: int = 20) -> str:
+    """The first names, comma-separated, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
 def save_error(directory: Path, cause: OSError) -> SaveError:

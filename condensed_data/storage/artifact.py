@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +26,6 @@ from condensed_data.core.errors import ArtifactError, IntegrityError, NotAConden
 from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
 from condensed_data.storage import manifest as manifests
 
-MANIFEST = file_names.MANIFEST
 MAX_BYTES = 4 << 30
 
 
@@ -33,10 +33,7 @@ MAX_BYTES = 4 << 30
 class Artifact:
     """An artifact as read from a directory.
 
-    Attributes:
-        tensors: by name, on the CPU; `images` (N, *shape) and `labels` (N,) or (N, K) if samples are stored as pixels.
-        manifest: the checked fields of `condensed.json`; see `manifest.py`.
-        directory: directory that it was read from.
+    The tensors are on the CPU; `manifest.py` documents their names and the checked fields of the manifest.
     """
 
     tensors: dict[str, Tensor]
@@ -81,7 +78,11 @@ def write(
         contents[file_names.PREVIEW] = parquet.encode(samples, stored["labels"], limits, described)
         if parquet.is_image(described):
             described["preview_range"] = list(limits)
-    listed = {name: _entry(content) for name, content in contents.items() if content is not None}
+    listed = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in contents.items()
+        if content is not None
+    }
     sealed = manifests.seal(described, listed, tensor_hash.content_hash(stored))
     contents[file_names.MANIFEST] = manifests.encode(sealed, where)
     with atomic_directory.translate_os_errors(directory):
@@ -127,7 +128,9 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     if total > max_bytes:
         raise ArtifactError.too_large(directory, f"files of {total} bytes", max_bytes)
     if file_names.PREVIEW in listed:
-        _check_preview(directory, listed[file_names.PREVIEW], verify)
+        # a download leaves the preview out
+        with suppress(FileNotFoundError), atomic_directory.open_regular(directory, file_names.PREVIEW) as file:
+            _check_file(file, str(directory / file_names.PREVIEW), listed[file_names.PREVIEW], verify)
     where = str(directory / file_names.TENSORS)
     try:
         file = atomic_directory.open_regular(directory, file_names.TENSORS)
@@ -155,26 +158,12 @@ def _manifest_bytes(directory: Path) -> bytes:
     return raw
 
 
-def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> None:
-    """Check the preview, if present. It may be absent, because a download leaves it out."""
-    try:
-        file = atomic_directory.open_regular(directory, file_names.PREVIEW)
-    except FileNotFoundError:
-        return
-    with file:
-        _check_file(file, str(directory / file_names.PREVIEW), entry, verify)
-
-
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
         raise IntegrityError.mismatch(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest")
     if verify and (digest := atomic_directory.sha256(file)) != entry["sha256"]:
         raise IntegrityError.mismatch(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest")
-
-
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
 def _readme(directory: Path, card: str) -> bytes:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.errors import shortened_list
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
 
-# what the shards of one build have in common
+# fields that the shards of one build have in common
 _SAME = ("fingerprint", "recipe", "seed", "iterations", "classes", "kind", "encoding", "whitening", "label_kind")
 
 
@@ -79,9 +80,8 @@ def _check_complete(names: Sequence[str], made: Sequence[set[int]]) -> None:
                 )
     missing = sorted(set(range(len(names))).difference(*made))
     if missing:
-        some_names = ", ".join(names[label] for label in missing[:5])
-        more = ", ..." if len(missing) > 5 else ""
-        raise ValueError(f"{len(missing)} classes are missing ({some_names}{more}). Merge all shards.")
+        listed = shortened_list([names[label] for label in missing], 5)
+        raise ValueError(f"{len(missing)} classes are missing ({listed}). Merge all shards.")
 
 
 def _joined(tensors: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.errors import short_repr
@@ -54,9 +53,3 @@ def missing_dataset_error(api: HfApi, repo_id: str) -> HubNotFoundError:
         except Exception as error:  # costs only a more helpful message
             del error
     return missing_repository(repo_id)
-
-
-def shortened_list(names: Iterable[str], limit: int = 20) -> str:
-    """The first names, comma-separated, for a message."""
-    listed = list(names)
-    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensed_data.core.errors import IntegrityError
+from condensed_data.core.errors import IntegrityError, shortened_list
 from condensed_data.core.hub_errors import HubNotFoundError, HubUnavailableError, translate_hub_errors
 from condensed_data.storage import artifact
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.hub import layout
-from condensed_data.storage.hub.client import shortened_list
 from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import with_retries
 from condensed_data.storage.result import CondensationResult
