@@ -92,12 +92,7 @@ def encode(manifest: Mapping[str, Any], where: str) -> bytes:
 
 
 def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
-    """Parse and check the bytes of a manifest.
-
-    Args:
-        raw: content of the file, at most 1 MiB.
-        where: path of the file, for messages.
-        verify: whether to compare the manifest's own checksum.
+    """Parse and check the bytes of a manifest, with `verify` its own checksum too; `where` is named in messages.
 
     Raises:
         ArtifactError: or one of its subclasses, if the manifest is invalid.
@@ -108,7 +103,7 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
         expected = f"{_CHECKSUM} {_checksum(manifest)}"
         remedy = "The file is corrupt or was edited. Save or download it again, or read it with verify=False."
         raise IntegrityError.mismatch(where, short_repr(manifest.get(_CHECKSUM)), expected, remedy)
-    fields.check(manifest, {**fields.DESCRIBED, **fields.COMPUTED}, where)
+    fields.check(manifest, fields.DESCRIBED | fields.COMPUTED, where)
     fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
         warnings.warn(
@@ -156,7 +151,7 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
 
 
 def _check_features(features: Any, where: str) -> None:
-    if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
+    if not fields.list_of(lambda item: fields.is_text(item, 100))(features):
         raise ArtifactError.mismatch(where, f"required_features {short_repr(features)}", "a list of names")
     unknown = sorted(set(features) - FEATURES)
     if unknown:

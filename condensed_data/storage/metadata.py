@@ -14,6 +14,9 @@ from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.training.evaluate import Evaluation, Training
 from condensed_data.training.protocol import OrderedTraining
 
+# fields that the manifest has under the same name, as they are
+_SAME = ("name", "recipe", "recipe_name", "ipc", "seed", "iterations", "encoding", "environment")
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -82,7 +85,7 @@ class Metadata:
     def to_manifest(self) -> dict[str, Any]:
         """The manifest's fields, except the format, checksums and content hash that `artifact.write` adds."""
         return {
-            "name": self.name,
+            **{name: getattr(self, name) for name in _SAME},
             "num_classes": len(self.classes),
             "class_names": list(self.classes),
             "class_values": list(self.class_values),
@@ -95,17 +98,10 @@ class Metadata:
                 **({} if self.whitening == "none" else {"whitening": self.whitening}),
             },
             "label": {"kind": self.label_kind},
-            "encoding": dict(self.encoding),
-            "recipe": None if self.recipe is None else dict(self.recipe),
-            "recipe_name": self.recipe_name,
-            "ipc": self.ipc,
-            "seed": self.seed,
-            "iterations": self.iterations,
             "source": {"name": self.name, "fingerprint": self.fingerprint, "num_samples": self.source_samples},
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
             "baselines": [{"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines],
-            "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
             "num_samples": self.samples,
             "stored_floats": self.stored_floats,
@@ -123,24 +119,17 @@ class Metadata:
         if not isinstance(training, Training | OrderedTraining):
             raise ValueError(f"training={type(training).__name__} is not a training protocol.")
         return Metadata(
-            name=manifest["name"],
+            **{name: manifest[name] for name in _SAME},
             source_samples=manifest["source"]["num_samples"],
             fingerprint=manifest["source"]["fingerprint"],
             kind=SampleKind.from_name(manifest["sample_kind"], tuple(manifest["shape"])),
             space=ValueSpace(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),
-            recipe=manifest["recipe"],
-            recipe_name=manifest["recipe_name"],
-            ipc=manifest["ipc"],
-            seed=manifest["seed"],
-            encoding=manifest["encoding"],
             training=training,
-            iterations=manifest["iterations"],
             history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
             baselines=tuple((item["trained_on"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())),
-            environment=manifest["environment"],
             samples=manifest.get("num_samples"),
             stored_floats=manifest.get("stored_floats"),
             key=manifest.get("cache_key"),
