@@ -22,12 +22,8 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(
-            json.dumps(
-                [CODES.get(tensor.dtype, str(tensor.dtype)), name, list(tensor.shape)], separators=(",", ":")
-            ).encode()
-            + b"\n"
-        )
+        header = [CODES.get(tensor.dtype, str(tensor.dtype)), name, list(tensor.shape)]
+        digest.update(json.dumps(header, separators=(",", ":")).encode() + b"\n")
         digest.update(raw_bytes(tensor))
     return digest.hexdigest()
 

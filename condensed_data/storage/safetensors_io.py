@@ -84,10 +84,9 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
     if manifest["label"]["kind"] == "probs" and encoded:
         _required(tensors, "hard_labels", where)
     if "hard_labels" in tensors:
-        _check_indices(tensors["hard_labels"], "hard_labels", classes, where)
-        _expect(
-            len(tensors["hard_labels"]) == len(labels), tensors["hard_labels"], "one per label", "hard_labels", where
-        )
+        hard = tensors["hard_labels"]
+        _check_indices(hard, "hard_labels", classes, where)
+        _expect(len(hard) == len(labels), hard, "one per label", "hard_labels", where)
     if not encoded:
         images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
         _expect(images.shape == shape, images, f"{shape}, one sample per label", "images", where)
@@ -105,8 +104,8 @@ def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> No
         shaped = labels.ndim == 2 and labels.shape[1] == num_classes and labels.is_floating_point()
         _expect(shaped, labels, f"(N, {num_classes}) of a float type", "labels", where)
         _expect(bool((labels >= 0).all()), labels, "probabilities of at least 0", "labels", where)
-        return
-    _check_indices(labels, "labels", num_classes, where)
+    else:
+        _check_indices(labels, "labels", num_classes, where)
 
 
 def _check_indices(labels: Tensor, name: str, num_classes: int, where: str) -> None:

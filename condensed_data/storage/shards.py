@@ -73,8 +73,7 @@ def _classes_of(result: CondensationResult) -> Tensor:
 def _check_complete(names: Sequence[str], made: Sequence[set[int]]) -> None:
     for number, some in enumerate(made):
         for other in range(number):
-            twice = some & made[other]
-            if twice:
+            if twice := some & made[other]:
                 raise ValueError(
                     f"Shards {other + 1} and {number + 1} both have class {names[min(twice)]!r}. Merge each shard once."
                 )
@@ -95,8 +94,7 @@ def _joined(tensors: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
 def _summed(histories: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:
     """The summed loss of the iterations that all shards have recorded."""
     by_iteration = [dict(history) for history in histories]
-    first, *rest = by_iteration
-    common = [iteration for iteration in first if all(iteration in points for points in rest)]
+    common = [iteration for iteration in by_iteration[0] if all(iteration in points for points in by_iteration)]
     return tuple((iteration, sum(points[iteration] for points in by_iteration)) for iteration in common)
 
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from condensed_data.core.errors import ArtifactError, short_repr
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which UTF-8 cannot encode
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows quadratically
 
 
 def loads(raw: bytes, where: str) -> dict[str, Any]:
-    """Parse one JSON object.
-
-    Args:
-        raw: UTF-8 text of the object; the caller bounds its length.
-        where: path of the file, for messages.
+    """Parse one JSON object from the UTF-8 text in the file at `where`; the caller bounds its length.
 
     Raises:
         ArtifactError: for anything but one JSON object with unique keys and finite numbers.
@@ -52,7 +50,7 @@ def check(value: Any, where: str) -> None:
         if depth > _MAX_DEPTH:
             raise ArtifactError.mismatch(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
         for item in level:
-            if isinstance(item, str) and not _encodable(item):
+            if isinstance(item, str) and _SURROGATE.search(item):
                 raise ArtifactError.mismatch(where, f"the string {short_repr(item)}", "text that UTF-8 can encode")
         level = [child for item in level for child in _children(item)]
 
@@ -85,14 +83,6 @@ def _children(item: Any) -> list[Any]:
     if isinstance(item, dict):
         return [*item.keys(), *item.values()]
     return list(item) if isinstance(item, list | tuple) else []
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

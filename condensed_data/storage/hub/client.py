@@ -38,10 +38,9 @@ def check_name(repo_id: Any) -> str:
     Raises:
         ValueError: unless it is "user/name".
     """
-    valid = isinstance(repo_id, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII)
-    if not valid:
+    if not isinstance(repo_id, str) or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII):
         raise ValueError(f"repo_id={short_repr(repo_id)} is not a valid repository name. Give USER/NAME.")
-    return str(repo_id)
+    return repo_id
 
 
 def missing_dataset_error(api: HfApi, repo_id: str) -> HubNotFoundError:

@@ -21,22 +21,11 @@ TAG = "condensed-data"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A repository with condensed datasets, as described by its tags.
-
-    Attributes:
-        repo_id: "user/name".
-        commit: head of its default branch, or None if the Hub does not return it.
-        sources: names of the condensed sources, letters and digits only.
-        recipes: names of the recipes.
-        ipcs: samples per class.
-        private: whether the repository is private.
-        downloads: downloads as counted by the Hub.
-        likes: likes on the Hub.
-    """
+    """A repository with condensed datasets, as described by its tags."""
 
     repo_id: str
-    commit: str | None
-    sources: tuple[str, ...]
+    commit: str | None  # head of its default branch, or None if the Hub does not return it
+    sources: tuple[str, ...]  # names of the condensed sources, letters and digits only
     recipes: tuple[str, ...]
     ipcs: tuple[int, ...]
     private: bool
@@ -79,8 +68,7 @@ def find(
 def _search_result(item: Any) -> SearchResult:
     from condensed_data.methods import recipes
 
-    tags = list(item.tags or ())
-    known = set(recipes.names())
+    tags, known = list(item.tags or ()), set(recipes.names())
     return SearchResult(
         repo_id=item.id,
         commit=item.sha,
@@ -141,10 +129,8 @@ def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
 
 
 def _with_key(snapshot: RepositorySnapshot, key: str) -> tuple[str, dict[str, Any]] | None:
-    for config, found, manifest in _configs_with_keys(snapshot):
-        if found == key:
-            return config, manifest
-    return None
+    found = ((config, manifest) for config, stored, manifest in _configs_with_keys(snapshot) if stored == key)
+    return next(found, None)
 
 
 def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str, dict[str, Any]]]:
