@@ -15,23 +15,7 @@ from hub_worker import Workers, seed_of, small
 from condensed_data import CondensedDataset, storage
 from condensed_data.methods.recipe import Recipe
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
-
-
-@pytest.fixture
-def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the dataset of seed 0."""
-    small(0).push_to_hub(repo_id)
-    hub.requests.clear()
-    return hub.hub.repositories["dataset", repo_id]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "hub cache"
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def pulled(repository: Repository, cache: Path, **options: Any) -> CondensedDataset:

@@ -27,10 +27,7 @@ FILES = {
     "grid.png",
 }
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def stored(hub: HubServer, repo_id: str) -> Repository:
