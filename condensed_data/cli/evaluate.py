@@ -74,7 +74,7 @@ def _add_study_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Print one line per network, or with --ranking the scores of each."""
-    from condensed_data.storage import check_writable
+    from condensed_data.storage.atomic_directory import check_writable
 
     _check_options(arguments)
     training = protocol_from_options(arguments)

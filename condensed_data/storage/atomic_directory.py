@@ -71,9 +71,7 @@ def check_writable(directory: Path | str) -> None:
     directory = Path(os.path.abspath(directory))
     with translate_os_errors(directory):
         _refuse_conflicts(directory)
-        nearest = directory
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
+        nearest = next((path for path in (directory, *directory.parents) if path.exists()), directory)
         probe = nearest / _temporary(directory)
         probe.mkdir()
         probe.rmdir()

@@ -80,12 +80,9 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache in a folder.
+    """A cache in the folder `root`, which is created on the first write.
 
-    Args:
-        root: folder of the cache; created on the first write.
-        max_bytes: size limit; after every build the least recently used entries are removed until the rest fits. None
-            for no limit.
+    After every build the least recently used entries are removed until the rest fits `max_bytes` (None for no limit).
     """
 
     root: Path
@@ -131,7 +128,7 @@ class Cache:
         Raises:
             OSError: if the cache cannot be written.
         """
-        folder = self.root / "builds" / lineage
+        folder = self.checkpoint_path(lineage).parent
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         waited = False
@@ -174,11 +171,7 @@ class Cache:
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
     def clear(self, key: str | None = None) -> int:
-        """Remove the entries whose key starts with `key`, or everything if None.
-
-        Returns:
-            Number of entries removed.
-        """
+        """Remove the entries whose key starts with `key`, or everything if None; returns the number of entries."""
         removed = [entry for entry in self.entries() if key is None or entry.key.startswith(key)]
         for entry in removed:
             _remove(entry.path)

@@ -20,62 +20,36 @@ _SAME = ("name", "recipe", "recipe_name", "ipc", "seed", "iterations", "encoding
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a condensed dataset is, how it was made and how well it trains networks.
+    """What a condensed dataset is, how it was made and how well it trains networks."""
 
-    Attributes:
-        name: name of the source, for titles.
-        source_samples: number of real samples that were condensed, or None if unknown (third-party datasets).
-        fingerprint: hash of the source's content, or None if it was not computed.
-        kind: type and shape of the samples as returned to the user.
-        space: map between the source's value space and standardized values.
-        classes: K class names.
-        class_values: K label values of the source, one per class.
-        recipe: canonical JSON of the resolved recipe, or None if it contains an unnamed callable.
-        recipe_name: name of the recipe.
-        ipc: samples stored per class.
-        seed: seed of the run.
-        encoding: canonical JSON of the synthetic data's spec.
-        training: training protocol to use.
-        iterations: completed iterations; fewer than the recipe's if the run stopped early.
-        seconds: time spent condensing, without reading the source. Never stored: identical content gives identical
-            bytes.
-        history: at most 200 pairs (iteration, loss).
-        evaluations: measured accuracies.
-        baselines: accuracies to compare with as pairs (name, evaluation): "random" for as many random real samples,
-            "whole set" for the full source.
-        environment: versions and device; informational.
-        samples: number of samples after decoding, or None if not recorded.
-        stored_floats: how many numbers are stored to decode the samples (see `SyntheticData.stored_floats`) and to
-            repeat their training steps, or None if not recorded.
-        label_kind: "index", or "probs" for soft labels.
-        whitening: "zca" or "none"; the manifest alone does not contain the whitening tensors of `space`.
-        key: cache key of the build (see `storage.cache.cache_key`), or None if it has none.
-    """
-
-    name: str
-    source_samples: int | None
-    fingerprint: str | None
-    kind: SampleKind
-    space: ValueSpace
-    classes: tuple[str, ...]
-    class_values: tuple[int, ...]
-    recipe: Mapping[str, Any] | None
+    name: str  # of the source, for titles
+    source_samples: int | None  # number of real samples that were condensed, or None if unknown (third-party datasets)
+    fingerprint: str | None  # hash of the source's content, or None if it was not computed
+    kind: SampleKind  # type and shape of the samples as returned to the user
+    space: ValueSpace  # maps between the source's value space and standardized values
+    classes: tuple[str, ...]  # K class names
+    class_values: tuple[int, ...]  # K label values of the source, one per class
+    recipe: Mapping[str, Any] | None  # canonical JSON once resolved, or None if it contains an unnamed callable
     recipe_name: str
-    ipc: int
+    ipc: int  # samples stored per class
     seed: int
-    encoding: Mapping[str, Any]
-    training: Training | OrderedTraining
-    iterations: int = 0
+    encoding: Mapping[str, Any]  # canonical JSON of the synthetic data's spec
+    training: Training | OrderedTraining  # protocol to use
+    iterations: int = 0  # completed; fewer than the recipe's if the run stopped early
+    # time spent condensing, without reading the source; never stored, because identical content gives identical bytes
     seconds: float | None = None
-    history: tuple[tuple[int, float], ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    history: tuple[tuple[int, float], ...] = ()  # at most 200 pairs (iteration, loss)
+    evaluations: tuple[Evaluation, ...] = ()  # measured accuracies
+    # accuracies to compare with: "random" for as many random real samples, "whole set" for the full source
     baselines: tuple[tuple[str, Evaluation], ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    samples: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # versions and device; informational
+    samples: int | None = None  # number after decoding, or None if not recorded
+    # how many numbers are stored to decode the samples (see `SyntheticData.stored_floats`) and to repeat their training
+    # steps, or None if not recorded
     stored_floats: int | None = None
-    key: str | None = None
-    whitening: str = "none"
-    label_kind: str = "index"
+    key: str | None = None  # cache key of the build (see `storage.cache.cache_key`), or None if it has none
+    whitening: str = "none"  # or "zca"; the manifest alone does not contain the whitening tensors of `space`
+    label_kind: str = "index"  # or "probs" for soft labels
 
     @property
     def value_space(self) -> str:

@@ -99,9 +99,8 @@ class CondensationResult:
         hard_labels = tensors.get("hard_labels")
         if "images" in tensors:
             images = tensors["images"].float()
-            return with_storage_size(
-                CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels), images.numel()
-            )
+            result = CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels)
+            return with_storage_size(result, images.numel())
         parts = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
         classes = labels if hard_labels is None else hard_labels
         shape, where = metadata.kind.shape, stored.directory

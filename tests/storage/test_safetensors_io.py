@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from artifact_files import GOLDEN, MANIFEST, TENSORS, edit
 
-from condensed_data import storage
+from condensed_data import ArtifactError
+from condensed_data.storage import artifact
 
 
 def replace_file(directory: Path, raw: bytes) -> None:
@@ -60,8 +61,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 def refused(directory: Path, expected: str) -> None:
-    with pytest.raises(storage.ArtifactError, match=expected) as caught:
-        storage.read(directory)
+    with pytest.raises(ArtifactError, match=expected) as caught:
+        artifact.read(directory)
     message = str(caught.value)
     assert str(directory) in message
     assert any(
@@ -73,7 +74,7 @@ def refused(directory: Path, expected: str) -> None:
 
 def test_the_helpers_of_this_file_write_valid_files(directory: Path) -> None:
     replace_file(directory, pack(GOOD))
-    assert storage.read(directory, verify=False).tensors["images"].shape == (4, 1, 3, 3)
+    assert artifact.read(directory, verify=False).tensors["images"].shape == (4, 1, 3, 3)
     refused(directory, "different content, expected content_hash")
 
 

@@ -66,11 +66,7 @@ def _with_redownload_hint(snapshot: RepositorySnapshot) -> Iterator[None]:
 
 
 def _found(snapshot: RepositorySnapshot, config_name: str | None) -> tuple[str, dict[str, Any]] | None:
-    """The config to load and its manifest; None if the repository contains no artifact.
-
-    Raises:
-        HubNotFoundError: if the repository contains only other configs.
-    """
+    """The config to load and its manifest; None if the repository contains no artifact."""
     wanted = config_name or layout.DEFAULT
     manifest = snapshot.manifest(wanted)
     if manifest is not None:
@@ -104,11 +100,7 @@ def _configs(snapshot: RepositorySnapshot) -> list[str]:
 
 
 def _third_party(snapshot: RepositorySnapshot, config_name: str | None, max_bytes: int) -> CondensationResult:
-    """The dataset of a repository that was not made by this library.
-
-    Raises:
-        NotACondensedDatasetError: with what is missing.
-    """
+    """The dataset of a repository that was not made by this library."""
     from condensed_data.storage.hub import third_party
 
     def fetch(path: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.hub_errors import HubError, translate_hub_errors
-from condensed_data.storage import artifact, parquet
+from condensed_data.storage import artifact, display, parquet
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.client import check_name, client
 from condensed_data.storage.hub.commit import Manifests, Push, PushOptions
@@ -28,7 +28,7 @@ def push(result: CondensationResult, options: PushOptions, config_name: str) -> 
     return publish(result, options, lambda manifests: config_name)
 
 
-def publish_build(result: CondensationResult, repo_id: str, *, token: str | None = None) -> CommitInfo | None:
+def publish_build(result: CondensationResult, repo_id: str) -> CommitInfo | None:
     """Publish the result of a build under an unused name, unless the repository already has it.
 
     Returns:
@@ -50,10 +50,10 @@ def publish_build(result: CondensationResult, repo_id: str, *, token: str | None
         plain = re.sub("[^A-Za-z0-9_-]", "-", f"{result.metadata.recipe_name}-ipc{result.metadata.ipc}")[:80]
         return plain if plain not in manifests and layout.is_config(plain) else f"{plain}-{key[:8]}"
 
-    return publish(result, PushOptions(repo_id, token=token), choose)
+    return publish(result, PushOptions(repo_id), choose)
 
 
-def check_access(repo_id: str, token: str | None = None) -> None:
+def check_access(repo_id: str) -> None:
     """Check before a long run that the Hub accepts the token on this machine.
 
     Raises:
@@ -61,7 +61,7 @@ def check_access(repo_id: str, token: str | None = None) -> None:
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    api = client(token)
+    api = client(None)
     with translate_hub_errors(repo_id):
         # this request has a timeout, unlike the next one
         with suppress(RepositoryNotFoundError):
@@ -93,11 +93,6 @@ def _check_preview(result: CondensationResult) -> None:
 
 def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
     """Write the files to publish to `folder`; returns the manifest."""
-    from condensed_data.plotting import grid
-
     result.save(folder)
-    kind, labels = result.metadata.kind, result.class_indices.tolist()
-    limits = (0.0, float(kind.max_value)) if kind.eight_bit else None
-    image = grid.grid(result.images, labels, result.metadata.classes, value_range=limits)
-    grid.save(image, folder / layout.GRID)
+    display.grid(result, folder / layout.GRID)
     return artifact.read_manifest(folder)

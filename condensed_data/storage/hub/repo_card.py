@@ -171,11 +171,7 @@ def _use(repo_id: str, config: str) -> str:
 
 
 def _header(repo_id: str, text: str | None) -> dict[str, Any]:
-    """The YAML header of README.md as plain data; empty if there is none.
-
-    Raises:
-        ValueError: if it cannot be read.
-    """
+    """The YAML header of README.md as plain data; empty if there is none."""
     front, _ = readme.split(text or "")
     import yaml  # type: ignore[import-untyped]  # comes with huggingface_hub
 

@@ -85,27 +85,25 @@ def _tag_values(prefix: str, tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def lookup(repo_id: str, key: str, content: Mapping[str, Any], *, token: str | bool | None = None) -> PullResult | None:
+def lookup(repo_id: str, key: str, content: Mapping[str, Any]) -> PullResult | None:
     """Load the dataset with a cache key from a repository, or None if there is none.
 
     Args:
         repo_id: repository to search; one that does not exist or is not visible counts as empty.
-        key: cache key of the build, see `storage.cache.cache_key`.
-        content: what the key was computed from.
-        token: Hub token; None uses the stored one, False none.
+        key: cache key of the build, computed from `content`; see `storage.cache.cache_key`.
 
     Raises:
         HubError: the same errors as `pull`.
         ArtifactError: if the dataset with this key cannot be read or contradicts `content`.
     """
     try:
-        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, Access(token), fresh=True), repo_id)
+        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, Access(), fresh=True), repo_id)
     except HubNotFoundError:
         return None
-    found = with_retries(lambda: _with_key(snapshot, key), repo_id)
+    found = with_retries(lambda: next((item for item in _configs_with_keys(snapshot) if item[1] == key), None), repo_id)
     if found is None:
         return None
-    config, manifest = found
+    config, _, manifest = found
     _check_key(f"{repo_id}, config {config!r} at {snapshot.commit}", manifest, content)
     return load(snapshot, config, manifest)
 
@@ -128,11 +126,6 @@ def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
         return {key: config for config, key, _ in _configs_with_keys(snapshot)}
 
 
-def _with_key(snapshot: RepositorySnapshot, key: str) -> tuple[str, dict[str, Any]] | None:
-    found = ((config, manifest) for config, stored, manifest in _configs_with_keys(snapshot) if stored == key)
-    return next(found, None)
-
-
 def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Config, cache key and manifest of every dataset that has a cache key."""
     for config in snapshot.configs():
@@ -145,11 +138,7 @@ def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str,
 
 
 def _check_key(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Check that a manifest agrees with what its cache key was computed from.
-
-    Raises:
-        ArtifactError: with the field that differs.
-    """
+    """Check that a manifest agrees with what its cache key was computed from."""
     stored = {
         "fingerprint": manifest["source"]["fingerprint"],
         "recipe": manifest["recipe"],

@@ -132,11 +132,7 @@ def _space(images: Tensor) -> ValueSpace:
 
 
 def _tables(repo_id: str, paths: Sequence[str]) -> list[str]:
-    """The parquet files of the train split, in order.
-
-    Raises:
-        NotACondensedDatasetError: if they are in several folders, one per config.
-    """
+    """The parquet files of the train split, in order; they must be in one folder, because each is a config."""
     tables = sorted(path for path in paths if path.endswith(".parquet"))
     train = [path for path in tables if _TRAIN.search(path)]
     chosen = train or [path for path in tables if not _OTHER_SPLIT.search(path)]

@@ -13,7 +13,7 @@ import yaml
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
-from condensed_data.storage import read_manifest
+from condensed_data.storage.artifact import read_manifest
 from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 

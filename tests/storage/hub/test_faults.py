@@ -12,7 +12,7 @@ from hub_server import HubServer
 from hub_server.history import Repository
 from hub_worker import load, refused, seed_of, small, source
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import ArtifactError, CondensedDataset, SaveError
 from condensed_data.core import hub_errors as errors
 
 UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
@@ -163,7 +163,7 @@ def test_connections_that_break_during_a_pull(hub: HubServer, repository: Reposi
 @pytest.mark.parametrize("match", ["GET /objects/", "GET /api/resolve-cache/"])
 def test_corrupted_bytes_are_not_loaded(hub: HubServer, repository: Repository, cache: Path, match: str) -> None:
     hub.fault(match, corrupt=True)
-    with pytest.raises(storage.ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as caught:
         load(repository, cache_dir=cache)
     assert repository.name in str(caught.value)
     assert seed_of(load(repository, cache_dir=cache, force_download=True)) == 0
@@ -183,7 +183,7 @@ def test_a_full_disk(hub: HubServer, repository: Repository, cache: Path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr("huggingface_hub.file_download.http_get", full)
-        with pytest.raises(storage.SaveError, match=r"the disk is full.*Free some space") as caught:
+        with pytest.raises(SaveError, match=r"the disk is full.*Free some space") as caught:
             load(repository, cache_dir=cache)
     assert caught.value.errno == errno.ENOSPC
     assert str(cache) in str(caught.value)
