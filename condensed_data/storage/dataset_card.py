@@ -39,24 +39,25 @@ def card(metadata: Metadata) -> str:
     if parquet.is_possible(metadata.to_manifest()):
         files = [{"split": "train", "path": "data/train-*.parquet"}]
         fields["configs"] = [{"config_name": "default", "default": True, "data_files": files}]
-    use = (
-        "from condensed_data import CondensedDataset\n"
-        'train_set = CondensedDataset.load("this/folder")  # an ordinary torch Dataset\n'
-        "loader = train_set.loader()"
-    )
-    return f"---\n{yaml_header(fields)}---\n\n{body(metadata, use)}\n"
+    text = body(metadata, 'load("this/folder")')
+    return f"---\n{yaml_header(fields)}---\n\n{text}\n"
 
 
-def body(metadata: Metadata, use: str, image: str = "", level: int = 1) -> str:
+def body(metadata: Metadata, call: str, image: str = "", level: int = 1) -> str:
     """Markdown about one condensed dataset, without the YAML header.
 
     Args:
         metadata: of the dataset.
-        use: Python code that loads it, shown verbatim.
+        call: the method of `CondensedDataset` that loads it, with arguments.
         image: path of an image of its samples relative to README.md; empty for none.
         level: heading level of the title; 1 if the card has only one dataset.
     """
     shown = f"![samples]({quote(image)})" if image else ""
+    use = (
+        "from condensed_data import CondensedDataset\n"
+        f"train_set = CondensedDataset.{call}  # an ordinary torch Dataset\n"
+        "loader = train_set.loader()"
+    )
     parts = [_title(metadata), shown, f"## Use\n\n```python\n{use}\n```"]
     parts += [part(metadata) for part in (_recipe, _evaluations, _normalization, _training)]
     parts = [re.sub("^#", "#" * level, part) for part in parts if part]  # each part begins with its heading

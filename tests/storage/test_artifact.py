@@ -172,11 +172,7 @@ def test_no_preview(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -
     if how == "no pyarrow":
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     artifact.write(tmp_path, tensors(*sample), described, card=CARD, preview=how != "asked")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "README.md",
-        "condensed.json",
-        "condensed.safetensors",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "condensed.json", "condensed.safetensors"}
     found = artifact.read(tmp_path).manifest
     assert found["files"].keys() == {"condensed.safetensors"}
     assert "preview_range" not in found

@@ -149,25 +149,20 @@ def _entries(value: Any) -> Iterator[dict[str, Any]]:
 def _body(repo_id: str, entries: Mapping[str, Metadata]) -> str:
     if len(entries) == 1:
         ((name, metadata),) = entries.items()
-        return dataset_card.body(metadata, _use(repo_id, name), layout.repo_path(name, layout.GRID))
+        return dataset_card.body(metadata, _call(repo_id, name), layout.repo_path(name, layout.GRID))
     head = ("config", "source", "recipe", "samples per class", "samples")
     rows, parts = [], []
     for name, metadata in entries.items():
         number = f"{dataset_card.num_samples(metadata):,}"
         rows.append((name, metadata.name, metadata.recipe_name, str(metadata.ipc), number))
-        text = dataset_card.body(metadata, _use(repo_id, name), layout.repo_path(name, layout.GRID), level=2)
+        text = dataset_card.body(metadata, _call(repo_id, name), layout.repo_path(name, layout.GRID), level=2)
         parts.append(text.replace("\n", f" (`{name}`)\n", 1))
     table = dataset_card.markdown_table(head, rows)
     return "\n\n".join([f"# Condensed datasets\n\nEach is a config of this repository.\n\n{table}", *parts])
 
 
-def _use(repo_id: str, config: str) -> str:
-    arguments = f'"{repo_id}"' + ("" if config == layout.DEFAULT else f', config_name="{config}"')
-    return (
-        "from condensed_data import CondensedDataset\n"
-        f"train_set = CondensedDataset.from_hub({arguments})  # an ordinary torch Dataset\n"
-        "loader = train_set.loader()"
-    )
+def _call(repo_id: str, config: str) -> str:
+    return f'from_hub("{repo_id}"' + (")" if config == layout.DEFAULT else f', config_name="{config}")')
 
 
 def _header(repo_id: str, text: str | None) -> dict[str, Any]:

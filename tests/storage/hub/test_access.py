@@ -20,27 +20,12 @@ pytestmark = pytest.mark.usefixtures("alice")
 def test_missing_repositories_revisions_and_configs(hub: HubServer, repository: Repository, cache: Path) -> None:
     missing = f"{repository.name}-missing"
     message = refused(
-        errors.HubNotFoundError,
-        "this dataset repository does not exist, or it is private",
-        load,
-        repository=missing,
+        errors.HubNotFoundError, "this dataset repository does not exist, or it is private", load, repository=missing
     )
     assert missing in message
     refused(errors.HubNotFoundError, "has no revision 'v9'", load, repository=repository, revision="v9")
-    refused(
-        errors.HubNotFoundError,
-        f"has no revision '{'0' * 40}'",
-        load,
-        repository=repository,
-        revision="0" * 40,
-    )
-    refused(
-        errors.HubNotFoundError,
-        r"no config 'b'\. Give config_name=",
-        load,
-        repository=repository,
-        config_name="b",
-    )
+    refused(errors.HubNotFoundError, f"has no revision '{'0' * 40}'", load, repository=repository, revision="0" * 40)
+    refused(errors.HubNotFoundError, r"no config 'b'\. Give config_name=", load, repository=repository, config_name="b")
     hub.add_repo(f"{missing}-model", {"README.md": b"#"}, kind="model")
     refused(errors.HubNotFoundError, "is a model repository", load, repository=f"{missing}-model")
     refused(errors.HubNotFoundError, "is a model repository", small().push_to_hub, repo_id=f"{missing}-model")
@@ -66,11 +51,7 @@ def test_repositories_without_read_access(hub: HubServer, repository: Repository
     refused(errors.HubAccessError, "rejected the token", pull_with(hub.token("carol")))
     repository.private, repository.gated = False, True
     for token in (bob, False):
-        refused(
-            errors.HubAccessError,
-            "is gated: its owner must grant you access.*Request access",
-            pull_with(token),
-        )
+        refused(errors.HubAccessError, "is gated: its owner must grant you access.*Request access", pull_with(token))
     repository.guests.add("bob")
     assert seed_of(load(repository, token=bob, cache_dir=cache)) == 0
 

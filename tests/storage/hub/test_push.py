@@ -20,13 +20,7 @@ from PIL import Image
 from condensed_data import ArtifactError, CondensedDataset
 from condensed_data.storage import manifest as manifests
 
-FILES = {
-    "README.md",
-    "condensed.json",
-    "condensed.safetensors",
-    "data/train-00000-of-00001.parquet",
-    "grid.png",
-}
+FILES = {"README.md", "condensed.json", "condensed.safetensors", "data/train-00000-of-00001.parquet", "grid.png"}
 
 pytestmark = pytest.mark.usefixtures("alice")
 
