@@ -128,7 +128,7 @@ def _build(arguments: Namespace) -> None:
 
 def _check_destinations(arguments: Namespace) -> None:
     """Check that the result can be saved, and published if --push is given."""
-    from condensed_data.storage import check_writable
+    from condensed_data.storage.atomic_directory import check_writable
     from condensed_data.storage.hub.remote_cache import HubCache
 
     if arguments.out is not None:

@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> None:
     """Print one line per network, or with --ranking the scores of each."""
     from condensed_data.evaluation.dd_ranking import rank
     from condensed_data.evaluation.diversity import diversity
-    from condensed_data.storage import check_writable
+    from condensed_data.storage.atomic_directory import check_writable
 
     _check_options(arguments)
     training = protocol_from_options(arguments)

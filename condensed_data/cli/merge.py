@@ -16,7 +16,7 @@ def run(arguments: Namespace) -> None:
     """Merge the shards and save the result."""
     from condensed_data.cli.reporting import format_build, save_with_grid
     from condensed_data.dataset import CondensedDataset
-    from condensed_data.storage import check_writable
+    from condensed_data.storage.atomic_directory import check_writable
     from condensed_data.storage.result import CondensationResult
     from condensed_data.storage.shards import merge
 

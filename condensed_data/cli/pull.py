@@ -17,7 +17,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Download the condensed dataset and save it."""
-    from condensed_data.storage import check_writable
+    from condensed_data.storage.atomic_directory import check_writable
 
     check_writable(arguments.out)
     condensed = pull_condensed(arguments.repo, arguments)

@@ -8,14 +8,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Replace the file at `path` by `content`, all of it or nothing.
+    """Replace the file at `path`, whose folders are created, by `content`, all of it or nothing; returns `path`.
 
-    The content goes to a temporary file beside `path`, is flushed to the disk, and then takes the place of `path` in
-    one rename. Missing folders are created. A process that is killed may leave the temporary file, whose name is
-    `.<name>.<process>-<thread>.tmp`.
-
-    Returns:
-        `path`.
+    The content goes to a temporary file beside it (`.<name>.<process>-<thread>.tmp`, which a killed process leaves
+    behind), is flushed to the disk, and then takes the place of `path` in one rename.
 
     Raises:
         OSError: if the file cannot be written, with the `errno` of the cause. The previous file is then unchanged, and

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import errno
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _SAVE_AGAIN = "The file is corrupt or was not written by condensed-data. Save or download it again."
 
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", "Free some space or choose another directory"),
-    errno.EFBIG: (
-        "a file exceeds the file size limit",
-        "Raise the file size limit or choose another directory",
-    ),
+    errno.EFBIG: ("a file exceeds the file size limit", "Raise the file size limit or choose another directory"),
     errno.EACCES: ("permission denied", "Choose a directory you can write to"),
     errno.EPERM: ("the operation is not permitted", "Choose a directory you can write to"),
     errno.EROFS: ("the file system is read-only", "Choose a directory you can write to"),
@@ -34,6 +34,16 @@ if hasattr(errno, "EDQUOT"):  # absent on Windows
 
 class ArtifactError(ValueError):
     """A condensed dataset cannot be read, or the given content cannot be stored as one."""
+
+    @classmethod
+    def mismatch(cls, file: str | Path, found: str, expected: str, remedy: str = _SAVE_AGAIN) -> Self:
+        """The error for a `file` whose content differs from what is expected."""
+        return cls(f"{file}: found {found}, expected {expected}. {remedy}")
+
+    @classmethod
+    def too_large(cls, file: str | Path, found: str, max_bytes: int) -> Self:
+        """The error for content that exceeds the argument `max_bytes`."""
+        return cls.mismatch(file, found, f"at most {max_bytes}", "If you trust the source, raise max_bytes.")
 
 
 class IntegrityError(ArtifactError):
@@ -52,11 +62,6 @@ class SaveError(OSError):
     """A condensed dataset could not be saved; the message says what the directory contains now."""
 
 
-def mismatch_message(file: str | Path, found: str, expected: str, remedy: str = _SAVE_AGAIN) -> str:
-    """Message for a `file` whose content differs from what is expected."""
-    return f"{file}: found {found}, expected {expected}. {remedy}"
-
-
 @contextmanager
 def before_saving() -> Iterator[None]:
     """Replace the remedy of errors raised while checking content that is about to be saved."""
@@ -72,6 +77,12 @@ def short_repr(value: Any) -> str:
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
     return short.repr(value)
+
+
+def shortened_list(names: Iterable[str], limit: int = 20) -> str:
+    """The first names, comma-separated, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
 def save_error(directory: Path, cause: OSError) -> SaveError:

@@ -48,10 +48,7 @@ class ConcurrentPushError(HubError):
 def translate_hub_errors(repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> Iterator[None]:
     """Convert exceptions of `huggingface_hub` to the errors in this module and in `core.errors`.
 
-    Args:
-        repo_id: repository named in messages.
-        revision: requested revision, or None for the default branch.
-        folder: folder that is written to, named in messages about a full disk.
+    The messages name the repository, the revision (None for the default branch), and, for a full disk, the folder.
     """
     try:
         yield
@@ -81,9 +78,16 @@ def to_hub_error(
     if isinstance(error, client_errors.HfHubHTTPError):
         return _from_response(error, repo_id, revision)
     if isinstance(error, client_errors.RevisionResolutionError | client_errors.LocalEntryNotFoundError):
-        return _not_cached(error, at)
+        return HubUnavailableError(
+            f"{at} is not fully in the local cache, and the Hub was not reached "
+            f"({_first_line(error.__cause__ or error)}). Connect to the network, unset HF_HUB_OFFLINE and "
+            "local_files_only, or choose a revision that was loaded before."
+        )
     if isinstance(error, httpx.TransportError):
-        return _unreachable(repo_id, error)
+        return HubUnavailableError(
+            f"{repo_id}: cannot reach the Hub ({type(error).__name__}: {_first_line(error)}). Check the network "
+            "and HF_ENDPOINT."
+        )
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         return save_error(Path(folder), error)
     if isinstance(error, OSError | RuntimeError):  # dropped or truncated transfer, or failed upload
@@ -137,11 +141,7 @@ def _from_response(error: Any, repo_id: str, revision: str | None) -> HubError:
 
 
 def missing_repository(repo_id: str, kind: str | None = None) -> HubNotFoundError:
-    """The error for a dataset repository that does not exist.
-
-    Args:
-        kind: kind of repository that has this name instead, or None.
-    """
+    """The error for a dataset repository that does not exist; `kind` of repository has this name instead."""
     if kind is not None:
         error = HubNotFoundError(
             f"{repo_id} is a {kind} repository, but condensed datasets are stored in dataset repositories. "
@@ -152,21 +152,6 @@ def missing_repository(repo_id: str, kind: str | None = None) -> HubNotFoundErro
     return HubNotFoundError(
         f"{repo_id}: this dataset repository does not exist, or it is private and the token has no access. "
         f"Check the name. {_LOG_IN}"
-    )
-
-
-def _not_cached(error: Exception, at: str) -> HubUnavailableError:
-    return HubUnavailableError(
-        f"{at} is not fully in the local cache, and the Hub was not reached "
-        f"({_first_line(error.__cause__ or error)}). Connect to the network, unset HF_HUB_OFFLINE and "
-        "local_files_only, or choose a revision that was loaded before."
-    )
-
-
-def _unreachable(repo_id: str, error: Exception) -> HubUnavailableError:
-    return HubUnavailableError(
-        f"{repo_id}: cannot reach the Hub ({type(error).__name__}: {_first_line(error)}). Check the network "
-        "and HF_ENDPOINT."
     )
 
 

@@ -9,13 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "U8": torch.uint8,
-}
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64, "U8": torch.uint8}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -28,12 +22,8 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(
-            json.dumps(
-                [CODES.get(tensor.dtype, str(tensor.dtype)), name, list(tensor.shape)], separators=(",", ":")
-            ).encode()
-            + b"\n"
-        )
+        header = [CODES.get(tensor.dtype, str(tensor.dtype)), name, list(tensor.shape)]
+        digest.update(json.dumps(header, separators=(",", ":")).encode() + b"\n")
         digest.update(raw_bytes(tensor))
     return digest.hexdigest()
 

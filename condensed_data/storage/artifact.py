@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,17 +22,10 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from condensed_data.core import tensor_hash
-from condensed_data.core.errors import (
-    ArtifactError,
-    IntegrityError,
-    NotACondensedDatasetError,
-    before_saving,
-    mismatch_message,
-)
+from condensed_data.core.errors import ArtifactError, IntegrityError, NotACondensedDatasetError, before_saving
 from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
 from condensed_data.storage import manifest as manifests
 
-MANIFEST = file_names.MANIFEST
 MAX_BYTES = 4 << 30
 
 
@@ -39,10 +33,7 @@ MAX_BYTES = 4 << 30
 class Artifact:
     """An artifact as read from a directory.
 
-    Attributes:
-        tensors: by name, on the CPU; `images` (N, *shape) and `labels` (N,) or (N, K) if samples are stored as pixels.
-        manifest: the checked fields of `condensed.json`; see `manifest.py`.
-        directory: directory that it was read from.
+    The tensors are on the CPU; `manifest.py` documents their names and the checked fields of the manifest.
     """
 
     tensors: dict[str, Tensor]
@@ -87,7 +78,11 @@ def write(
         contents[file_names.PREVIEW] = parquet.encode(samples, stored["labels"], limits, described)
         if parquet.is_image(described):
             described["preview_range"] = list(limits)
-    listed = {name: _entry(content) for name, content in contents.items() if content is not None}
+    listed = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in contents.items()
+        if content is not None
+    }
     sealed = manifests.seal(described, listed, tensor_hash.content_hash(stored))
     contents[file_names.MANIFEST] = manifests.encode(sealed, where)
     with atomic_directory.translate_os_errors(directory):
@@ -131,21 +126,22 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
-        remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(mismatch_message(directory, f"files of {total} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError.too_large(directory, f"files of {total} bytes", max_bytes)
     if file_names.PREVIEW in listed:
-        _check_preview(directory, listed[file_names.PREVIEW], verify)
+        # a download leaves the preview out
+        with suppress(FileNotFoundError), atomic_directory.open_regular(directory, file_names.PREVIEW) as file:
+            _check_file(file, str(directory / file_names.PREVIEW), listed[file_names.PREVIEW], verify)
     where = str(directory / file_names.TENSORS)
     try:
         file = atomic_directory.open_regular(directory, file_names.TENSORS)
     except FileNotFoundError as error:
-        raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists")) from error
+        raise IntegrityError.mismatch(where, "no such file", "the file that the manifest lists") from error
     with file:
         _check_file(file, where, listed[file_names.TENSORS], verify)
         tensors = safetensors_io.read(file, listed[file_names.TENSORS]["size"], where)
     safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
-        raise IntegrityError(mismatch_message(where, "different content", f"content_hash {manifest['content_hash']}"))
+        raise IntegrityError.mismatch(where, "different content", f"content_hash {manifest['content_hash']}")
     return Artifact(tensors, manifest, directory)
 
 
@@ -156,32 +152,18 @@ def _manifest_bytes(directory: Path) -> bytes:
             raw = file.read(manifests.MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         remedy = "Give a directory that CondensedDataset.save wrote, or save a condensed dataset there."
-        raise NotACondensedDatasetError(mismatch_message(where, "no such file", "a manifest", remedy)) from error
+        raise NotACondensedDatasetError.mismatch(where, "no such file", "a manifest", remedy) from error
     if len(raw) > manifests.MAX_BYTES:
-        raise ArtifactError(mismatch_message(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes"))
+        raise ArtifactError.mismatch(where, "a larger file", f"at most {manifests.MAX_BYTES} bytes")
     return raw
-
-
-def _check_preview(directory: Path, entry: Mapping[str, Any], verify: bool) -> None:
-    """Check the preview, if present. It may be absent, because a download leaves it out."""
-    try:
-        file = atomic_directory.open_regular(directory, file_names.PREVIEW)
-    except FileNotFoundError:
-        return
-    with file:
-        _check_file(file, str(directory / file_names.PREVIEW), entry, verify)
 
 
 def _check_file(file: BinaryIO, where: str, entry: Mapping[str, Any], verify: bool) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != entry["size"]:
-        raise IntegrityError(mismatch_message(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest"))
+        raise IntegrityError.mismatch(where, f"{size} bytes", f"{entry['size']} bytes, as in the manifest")
     if verify and (digest := atomic_directory.sha256(file)) != entry["sha256"]:
-        raise IntegrityError(mismatch_message(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest"))
-
-
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        raise IntegrityError.mismatch(where, f"sha256 {digest}", f"{entry['sha256']}, as in the manifest")
 
 
 def _readme(directory: Path, card: str) -> bytes:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from condensed_data.core.atomic import sync_folder, write_durably
-from condensed_data.core.errors import ArtifactError, SaveError, mismatch_message, save_error
+from condensed_data.core.errors import ArtifactError, SaveError, save_error
 from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
 PENDING = ".condensed-data.pending"
@@ -48,7 +48,7 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
         descriptor = os.open(directory / name, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ArtifactError(mismatch_message(directory / name, "a pipe, device or directory", "a regular file"))
+        raise ArtifactError.mismatch(directory / name, "a pipe, device or directory", "a regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -71,10 +71,8 @@ def check_writable(directory: Path | str) -> None:
     directory = Path(os.path.abspath(directory))
     with translate_os_errors(directory):
         _refuse_conflicts(directory)
-        nearest = directory
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
-        probe = _temporary(nearest, directory.name)
+        nearest = next((path for path in (directory, *directory.parents) if path.exists()), directory)
+        probe = nearest / _temporary(directory)
         probe.mkdir()
         probe.rmdir()
 
@@ -104,7 +102,7 @@ def replace_all(directory: Path, contents: Mapping[str, bytes | None]) -> None:
     exists = directory.exists()
     home = directory if exists else directory.parent
     _remove_abandoned(home, directory.name)
-    staged = _temporary(home, directory.name)
+    staged = home / _temporary(directory)
     try:
         _fill(staged, contents, markers=exists)
         _commit(staged, directory)
@@ -113,8 +111,8 @@ def replace_all(directory: Path, contents: Mapping[str, bytes | None]) -> None:
         raise
 
 
-def _temporary(home: Path, name: str) -> Path:
-    return home / f".{name}.tmp-{uuid.uuid4().hex}"
+def _temporary(directory: Path) -> str:
+    return f".{directory.name}.tmp-{uuid.uuid4().hex}"
 
 
 def _remove_abandoned(home: Path, name: str) -> None:
@@ -198,13 +196,14 @@ def _finish(directory: Path) -> None:
 
 
 def _move_into_place(pending: Path, directory: Path, name: str) -> None:
+    new, removed, final = pending / name, pending / (name + _REMOVED), directory / name
     with suppress(FileNotFoundError):
-        (pending / name).lstat()
-        (directory / name).parent.mkdir(exist_ok=True)
-        os.replace(pending / name, directory / name)
+        new.lstat()
+        final.parent.mkdir(exist_ok=True)
+        os.replace(new, final)
     with suppress(FileNotFoundError):
-        (pending / (name + _REMOVED)).lstat()
-        (directory / name).unlink(missing_ok=True)
-        (pending / (name + _REMOVED)).unlink()
+        removed.lstat()
+        final.unlink(missing_ok=True)
+        removed.unlink()
         with suppress(OSError):  # not empty, or the directory itself
-            (directory / name).parent.rmdir()
+            final.parent.rmdir()

@@ -31,8 +31,10 @@ from condensed_data.core.atomic import write_atomically
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.sizes import parse_bytes
 from condensed_data.storage import artifact
+from condensed_data.storage.file_names import MANIFEST
 
 KEY_VERSION = 1
+_SCRATCH = ("builds", "sources", "corrupt", "networks")  # folders of everything but condensed datasets
 
 
 def default_root() -> Path:
@@ -62,21 +64,13 @@ def cache_key(content: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A condensed dataset in the cache.
-
-    Attributes:
-        key: 64 hexadecimal digits; see `cache_key`.
-        path: folder of the artifact.
-        title: one-line description.
-        size: bytes on the disk.
-        last_used: seconds since the epoch at which it was last built or loaded.
-    """
+    """A condensed dataset in the cache, described in one line by its title."""
 
     key: str
     path: Path
     title: str
-    size: int
-    last_used: float
+    size: int  # in bytes
+    last_used: float  # seconds since the epoch at which it was last built or loaded
 
     @property
     def age_seconds(self) -> float:
@@ -86,12 +80,9 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache in a folder.
+    """A cache in the folder `root`, which is created on the first write.
 
-    Args:
-        root: folder of the cache; created on the first write.
-        max_bytes: size limit; after every build the least recently used entries are removed until the rest fits. None
-            for no limit.
+    After every build the least recently used entries are removed until the rest fits `max_bytes` (None for no limit).
     """
 
     root: Path
@@ -102,7 +93,7 @@ class Cache:
 
         A corrupt entry is moved aside, a warning is issued, and None is returned.
         """
-        path = self.root / "datasets" / key
+        path = self.entry_path(key)
         if not path.is_dir():
             return None
         try:
@@ -114,7 +105,7 @@ class Cache:
                 stacklevel=2,
             )
             return None
-        self._touch(path)
+        _touch(path)
         return found
 
     def entry_path(self, key: str) -> Path:
@@ -127,7 +118,7 @@ class Cache:
 
     def finish(self, key: str) -> None:
         """Mark `key` as just used and enforce the size limit; call it after writing the artifact."""
-        self._touch(self.entry_path(key))
+        _touch(self.entry_path(key))
         self.evict(keep=key)
 
     @contextmanager
@@ -137,18 +128,15 @@ class Cache:
         Raises:
             OSError: if the cache cannot be written.
         """
-        folder = self.root / "builds" / lineage
+        folder = self.checkpoint_path(lineage).parent
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         waited = False
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(blocking=False)
         except Timeout:
             waited = True
-            print(
-                f"Another process is condensing this dataset; waiting for it to finish ({folder}).",
-                flush=True,
-            )
+            print(f"Another process is condensing this dataset; waiting for it to finish ({folder}).", flush=True)
             lock.acquire()
         try:
             yield waited
@@ -171,7 +159,7 @@ class Cache:
         """All entries, most recently used first."""
         found = []
         for path in (self.root / "datasets").glob("*"):
-            if (path / artifact.MANIFEST).is_file() and not path.name.startswith("."):
+            if (path / MANIFEST).is_file() and not path.name.startswith("."):
                 size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 found.append(CacheEntry(path.name, path, _title(path), size, path.stat().st_mtime))
         return sorted(found, key=lambda entry: -entry.last_used)
@@ -179,20 +167,16 @@ class Cache:
     @property
     def scratch_bytes(self) -> int:
         """Bytes used by checkpoints, source fingerprints, trained networks and corrupt entries."""
-        folders = (self.root / name for name in ("builds", "sources", "corrupt", "networks"))
+        folders = (self.root / name for name in _SCRATCH)
         return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
     def clear(self, key: str | None = None) -> int:
-        """Remove the entries whose key starts with `key`, or everything if None.
-
-        Returns:
-            Number of entries removed.
-        """
+        """Remove the entries whose key starts with `key`, or everything if None; returns the number of entries."""
         removed = [entry for entry in self.entries() if key is None or entry.key.startswith(key)]
         for entry in removed:
             _remove(entry.path)
         if key is None:
-            for name in ("builds", "sources", "corrupt", "networks", "datasets"):
+            for name in ("datasets", *_SCRATCH):
                 shutil.rmtree(self.root / name, ignore_errors=True)
         return len(removed)
 
@@ -211,12 +195,13 @@ class Cache:
         folder = self.root / "corrupt"
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f"{key}-{len(list(folder.glob(key + '-*')))}"
-        os.replace(self.root / "datasets" / key, aside)
+        os.replace(self.entry_path(key), aside)
         return aside
 
-    def _touch(self, path: Path) -> None:
-        with suppress(OSError):  # a read-only cache still works; only the order of use is lost
-            os.utime(path)
+
+def _touch(path: Path) -> None:
+    with suppress(OSError):  # a read-only cache still works; only the order of use is lost
+        os.utime(path)
 
 
 def _remove(path: Path) -> None:
@@ -228,7 +213,7 @@ def _remove(path: Path) -> None:
 
 def _title(path: Path) -> str:
     try:
-        manifest = json.loads((path / artifact.MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text())
         return f"{manifest['name']} {manifest['recipe_name']} ipc {manifest['ipc']} seed {manifest['seed']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "unreadable"

@@ -28,20 +28,14 @@ class CheckpointError(ValueError):
 
 
 def write(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Replace the checkpoint at `path` by `state` atomically.
-
-    Args:
-        path: file of the checkpoint.
-        state: tree of dictionaries, lists, plain values and tensors.
-        identity: what `read` must be given to resume from it.
+    """Replace the checkpoint at `path` by `state` atomically; `read` must be given the same identity.
 
     Raises:
         OSError: if it cannot be written; the previous checkpoint is then unchanged.
         TypeError: for a value that is neither plain nor a tensor.
     """
     tensors: dict[str, Tensor] = {}
-    tree = _flatten(state, tensors)
-    header = json.dumps({"format": FORMAT, "identity": dict(identity), "state": tree})
+    header = json.dumps({"format": FORMAT, "identity": dict(identity), "state": _flatten(state, tensors)})
     write_atomically(path, save(tensors, {_KEY: header}))
 
 
@@ -75,8 +69,7 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = f"t{len(tensors):06d}"
-        # Cloned because safetensors refuses tensors that share memory.
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = value.detach().cpu().contiguous().clone()  # safetensors refuses tensors that share memory
         return {"tensor": name}
     if isinstance(value, Mapping):
         return {"items": [[key, _flatten(item, tensors)] for key, item in value.items()]}

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from condensed_data.core import spec as specs
+from condensed_data.core.errors import shortened_list
 from condensed_data.core.sizes import percent
 from condensed_data.storage import parquet
 from condensed_data.storage.metadata import Metadata
@@ -32,37 +33,31 @@ _BASELINES = {"random": "random real samples (same number)", "whole set": "the f
 
 
 def card(metadata: Metadata) -> str:
-    """The card of a condensed dataset in a local folder: Markdown with a YAML header as the Hub reads it.
-
-    Args:
-        metadata: of the dataset; its evaluations become a table.
-    """
+    """The card of a condensed dataset in a local folder: Markdown with a YAML header as the Hub reads it."""
     fields: dict[str, Any] = {"pretty_name": pretty_name(metadata)}
-    fields |= tasks([metadata]) | {
-        "size_categories": [size_category(num_samples(metadata))],
-        "tags": tags([metadata]),
-    }
+    fields |= tasks([metadata]) | {"size_categories": [size_category(num_samples(metadata))], "tags": tags([metadata])}
     if parquet.is_possible(metadata.to_manifest()):
         files = [{"split": "train", "path": "data/train-*.parquet"}]
         fields["configs"] = [{"config_name": "default", "default": True, "data_files": files}]
-    use = (
-        "from condensed_data import CondensedDataset\n"
-        'train_set = CondensedDataset.load("this/folder")  # an ordinary torch Dataset\n'
-        "loader = train_set.loader()"
-    )
-    return f"---\n{yaml_header(fields)}---\n\n{body(metadata, use)}\n"
+    text = body(metadata, 'load("this/folder")')
+    return f"---\n{yaml_header(fields)}---\n\n{text}\n"
 
 
-def body(metadata: Metadata, use: str, image: str = "", level: int = 1) -> str:
+def body(metadata: Metadata, call: str, image: str = "", level: int = 1) -> str:
     """Markdown about one condensed dataset, without the YAML header.
 
     Args:
         metadata: of the dataset.
-        use: Python code that loads it, shown verbatim.
+        call: the method of `CondensedDataset` that loads it, with arguments.
         image: path of an image of its samples relative to README.md; empty for none.
         level: heading level of the title; 1 if the card has only one dataset.
     """
     shown = f"![samples]({quote(image)})" if image else ""
+    use = (
+        "from condensed_data import CondensedDataset\n"
+        f"train_set = CondensedDataset.{call}  # an ordinary torch Dataset\n"
+        "loader = train_set.loader()"
+    )
     parts = [_title(metadata), shown, f"## Use\n\n```python\n{use}\n```"]
     parts += [part(metadata) for part in (_recipe, _evaluations, _normalization, _training)]
     parts = [re.sub("^#", "#" * level, part) for part in parts if part]  # each part begins with its heading
@@ -75,12 +70,8 @@ def yaml_header(fields: Mapping[str, Any]) -> str:
     JSON is valid YAML. Unlike `huggingface_hub.DatasetCardData.to_yaml`, it keeps a name with line breaks on one line,
     so a name cannot end the header early for parsers that split at "---".
     """
-    return "".join(f"{key}: {_yaml(value)}\n" for key, value in fields.items())
-
-
-def _yaml(value: Any) -> str:
-    """JSON with escapes for characters that YAML forbids or treats as line breaks."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in fields.items())
+    # escape what YAML forbids or treats as line breaks
     return re.sub("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -129,11 +120,8 @@ def size_category(number: int) -> str:
 
 
 def _title(metadata: Metadata) -> str:
-    shape, number, classes = (
-        " x ".join(map(str, metadata.kind.shape)),
-        num_samples(metadata),
-        len(metadata.classes),
-    )
+    shape, number = " x ".join(map(str, metadata.kind.shape)), num_samples(metadata)
+    classes = len(metadata.classes)
     real = "" if metadata.source_samples is None else f"{metadata.source_samples:,} "
     decoded = "" if number == metadata.ipc * classes else "decoded from the storage of "
     soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""
@@ -143,12 +131,8 @@ def _title(metadata: Metadata) -> str:
         f"{number:,} synthetic samples, {decoded}{metadata.ipc} for each of {classes} classes, that "
         f"replace the {real}training samples of {escape_markdown(metadata.name)}. Each sample has "
         f"shape {shape} and is returned as `{metadata.kind.name}`.{floats}{soft}\n\n"
-        f"Classes: {', '.join(map(escape_markdown, _shortened(metadata.classes)))}."
+        f"Classes: {shortened_list(map(escape_markdown, metadata.classes), 100)}."
     )
-
-
-def _shortened(names: tuple[str, ...], limit: int = 100) -> list[str]:
-    return [*names[:limit], *([f"and {len(names) - limit} more"] if len(names) > limit else [])]
 
 
 def _recipe(metadata: Metadata) -> str:
@@ -159,7 +143,7 @@ def _recipe(metadata: Metadata) -> str:
         lines.append("It contains a function without a name, so its fields are not stored.")
     else:
         fields = json.dumps(metadata.recipe, indent=1, sort_keys=True)
-        lines.append(_collapsed("All fields", f"```json\n{fields}\n```"))
+        lines.append(f"<details><summary>All fields</summary>\n\n```json\n{fields}\n```\n\n</details>")
     if metadata.environment:
         made = ", ".join(f"{name} {value}" for name, value in sorted(metadata.environment.items()))
         lines.append(f"Made with {escape_markdown(made)}.")
@@ -184,22 +168,20 @@ def _cells(name: str, evaluation: Evaluation) -> tuple[str, ...]:
     if evaluation.eight_bit_mean is not None and evaluation.eight_bit_std is not None:
         rounded = percent(evaluation.eight_bit_mean, evaluation.eight_bit_std)
     measured = percent(evaluation.mean, evaluation.std)
-    runs = str(evaluation.runs)
-    return (name, evaluation.network, evaluation.training.label, runs, measured, rounded)
+    return name, evaluation.network, evaluation.training.label, str(evaluation.runs), measured, rounded
 
 
 def _normalization(metadata: Metadata) -> str:
     space = metadata.space
-    rows = zip(map(_number, space.mean.tolist()), map(_number, space.std.tolist()), strict=True)
-    kept = list(rows)[:16]
-    more = "" if len(kept) == len(space.mean) else f"\n\nThe first 16 of {len(space.mean)} are shown."
-    numbered = [(str(channel), *row) for channel, row in enumerate(kept)]
+    pairs = zip(space.mean.tolist(), space.std.tolist(), strict=True)
+    rows = [(str(channel), f"{mean:.6g}", f"{std:.6g}") for channel, (mean, std) in enumerate(pairs)]
+    more = "" if len(rows) <= 16 else f"\n\nThe first 16 of {len(rows)} are shown."
     zca = "\n\nNetworks are trained on values that are then whitened with ZCA; the tensors `zca.*` define the map."
     whitened = "" if metadata.whitening == "none" else zca
     return (
         f"## Normalization\n\nStored values are {_SPACES[metadata.value_space]}. For training, subtract the mean and "
         f"divide by the standard deviation, as `train_set.normalization()` does.\n\n"
-        f"{markdown_table(('channel', 'mean', 'standard deviation'), numbered)}{more}{whitened}"
+        f"{markdown_table(('channel', 'mean', 'standard deviation'), rows[:16])}{more}{whitened}"
     )
 
 
@@ -211,27 +193,16 @@ def _training(metadata: Metadata) -> str:
             "the run; `train_set.loader()` gives its batches and `train_set.replay` the rest. In any other order the "
             "samples train poorly."
         )
-    leaves = [
-        (path, value) for path, value in specs.iter_fields(metadata.training) if not list(specs.iter_fields(value))
-    ]
-    rows = [(path, repr(value)) for path, value in leaves]
+    fields = specs.iter_fields(metadata.training)
+    rows = [(path, repr(value)) for path, value in fields if not list(specs.iter_fields(value))]
     note = f"Train on it with the {metadata.training.label}:"
     return f"## Training\n\n{note}\n\n{markdown_table(('field', 'value'), rows)}"
-
-
-def _collapsed(summary: str, text: str) -> str:
-    """Markdown that is collapsed until the reader opens it."""
-    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table; cells may contain any text and are escaped."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines)
-
-
-def _number(value: float) -> str:
-    return f"{value:.6g}"
 
 
 def escape_markdown(text: str) -> str:

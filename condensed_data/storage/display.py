@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from condensed_data.plotting import grid as plots
 from condensed_data.storage.protocols import CondensedSamples
 
@@ -30,12 +32,7 @@ def summary(condensed: CondensedSamples) -> str:
 
 def grid(condensed: CondensedSamples, path: str | Path | None = None) -> Image:
     """A labeled grid of the samples, also written to `path` if given."""
-    image = plots.grid(
-        condensed.images,
-        condensed.class_indices.tolist(),
-        condensed.metadata.classes,
-        value_range=_value_range(condensed),
-    )
+    image = plots.grid(*_labeled(condensed), value_range=_value_range(condensed))
     if path is not None:
         plots.save(image, path)
     return image
@@ -43,13 +40,11 @@ def grid(condensed: CondensedSamples, path: str | Path | None = None) -> Image:
 
 def html(condensed: CondensedSamples) -> str:
     """HTML for a notebook: the summary above a grid."""
-    return plots.to_html(
-        condensed.images,
-        condensed.class_indices.tolist(),
-        condensed.metadata.classes,
-        summary(condensed),
-        value_range=_value_range(condensed),
-    )
+    return plots.to_html(*_labeled(condensed), summary(condensed), value_range=_value_range(condensed))
+
+
+def _labeled(condensed: CondensedSamples) -> tuple[Tensor, list[int], tuple[str, ...]]:
+    return condensed.images, condensed.class_indices.tolist(), condensed.metadata.classes
 
 
 def _value_range(condensed: CondensedSamples) -> tuple[float, float] | None:

@@ -49,7 +49,6 @@ from condensed_data.core.errors import (
     IntegrityError,
     NotACondensedDatasetError,
     UnsupportedFormatError,
-    mismatch_message,
     short_repr,
 )
 from condensed_data.storage import manifest_fields as fields
@@ -88,17 +87,12 @@ def encode(manifest: Mapping[str, Any], where: str) -> bytes:
     raw = strict_json.pretty(manifest)
     if len(raw) > MAX_BYTES:
         remedy = "Store large lists as tensors, and keep fewer evaluations and history points."
-        raise ArtifactError(mismatch_message(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy))
+        raise ArtifactError.mismatch(where, f"a manifest of {len(raw)} bytes", f"at most {MAX_BYTES}", remedy)
     return raw
 
 
 def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
-    """Parse and check the bytes of a manifest.
-
-    Args:
-        raw: content of the file, at most 1 MiB.
-        where: path of the file, for messages.
-        verify: whether to compare the manifest's own checksum.
+    """Parse and check the bytes of a manifest, with `verify` its own checksum too; `where` is named in messages.
 
     Raises:
         ArtifactError: or one of its subclasses, if the manifest is invalid.
@@ -108,8 +102,8 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     if verify and manifest.get(_CHECKSUM) != _checksum(manifest):
         expected = f"{_CHECKSUM} {_checksum(manifest)}"
         remedy = "The file is corrupt or was edited. Save or download it again, or read it with verify=False."
-        raise IntegrityError(mismatch_message(where, short_repr(manifest.get(_CHECKSUM)), expected, remedy))
-    fields.check(manifest, {**fields.DESCRIBED, **fields.COMPUTED}, where)
+        raise IntegrityError.mismatch(where, short_repr(manifest.get(_CHECKSUM)), expected, remedy)
+    fields.check(manifest, fields.DESCRIBED | fields.COMPUTED, where)
     fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
         warnings.warn(
@@ -130,8 +124,8 @@ def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         raw = strict_json.compact({key: value for key, value in manifest.items() if key not in _COMPUTED})
     except (TypeError, ValueError) as error:
-        raise ArtifactError(
-            mismatch_message(where, f"data that JSON cannot hold ({error})", "plain data with finite numbers")
+        raise ArtifactError.mismatch(
+            where, f"data that JSON cannot hold ({error})", "plain data with finite numbers"
         ) from error
     described = strict_json.loads(raw, where)
     fields.check(described, fields.DESCRIBED, where)
@@ -144,27 +138,25 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
     """Refuse formats this version cannot read; returns the minor version."""
     if manifest.get("format") != FORMAT:
         found = f"format {short_repr(manifest.get('format'))}"
-        raise NotACondensedDatasetError(mismatch_message(where, found, f"format {FORMAT!r}"))
+        raise NotACondensedDatasetError.mismatch(where, found, f"format {FORMAT!r}")
     text = manifest.get("format_version")
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
-        raise ArtifactError(mismatch_message(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'"))
+        raise ArtifactError.mismatch(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'")
     major, minor = map(int, text.split("."))
     if major != VERSION[0]:
         expected = f"version {VERSION[0]}.x"
-        raise UnsupportedFormatError(mismatch_message(where, f"format version {text}", expected, _UPGRADE))
+        raise UnsupportedFormatError.mismatch(where, f"format version {text}", expected, _UPGRADE)
     _check_features(manifest.get("required_features"), where)
     return minor
 
 
 def _check_features(features: Any, where: str) -> None:
-    if not fields.list_of(features, lambda item: fields.is_text(item, 100)):
-        raise ArtifactError(mismatch_message(where, f"required_features {short_repr(features)}", "a list of names"))
+    if not fields.list_of(lambda item: fields.is_text(item, 100))(features):
+        raise ArtifactError.mismatch(where, f"required_features {short_repr(features)}", "a list of names")
     unknown = sorted(set(features) - FEATURES)
     if unknown:
         expected = f"only {', '.join(sorted(FEATURES))}"
-        raise UnsupportedFormatError(
-            mismatch_message(where, f"required features {short_repr(unknown)}", expected, _UPGRADE)
-        )
+        raise UnsupportedFormatError.mismatch(where, f"required features {short_repr(unknown)}", expected, _UPGRADE)
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:

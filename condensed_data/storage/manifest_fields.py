@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
-from condensed_data.storage import file_names
+from condensed_data.core.errors import ArtifactError, short_repr
+from condensed_data.storage.file_names import PREVIEW, TENSORS
 
-Field = tuple[Callable[[Any], bool], str]
+Check = Callable[[Any], bool]
+Field = tuple[Check, str]  # and what it accepts, in words
 _LIMIT = 1 << 63
 
 
@@ -21,9 +22,9 @@ def check(manifest: Mapping[str, Any], fields: Mapping[str, Field], where: str) 
     """
     for name, (valid, expected) in fields.items():
         if name not in manifest:
-            raise ArtifactError(mismatch_message(where, f"no field {name!r}", expected))
+            raise ArtifactError.mismatch(where, f"no field {name!r}", expected)
         if not valid(manifest[name]):
-            raise ArtifactError(mismatch_message(where, f"{name} = {short_repr(manifest[name])}", expected))
+            raise ArtifactError.mismatch(where, f"{name} = {short_repr(manifest[name])}", expected)
 
 
 def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
@@ -34,30 +35,22 @@ def check_consistency(manifest: Mapping[str, Any], where: str) -> None:
     """
     check(manifest, {name: field for name, field in OPTIONAL.items() if name in manifest}, where)
     if ("replay" in manifest) != ("replay" in manifest.get("required_features", [])):
-        raise ArtifactError(
-            mismatch_message(where, "only one of them", "both a field and a required feature 'replay', or neither")
+        raise ArtifactError.mismatch(
+            where, "only one of them", "both a field and a required feature 'replay', or neither"
         )
     classes, space = manifest["num_classes"], manifest["value_space"]
     for name in ("class_names", "class_values"):
         if len(manifest[name]) != classes:
-            raise ArtifactError(mismatch_message(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}"))
+            raise ArtifactError.mismatch(where, f"{len(manifest[name])} {name}", f"num_classes = {classes}")
     if len(set(manifest["class_values"])) != classes:
-        raise ArtifactError(mismatch_message(where, "repeated class_values", "distinct class_values"))
+        raise ArtifactError.mismatch(where, "repeated class_values", "distinct class_values")
     if (space.get("whitening", "none") == "zca") != ("zca" in manifest.get("required_features", [])):
         expected = "both 'whitening': 'zca' and a required feature 'zca', or neither"
-        raise ArtifactError(mismatch_message(where, "only one of them", expected))
+        raise ArtifactError.mismatch(where, "only one of them", expected)
     for name in ("mean", "std"):
         if len(space[name]) not in (1, manifest["shape"][0]):
             expected = f"1 or {manifest['shape'][0]} numbers, one per channel of shape {manifest['shape']}"
-            raise ArtifactError(mismatch_message(where, f"{name} of {len(space[name])} numbers", expected))
-
-
-def _integer(value: Any, low: int = -_LIMIT) -> bool:
-    return type(value) is int and low <= value < _LIMIT
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300
+            raise ArtifactError.mismatch(where, f"{name} of {len(space[name])} numbers", expected)
 
 
 def is_text(value: Any, max_length: int = 1000) -> bool:
@@ -65,112 +58,103 @@ def is_text(value: Any, max_length: int = 1000) -> bool:
     return isinstance(value, str) and len(value) <= max_length
 
 
-def list_of(value: Any, valid: Callable[[Any], bool], least: int = 0) -> bool:
-    """Whether `value` is a list of at least `least` items that all satisfy `valid`."""
-    return isinstance(value, list) and len(value) >= least and all(map(valid, value))
+def list_of(valid: Check, least: int = 0, most: int = _LIMIT) -> Check:
+    """Accepts lists of `least` to `most` items that all satisfy `valid`."""
+    return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(valid, value))
 
 
-def _object(value: Any, **fields: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(name in value and valid(value[name]) for name, valid in fields.items())
+def _object(**fields: Check) -> Check:
+    """Accepts objects that have at least these fields."""
+    return lambda value: (
+        isinstance(value, dict) and all(name in value and valid(value[name]) for name, valid in fields.items())
+    )
 
 
-def _matches(pattern: str) -> Callable[[Any], bool]:
+def _integer(low: int) -> Check:
+    return lambda value: type(value) is int and low <= value < _LIMIT
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _one_of(*values: str) -> Check:
+    return lambda value: value in values
+
+
+def _optional(valid: Check) -> Check:
+    return lambda value: value is None or valid(value)
+
+
+def _matches(pattern: str) -> Check:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
 
 def _is_files(value: Any) -> bool:
-    entry = {"sha256": _matches("[0-9a-f]{64}"), "size": lambda size: _integer(size, 0)}
-    known = isinstance(value, dict) and {file_names.TENSORS} <= value.keys() <= {
-        file_names.TENSORS,
-        file_names.PREVIEW,
-    }
-    return known and all(_object(item, **entry) for item in value.values())
+    valid = _object(sha256=_DIGEST, size=_integer(0))
+    known = isinstance(value, dict) and {TENSORS} <= value.keys() <= {TENSORS, PREVIEW}
+    return known and all(map(valid, value.values()))
 
 
-_OBJECT: Field = (lambda v: isinstance(v, dict), "an object")
+def _is_replay(value: Any) -> bool:
+    valid = _object(
+        network=lambda form: form is None or isinstance(form, str | dict),
+        initial=_one_of("new", "stored", "given"),
+        digest=_optional(lambda text: is_text(text, 100)),
+        head=_one_of("loaded", "zeroed"),
+        weights=lambda names: list_of(is_text)(names) and len(set(names)) == len(names),
+    )
+    return valid(value) and bool(value["weights"]) == (value["initial"] == "stored")
+
+
+_DIGEST = _matches("[0-9a-f]{64}")
+_POSITIVE = _integer(1)
 _SPACES = ("unit", "uint8", "source", "standardized")
+_SOURCE = _object(name=is_text, fingerprint=_optional(is_text), num_samples=_optional(_integer(0)))
+_VALUE_SPACE = _object(
+    kind=_one_of(*_SPACES),
+    mean=list_of(_number, 1),
+    std=list_of(lambda item: _number(item) and item > 0, 1),
+)
+
 DESCRIBED: dict[str, Field] = {
     "name": (is_text, "a string"),
-    "num_classes": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "class_names": (lambda v: list_of(v, is_text), "a list of strings"),
-    "class_values": (lambda v: list_of(v, _integer), "a list of integers"),
-    "shape": (
-        lambda v: list_of(v, lambda item: _integer(item, 1), least=1) and len(v) <= 7,
-        "a list of 1 to 7 integers of at least 1",
-    ),
+    "num_classes": (_POSITIVE, "an integer of at least 1"),
+    "class_names": (list_of(is_text), "a list of strings"),
+    "class_values": (list_of(_integer(-_LIMIT)), "a list of integers"),
+    "shape": (list_of(_POSITIVE, 1, 7), "a list of 1 to 7 integers of at least 1"),
     "sample_kind": (_matches(r"(pil|tensor):[A-Za-z0-9;_]{1,16}"), "text like 'pil:RGB' or 'tensor:float32'"),
     "value_space": (
-        lambda v: _object(
-            v,
-            kind=lambda kind: kind in _SPACES,
-            mean=lambda mean: list_of(mean, _number, least=1),
-            std=lambda std: list_of(std, lambda item: _number(item) and item > 0, least=1),
-        ),
+        _VALUE_SPACE,
         f"an object with a kind ({', '.join(_SPACES)}), a mean of finite numbers and a std of positive numbers",
     ),
-    "label": (
-        lambda v: _object(v, kind=lambda kind: kind in ("index", "probs")),
-        "an object with a kind (index, probs)",
-    ),
-    "encoding": (
-        lambda v: _object(v, part=is_text),
-        "an object with the name of a synthetic data spec (part)",
-    ),
-    "recipe": (lambda v: v is None or isinstance(v, dict), "an object or null"),
+    "label": (_object(kind=_one_of("index", "probs")), "an object with a kind (index, probs)"),
+    "encoding": (_object(part=is_text), "an object with the name of a synthetic data spec (part)"),
+    "recipe": (_optional(_object()), "an object or null"),
     "recipe_name": (is_text, "a string"),
-    "ipc": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "seed": (_integer, "an integer"),
-    "iterations": (lambda v: _integer(v, 0), "an integer of at least 0"),
-    "source": (
-        lambda v: _object(
-            v,
-            name=is_text,
-            fingerprint=lambda text: text is None or is_text(text),
-            num_samples=lambda count: count is None or _integer(count, 0),
-        ),
-        "an object with name, fingerprint and num_samples",
-    ),
-    "training": _OBJECT,
-    "evaluation": (lambda v: list_of(v, lambda item: isinstance(item, dict)), "a list of objects"),
-    "environment": (
-        lambda v: isinstance(v, dict) and all(map(is_text, v.values())),
-        "an object of strings",
-    ),
-    "history": (
-        lambda v: list_of(v, lambda point: list_of(point, _number) and len(point) == 2),
-        "a list of [iteration, loss]",
-    ),
+    "ipc": (_POSITIVE, "an integer of at least 1"),
+    "seed": (_integer(-_LIMIT), "an integer"),
+    "iterations": (_integer(0), "an integer of at least 0"),
+    "source": (_SOURCE, "an object with name, fingerprint and num_samples"),
+    "training": (_object(), "an object"),
+    "evaluation": (list_of(_object()), "a list of objects"),
+    "environment": (lambda v: isinstance(v, dict) and all(map(is_text, v.values())), "an object of strings"),
+    "history": (list_of(list_of(_number, 2, 2)), "a list of [iteration, loss]"),
 }
 OPTIONAL: dict[str, Field] = {
     "baselines": (
-        lambda v: list_of(v, lambda item: _object(item, trained_on=is_text)),
+        list_of(_object(trained_on=is_text)),
         "a list of objects with the name of a training set (trained_on)",
     ),
-    "num_samples": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
-    "stored_floats": (lambda v: v is None or _integer(v, 1), "an integer of at least 1 or null"),
-    "cache_key": (
-        lambda v: v is None or _matches("[0-9a-f]{64}")(v),
-        "64 hexadecimal digits or null",
-    ),
+    "num_samples": (_optional(_POSITIVE), "an integer of at least 1 or null"),
+    "stored_floats": (_optional(_POSITIVE), "an integer of at least 1 or null"),
+    "cache_key": (_optional(_DIGEST), "64 hexadecimal digits or null"),
     "replay": (
-        lambda v: (
-            _object(
-                v,
-                network=lambda form: form is None or isinstance(form, str | dict),
-                initial=lambda kind: kind in ("new", "stored", "given"),
-                digest=lambda text: text is None or is_text(text, 100),
-                head=lambda head: head in ("loaded", "zeroed"),
-                weights=lambda names: list_of(names, is_text) and len(set(names)) == len(names),
-            )
-            and bool(v["weights"]) == (v["initial"] == "stored")
-        ),
+        _is_replay,
         'an object with network, initial ("new", "stored" or "given"), digest, head, and the names of stored weights',
     ),
 }
 COMPUTED: dict[str, Field] = {
-    "files": (
-        _is_files,
-        f"an object of {file_names.TENSORS} and optionally {file_names.PREVIEW}, each with sha256 and size",
-    ),
-    "content_hash": (_matches("[0-9a-f]{64}"), "64 hexadecimal digits"),
+    "files": (_is_files, f"an object of {TENSORS} and optionally {PREVIEW}, each with sha256 and size"),
+    "content_hash": (_DIGEST, "64 hexadecimal digits"),
 }

@@ -14,65 +14,42 @@ from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.training.evaluate import Evaluation, Training
 from condensed_data.training.protocol import OrderedTraining
 
+# fields that the manifest has under the same name, as they are
+_SAME = ("name", "recipe", "recipe_name", "ipc", "seed", "iterations", "encoding", "environment")
+
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a condensed dataset is, how it was made and how well it trains networks.
+    """What a condensed dataset is, how it was made and how well it trains networks."""
 
-    Attributes:
-        name: name of the source, for titles.
-        source_samples: number of real samples that were condensed, or None if unknown (third-party datasets).
-        fingerprint: hash of the source's content, or None if it was not computed.
-        kind: type and shape of the samples as returned to the user.
-        space: map between the source's value space and standardized values.
-        classes: K class names.
-        class_values: K label values of the source, one per class.
-        recipe: canonical JSON of the resolved recipe, or None if it contains an unnamed callable.
-        recipe_name: name of the recipe.
-        ipc: samples stored per class.
-        seed: seed of the run.
-        encoding: canonical JSON of the synthetic data's spec.
-        training: training protocol to use.
-        iterations: completed iterations; fewer than the recipe's if the run stopped early.
-        seconds: time spent condensing, without reading the source. Never stored: identical content gives identical
-            bytes.
-        history: at most 200 pairs (iteration, loss).
-        evaluations: measured accuracies.
-        baselines: accuracies to compare with as pairs (name, evaluation): "random" for as many random real samples,
-            "whole set" for the full source.
-        environment: versions and device; informational.
-        samples: number of samples after decoding, or None if not recorded.
-        stored_floats: how many numbers are stored to decode the samples (see `SyntheticData.stored_floats`) and to
-            repeat their training steps, or None if not recorded.
-        label_kind: "index", or "probs" for soft labels.
-        whitening: "zca" or "none"; the manifest alone does not contain the whitening tensors of `space`.
-        key: cache key of the build (see `storage.cache.cache_key`), or None if it has none.
-    """
-
-    name: str
-    source_samples: int | None
-    fingerprint: str | None
-    kind: SampleKind
-    space: ValueSpace
-    classes: tuple[str, ...]
-    class_values: tuple[int, ...]
-    recipe: Mapping[str, Any] | None
+    name: str  # of the source, for titles
+    source_samples: int | None  # number of real samples that were condensed, or None if unknown (third-party datasets)
+    fingerprint: str | None  # hash of the source's content, or None if it was not computed
+    kind: SampleKind  # type and shape of the samples as returned to the user
+    space: ValueSpace  # maps between the source's value space and standardized values
+    classes: tuple[str, ...]  # K class names
+    class_values: tuple[int, ...]  # K label values of the source, one per class
+    recipe: Mapping[str, Any] | None  # canonical JSON once resolved, or None if it contains an unnamed callable
     recipe_name: str
-    ipc: int
+    ipc: int  # samples stored per class
     seed: int
-    encoding: Mapping[str, Any]
-    training: Training | OrderedTraining
-    iterations: int = 0
+    encoding: Mapping[str, Any]  # canonical JSON of the synthetic data's spec
+    training: Training | OrderedTraining  # protocol to use
+    iterations: int = 0  # completed; fewer than the recipe's if the run stopped early
+    # time spent condensing, without reading the source; never stored, because identical content gives identical bytes
     seconds: float | None = None
-    history: tuple[tuple[int, float], ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    history: tuple[tuple[int, float], ...] = ()  # at most 200 pairs (iteration, loss)
+    evaluations: tuple[Evaluation, ...] = ()  # measured accuracies
+    # accuracies to compare with: "random" for as many random real samples, "whole set" for the full source
     baselines: tuple[tuple[str, Evaluation], ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    samples: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # versions and device; informational
+    samples: int | None = None  # number after decoding, or None if not recorded
+    # how many numbers are stored to decode the samples (see `SyntheticData.stored_floats`) and to repeat their training
+    # steps, or None if not recorded
     stored_floats: int | None = None
-    key: str | None = None
-    whitening: str = "none"
-    label_kind: str = "index"
+    key: str | None = None  # cache key of the build (see `storage.cache.cache_key`), or None if it has none
+    whitening: str = "none"  # or "zca"; the manifest alone does not contain the whitening tensors of `space`
+    label_kind: str = "index"  # or "probs" for soft labels
 
     @property
     def value_space(self) -> str:
@@ -82,7 +59,7 @@ class Metadata:
     def to_manifest(self) -> dict[str, Any]:
         """The manifest's fields, except the format, checksums and content hash that `artifact.write` adds."""
         return {
-            "name": self.name,
+            **{name: getattr(self, name) for name in _SAME},
             "num_classes": len(self.classes),
             "class_names": list(self.classes),
             "class_values": list(self.class_values),
@@ -95,21 +72,10 @@ class Metadata:
                 **({} if self.whitening == "none" else {"whitening": self.whitening}),
             },
             "label": {"kind": self.label_kind},
-            "encoding": dict(self.encoding),
-            "recipe": None if self.recipe is None else dict(self.recipe),
-            "recipe_name": self.recipe_name,
-            "ipc": self.ipc,
-            "seed": self.seed,
-            "iterations": self.iterations,
-            "source": {
-                "name": self.name,
-                "fingerprint": self.fingerprint,
-                "num_samples": self.source_samples,
-            },
+            "source": {"name": self.name, "fingerprint": self.fingerprint, "num_samples": self.source_samples},
             "training": specs.to_json(self.training),
             "evaluation": [evaluation.to_json() for evaluation in self.evaluations],
             "baselines": [{"trained_on": name, **evaluation.to_json()} for name, evaluation in self.baselines],
-            "environment": dict(self.environment),
             "history": [list(point) for point in self.history],
             "num_samples": self.samples,
             "stored_floats": self.stored_floats,
@@ -127,24 +93,17 @@ class Metadata:
         if not isinstance(training, Training | OrderedTraining):
             raise ValueError(f"training={type(training).__name__} is not a training protocol.")
         return Metadata(
-            name=manifest["name"],
+            **{name: manifest[name] for name in _SAME},
             source_samples=manifest["source"]["num_samples"],
             fingerprint=manifest["source"]["fingerprint"],
             kind=SampleKind.from_name(manifest["sample_kind"], tuple(manifest["shape"])),
             space=ValueSpace(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),
-            recipe=manifest["recipe"],
-            recipe_name=manifest["recipe_name"],
-            ipc=manifest["ipc"],
-            seed=manifest["seed"],
-            encoding=manifest["encoding"],
             training=training,
-            iterations=manifest["iterations"],
             history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),
             baselines=tuple((item["trained_on"], Evaluation.from_json(item)) for item in manifest.get("baselines", ())),
-            environment=manifest["environment"],
             samples=manifest.get("num_samples"),
             stored_floats=manifest.get("stored_floats"),
             key=manifest.get("cache_key"),

@@ -106,31 +106,27 @@ def _nested(shape: Sequence[int]) -> Any:
 def _features(manifest: Mapping[str, Any], *, soft: bool) -> dict[str, Any]:
     """Description of the columns, as `datasets` writes it."""
     names, shape = distinct(manifest["class_names"], manifest["class_values"]), list(manifest["shape"])
+    value = {"dtype": "float32", "_type": "Value"}
     features: dict[str, Any] = {}
     if is_image(manifest):
         features["image"] = {"_type": "Image"}
     elif len(shape) == 1:
-        value = {"dtype": "float32", "_type": "Value"}
         features["sample"] = {"feature": value, "length": shape[0], "_type": "List"}
     else:
         features["sample"] = {"shape": shape, "dtype": "float32", "_type": f"Array{len(shape)}D"}
     features["label"] = {"names": names, "_type": "ClassLabel"}
-    if soft:
-        value = {"dtype": "float32", "_type": "Value"}
-        features["soft_label"] = {"feature": value, "length": len(names), "_type": "List"}
-    return features
+    return features | ({"soft_label": {"feature": value, "length": len(names), "_type": "List"}} if soft else {})
 
 
 def _pngs(samples: Tensor, limits: tuple[float, float]) -> list[bytes]:
     low, high = limits
     levels = ((samples.float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
-    return [_png(level) for level in levels.permute(0, 2, 3, 1)]
-
-
-def _png(image: Tensor) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(image.squeeze(2).contiguous().numpy()).save(sink, format="PNG")
-    return sink.getvalue()
+    found = []
+    for image in levels.permute(0, 2, 3, 1):
+        sink = io.BytesIO()
+        Image.fromarray(image.squeeze(2).contiguous().numpy()).save(sink, format="PNG")
+        found.append(sink.getvalue())
+    return found
 
 
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:

@@ -23,13 +23,13 @@ def merge(card: str, existing: str | None = None) -> str:
         card: the new card, optionally with a YAML header between lines of three dashes.
         existing: present text of README.md, or None. Merging the same card twice changes nothing.
     """
-    front, body = _split(card)
+    front, body = split(card)
     keys = ", ".join(map(_key, _blocks(front)))
     begin = f"<!-- condensed-data: begin. Regenerated on every save, like the keys [{keys}] above -->"
     part = f"{begin}\n{body.strip()}\n{END}"
     if existing is None:
         return _join(front, f"\n{part}\n" if front else f"{part}\n")
-    old_front, old_body = _split(existing)
+    old_front, old_body = split(existing)
     found, end = _BEGIN.search(old_body), old_body.rfind(END)
     if found and found.end() < end:
         text = old_body[: found.start()] + part + old_body[end + len(END) :]
@@ -37,7 +37,8 @@ def merge(card: str, existing: str | None = None) -> str:
     return _join(_merge_front(front, old_front, []), f"{old_body.rstrip()}\n\n{part}\n")
 
 
-def _split(text: str) -> tuple[str, str]:
+def split(text: str) -> tuple[str, str]:
+    """The YAML header without its dashes, empty if there is none, and the text below it."""
     found = _FRONT.match(text)
     return (found[1], text[found.end() :]) if found else ("", text)
 
@@ -47,8 +48,9 @@ def _join(front: str, body: str) -> str:
 
 
 def _merge_front(new: str, old: str, former: list[str]) -> str:
-    known = {*former, *map(_key, _blocks(new))}
-    return "".join([*_blocks(new), *(block for block in _blocks(old) if _key(block) not in known)])
+    blocks = _blocks(new)
+    known = {*former, *map(_key, blocks)}
+    return "".join(blocks + [block for block in _blocks(old) if _key(block) not in known])
 
 
 def _blocks(front: str) -> list[str]:

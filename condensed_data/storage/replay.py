@@ -11,6 +11,7 @@ Letters: T steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, mismatch_message
+from condensed_data.core.errors import ArtifactError
 from condensed_data.methods.base import InitialState
 from condensed_data.methods.replay import TrainingSchedule
 
@@ -39,11 +40,9 @@ def tensors_of(replay: TrainingSchedule) -> dict[str, Tensor]:
 
 def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
     """The manifest field `replay` of a schedule."""
-    try:
+    network, initial = None, replay.initial
+    with suppress(specs.UnnamedCallableError):
         network = specs.to_json(replay.network)
-    except specs.UnnamedCallableError:
-        network = None
-    initial = replay.initial
     return {
         "network": network,
         "initial": initial.kind,
@@ -54,37 +53,27 @@ def to_manifest(replay: TrainingSchedule) -> dict[str, Any]:
 
 
 def read(field: Mapping[str, Any], tensors: Mapping[str, Tensor], samples: int, where: str | Path) -> TrainingSchedule:
-    """Rebuild the schedule of an artifact without trusting its content.
-
-    Args:
-        field: manifest field `replay`, already checked.
-        tensors: of the artifact.
-        samples: number of samples in the dataset.
-        where: path of the artifact, for messages.
+    """Rebuild the schedule of the artifact at `where` from its checked manifest field and unchecked tensors.
 
     Raises:
-        ArtifactError: if tensors are missing or do not form a schedule over so many samples.
+        ArtifactError: if tensors are missing or do not form a schedule over `samples` samples.
     """
     names = [f"{_WEIGHT}{i}" for i in range(len(field["weights"]))]
     for name in ("replay.order", "replay.batch_sizes", "replay.step_sizes", *names):
         if name not in tensors:
-            raise ArtifactError(
-                mismatch_message(where, f"no tensor {name!r}", "the tensor that the field `replay` requires")
-            )
+            raise ArtifactError.mismatch(where, f"no tensor {name!r}", "the tensor that the field `replay` requires")
     order, sizes, steps = (tensors[f"replay.{name}"] for name in ("order", "batch_sizes", "step_sizes"))
     counts = all(tensor.dtype == torch.int64 and tensor.dim() == 1 for tensor in (order, sizes))
     if not counts or int(sizes.min()) < 1 or int(sizes.sum()) != len(order):
-        raise ArtifactError(
-            mismatch_message(where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length")
+        raise ArtifactError.mismatch(
+            where, "replay.batch_sizes that do not fit replay.order", "sizes that sum to its length"
         )
-    if not 0 <= int(order.min()) <= int(order.max()) < samples:
-        expected = f"indices from 0 to {samples - 1}"
-        raise ArtifactError(
-            mismatch_message(where, f"replay.order from {int(order.min())} to {int(order.max())}", expected)
-        )
+    low, high = int(order.min()), int(order.max())
+    if low < 0 or high >= samples:
+        raise ArtifactError.mismatch(where, f"replay.order from {low} to {high}", f"indices from 0 to {samples - 1}")
     if steps.shape != sizes.shape or steps.dtype != torch.float32:
-        raise ArtifactError(
-            mismatch_message(where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step")
+        raise ArtifactError.mismatch(
+            where, f"replay.step_sizes {tuple(steps.shape)}", f"float32 ({len(sizes)},), one per step"
         )
     weights = dict(zip(field["weights"], (tensors[name] for name in names), strict=True)) or None
     initial = InitialState(field["initial"], weights, field["digest"], field["head"])

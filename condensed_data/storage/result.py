@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,7 @@ from condensed_data.core import spec as specs
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
-from condensed_data.methods.synthetic.decoding import (
-    INVALID_CONTENT_ERRORS,
-    decode_artifact,
-    reject_inconsistent,
-)
+from condensed_data.methods.synthetic.decoding import INVALID_CONTENT_ERRORS, decode_artifact, reject_inconsistent
 from condensed_data.storage import artifact
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
@@ -67,13 +62,13 @@ class CondensationResult:
         if self.hard_labels is not None:
             tensors["hard_labels"] = self.hard_labels
         manifest = self.metadata.to_manifest()
-        needed: list[str] = []
+        needed = []
         if self.metadata.space.whitening is not None:
             tensors |= self.metadata.space.whitening.tensors()
             needed.append(self.metadata.whitening)
         if self.replay is not None:
             tensors |= replays.tensors_of(self.replay)
-            manifest |= {"replay": replays.to_manifest(self.replay)}
+            manifest[replays.FEATURE] = replays.to_manifest(self.replay)
             needed.append(replays.FEATURE)
         manifest["required_features"] = needed
         artifact.write(directory, tensors, manifest, card=card(self.metadata), preview=self.images)
@@ -85,14 +80,10 @@ class CondensationResult:
 
     @staticmethod
     def from_artifact(stored: artifact.Artifact, max_bytes: int = artifact.MAX_BYTES) -> CondensationResult:
-        """Convert an artifact that was read.
-
-        Args:
-            stored: the artifact.
-            max_bytes: maximum size of the decoded samples.
+        """Convert an artifact as `artifact.read` returns it.
 
         Raises:
-            ArtifactError: if its manifest and tensors are inconsistent.
+            ArtifactError: if manifest and tensors are inconsistent, or the decoded samples exceed `max_bytes`.
         """
         with reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
             return CondensationResult._from_artifact(stored, max_bytes)
@@ -102,18 +93,14 @@ class CondensationResult:
         metadata, tensors = Metadata.from_manifest(stored.manifest), stored.tensors
         labels, recipe = tensors["labels"], _rebuilt(metadata.recipe)
         if metadata.whitening == "zca":
-            whitening = Whitening.restore(tensors)
-            _check_whitening(whitening, math.prod(metadata.kind.shape))
-            metadata = replace(metadata, space=replace(metadata.space, whitening=whitening))
+            metadata = replace(metadata, space=replace(metadata.space, whitening=Whitening.restore(tensors)))
         field = stored.manifest.get(replays.FEATURE)
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         hard_labels = tensors.get("hard_labels")
         if "images" in tensors:
             images = tensors["images"].float()
-            return with_storage_size(
-                CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels),
-                images.numel(),
-            )
+            result = CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels)
+            return with_storage_size(result, images.numel())
         parts = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
         classes = labels if hard_labels is None else hard_labels
         shape, where = metadata.kind.shape, stored.directory
@@ -154,14 +141,6 @@ def with_baselines(result: CondensationResult, baselines: Sequence[tuple[str, Ev
     replaced = set(map(condition, baselines))
     kept = [item for item in result.metadata.baselines if condition(item) not in replaced]
     return replace(result, metadata=replace(result.metadata, baselines=(*kept, *baselines)))
-
-
-def _check_whitening(whitening: Whitening, values: int) -> None:
-    """Refuse a whitening whose shapes do not fit samples of `values` values."""
-    rows, columns = whitening.vectors.shape
-    valid = rows == values and whitening.mean.shape == (values,) and whitening.scales.shape == (columns,)
-    if not valid or columns > values or float(whitening.scales.min()) <= 0:
-        raise ValueError(f"whitening vectors (zca.vectors) of shape {rows} x {columns} for samples of {values} values")
 
 
 def _rebuilt(recipe: Mapping[str, Any] | None) -> Recipe | Mapping[str, Any] | None:

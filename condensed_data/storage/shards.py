@@ -12,22 +12,13 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.errors import shortened_list
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
 
-# what the shards of one build have in common
-_SAME = (
-    "fingerprint",
-    "recipe",
-    "seed",
-    "iterations",
-    "classes",
-    "kind",
-    "encoding",
-    "whitening",
-    "label_kind",
-)
+# fields that the shards of one build have in common
+_SAME = ("fingerprint", "recipe", "seed", "iterations", "classes", "kind", "encoding", "whitening", "label_kind")
 
 
 def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
@@ -82,16 +73,14 @@ def _classes_of(result: CondensationResult) -> Tensor:
 def _check_complete(names: Sequence[str], made: Sequence[set[int]]) -> None:
     for number, some in enumerate(made):
         for other in range(number):
-            twice = some & made[other]
-            if twice:
+            if twice := some & made[other]:
                 raise ValueError(
                     f"Shards {other + 1} and {number + 1} both have class {names[min(twice)]!r}. Merge each shard once."
                 )
     missing = sorted(set(range(len(names))).difference(*made))
     if missing:
-        some_names = ", ".join(names[label] for label in missing[:5])
-        more = ", ..." if len(missing) > 5 else ""
-        raise ValueError(f"{len(missing)} classes are missing ({some_names}{more}). Merge all shards.")
+        listed = shortened_list([names[label] for label in missing], 5)
+        raise ValueError(f"{len(missing)} classes are missing ({listed}). Merge all shards.")
 
 
 def _joined(tensors: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
@@ -105,8 +94,7 @@ def _joined(tensors: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
 def _summed(histories: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:
     """The summed loss of the iterations that all shards have recorded."""
     by_iteration = [dict(history) for history in histories]
-    first, *rest = by_iteration
-    common = [iteration for iteration in first if all(iteration in points for points in rest)]
+    common = [iteration for iteration in by_iteration[0] if all(iteration in points for points in by_iteration)]
     return tuple((iteration, sum(points[iteration] for points in by_iteration)) for iteration in common)
 
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
-from condensed_data.core.errors import ArtifactError, mismatch_message, short_repr
+from condensed_data.core.errors import ArtifactError, short_repr
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which UTF-8 cannot encode
 _MAX_DEPTH = 64
 _MAX_DIGITS = 20  # of an integer; int64 has 19, and conversion time grows quadratically
 
 
 def loads(raw: bytes, where: str) -> dict[str, Any]:
-    """Parse one JSON object.
-
-    Args:
-        raw: UTF-8 text of the object; the caller bounds its length.
-        where: path of the file, for messages.
+    """Parse one JSON object from the UTF-8 text in the file at `where`; the caller bounds its length.
 
     Raises:
         ArtifactError: for anything but one JSON object with unique keys and finite numbers.
@@ -35,13 +33,11 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
             parse_int=_short,
         )
     except RecursionError as error:
-        raise ArtifactError(
-            mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
-        ) from error
+        raise ArtifactError.mismatch(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels") from error
     except ValueError as error:  # also raised by the hooks, and for bytes that are not UTF-8
-        raise ArtifactError(mismatch_message(where, f"invalid JSON ({error})", "one JSON object in UTF-8")) from error
+        raise ArtifactError.mismatch(where, f"invalid JSON ({error})", "one JSON object in UTF-8") from error
     if not isinstance(value, dict):
-        raise ArtifactError(mismatch_message(where, f"a JSON {type(value).__name__}", "a JSON object"))
+        raise ArtifactError.mismatch(where, f"a JSON {type(value).__name__}", "a JSON object")
     check(value, where)
     return value
 
@@ -52,12 +48,10 @@ def check(value: Any, where: str) -> None:
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
-            raise ArtifactError(mismatch_message(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels"))
+            raise ArtifactError.mismatch(where, "too deeply nested JSON", f"at most {_MAX_DEPTH} levels")
         for item in level:
-            if isinstance(item, str) and not _encodable(item):
-                raise ArtifactError(
-                    mismatch_message(where, f"the string {short_repr(item)}", "text that UTF-8 can encode")
-                )
+            if isinstance(item, str) and _SURROGATE.search(item):
+                raise ArtifactError.mismatch(where, f"the string {short_repr(item)}", "text that UTF-8 can encode")
         level = [child for item in level for child in _children(item)]
 
 
@@ -89,14 +83,6 @@ def _children(item: Any) -> list[Any]:
     if isinstance(item, dict):
         return [*item.keys(), *item.values()]
     return list(item) if isinstance(item, list | tuple) else []
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

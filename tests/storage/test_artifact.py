@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from condensed_data import storage
+from condensed_data.storage import artifact
 
 GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 CARD = "---\nlicense: mit\ntags:\n- condensed-data\n---\n# Tiny\n\nWords.\n"
@@ -29,7 +29,7 @@ FILES = {"README.md", "condensed.json", "condensed.safetensors", "data/train-000
 
 def manifest(**changes: Any) -> dict[str, Any]:
     """The fields of the golden dataset without the computed ones, for three classes of images."""
-    fields = storage.read_manifest(GOLDEN)
+    fields = artifact.read_manifest(GOLDEN)
     for computed in ("format", "format_version", "files", "content_hash", "preview_range", "manifest_sha256"):
         del fields[computed]
     classes = {"num_classes": 3, "class_names": ["cat", "dog", "größe"], "class_values": [0, 7, 9]}
@@ -49,7 +49,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def test_the_golden_dataset_of_format_1_0_is_read() -> None:
-    found = storage.read(GOLDEN)
+    found = artifact.read(GOLDEN)
     assert torch.equal(found.tensors["images"], torch.arange(36).reshape(4, 1, 3, 3) / 64)
     assert found.tensors["labels"].tolist() == [0, 0, 1, 1]
     assert found.manifest["class_names"] == ["cat", "größe"]
@@ -58,14 +58,14 @@ def test_the_golden_dataset_of_format_1_0_is_read() -> None:
 def test_reading_returns_the_written_bits(tmp_path: Path) -> None:
     stored = {**tensors(), "synthetic.codes": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))}
     stored["step_size"] = torch.tensor(0.02)
-    storage.write(tmp_path / "set", stored, manifest(), card=CARD)
-    found = storage.read(tmp_path / "set")
+    artifact.write(tmp_path / "set", stored, manifest(), card=CARD)
+    found = artifact.read(tmp_path / "set")
     assert found.tensors.keys() == stored.keys()
     assert all(torch.equal(found.tensors[name], tensor) for name, tensor in stored.items())
     assert {key: found.manifest[key] for key in manifest()} == manifest()
     assert found.manifest["format_version"] == "1.0"
     assert found.directory == tmp_path / "set"
-    assert storage.read_manifest(tmp_path / "set") == found.manifest
+    assert artifact.read_manifest(tmp_path / "set") == found.manifest
     assert contents(tmp_path / "set").keys() == FILES
 
 
@@ -75,14 +75,14 @@ def test_any_type_and_sample_shape(tmp_path: Path, dtype: torch.dtype, sample: t
     stored = tensors(*sample)
     stored["images"] = (stored["images"] * 9).to(dtype)
     described = manifest(shape=list(sample), sample_kind="tensor:float32")
-    storage.write(tmp_path, stored, described, card=CARD)
-    assert torch.equal(storage.read(tmp_path).tensors["images"], stored["images"])
+    artifact.write(tmp_path, stored, described, card=CARD)
+    assert torch.equal(artifact.read(tmp_path).tensors["images"], stored["images"])
 
 
 def test_probabilities_as_labels(tmp_path: Path) -> None:
     stored = {**tensors(), "labels": torch.full((6, 3), 1 / 3)}
-    storage.write(tmp_path, stored, manifest(label={"kind": "probs"}), card=CARD)
-    assert torch.equal(storage.read(tmp_path).tensors["labels"], stored["labels"])
+    artifact.write(tmp_path, stored, manifest(label={"kind": "probs"}), card=CARD)
+    assert torch.equal(artifact.read(tmp_path).tensors["labels"], stored["labels"])
     table = parquet.read_table(tmp_path / "data")
     assert table["soft_label"].to_pylist()[0] == pytest.approx([1 / 3] * 3)
 
@@ -90,34 +90,34 @@ def test_probabilities_as_labels(tmp_path: Path) -> None:
 def test_datasets_not_stored_as_pixels(tmp_path: Path) -> None:
     decoded = tensors()["images"]
     stored = {"synthetic.codes": torch.ones(2, 3), "labels": tensors()["labels"]}
-    storage.write(tmp_path, stored, manifest(encoding={"part": "Factorized"}), card=CARD, preview=decoded)
-    assert storage.read(tmp_path).tensors.keys() == stored.keys()
+    artifact.write(tmp_path, stored, manifest(encoding={"part": "Factorized"}), card=CARD, preview=decoded)
+    assert artifact.read(tmp_path).tensors.keys() == stored.keys()
     assert parquet.read_table(tmp_path / "data").num_rows == len(decoded)
 
 
 def test_tensors_that_share_memory_or_require_gradients(tmp_path: Path) -> None:
     base = torch.rand(6, 5, 4, 1).requires_grad_()
     stored = {"images": base.permute(0, 3, 2, 1), "labels": tensors()["labels"], "copy": base[:3]}
-    storage.write(tmp_path, stored, manifest(), card=CARD)
-    assert torch.equal(storage.read(tmp_path).tensors["images"], stored["images"])
+    artifact.write(tmp_path, stored, manifest(), card=CARD)
+    assert torch.equal(artifact.read(tmp_path).tensors["images"], stored["images"])
 
 
 def test_same_content_gives_same_bytes_in_another_process(tmp_path: Path) -> None:
-    storage.write(tmp_path / "here", tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path / "here", tensors(), manifest(), card=CARD)
     command = [sys.executable, __file__, str(tmp_path / "there")]
     subprocess.run(command, check=True, timeout=120)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
 def test_saving_what_was_read_changes_nothing(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
-    before, found = contents(tmp_path), storage.read(tmp_path)
-    storage.write(tmp_path, found.tensors, found.manifest, card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
+    before, found = contents(tmp_path), artifact.read(tmp_path)
+    artifact.write(tmp_path, found.tensors, found.manifest, card=CARD)
     assert contents(tmp_path) == before
 
 
 def test_the_tensor_file_is_plain_safetensors_with_one_metadata_key(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     path = tmp_path / "condensed.safetensors"
     loaded = safetensors.torch.load_file(path)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors().items())
@@ -126,7 +126,7 @@ def test_the_tensor_file_is_plain_safetensors_with_one_metadata_key(tmp_path: Pa
 
 
 def test_hashes_follow_the_documented_rules(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     written = json.loads((tmp_path / "condensed.json").read_bytes())
     for name, entry in written["files"].items():
         raw = (tmp_path / name).read_bytes()
@@ -141,7 +141,7 @@ def test_hashes_follow_the_documented_rules(tmp_path: Path) -> None:
 
 def test_preview_shows_labeled_pictures(tmp_path: Path) -> None:
     described = manifest(shape=[3, 4, 5], sample_kind="pil:RGB", class_names=["crane", "dog", "crane"])
-    storage.write(tmp_path, tensors(3, 4, 5), described, card=CARD)
+    artifact.write(tmp_path, tensors(3, 4, 5), described, card=CARD)
     table = parquet.read_table(tmp_path / "data")
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features["image"] == {"_type": "Image"}
@@ -156,8 +156,8 @@ def test_preview_of_values_without_a_known_range(tmp_path: Path) -> None:
     stored = tensors()
     stored["images"] = stored["images"] * 10 - 4
     described = manifest(sample_kind="tensor:float32", value_space={"kind": "source", "mean": [1], "std": [3]})
-    storage.write(tmp_path, stored, described, card=CARD)
-    low, high = storage.read(tmp_path).manifest["preview_range"]
+    artifact.write(tmp_path, stored, described, card=CARD)
+    low, high = artifact.read(tmp_path).manifest["preview_range"]
     table = parquet.read_table(tmp_path / "data")
     levels = np.asarray(Image.open(io.BytesIO(table["image"][0].as_py()["bytes"])))
     shown = low + levels / 255 * (high - low)
@@ -166,61 +166,57 @@ def test_preview_of_values_without_a_known_range(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["asked", "many dimensions", "no pyarrow"])
 def test_no_preview(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     sample = (1, 2, 1, 2, 1, 2) if how == "many dimensions" else (1, 4, 5)
     described = manifest(shape=list(sample), sample_kind="tensor:float32")
     if how == "no pyarrow":
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    storage.write(tmp_path, tensors(*sample), described, card=CARD, preview=how != "asked")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "README.md",
-        "condensed.json",
-        "condensed.safetensors",
-    }
-    found = storage.read(tmp_path).manifest
+    artifact.write(tmp_path, tensors(*sample), described, card=CARD, preview=how != "asked")
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "condensed.json", "condensed.safetensors"}
+    found = artifact.read(tmp_path).manifest
     assert found["files"].keys() == {"condensed.safetensors"}
     assert "preview_range" not in found
 
 
 def test_the_preview_may_be_missing(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
-    assert len(storage.read(tmp_path).tensors["images"]) == 6
+    assert len(artifact.read(tmp_path).tensors["images"]) == 6
 
 
 def test_symbolic_links_to_files_are_read(tmp_path: Path) -> None:
-    storage.write(tmp_path / "blobs", tensors(), manifest(), card=CARD, preview=False)
+    artifact.write(tmp_path / "blobs", tensors(), manifest(), card=CARD, preview=False)
     (tmp_path / "snapshot").mkdir()
     for name in ("condensed.json", "condensed.safetensors"):
         (tmp_path / "snapshot" / name).symlink_to(tmp_path / "blobs" / name)
-    assert len(storage.read(tmp_path / "snapshot").tensors["images"]) == 6
+    assert len(artifact.read(tmp_path / "snapshot").tensors["images"]) == 6
 
 
 def test_the_owners_text_in_the_readme_is_kept(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     readme = tmp_path / "README.md"
     text = readme.read_text().replace("license: mit", "license: mit\nlanguage:\n- en")
     readme.write_bytes((text.replace("\n---\n\n", "\n---\n\nBefore.\n\n") + "\nAfter.\n").encode() + b"\xff\n")
-    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
     after = readme.read_bytes()
     assert after.startswith(b"---\nlicense: cc0-1.0\ntags:\n- condensed-data\nlanguage:\n- en\n---\n\nBefore.\n")
     assert after.endswith(b"\nAfter.\n\xff\n")
     assert (b"New." in after, b"Words." in after) == (True, False)
-    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD.replace("mit", "cc0-1.0").replace("Words", "New"))
     assert readme.read_bytes() == after
 
 
 def test_keys_of_the_previous_card_are_removed(tmp_path: Path) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     readme = tmp_path / "README.md"
     readme.write_text(readme.read_text().replace("license: mit", "language: en\nlicense: mit"))
-    storage.write(tmp_path, tensors(), manifest(), card=CARD.replace("tags:\n- condensed-data\n", ""))
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD.replace("tags:\n- condensed-data\n", ""))
     assert readme.read_text().startswith("---\nlicense: mit\nlanguage: en\n---\n")
 
 
 def test_the_card_is_appended_to_a_readme_without_markers(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Mine\n")
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
     after = (tmp_path / "README.md").read_text()
     assert after.startswith("---\nlicense: mit\ntags:\n- condensed-data\n---\n# Mine\n\n<!-- condensed-data: begin")
     assert "\n# Tiny\n\nWords.\n<!--" in after
@@ -231,15 +227,15 @@ def test_unrelated_files_in_the_directory_are_kept(tmp_path: Path) -> None:
     for name in ("notes.txt", "data/raw.bin"):
         (tmp_path / name).write_bytes(b"mine")
     for _ in range(2):
-        storage.write(tmp_path, tensors(), manifest(), card=CARD)
+        artifact.write(tmp_path, tensors(), manifest(), card=CARD)
         assert contents(tmp_path).keys() == FILES | {"notes.txt", "data/raw.bin"}
     assert (tmp_path / "notes.txt").read_bytes() == (tmp_path / "data/raw.bin").read_bytes() == b"mine"
 
 
 def test_global_random_state_is_unchanged(tmp_path: Path, untouched_rng: None) -> None:
-    storage.write(tmp_path, tensors(), manifest(), card=CARD)
-    storage.read(tmp_path)
+    artifact.write(tmp_path, tensors(), manifest(), card=CARD)
+    artifact.read(tmp_path)
 
 
 if __name__ == "__main__":
-    storage.write(sys.argv[1], tensors(), manifest(), card=CARD)
+    artifact.write(sys.argv[1], tensors(), manifest(), card=CARD)

@@ -17,21 +17,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from condensed_data import storage
+from condensed_data import SaveError
+from condensed_data.storage import artifact, atomic_directory
 
 GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 
 
 def save(directory: Path, seed: int) -> None:
     """Save a dataset whose pixels follow from its seed."""
-    described = {**storage.read_manifest(GOLDEN), "shape": [1, 64, 64], "seed": seed}
+    described = {**artifact.read_manifest(GOLDEN), "shape": [1, 64, 64], "seed": seed}
     images = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
     stored = {"images": images, "labels": torch.tensor([0, 0, 1, 1])}
-    storage.write(directory, stored, described, card=f"# Set {seed}\n")
+    artifact.write(directory, stored, described, card=f"# Set {seed}\n")
 
 
 def seed_of(directory: Path) -> int:
-    return int(storage.read(directory).manifest["seed"])
+    return int(artifact.read(directory).manifest["seed"])
 
 
 def listing(directory: Path) -> dict[str, bytes | None]:
@@ -40,7 +41,7 @@ def listing(directory: Path) -> dict[str, bytes | None]:
 
 
 def attempt(save_or_check: Callable[[], None], number: int) -> None:
-    with pytest.raises(storage.SaveError) as caught:
+    with pytest.raises(SaveError) as caught:
         save_or_check()
     assert caught.value.errno == number
     print(caught.value)
@@ -63,7 +64,7 @@ def closed_folder(root: Path) -> None:
     if os.geteuid() == 0:  # root may write to any folder
         os.seteuid(65534)
     for name in ("set", "new"):
-        attempt(lambda name=name: storage.check_writable(root / name), errno.EACCES)
+        attempt(lambda name=name: atomic_directory.check_writable(root / name), errno.EACCES)
         attempt(lambda name=name: save(root / name, 1), errno.EACCES)
     os.seteuid(os.getuid())
     assert listing(root) == before
@@ -109,7 +110,7 @@ def test_a_full_disk(tmp_path: Path, name: str, working: int, monkeypatch: pytes
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(storage.SaveError, match=r"the disk is full\. Free some space") as caught:
+    with pytest.raises(SaveError, match=r"the disk is full\. Free some space") as caught:
         save(tmp_path / name, 1)
     assert str(tmp_path / name) in str(caught.value)
     assert caught.value.errno == errno.ENOSPC
@@ -134,8 +135,8 @@ def test_an_interrupt_keeps_the_old_dataset(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("where", ["file", "file/set", "file/deep/set"])
 def test_a_file_in_place_of_a_folder(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("mine")
-    for save_or_check in (storage.check_writable, lambda path: save(path, 0)):
-        with pytest.raises(storage.SaveError, match="Cannot save a condensed dataset to"):
+    for save_or_check in (atomic_directory.check_writable, lambda path: save(path, 0)):
+        with pytest.raises(SaveError, match="Cannot save a condensed dataset to"):
             save_or_check(tmp_path / where)
     assert listing(tmp_path) == {"file": b"mine"}
 
@@ -146,8 +147,8 @@ def test_unrelated_files_are_not_replaced(tmp_path: Path, name: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.mkdir() if name.endswith("/") else path.write_text("mine")
     before = listing(tmp_path)
-    for save_or_check in (storage.check_writable, lambda path: save(path, 0)):
-        with pytest.raises(storage.SaveError, match="in the way"):
+    for save_or_check in (atomic_directory.check_writable, lambda path: save(path, 0)):
+        with pytest.raises(SaveError, match="in the way"):
             save_or_check(tmp_path)
     assert listing(tmp_path) == before
 
@@ -155,8 +156,8 @@ def test_unrelated_files_are_not_replaced(tmp_path: Path, name: str) -> None:
 def test_checking_a_writable_directory_changes_nothing(tmp_path: Path) -> None:
     save(tmp_path / "set", 0)
     before = listing(tmp_path)
-    storage.check_writable(tmp_path / "set")
-    storage.check_writable(tmp_path / "not" / "yet" / "there")
+    atomic_directory.check_writable(tmp_path / "set")
+    atomic_directory.check_writable(tmp_path / "not" / "yet" / "there")
     assert listing(tmp_path) == before
 
 

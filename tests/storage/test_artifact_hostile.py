@@ -6,37 +6,19 @@ tested.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pickle
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from artifact_files import GOLDEN, MANIFEST, TENSORS, edit
 
-from condensed_data import storage
-
-TENSORS = "condensed.safetensors"
-MANIFEST = "condensed.json"
-GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
-
-
-def seal(manifest: dict[str, Any]) -> bytes:
-    """A manifest with a valid checksum, computed by the documented rule."""
-    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return json.dumps({**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
-
-
-def edit(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    manifest = json.loads((directory / MANIFEST).read_bytes())
-    change(manifest)
-    (directory / MANIFEST).write_bytes(seal(manifest))
+from condensed_data import ArtifactError, IntegrityError, NotACondensedDatasetError, UnsupportedFormatError
+from condensed_data.storage import artifact
 
 
 @pytest.fixture
@@ -44,9 +26,9 @@ def directory(tmp_path: Path) -> Path:
     return shutil.copytree(GOLDEN, tmp_path / "set")
 
 
-def refused(directory: Path, expected: str, kind: type[Exception] = storage.ArtifactError, **options: Any) -> None:
+def refused(directory: Path, expected: str, kind: type[Exception] = ArtifactError, **options: Any) -> None:
     with pytest.raises(kind, match=expected) as caught:
-        storage.read(directory, **options)
+        artifact.read(directory, **options)
     message = str(caught.value)
     assert str(directory) in message
     assert len(message) < 800
@@ -56,25 +38,25 @@ def refused(directory: Path, expected: str, kind: type[Exception] = storage.Arti
 def test_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "missing", tmp_path / "file"):
-        refused(place, "found no such file", storage.NotACondensedDatasetError)
+        refused(place, "found no such file", NotACondensedDatasetError)
 
 
 def test_another_format(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(format="other"))
-    refused(directory, "format 'other'", storage.NotACondensedDatasetError)
+    refused(directory, "format 'other'", NotACondensedDatasetError)
 
 
 def test_unknown_fields_are_kept(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(comment="later"))
-    assert storage.read(directory).manifest["comment"] == "later"
+    assert artifact.read(directory).manifest["comment"] == "later"
 
 
 def test_versions(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(format_version="1.7", later={"a": 1}))
     with pytest.warns(UserWarning, match=r"format 1\.7, newer than 1\.0.*Upgrade condensed-data"):
-        assert storage.read(directory).manifest["later"] == {"a": 1}
+        assert artifact.read(directory).manifest["later"] == {"a": 1}
     edit(directory, lambda manifest: manifest.update(format_version="2.0", files="another layout"))
-    refused(directory, r"version 2\.0, .* Upgrade condensed-data", storage.UnsupportedFormatError)
+    refused(directory, r"version 2\.0, .* Upgrade condensed-data", UnsupportedFormatError)
     for version in ("1", "1.x", 1.0, None, "9" * 5000 + ".0"):
         edit(directory, lambda manifest, version=version: manifest.update(format_version=version))
         refused(directory, "format_version")
@@ -82,7 +64,7 @@ def test_versions(directory: Path) -> None:
 
 def test_unknown_features_are_refused(directory: Path) -> None:
     edit(directory, lambda manifest: manifest.update(required_features=["teleport"]))
-    refused(directory, "'teleport'.*Upgrade condensed-data", storage.UnsupportedFormatError)
+    refused(directory, "'teleport'.*Upgrade condensed-data", UnsupportedFormatError)
     for features in (None, "teleport", [1], [["a"]]):
         edit(directory, lambda manifest, features=features: manifest.update(required_features=features))
         refused(directory, "required_features .*, expected a list of names")
@@ -93,21 +75,21 @@ def test_corrupt_files(directory: Path, name: str) -> None:
     path = directory / name
     raw = path.read_bytes()
     path.write_bytes(raw[:-1])
-    refused(directory, f"{name}: found {len(raw) - 1} bytes, expected {len(raw)}", storage.IntegrityError)
+    refused(directory, f"{name}: found {len(raw) - 1} bytes, expected {len(raw)}", IntegrityError)
     path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
-    refused(directory, f"{name}: found sha256", storage.IntegrityError)
+    refused(directory, f"{name}: found sha256", IntegrityError)
 
 
 def test_a_missing_file(directory: Path) -> None:
     (directory / TENSORS).unlink()
-    refused(directory, f"{TENSORS}: found no such file", storage.IntegrityError)
+    refused(directory, f"{TENSORS}: found no such file", IntegrityError)
 
 
 def test_an_edited_manifest(directory: Path) -> None:
     text = (directory / MANIFEST).read_text()
     (directory / MANIFEST).write_text(text.replace('"mean": [0.5]', '"mean": [0.6]'))
-    refused(directory, "corrupt or was edited.*verify=False", storage.IntegrityError)
-    assert storage.read(directory, verify=False).manifest["value_space"]["mean"] == [0.6]
+    refused(directory, "corrupt or was edited.*verify=False", IntegrityError)
+    assert artifact.read(directory, verify=False).manifest["value_space"]["mean"] == [0.6]
 
 
 def test_more_bytes_than_allowed(directory: Path) -> None:
@@ -205,7 +187,7 @@ def test_pipes_devices_and_folders_are_not_opened_as_files(directory: Path) -> N
 
 def test_any_corruption_is_detected_or_harmless(directory: Path) -> None:
     draw = random.Random(0)
-    before = storage.read(directory)
+    before = artifact.read(directory)
     for name in (MANIFEST, TENSORS):
         raw = (directory / name).read_bytes()
         for _ in range(250):
@@ -222,8 +204,8 @@ def test_any_corruption_is_detected_or_harmless(directory: Path) -> None:
                 }[how]
             (directory / name).write_bytes(corrupted)
             try:
-                after = storage.read(directory)
-            except storage.ArtifactError:
+                after = artifact.read(directory)
+            except ArtifactError:
                 continue
             assert after.manifest == before.manifest
             assert all(torch.equal(after.tensors[key], value) for key, value in before.tensors.items())
@@ -246,10 +228,10 @@ def test_any_corruption_is_detected_or_harmless(directory: Path) -> None:
     ],
 )
 def test_invalid_content_is_not_written(directory: Path, change: dict[str, Any], expected: str) -> None:
-    found = storage.read(directory)
+    found = artifact.read(directory)
     tensors = {**found.tensors, **change.get("tensors", {})}
     manifest = {**found.manifest, **change.get("manifest", {})}
-    with pytest.raises(storage.ArtifactError, match=expected) as caught:
-        storage.write(directory / "new", tensors, manifest, card="# New")
+    with pytest.raises(ArtifactError, match=expected) as caught:
+        artifact.write(directory / "new", tensors, manifest, card="# New")
     assert "download" not in str(caught.value)
     assert not (directory / "new").exists()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from condensed_data import storage
+from condensed_data.storage import artifact
 
 GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
 Printed = Callable[[str], list[str]]
@@ -27,15 +27,15 @@ Printed = Callable[[str], list[str]]
 
 def save(directory: Path, seed: int, *, size: int = 64, **options: Any) -> None:
     """Save a dataset whose pixels follow from its seed."""
-    described = {**storage.read_manifest(GOLDEN), "shape": [1, size, size], "seed": seed}
+    described = {**artifact.read_manifest(GOLDEN), "shape": [1, size, size], "seed": seed}
     images = torch.rand(4, 1, size, size, generator=torch.Generator().manual_seed(seed))
     stored = {"images": images, "labels": torch.tensor([0, 0, 1, 1])}
-    storage.write(directory, stored, described, card=f"# Set {seed}\n", **options)
+    artifact.write(directory, stored, described, card=f"# Set {seed}\n", **options)
 
 
 def seed_of(directory: Path) -> int:
     """The seed of the dataset that a reader finds; its pixels must match."""
-    found = storage.read(directory)
+    found = artifact.read(directory)
     seed = found.manifest["seed"]
     images = found.tensors["images"]
     assert torch.equal(images, torch.rand(images.shape, generator=torch.Generator().manual_seed(seed)))

@@ -19,25 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_files import GOLDEN, MANIFEST, TENSORS, edit
 
-from condensed_data import storage
-
-TENSORS = "condensed.safetensors"
-MANIFEST = "condensed.json"
-GOLDEN = Path(__file__).parent / "golden" / "format-1.0"
-
-
-def seal(manifest: dict[str, Any]) -> bytes:
-    """A manifest with a valid checksum, computed by the documented rule."""
-    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return json.dumps({**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
-
-
-def edit(directory: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    manifest = json.loads((directory / MANIFEST).read_bytes())
-    change(manifest)
-    (directory / MANIFEST).write_bytes(seal(manifest))
+from condensed_data import ArtifactError
+from condensed_data.storage import artifact
 
 
 def replace_file(directory: Path, raw: bytes) -> None:
@@ -76,8 +61,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 def refused(directory: Path, expected: str) -> None:
-    with pytest.raises(storage.ArtifactError, match=expected) as caught:
-        storage.read(directory)
+    with pytest.raises(ArtifactError, match=expected) as caught:
+        artifact.read(directory)
     message = str(caught.value)
     assert str(directory) in message
     assert any(
@@ -89,7 +74,7 @@ def refused(directory: Path, expected: str) -> None:
 
 def test_the_helpers_of_this_file_write_valid_files(directory: Path) -> None:
     replace_file(directory, pack(GOOD))
-    assert storage.read(directory, verify=False).tensors["images"].shape == (4, 1, 3, 3)
+    assert artifact.read(directory, verify=False).tensors["images"].shape == (4, 1, 3, 3)
     refused(directory, "different content, expected content_hash")
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 import torch
+from hub_server.history import Repository
 from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import to_tensor
 
@@ -63,6 +64,11 @@ def refused(kind: type[Exception], expected: str, call: Callable[..., object], *
     assert message.endswith((".", ")"))
     assert re.search("Check|Give|Log in|Use|Wait|Try|Connect|Ask|Only|Unset|Free|again|Change", message)
     return message
+
+
+def load(repository: Repository | str, **options: Any) -> CondensedDataset:
+    name = repository if isinstance(repository, str) else repository.name
+    return CondensedDataset.from_hub(name, **options)
 
 
 def push(repo_id: str, seed: int, **options: Any) -> dict[str, Any]:

@@ -18,22 +18,14 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, mismatch_message, short_repr
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, short_repr
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 
 _MAX_NUMBER = 1 << 16  # in an encoding; real widths and factors are far smaller
 _ROWS = 256  # decoded at once
 
 # raised when invalid content is interpreted
-INVALID_CONTENT_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    RuntimeError,
-    ArithmeticError,
-)
+INVALID_CONTENT_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def decode_all(synthetic_data: SyntheticData) -> Tensor:
@@ -67,8 +59,7 @@ def decode_artifact(
     """
     size = 4 * len(labels) * math.prod(sample_shape)
     if size > max_bytes:
-        remedy = "If you trust the source, raise max_bytes."
-        raise ArtifactError(mismatch_message(path, f"samples of {size} bytes", f"at most {max_bytes}", remedy))
+        raise ArtifactError.too_large(path, f"samples of {size} bytes", max_bytes)
     spec = _spec(encoding, path)
     with reject_inconsistent(path, "an encoding that does not match its tensors"):
         synthetic_data = spec.restore(tensors, labels, sample_shape)
@@ -94,8 +85,8 @@ def reject_inconsistent(path: Path, found: str) -> Iterator[None]:
         raise
     except INVALID_CONTENT_ERRORS as error:
         reason = short_repr(" ".join(str(error).split()))
-        raise ArtifactError(
-            mismatch_message(path, f"{found} ({type(error).__name__} {reason})", "consistent content")
+        raise ArtifactError.mismatch(
+            path, f"{found} ({type(error).__name__} {reason})", "consistent content"
         ) from error
 
 
@@ -105,14 +96,12 @@ def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
             spec = specs.from_json(dict(encoding))
         except ValueError as error:
             remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
-            raise UnsupportedFormatError(
-                mismatch_message(
-                    path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", remedy
-                )
+            raise UnsupportedFormatError.mismatch(
+                path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", remedy
             ) from error
     if not isinstance(spec, SyntheticSpec):
-        raise ArtifactError(mismatch_message(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec"))
+        raise ArtifactError.mismatch(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec")
     for name, value in specs.iter_fields(spec):
         if isinstance(value, int) and abs(value) > _MAX_NUMBER:
-            raise ArtifactError(mismatch_message(path, f"encoding.{name} = {value}", f"at most {_MAX_NUMBER}"))
+            raise ArtifactError.mismatch(path, f"encoding.{name} = {value}", f"at most {_MAX_NUMBER}")
     return spec

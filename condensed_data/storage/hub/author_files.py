@@ -113,7 +113,6 @@ def _space(mean: Sequence[float] | None, std: Sequence[float] | None, normalized
 
 
 def _expand_channels(space: ValueSpace, channels: int) -> ValueSpace:
-    """The value space expanded to `channels` channels."""
     if len(space.mean) not in (1, channels):
         raise ValueError(f"mean= has {len(space.mean)} numbers, but the images have {channels} channels.")
     return ValueSpace(space.mean.expand(channels).clone(), space.std.expand(channels).clone())
@@ -133,9 +132,8 @@ def _decode_grids(
     result = result_from_samples(title, space.restore(decode_all(synthetic_data)), labels, kind, space, classes)
     ipc = result.metadata.ipc * len(stored) // len(labels)
     metadata = replace(result.metadata, encoding=specs.to_json(encoding), ipc=ipc)
-    return with_storage_size(
-        replace(result, metadata=metadata, stored=tensors), sum(map(Tensor.numel, tensors.values()))
-    )
+    floats = sum(map(Tensor.numel, tensors.values()))
+    return with_storage_size(replace(result, metadata=metadata, stored=tensors), floats)
 
 
 def _pair(content: Any, path: Path, labels: str | Path | None, run: int, max_bytes: int) -> tuple[Tensor, Tensor]:
@@ -147,17 +145,14 @@ def _pair(content: Any, path: Path, labels: str | Path | None, run: int, max_byt
         content = runs[run]
     if isinstance(content, Tensor):
         content = [content, _load(_beside(path, labels), max_bytes)]
-    valid = isinstance(content, list | tuple) and len(content) == 2
-    if not valid or not all(isinstance(item, Tensor) for item in content):
+    pair = isinstance(content, list | tuple) and len(content) == 2
+    if not pair or not all(isinstance(item, Tensor) for item in content):
         raise ArtifactError(
             f"{path} contains a {type(content).__name__}, expected [images, labels] (IDC), a dictionary with such "
             "pairs under 'data' (DC, DSA, DM), or a tensor of images with labels in a separate file (MTT)."
         )
     images, targets = content[0].detach(), content[1].detach()
-    for tensor in (
-        images,
-        targets,
-    ):  # a few bytes can describe a tensor without data, or a huge one
+    for tensor in (images, targets):  # a few bytes can describe a tensor without data, or a huge one
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.numel() * 4 > max_bytes:
             raise ArtifactError(
                 f"{path} contains a {tensor.layout} tensor {tuple(tensor.shape)} on {tensor.device}, expected a dense "
@@ -167,7 +162,6 @@ def _pair(content: Any, path: Path, labels: str | Path | None, run: int, max_byt
 
 
 def _beside(path: Path, labels: str | Path | None) -> Path:
-    """The file of labels that belongs to a file of images."""
     if labels is not None:
         return Path(labels)
     guesses = [path.with_name(path.name.replace(old, "labels")) for old in ("images_zca", "images")]
@@ -213,21 +207,12 @@ def _load(path: Path, max_bytes: int) -> Any:
             f"{path} has {size} bytes, more than max_bytes={max_bytes}. If you trust it, raise max_bytes."
         )
     try:
-        allowed = torch.serialization.safe_globals([*_Accuracy.aliases()])
-        with path.open("rb") as file, allowed, warnings.catch_warnings():
+        with path.open("rb") as file, torch.serialization.safe_globals([*_ACCURACIES]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual layouts; the result is checked
             return torch.load(file, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    except (
-        pickle.UnpicklingError,
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-    ) as error:
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
         reason = str(error).split("\n")[0][:300]
         raise ArtifactError(
             f"{path} contains more than tensors, or is corrupt, and was not loaded ({reason}). Ask its authors for a "
@@ -244,12 +229,9 @@ class _Accuracy:
     def __setstate__(self, ignored: Any) -> None:
         del ignored
 
-    @classmethod
-    def aliases(cls) -> list[type]:
-        """This class under each name that a file may refer to."""
-        names = (
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "scalar"),
-        )
-        return [type(name, (cls,), {"__module__": home, "__qualname__": name}) for home, name in names]
+
+# the placeholder under each name that a file may refer to
+_ACCURACIES = [
+    type(name, (_Accuracy,), {"__module__": home, "__qualname__": name})
+    for home, name in (("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"))
+]

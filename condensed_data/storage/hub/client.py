@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.errors import short_repr
@@ -39,10 +38,9 @@ def check_name(repo_id: Any) -> str:
     Raises:
         ValueError: unless it is "user/name".
     """
-    valid = isinstance(repo_id, str) and re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII)
-    if not valid:
+    if not isinstance(repo_id, str) or not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", repo_id, re.ASCII):
         raise ValueError(f"repo_id={short_repr(repo_id)} is not a valid repository name. Give USER/NAME.")
-    return str(repo_id)
+    return repo_id
 
 
 def missing_dataset_error(api: HfApi, repo_id: str) -> HubNotFoundError:
@@ -54,9 +52,3 @@ def missing_dataset_error(api: HfApi, repo_id: str) -> HubNotFoundError:
         except Exception as error:  # costs only a more helpful message
             del error
     return missing_repository(repo_id)
-
-
-def shortened_list(names: Iterable[str], limit: int = 20) -> str:
-    """The first names, comma-separated, for a message."""
-    listed = list(names)
-    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")

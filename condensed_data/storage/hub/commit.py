@@ -19,7 +19,7 @@ from condensed_data.methods.synthetic.decoding import reject_inconsistent
 from condensed_data.storage import file_names
 from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.hub.client import check_name, missing_dataset_error
-from condensed_data.storage.hub.repository import RepositorySnapshot
+from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
 from condensed_data.storage.metadata import Metadata
 
@@ -33,7 +33,7 @@ Manifests = dict[str, Mapping[str, Any]]  # by config name
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Where and how to publish; the fields are the arguments of `push.push`."""
+    """Where and how to publish; the fields are the arguments of `HubMixin.push_to_hub`."""
 
     repo_id: str
     private: bool | None = None
@@ -56,11 +56,8 @@ class Push:
     """One push.
 
     Attributes:
-        options: where and how to publish.
-        api: Hub client with its token.
         folder: temporary folder that contains the files of the dataset in `set`.
-        manifest: of the dataset.
-        choose: returns its config name, given the manifests in the repository, or None to publish nothing.
+        choose: returns the config name, given the manifests in the repository, or None to publish nothing.
     """
 
     options: PushOptions
@@ -141,21 +138,21 @@ class Push:
         """
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-        options, info = self.options, None
+        options = self.options
         try:
             info = self.api.dataset_info(options.repo_id)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
             self._create(error)
-        if info is None:
             info = self.api.dataset_info(options.repo_id)
-        elif options.private is not None and bool(info.private) != options.private:
-            visibility = "private" if info.private else "public"
-            raise HubError(
-                f"{options.repo_id} already exists and is {visibility}, but private={options.private} was given. "
-                "Change the settings of the repository, or leave private out."
-            )
+        else:
+            if options.private is not None and bool(info.private) != options.private:
+                visibility = "private" if info.private else "public"
+                raise HubError(
+                    f"{options.repo_id} already exists and is {visibility}, but private={options.private} was given. "
+                    "Change the settings of the repository, or leave private out."
+                )
         if options.revision is not None:
             try:
                 info = self.api.dataset_info(options.repo_id, revision=options.revision)
@@ -166,7 +163,7 @@ class Push:
                 info = self.api.dataset_info(options.repo_id, revision=options.revision)
         if info.sha is None:
             raise HubError(f"{options.repo_id}: the Hub did not return the latest commit. Try again.")
-        return RepositorySnapshot(self.api, options.repo_id, info.sha, cache_dir=self.folder / "cache")
+        return RepositorySnapshot(self.api, options.repo_id, info.sha, Access(cache_dir=self.folder / "cache"))
 
     def _create(self, cause: Exception) -> None:
         error = missing_dataset_error(self.api, self.options.repo_id)
@@ -183,20 +180,14 @@ def _manifests(snapshot: RepositorySnapshot) -> tuple[Manifests, dict[str, Artif
     for name in snapshot.configs():
         try:
             manifest = snapshot.manifest(name)
+            if manifest is not None:
+                with reject_inconsistent(Path(snapshot.repo_id, name), "fields that do not form a condensed dataset"):
+                    Metadata.from_manifest(manifest)
+                found[name] = manifest
         except NotACondensedDatasetError:  # a folder of this name with other content
             continue
         except ArtifactError as error:
             corrupt[name] = error
-            continue
-        if manifest is None:
-            continue
-        try:
-            with reject_inconsistent(Path(snapshot.repo_id, name), "fields that do not form a condensed dataset"):
-                Metadata.from_manifest(manifest)
-        except ArtifactError as error:
-            corrupt[name] = error
-        else:
-            found[name] = manifest
     return found, corrupt
 
 

@@ -50,13 +50,13 @@ class HubMixin:
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
-        """Read the `.pt` file in which the authors of a method published their images; see `author_files.read`.
+        """Read the `.pt` file in which the authors of a method published their images, without executing anything.
 
-        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known. Nothing in
-        them is executed.
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known;
+        `author_files.read` documents the arguments.
 
         Raises:
-            ArtifactError: for a file that holds anything but tensors and numbers, or has an unknown layout.
+            ArtifactError: for a file that contains anything but tensors and numbers, or has an unknown layout.
         """
         from condensed_data.storage.hub import author_files
 
@@ -86,35 +86,32 @@ class HubMixin:
         config_name: str = "default",
         license: str | None = None,  # noqa: A002 (the Hub calls it so)
     ) -> CommitInfo:
-        """Publish to a dataset repository of the Hub, in one commit; see `push.push`.
+        """Publish to a dataset repository of the Hub: all of it in one commit, or nothing.
 
         Args:
-            repo_id: "user/name"; created, and private, if it does not exist.
-            private: False makes a new repository public; for an existing one it is checked, not changed.
-            revision: branch to commit to; created if it does not exist.
-            create_pr: open a pull request instead.
-            config_name: name of this dataset in a repository with several.
-            license: identifier of the source's license, for the card.
+            repo_id: "user/name"; created if it does not exist.
+            private: visibility of a new repository: True or None for private, False for public. For an existing
+                repository it is checked, not changed.
+            token: Hub token; None uses the stored one.
+            revision: branch to commit to; created from the default branch if it does not exist.
+            create_pr: whether to open a pull request instead of committing.
+            commit_message: first line of the commit message.
+            config_name: name of this dataset in the repository; "default" is the root.
+            license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
 
         Returns:
-            The commit; the present one if nothing has changed.
+            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
 
         Raises:
-            HubError: or a subclass that gives the reason; nothing is published, and the call can be repeated.
+            HubError: or one of its subclasses; nothing is published, and the message says how to continue.
+            ArtifactError: if a dataset that is already in the repository cannot be read.
+            ValueError, ImportError: for problems found before anything is sent.
         """
+        from condensed_data.storage.hub.commit import PushOptions
         from condensed_data.storage.hub.push import push
 
-        return push(
-            self.result,
-            repo_id,
-            private=private,
-            token=token,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message,
-            config_name=config_name,
-            license=license,
-        )
+        options = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
+        return push(self.result, options, config_name)
 
     @classmethod
     def from_hub(
@@ -131,36 +128,36 @@ class HubMixin:
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
     ) -> Self:
-        """Load a condensed dataset from a dataset repository of the Hub; see `pull.pull`.
+        """Load a condensed dataset from a dataset repository of the Hub.
 
         Datasets published by other tools (images in parquet files, or in one folder per class) can be loaded too; a
         warning lists the metadata they lack, see `third_party.read`.
 
         Args:
             repo_id: "user/name".
-            revision: branch, tag, pull request ("refs/pr/1") or commit.
-            config_name: which of its datasets; None takes the default one, or the only one.
-            cache_dir: the Hub's cache.
+            revision: branch, tag, pull request ("refs/pr/1") or commit; the default branch if None.
+            config_name: which dataset of the repository to load; None for the default one, or the only one.
+            token: Hub token; None uses the stored one, False none.
+            cache_dir: the Hub's cache; by default that of `huggingface_hub`.
             local_files_only: make no request.
-            force_download: download even what the cache has.
-            max_bytes: refuse larger downloads.
+            force_download: download even files that are in the cache.
+            max_bytes: maximum size; a larger dataset is refused before it is downloaded.
+            transform, target_transform: as in `from_result`.
 
         Raises:
-            HubError: or a subclass: if the repository is missing, forbidden or unreachable.
-            ArtifactError: or a subclass: for files that are no condensed dataset, damaged, newer or hostile.
+            HubNotFoundError: if the repository, revision or config does not exist or is not visible.
+            HubAccessError: if the repository is gated, private or disabled.
+            HubUnavailableError: without network, or if the Hub keeps failing.
+            NotACondensedDatasetError: if the repository contains no condensed dataset that can be read.
+            IntegrityError, UnsupportedFormatError, ArtifactError: for corrupt, newer or hostile files.
+            SaveError: if the cache cannot be written.
+            ValueError: for an invalid argument.
         """
         from condensed_data.storage.hub.pull import pull
+        from condensed_data.storage.hub.repository import Access
 
-        pulled = pull(
-            repo_id,
-            revision=revision,
-            config_name=config_name,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            max_bytes=max_bytes,
-        )
+        access = Access(token, cache_dir, local_files_only, force_download)
+        pulled = pull(repo_id, revision, config_name, access, max_bytes)
         self = cls.from_result(pulled.result, transform, target_transform)
         self.hub_revision = pulled.commit
         return self

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.hub_errors import HubError, translate_hub_errors
-from condensed_data.storage import artifact, parquet
+from condensed_data.storage import artifact, display, parquet
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.client import check_name, client
 from condensed_data.storage.hub.commit import Manifests, Push, PushOptions
@@ -22,46 +22,13 @@ if TYPE_CHECKING:
 _UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
 
-def push(
-    result: CondensationResult,
-    repo_id: str,
-    *,
-    private: bool | None = None,
-    token: str | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    config_name: str = "default",
-    license: str | None = None,  # noqa: A002 (the Hub calls it so)
-) -> CommitInfo:
-    """Publish a condensed dataset: all of it in one commit, or nothing.
-
-    Args:
-        result: the condensed dataset.
-        repo_id: "user/name" of a dataset repository; created if it does not exist.
-        private: visibility of a new repository: True or None for private, False for public. For an existing
-            repository it is checked, not changed.
-        token: Hub token; None uses the stored one.
-        revision: branch to commit to; created from the default branch if it does not exist.
-        create_pr: whether to open a pull request instead of committing.
-        commit_message: first line of the commit message.
-        config_name: name of this dataset in the repository; "default" is the root.
-        license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
-
-    Returns:
-        The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
-
-    Raises:
-        HubError: or one of its subclasses; nothing is published, and the message says how to continue.
-        ArtifactError: if a dataset that is already in the repository cannot be read.
-        ValueError, ImportError: for problems found before anything is sent.
-    """
+def push(result: CondensationResult, options: PushOptions, config_name: str) -> CommitInfo:
+    """Publish a condensed dataset under the given name; `HubMixin.push_to_hub` documents arguments and errors."""
     layout.check_config(config_name)
-    options = PushOptions(repo_id, private, token, revision, create_pr, commit_message, license)
     return publish(result, options, lambda manifests: config_name)
 
 
-def publish_build(result: CondensationResult, repo_id: str, *, token: str | None = None) -> CommitInfo | None:
+def publish_build(result: CondensationResult, repo_id: str) -> CommitInfo | None:
     """Publish the result of a build under an unused name, unless the repository already has it.
 
     Returns:
@@ -83,10 +50,10 @@ def publish_build(result: CondensationResult, repo_id: str, *, token: str | None
         plain = re.sub("[^A-Za-z0-9_-]", "-", f"{result.metadata.recipe_name}-ipc{result.metadata.ipc}")[:80]
         return plain if plain not in manifests and layout.is_config(plain) else f"{plain}-{key[:8]}"
 
-    return publish(result, PushOptions(repo_id, token=token), choose)
+    return publish(result, PushOptions(repo_id), choose)
 
 
-def check_access(repo_id: str, token: str | None = None) -> None:
+def check_access(repo_id: str) -> None:
     """Check before a long run that the Hub accepts the token on this machine.
 
     Raises:
@@ -94,7 +61,7 @@ def check_access(repo_id: str, token: str | None = None) -> None:
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    api = client(token)
+    api = client(None)
     with translate_hub_errors(repo_id):
         # this request has a timeout, unlike the next one
         with suppress(RepositoryNotFoundError):
@@ -126,11 +93,6 @@ def _check_preview(result: CondensationResult) -> None:
 
 def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
     """Write the files to publish to `folder`; returns the manifest."""
-    from condensed_data.plotting import grid
-
     result.save(folder)
-    kind, labels = result.metadata.kind, result.class_indices.tolist()
-    limits = (0.0, float(kind.max_value)) if kind.eight_bit else None
-    image = grid.grid(result.images, labels, result.metadata.classes, value_range=limits)
-    grid.save(image, folder / layout.GRID)
+    display.grid(result, folder / layout.GRID)
     return artifact.read_manifest(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from condensed_data.core.errors import ArtifactError
@@ -15,18 +16,13 @@ from condensed_data.core.hub_errors import HubError, HubUnavailableError
 from condensed_data.storage.result import CondensationResult
 
 
+@dataclass
 class HubCache:
-    """A Hub repository used as a cache for one build.
+    """A Hub repository used as a cache for one build."""
 
-    Attributes:
-        repo_id: "user/name".
-        push: whether to publish the result.
-        commit: commit that the result was loaded from, or None.
-    """
-
-    def __init__(self, repo_id: str, push: bool) -> None:
-        self.repo_id, self.push = repo_id, push
-        self.commit: str | None = None
+    repo_id: str
+    push: bool  # whether to publish the result
+    commit: str | None = None  # that the result was loaded from
 
     @staticmethod
     def from_options(hub: str | None, push: bool) -> HubCache | None:
@@ -52,12 +48,7 @@ class HubCache:
         return hub_cache
 
     def fetch(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
-        """The result of a build, or None if the repository does not have it.
-
-        Args:
-            key: cache key of the build.
-            content: what the key was computed from.
-        """
+        """The result of the build with a cache key, or None; see `search.lookup`."""
         from condensed_data.storage.hub.search import lookup
 
         try:

@@ -5,16 +5,19 @@ Only files with known names are downloaded, and only after their size was checke
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from condensed_data.core.errors import ArtifactError, IntegrityError, mismatch_message
+from condensed_data.core.errors import ArtifactError, IntegrityError
 from condensed_data.core.hub_errors import HubUnavailableError
 from condensed_data.storage import file_names
 from condensed_data.storage import manifest as manifests
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.client import check_name, client, missing_dataset_error
+from condensed_data.storage.hub.retry import with_retries
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -22,41 +25,54 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 2_000  # of the root of a repository that are considered
 MAX_FILES = 50_000  # of a third-party repository that are considered
 _PATHS_PER_REQUEST = 100
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach the Hub and its local cache.
+
+    Attributes:
+        token: Hub token; None uses the stored one, False none.
+        cache_dir: the Hub's cache; None for that of `huggingface_hub`.
+        local_files_only: make no request.
+        force_download: download even files that are in the cache.
+    """
+
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+    force_download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.local_files_only and self.force_download:
+            raise ValueError(
+                "force_download=True needs the network, but local_files_only=True forbids it. Give only one of them."
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the cache."""
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return Path(self.cache_dir or HF_HUB_CACHE).expanduser()
 
 
 @dataclass(frozen=True)
 class RepositorySnapshot:
-    """A dataset repository at one commit.
+    """A dataset repository ("user/name") at one commit, given by 40 hexadecimal digits.
 
-    Attributes:
-        api: Hub client with its token.
-        repo_id: "user/name".
-        commit: 40 hexadecimal digits.
-        cache_dir: the Hub's cache; None for that of `huggingface_hub`.
-        local_files_only: make no request.
-        force_download: download even files that are in the cache.
-        sizes: known file sizes in bytes by path; None for a file that does not exist.
+    `sizes` caches file sizes in bytes by path, with None for a file that does not exist.
     """
 
     api: HfApi
     repo_id: str
     commit: str
-    cache_dir: str | Path | None = None
-    local_files_only: bool = False
-    force_download: bool = False
+    access: Access
     sizes: dict[str, int | None] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def resolve(
-        repo_id: str,
-        revision: str | None,
-        *,
-        token: str | bool | None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        force_download: bool = False,
-        fresh: bool = False,
-    ) -> RepositorySnapshot:
+    def resolve(repo_id: str, revision: str | None, access: Access, *, fresh: bool = False) -> RepositorySnapshot:
         """Resolve a revision to its commit; a commit resolves to itself without a request.
 
         Args:
@@ -68,14 +84,18 @@ class RepositorySnapshot:
         """
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-        api = client(token)
+        api = client(access.token)
         try:
-            found = _resolved(api, check_name(repo_id), revision, cache_dir, local_files_only, fresh)
+            commit = _resolved(api, check_name(repo_id), revision, access, fresh)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
             raise missing_dataset_error(api, repo_id) from error
-        return RepositorySnapshot(api, repo_id, found, cache_dir, local_files_only, force_download)
+        return RepositorySnapshot(api, repo_id, commit, access)
+
+    def with_retries(self, action: Callable[[], T]) -> T:
+        """Return the result of `action`, a request about this commit; see `retry.with_retries`."""
+        return with_retries(action, self.repo_id, self.commit, folder=self.access.folder)
 
     @property
     def _location(self) -> dict[str, Any]:
@@ -97,32 +117,23 @@ class RepositorySnapshot:
             self.sizes.update({path: found.get(path) for path in batch})
         return [self.sizes[path] for path in paths]
 
-    def entries(self) -> list[tuple[str, int | None]]:
-        """Entries of the root as (name, bytes), with None for a folder; at most `MAX_ENTRIES`."""
-        found: list[tuple[str, int | None]] = []
-        for item in self.api.list_repo_tree(**self._location):
-            found.append((item.path, getattr(item, "size", None)))
-            if len(found) == MAX_ENTRIES:
-                break
-        return found
+    def _tree(self, **options: Any) -> Iterator[tuple[str, int | None]]:
+        """Files as (path, bytes), and folders as (path, None)."""
+        for item in self.api.list_repo_tree(**options, **self._location):
+            yield item.path, getattr(item, "size", None)
 
     def listing(self) -> dict[str, int]:
         """Size in bytes by path of the first `MAX_FILES` files."""
-        found: dict[str, int] = {}
-        for item in self.api.list_repo_tree(recursive=True, **self._location):
-            size = getattr(item, "size", None)
-            if size is not None:
-                found[item.path] = size
-            if len(found) == MAX_FILES:
-                break
+        files = ((path, size) for path, size in self._tree(recursive=True) if size is not None)
+        found = dict(islice(files, MAX_FILES))
         self.sizes.update(found)
         return found
 
     def configs(self) -> list[str]:
         """Config names, the default first; with `local_files_only`, those that were loaded before."""
-        if self.local_files_only:
+        if self.access.local_files_only:
             return self.cached_configs()
-        entries = self.entries()
+        entries = list(islice(self._tree(), MAX_ENTRIES))
         self.sizes.update({name: size for name, size in entries if size is not None})
         folders = [name for name, size in entries if size is None and layout.is_config(name)]
         manifests = {layout.DEFAULT: file_names.MANIFEST}
@@ -132,60 +143,36 @@ class RepositorySnapshot:
 
     def cached_configs(self) -> list[str]:
         """Names of the configs that were loaded before at this commit."""
-        known = self.cached(file_names.MANIFEST)
-        found = [] if known is None else [layout.DEFAULT]
-        folder = self._snapshot_folder()
-        for path in sorted(folder.glob(f"*/{file_names.MANIFEST}")) if folder.is_dir() else ():
-            if layout.is_config(path.parent.name):
-                found.append(path.parent.name)
-        return found
-
-    def _snapshot_folder(self) -> Path:
-        from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
-        root = Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser()
-        return root / repo_folder_name(repo_id=self.repo_id, repo_type="dataset") / "snapshots" / self.commit
+        name = repo_folder_name(repo_id=self.repo_id, repo_type="dataset")
+        paths = (self.access.folder / name / "snapshots" / self.commit).glob(f"*/{file_names.MANIFEST}")
+        folders = sorted(path.parent.name for path in paths if layout.is_config(path.parent.name))
+        return folders if self.cached(file_names.MANIFEST) is None else [layout.DEFAULT, *folders]
 
     def cached(self, path: str) -> Path | None:
         """Path of a file of this commit in the cache, or None."""
         from huggingface_hub import try_to_load_from_cache
 
-        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
-        found = try_to_load_from_cache(filename=path, cache_dir=cache, **self._location)
+        found = try_to_load_from_cache(filename=path, cache_dir=self.access.folder, **self._location)
         return Path(found) if isinstance(found, str) else None
 
     def fetch(self, path: str, max_bytes: int) -> Path | None:
         """Download a file; returns its local path, or None if the repository does not have it.
 
-        Args:
-            path: path in the repository.
-            max_bytes: maximum size; a larger file is refused before it is downloaded.
-
         Raises:
-            ArtifactError: if it is larger.
+            ArtifactError: if it is larger than `max_bytes`; it is then not downloaded.
         """
         known = self.cached(path)
-        if known is not None and not self.force_download:
-            return known
-        if self.local_files_only:
+        if self.access.local_files_only or (known is not None and not self.access.force_download):
             return known
         (size,) = self.size(path)
         if size is None:
             return None
         if size > max_bytes:
-            remedy = "If you trust the source, raise max_bytes."
-            raise ArtifactError(
-                mismatch_message(f"{self.repo_id}/{path}", f"{size} bytes", f"at most {max_bytes}", remedy)
-            )
-        return Path(
-            self.api.hf_hub_download(
-                filename=path,
-                cache_dir=self.cache_dir,
-                force_download=self.force_download,
-                **self._location,
-            )
-        )
+            raise ArtifactError.too_large(f"{self.repo_id}/{path}", f"{size} bytes", max_bytes)
+        cache, force = self.access.folder, self.access.force_download
+        return Path(self.api.hf_hub_download(filename=path, cache_dir=cache, force_download=force, **self._location))
 
     def manifest(self, config: str) -> dict[str, Any] | None:
         """The checked manifest of a config, or None if it does not exist.
@@ -193,12 +180,12 @@ class RepositorySnapshot:
         Raises:
             ArtifactError: or one of its subclasses, if the manifest is invalid.
         """
-        path = self.fetch(layout.repo_path(config, file_names.MANIFEST), manifests.MAX_BYTES)
+        name = layout.repo_path(config, file_names.MANIFEST)
+        path = self.fetch(name, manifests.MAX_BYTES)
         if path is None:
             return None
-        where = f"{self.repo_id}/{layout.repo_path(config, file_names.MANIFEST)}"
         with path.open("rb") as file:
-            return manifests.decode(file.read(manifests.MAX_BYTES + 1), where, verify=True)
+            return manifests.decode(file.read(manifests.MAX_BYTES + 1), f"{self.repo_id}/{name}", verify=True)
 
     def artifact(self, config: str, manifest: dict[str, Any], max_bytes: int) -> Path:
         """Download the files of a config except the preview; returns their local folder.
@@ -212,13 +199,12 @@ class RepositorySnapshot:
         path = layout.repo_path(config, file_names.TENSORS)
         where = f"{self.repo_id}/{path}"
         if listed > max_bytes:
-            remedy = "If you trust the source, raise max_bytes."
-            raise ArtifactError(mismatch_message(where, f"{listed} bytes", f"at most {max_bytes}", remedy))
+            raise ArtifactError.too_large(where, f"{listed} bytes", max_bytes)
         found = self.fetch(path, listed)
-        if found is None and self.local_files_only:
+        if found is None and self.access.local_files_only:
             raise self.not_cached_error()
         if found is None:
-            raise IntegrityError(mismatch_message(where, "no such file", "the file that the manifest lists"))
+            raise IntegrityError.mismatch(where, "no such file", "the file that the manifest lists")
         return found.parent
 
     def not_cached_error(self) -> HubUnavailableError:
@@ -229,21 +215,10 @@ class RepositorySnapshot:
         )
 
 
-def _resolved(
-    api: HfApi,
-    repo_id: str,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
-    fresh: bool,
-) -> str:
+def _resolved(api: HfApi, repo_id: str, revision: str | None, access: Access, fresh: bool) -> str:
     if fresh:
         return str(api.dataset_info(repo_id, revision=revision).sha)
-    found = api.resolve_revision(
-        repo_id,
-        repo_type="dataset",
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    return found.resolved
+    offline = access.local_files_only
+    return api.resolve_revision(
+        repo_id, repo_type="dataset", revision=revision, cache_dir=access.folder, local_files_only=offline
+    ).resolved

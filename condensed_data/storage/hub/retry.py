@@ -15,10 +15,7 @@ T = TypeVar("T")
 
 
 def with_retries(action: Callable[[], T], repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> T:
-    """Return the result of `action`, trying up to three times.
-
-    The other arguments, and the errors raised, are those of `translate_hub_errors`.
-    """
+    """Return the result of `action`, trying up to three times; see `translate_hub_errors`."""
     attempt = 0
     while True:
         attempt += 1

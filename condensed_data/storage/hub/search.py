@@ -13,7 +13,7 @@ from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
 from condensed_data.storage.hub.client import client
 from condensed_data.storage.hub.pull import PullResult, load
-from condensed_data.storage.hub.repository import RepositorySnapshot
+from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import with_retries
 
 TAG = "condensed-data"
@@ -21,22 +21,11 @@ TAG = "condensed-data"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A repository with condensed datasets, as described by its tags.
-
-    Attributes:
-        repo_id: "user/name".
-        commit: head of its default branch, or None if the Hub does not return it.
-        sources: names of the condensed sources, letters and digits only.
-        recipes: names of the recipes.
-        ipcs: samples per class.
-        private: whether the repository is private.
-        downloads: downloads as counted by the Hub.
-        likes: likes on the Hub.
-    """
+    """A repository with condensed datasets, as described by its tags."""
 
     repo_id: str
-    commit: str | None
-    sources: tuple[str, ...]
+    commit: str | None  # head of its default branch, or None if the Hub does not return it
+    sources: tuple[str, ...]  # names of the condensed sources, letters and digits only
     recipes: tuple[str, ...]
     ipcs: tuple[int, ...]
     private: bool
@@ -79,8 +68,7 @@ def find(
 def _search_result(item: Any) -> SearchResult:
     from condensed_data.methods import recipes
 
-    tags = list(item.tags or ())
-    known = set(recipes.names())
+    tags, known = list(item.tags or ()), set(recipes.names())
     return SearchResult(
         repo_id=item.id,
         commit=item.sha,
@@ -97,27 +85,25 @@ def _tag_values(prefix: str, tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix))
 
 
-def lookup(repo_id: str, key: str, content: Mapping[str, Any], *, token: str | bool | None = None) -> PullResult | None:
+def lookup(repo_id: str, key: str, content: Mapping[str, Any]) -> PullResult | None:
     """Load the dataset with a cache key from a repository, or None if there is none.
 
     Args:
         repo_id: repository to search; one that does not exist or is not visible counts as empty.
-        key: cache key of the build, see `storage.cache.cache_key`.
-        content: what the key was computed from.
-        token: Hub token; None uses the stored one, False none.
+        key: cache key of the build, computed from `content`; see `storage.cache.cache_key`.
 
     Raises:
         HubError: the same errors as `pull`.
         ArtifactError: if the dataset with this key cannot be read or contradicts `content`.
     """
     try:
-        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, token=token, fresh=True), repo_id)
+        snapshot = with_retries(lambda: RepositorySnapshot.resolve(repo_id, None, Access(), fresh=True), repo_id)
     except HubNotFoundError:
         return None
-    found = with_retries(lambda: _with_key(snapshot, key), repo_id)
+    found = with_retries(lambda: next((item for item in _configs_with_keys(snapshot) if item[1] == key), None), repo_id)
     if found is None:
         return None
-    config, manifest = found
+    config, _, manifest = found
     _check_key(f"{repo_id}, config {config!r} at {snapshot.commit}", manifest, content)
     return load(snapshot, config, manifest)
 
@@ -134,17 +120,10 @@ def keys(repo_id: str, *, token: str | bool | None = None) -> dict[str, str]:
     """
     with translate_hub_errors(repo_id):
         try:
-            snapshot = RepositorySnapshot.resolve(repo_id, None, token=token)
+            snapshot = RepositorySnapshot.resolve(repo_id, None, Access(token))
         except HubNotFoundError:
             return {}
         return {key: config for config, key, _ in _configs_with_keys(snapshot)}
-
-
-def _with_key(snapshot: RepositorySnapshot, key: str) -> tuple[str, dict[str, Any]] | None:
-    for config, found, manifest in _configs_with_keys(snapshot):
-        if found == key:
-            return config, manifest
-    return None
 
 
 def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -159,11 +138,7 @@ def _configs_with_keys(snapshot: RepositorySnapshot) -> Iterator[tuple[str, str,
 
 
 def _check_key(where: str, manifest: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Check that a manifest agrees with what its cache key was computed from.
-
-    Raises:
-        ArtifactError: with the field that differs.
-    """
+    """Check that a manifest agrees with what its cache key was computed from."""
     stored = {
         "fingerprint": manifest["source"]["fingerprint"],
         "recipe": manifest["recipe"],

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
+from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError, shortened_list
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.storage.hub import third_party_images
@@ -47,7 +47,7 @@ def read(
         NotACondensedDatasetError: if there is nothing to read, with what is missing.
         ArtifactError: for files that are too large or corrupt.
     """
-    wanted = {path: size for path, size in sizes.items() if _below(path, config_name)}
+    wanted = [path for path in sizes if config_name is None or config_name in PurePosixPath(path).parts[:-1]]
     tables, folders = _tables(repo_id, wanted), _folders(wanted)
     chosen = tables or [path for paths in folders.values() for path in paths]
     if not chosen:
@@ -58,12 +58,9 @@ def read(
             f"{repo_id} contains {len(chosen)} files with {total} bytes in total; the limits are {_MAX_FILES} files "
             f"and max_bytes={max_bytes}. If it is a condensed dataset and you trust it, raise max_bytes."
         )
-    found = (
-        third_party_images.from_tables(repo_id, tables, fetch, max_bytes)
-        if tables
-        else third_party_images.from_folders(repo_id, folders, fetch, max_bytes)
-    )
-    return _with_warning(repo_id, found)
+    if tables:
+        return _with_warning(repo_id, third_party_images.from_tables(repo_id, tables, fetch, max_bytes))
+    return _with_warning(repo_id, third_party_images.from_folders(repo_id, folders, fetch, max_bytes))
 
 
 def result_from_samples(
@@ -73,18 +70,14 @@ def result_from_samples(
     kind: SampleKind,
     space: ValueSpace,
     names: Sequence[str] | None,
-    training: Training | None = None,
 ) -> CondensationResult:
     """A result built from samples alone, without recipe or history.
 
     Args:
         name: name of the source, for titles.
-        images: (N, *sample) float32 in the value space of `kind`.
+        images: (N, *sample) float32 in the value space of `kind`; `space` standardizes them.
         labels: (N,) non-negative integers.
-        kind: type and shape of the samples.
-        space: standardizes the images.
         names: class names by label, or None.
-        training: training protocol to use; None for the standard one.
 
     Raises:
         ArtifactError: for invalid labels, or NaN or infinite images.
@@ -114,7 +107,7 @@ def result_from_samples(
         ipc=int(index.bincount().max()),
         seed=0,
         encoding=specs.to_json(Pixels()),
-        training=training or Training(),
+        training=Training(),
     )
     return with_storage_size(CondensationResult(images, index, metadata, None), images.numel())
 
@@ -128,10 +121,7 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     missing += ["recipe", "training protocol (the standard one is used)"]
     result = result_from_samples(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
-    warnings.warn(
-        f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}",
-        stacklevel=2,
-    )
+    warnings.warn(f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}", stacklevel=2)
     return result
 
 
@@ -141,31 +131,23 @@ def _space(images: Tensor) -> ValueSpace:
     return ValueSpace.from_sums(values.sum(1), values.square().sum(1), values.shape[1])
 
 
-def _below(path: str, config_name: str | None) -> bool:
-    return config_name is None or config_name in PurePosixPath(path).parts[:-1]
-
-
-def _tables(repo_id: str, sizes: Mapping[str, int]) -> list[str]:
-    """The parquet files of the train split, in order.
-
-    Raises:
-        NotACondensedDatasetError: if they are in several folders, one per config.
-    """
-    tables = sorted(path for path in sizes if path.endswith(".parquet"))
+def _tables(repo_id: str, paths: Sequence[str]) -> list[str]:
+    """The parquet files of the train split, in order; they must be in one folder, because each is a config."""
+    tables = sorted(path for path in paths if path.endswith(".parquet"))
     train = [path for path in tables if _TRAIN.search(path)]
     chosen = train or [path for path in tables if not _OTHER_SPLIT.search(path)]
     folders = sorted({PurePosixPath(path).parent.as_posix() for path in chosen})
     if len(folders) > 1:
         raise NotACondensedDatasetError(
             f"{repo_id} was not made by condensed-data and has parquet files in {len(folders)} folders. Give one as "
-            f"config_name: {', '.join(folders[:20])}."
+            f"config_name: {shortened_list(folders)}."
         )
     return chosen
 
 
-def _folders(sizes: Mapping[str, int]) -> dict[str, list[str]]:
+def _folders(paths: Sequence[str]) -> dict[str, list[str]]:
     """Image files by the name of their folder, which is their class; only those below train/ if there are any."""
-    images = sorted(path for path in sizes if path.lower().endswith(_SUFFIXES))
+    images = sorted(path for path in paths if path.lower().endswith(_SUFFIXES))
     train = [path for path in images if "train" in PurePosixPath(path).parts[:-2]]
     other = [path for path in images if not _OTHER_SPLIT.search(path.rpartition("/")[0])]
     folders: dict[str, list[str]] = {}
@@ -179,10 +161,9 @@ def _nothing_found(repo_id: str, sizes: Mapping[str, int], config_name: str | No
     where = repo_id if config_name is None else f"{repo_id}, folder {config_name},"
     pickled = sorted(path for path in sizes if path.endswith((".pt", ".pth")))
     if pickled:
-        listed = ", ".join(pickled[:5])
         return (
-            f"{where} has no condensed.json but pickled tensors ({listed}), which are not loaded from the Hub. "
-            "If you trust them, download one and read it with CondensedDataset.from_pt(path)."
+            f"{where} has no condensed.json but pickled tensors ({shortened_list(pickled, 5)}), which are not loaded "
+            "from the Hub. If you trust them, download one and read it with CondensedDataset.from_pt(path)."
         )
     return (
         f"{where} contains no condensed dataset: no condensed.json, no parquet files with images and labels, and no "

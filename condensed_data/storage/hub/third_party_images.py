@@ -29,21 +29,13 @@ _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "class", "tar
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images and labels as read from the files.
+    """Images and labels as read from the files."""
 
-    Attributes:
-        images: (N, C, H, W) float32 in [0, 1].
-        labels: (N,) int64, as stored.
-        mode: PIL mode, "L" or "RGB".
-        names: class names by label, or None if the files have none.
-        ignored: names of columns that were not read, such as soft labels.
-    """
-
-    images: Tensor
-    labels: Tensor
-    mode: str
-    names: tuple[str, ...] | None
-    ignored: tuple[str, ...] = ()
+    images: Tensor  # (N, C, H, W) float32 in [0, 1]
+    labels: Tensor  # (N,) int64, as stored
+    mode: str  # PIL mode, "L" or "RGB"
+    names: tuple[str, ...] | None  # class names by label, or None if the files have none
+    ignored: tuple[str, ...] = ()  # names of columns that were not read, such as soft labels
 
 
 def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> LabeledImages:
@@ -60,14 +52,14 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
             f'{repo_id} contains parquet files, which need pyarrow. Run pip install "condensed-data[hub]".'
         ) from error
     stack, labels, names = _ImageStack(repo_id, max_bytes), [], None
-    others: dict[str, None] = {}
+    others: set[str] = set()
     for path in paths:
         where = f"{repo_id}/{path}"
         try:
             with parquet.ParquetFile(fetch(path)) as file:
                 image, label = _columns(where, file.schema_arrow)
                 names = names or _names(where, file.schema_arrow, label)
-                others |= dict.fromkeys(set(file.schema_arrow.names) - {image, label})
+                others |= set(file.schema_arrow.names) - {image, label}
                 _check_rows(where, file.metadata, max_bytes)
                 for row, (encoded, value) in enumerate(_rows(file, image, label)):
                     stack.add(f"{where}, row {row}", encoded)
@@ -144,14 +136,12 @@ def _columns(where: str, schema: Any) -> tuple[str, str]:
 
     image = _pick_column([field.name for field in schema if is_image(field.type)], _IMAGES)
     label = _pick_column([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
-    missing = [content for content, found in (("images", image), ("labels", label)) if found is None]
-    if missing:
+    if image is None or label is None:
+        missing = [content for content, found in (("images", image), ("labels", label)) if found is None]
         columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
         raise NotACondensedDatasetError(
             f"{where} has no unambiguous column of {' and none of '.join(missing)}. Its columns are {columns[:1000]}."
         )
-    assert image is not None
-    assert label is not None
     return image, label
 
 
@@ -169,8 +159,8 @@ def _names(where: str, schema: Any, label: str) -> tuple[str, ...] | None:
     info = strict_json.loads(raw, where).get("info")
     for key in ("features", label, "names"):
         info = info.get(key) if isinstance(info, dict) else None
-    valid = isinstance(info, list) and info and all(isinstance(name, str) for name in info)
-    return tuple(info) if valid and info else None
+    valid = isinstance(info, list) and all(isinstance(name, str) for name in info)
+    return tuple(info) if info and valid else None
 
 
 def _check_rows(where: str, metadata: Any, max_bytes: int) -> None:

@@ -11,14 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset
 
-from condensed_data import CondensedDataset, recipes
+from condensed_data import ArtifactError, CondensedDataset, UnsupportedFormatError, recipes
 from condensed_data.core import spec as specs
 from condensed_data.data.value_space import SampleKind
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoders import LatentDecoder
 from condensed_data.methods.synthetic.decoding import decode_all, decode_artifact
 from condensed_data.methods.synthetic.factorized import Factorized
-from condensed_data.storage import ArtifactError, UnsupportedFormatError
 from condensed_data.storage import artifact as artifact
 from condensed_data.storage.result import CondensationResult
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from condensed_data import storage
+from condensed_data.storage import artifact
 
 FOLDER = Path(__file__).parent / "format-1.0"
 CARD = "---\nlicense: mit\ntags:\n- condensed-data\n---\n# Tiny\n\nFour samples.\n"
@@ -36,4 +36,4 @@ FIELDS: dict[str, Any] = {
 
 if __name__ == "__main__":
     images = torch.arange(36).reshape(4, 1, 3, 3) / 64
-    storage.write(FOLDER, {"images": images, "labels": torch.tensor([0, 0, 1, 1])}, FIELDS, card=CARD)
+    artifact.write(FOLDER, {"images": images, "labels": torch.tensor([0, 0, 1, 1])}, FIELDS, card=CARD)

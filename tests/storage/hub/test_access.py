@@ -9,61 +9,25 @@ from typing import Any
 import pytest
 from hub_server import HubServer
 from hub_server.history import Repository
-from hub_worker import refused, seed_of, small, source
+from hub_worker import load, refused, seed_of, small, source
 
 from condensed_data import CondensedDataset
 from condensed_data.core import hub_errors as errors
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
-
-
-@pytest.fixture
-def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the dataset of seed 0."""
-    small(0).push_to_hub(repo_id)
-    hub.requests.clear()
-    return hub.hub.repositories["dataset", repo_id]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
-    name = repository if isinstance(repository, str) else repository.name
-    return CondensedDataset.from_hub(name, **options)
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def test_missing_repositories_revisions_and_configs(hub: HubServer, repository: Repository, cache: Path) -> None:
     missing = f"{repository.name}-missing"
     message = refused(
-        errors.HubNotFoundError,
-        "this dataset repository does not exist, or it is private",
-        pull,
-        repository=missing,
+        errors.HubNotFoundError, "this dataset repository does not exist, or it is private", load, repository=missing
     )
     assert missing in message
-    refused(errors.HubNotFoundError, "has no revision 'v9'", pull, repository=repository, revision="v9")
-    refused(
-        errors.HubNotFoundError,
-        f"has no revision '{'0' * 40}'",
-        pull,
-        repository=repository,
-        revision="0" * 40,
-    )
-    refused(
-        errors.HubNotFoundError,
-        r"no config 'b'\. Give config_name=",
-        pull,
-        repository=repository,
-        config_name="b",
-    )
+    refused(errors.HubNotFoundError, "has no revision 'v9'", load, repository=repository, revision="v9")
+    refused(errors.HubNotFoundError, f"has no revision '{'0' * 40}'", load, repository=repository, revision="0" * 40)
+    refused(errors.HubNotFoundError, r"no config 'b'\. Give config_name=", load, repository=repository, config_name="b")
     hub.add_repo(f"{missing}-model", {"README.md": b"#"}, kind="model")
-    refused(errors.HubNotFoundError, "is a model repository", pull, repository=f"{missing}-model")
+    refused(errors.HubNotFoundError, "is a model repository", load, repository=f"{missing}-model")
     refused(errors.HubNotFoundError, "is a model repository", small().push_to_hub, repo_id=f"{missing}-model")
     assert ("dataset", f"{missing}-model") not in hub.hub.repositories
 
@@ -78,7 +42,7 @@ def test_invalid_repository_names(hub: HubServer, name: Any) -> None:
 
 def test_repositories_without_read_access(hub: HubServer, repository: Repository, cache: Path) -> None:
     def pull_with(token: str | bool) -> Callable[..., object]:
-        return lambda: pull(repository, token=token, cache_dir=cache)
+        return lambda: load(repository, token=token, cache_dir=cache)
 
     bob = hub.token("bob")
     refused(errors.HubNotFoundError, "or it is private and the token has no access", pull_with(bob))
@@ -87,13 +51,9 @@ def test_repositories_without_read_access(hub: HubServer, repository: Repository
     refused(errors.HubAccessError, "rejected the token", pull_with(hub.token("carol")))
     repository.private, repository.gated = False, True
     for token in (bob, False):
-        refused(
-            errors.HubAccessError,
-            "is gated: its owner must grant you access.*Request access",
-            pull_with(token),
-        )
+        refused(errors.HubAccessError, "is gated: its owner must grant you access.*Request access", pull_with(token))
     repository.guests.add("bob")
-    assert seed_of(pull(repository, token=bob, cache_dir=cache)) == 0
+    assert seed_of(load(repository, token=bob, cache_dir=cache)) == 0
 
 
 def test_repositories_without_write_access(hub: HubServer, repository: Repository) -> None:
@@ -109,7 +69,7 @@ def test_repositories_without_write_access(hub: HubServer, repository: Repositor
     refused(errors.HubAccessError, "lacks permission", small().push_to_hub, repo_id="bob/set")
     repository.disabled = True
     refused(errors.HubAccessError, "is disabled on the Hub", small(1).push_to_hub, repo_id=repository.name)
-    refused(errors.HubAccessError, "is disabled on the Hub", pull, repository=repository)
+    refused(errors.HubAccessError, "is disabled on the Hub", load, repository=repository)
 
 
 def test_a_build_with_push_checks_the_token_first(hub: HubServer, repo_id: str, cache: Path) -> None:

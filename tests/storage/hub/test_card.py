@@ -13,7 +13,7 @@ import yaml
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
-from condensed_data.storage import read_manifest
+from condensed_data.storage.artifact import read_manifest
 from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 
@@ -151,17 +151,11 @@ def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[in
 def test_baselines_are_in_the_table(tmp_path: Path) -> None:
     measured = Evaluation("convnet", Training(name="quick"), (0.5, 0.7), (0.6, None, 0.6))
     made = with_evaluation(result(), measured)
-    random, whole = (
-        replace(measured, accuracies=(0.25, 0.25)),
-        replace(measured, accuracies=(0.875, 0.875)),
-    )
+    random, whole = (replace(measured, accuracies=(0.25, 0.25)), replace(measured, accuracies=(0.875, 0.875)))
     made = with_baselines(made, [("random", measured)])
     made = with_baselines(made, [("random", random), ("whole set", whole)])  # measured again
     made.save(tmp_path)
-    assert [name for name, _ in CondensationResult.load(tmp_path).metadata.baselines] == [
-        "random",
-        "whole set",
-    ]
+    assert [name for name, _ in CondensationResult.load(tmp_path).metadata.baselines] == ["random", "whole set"]
     text = repo_card.render("alice/set", {"default": read_manifest(tmp_path)}, None, None)
     for row in (
         "| this dataset | convnet | quick protocol | 2 | 60.0 % ± 10.0 |",
@@ -191,24 +185,7 @@ def test_config_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "data",
-        "DATA",
-        "con",
-        "NUL.txt",
-        ".git",
-        "a.",
-        "../x",
-        "a/b",
-        "a\\b",
-        "a b",
-        "é",
-        "A" * 97,
-        3,
-        None,
-    ],
+    "name", ["", "data", "DATA", "con", "NUL.txt", ".git", "a.", "../x", "a/b", "a\\b", "a b", "é", "A" * 97, 3, None]
 )
 def test_invalid_config_names(name: Any) -> None:
     with pytest.raises(ValueError, match=r"config_name=.* is not a valid config name"):

@@ -10,35 +10,14 @@ from typing import Any
 import pytest
 from hub_server import HubServer
 from hub_server.history import Repository
-from hub_worker import refused, seed_of, small, source
+from hub_worker import load, refused, seed_of, small, source
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import ArtifactError, CondensedDataset, SaveError
 from condensed_data.core import hub_errors as errors
 
 UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
-
-
-@pytest.fixture
-def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the dataset of seed 0."""
-    small(0).push_to_hub(repo_id)
-    hub.requests.clear()
-    return hub.hub.repositories["dataset", repo_id]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-def pull(repository: Repository | str, **options: Any) -> CondensedDataset:
-    name = repository if isinstance(repository, str) else repository.name
-    return CondensedDataset.from_hub(name, **options)
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def test_rate_limits(hub: HubServer, repository: Repository, cache: Path) -> None:
@@ -46,13 +25,13 @@ def test_rate_limits(hub: HubServer, repository: Repository, cache: Path) -> Non
     refused(
         errors.HubRateLimitError,
         r"too many requests to the Hub; the limit ends in 7 s\. Wait",
-        pull,
+        load,
         repository=repository,
     )
     message = refused(errors.HubRateLimitError, "too many requests", small(1).push_to_hub, repo_id=repository.name)
     assert UNCHANGED in message
     hub.fault("GET /api/datasets/", status=429, headers={"Retry-After": "9"})
-    refused(errors.HubRateLimitError, "ends in 9 s", pull, repository=repository)
+    refused(errors.HubRateLimitError, "ends in 9 s", load, repository=repository)
 
 
 def test_transient_server_errors(hub: HubServer, repository: Repository, cache: Path) -> None:
@@ -68,7 +47,7 @@ def test_transient_server_errors(hub: HubServer, repository: Repository, cache: 
         "GET /objects/",
     ):
         hub.fault(match, status=502)
-    assert seed_of(pull(repository, cache_dir=cache)) == 1
+    assert seed_of(load(repository, cache_dir=cache)) == 1
 
 
 def test_persistent_server_errors(hub: HubServer, repository: Repository, cache: Path) -> None:
@@ -88,7 +67,7 @@ def test_persistent_server_errors(hub: HubServer, repository: Repository, cache:
     refused(
         errors.HubUnavailableError,
         r"was not reached|failed after",
-        pull,
+        load,
         repository=repository,
         cache_dir=cache,
     )
@@ -103,7 +82,7 @@ def test_no_network(hub: HubServer, repository: Repository, cache: Path) -> None
             repo_id=repository.name,
         )
         assert UNCHANGED in message
-        refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
+        refused(errors.HubUnavailableError, "Connect", load, repository=repository, cache_dir=cache)
 
 
 def test_without_network_a_build_condenses_locally(hub: HubServer, repo_id: str, cache: Path) -> None:
@@ -123,7 +102,7 @@ def test_without_network_a_build_condenses_locally(hub: HubServer, repo_id: str,
         ):
             assert seed_of(build(cache / "two", push=True)) == 0
     build(cache / "two", push=True)  # from the local cache, now published
-    assert seed_of(pull(repo_id)) == 0
+    assert seed_of(load(repo_id)) == 0
 
 
 def test_a_server_that_never_answers(
@@ -131,7 +110,7 @@ def test_a_server_that_never_answers(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_ETAG_TIMEOUT", 0.2)
     hub.fault("GET ", hold=True, times=100)
-    refused(errors.HubUnavailableError, "Connect", pull, repository=repository, cache_dir=cache)
+    refused(errors.HubUnavailableError, "Connect", load, repository=repository, cache_dir=cache)
     refused(
         errors.HubUnavailableError,
         r"cannot reach the Hub \(ReadTimeout",
@@ -170,24 +149,24 @@ def test_connections_that_break_during_a_push(hub: HubServer, repository: Reposi
     done = small(1).push_to_hub(repository.name)
     assert done.oid == repository.head.oid
     assert len(repository.history("main")) == 3
-    assert seed_of(pull(repository)) == 1
+    assert seed_of(load(repository)) == 1
 
 
 def test_connections_that_break_during_a_pull(hub: HubServer, repository: Repository, cache: Path) -> None:
     for number, fault in enumerate(({"cut": 300}, {"drop": True})):
         hub.fault("GET /objects/", **fault)
-        assert seed_of(pull(repository, cache_dir=cache / str(number))) == 0
+        assert seed_of(load(repository, cache_dir=cache / str(number))) == 0
     hub.fault("GET /api/resolve-cache/.*json", cut=100)
-    assert seed_of(pull(repository, cache_dir=cache / "manifest")) == 0
+    assert seed_of(load(repository, cache_dir=cache / "manifest")) == 0
 
 
 @pytest.mark.parametrize("match", ["GET /objects/", "GET /api/resolve-cache/"])
 def test_corrupted_bytes_are_not_loaded(hub: HubServer, repository: Repository, cache: Path, match: str) -> None:
     hub.fault(match, corrupt=True)
-    with pytest.raises(storage.ArtifactError) as caught:
-        pull(repository, cache_dir=cache)
+    with pytest.raises(ArtifactError) as caught:
+        load(repository, cache_dir=cache)
     assert repository.name in str(caught.value)
-    assert seed_of(pull(repository, cache_dir=cache, force_download=True)) == 0
+    assert seed_of(load(repository, cache_dir=cache, force_download=True)) == 0
 
 
 def test_a_refused_upload_is_not_published(hub: HubServer, repository: Repository) -> None:
@@ -204,11 +183,11 @@ def test_a_full_disk(hub: HubServer, repository: Repository, cache: Path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr("huggingface_hub.file_download.http_get", full)
-        with pytest.raises(storage.SaveError, match=r"the disk is full.*Free some space") as caught:
-            pull(repository, cache_dir=cache)
+        with pytest.raises(SaveError, match=r"the disk is full.*Free some space") as caught:
+            load(repository, cache_dir=cache)
     assert caught.value.errno == errno.ENOSPC
     assert str(cache) in str(caught.value)
-    assert seed_of(pull(repository, cache_dir=cache)) == 0
+    assert seed_of(load(repository, cache_dir=cache)) == 0
 
 
 def test_endless_conflicts(hub: HubServer, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

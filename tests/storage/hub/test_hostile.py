@@ -21,7 +21,7 @@ from hub_server import HubServer
 from hub_server.history import File
 from hub_worker import Workers, seed_of, small
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import ArtifactError, CondensedDataset, NotACondensedDatasetError
 from condensed_data.core import tensor_hash
 from condensed_data.storage import manifest as manifests
 from condensed_data.storage import safetensors_io
@@ -125,7 +125,7 @@ def test_hostile_repositories_are_refused(
     tampered = ALL[name](files)
     assert tampered != files
     hub.add_repo(repo_id, tampered)
-    with pytest.raises(storage.ArtifactError) as caught:
+    with pytest.raises(ArtifactError) as caught:
         CondensedDataset.from_hub(repo_id, cache_dir=tmp_path / "cache")
     message = str(caught.value)
     assert repo_id in message or repo_id.replace("/", "--") in message
@@ -135,10 +135,10 @@ def test_hostile_repositories_are_refused(
 
 def test_files_larger_than_announced_are_not_downloaded(hub: HubServer, repo_id: str, files: Files) -> None:
     hub.add_repo(repo_id, {**files, TENSORS: bytes(10_000_000)})
-    with pytest.raises(storage.ArtifactError, match="found 10000000 bytes"):
+    with pytest.raises(ArtifactError, match="found 10000000 bytes"):
         CondensedDataset.from_hub(repo_id)
     hub.add_repo(f"{repo_id}-b", {MANIFEST: bytes(2 << 20)})
-    with pytest.raises(storage.ArtifactError, match="found 2097152 bytes"):
+    with pytest.raises(ArtifactError, match="found 2097152 bytes"):
         CondensedDataset.from_hub(f"{repo_id}-b")
     assert not hub.asked("GET /objects/")
 
@@ -170,7 +170,7 @@ def test_paths_outside_the_repository_are_skipped(hub: HubServer, repo_id: str, 
     assert kept == {MANIFEST, TENSORS}
     assert not [path for path in tmp_path.rglob("*") if "evil" in path.name]
     hub.add_repo(f"{repo_id}-b", dict.fromkeys(tricks, files[MANIFEST]))
-    with pytest.raises(storage.NotACondensedDatasetError, match="contains no condensed dataset"):
+    with pytest.raises(NotACondensedDatasetError, match="contains no condensed dataset"):
         CondensedDataset.from_hub(f"{repo_id}-b", cache_dir=cache)
     for name in ("../evil", "..", "a\\b", "/evil", "data"):
         with pytest.raises(ValueError, match=r"config_name=.* is not a valid config name"):
@@ -197,7 +197,7 @@ def test_code_named_in_a_file_is_not_imported(
 def test_pickles_are_not_loaded(hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hub.add_repo(repo_id, {"images.pt": pickle.dumps(Bang()), "condensed.pkl": pickle.dumps(Bang())})
-    with pytest.raises(storage.NotACondensedDatasetError, match=r"pickled tensors \(images\.pt\).*from_pt"):
+    with pytest.raises(NotACondensedDatasetError, match=r"pickled tensors \(images\.pt\).*from_pt"):
         CondensedDataset.from_hub(repo_id)
     assert not hub.asked("GET /objects/")
     assert not (tmp_path / "unpickled").exists()

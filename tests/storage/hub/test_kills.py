@@ -15,8 +15,9 @@ from hub_server import HubServer
 from hub_server.history import Repository
 from hub_worker import Workers, seed_of, small
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import CondensedDataset
 from condensed_data.core.hub_errors import HubUnavailableError
+from condensed_data.storage import artifact
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,7 @@ def seeds(hub: HubServer, repository: Repository, folder: Path) -> list[int]:
             (place / path).parent.mkdir(parents=True, exist_ok=True)
             (place / path).write_bytes(content)
         assert {"README.md", "condensed.json", "condensed.safetensors", "grid.png"} <= set(files)
-        assert set(storage.read_manifest(place)["files"]) <= set(files)
+        assert set(artifact.read_manifest(place)["files"]) <= set(files)
         found.append(seed_of(CondensedDataset.load(place)))
     return found
 

@@ -12,26 +12,10 @@ from hub_server import HubServer
 from hub_server.history import Repository
 from hub_worker import Workers, seed_of, small
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import ArtifactError, CondensedDataset, IntegrityError
 from condensed_data.methods.recipe import Recipe
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
-
-
-@pytest.fixture
-def repository(hub: HubServer, repo_id: str) -> Repository:
-    """A repository with the dataset of seed 0."""
-    small(0).push_to_hub(repo_id)
-    hub.requests.clear()
-    return hub.hub.repositories["dataset", repo_id]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "hub cache"
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def pulled(repository: Repository, cache: Path, **options: Any) -> CondensedDataset:
@@ -121,7 +105,7 @@ def test_force_download_repairs_a_corrupt_cache(hub: HubServer, repository: Repo
     (tensors,) = cache.rglob("snapshots/*/condensed.safetensors")
     content = tensors.read_bytes()
     tensors.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(storage.IntegrityError, match=r"sha256.* force_download=True"):
+    with pytest.raises(IntegrityError, match=r"sha256.* force_download=True"):
         pulled(repository, cache)
     assert seed_of(pulled(repository, cache, force_download=True)) == 0
     assert seed_of(pulled(repository, cache)) == 0
@@ -130,7 +114,7 @@ def test_force_download_repairs_a_corrupt_cache(hub: HubServer, repository: Repo
 
 
 def test_sizes_are_checked_before_downloads(hub: HubServer, repository: Repository, cache: Path) -> None:
-    with pytest.raises(storage.ArtifactError, match=r"expected at most 1000\. .*raise max_bytes"):
+    with pytest.raises(ArtifactError, match=r"expected at most 1000\. .*raise max_bytes"):
         pulled(repository, cache, max_bytes=1000)
     assert not hub.asked("GET /objects/")
     with pytest.raises(ValueError, match="max_bytes=0 must be at least 1"):

@@ -17,20 +17,12 @@ from hub_server.history import Repository
 from hub_worker import seed_of, small, source
 from PIL import Image
 
-from condensed_data import CondensedDataset, storage
+from condensed_data import ArtifactError, CondensedDataset
+from condensed_data.storage import manifest as manifests
 
-FILES = {
-    "README.md",
-    "condensed.json",
-    "condensed.safetensors",
-    "data/train-00000-of-00001.parquet",
-    "grid.png",
-}
+FILES = {"README.md", "condensed.json", "condensed.safetensors", "data/train-00000-of-00001.parquet", "grid.png"}
 
-
-@pytest.fixture(autouse=True)
-def _logged_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", hub.token("alice"))
+pytestmark = pytest.mark.usefixtures("alice")
 
 
 def stored(hub: HubServer, repo_id: str) -> Repository:
@@ -195,7 +187,7 @@ def test_an_organization_has_members(hub: HubServer, repo_id: str) -> None:
 def test_an_unreadable_dataset_is_replaced_but_not_ignored(hub: HubServer, repo_id: str) -> None:
     small(0).push_to_hub(repo_id)
     hub.commit(stored(hub, repo_id), {"condensed.json": b"{"})
-    with pytest.raises(storage.ArtifactError, match=r"The dataset 'default' in .* cannot be read"):
+    with pytest.raises(ArtifactError, match=r"The dataset 'default' in .* cannot be read"):
         small(1).push_to_hub(repo_id, config_name="other")
     small(1).push_to_hub(repo_id)
     assert seed_of(CondensedDataset.from_hub(repo_id)) == 1
@@ -256,8 +248,8 @@ def test_a_dataset_that_contradicts_its_cache_key_is_not_loaded(hub: HubServer, 
     (name,) = [path for path in files(hub, repo_id) if path.endswith("condensed.json")]
     manifest = json.loads(files(hub, repo_id)[name])
     manifest["seed"] = 7
-    forged = storage.manifest.seal(manifest, manifest["files"], manifest["content_hash"])
-    hub.commit(stored(hub, repo_id), {name: storage.manifest.encode(forged, name)})
+    forged = manifests.seal(manifest, manifest["files"], manifest["content_hash"])
+    hub.commit(stored(hub, repo_id), {name: manifests.encode(forged, name)})
     with pytest.warns(UserWarning, match=r"condensing locally.* has the cache key .* but a different seed"):
         again = build(cache=tmp_path / "two", hub=repo_id)
     assert (again.hub_revision, seed_of(again)) == (None, 0)

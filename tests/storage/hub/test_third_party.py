@@ -145,10 +145,7 @@ def test_several_folders_require_config_name(hub: HubServer, repo_id: str) -> No
 
 def plain(images: list[bytes | None], labels: list[int | None]) -> bytes:
     """Parquet without structure or description."""
-    columns = {
-        "image": pyarrow.array(images, pyarrow.binary()),
-        "label": pyarrow.array(labels, pyarrow.int64()),
-    }
+    columns = {"image": pyarrow.array(images, pyarrow.binary()), "label": pyarrow.array(labels, pyarrow.int64())}
     return written(columns)
 
 
@@ -160,15 +157,9 @@ WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
     ("files", "message"),
     [
         ({"README.md": b"# Nothing"}, "contains no condensed dataset: no condensed.json"),
-        (
-            {"images_1.pt": b"x", "labels_1.pt": b"x"},
-            r"pickled tensors \(images_1.pt, labels_1.pt\).*from_pt",
-        ),
+        ({"images_1.pt": b"x", "labels_1.pt": b"x"}, r"pickled tensors \(images_1.pt, labels_1.pt\).*from_pt"),
         ({"one/1.png": b"x"}, "contains no condensed dataset"),
-        (
-            {"train.parquet": UNLABELED},
-            r"no unambiguous column of labels.*Its columns are image \(struct",
-        ),
+        ({"train.parquet": UNLABELED}, r"no unambiguous column of labels.*Its columns are image \(struct"),
         (
             {"train.parquet": WORDS},
             r"no unambiguous column of images.*Its columns are label \(int64\), caption \(string\)",
@@ -178,15 +169,9 @@ WORDS = written({"label": pyarrow.array([1]), "caption": pyarrow.array(["a"])})
         ({"train.parquet": plain([b""], [1])}, "row 0 cannot be read as an image"),
         ({"train.parquet": plain([None], [1])}, "row 0 cannot be read as an image"),
         ({"train.parquet": plain([], [])}, "contains no images"),
-        (
-            {"train.parquet": table(range(2), labels=[-1, 0])},
-            "row 0 has the label -1, expected an integer from 0",
-        ),
+        ({"train.parquet": table(range(2), labels=[-1, 0])}, "row 0 has the label -1, expected an integer from 0"),
         ({"train.parquet": table(range(2), labels=[0, None])}, "row 1 has the label None"),
-        (
-            {"train.parquet": table(range(2), labels=[0, 9])},
-            "labels from 0 to 9, expected 0 to 2",
-        ),
+        ({"train.parquet": table(range(2), labels=[0, 9])}, "labels from 0 to 9, expected 0 to 2"),
         ({"a/1.png": png(1), "b/1.png": png(1, size=(9, 8))}, "has 9x8 pixels, but the first image has 8x8"),
         ({"a/1.png": png(1), "b/1.png": png(1)[:-30]}, "b/1.png cannot be read as an image"),
         ({"a/1.png": png(1), "b/1.png": png(1, form="GIF")}, "b/1.png cannot be read as an image"),
@@ -213,11 +198,7 @@ def test_decompression_bombs_are_refused_before_decoding(hub: HubServer, repo_id
     zeros = pyarrow.array(np.zeros(5_000_001, np.int8))
     rows = pyarrow.DictionaryArray.from_arrays(zeros, [b"x"]).cast(pyarrow.binary())
     endless = written({"image": rows, "label": zeros})
-    bombs = [
-        {"a/1.png": huge.getvalue(), "b/1.png": png(0)},
-        {"train.parquet": many},
-        {"train.parquet": endless},
-    ]
+    bombs = [{"a/1.png": huge.getvalue(), "b/1.png": png(0)}, {"train.parquet": many}, {"train.parquet": endless}]
     for index, files in enumerate(bombs):
         assert sum(map(len, files.values())) < 100_000
         hub.add_repo(f"{repo_id}-{index}", files)
