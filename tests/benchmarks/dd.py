@@ -101,17 +101,17 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     if row["iterations"] is not None:  # a short run decays its learning rate too
         milestones = tuple(row["iterations"] * tenth // 10 for tenth in (6, 8, 9))
         recipe = recipe.set(optimizer__milestones=milestones)
-    made = CondensedDataset(train, recipe, cache=False, seed=seed, **computing)
+    condensed = CondensedDataset(train, recipe, cache=False, seed=seed, **computing)
     built = time.perf_counter()
     initial = states[row["networks"] :] if row.get("networks", 1) > 1 else None
-    result = made.evaluate(test, runs=10, initial=initial, **computing)
-    before = [] if not states else [untrained(state, made, test) for state in initial or states[:1]]
+    result = condensed.evaluate(test, runs=10, initial=initial, **computing)
+    before = [] if not states else [untrained(state, condensed, test) for state in initial or states[:1]]
     return {
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "std": result.std,
         "without_adaptation": sum(before) / len(before) if before else None,
-        "losses": [made.metadata.history[0][1], made.metadata.history[-1][1]],
+        "losses": [condensed.metadata.history[0][1], condensed.metadata.history[-1][1]],
         "seconds": built - started,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -124,11 +124,11 @@ def pretrained(source: str, networks: int, seed: int) -> list[dict[str, Tensor]]
     return pretrain(SOURCES[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
 
 
-def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorDataset) -> float:
+def untrained(state: dict[str, Tensor], condensed: CondensedDataset, test: TensorDataset) -> float:
     """Accuracy of a network before any training step."""
     module = build(NETWORK, 10, (1, 28, 28), 0)
     module.load_state_dict(state)
-    return accuracy(module.eval(), made.metadata.space.standardize(test.tensors[0]), test.tensors[1])[0]
+    return accuracy(module.eval(), condensed.metadata.space.standardize(test.tensors[0]), test.tensors[1])[0]
 
 
 def draw(path: Path, iterations: int | None, folder: Path) -> None:

@@ -5,10 +5,10 @@
 
 Our side is `evaluate_tensors`: it is prepared for the whole protocol, whose number of steps decides how it computes,
 and then trained for a few steps. The naive side is the loop of `evaluate_synset` (Zhao, Mopuri and Bilen, ICLR 2021):
-in fp32, with a DataLoader over a TensorDataset, and transfer, loss and accuracy read in every batch. Batches, augmentation
-(parameters for every sample), random draws and initial weights are equal, so that both train the same network. Samples
-are random numbers, on which time does not depend. Both sides are warmed up, which includes compiling, and timed
-alternately; medians are reported. On a CPU, seconds are processor time over the number of threads.
+in fp32, with a DataLoader over a TensorDataset, and transfer, loss and accuracy read in every batch. Batches,
+augmentation (parameters for every sample), random draws and initial weights are equal, so that both train the same
+network. Samples are random numbers, on which time does not depend. Both sides are warmed up, which includes compiling,
+and timed alternately; medians are reported. On a CPU, seconds are processor time over the number of threads.
 
 Letters: N samples, K classes.
 """

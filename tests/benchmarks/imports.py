@@ -5,7 +5,8 @@
 Statements are timed in turn, so that other work on the machine affects all of them alike. Seconds are processor time
 from the start of the interpreter to the end of the import. `import condensed_data` imports nothing heavy; "used"
 imports the usual names, and with them torch; "all" does so after torch and torchvision. `loaded_beyond` lists the
-packages that "all" loads in addition to those of torch and torchvision. Bytecode is written first, as by an installation.
+packages that "all" loads in addition to those of torch and torchvision. Bytecode is written first, as by an
+installation.
 """
 
 from __future__ import annotations

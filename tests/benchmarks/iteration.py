@@ -17,8 +17,8 @@ included; on CUDA `peak_allocated_bytes` of this recipe.
 
 Recipes are measured one after another; each adds a JSON line to `--out`. A line with the same recipe, data, ipc,
 device, threads, precision, repeats and parts is not measured again, so that an interrupted command continues. Rows
-without a device were measured on a CPU. `--picture` draws the recipes of the command. Recipes that need groups (`debiased`) get
-two per class: samples with even and with odd index.
+without a device were measured on a CPU. `--picture` draws the recipes of the command. Recipes that need groups
+(`debiased`) get two per class: samples with even and with odd index.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
     for seed in range(arguments.networks):
         if not rows.find(what="random", seed=seed):
             how: dict[str, Any] = {"device": arguments.device, "seed": seed, "progress": False}
-            made = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
-            found = made.evaluate(test, NETWORK, 1, training=standard(), **how)
+            condensed = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
+            found = condensed.evaluate(test, NETWORK, 1, training=standard(), **how)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
@@ -159,12 +159,12 @@ def measure_iterations(
     earlier = rows.find(what="mtt", unroll=unroll, lr=arguments.lr)
     before = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
     started = elapsed(arguments.device)
-    made = condense(arguments, train, recipe_of(arguments, iterations, unroll))
+    condensed = condense(arguments, train, recipe_of(arguments, iterations, unroll))
     seconds = before + elapsed(arguments.device) - started
-    training, how = replace(quick(), lr=made.training.lr), {"device": arguments.device, "progress": False}
-    found = made.evaluate(test, NETWORK, 1, training=training, **how)
-    losses = [loss for _, loss in made.metadata.history][-20:]
-    result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": made.training.lr}
+    training, how = replace(quick(), lr=condensed.training.lr), {"device": arguments.device, "progress": False}
+    found = condensed.evaluate(test, NETWORK, 1, training=training, **how)
+    losses = [loss for _, loss in condensed.metadata.history][-20:]
+    result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": condensed.training.lr}
     rows.add(key | {"seconds": seconds, **result, "torch": torch.__version__})
 
 
@@ -172,9 +172,9 @@ def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Ro
     """Evaluate the last iterate by the standard protocol at the learned rate."""
     key = {"what": "final", "unroll": unroll, "iterations": max(arguments.iterations), "lr": arguments.lr}
     if not rows.find(**key):
-        made = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
-        found = made.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
-        rows.add(key | {"accuracies": list(found.accuracies), "step_size": made.training.lr})
+        condensed = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
+        found = condensed.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
+        rows.add(key | {"accuracies": list(found.accuracies), "step_size": condensed.training.lr})
 
 
 def measure_unrolls(rows: Rows, device: torch.device) -> None:

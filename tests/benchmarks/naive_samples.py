@@ -132,8 +132,8 @@ class Cells(Samples):
     def rows(self, index: Tensor) -> Tensor:
         count = self.factor**2
         stored, position = (index // count).unique(return_inverse=True)
-        made = torch.stack(self._cells(self._whole(self.inner.rows(stored))), 1).flatten(0, 1)
-        return made[position * count + index % count]
+        decoded = torch.stack(self._cells(self._whole(self.inner.rows(stored))), 1).flatten(0, 1)
+        return decoded[position * count + index % count]
 
     def _cells(self, grids: Tensor) -> list[Tensor]:
         height, width = self.cell
@@ -171,31 +171,31 @@ class Decoded(Samples):
 
     def rows(self, index: Tensor) -> Tensor:
         which = index % len(self.decoders)
-        made, places = [], []
+        decoded, places = [], []
         for number in range(len(self.decoders)):
             place = (which == number).nonzero()[:, 0]
             if len(place):
-                made.append(self._made(self.codes[index[place] // len(self.decoders)], number))
+                decoded.append(self._decode(self.codes[index[place] // len(self.decoders)], number))
                 places.append(place)
-        return torch.cat(made)[torch.cat(places).argsort()]
+        return torch.cat(decoded)[torch.cat(places).argsort()]
 
-    def _made(self, codes: Tensor, number: int) -> Tensor:
+    def _decode(self, codes: Tensor, number: int) -> Tensor:
         sizes = [shape.numel() for shape in self.shapes.values()]
         pieces = zip(self.shapes.items(), self.decoders[number].split(sizes), strict=True)
         weights = {name: piece.view(shape) for (name, shape), piece in pieces}
-        return self._hallucinated(codes, weights) if self.hallucinates else self._decoded(codes, weights)
+        return self._hallucinator(codes, weights) if self.hallucinates else self._latent_decoder(codes, weights)
 
-    def _hallucinated(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
+    def _hallucinator(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
         """Liu S. et al., section 3.2: encoder, scale and shift, decoder."""
         encoded = F.conv2d(bases, w["conv.weight"], w["conv.bias"])
         return F.conv_transpose2d(
             encoded * w["scale"] + w["shift"], w["conv_transpose.weight"], w["conv_transpose.bias"]
         )
 
-    def _decoded(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
+    def _latent_decoder(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
         hidden = F.conv_transpose2d(codes, w["first.weight"], w["first.bias"], stride=2, padding=1).relu()
-        made = F.conv_transpose2d(hidden, w["second.weight"], w["second.bias"], stride=2, padding=1)
-        return made[:, :, : self.sides[0], : self.sides[1]]
+        decoded = F.conv_transpose2d(hidden, w["second.weight"], w["second.bias"], stride=2, padding=1)
+        return decoded[:, :, : self.sides[0], : self.sides[1]]
 
 
 class CosineCoefficients(Samples):
