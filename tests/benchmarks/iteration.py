@@ -5,20 +5,20 @@
         --out all.jsonl --picture all.png
     python tests/benchmarks/iteration.py --data-root DATA --recipe dm dsa idc --device cuda --out gpu.jsonl
 
-The naive loop (`naive.py`) is what the equations say, in fp32 with torch's own settings (convolutions in TF32 where a
-GPU has it), on the same device. Both sides use the same threads, are warmed, and are timed alternately; the median
-counts. `matching` is the synthetic steps of an iteration, `learning` what networks learn between two; `ratio` is
-naive seconds over ours. On a CPU seconds are those of the processor over the number of threads, so that other work
-on the machine counts little with one thread; several wait for each other in loops that count, and need as many free
-cores. Elsewhere they are those of the clock, until the device has finished, and other work counts. The matrix rate is
-that of a square product in the same precision on the device; operations are those of the naive matching (convolutions
-and products, forward and backward). The memory is the most of both sides: on a CPU `peak_resident_bytes`, the most
-that the process has held so far, for the recipes before too; on CUDA `peak_allocated_bytes` of this recipe.
+The naive loop (`naive.py`) follows the equations, in fp32 with torch's defaults (TF32 convolutions on GPUs that have
+them), on the same device. Both sides use the same number of threads, are warmed up, and are timed alternately; medians
+are reported. `matching` is the synthetic steps of an iteration, `learning` the training of networks after them; `ratio`
+is naive seconds over ours. On a CPU, seconds are processor time over the number of threads, so that other work on the
+machine hardly counts with one thread; several threads wait for each other in busy loops and need as many free cores.
+On other devices, seconds are wall time until the device has finished. The matrix rate is that of a square product in
+the same precision on the device; operations are those of the naive matching (convolutions and products, forward and
+backward). Memory is the maximum of both sides: on a CPU `peak_resident_bytes`, the peak of the process, earlier recipes
+included; on CUDA `peak_allocated_bytes` of this recipe.
 
-Recipes are measured one after the other, a JSON line each in `--out`, written when it is measured. What is there
-already with the same recipe, data, ipc, device, threads, precision, repeats and parts is not measured again: a command
-that was interrupted goes on where it was. Rows without a device are of a CPU. `--picture` shows the recipes of the
-command. Recipes that ask for groups (`debiased`) get two of every class, samples of even and of odd number.
+Recipes are measured one after another; each adds a JSON line to `--out`. A line with the same recipe, data, ipc,
+device, threads, precision, repeats and parts is not measured again, so that an interrupted command continues. Rows
+without a device were measured on a CPU. `--picture` draws the recipes of the command. Recipes that need groups
+(`debiased`) get two per class: samples with even and with odd index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import WARM, matrix_rate, name_of, peak_bytes, reset_peak, timed
+from measuring import WARM, device_name, matrix_rate, peak_bytes, reset_peak, timed
 from naive import Naive, check
 from rows import Row, Rows
 from table_parts import Data, recipe_of
@@ -56,12 +56,12 @@ PARTS = ("matching", "learning")
 
 @dataclass(frozen=True)
 class Bench:
-    """What is condensed, read once.
+    """The source, read once.
 
     Attributes:
         data: the source.
-        device: where both sides compute.
-        cache: folder of networks that are trained beforehand; None for the usual one.
+        device: of both sides.
+        cache: folder of pretrained networks; None for the default cache.
     """
 
     data: Data
@@ -69,23 +69,23 @@ class Bench:
     cache: Path | None
 
     @cached_property
-    def whole(self) -> RealData:
+    def without_groups(self) -> RealData:
         return self._read(False)
 
     @cached_property
-    def halved(self) -> RealData:
-        """Every class in two groups."""
+    def in_two_groups(self) -> RealData:
+        """The source with every class in two groups."""
         return self._read(True)
 
-    def _read(self, halved: bool) -> RealData:
+    def _read(self, in_two_groups: bool) -> RealData:
         source = inspect(self.data.train)
         reading = read(source, 0, False)
-        groups = [row % 2 for row in range(len(reading.labels))] if halved else None
+        groups = [row % 2 for row in range(len(reading.labels))] if in_two_groups else None
         return RealData.from_loaded(reading, source.kind, source.class_names, groups).to(self.device)
 
     def run(self, recipe: Recipe, precision: str) -> CondensationRun:
         """A run of the recipe, before its first iteration."""
-        real = self.halved if any(_grouped(term.sampler) for term in recipe.terms) else self.whole
+        real = self.in_two_groups if any(_needs_groups(term.sampler) for term in recipe.terms) else self.without_groups
         trained = PretrainedCache((self.cache or default_root()) / "networks", real.fingerprint)
         names = real.class_names if real.named else [""] * real.num_classes
         resolved = recipe.resolve(real.sample_shape, names, samples=len(real))
@@ -95,12 +95,12 @@ class Bench:
         )
 
 
-def _grouped(sampler: Any) -> bool:
+def _needs_groups(sampler: Any) -> bool:
     return bool(getattr(sampler, "grouped", False))
 
 
 class Ours:
-    """The same two parts of an iteration, as a run does them."""
+    """The two parts of an iteration as a run computes them."""
 
     def __init__(self, run: CondensationRun) -> None:
         self.run = run
@@ -109,7 +109,7 @@ class Ours:
         run = self.run
         assert run.optimizer is not None
         run.recipe.optimizer.tune(run.optimizer, run.iteration)
-        for ((unit, _),) in run.plan.steps:  # one unit a step, as one process has it
+        for ((unit, _),) in run.plan.steps:  # a single process has one unit per step
             _, gradients = run.gradient(unit)
             for name, tensor in run.synthetic_data.learned.items():
                 tensor.grad = gradients[name]
@@ -132,17 +132,17 @@ def main(words: Sequence[str] | None = None) -> None:
         "--recipe",
         nargs="+",
         default=["dm"],
-        help="recipes that learn, with arguments in parentheses: " + ", ".join(recipe_names()),
+        help="recipes that learn, with optional arguments in parentheses: " + ", ".join(recipe_names()),
     )
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-root")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--picture", type=Path, help="bars of the ratios")
-    parser.add_argument("--cache", type=Path, help="folder of networks that are trained beforehand")
+    parser.add_argument("--picture", type=Path, help="write a bar chart of the ratios")
+    parser.add_argument("--cache", type=Path, help="folder of pretrained networks (default: the usual cache)")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of an iteration, to be timed")
-    parser.add_argument("--device", default="cpu", help="of both sides")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="parts of an iteration to time")
+    parser.add_argument("--device", default="cpu", help="device of both sides")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto")
     arguments = parser.parse_args(words)
@@ -157,24 +157,24 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    """The rows of the recipes in their order: those that are there, and what is missing measured now."""
+    """The rows of the recipes in order; missing ones are measured now."""
     recipes = {text: recipe_of(text, arguments.ipc, {}, None) for text in arguments.recipe}
     for recipe in recipes.values():
-        check(recipe)  # what cannot be measured is said before the work
+        check(recipe)  # raise before any work
     device = choose_device(arguments.device)
     file, found = Rows(arguments.out), []
     bench = Bench(Data.load(arguments.data, arguments.data_root), device, arguments.cache)
     for text, recipe in recipes.items():
         key = _key(text, arguments, device)
-        if not _rows(file, key):
-            file.add(key | _measured(recipe, arguments, bench))
-        found.append(_rows(file, key)[0])
+        if not _find(file, key):
+            file.add(key | _measure(recipe, arguments, bench))
+        found.append(_find(file, key)[0])
         print(json.dumps(found[-1], indent=2), flush=True)
     return found
 
 
-def _rows(file: Rows, key: Row) -> list[Row]:
-    """Those of this key; what names no device was measured on a CPU."""
+def _find(file: Rows, key: Row) -> list[Row]:
+    """The rows with this key; rows without a device were measured on a CPU."""
     others = {name: value for name, value in key.items() if name != "device"}
     return [row for row in file.find(**others) if row.get("device", "cpu") == key["device"]]
 
@@ -192,12 +192,12 @@ def _key(text: str, arguments: argparse.Namespace, device: torch.device) -> Row:
     }
 
 
-def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Row:
+def _measure(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Row:
     device, precision = bench.device, choose_precision(arguments.precision, bench.device)
     reset_peak(device)
     ours, naive = Ours(bench.run(recipe, precision)), Naive(bench.run(recipe, "fp32"))
     times = _times(ours, naive, arguments, device)
-    memory = peak_bytes(device)  # before larger matrices than those of an iteration
+    memory = peak_bytes(device)  # before `matrix_rate` allocates larger matrices
     with FlopCounterMode(display=False) as counter:
         naive.matching()
     flops = counter.get_total_flops()
@@ -207,7 +207,7 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
     ratios = {
         name: times["naive"][name] / times["ours"][name]
         for name in arguments.parts
-        if times["naive"][name] > 0.01 * totals["naive"]  # nothing to speak of: networks that do not learn
+        if times["naive"][name] > 0.01 * totals["naive"]  # otherwise negligible: networks that are not trained
     }
     return {
         "seconds": times["ours"],
@@ -218,7 +218,7 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
         "matrix_flops_per_second": rate,
         "fraction_of_matrix_rate": flops / spent / rate if spent else None,
         f"peak_{'allocated' if device.type == 'cuda' else 'resident'}_bytes": memory,
-        "device_name": name_of(device),
+        "device_name": device_name(device),
         "torch": torch.__version__,
     }
 
@@ -226,7 +226,7 @@ def _measured(recipe: Recipe, arguments: argparse.Namespace, bench: Bench) -> Ro
 def _times(
     ours: Ours, naive: Naive, arguments: argparse.Namespace, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Median seconds of the parts of both, timed alternately after warming calls of each."""
+    """Median seconds of the parts of both sides, timed alternately after warm-up calls."""
     found: dict[str, dict[str, list[float]]] = {
         side: {part: [] for part in arguments.parts} for side in ("ours", "naive")
     }
@@ -240,7 +240,7 @@ def _times(
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Bars of naive seconds over ours, for each recipe."""
+    """Draw a bar of naive seconds over ours for each recipe."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,8 +1,8 @@
-"""Condense a generated source that does not fit in memory, and report the anonymous memory that it took.
+"""Condense a generated source that does not fit in memory, and report the peak of anonymous memory.
 
     python tests/benchmarks/large_source.py --folder DIR --gigabytes 12 --memory 500MB --out large.json
 
-DIR needs twice the size: the source, and the nameless file in which its samples lie while they are condensed.
+DIR needs twice the size: for the source, and for the unnamed file that stores its samples while condensing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHAPE, CLASSES = (3, 64, 64), 20
 
 
 class Generated(Dataset[Any]):
-    """Samples of a memory-mapped file: noise around one random prototype a class."""
+    """Samples of a memory-mapped file: noise around one random prototype per class."""
 
     def __init__(self, path: Path, count: int) -> None:
         self.samples = np.memmap(path, np.float32, "r", shape=(count, *SHAPE))
@@ -38,7 +38,7 @@ class Generated(Dataset[Any]):
         return torch.from_numpy(np.array(self.samples[index])), index % CLASSES
 
 
-class Watch(threading.Thread):
+class MemoryMonitor(threading.Thread):
     """Samples the process's anonymous resident memory ten times a second."""
 
     def __init__(self) -> None:
@@ -65,16 +65,16 @@ def generate(path: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--gigabytes", type=float, default=12)
-    parser.add_argument("--memory", default="500MB")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the source and the cache")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--gigabytes", type=float, default=12, help="size of the source")
+    parser.add_argument("--memory", default="500MB", help="limit for samples in memory")
     parser.add_argument("--iterations", type=int, default=5)
     arguments = parser.parse_args()
     count = int(arguments.gigabytes * 1e9 / (4 * np.prod(SHAPE)))
     path = arguments.folder / "source.bin"
     generate(path, count)
-    watch, started = Watch(), time.perf_counter()
+    monitor, started = MemoryMonitor(), time.perf_counter()
     recipe = recipes.dm(ipc=1, iterations=arguments.iterations, batch=64, network=ConvNet(width=32, depth=3))
     condensed = CondensedDataset(
         Generated(path, count), recipe, cache=arguments.folder / "cache", memory=parse_bytes(arguments.memory)
@@ -83,12 +83,12 @@ def main() -> None:
         "source_bytes": path.stat().st_size,
         "samples": count,
         "seconds": time.perf_counter() - started,
-        "peak_anonymous_bytes": watch.peak,
+        "peak_anonymous_bytes": monitor.peak,
         "finite": bool(torch.isfinite(condensed.images).all()),
     }
     path.unlink()
     arguments.out.write_text(json.dumps(row, indent=2) + "\n")
-    print(json.dumps(row, indent=2), format_bytes(watch.peak))
+    print(json.dumps(row, indent=2), format_bytes(monitor.peak))
 
 
 if __name__ == "__main__":

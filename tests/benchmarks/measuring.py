@@ -1,7 +1,7 @@
-"""What a device takes for a piece of work: seconds, memory and the rate of its products.
+"""Measures time, memory and the speed of matrix products on a device.
 
-Seconds are those of `condensed_data.core.device.device_time`: of the processor over its threads on a
-CPU, of the wall elsewhere.
+Seconds are those of `condensed_data.core.device.device_time`: on a CPU processor time over the number of threads, on
+other devices wall time.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from condensed_data.core.device import device_time
 
 WARM = 2
-SIDE, DEVICE_SIDE = 2048, 8192  # of the matrices whose product tells the rate, on a CPU and elsewhere
+SIDE, DEVICE_SIDE = 2048, 8192  # sides of the matrices for `matrix_rate`, on a CPU and on other devices
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of a call, until the device has finished."""
+    """Seconds of a call until the device has finished."""
     started = device_time(device)
     call()
     return device_time(device) - started
@@ -36,25 +36,25 @@ def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let `peak_bytes` begin anew where it can: on CUDA."""
+    """Reset `peak_bytes` on CUDA; other devices cannot."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most that was allocated on CUDA; elsewhere the most that the process had resident."""
+    """Peak of allocated bytes on CUDA; on other devices the peak of the process's resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def name_of(device: torch.device) -> str:
-    """What the device is called."""
+def device_name(device: torch.device) -> str:
+    """Name of the device, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
 
 
 def folder_of(folder: Path, device: torch.device) -> Path:
-    """Where measurements of a device lie: in the folder, but those of no CPU in one of the device's name in it."""
+    """Folder for measurements of a device: `folder` for a CPU, otherwise a subfolder named after the device."""
     return folder if device.type == "cpu" else folder / str(device).replace(":", "")

@@ -1,13 +1,13 @@
-"""MTT at a small budget: accuracy against minutes, experts included; memory and time of its ways to unroll.
+"""MTT at a small budget: accuracy by minutes, experts included; memory and time of the ways to unroll.
 
     python tests/benchmarks/mtt.py --data-root DATA --folder FOLDER
     python tests/benchmarks/mtt.py --folder FOLDER --only unroll
 
-10,000 training images of Fashion-MNIST, 10 experts of 10 epochs, a ConvNet of width 64, one sample per class, beside
-random samples. Every line of FOLDER/rows.jsonl is one measurement; what is there is not measured again, and a run that
-was stopped goes on. FOLDER gets the pictures curves.png and unroll.png. On a CPU time is that of the processor, so that
-other work on the machine does not count. With `--device cuda` it is that of the clock, memory is the device's, and all
-lies in a folder of the device's name in FOLDER. The last iterate is what is evaluated; test data never chooses.
+10,000 training images of Fashion-MNIST, 10 experts of 10 epochs, a ConvNet of width 64, one sample per class, compared
+with random samples. Every line of FOLDER/rows.jsonl is one measurement and is not measured again, so that a stopped run
+continues. Figures are written to FOLDER as curves.png and unroll.png. On a CPU, time is processor time, so that other
+work on the machine does not count. With `--device cuda` it is wall time, memory is that of the device, and everything
+is stored in a subfolder of FOLDER named after the device. The last iterate is evaluated; test data chooses nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 
 class Rows:
-    """The measurements of a folder, one JSON object a line."""
+    """The measurements of a folder, one JSON object per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,13 +72,13 @@ def condense(arguments: argparse.Namespace, train: Any, recipe: Recipe, **option
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root")
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--only", choices=("curves", "unroll"))
+    parser.add_argument("--data-root", help="folder with Fashion-MNIST")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for results")
+    parser.add_argument("--only", choices=("curves", "unroll"), help="measure only these")
     parser.add_argument("--iterations", type=int, nargs="+", default=[50, 100, 200, 300])
     parser.add_argument("--unroll", nargs="+", default=["full", "constant"])
-    parser.add_argument("--lr", type=float, help="of the samples (default: the recipe's)")
-    parser.add_argument("--networks", type=int, default=3)
+    parser.add_argument("--lr", type=float, help="learning rate of the samples (default: that of the recipe)")
+    parser.add_argument("--networks", type=int, default=3, help="networks trained on each result")
     parser.add_argument("--jobs", type=int, default=1, help="processes that train experts")
     parser.add_argument("--device", default="cpu")
     found = vars(parser.parse_args(words))
@@ -110,8 +110,8 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
     for seed in range(arguments.networks):
         if not rows.find(what="random", seed=seed):
             how: dict[str, Any] = {"device": arguments.device, "seed": seed, "progress": False}
-            made = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
-            found = made.evaluate(test, NETWORK, 1, training=standard(), **how)
+            condensed = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
+            found = condensed.evaluate(test, NETWORK, 1, training=standard(), **how)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
@@ -119,19 +119,21 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
 
 
 def measure_experts(arguments: argparse.Namespace, train: Any, rows: Rows) -> None:
-    """Seconds of all experts, from those that were trained now: those of a stopped run stay."""
+    """Seconds of all experts, extrapolated from those trained now; a stopped run left the others."""
     if rows.find(what="experts"):
         return
-    kept, started = experts_in(arguments.folder), passed(arguments.device)
+    existing, started = count_experts(arguments.folder), elapsed(arguments.device)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.jobs, spawn) as executor:  # its processes end here, and are counted
+    with ProcessPoolExecutor(
+        arguments.jobs, spawn
+    ) as executor:  # its processes end here, so that their time is counted
         condense(arguments, train, recipe_of(arguments, 1, "full"), executor=executor)
-    trained = EXPERTS - kept
-    seconds = (passed(arguments.device) - started) / trained * EXPERTS
+    trained = EXPERTS - existing
+    seconds = (elapsed(arguments.device) - started) / trained * EXPERTS
     rows.add({"what": "experts", "trained": trained, "seconds": seconds, "megabytes": megabytes(arguments.folder)})
 
 
-def experts_in(folder: Path) -> int:
+def count_experts(folder: Path) -> int:
     return len(list(folder.glob("cache/networks/*/*.safetensors")))
 
 
@@ -139,8 +141,8 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.glob("cache/networks/*/*.safetensors")) / 1e6
 
 
-def passed(device: torch.device) -> float:
-    """Seconds of the processor in all processes on a CPU, of the clock elsewhere."""
+def elapsed(device: torch.device) -> float:
+    """Processor seconds of all processes on a CPU, wall time on other devices."""
     if device.type != "cpu":
         return device_time(device)
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -150,33 +152,29 @@ def passed(device: torch.device) -> float:
 def measure_iterations(
     arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str, iterations: int
 ) -> None:
-    """Condense on from the last measured iterations, then one accuracy by the quick protocol at the learned rate."""
+    """Continue from the last measured iterations; then one accuracy by the quick protocol at the learned rate."""
     key = {"what": "mtt", "unroll": unroll, "iterations": iterations, "lr": arguments.lr}
     if rows.find(**key):
         return
     earlier = rows.find(what="mtt", unroll=unroll, lr=arguments.lr)
-    begun = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
-    started = passed(arguments.device)
-    made = condense(arguments, train, recipe_of(arguments, iterations, unroll))
-    seconds = begun + passed(arguments.device) - started
-    quickly, how = replace(quick(), lr=made.training.lr), {"device": arguments.device, "progress": False}
-    found = made.evaluate(test, NETWORK, 1, training=quickly, **how)
-    losses = [loss for _, loss in made.metadata.history][-20:]
-    result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": made.training.lr}
+    before = max((row["seconds"] for row in earlier), default=rows.find(what="experts")[0]["seconds"])
+    started = elapsed(arguments.device)
+    condensed = condense(arguments, train, recipe_of(arguments, iterations, unroll))
+    seconds = before + elapsed(arguments.device) - started
+    training, how = replace(quick(), lr=condensed.training.lr), {"device": arguments.device, "progress": False}
+    found = condensed.evaluate(test, NETWORK, 1, training=training, **how)
+    losses = [loss for _, loss in condensed.metadata.history][-20:]
+    result = {"accuracy": found.mean, "loss": sum(losses) / len(losses), "step_size": condensed.training.lr}
     rows.add(key | {"seconds": seconds, **result, "torch": torch.__version__})
 
 
 def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str) -> None:
-    """The last iterate by the standard protocol at the learned rate."""
+    """Evaluate the last iterate by the standard protocol at the learned rate."""
     key = {"what": "final", "unroll": unroll, "iterations": max(arguments.iterations), "lr": arguments.lr}
     if not rows.find(**key):
-        made = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
-        found = made.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
-        rows.add(key | {"accuracies": list(found.accuracies), "step_size": made.training.lr})
-
-
-def _iterations(row: Row) -> int:
-    return int(row["iterations"])
+        condensed = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
+        found = condensed.evaluate(test, NETWORK, arguments.networks, device=arguments.device, progress=False)
+        rows.add(key | {"accuracies": list(found.accuracies), "step_size": condensed.training.lr})
 
 
 def measure_unrolls(rows: Rows, device: torch.device) -> None:
@@ -185,8 +183,8 @@ def measure_unrolls(rows: Rows, device: torch.device) -> None:
         for steps in STEPS:
             key = {"what": "unroll", "unroll": unroll, "steps": steps}
             if not rows.find(**key):
-                with ProcessPoolExecutor(1, spawn) as alone:  # peak memory is that of a process
-                    rows.add(key | alone.submit(unrolled, unroll, steps, device).result())
+                with ProcessPoolExecutor(1, spawn) as executor:  # a new process, because peak memory is per process
+                    rows.add(key | executor.submit(unrolled, unroll, steps, device).result())
     print("steps", *(f"{unroll:>24}" for unroll in COLORS))
     for steps in STEPS:
         found = [rows.find(what="unroll", unroll=unroll, steps=steps)[0] for unroll in COLORS]
@@ -194,12 +192,12 @@ def measure_unrolls(rows: Rows, device: torch.device) -> None:
 
 
 def unrolled(unroll: str, steps: int, device: torch.device) -> Row:
-    """Peak memory beyond what was there before, and seconds, of a loss and its gradient."""
+    """Increase of peak memory, and seconds, of a loss and its gradient."""
     torch.set_num_threads(1)
     module = networks.build(NETWORK, 10, (1, 28, 28), 0).to(device).requires_grad_(False)
     net = NetworkView(module, networks.embed_of(module), networks.feature_maps_of(module))
     measured = (0.0, 0.0)
-    for count in (1, steps):  # the first fills caches of the libraries
+    for count in (1, steps):  # the first warms up the libraries
         x = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
         y = torch.arange(10, device=device)
         size = torch.full((1,), 0.01, device=device, requires_grad=True)
@@ -219,7 +217,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for unroll, color in COLORS.items():
-        found = sorted(rows.find(what="mtt", unroll=unroll), key=_iterations)
+        found = sorted(rows.find(what="mtt", unroll=unroll), key=lambda row: row["iterations"])
         if found:
             minutes = [row["seconds"] / 60 for row in found]
             axes.plot(minutes, [100 * row["accuracy"] for row in found], "o-", color=color, label=f"mtt, {unroll}")

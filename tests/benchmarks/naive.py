@@ -1,32 +1,31 @@
-"""Iterations as loops over classes in fp32, written from the equations: what `iteration.py` compares with.
+"""Naive iterations: loops over classes in fp32, written from the equations, the reference of `iteration.py`.
 
-For every class its real and its synthetic samples, with the same augmentation as in the package, go through the network
-one after the other, whole batches at once; the real side without gradients where the method needs none; one backward
-and one step for all classes, or for each class where the method steps so. Nothing is compiled, shared between classes
-or computed in lower precision. Numbers (batch, rates, period) and draws of samples, augmentations and initial weights
-are those of the run, so that the first iterations of both must agree. Everything is computed on the run's device,
-which a loop may wait for; indices of samples stay with the host, as the draws do.
+For one class after the other, its real and its synthetic samples go through the network in whole batches, with the same
+augmentation as in the package; the real side without gradients if the method needs none. There is one backward pass and
+one step for all classes, or for each class if the method does so. Nothing is compiled, shared between classes or
+computed in lower precision. Batch sizes, rates, periods and all random draws are those of the run, so that the first
+iterations of both must agree. Everything is computed on the run's device, which a loop may wait for; sample indices and
+draws stay on the CPU.
 
     dm          ||mean f(real) - mean f(synthetic)||^2                   Zhao and Bilen, WACV 2023, equation 4
     dc, dsa     distance of the weight gradients, row by row             Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1
     idc, idc_i  the same with absolute or squared differences            Kim et al., ICML 2022, algorithm 1
     idm         dm + weight * accuracy * cross-entropy                   Zhao G. et al., CVPR 2023
-    cafe        layers aligned + real samples told apart                 Wang K. et al., CVPR 2022
+    cafe        layers aligned + real samples classified                 Wang K. et al., CVPR 2022
     m3d         maximum mean discrepancy, Gaussian kernels               Zhang H. et al., AAAI 2024
     dance       dm + cross-entropy, by trained networks                  Zhang H. et al., IJCAI 2024
     ncfm        characteristic functions + cross-entropy                 Wang S. et al., CVPR 2025
     iid         dm or idm + covariances + centers by trained networks    Deng et al., CVPR 2024
     bdm         its base, real samples from one cluster of the class
     debiased    its base, over groups of classes
-    haba        its base, and what is made of one basis told apart       Liu S. et al., NeurIPS 2022
+    haba        its base + contrast of samples of one basis              Liu S. et al., NeurIPS 2022
     fred, kfs   their base or dm                                         Shin et al., NeurIPS 2023; Lee et al., 2022
     mtt         a student's weights against an expert's                  Cazenavette et al., CVPR 2022, equation 2
     dd          the loss of real samples after a student's training      Wang et al., 2018, algorithm 1
 
-How samples are made is in `naive_samples.py` (pixels, cells, hallucinators, decoders, frequencies), what classes
-cost in `naive_losses.py` and `naive_frequencies.py`, the training of students (mtt, dd) in `naive_unrolled.py`, and
-the networks with what they learn between iterations in `naive_networks.py`. Networks that are trained beforehand are
-the run's own.
+`naive_samples.py` decodes samples (pixels, cells, hallucinators, decoders, frequencies), `naive_losses.py` and
+`naive_frequencies.py` compute the losses, `naive_unrolled.py` the training runs of mtt and dd, and `naive_pools.py` the
+networks and their training between iterations. Pretrained networks are the run's own.
 
 Letters: B rows of a batch, K classes.
 """
@@ -38,7 +37,7 @@ from collections.abc import Sequence
 import torch
 from naive_frequencies import Frequencies
 from naive_losses import KNOWN, Group, loss_of
-from naive_networks import networks_of
+from naive_pools import naive_pool
 from naive_samples import samples_of
 from naive_unrolled import unrolled_loss
 from torch import Tensor
@@ -53,10 +52,10 @@ from condensed_data.networks import embed_of
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse a recipe that has no naive loop.
+    """Reject a recipe that has no naive loop.
 
     Raises:
-        ValueError: for an objective that has none, or for no objective.
+        ValueError: if an objective has none, or the recipe learns nothing.
     """
     known = (*KNOWN, Trajectory, Unrolled)
     unknown = [type(term.objective).__name__ for term in recipe.terms if not isinstance(term.objective, known)]
@@ -65,20 +64,20 @@ def check(recipe: Recipe) -> None:
 
 
 class Naive:
-    """The same method as a run's, on its data, from where it starts.
+    """The method of a run, on its data and from its initial state.
 
     Args:
-        run: in fp32, before its first step; what is learned is copied, draws and trained networks are its own.
+        run: in fp32, before its first step. Learned tensors are copied; draws and pretrained networks are shared.
 
     Raises:
-        ValueError: for what has no loop here.
+        ValueError: if a part has no naive loop.
     """
 
     def __init__(self, run: CondensationRun) -> None:
         check(run.recipe)
         self.run, self.recipe, self.iteration = run, run.recipe, 0
         self.samples = samples_of(run)
-        self.networks = {term.pool: networks_of(term.pool, run) for term in self.recipe.terms}
+        self.pools = {term.pool: naive_pool(term.pool, run) for term in self.recipe.terms}
         self.frequencies = {
             term: Frequencies(term.objective, run)
             for term in self.recipe.terms
@@ -102,25 +101,25 @@ class Naive:
                 compared[key] = [self._group(term, group) for group in groups]
             losses.append(require_resolved(term.weight) * self._loss(term, compared.get(key, [])))
         learned = list(self.samples.learned.values())
-        climbing = [(weight, term) for term, found in self.frequencies.items() for weight in found.weights]
-        everything = [*learned, *(weight for weight, _ in climbing)]
+        ascending = [(weight, term) for term, found in self.frequencies.items() for weight in found.weights]
+        everything = [*learned, *(weight for weight, _ in ascending)]
         gradients = torch.autograd.grad(torch.stack(losses).sum(), everything)
         for tensor, gradient in zip(learned, gradients[: len(learned)], strict=True):
             tensor.grad = gradient
-        for (weight, term), gradient in zip(climbing, gradients[len(learned) :], strict=True):
+        for (weight, term), gradient in zip(ascending, gradients[len(learned) :], strict=True):
             weight.grad = -gradient / require_resolved(term.weight)
         self.optimizer.step()
         self.samples.clamp()
 
     def _loss(self, term: Term, groups: list[Group]) -> Tensor:
-        look = self.networks[term.pool].network_at(self.iteration)
+        current = self.pools[term.pool].network_at(self.iteration)
         if isinstance(term.objective, Trajectory | Unrolled):
-            return unrolled_loss(term, look, self.samples, self.run, self.iteration)
+            return unrolled_loss(term, current, self.samples, self.run, self.iteration)
         if term not in self.frequencies:
-            return loss_of(term.objective, look, groups)
+            return loss_of(term.objective, current, groups)
         with torch.no_grad():
-            features = embed_of(look.module)(groups[0].real[:1]).shape[1]
-        return loss_of(term.objective, look, groups, self.frequencies[term].at(self.iteration, features))
+            features = embed_of(current.module)(groups[0].real[:1]).shape[1]
+        return loss_of(term.objective, current, groups, self.frequencies[term].at(self.iteration, features))
 
     def _group(self, term: Term, group: int) -> Group:
         real, draw = (
@@ -138,9 +137,9 @@ class Naive:
         return Group(label, augmented(rows), augmented(self.samples.rows(draw.synthetic)))
 
     def learning(self) -> None:
-        """What networks learn after the synthetic steps; the next iteration follows."""
-        for found in self.networks.values():
-            found.update(self.iteration, self.samples)
+        """Train the networks after the synthetic steps, and go on to the next iteration."""
+        for pool in self.pools.values():
+            pool.update(self.iteration, self.samples)
         for frequencies in self.frequencies.values():
-            frequencies.climb()
+            frequencies.ascend()
         self.iteration += 1

@@ -1,4 +1,4 @@
-"""HaBa's adversary of what is learned: part of `naive.py`.
+"""HaBa's critic, an adversary of the synthetic samples: part of `naive.py`.
 
 Letters: B rows, D features.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from naive_samples import Samples
-from naive_students import Look, Networks, built
+from naive_training import CurrentNetwork, NaivePool, build_network
 from torch import Tensor, nn
 
 from condensed_data import networks
@@ -18,16 +18,16 @@ from condensed_data.methods.pools import Critic
 from condensed_data.methods.samplers.decoder_pairs import pairs
 
 
-class Adverse(Networks):
-    """HaBa's critic: it classifies, draws pairs of one code together, and those of a class."""
+class CriticPool(NaivePool):
+    """HaBa's critic: it classifies, and pulls embeddings of one code, and those of one class, together."""
 
     def __init__(self, pool: Critic, run: CondensationRun) -> None:
         self.pool, self.run = pool, run
-        self.module = built(pool, run, run.context.rng.seed_for("critic"))
+        self.module = build_network(pool, run, run.context.rng.seed_for("critic"))
         self.optimizer = torch.optim.SGD(self.module.parameters(), pool.lr, pool.momentum)
 
-    def network_at(self, iteration: int) -> Look:
-        return Look(self.module)
+    def network_at(self, iteration: int) -> CurrentNetwork:
+        return CurrentNetwork(self.module)
 
     def update(self, iteration: int, samples: Samples) -> None:
         self.module.requires_grad_(True)
@@ -59,7 +59,7 @@ class Adverse(Networks):
 
 
 def _contrast(features: Tensor, y: Tensor, temperature: float) -> Tensor:
-    """Khosla et al., NeurIPS 2020, equation 2: every row an anchor among all others."""
+    """Khosla et al., NeurIPS 2020, equation 2, with every row as an anchor."""
     z = features / features.norm(dim=1, keepdim=True)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     logits = z @ z.T / temperature

@@ -1,4 +1,4 @@
-"""Characteristic functions, and the network that learns where they differ: part of `naive.py`.
+"""Characteristic functions, and the network that samples their frequencies: part of `naive.py`.
 
 Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653. Letters: B rows, D features, F frequencies.
 """
@@ -19,7 +19,7 @@ def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor
     Args:
         real, synthetic: (B, D), normalized.
         t: (F, D).
-        alpha: share of the amplitudes.
+        alpha: weight of the amplitudes.
     """
     (x, y), (u, v) = _function(real, t), _function(synthetic, t)
     there, here = (x.square() + y.square()).sqrt(), (u.square() + v.square()).sqrt()
@@ -29,16 +29,16 @@ def distance(real: Tensor, synthetic: Tensor, t: Tensor, alpha: float) -> Tensor
 
 
 def _function(rows: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part (F,) of the mean of exp(i <t, row>), float64: `phase` is a difference of near numbers."""
+    """Real and imaginary part (F,) of the mean of exp(i <t, row>), float64 because `phase` cancels."""
     angles = rows @ t.T
     return angles.cos().mean(0, dtype=torch.float64), angles.sin().mean(0, dtype=torch.float64)
 
 
 class Frequencies:
-    """The frequencies of every iteration: normal numbers, or what a network makes of them that climbs the loss.
+    """The frequencies of every iteration: normal, or the output of a network trained by gradient ascent on the loss.
 
     Attributes:
-        weights: of that network; none where the frequencies are normal.
+        weights: of that network; empty for normal frequencies.
     """
 
     def __init__(self, objective: CharacteristicFunction, run: CondensationRun) -> None:
@@ -51,7 +51,7 @@ class Frequencies:
         return list(self.network.parameters()) if self.network else []
 
     def at(self, iteration: int, features: int) -> Tensor:
-        """(F, D) for embeddings of so many features, differentiable in `weights`."""
+        """(F, D) for embeddings of `features` values, differentiable in `weights`."""
         generator = self.rng.torch("frequencies", iteration)
         noise = torch.randn(self.objective.frequencies, features, generator=generator).to(self.device)
         if not self.objective.sampling_lr:
@@ -63,8 +63,8 @@ class Frequencies:
         frequencies: Tensor = self.network(noise)
         return frequencies
 
-    def climb(self) -> None:
-        """One step."""
+    def ascend(self) -> None:
+        """Take one step of gradient ascent."""
         if self.optimizer is not None:
             self.optimizer.step()
 

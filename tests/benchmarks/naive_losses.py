@@ -1,4 +1,4 @@
-"""What the classes of an iteration cost, from the equations: part of `naive.py`.
+"""The losses of an iteration, written from the equations: part of `naive.py`.
 
 Letters: B rows of a class, K classes, d channels of a map, D features, t frequencies.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from naive_frequencies import distance
-from naive_students import Look
+from naive_training import CurrentNetwork
 from torch import Tensor, nn
 
 from condensed_data.methods.objectives import (
@@ -49,7 +49,7 @@ class Group:
 
     Attributes:
         label: class index.
-        real, synthetic: (B, *sample), augmented; none real for `Diversity`.
+        real, synthetic: (B, *sample), augmented; `real` is empty for `Diversity`.
     """
 
     label: int
@@ -57,32 +57,32 @@ class Group:
     synthetic: Tensor
 
 
-def loss_of(objective: Any, look: Look, groups: Sequence[Group], t: Tensor | None = None) -> Tensor:
-    """What an objective costs, one group after the other.
+def loss_of(objective: Any, current: CurrentNetwork, groups: Sequence[Group], t: Tensor | None = None) -> Tensor:
+    """The loss of an objective, one group after the other.
 
     Args:
         objective: one of `KNOWN`.
-        look: through which it sees.
-        groups: of a step.
+        current: the network.
+        groups: the groups of a step.
         t: (frequencies, D) of a `CharacteristicFunction`.
     """
     if isinstance(objective, Discrimination):
-        return _discrimination(objective, look.module, groups)
+        return _discrimination(objective, current.module, groups)
     if isinstance(objective, Diversity):
-        return torch.cat([_diversity(look.module, group.synthetic) for group in groups]).mean()
+        return torch.cat([_diversity(current.module, group.synthetic) for group in groups]).mean()
     if isinstance(objective, CharacteristicFunction):
         assert t is not None
-        return torch.stack([_characteristic(objective, look.module, group, t) for group in groups]).sum()
-    return torch.stack([_group_loss(objective, look, group) for group in groups]).sum()
+        return torch.stack([_characteristic(objective, current.module, group, t) for group in groups]).sum()
+    return torch.stack([_group_loss(objective, current, group) for group in groups]).sum()
 
 
-def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
-    network, real, synthetic = look.module, group.real, group.synthetic
+def _group_loss(objective: Any, current: CurrentNetwork, group: Group) -> Tensor:
+    network, real, synthetic = current.module, group.real, group.synthetic
     if isinstance(objective, Gradient):
         return _gradients(objective, network, real, synthetic, group.label)
     if isinstance(objective, CrossEntropy):
         truth = torch.full((len(synthetic),), group.label, device=synthetic.device)
-        scale = 100 * look.accuracy if objective.scale_by_accuracy else 1
+        scale = 100 * current.accuracy if objective.scale_by_accuracy else 1
         return scale * F.cross_entropy(network(synthetic), truth)
     if isinstance(objective, LayerAlignment):
         return _layers(objective, network, real, synthetic)
@@ -92,14 +92,14 @@ def _group_loss(objective: Any, look: Look, group: Group) -> Tensor:
     if isinstance(objective, Centralization):
         return _centralization(objective, embed(synthetic))
     with torch.no_grad():
-        there = embed(real)
+        target = embed(real)
     if isinstance(objective, KernelMMD):
-        return _discrepancy(objective, there, embed(synthetic))
-    return (there.mean(0) - embed(synthetic).mean(0)).square().sum()
+        return _discrepancy(objective, target, embed(synthetic))
+    return (target.mean(0) - embed(synthetic).mean(0)).square().sum()
 
 
 def _discrimination(objective: Discrimination, network: nn.Module, groups: Sequence[Group]) -> Tensor:
-    """Real samples are told apart by the mean synthetic embeddings: Wang K. et al., CVPR 2022."""
+    """Real samples are classified by the mean synthetic embeddings: Wang K. et al., CVPR 2022."""
     embed, losses = embed_of(network), []
     centers = torch.stack([embed(group.synthetic).mean(0) for group in groups])
     classes = torch.tensor([group.label for group in groups])
@@ -115,12 +115,12 @@ def _discrimination(objective: Discrimination, network: nn.Module, groups: Seque
 def _characteristic(objective: CharacteristicFunction, network: nn.Module, group: Group, t: Tensor) -> Tensor:
     embed = embed_of(network)
     with torch.no_grad():
-        there = F.normalize(embed(group.real), dim=1)
-    return distance(there, F.normalize(embed(group.synthetic), dim=1), t, objective.alpha)
+        target = F.normalize(embed(group.real), dim=1)
+    return distance(target, F.normalize(embed(group.synthetic), dim=1), t, objective.alpha)
 
 
 def _diversity(network: nn.Module, synthetic: Tensor) -> Tensor:
-    """(1 + cosine) / 2 of what two hallucinators make of a basis: Liu S. et al., NeurIPS 2022."""
+    """(1 + cosine) / 2 of the samples that two hallucinators make from a basis: Liu S. et al., NeurIPS 2022."""
     embed = embed_of(network)
     one, other = (embed(side) for side in synthetic.chunk(2))
     return (1 + (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))) / 2
@@ -148,28 +148,28 @@ def _layers(objective: LayerAlignment, network: nn.Module, real: Tensor, synthet
     maps = feature_maps_of(network)
     with torch.no_grad():
         target = [rows.mean(0) for rows in maps(real)]
-    mine = [rows.mean(0) for rows in maps(synthetic)]
-    weights = objective.weights or (*(0.1,) * (len(mine) - 2), 1.0, 2.0)
-    terms = zip(weights, target, mine, strict=True)
+    means = [rows.mean(0) for rows in maps(synthetic)]
+    weights = objective.weights or (*(0.1,) * (len(means) - 2), 1.0, 2.0)
+    terms = zip(weights, target, means, strict=True)
     return torch.stack([weight * (a - b).square().sum() for weight, a, b in terms]).sum()
 
 
 def _covariance(objective: Covariance, network: nn.Module, real: Tensor, synthetic: Tensor) -> Tensor:
     """Squared distance of the covariances of the last maps (B, d, *locations): Deng et al., CVPR 2024."""
 
-    def spread(maps: Tensor) -> Tensor:
+    def covariance(maps: Tensor) -> Tensor:
         rows = maps.flatten(2)
         rows = rows - rows.mean(0)
         return torch.bmm(rows, rows.transpose(1, 2)).mean(0)
 
     maps = feature_maps_of(network)
     with torch.no_grad():
-        target = spread(maps(real)[-1])
-    return objective.weight * (target - spread(maps(synthetic)[-1])).square().sum()
+        target = covariance(maps(real)[-1])
+    return objective.weight * (target - covariance(maps(synthetic)[-1])).square().sum()
 
 
 def _centralization(objective: Centralization, embedded: Tensor) -> Tensor:
-    """What the distances of embeddings (B, D) to their mean cost: Deng et al., CVPR 2024."""
+    """The loss of the distances of embeddings (B, D) to their mean: Deng et al., CVPR 2024."""
     if objective.centers != "synthetic":
         raise ValueError(f"There is no naive loop for Centralization(centers={objective.centers!r}).")
     squares = (embedded - embedded.mean(0)).square().sum(1)

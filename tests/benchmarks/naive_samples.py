@@ -1,11 +1,11 @@
-"""How the naive loops make samples of what is learned: part of `naive.py`.
+"""How the naive loops decode learned tensors into samples: part of `naive.py`.
 
-    Values       a sample is what is stored
-    Unit         values in [0, 1] of the source's range            Kim et al., ICML 2022
-    Cells        a stored sample is a grid of smaller ones         Kim et al., ICML 2022; Zhao G. et al., CVPR 2023
-    Decoded      codes through one decoder after the other         Liu S. et al., NeurIPS 2022; Lee et al., 2022
-    Frequencies  few coefficients of a cosine transform            Shin et al., NeurIPS 2023
-    Steps        any of these, with learned step sizes             Wang et al., 2018; Cazenavette et al., CVPR 2022
+    Values              samples stored as they are
+    Unit                values in [0, 1], scaled to the source's range  Kim et al., ICML 2022
+    Cells               stored samples are grids of smaller ones        Kim et al., ICML 2022; Zhao G. et al., CVPR 2023
+    Decoded             codes and decoders                              Liu S. et al., NeurIPS 2022; Lee et al., 2022
+    CosineCoefficients  few coefficients of a cosine transform          Shin et al., NeurIPS 2023
+    SamplesWithSteps    any of these, with learned step sizes           Wang et al., 2018; Cazenavette et al., 2022
 
 Letters: B rows, n codes, M decoders, P parameters of one, C channels, H, W, k kept frequencies, T steps.
 """
@@ -37,11 +37,11 @@ from condensed_data.methods.synthetic.step_sizes import NAME
 
 
 class Samples(ABC):
-    """What is learned, and what it makes.
+    """Learned tensors, and the samples decoded from them.
 
     Attributes:
         learned: tensors by name, as in the run.
-        step_sizes: (T,) or (1,), or None where none are learned.
+        step_sizes: (T,) or (1,), or None if none are learned.
     """
 
     learned: dict[str, Tensor]
@@ -52,17 +52,17 @@ class Samples(ABC):
 
     @abstractmethod
     def rows(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample), where they are learned; `index` is the host's."""
+        """Samples (len(index), *sample) on the device of the learned tensors; `index` is on the CPU."""
 
     def clamp(self) -> None:
-        """Keep what is learned in its range."""
+        """Clamp learned tensors to their range."""
 
 
 def samples_of(run: CondensationRun) -> Samples:
-    """The samples of a run, copied where it starts.
+    """A copy of the initial samples of a run.
 
     Raises:
-        ValueError: for samples that have no loop here.
+        ValueError: for samples that have no naive loop.
     """
     if run.recipe.soft_labels:
         raise ValueError("There is no naive loop for learned labels. Use soft_labels=False.")
@@ -71,7 +71,7 @@ def samples_of(run: CondensationRun) -> Samples:
 
 def _of(part: SyntheticSpec, synthetic_data: Any, real: RealData) -> Samples:
     if isinstance(part, WithSteps):
-        return Steps(part, _of(part.inner, synthetic_data.inner, real), _copy(synthetic_data.raw))
+        return SamplesWithSteps(part, _of(part.inner, synthetic_data.inner, real), _copy(synthetic_data.raw))
     if isinstance(part, MultiFormation):
         if require_resolved(part.factor) == 1:
             return _of(part.inner, synthetic_data, real)
@@ -82,7 +82,7 @@ def _of(part: SyntheticSpec, synthetic_data: Any, real: RealData) -> Samples:
     if isinstance(part, Factorized):
         return Decoded(part, synthetic_data, real.sample_shape)
     if isinstance(part, Frequency):
-        return Frequencies(synthetic_data, real.sample_shape)
+        return CosineCoefficients(synthetic_data, real.sample_shape)
     raise ValueError(f"There is no naive loop for samples of {type(part).__name__}.")
 
 
@@ -101,7 +101,7 @@ class Values(Samples):
 
 
 class Unit(Samples):
-    """Values in [0, 1], of the range that the real samples have in every channel."""
+    """Values in [0, 1], scaled to the range of the real samples in every channel."""
 
     def __init__(self, units: Tensor, real: RealData) -> None:
         self.units, self.learned = units, {"images": units}
@@ -117,7 +117,7 @@ class Unit(Samples):
 
 
 class Cells(Samples):
-    """Every cell of grids, enlarged, one after the other; grids are padded with the middle of the values' range."""
+    """The upsampled cells of grids; grids are padded with the center of the value range."""
 
     def __init__(self, inner: Samples, factor: int, real: RealData) -> None:
         _check_images("cells", real.sample_shape)
@@ -132,8 +132,8 @@ class Cells(Samples):
     def rows(self, index: Tensor) -> Tensor:
         count = self.factor**2
         stored, position = (index // count).unique(return_inverse=True)
-        made = torch.stack(self._cells(self._whole(self.inner.rows(stored))), 1).flatten(0, 1)
-        return made[position * count + index % count]
+        decoded = torch.stack(self._cells(self._whole(self.inner.rows(stored))), 1).flatten(0, 1)
+        return decoded[position * count + index % count]
 
     def _cells(self, grids: Tensor) -> list[Tensor]:
         height, width = self.cell
@@ -157,7 +157,7 @@ class Cells(Samples):
 
 
 class Decoded(Samples):
-    """Sample i * M + m is what decoder m makes of code i."""
+    """Sample i * M + m is the output of decoder m for code i."""
 
     def __init__(self, part: Factorized, synthetic_data: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("decoders", sample_shape)
@@ -171,35 +171,35 @@ class Decoded(Samples):
 
     def rows(self, index: Tensor) -> Tensor:
         which = index % len(self.decoders)
-        made, places = [], []
+        decoded, places = [], []
         for number in range(len(self.decoders)):
             place = (which == number).nonzero()[:, 0]
             if len(place):
-                made.append(self._made(self.codes[index[place] // len(self.decoders)], number))
+                decoded.append(self._decode(self.codes[index[place] // len(self.decoders)], number))
                 places.append(place)
-        return torch.cat(made)[torch.cat(places).argsort()]
+        return torch.cat(decoded)[torch.cat(places).argsort()]
 
-    def _made(self, codes: Tensor, number: int) -> Tensor:
+    def _decode(self, codes: Tensor, number: int) -> Tensor:
         sizes = [shape.numel() for shape in self.shapes.values()]
         pieces = zip(self.shapes.items(), self.decoders[number].split(sizes), strict=True)
         weights = {name: piece.view(shape) for (name, shape), piece in pieces}
-        return self._hallucinated(codes, weights) if self.hallucinates else self._decoded(codes, weights)
+        return self._hallucinator(codes, weights) if self.hallucinates else self._latent_decoder(codes, weights)
 
-    def _hallucinated(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
+    def _hallucinator(self, bases: Tensor, w: dict[str, Tensor]) -> Tensor:
         """Liu S. et al., section 3.2: encoder, scale and shift, decoder."""
         encoded = F.conv2d(bases, w["conv.weight"], w["conv.bias"])
         return F.conv_transpose2d(
             encoded * w["scale"] + w["shift"], w["conv_transpose.weight"], w["conv_transpose.bias"]
         )
 
-    def _decoded(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
+    def _latent_decoder(self, codes: Tensor, w: dict[str, Tensor]) -> Tensor:
         hidden = F.conv_transpose2d(codes, w["first.weight"], w["first.bias"], stride=2, padding=1).relu()
-        made = F.conv_transpose2d(hidden, w["second.weight"], w["second.bias"], stride=2, padding=1)
-        return made[:, :, : self.sides[0], : self.sides[1]]
+        decoded = F.conv_transpose2d(hidden, w["second.weight"], w["second.bias"], stride=2, padding=1)
+        return decoded[:, :, : self.sides[0], : self.sides[1]]
 
 
-class Frequencies(Samples):
-    """Coefficients put in their places of the plane of frequencies, and transformed back along both sides."""
+class CosineCoefficients(Samples):
+    """Coefficients at their frequencies, transformed back along both sides."""
 
     def __init__(self, synthetic_data: Any, sample_shape: tuple[int, ...]) -> None:
         _check_images("frequencies", sample_shape)
@@ -226,8 +226,8 @@ def _waves(side: int) -> Tensor:
     return torch.stack(rows).float()
 
 
-class Steps(Samples):
-    """Other samples, and step sizes: learned as they are, or the softplus of what is learned."""
+class SamplesWithSteps(Samples):
+    """Other samples with step sizes, which are a learned tensor or its softplus."""
 
     def __init__(self, part: WithSteps, inner: Samples, raw: Tensor) -> None:
         self.part, self.inner, self.raw = part, inner, raw

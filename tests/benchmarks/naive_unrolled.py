@@ -1,4 +1,4 @@
-"""Training steps in a plain loop that is differentiated whole, in fp32: part of `naive.py`.
+"""Training steps in a plain fp32 loop through which autograd differentiates: part of `naive.py`.
 
     dd   the loss of real samples after training on the synthetic ones   Wang et al., 2018, algorithm 1
     mtt  the trained weights against those of an expert                  Cazenavette et al., CVPR 2022, equation 2
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from naive_samples import Samples
-from naive_students import Look
+from naive_training import CurrentNetwork
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -26,24 +26,26 @@ Weights = dict[str, Tensor]
 Block = tuple[Tensor, Tensor]  # rows (B, *sample) and their classes (B,)
 
 
-def unrolled_loss(term: Term, look: Look, samples: Samples, run: CondensationRun, iteration: int) -> Tensor:
-    """What `Trajectory` or `Unrolled` costs.
+def unrolled_loss(
+    term: Term, current: CurrentNetwork, samples: Samples, run: CondensationRun, iteration: int
+) -> Tensor:
+    """The loss of `Trajectory` or `Unrolled`.
 
     Args:
-        look: the network, where training begins; its weights stay.
+        current: the network with its weights before training, which stay unchanged.
         samples: with step sizes.
-        run: whose draws are used: which samples and which augmentation a step takes.
+        run: provides the draws of samples and augmentations.
     """
     objective: Any = term.objective
     draw = run.sampler_states[term.sampler].draw(iteration, range(run.context.real.num_groups))
     blocks, rates = _blocks(term, samples, draw, run, iteration), samples.step_sizes
     assert rates is not None
-    start = {name: weight.detach().clone() for name, weight in look.module.named_parameters()}
-    reached = _trained(look.module, start, blocks, rates.expand(len(blocks)))
+    start = {name: weight.detach().clone() for name, weight in current.module.named_parameters()}
+    reached = _trained(current.module, start, blocks, rates.expand(len(blocks)))
     if isinstance(objective, Trajectory):
-        return _squares(reached, look.target) / _squares(start, look.target)
+        return _squares(reached, current.target) / _squares(start, current.target)
     x, y = run.context.real.batch(draw.real, run.context.device)
-    return _real_loss(objective, look.module, reached, x, y)
+    return _real_loss(objective, current.module, reached, x, y)
 
 
 def _blocks(term: Term, samples: Samples, draw: PairIndices, run: CondensationRun, iteration: int) -> list[Block]:
@@ -60,8 +62,10 @@ def _trained(module: nn.Module, weights: Weights, blocks: list[Block], rates: Te
     weights = {name: weight.requires_grad_() for name, weight in weights.items()}
     for (x, y), rate in zip(blocks, rates, strict=True):
         loss = F.cross_entropy(functional_call(module, weights, (x,)), y)
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-        weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        weights = {
+            name: weight - rate * gradient for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+        }
     return weights
 
 

@@ -109,11 +109,11 @@ class Bench:
         texts = (*args.recipes, *args.baselines)
         short = [recipes.parse(text).name for text in texts]
         for text, title in zip(texts, short, strict=True):
-            made, seconds = self._made(text)
+            condensed, seconds = self._condensed(text)
             for lr in args.lr:
                 name = _name(title if short.count(title) == 1 else text, lr, args.lr)
                 self.objectives[name], self.preparation_seconds[name] = (
-                    self._objective(made, val, lr),
+                    self._objective(condensed, val, lr),
                     seconds,
                 )
         first = next(iter(self.objectives.values()))
@@ -131,12 +131,12 @@ class Bench:
         how |= {"milestones": ()} if args.constant else {}
         return Training("proxy", max_steps=args.steps, batch_size=args.rows, lr=lr, **how)
 
-    def _objective(self, made: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
+    def _objective(self, condensed: CondensedDataset, val: Any, lr: float) -> ProxyObjective:
         how: dict[str, Any] = {"precision": "fp32", "training": self._training(lr)}
         how |= {"device": self.args.device, "recalibrate": self.args.recalibrate, "seeds": self.args.seeds}
-        return ProxyObjective(made, space=convnet_space(), val=val, **how)
+        return ProxyObjective(condensed, space=convnet_space(), val=val, **how)
 
-    def _made(self, text: str) -> tuple[CondensedDataset, float]:
+    def _condensed(self, text: str) -> tuple[CondensedDataset, float]:
         """The condensed dataset of a recipe and its seconds of condensing; condensed only once."""
         key: Row = {"what": "dataset", "recipe": text, "ipc": self.args.ipc, "images": self.args.images}
         found = self.rows.find(**key)
@@ -144,11 +144,11 @@ class Bench:
             return CondensedDataset.load(self.args.folder / found[0]["folder"]), found[0]["seconds"]
         recipe, device = recipes.parse(text, ipc=self.args.ipc), self.args.device
         started = device_time(device)
-        made = CondensedDataset(self.train, recipe, cache=False, device=device, precision="fp32")
+        condensed = CondensedDataset(self.train, recipe, cache=False, device=device, precision="fp32")
         seconds, folder = device_time(device) - started, f"datasets/{len(self.rows.find(what='dataset'))}"
-        made.save(self.args.folder / folder)
+        condensed.save(self.args.folder / folder)
         self.rows.add(key | {"seconds": seconds, "folder": folder})
-        return made, seconds
+        return condensed, seconds
 
     def measure(self, config: dict[str, Any]) -> None:
         """Measure one architecture by the reference and by every proxy that trains."""

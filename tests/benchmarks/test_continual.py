@@ -147,7 +147,7 @@ def test_tuning_uses_no_test_sample(modules: dict[str, Any], tmp_path: Path) -> 
 
 
 def cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four classes of learnable patterns as torchvision lays CIFAR-100 out."""
+    """Four classes of learnable patterns in the files of torchvision's CIFAR-100."""
     folder = root / CIFAR100.base_folder
     folder.mkdir()
     prototypes = np.random.default_rng(0).integers(0, 200, (4, 3 * 32 * 32))
@@ -192,7 +192,7 @@ def test_dms_protocol_on_files_of_cifar100(
         ({"samples": 20}, "both splits must hold the same classes|does not divide|is more than"),
     ],
 )
-def test_dms_protocol_refuses_data_that_it_cannot_divide(
+def test_dms_protocol_rejects_data_that_it_cannot_divide(
     modules: dict[str, Any],
     changed: dict[str, Any],
     reason: str,

@@ -1,4 +1,4 @@
-"""The benchmark of sets that are made of less runs, resumes, and reports what its rows say."""
+"""The benchmark of factorized datasets, in a tiny mode: it runs, resumes and reports."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ def test_a_tiny_run_resumes(benchmark: Any, tmp_path: Path, capsys: pytest.Captu
         ("haba", 2, 0),
     ]
     assert {row["floats"] for row in rows if row["recipe"] == "haba"} == {5 * 92 + 10 * 64}
-    assert all((row["alike"] is None) == (row["recipe"] == "dm") for row in rows)
-    assert all(0 < row["alike"] <= 1 for row in rows if row["alike"] is not None)
+    assert all((row["similarity"] is None) == (row["recipe"] == "dm") for row in rows)
+    assert all(0 < row["similarity"] <= 1 for row in rows if row["similarity"] is not None)
     assert plot.stat().st_size > 0
-    told = capsys.readouterr().out
-    assert "kfs over dm at ipc 1, convnet-w4: " in told
+    assert "kfs over dm at ipc 1, convnet-w4: " in capsys.readouterr().out
     before = out.read_text()
     benchmark.main(words)
     assert out.read_text() == before
@@ -45,7 +44,7 @@ def test_a_tiny_run_resumes(benchmark: Any, tmp_path: Path, capsys: pytest.Captu
 
 def test_pairs_are_differences_of_one_seed(benchmark: Any) -> None:
     def row(recipe: str, seed: int, accuracy: float) -> dict[str, Any]:
-        fixed = {"ipc": 1, "network": "n", "floats": 7, "samples": 3, "alike": None}
+        fixed = {"ipc": 1, "network": "n", "floats": 7, "samples": 3, "similarity": None}
         return {"recipe": recipe, "seed": seed, "accuracy": accuracy, **fixed}
 
     rows = [row("dm", 0, 0.5), row("dm", 1, 0.7), row("kfs", 0, 0.6), row("kfs", 1, 0.9), row("kfs", 2, 0.1)]

@@ -41,7 +41,7 @@ def ablation(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def run(ablation: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
-    """Runs it on some digits; returns the rows."""
+    """Runs the benchmark on a few digits and returns the rows."""
 
     def start(*words: str) -> list[dict[str, Any]]:
         fixed = [
@@ -74,8 +74,8 @@ def test_every_part_once_and_nothing_twice(
     rows = run("--figure", str(tmp_path / "iid.png"))
     text = capsys.readouterr().out
     assert [line.split(":")[0] for line in text.splitlines() if "accuracy in" in line] == list(ablation._PARTS)
-    keys = [tuple(row[name] for name in ablation.SHOWN) for row in rows]
-    assert len(set(keys)) == len(keys) == 5 + 4 + 3 + 2 + 2  # what several parts ask for is one row
+    keys = [tuple(row[name] for name in ablation.COLUMNS) for row in rows]
+    assert len(set(keys)) == len(keys) == 5 + 4 + 3 + 2 + 2  # rows of several parts are measured once
     terms = {(row["centralization"], row["covariance"]) for row in rows}
     assert {(0.0, 0.0), (0.05, 0.0), (0.0, 0.01), (0.05, 0.01), (0.005, 0.01), (0.05, 0.1)} <= terms
     assert {row["beta"] for row in rows} == set(ablation.BETAS)
@@ -87,7 +87,7 @@ def test_every_part_once_and_nothing_twice(
     assert capsys.readouterr().out == text
 
 
-def test_a_row_is_the_recipe_that_it_names(ablation: Any) -> None:
+def test_the_recipe_of_a_row(ablation: Any) -> None:
     row = {
         "base": "idm",
         "ipc": 2,
@@ -99,17 +99,17 @@ def test_a_row_is_the_recipe_that_it_names(ablation: Any) -> None:
     }
     row |= {"centralization": 0.5, "covariance": 0.0, "epochs": 4, "extractors": 5}
     recipe = ablation.recipe_of(row)
-    (drawn,) = (term for term in recipe.terms if isinstance(term.objective, Centralization))
-    assert (drawn.weight, drawn.objective.beta) == (0.5, 2.0)
-    assert (drawn.pool.pretrain.epochs, drawn.pool.pretrain.networks) == (4, 5)
+    (centralizing,) = (term for term in recipe.terms if isinstance(term.objective, Centralization))
+    assert (centralizing.weight, centralizing.objective.beta) == (0.5, 2.0)
+    assert (centralizing.pool.pretrain.epochs, centralizing.pool.pretrain.networks) == (4, 5)
     assert not any(isinstance(term.objective, Covariance) for term in recipe.terms)
     assert (recipe.iterations, recipe.stop) == (3, None)
-    (related,) = (
+    (covariance,) = (
         term.objective
         for term in ablation.recipe_of(row | {"covariance": 0.3}).terms
         if isinstance(term.objective, Covariance)
     )
-    assert related.weight == 0.3
+    assert covariance.weight == 0.3
 
 
 def test_the_directions_are_those_of_the_largest_variance(ablation: Any) -> None:

@@ -1,4 +1,4 @@
-"""What importing the package costs: which modules it loads, and that the benchmark of its time runs."""
+"""Importing the package: which modules it loads, and a run of the benchmark of its time."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def _run(
 
 
 ONCE = "Pretraining(epochs=1, networks=1)"
-APART = "hallucinators=2, contrast=100"  # whose gradient then counts beside that of the base
+CONTRAST = "hallucinators=2, contrast=100"  # so large that its gradient matters
 STUDENT = "network=convnet-d2-w8, steps=3, batch=4, experts=1, epochs=2, ahead=1"
-LEARNING = [name for name in recipes.names() if recipes.get(name, ipc=2).terms]
+LEARNED = [name for name in recipes.names() if recipes.get(name, ipc=2).terms]
 TEXTS = {f"iid_{base}": f"iid(base={base}, {TINY}, extractor=convnet-d1-w8, pretrain={ONCE})" for base in ("dm", "idm")}
 TEXTS["dance"] = f"dance({TINY}, pretrain={ONCE})"
 TEXTS["ncfm"] = f"ncfm({TINY}, pretrain={ONCE})"
@@ -67,7 +67,7 @@ TEXTS["ncfm_normal"] = f"ncfm({TINY}, pretrain={ONCE}, sampling_lr=0)"
 TEXTS["mtt"] = f"mtt({STUDENT})"
 TEXTS["dd"] = "dd(network=convnet-d2-w8, epochs=2, batch=16)"
 TEXTS["dd_nets"] = "dd(network=convnet-d2-w8, steps=1, batch=16, n_nets=2, relabel=((0, 1),))"
-TEXTS |= {f"haba_{base}": f"haba(base={base}, {TINY}, {APART})" for base in ("dm", "idc")}
+TEXTS |= {f"haba_{base}": f"haba(base={base}, {TINY}, {CONTRAST})" for base in ("dm", "idc")}
 TEXTS["haba_mtt"] = f"haba(base=mtt, {STUDENT}, hallucinators=2)"
 TEXTS |= {f"fred_{base}": f"fred(base={base}, {TINY})" for base in ("dm", "idm")}
 TEXTS["kfs"] = f"kfs({TINY}, width=4, fit=2)"
@@ -76,11 +76,11 @@ TEXTS["bdm_published"] = "bdm_published(network=convnet-d2-w8-bn, batch=8, featu
 TEXTS |= {f"debiased_{base}": f"debiased(base={base}, {TINY})" for base in ("dc", "cafe")}
 # all others need no arguments of their own
 _NAMED = {text.partition("(")[0] for text in TEXTS.values()}
-TEXTS |= {name: f"{name}({TINY})" for name in LEARNING if name not in _NAMED}
+TEXTS |= {name: f"{name}({TINY})" for name in LEARNED if name not in _NAMED}
 TEXTS["dream"] = f"idc({TINY}, within=NearestToCentroids(features=raw))"
 # with the cells below, every part of the naive loops
-ELSEWHERE = ["idm", "cafe", "iid_dm", "ncfm", "dd_nets", "haba_dm", "fred_dm"]
-BUDGETS = {"haba": 6}  # samples a class that hold the hallucinators
+ON_DEVICE = ["idm", "cafe", "iid_dm", "ncfm", "dd_nets", "haba_dm", "fred_dm"]
+BUDGETS = {"haba": 6}  # samples per class, enough to hold the hallucinators
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -96,15 +96,15 @@ def test_naive_iterations_are_those_of_the_package(
     _check_iterations(modules, source, TEXTS[name], ipc)
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_naive_iterations_lie_where_the_package_computes(modules: dict[str, Any], real: RealData, name: str) -> None:
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_naive_iterations_compute_on_the_device(modules: dict[str, Any], real: RealData, name: str) -> None:
     with simulated() as waits:
         learned = _check_iterations(modules, real, TEXTS[name], BUDGETS.get(name.partition("_")[0], 2), DEVICE)
         assert all(isinstance(tensor, DeviceTensor) for tensor in learned.values())
-        assert waits  # a naive loop may
+        assert waits  # allowed in a naive loop
 
 
-def test_cells_of_sides_that_are_not_divided(
+def test_cells_of_sides_that_the_factor_does_not_divide(
     modules: dict[str, Any], tiny_images: torch.utils.data.TensorDataset
 ) -> None:
     images, labels = tiny_images.tensors
@@ -118,47 +118,47 @@ def test_cells_of_sides_that_are_not_divided(
 def _check_iterations(
     modules: dict[str, Any], source: RealData, text: str, ipc: int, device: torch.device = CPU
 ) -> dict[str, Tensor]:
-    """What the naive loop has learned."""
+    """Compare two iterations; returns the learned tensors of the naive loop."""
     run = _run(modules, source, text, ipc, device)
     naive = modules["naive"].Naive(_run(modules, source, text, ipc, device))
     ours, learned = modules["iteration"].Ours(run), run.synthetic_data.learned
     assert list(naive.samples.learned) == list(learned)
     before = {part: tensor.detach().clone() for part, tensor in learned.items()}
-    _iteration(naive, ours, 2)
+    _iterate(naive, ours, 2)
     for part, tensor in learned.items():
         _check_same(*map(to_cpu, (naive.samples.learned[part], tensor, before[part])))
     return naive.samples.learned
 
 
-def _iteration(naive: Any, ours: Any, iterations: int) -> None:
+def _iterate(naive: Any, ours: Any, iterations: int) -> None:
     for side in [naive, ours] * iterations:
         side.matching()
         side.learning()
 
 
 def _check_same(naive: Tensor, ours: Tensor, start: Tensor) -> None:
-    """Both have gone the same way."""
-    gone = (ours.detach() - start).norm()
-    assert gone > 0
-    assert (naive.detach() - ours.detach()).norm() < 1e-3 * gone
+    """Both have moved equally from the start."""
+    moved = (ours.detach() - start).norm()
+    assert moved > 0
+    assert (naive.detach() - ours.detach()).norm() < 1e-3 * moved
 
 
 @pytest.mark.parametrize("name", ["dsa", "idc", "idm", "cafe", "kfs", "haba_dm", "bdm_published"])
 def test_networks_learn_the_same(modules: dict[str, Any], real: RealData, name: str) -> None:
     ipc = BUDGETS.get(name.partition("_")[0], 2)
-    always = {"terms.0.pool.sgd.cutmix": "1.0"} if name in ("idc", "kfs") else {}  # in the place of half of the steps
+    always = {"terms.0.pool.sgd.cutmix": "1.0"} if name in ("idc", "kfs") else {}  # instead of in half of the steps
     run, other = (_run(modules, real, TEXTS[name], ipc, **always) for _ in range(2))
     pool = run.recipe.terms[-1].pool
     naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
-    found, known = naive.networks[pool], run.pool_states[pool]
+    found, known = naive.pools[pool], run.pool_states[pool]
 
     def networks(iteration: int) -> list[list[nn.Module]]:
         if name == "idm":
-            return [[one.module for one in found.students], [member.module for member in known.members]]
+            return [[one.module for one in found.members], [member.module for member in known.members]]
         return [[found.network_at(iteration).module], [known.network_at(iteration).module]]
 
     start = _weights(networks(0)[0])
-    _iteration(naive, ours, 3)
+    _iterate(naive, ours, 3)
     _check_same(*map(_weights, networks(3)), start)
 
 
@@ -166,24 +166,24 @@ def _weights(modules: Sequence[nn.Module]) -> Tensor:
     return torch.cat([weight.detach().flatten() for module in modules for weight in module.parameters()])
 
 
-def test_the_network_of_frequencies_climbs_the_same(modules: dict[str, Any], real: RealData) -> None:
+def test_the_sampling_network_is_trained_the_same(modules: dict[str, Any], real: RealData) -> None:
     run, other = (_run(modules, real, TEXTS["ncfm"]) for _ in range(2))
     naive, ours = modules["naive"].Naive(other), modules["iteration"].Ours(run)
     for side in (naive, ours):
         side.matching()
     (found,), (known, *_) = naive.frequencies.values(), run.losses
-    slopes = [[weight.grad for weight in module.parameters()] for module in (found.network, known.module)]
-    for one, other in zip(*slopes, strict=True):
-        if one.norm() > 1e-6:  # before batch normalization a bias has none, but for rounding
+    gradients = [[weight.grad for weight in module.parameters()] for module in (found.network, known.module)]
+    for one, other in zip(*gradients, strict=True):
+        if one.norm() > 1e-6:  # before batch normalization a bias has no gradient but rounding
             _check_same(one, other, torch.zeros_like(one))
     start = _weights([found.network])
     for side in (naive, ours):
         side.learning()
-    gone = [_weights([module]) - start for module in (found.network, known.module)]
-    assert (gone[0].sign() == gone[1].sign()).float().mean() > 0.99
+    moved = [_weights([module]) - start for module in (found.network, known.module)]
+    assert (moved[0].sign() == moved[1].sign()).float().mean() > 0.99
 
 
-def test_what_has_no_loop_is_said(modules: dict[str, Any], real: RealData) -> None:
+def test_recipes_without_a_naive_loop_are_rejected(modules: dict[str, Any], real: RealData) -> None:
     naive = modules["naive"]
     with pytest.raises(ValueError, match=r"no naive loop for random \(it learns nothing\)"):
         naive.Naive(_run(modules, real, "random"))
@@ -226,7 +226,7 @@ def test_the_benchmark_runs_on_another_device(
     assert here["peak_resident_bytes"] > 1e6
     del here["device"]
     out.write_text(json.dumps(here) + "\n")
-    iteration.main(words)  # a row without a device is of a CPU
+    iteration.main(words)  # a row without a device is one of a CPU
     assert out.read_text().count("\n") == 1
     monkeypatch.setattr(iteration, "choose_device", lambda asked: DEVICE)
     with simulated() as waits:
@@ -244,7 +244,7 @@ def test_several_recipes_are_resumed(modules: dict[str, Any], tmp_path: Path, mo
     out, picture = tmp_path / "s.jsonl", tmp_path / "s.png"
     words = ["--data", "digits", "--ipc", "2", "--repeats", "2", "--threads", "1", "--cache", str(tmp_path)]
     words += ["--out", str(out), "--picture", str(picture), "--recipe"]
-    measured, begun = modules["iteration"]._measured, []
+    measured, begun = modules["iteration"]._measure, []
 
     def interrupted(recipe: Any, *others: Any) -> Any:
         begun.append(recipe.name)
@@ -252,7 +252,7 @@ def test_several_recipes_are_resumed(modules: dict[str, Any], tmp_path: Path, mo
             raise KeyboardInterrupt
         return measured(recipe, *others)
 
-    monkeypatch.setattr(modules["iteration"], "_measured", interrupted)
+    monkeypatch.setattr(modules["iteration"], "_measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         modules["iteration"].main([*words, *texts])
     first = out.read_text()

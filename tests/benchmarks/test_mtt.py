@@ -1,4 +1,4 @@
-"""The benchmark of MTT: what its ways to unroll take, on any device."""
+"""The benchmark of MTT: memory and time of unrolling, on any device."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def test_unrolling_is_measured_on_any_device(mtt: Any) -> None:
     here = mtt.unrolled("full", 2, choose_device("cpu"))
     with simulated() as waits:
         there = mtt.unrolled("full", 2, DEVICE)
-        assert waits  # what it trains on is sent there
+        assert waits  # the samples are copied to the device
     for found in (here, there):
         assert found["seconds"] > 0
         assert found["megabytes"] >= 0
 
 
-def test_measurements_of_a_device_lie_apart(mtt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_measurements_of_a_device_have_their_own_folder(
+    mtt: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     words = ["--folder", str(tmp_path)]
     assert mtt.parse(words).folder == tmp_path
     with pytest.raises(ValueError, match="device='cuda:99' is not available"):

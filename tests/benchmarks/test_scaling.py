@@ -1,4 +1,4 @@
-"""The benchmark of scaling goes on where it stopped and fits exponents; that of evaluation trains the same network."""
+"""The scaling benchmark resumes and fits exponents; the evaluation benchmark trains the same network on both sides."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_scaling_measures_once_and_draws(
     assert all(row["seconds"] > 0 for row in rows)
     assert capsys.readouterr().out.count("exponent") == 3
     assert picture.stat().st_size > 1000
-    monkeypatch.setattr(modules["scaling"], "measure", None)  # nothing is missing
+    monkeypatch.setattr(modules["scaling"], "measure", None)  # nothing is measured again
     modules["scaling"].main(words)
     with pytest.raises(SystemExit, match="write AXIS=NUMBER"):
         modules["scaling"].main([*words, "--values", "classs=2"])
 
 
-def test_a_point_is_what_is_run(modules: dict[str, Any]) -> None:
+def test_a_run_has_the_sizes_of_its_point(modules: dict[str, Any]) -> None:
     point = modules["scaling"].Point("dsa", classes=3, ipc=2, side=8, width=4, source=5, channels=2, batch=4)
     run = modules["scaling"]._run(point, ProcessGroup())
     assert len(run.context.real) == 15
@@ -88,11 +88,11 @@ def test_the_naive_loop_trains_the_same_network(modules: dict[str, Any]) -> None
     for mine, theirs in zip(ours.parameters(), naive.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
     mixing = replace(trainer, training=replace(training, cutmix=0.5))
-    with pytest.raises(ValueError, match="no CutMix"):
+    with pytest.raises(ValueError, match="neither CutMix nor soft labels"):
         modules["evaluation"].naive(mixing, RandomStreams(1))
 
 
-def test_the_benchmark_of_evaluation_runs(modules: dict[str, Any], tmp_path: Path) -> None:
+def test_the_evaluation_benchmark_runs(modules: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "e.json"
     words = ["--out", str(out), "--shape", "1", "8", "8", "--classes", "3", "--ipc", "2", "--steps", "2"]
     words += ["--network", "convnet-d1-w4", "--repeats", "2", "--threads", "1", "--precision", "fp32"]

@@ -1,4 +1,4 @@
-"""The results table: resumable rows, equal budgets, pairs and scores, in a tiny run and from rows made by hand."""
+"""The results table: resumable rows, equal budgets, pairs and scores, in a tiny run and for given rows."""
 
 from __future__ import annotations
 
@@ -64,9 +64,11 @@ def test_a_tiny_table(
     assert dm["diversity_real"] > 0
     assert 0 <= dm["mean"] == sum(dm["accuracies"]) <= 1
     before = _rows(tmp_path)
-    table(*words)  # nothing is missing
+    table(*words)  # nothing is measured again
     assert _rows(tmp_path) == before
-    monkeypatch.setattr("condensed_data.engine.job.condense", None)  # the set is not made again for another network
+    monkeypatch.setattr(
+        "condensed_data.engine.job.condense", None
+    )  # the dataset is not condensed again for another network
     table(
         *words,
         "--networks",
@@ -99,7 +101,7 @@ def test_a_budget_in_seconds_is_fixed_once(table: Any, tmp_path: Path, modules: 
     assert {row["seed"] for row in rows if row["recipe"] == "random" and "mean" in row} == {0, 1}
 
 
-def test_what_cannot_work_is_a_row_and_the_others_go_on(table: Any, tmp_path: Path) -> None:
+def test_a_failure_is_a_row_and_the_others_continue(table: Any, tmp_path: Path) -> None:
     words = ["--recipes", "iid", "random", "--networks", NET]  # IID's ResNet18 does not take 8x8 pixels
     table(*words)
     failed, made = (row for row in _rows(tmp_path) if "kind" not in row)
@@ -122,19 +124,19 @@ def test_what_cannot_work_is_a_row_and_the_others_go_on(table: Any, tmp_path: Pa
         (["--recipes", "dm", "--networks", "covnet"], "Unknown network 'covnet'"),
     ],
 )
-def test_mistakes_are_found_before_the_work(table: Any, tmp_path: Path, words: list[str], message: str) -> None:
+def test_mistakes_are_reported_before_any_work(table: Any, tmp_path: Path, words: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         table(*words)
     assert not (tmp_path / "t.jsonl").exists()
 
 
 def test_a_recipe_with_arguments(modules: dict[str, Any]) -> None:
-    of = modules["table_parts"].recipe_of
-    recipe = of("bdm(base=dsa, k=3, features=raw)", 4, {"optimizer.momentum": "0.25"}, 7)
+    recipe_of = modules["table_parts"].recipe_of
+    recipe = recipe_of("bdm(base=dsa, k=3, features=raw)", 4, {"optimizer.momentum": "0.25"}, 7)
     assert (recipe.name, recipe.ipc, recipe.iterations) == ("bdm_dsa", 4, 7)
     assert recipe.terms[0].sampler.within.k == 3
     assert recipe.optimizer.momentum == 0.25
-    assert of("random", 4, {}, 7) == recipes.random(ipc=4)
+    assert recipe_of("random", 4, {}, 7) == recipes.random(ipc=4)
 
 
 def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(modules: dict[str, Any], tmp_path: Path) -> None:
@@ -147,20 +149,21 @@ def test_rows_survive_a_kill_and_a_claim_ends_with_its_process(modules: dict[str
     assert rows.find(a=3) == [{"a": 3}]
     code = (
         f"import sys, time, pathlib; sys.path.insert(0, {str(FOLDER)!r}); from rows import Rows\n"
-        f"with Rows(pathlib.Path({str(rows.path)!r})).claim('x', 1) as mine: print(mine, flush=True); time.sleep(60)"
+        f"with Rows(pathlib.Path({str(rows.path)!r})).claim('x', 1) as claimed:\n"
+        "    print(claimed, flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "True\n"
-        with rows.claim("x", 1) as mine, rows.claim("x", 2) as another:
-            assert (mine, another) == (False, True)
+        with rows.claim("x", 1) as claimed, rows.claim("x", 2) as another:
+            assert (claimed, another) == (False, True)
     finally:
         other.kill()
         other.wait()
         other.stdout.close()
-    with rows.claim("x", 1) as mine:
-        assert mine
+    with rows.claim("x", 1) as claimed:
+        assert claimed
 
 
 def _row(recipe: str, mean: float, **other: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def same_bits(
     folder: Path, source: torch.utils.data.TensorDataset, names: Iterable[str], counts: tuple[int, ...]
 ) -> None:
     torch.save(source.tensors, folder / "source.pt")
-    one = {name: ranks_bits.bits(name, source, ProcessGroup()) for name in names}
+    one = {name: ranks_bits.results(name, source, ProcessGroup()) for name in names}
     for count in counts:
         found = ended(begin(count, folder, *names, script=ranks_bits), 10 * SECONDS)
         assert [code for code, _ in found] == [0] * count, found
@@ -84,7 +84,7 @@ def test_two_ranks_give_the_bits_of_one(tmp_path: Path, tiny_images: torch.utils
 
 
 def test_nothing_outlives_the_process_group(tmp_path: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     try:
         control = ProcessGroup().control
         assert ProcessGroup().control is control

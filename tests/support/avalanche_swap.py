@@ -28,7 +28,7 @@ COUNT = {"made": 0}
 
 
 class Swapped(CondensedBuffer):
-    """With a recipe that takes a moment, because only the interface is tested."""
+    """With a fast recipe, because only the interface is tested."""
 
     def __init__(self, max_size: int, adaptive_size: bool = True, total_num_classes: int | None = None) -> None:
         recipe: Any = recipes.dm(iterations=1, batch=4, network="mlp")
@@ -40,7 +40,8 @@ for _name in MODULES:
     _module = importlib.import_module(_name)
     if hasattr(_module, "ClassBalancedBuffer"):
         _module.ClassBalancedBuffer = Swapped  # type: ignore[attr-defined]
-importlib.import_module("avalanche.training.plugins.replay").ExperienceBalancedBuffer = Swapped  # type: ignore[attr-defined]
+_replay: Any = importlib.import_module("avalanche.training.plugins.replay")
+_replay.ExperienceBalancedBuffer = Swapped
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tiny benchmarks of Avalanche's four kinds, and strategies that train in a moment."""
+"""Tiny benchmarks of Avalanche's four kinds, and fast strategies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Samples(Dataset[Any]):
 
 
 def tiny(iterations: int = 2, **arguments: Any) -> Recipe:
-    """Distribution matching that takes a moment."""
+    """A fast recipe for distribution matching."""
     return recipes.dm(iterations=iterations, batch=4, network=NET, **arguments)
 
 

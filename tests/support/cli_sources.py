@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 
 def tiny(split: str) -> TensorDataset:
-    """3 classes of noisy patterns, 12 samples each to train and 8 to test: (n, 1, 8, 8) in [0, 1]."""
+    """3 classes of noisy patterns, 12 training and 8 test samples each: (n, 1, 8, 8) in [0, 1]."""
     per_class = {"train": 12, "test": 8}[split]
     patterns = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(3).repeat_interleave(per_class)

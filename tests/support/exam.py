@@ -1,4 +1,4 @@
-"""The entry exam: every recipe with settings that take a moment, and the checks that each one passes.
+"""The entry exam: every recipe with settings for a fast run, and the checks that each one passes.
 
 A new recipe adds one line to `LEARNING` (or `CHOOSING`, if it selects real samples).
 """
@@ -51,7 +51,7 @@ def _fields(recipe: Recipe) -> list[tuple[str, Any]]:
 
 
 def with_short_pools(recipe: Recipe) -> Recipe:
-    """The recipe with networks that are renewed after two iterations and trained for one epoch."""
+    """The recipe with networks that are replaced after two iterations and trained for one epoch."""
     short = {"pool.epochs": 1, "pool.period": 2, "pool.samples": 16, "pool.interval": 2, "pool.steps": 1}
     terms = []
     for term in recipe.terms:

@@ -57,7 +57,7 @@ def plain_module(config: dict[str, Any]) -> nn.Module:
 
 
 def dies_once(config: dict[str, Any]) -> ConvNet:
-    """Kills its process at the first network of width 8, as a machine without memory does."""
+    """Kills its process at the first network of width 8, as happens when memory runs out."""
     mark = Path(os.environ["NAS_TEST_MARK"])
     if config["width"] == 8 and not mark.exists():
         mark.touch()
@@ -72,7 +72,7 @@ def dies_at_the_fourth(trial: Any) -> ConvNet:
     return by_trial(trial)
 
 
-if __name__ == "__main__":  # a search that is killed
+if __name__ == "__main__":  # a search that its test kills
     from condensed_data_nas.optuna_study import search
 
     search(objective(dies_at_the_fourth, space=None), 6, storage=sys.argv[1])

@@ -34,7 +34,7 @@ def color(image: Image, brightness: float, saturation: float, contrast: float) -
 
 
 def translate(image: Image, dx: int, dy: int) -> Image:
-    """Pixel (i, j) comes from (i + dy, j + dx); what comes from outside is 0."""
+    """Pixel (i, j) comes from (i + dy, j + dx), or is 0 outside the image."""
     _, height, width = image.shape
     out = np.zeros_like(image)
     for c, i, j in _pixels(image):
@@ -44,7 +44,7 @@ def translate(image: Image, dx: int, dy: int) -> Image:
 
 
 def cut_out(image: Image, top: int, left: int, height: int, width: int) -> Image:
-    """0 in a rectangle, which may reach over the border."""
+    """0 in a rectangle, which may extend beyond the border."""
     out = image.copy()
     for c, i, j in _pixels(image):
         if top <= i < top + height and left <= j < left + width:

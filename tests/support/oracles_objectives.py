@@ -1,6 +1,6 @@
 """Losses in double precision, written from the equations with plain loops, and small inputs for them.
 
-The loops share nothing with the package. A block is the samples of a group, or their embeddings or maps.
+The loops use no code of the package. A block is the samples of a group, or their embeddings or maps.
 
 Letters: C channels, D features, K classes, L locations.
 """

@@ -48,11 +48,11 @@ def slope(weights: Weights, block: Block) -> Weights:
     return first, second
 
 
-def minus(weights: Weights, size: float, slopes: Weights) -> Weights:
-    """weights - size * slopes."""
+def minus(weights: Weights, size: float, gradients: Weights) -> Weights:
+    """weights - size * gradients."""
     first, second = (
         [[w - size * g for w, g in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
-        for a, b in zip(weights, slopes, strict=True)
+        for a, b in zip(weights, gradients, strict=True)
     )
     return first, second
 

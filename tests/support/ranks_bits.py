@@ -1,4 +1,4 @@
-"""One process of several that run some recipes of the exam; `test_distributed.py` compares what they end at."""
+"""One of several processes that run recipes of the exam; `test_distributed.py` compares their results."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from condensed_data.methods.pools import network_slot
 from condensed_data.training.context import Context
 
 ITERATIONS = 3
-ROWS = 3  # of a piece of real samples, so that there are several
+ROWS = 3  # rows per chunk of real samples, so that there are several chunks
 
 
-def bits(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup) -> dict[str, Tensor]:
-    """Losses and learned tensors after some iterations of a recipe that is computed in blocks."""
+def results(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup) -> dict[str, Tensor]:
+    """Losses and learned tensors after a few iterations of a recipe that is computed in blocks."""
     groups = [index % 2 for index in range(len(source))] if name in GROUPED else None
     recipe = (LEARNING | GROUPED)[name]().set(num_blocks=64)
     recipe = recipe.set(ipc=4) if groups else recipe
@@ -40,13 +40,13 @@ def bits(name: str, source: torch.utils.data.TensorDataset, ranks: ProcessGroup)
 
 
 def main(rank: int, count: int, folder: Path, names: list[str]) -> None:
-    """Run the named recipes on a source that lies in the folder."""
+    """Run the named recipes on the source in the folder."""
     torch.set_num_threads(1)
     source = torch.utils.data.TensorDataset(*torch.load(folder / "source.pt", weights_only=True))
-    meeting = f"file://{folder / f'meeting-of-{count}'}"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    rendezvous = f"file://{folder / f'rendezvous-of-{count}'}"
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=count)
     try:
-        torch.save({name: bits(name, source, ProcessGroup.here()) for name in names}, folder / f"{count}-{rank}.pt")
+        torch.save({name: results(name, source, ProcessGroup.here()) for name in names}, folder / f"{count}-{rank}.pt")
     finally:
         dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""What every process of the distributed tests does; started as a script, because pytest's own modules are heavy."""
+"""One process of the distributed tests; started as a script, because importing pytest's modules takes long."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def source() -> TensorDataset:
 
 
 def recipe(iterations: int) -> Recipe:
-    """One whose networks learn from the samples of all classes."""
-    made = recipes.dsa(ipc=2, iterations=iterations, batch=4, network=ConvNet(width=4, depth=1))
-    return made.set(pool__period=50, pool__epochs=1, num_blocks=64)
+    """A recipe whose networks are trained on the samples of all classes."""
+    dsa = recipes.dsa(ipc=2, iterations=iterations, batch=4, network=ConvNet(width=4, depth=1))
+    return dsa.set(pool__period=50, pool__epochs=1, num_blocks=64)
 
 
 class Dies(Callback):
-    """Ends its process in the middle of the run, as a machine does that loses power."""
+    """Kills its process in the middle of the run."""
 
     def on_iteration(self, progress: Progress) -> None:
         if progress.iteration == 5:
@@ -40,7 +40,7 @@ class Dies(Callback):
 
 
 class Announces(Callback):
-    """Tells whoever waits for it that an iteration is over, and takes its time."""
+    """Writes the number of each iteration to a file, and slows the run down."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,11 +51,10 @@ class Announces(Callback):
 
 
 def build(folder: Path, iterations: int, callbacks: Any = ()) -> CondensedDataset:
-    """The set, by whatever processes are here."""
-    made = recipe(iterations)
+    """Condense with all processes of the process group."""
     return CondensedDataset(
         source(),
-        made,
+        recipe(iterations),
         cache=folder / "cache",
         progress=False,
         device="cpu",
@@ -68,17 +67,21 @@ def main(rank: int, count: int, folder: Path, iterations: int, how: str) -> None
     """One process of `count`."""
     torch.set_num_threads(1)
     if count > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}-{how}", rank=rank, world_size=count)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder / 'rendezvous'}-{how}", rank=rank, world_size=count
+        )
     callbacks = {"whole": [], "dies": [Dies()], "stopped": [Announces(folder / "iteration")]}.get(how, [])
     try:
         if how == "other" and rank:
-            made = CondensedDataset(source(), recipe(iterations), cache=False, progress=False, device="cpu", seed=1)
+            condensed = CondensedDataset(
+                source(), recipe(iterations), cache=False, progress=False, device="cpu", seed=1
+            )
         else:
-            made = build(folder, iterations, callbacks)
+            condensed = build(folder, iterations, callbacks)
     finally:
         if count > 1:
             dist.destroy_process_group()
-    torch.save(made.images, folder / f"{how}-{rank}.pt")
+    torch.save(condensed.images, folder / f"{how}-{rank}.pt")
 
 
 if __name__ == "__main__":

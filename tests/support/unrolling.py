@@ -74,6 +74,6 @@ def plain_weights(net: NetworkView, case: Pair) -> dict[str, Tensor]:
     for size, x, y in zip(case.step_sizes, side.split(side.x), side.split(side.y), strict=True):
         logits = [torch.func.functional_call(net.module, weights, (row[None],))[0] for row in x]
         terms = [row.log_softmax(0)[label] for row, label in zip(logits, y, strict=True)]
-        slopes = torch.autograd.grad(-sum(terms) / len(x), list(weights.values()), create_graph=True)
-        weights = {name: w - size * g for (name, w), g in zip(weights.items(), slopes, strict=True)}
+        gradients = torch.autograd.grad(-sum(terms) / len(x), list(weights.values()), create_graph=True)
+        weights = {name: w - size * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
     return weights

@@ -1,4 +1,4 @@
-"""Networks that look and networks that learn, one step on each batch in fp32: part of `naive.py`.
+"""Base of the naive pools, and training of their networks in fp32, one step per batch: part of `naive.py`.
 
 Letters: B rows, K classes.
 """
@@ -27,12 +27,12 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass
-class Look:
-    """A network as it looks in one iteration.
+class CurrentNetwork:
+    """The network of one iteration.
 
     Attributes:
         module: (B, *sample) -> (B, K).
-        accuracy: a fraction, where it matters.
+        accuracy: a fraction, if the pool measures it.
         target: weights of an expert, for `Trajectory`.
     """
 
@@ -41,30 +41,30 @@ class Look:
     target: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Networks(ABC):
+class NaivePool(ABC):
     """The networks of one pool."""
 
     @abstractmethod
-    def network_at(self, iteration: int) -> Look:
+    def network_at(self, iteration: int) -> CurrentNetwork:
         """The network of this iteration."""
 
     def update(self, iteration: int, samples: Samples) -> None:
-        """What follows the synthetic steps of `iteration`."""
+        """Train or replace networks after the synthetic steps of `iteration`."""
 
 
-def built(pool: Any, run: CondensationRun, seed: int) -> nn.Module:
-    """A new network of a pool, at rest, where the run computes."""
+def build_network(pool: Any, run: CondensationRun, seed: int) -> nn.Module:
+    """A new network of a pool with frozen weights, on the run's device."""
     real = run.context.real
     spec = networks.network(pool.network)
     module = networks.build(spec, real.num_classes, real.sample_shape, seed)
     return module.to(run.context.device).requires_grad_(False)
 
 
-class Student:
-    """A network that learns, and how many rows it classified correctly when they came."""
+class TrainedNetwork:
+    """A network trained between iterations, and its accuracy on the training batches (`hits` of `seen`)."""
 
     def __init__(self, pool: Any, run: CondensationRun, number: int) -> None:
-        self.number, self.module = number, built(pool, run, run.context.rng.seed_for("network", number))
+        self.number, self.module = number, build_network(pool, run, run.context.rng.seed_for("network", number))
         self.sgd: SGDConfig = pool.sgd
         self.classes = run.context.real.num_classes
         self.optimizer = torch.optim.SGD(
@@ -77,13 +77,13 @@ class Student:
 
     def update(self, batches: Batches, rng: RandomStreams) -> None:
         """One step on each batch."""
-        resting = [part for part in self.module.modules() if not part.training]
+        frozen = [part for part in self.module.modules() if not part.training]
         self.module.train().requires_grad_(True)
         with seeded_rng(rng):
             for number, (x, y) in enumerate(batches):
                 self._step(x, y, rng, number)
         self.module.requires_grad_(False)
-        for part in resting:
+        for part in frozen:
             part.training = False
 
     def _step(self, x: Tensor, y: Tensor, rng: RandomStreams, number: int) -> None:
@@ -99,8 +99,8 @@ class Student:
         self.hits, self.seen = self.hits + int((logits.argmax(1) == truth).sum()), self.seen + len(x)
 
 
-def everything(run: CondensationRun, samples: Samples) -> tuple[Tensor, Tensor]:
-    """All synthetic samples and their classes, to be trained on."""
+def all_synthetic(run: CondensationRun, samples: Samples) -> tuple[Tensor, Tensor]:
+    """All synthetic samples and their classes."""
     labels = run.synthetic_data.labels
     with torch.no_grad():
         return samples.rows(torch.arange(len(labels))), labels.to(run.context.device)
