@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 from torchvision.transforms import Compose, ToTensor
 
 from condensed_data import CondensedDataset, recipes
@@ -85,7 +85,7 @@ class Data:
                 if checked(dataset).kind.is_pil:
                     given = dataset.transform  # type: ignore[attr-defined]
                     dataset.transform = ToTensor() if given is None else Compose([given, ToTensor()])  # type: ignore[attr-defined]
-        return Data(name, train, TensorDataset(*real_data.read_samples(test, 0, False)))
+        return Data(name, train, real_data.in_memory(test))
 
 
 def seconds() -> float:
