@@ -89,8 +89,8 @@ def measure(
         scores = [-nearest(side, images, torch_device)[0] for side, _ in sides]
         attacks = [roc("distance to the nearest condensed sample", *scores)]
         if networks_trained:
-            samples = (images, condensed.labels)
-            modules = _networks(samples, metadata, network, chosen, rng, networks_trained, torch_device, precision)
+            options = {"device": torch_device, "precision": choose_precision(precision, torch_device)}
+            modules = _networks(condensed, network, chosen, rng, networks_trained, **options)
             some = [_labeled(*side, rng, name) for side, name in zip(sides, ("in", "out"), strict=True)]
             losses = [-_mean_loss(modules, *side, torch_device) for side in some]
             attacks.append(roc("loss of networks trained on the condensed samples", *losses))
@@ -119,24 +119,14 @@ def _labeled(x: Tensor, y: Tensor, rng: RandomStreams, purpose: str) -> tuple[Te
 
 
 def _networks(
-    samples: tuple[Tensor, Tensor],
-    metadata: Metadata,
-    network: Any,
-    training: Training,
-    rng: RandomStreams,
-    count: int,
-    device: torch.device,
-    precision: str,
+    condensed: CondensedSamples, network: Any, training: Training, rng: RandomStreams, count: int, **options: Any
 ) -> list[nn.Module]:
     """Networks trained on the condensed samples."""
+    metadata = condensed.metadata
     shape, classes = metadata.kind.shape, metadata.classes
-    options: dict[str, Any] = {
-        "network": network or networks.default_name(shape),
-        "num_classes": len(classes),
-        "training": spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc)),
-        "device": device,
-        "precision": choose_precision(precision, device),
-    }
+    samples = (metadata.space.standardize(condensed.images), condensed.labels)
+    options |= {"network": network or networks.default_name(shape), "num_classes": len(classes)}
+    options["training"] = spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc))
     streams = (RandomStreams(rng.seed_for("privacy", index)) for index in range(count))
     return [train(*samples, rng=stream, **options) for stream in streams]
 
