@@ -75,8 +75,6 @@ class InitialNetworks:
         return initial_networks
 
     def __getitem__(self, run: int) -> nn.Module:
-        if not 0 <= run < self.count:
-            raise IndexError(run)
         rng = RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
         module = networks.build(self.network, self.num_classes, self.sample_shape, rng.seed_for("network"))
         if self.states:
@@ -144,15 +142,27 @@ def evaluate_replay(
         ValueError: for data or weights that do not fit the dataset or the network.
         FloatingPointError: if training produces NaN or infinite weights.
     """
+    from tqdm.auto import tqdm
+
     started = time.perf_counter()
     check_samples("images", images, "labels", labels, num_classes)
     check_samples("test_images", test_images, "test_labels", test_labels, num_classes)
-    shape, test = tuple(images.shape[1:]), (test_images, test_labels)
+    shape = tuple(images.shape[1:])
     starts = InitialNetworks.of(replay, network, initial, runs, seed, num_classes, shape)
     name = network_name(replay.network if network is None else network)
 
     def scores(samples: Tensor, title: str) -> list[tuple[float, Tensor]]:
-        return list(_scores(replay, starts, samples, labels, test, title, progress, torch.device(device), precision))
+        """Overall and per-class accuracy of every network."""
+        x, y, found = samples.to(device), labels.to(device), []
+        for module in tqdm(starts, title, starts.count, unit="network", leave=False, disable=not progress):
+            trained = replay.train(module.to(device), x, y, precision)
+            if not all(bool(weight.isfinite().all()) for weight in trained.parameters()):
+                raise FloatingPointError(
+                    f"Training {type(trained).__name__} on this dataset's own schedule produced NaN or infinite "
+                    "weights. Use the network and the weights that it was condensed for."
+                )
+            found.append(accuracy(trained, test_images, test_labels, precision=precision, num_classes=num_classes))
+        return found
 
     measured = scores(images, name)
     rounded = [] if eight_bit is None else scores(eight_bit, f"{name}, 8 bits")
@@ -165,29 +175,3 @@ def evaluate_replay(
         tuple(overall for overall, _ in rounded),
         time.perf_counter() - started,
     )
-
-
-def _scores(
-    schedule: TrainingSchedule,
-    initial_networks: InitialNetworks,
-    images: Tensor,
-    labels: Tensor,
-    test: tuple[Tensor, Tensor],
-    title: str,
-    progress: bool,
-    device: torch.device,
-    precision: str,
-) -> Iterator[tuple[float, Tensor]]:
-    """Overall and per-class accuracy of every network."""
-    from tqdm.auto import tqdm
-
-    x, y = images.to(device), labels.to(device)
-    count = initial_networks.count
-    for module in tqdm(initial_networks, title, count, unit="network", leave=False, disable=not progress):
-        trained = schedule.train(module.to(device), x, y, precision)
-        if not all(bool(weight.isfinite().all()) for weight in trained.parameters()):
-            raise FloatingPointError(
-                f"Training {type(trained).__name__} on this dataset's own schedule produced NaN or infinite weights. "
-                "Use the network and the weights that it was condensed for."
-            )
-        yield accuracy(trained, *test, precision=precision, num_classes=initial_networks.num_classes)

@@ -25,8 +25,8 @@ from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine import job_array
-from condensed_data.engine.callbacks import History, ProgressBar
-from condensed_data.engine.callbacks.bar import TrainingBar
+from condensed_data.engine.callbacks.bar import ProgressBar, TrainingBar
+from condensed_data.engine.callbacks.loggers import History
 from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.divergence import DivergedError
@@ -204,7 +204,7 @@ class CondensationJob:
         if recipe.terms:
             needed, run.gradient.num_chunks = fit_memory(run.parts, context, run.plan.largest_block)
             if self.progress:
-                print(needed, flush=True)
+                print(f"memory: {needed}", flush=True)
         training_schedule(run)  # raises before the work starts what would raise after it
         return run
 

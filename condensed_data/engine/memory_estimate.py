@@ -56,17 +56,13 @@ class MemoryEstimate:
         """Bytes needed on the device in addition to the samples."""
         return self.learned + self.batch + self.activations + self.weights
 
-    def describe(self) -> str:
-        """The sizes in one phrase."""
+    def __str__(self) -> str:
         weights = f", {format_bytes(self.weights)} network weights" if self.weights else ""
         return (
             f"{format_bytes(self.working)} for computing ({format_bytes(self.learned)} synthetic data and optimizer, "
             f"{format_bytes(self.batch)} real batch, {format_bytes(self.activations)} activations{weights}) and "
             f"{format_bytes(self.samples)} for samples {'on disk' if self.on_disk else 'in memory'}"
         )
-
-    def __str__(self) -> str:
-        return f"memory: {self.describe()}"
 
 
 def estimate_memory(

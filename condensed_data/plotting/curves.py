@@ -99,10 +99,8 @@ def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
 
 def _running_mean(values: np.ndarray, around: int) -> np.ndarray:
     """Mean of each point and `around` points on either side; fewer at both ends."""
-    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
-    center = np.arange(len(values))
-    first, last = np.maximum(center - around, 0), np.minimum(center + around + 1, len(values))
-    return (sums[last] - sums[first]) / (last - first)
+    window = np.ones(2 * around + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def _draw_accuracy(axes: Axes, accuracies: Mapping[str, np.ndarray]) -> None:

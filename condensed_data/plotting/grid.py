@@ -18,10 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from condensed_data.core.atomic import write_atomically
-from condensed_data.plotting.curves import curves
 from condensed_data.plotting.tiles import painter
-
-__all__ = ["check_suffix", "curves", "grid", "save", "to_html"]
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
 _LABEL_WIDTH = 190  # pixels; longer names are cut

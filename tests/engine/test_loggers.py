@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from condensed_data.engine.callbacks import Callback, CSVLogger, JSONLLogger, Progress, TensorBoardLogger
+from condensed_data.engine.callbacks.loggers import CSVLogger, JSONLLogger, TensorBoardLogger
+from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import Training
 

@@ -18,17 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.atomic import write_atomically
-from condensed_data.engine.callbacks.progress import (
-    COLUMNS,
-    Callback,
-    LogRow,
-    Progress,
-    evaluation_row,
-    iteration_row,
-)
+from condensed_data.engine.callbacks.progress import Callback, Progress
 
 if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
+    from condensed_data.training.evaluation_result import Evaluation
+
+LogRow = dict[str, Any]
+_ITERATION_COLUMNS = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
 
 
 class Logger(Callback, ABC):
@@ -50,12 +46,21 @@ class Logger(Callback, ABC):
             self._open(progress.resumed_at)
             self._is_open = True
         if progress.iteration > self._last_iteration:
-            self._waiting.append(iteration_row(progress))
+            self._waiting.append({name: getattr(progress, name) for name in _ITERATION_COLUMNS})
             self._last_iteration = progress.iteration
         self._write_waiting()
 
     def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        self._waiting.append(evaluation_row(iteration, evaluation))
+        self._waiting.append(
+            {
+                "iteration": iteration,
+                "network": evaluation.network,
+                "protocol": evaluation.protocol,
+                "networks": evaluation.runs,
+                "accuracy": evaluation.mean,
+                "accuracy_std": evaluation.std,
+            }
+        )
         if self._is_open:
             self._write_waiting()
 
@@ -186,16 +191,12 @@ class JSONLLogger(_FileLogger):
     """
 
     def _encode(self, row: LogRow) -> str:
-        finite = {key: _finite_or_none(value) for key, value in row.items()}
-        return json.dumps(finite, allow_nan=False) + "\n"
+        infinite = (key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value))
+        return json.dumps(row | dict.fromkeys(infinite), allow_nan=False) + "\n"
 
     def _decode(self, text: str) -> list[LogRow]:
         rows = [json.loads(line) for line in text.splitlines()]
         return [{**row, "iteration": int(row["iteration"])} for row in rows]
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class CSVLogger(_FileLogger):
@@ -209,11 +210,12 @@ class CSVLogger(_FileLogger):
         ValueError: if the file exists and is not such a log.
     """
 
-    header = ",".join(COLUMNS) + "\n"
+    columns = (*_ITERATION_COLUMNS, "network", "protocol", "networks", "accuracy", "accuracy_std")
+    header = ",".join(columns) + "\n"
 
     def _encode(self, row: LogRow) -> str:
         line = io.StringIO()
-        csv.DictWriter(line, COLUMNS, lineterminator="\n").writerow(row)
+        csv.DictWriter(line, self.columns, lineterminator="\n").writerow(row)
         return line.getvalue()
 
     def _decode(self, text: str) -> list[LogRow]:
