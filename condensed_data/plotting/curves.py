@@ -25,8 +25,9 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
     logarithmic if all losses are positive and span more than a factor of 10. Losses that are not finite are skipped.
 
     Args:
-        history: the events of a run: (iteration, loss) pairs, or dictionaries with the keys of `JSONLLogger`, like
-            `History.rows` and the lines of a JSONL log.
+        history: (iteration, loss) pairs, or dictionaries with the keys of `JSONLLogger`, like `History.rows` and the
+            lines of a JSONL log; a dictionary of a measured accuracy has `iteration`, `accuracy` (a fraction) and, if
+            known, `accuracy_std`, `network` and `protocol`.
         path: the image file; its suffix (.png, .svg, .pdf, ...) selects the format. Missing folders are created.
         title: above the plot.
 

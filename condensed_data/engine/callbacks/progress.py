@@ -1,8 +1,8 @@
 """`Progress` and the base class of all callbacks.
 
 The loop calls `on_iteration` after every iteration whose loss it has read (all of them on a CPU; a few per second on
-an accelerator, which reading a loss would stall), `on_evaluate` if accuracy by iteration was requested, and `on_end`
-once, last. An exception raised by a callback stops the run. Your own callbacks derive from `Callback`:
+an accelerator, which reading a loss would stall) and `on_end` once, last. An exception raised by a callback stops the
+run. Your own callbacks derive from `Callback`:
 
     class Deadline(Callback):
         def on_iteration(self, progress: Progress) -> None:
@@ -14,10 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,6 @@ class Callback:
     def on_iteration(self, progress: Progress) -> None:
         """Called after an iteration whose loss was read."""
 
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        """Called when networks were trained and tested on the samples as they are after `iteration` iterations."""
-
     def on_end(self, progress: Progress) -> None:
         """Called once, last, with the state after the last iteration."""
 
@@ -73,18 +66,13 @@ class Callbacks(Callback):
         for index, callback in enumerate(self.callbacks):
             if not isinstance(callback, Callback):
                 raise TypeError(
-                    f"callbacks[{index}]={callback!r} is not a Callback. Give an instance of a class that "
-                    "derives from condensed_data.Callback and overrides on_iteration, "
-                    "on_evaluate or on_end."
+                    f"callbacks[{index}]={callback!r} is not a Callback. Give an instance of a class that derives from "
+                    "condensed_data.Callback and overrides on_iteration or on_end."
                 )
 
     def on_iteration(self, progress: Progress) -> None:
         for callback in self.callbacks:
             callback.on_iteration(progress)
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        for callback in self.callbacks:
-            callback.on_evaluate(iteration, evaluation)
 
     def on_end(self, progress: Progress) -> None:
         for callback in self.callbacks:
