@@ -11,13 +11,11 @@ from typing import Any
 class DelayedInterrupt:
     """Notes Ctrl-C instead of raising it: a state in the middle of an iteration cannot be resumed to the same bits.
 
-    Used as a context manager, in the main thread; elsewhere Python delivers no signals and it does nothing.
+    A context manager for the main thread; elsewhere Python delivers no signals and it does nothing. `requested` is
+    whether Ctrl-C was pressed.
 
     Args:
         once: whether a second Ctrl-C is raised at once. Not with several processes: torchrun sends one of its own.
-
-    Attributes:
-        requested: whether Ctrl-C was pressed.
     """
 
     def __init__(self, once: bool = True) -> None:

@@ -102,18 +102,17 @@ class CondensationJob:
         memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
 
-    def run_uncached(self) -> CondensationResult:
-        """Condense; nothing is looked up and nothing is kept."""
+    def run_uncached(self, fingerprint: str | None = None) -> CondensationResult:
+        """Condense; nothing is looked up, and only networks trained on a source with a fingerprint are kept."""
         real = self.read()
-        return self.condense(real, self.resolve(source_info(real)))
+        return self.condense(real, self.resolve(source_info(real)), fingerprint)
 
     def run_on_worker(self, message: Any) -> CondensationResult:
         """The result on the other ranks: what rank 0 found, or what all condense together."""
         if isinstance(message, CondensationResult):
             return message
         assert isinstance(message, BuildStarted)
-        real = self.read()
-        return self.condense(real, self.resolve(source_info(real)), message.fingerprint)
+        return self.run_uncached(message.fingerprint)
 
     def read(self) -> RealData:
         """The real samples."""
