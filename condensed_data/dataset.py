@@ -185,11 +185,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self
 
     def _adopt(
-        self,
-        result: CondensationResult,
-        transform: Transform | None,
-        target_transform: Transform | None,
-        soft: bool,
+        self, result: CondensationResult, transform: Transform | None, target_transform: Transform | None, soft: bool
     ) -> None:
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices

@@ -37,8 +37,6 @@ class CondensationRun:
         context: the real samples, the random draws, the device and the processes.
 
     Attributes:
-        iteration: completed iterations, of `iterations`.
-        synthetic_data: what is learned.
         stop_requested: asked in every iteration; where it says yes on rank 0, all processes stop after that iteration.
         stopping: whether they do.
     """

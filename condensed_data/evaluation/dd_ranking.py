@@ -65,21 +65,13 @@ class Ranking:
         )
 
     def __str__(self) -> str:
-        rows = (
-            ("condensed", self.condensed.accuracies, self.condensed_plain.accuracies),
-            ("random", self.random, self.random_plain),
-        )
-        lines = [
-            f"  {name}: {mean_percent(augmented)} augmented, {mean_percent(plain)} not"
-            for name, augmented, plain in rows
-        ]
-        return "\n".join(
-            [
-                f"{self.condensed.network}: label-robust score {self.label_robust:.3f}, augmentation-robust score "
-                f"{self.augmentation_robust:.3f} (DD-Ranking, fractions, last epoch, {self.condensed.training.label})",
-                *lines,
-                f"  whole set: {mean_percent(self.whole)} ({self.how_whole})",
-            ]
+        condensed, plain = self.condensed, self.condensed_plain
+        return (
+            f"{condensed.network}: label-robust score {self.label_robust:.3f}, augmentation-robust score "
+            f"{self.augmentation_robust:.3f} (DD-Ranking, fractions, last epoch, {condensed.training.label})\n"
+            f"  condensed: {mean_percent(condensed.accuracies)} augmented, {mean_percent(plain.accuracies)} not\n"
+            f"  random: {mean_percent(self.random)} augmented, {mean_percent(self.random_plain)} not\n"
+            f"  whole set: {mean_percent(self.whole)} ({self.how_whole})"
         )
 
 

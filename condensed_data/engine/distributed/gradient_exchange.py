@@ -61,9 +61,7 @@ class GradientExchange:
         self.losses[-1] = float(stop_requested and self.ranks.is_main)
         total = torch.zeros((), device=self.device)
         *losses, stop = self.ranks.all_reduce_disjoint(self.losses)
-        for loss in losses:
-            total = total + loss
-        return total, bool(stop) if self.ranks.is_distributed else stop_requested
+        return sum(losses, total), bool(stop) if self.ranks.is_distributed else stop_requested
 
     def _gradient(self, name: str, tensor: Tensor) -> Tensor:
         groups = row_groups(self.synthetic_data, name)
@@ -78,10 +76,7 @@ class GradientExchange:
                 if index in self.gradients:
                     stacked[place] = self.gradients[index][name]
             parts += list(self.ranks.all_reduce_disjoint(stacked))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total.contiguous()
+        return sum(parts[1:], parts[0]).contiguous()
 
     def _rows(self, name: str, tensor: Tensor, groups: Tensor, by_group: Sequence[int]) -> Tensor:
         together = torch.zeros_like(tensor)
@@ -110,12 +105,8 @@ def sync_rows(
         groups = row_groups(synthetic_data, name)
         assert groups is not None
         own_rows = rows_of_groups(groups, own_groups).to(tensor.device)
-        states = [value for value in optimizer.state[tensor].values() if _has_shape_of(value, tensor)]
-        for values in (tensor.detach(), *states):
+        states = [value for value in optimizer.state[tensor].values() if isinstance(value, Tensor)]
+        for values in (tensor.detach(), *(value for value in states if value.shape == tensor.shape)):
             own = torch.zeros_like(values)
             own[own_rows] = values[own_rows]
             values.copy_(ranks.all_reduce_disjoint(own))
-
-
-def _has_shape_of(value: object, tensor: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == tensor.shape
