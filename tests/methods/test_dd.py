@@ -20,7 +20,7 @@ from condensed_data.cli.reporting import format_comparison
 from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo
-from condensed_data.engine.evaluate_replay import InitialNetworks
+from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.run_result import training_schedule
 from condensed_data.evaluation.baselines import compare
@@ -149,11 +149,11 @@ def test_steps_have_all_classes_and_a_fixed_order(tiny_images: TensorDataset) ->
 def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     made = build(tiny_images, dd())
     assert made.replay is not None
-    begin = InitialNetworks.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
+    begin = initial_networks(made.replay, None, None, 2, 7, 3, (1, 12, 12))
     expected = networks.build(
         NET, 3, (1, 12, 12), RandomStreams(RandomStreams(7).seed_for("evaluation", 1)).seed_for("network")
     )
-    assert torch.equal(next(begin[1].parameters()), next(expected.parameters()))
+    assert torch.equal(next(begin[1]().parameters()), next(expected.parameters()))
     result = made.evaluate(tiny_test_images, runs=3, progress=False)
     assert len(set(result.accuracies)) > 1
     assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies

@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError, fetch
-from condensed_data.data.source import Source
+from condensed_data.data.source import LoadedSource, Source
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
 
@@ -29,20 +29,10 @@ def first_classes(real: RealData, classes: int) -> RealData:
     """The samples of the first `classes` classes."""
     if classes == real.num_classes:
         return real
-    keep = (real.labels < classes).nonzero()[:, 0]
-    groups = [group for group, label in enumerate(real.group_class.tolist()) if label < classes]
-    new_index = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
+    keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
-    return replace(
-        real,
-        store=store,
-        labels=real.labels[keep],
-        groups=real.groups[keep],
-        class_values=real.class_values[:classes],
-        class_names=real.class_names[:classes],
-        group_class=real.group_class[: len(groups)],
-        members=tuple(new_index[real.members[group]] for group in groups),
-    )
+    loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
+    return replace(RealData.from_loaded(loaded, real.kind), class_names=real.class_names[:classes], named=real.named)
 
 
 def read_classes(
