@@ -117,7 +117,13 @@ def rank(
     if whole is not None:
         check_fractions(whole=whole)
     torch_device, metadata = choose_device(device), condensed.metadata
-    chosen = _protocol(metadata.training if training is None else training)
+    given = metadata.training if training is None else training
+    if isinstance(given, OrderedTraining):
+        raise ValueError(
+            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol for "
+            'both: training="standard" (--protocol standard).'
+        )
+    chosen = protocol(given)
     steps = chosen.steps(len(condensed.labels))
     options: dict[str, Any] = {
         "device": torch_device,
@@ -146,15 +152,6 @@ def rank(
     full = evaluate_tensors(*full_data, *test_data, runs=runs, seed=seed, training=protocols[own_plain], **options)
     how = f"{steps:,} steps, as many as on the condensed samples"
     return Ranking(first, second, random, random_plain, full.accuracies, own_plain, how)
-
-
-def _protocol(training: str | Training | OrderedTraining) -> Training:
-    if isinstance(training, OrderedTraining):
-        raise ValueError(
-            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol "
-            'for both: training="standard" (--protocol standard).'
-        )
-    return protocol(training)
 
 
 def _evaluate(condensed: EvaluationRecorder, test: TensorDataset, training: Training, **options: Any) -> Evaluation:

@@ -51,7 +51,10 @@ def read_classes(
     """
     batches = [require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)]
     per_class = max([MIN_PER_CLASS, *batches])
-    known = labels if all_labels else _with_unknown(labels, len(source))
+    known = labels
+    if not all_labels:
+        known = torch.full((len(source),), -1)  # unknown
+        known[_spread_indices(len(source))] = labels
     members = [(known == value).nonzero()[:, 0] for value in classes]
     if not all_labels:  # the few samples with known labels stand for the others
         members = [rows.repeat(-(-min(per_class, MIN_PER_CLASS) // len(rows))) for rows in members]
@@ -74,13 +77,6 @@ def read_labels(source: Source) -> tuple[Tensor, bool]:
 def _spread_indices(count: int) -> Tensor:
     """Up to `LABELS` indices at even distances in 0..count-1."""
     return torch.linspace(0, count - 1, min(LABELS, count)).round().long()
-
-
-def _with_unknown(labels: Tensor, count: int) -> Tensor:
-    """Labels (n,) of all samples from those at `_spread_indices`; -1 for the others."""
-    known = torch.full((count,), -1)
-    known[_spread_indices(count)] = labels
-    return known
 
 
 def _listed_labels(dataset: Any) -> Tensor | None:
