@@ -29,16 +29,7 @@ def run_result(
     iterations: int,
     seconds: float,
 ) -> CondensationResult:
-    """The result of a run as it stands.
-
-    Args:
-        run: whose samples these are.
-        name, fingerprint: of the source.
-        label: gives soft labels; None for those of the run.
-        history: its losses.
-        iterations: completed ones.
-        seconds: the time that they took.
-    """
+    """The result of a run as it stands; `label` gives soft labels, `name` and `fingerprint` are those of the source."""
     recipe, synthetic_data, real = run.recipe, run.synthetic_data, run.context.real
     metadata = Metadata(
         name=name,

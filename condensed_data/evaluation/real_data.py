@@ -50,9 +50,8 @@ def evaluate_random_subsets(
     Args:
         full, test: standardized samples (n, *shape) and class indices (n,).
         ipc: samples of each class in a subset.
-        runs: number of subsets.
         seed: of the first subset and its network; the next has the next seed.
-        options: see `evaluate_tensors`.
+        runs, options: number of subsets, and keyword arguments of `evaluate_tensors`.
     """
     recipe = recipes.random(ipc=ipc)
     return [

@@ -31,13 +31,7 @@ def rows_of_groups(groups: Tensor, chosen: Sequence[int]) -> Tensor:
 
 
 class GradientExchange:
-    """Collects the gradients of the units of one step.
-
-    Args:
-        synthetic_data: what is learned.
-        units: of the step, on all ranks.
-        ranks: the processes that compute them.
-    """
+    """Collects the gradients of the units of one step, those of all ranks."""
 
     def __init__(self, synthetic_data: SyntheticData, units: Sequence[WorkUnit], ranks: ProcessGroup) -> None:
         self.synthetic_data, self.units, self.ranks = synthetic_data, units, ranks
@@ -95,11 +89,7 @@ def sync_rows(
 ) -> None:
     """Give every process the rows of all processes, after each has stepped its own groups.
 
-    Args:
-        synthetic_data: no learned tensor is shared across groups.
-        optimizer: over its learned tensors; each number of its state belongs to one number of a tensor.
-        own_groups: groups that this process has stepped.
-        ranks: the processes.
+    No learned tensor may be shared across groups; each number of the optimizer's state belongs to one number of one.
     """
     for name, tensor in synthetic_data.learned.items():
         groups = row_groups(synthetic_data, name)

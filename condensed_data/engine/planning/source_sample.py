@@ -38,13 +38,12 @@ def first_classes(real: RealData, classes: int) -> RealData:
 def read_classes(
     source: Source, labels: Tensor, classes: Tensor, recipe: Recipe, all_labels: bool
 ) -> tuple[RealData, float]:
-    """Read as many samples of some classes as one iteration uses.
+    """Read as many samples of some classes as one iteration of a resolved recipe uses.
 
     Args:
         source: the whole source.
-        labels: what `read_labels` returned, with `all_labels`.
+        labels, all_labels: what `read_labels` returned.
         classes: (k,) label values of the classes to read.
-        recipe: resolved.
 
     Returns:
         The samples, and the seconds that reading one took.
