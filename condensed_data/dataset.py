@@ -104,7 +104,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         DivergedError: when the loss diverges; its `condensed` attribute is the last good state.
     """
 
-    _random: Transform | None  # the source's random transforms
+    _random: Transform | None = None  # the source's random transforms
 
     def __init__(
         self,
@@ -193,7 +193,6 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.classes, self.training = list(self.metadata.classes), self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft
-        self._random = None
         self._warn_about_order = self.replay is not None
 
     @property
