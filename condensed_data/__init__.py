@@ -30,20 +30,15 @@ if TYPE_CHECKING:
     from condensed_data.core.spec import NamedCallable
     from condensed_data.data.sample import SourceError
     from condensed_data.dataset import CondensedDataset
-    from condensed_data.engine.callbacks import (
-        Callback,
-        CSVLogger,
-        History,
-        JSONLLogger,
-        Progress,
-        ProgressBar,
-        TensorBoardLogger,
-    )
+    from condensed_data.engine.callbacks.bar import ProgressBar
+    from condensed_data.engine.callbacks.loggers import CSVLogger, History, JSONLLogger, TensorBoardLogger
+    from condensed_data.engine.callbacks.progress import Callback, Progress
     from condensed_data.engine.divergence import DivergedError
     from condensed_data.engine.functional import condense_tensors
     from condensed_data.methods import recipes
     from condensed_data.methods.recipe import Optimizer, Recipe, Term
-    from condensed_data.training.evaluate import Evaluation, Training
+    from condensed_data.training.evaluation_result import Evaluation
+    from condensed_data.training.protocol import Training
 
     __version__: str
 
@@ -80,40 +75,24 @@ __all__ = [
     "recipes",
 ]
 
+# where each public name is defined
 _HOMES = {
-    "engine.callbacks": (
-        "CSVLogger",
-        "Callback",
-        "History",
-        "JSONLLogger",
-        "Progress",
-        "ProgressBar",
-        "TensorBoardLogger",
-    ),
-    "engine.functional": ("condense_tensors",),
-    "engine.divergence": ("DivergedError",),
-    "core.hub_errors": (
-        "ConcurrentPushError",
-        "HubAccessError",
-        "HubError",
-        "HubNotFoundError",
-        "HubRateLimitError",
-        "HubUnavailableError",
-    ),
-    "methods.recipe": ("Optimizer", "Recipe", "Term"),
-    "dataset": ("CondensedDataset",),
-    "training.evaluate": ("Evaluation", "Training"),
-    "data.sample": ("SourceError",),
-    "core.spec": ("NamedCallable",),
-    "core.errors": (
-        "ArtifactError",
-        "IntegrityError",
-        "NotACondensedDatasetError",
-        "SaveError",
-        "UnsupportedFormatError",
-    ),
+    "core.errors": "ArtifactError IntegrityError NotACondensedDatasetError SaveError UnsupportedFormatError",
+    "core.hub_errors": "ConcurrentPushError HubAccessError HubError HubNotFoundError HubRateLimitError "
+    "HubUnavailableError",
+    "core.spec": "NamedCallable",
+    "data.sample": "SourceError",
+    "dataset": "CondensedDataset",
+    "engine.callbacks.bar": "ProgressBar",
+    "engine.callbacks.loggers": "CSVLogger History JSONLLogger TensorBoardLogger",
+    "engine.callbacks.progress": "Callback Progress",
+    "engine.divergence": "DivergedError",
+    "engine.functional": "condense_tensors",
+    "methods.recipe": "Optimizer Recipe Term",
+    "training.evaluation_result": "Evaluation",
+    "training.protocol": "Training",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,17 +20,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
-from condensed_data.core.process_group import ALONE
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as evaluation
-from condensed_data.engine import job_array
 from condensed_data.engine.arguments import announce_random_transforms, get_recipe, open_cache
 from condensed_data.engine.builder import CachedBuild
 from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.job import CondensationJob
+from condensed_data.engine.job_array import parse_shard
 from condensed_data.engine.ordered_loader import ORDER_WARNING, ordered_loader
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage import display
@@ -62,10 +61,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             datasets are skipped while condensing and applied to the condensed samples instead.
         recipe: a name (see `recipes.names()`) or a `Recipe`.
         ipc: synthetic samples per class; 10 for a recipe given by name. A `Recipe` brings its own.
-        groups: an attribute of every sample, by which `ipc` is split evenly inside each class; synthetic samples
-            are then matched group by group, a group being (class, attribute). Either (n,) integers or strings; or
-            the name of an attribute of the source (or of the dataset under a `Subset`) that holds them; or a
-            function (sample, label) -> integer or string, called once for every sample of the source.
+        groups: an attribute of every sample, by which `ipc` is split evenly inside each class and synthetic samples
+            are matched. Either (n,) integers or strings; or the name of an attribute of the source (or of the dataset
+            under a `Subset`) that holds them; or a function (sample, label) -> integer or string.
         transform, target_transform: applied to every sample and to every label on access.
         cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
             assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed and
@@ -93,13 +91,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
         labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities (soft labels).
         class_indices: (N,) int64 class index in 0..K-1; for soft labels the most probable one.
-        targets: list of N labels in the source's own values; for soft labels the most probable one.
-        soft: whether indexing returns soft labels.
+        targets: list of N labels in the source's own values, of `class_indices`.
         classes: K class names.
-        recipe: the resolved `Recipe`, or its stored form if this version cannot rebuild it.
-        stored: the standardized tensors that samples are decoded from, by name; None if samples are stored directly.
-        replay: the training steps that belong to an order-dependent dataset (blocks, step sizes, initial weights);
-            None for most datasets.
+        recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
         hub_revision: the commit that `from_hub` or `hub=` loaded, else None.
@@ -110,7 +104,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         DivergedError: when the loss diverges; its `condensed` attribute is the last good state.
     """
 
-    _random: Transform | None  # the source's random transforms
+    _random: Transform | None = None  # the source's random transforms
 
     def __init__(
         self,
@@ -139,7 +133,6 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     ) -> None:
         chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
         torch_device = choose_device(device)
-        torch_precision = choose_precision(precision, torch_device)
         with preserve_rng_state():
             checked = inspect(source)
             specs.validate(chosen, checked.kind.shape)
@@ -148,9 +141,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             job = CondensationJob(
                 checked,
                 chosen,
-                seed=seed,
-                device=torch_device,
-                precision=torch_precision,
+                seed,
+                torch_device,
+                choose_precision(precision, torch_device),
                 groups=None if groups is None else Groups(groups, checked),
                 memory=memory,
                 folder=None if opened is None else opened.root,
@@ -158,11 +151,10 @@ class CondensedDataset(HubMixin, Dataset[Any]):
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
-                ranks=ALONE if shard is None else job_array.parse_shard(shard),
+                ranks=parse_shard(shard),
             ).distribute()
-            build = CachedBuild(job, fingerprint, opened, force, hub_cache)
             try:
-                result = build.result()
+                result = CachedBuild(job, fingerprint, opened, force, hub_cache).result()
             except DivergedError as error:
                 error.condensed = CondensedDataset.from_result(error.result, transform, target_transform)
                 error.condensed._random = checked.random_transform
@@ -193,11 +185,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self
 
     def _adopt(
-        self,
-        result: CondensationResult,
-        transform: Transform | None,
-        target_transform: Transform | None,
-        soft: bool,
+        self, result: CondensationResult, transform: Transform | None, target_transform: Transform | None, soft: bool
     ) -> None:
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
@@ -205,7 +193,6 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.classes, self.training = list(self.metadata.classes), self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft
-        self._random = None
         self._warn_about_order = self.replay is not None
 
     @property
@@ -239,9 +226,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self.metadata.to_manifest()["value_space"]
 
     def normalization(self) -> Normalize | LinearTransformation:
-        """A torchvision transform that standardizes tensors in the source's value space.
-
-        `Normalize`; for whitened images a `LinearTransformation` that also whitens.
+        """A torchvision transform that standardizes tensors in the source's value space, and whitens where they are.
 
         Raises:
             ValueError: for whitened samples that are not images: torchvision has no transform for them.
@@ -272,15 +257,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             network: a name, a specification or any callable (num_classes, sample_shape) -> Module. Default: "convnet",
                 for vectors "mlp"; for an order-dependent dataset, the network that it was condensed for.
             runs: networks to train; one, if all would start from the same weights.
-            options: `training`, `initial`, `seed`, `device`, `precision`, `num_workers`, `progress` and `executor`,
-                see `condensed_data.engine.evaluate.evaluate`.
-
-        Returns:
-            Mean and standard deviation of the accuracy as fractions; for 8-bit sources also for rounded samples.
-
-        Raises:
-            SourceError: if the test set has another shape, other labels or another value space.
-            ValueError: for arguments that do not fit each other or this dataset.
+            options: see `condensed_data.engine.evaluate.evaluate`, which also says what is returned and raised.
         """
         measured = evaluation.evaluate(self, test_set, network, runs, **options)
         self.add_evaluation(measured)

@@ -27,7 +27,7 @@ from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_op
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset
-    from condensed_data.engine.callbacks import Callback
+    from condensed_data.engine.callbacks.progress import Callback
     from condensed_data.methods.recipe import Recipe
 
 _CHECKPOINTS = ".build"
@@ -163,7 +163,7 @@ def _loggers(path: str | None) -> list[Callback]:
     """The logger for the file name suffix of --log."""
     if path is None:
         return []
-    from condensed_data.engine.callbacks import CSVLogger, JSONLLogger, TensorBoardLogger
+    from condensed_data.engine.callbacks.loggers import CSVLogger, JSONLLogger, TensorBoardLogger
 
     kinds: dict[str, Callable[[str], Callback]]
     kinds = {".jsonl": JSONLLogger, ".csv": CSVLogger, "": TensorBoardLogger}

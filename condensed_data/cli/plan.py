@@ -10,7 +10,7 @@ from condensed_data.cli.recipe_options import add_recipe_options, recipe_from_op
 from condensed_data.core.sizes import format_bytes, format_duration
 
 if TYPE_CHECKING:
-    from condensed_data.engine.planning import Plan
+    from condensed_data.engine.planning.cost_estimate import Plan
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     from condensed_data.core import spec
     from condensed_data.core.device import choose_device, choose_precision
     from condensed_data.data.source import inspect
-    from condensed_data.engine.planning import plan
+    from condensed_data.engine.planning.cost_estimate import plan
 
     recipe = recipe_from_options(arguments)
     device = choose_device(arguments.device)
@@ -69,7 +69,7 @@ def _memory(plan: Plan) -> str:
         if not plan.separable:
             remedy = f"use {' or '.join(plan.memory.remedies)}"
         verdict = f"which is too little for a whole step: {remedy}"
-    return f"{plan.memory.describe()}; {format_bytes(plan.free_memory)} free, {verdict}"
+    return f"{plan.memory}; {format_bytes(plan.free_memory)} free, {verdict}"
 
 
 def _disk(plan: Plan) -> str:

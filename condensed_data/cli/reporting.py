@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from condensed_data.cli.options import plural
 from condensed_data.core.sizes import format_bytes, format_duration, mean_percent, percent
-from condensed_data.engine.callbacks import Callback, Progress
+from condensed_data.engine.callbacks.progress import Callback, Progress
 
 if TYPE_CHECKING:
     from condensed_data.dataset import CondensedDataset

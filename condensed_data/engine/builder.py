@@ -53,24 +53,20 @@ class CachedBuild:
     def _result(self) -> CondensationResult:
         if (self.cache is None and self.hub_cache is None) or not self._cacheable():
             return self.job.run_uncached()
-        memo = dataset_digest(self.job.source.dataset) if self.fingerprint is None else _text_digest(self.fingerprint)
-        known = None if memo is None or self.cache is None else self.cache.source_info(memo)
-        real: RealData | None = None
+        if self.fingerprint is None:
+            memo = dataset_digest(self.job.source.dataset)
+        else:
+            memo = hashlib.sha256(json.dumps(["text", self.fingerprint]).encode()).hexdigest()
+        known, real = self._recall(memo), None
         if known is None:
             real = self.job.read()
             known = source_info(real) | {"fingerprint": self.fingerprint or real.fingerprint}
-            if memo is not None:
-                self._note(memo, known)
+            self._note(memo, known)
         known |= {"groups": self._groups_digest(memo)}
         recipe = self.job.resolve(known)
         content = self._content(recipe, known)
         key = cache_key(content)
-        found = self._find(key, content)
-        if found is not None:
-            return found
-        if self.cache is None:
-            return _keyed(self.job.condense(real or self.job.read(), recipe, known["fingerprint"]), key)
-        return self._condense(self.cache, key, content, recipe, real)
+        return self._find(key, content) or self._condense(key, content, recipe, real)
 
     def _groups_digest(self, source_memo: str | None) -> str | None:
         """The digest of all groups; groups by a function are computed once per dataset and recalled afterwards."""
@@ -78,21 +74,22 @@ class CachedBuild:
             return None
         groups = self.job.groups
         memo = None if groups.function is None or source_memo is None else groups.cache_key(source_memo)
-        known = None if memo is None or self.cache is None else self.cache.source_info(memo)
+        known = self._recall(memo)
         if known is not None:
             return str(known["fingerprint"])
         found = groups.digest(self.job.num_workers, self.job.progress)
-        if memo is not None:
-            self._note(memo, {"fingerprint": found})
+        self._note(memo, {"fingerprint": found})
         return found
 
-    def _note(self, memo: str, known: Mapping[str, Any]) -> None:
-        if self.cache is None:
-            return
-        try:
-            self.cache.save_source_info(memo, known)
-        except OSError as error:
-            _warn_cache(self.cache, error)
+    def _recall(self, memo: str | None) -> dict[str, Any] | None:
+        return None if memo is None or self.cache is None else self.cache.source_info(memo)
+
+    def _note(self, memo: str | None, known: Mapping[str, Any]) -> None:
+        if memo is not None and self.cache is not None:
+            try:
+                self.cache.save_source_info(memo, known)
+            except OSError as error:
+                _warn_cache(self.cache, error)
 
     def _find(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
         """From the cache, else from the Hub; a result of the Hub is stored in the cache."""
@@ -106,11 +103,16 @@ class CachedBuild:
             _store(self.cache, key, found)
         return found
 
-    def _condense(
-        self, cache: Cache, key: str, content: dict[str, Any], recipe: Recipe, real: RealData | None
-    ) -> CondensationResult:
-        """Condense under the lock of the run, from its checkpoint if there is one, and store the result."""
-        fingerprint = content["fingerprint"]
+    def _condense(self, key: str, content: dict[str, Any], recipe: Recipe, real: RealData | None) -> CondensationResult:
+        """Condense and store the result; with a cache, under the lock of the run and from its checkpoint, if any."""
+
+        def condense(checkpointer: Checkpointer | None = None) -> CondensationResult:
+            samples = real or self.job.read()
+            return _keyed(self.job.condense(samples, recipe, content["fingerprint"], checkpointer), key)
+
+        cache = self.cache
+        if cache is None:
+            return condense()
         # Runs that differ only in their number of iterations share a checkpoint: a longer one resumes from it.
         lineage = cache_key(content | {"recipe": {**content["recipe"], "iterations": None}, "long": is_long(recipe)})
         with ExitStack() as stack:
@@ -118,18 +120,15 @@ class CachedBuild:
                 waited = stack.enter_context(cache.lock(lineage))
             except OSError as error:
                 _warn_cache(cache, error)
-                return _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint), key)
+                return condense()
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
                 return _keyed(CondensationResult.from_artifact(found), key)
-            checkpointer = Checkpointer(
-                cache.checkpoint_path(lineage),
-                {"lineage": lineage, "torch": torch.__version__},
-                self.job.progress,
-            )
+            identity = {"lineage": lineage, "torch": torch.__version__}
+            checkpointer = Checkpointer(cache.checkpoint_path(lineage), identity, self.job.progress)
             if self.force:
                 checkpointer.forget()
-            result = _keyed(self.job.condense(real or self.job.read(), recipe, fingerprint, checkpointer), key)
+            result = condense(checkpointer)
             _store(cache, key, result)
             return result
 
@@ -174,7 +173,3 @@ def _warn_cache(cache: Cache, error: OSError) -> None:
         "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
         stacklevel=3,
     )
-
-
-def _text_digest(text: str) -> str:
-    return hashlib.sha256(json.dumps(["text", text]).encode()).hexdigest()

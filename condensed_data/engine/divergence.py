@@ -36,10 +36,8 @@ class DivergenceGuard:
     """Keeps the last good synthetic data, and puts it back when the loss diverges.
 
     Args:
-        synthetic_data: of the run.
-        iteration: completed iterations at the start.
-        lr: learning rate, for the advice in the message.
-        precision: "fp32" or "bf16", for the same.
+        synthetic_data: of the run, after `iteration` iterations.
+        lr, precision: for the advice in the message.
     """
 
     def __init__(self, synthetic_data: SyntheticData, iteration: int, lr: float, precision: str) -> None:

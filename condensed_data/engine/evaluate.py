@@ -56,18 +56,13 @@ def evaluate(
 
     Args:
         condensed: N samples; nothing is recorded in their metadata.
-        test_set: a dataset of the source's kind and value space.
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module. Default: "convnet", for
-            vectors "mlp"; for an order-dependent dataset, the network that it was condensed for.
-        runs: networks to train; one, if all would start from the same weights.
+        test_set, network, runs: see `CondensedDataset.evaluate`.
         training: a protocol or its name ("standard", "quick"); by default the one in the metadata.
         initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
         seed: of the networks.
-        device: "auto", "cpu", "cuda", "cuda:1", ...
-        precision: "auto", "fp32" or "bf16"; "auto" repeats the training steps of an order-dependent dataset in the
-            precision that they were learned in.
-        num_workers: processes that read the test set.
-        progress: whether to show progress bars.
+        device, num_workers, progress: see `CondensedDataset`.
+        precision: likewise; "auto" repeats the training steps of an order-dependent dataset in the precision that they
+            were learned in.
         executor: trains the networks, each in a process of its own: any `concurrent.futures.Executor` of processes.
 
     Returns:
@@ -96,8 +91,9 @@ def evaluate(
             "precision": torch_precision,
             "progress": progress,
             "num_classes": len(metadata.classes),
-            "eight_bit": _rounded(metadata, condensed.images),
         }
+        if metadata.kind.eight_bit:
+            options["eight_bit"] = metadata.space.standardize(metadata.kind.round_to_8_bits(condensed.images))
         if schedule is not None:
             return evaluate_replay(*samples, replay=schedule, network=network, initial=initial, **options)
         protocol = metadata.training if training is None else training
@@ -134,13 +130,6 @@ def class_names(metadata: Metadata) -> tuple[str, ...] | None:
     return None if metadata.classes == tuple(map(str, metadata.class_values)) else metadata.classes
 
 
-def _rounded(metadata: Metadata, images: Tensor) -> Tensor | None:
-    """The samples rounded to 8 bits and standardized, or None if the source does not have 8 bits."""
-    if not metadata.kind.eight_bit:
-        return None
-    return metadata.space.standardize(metadata.kind.round_to_8_bits(images))
-
-
 def standardized(
     metadata: Metadata, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:
@@ -150,8 +139,7 @@ def standardized(
         metadata: of the condensed samples.
         name: of `dataset`, for error messages.
         dataset: real samples of the source's kind and value space.
-        num_workers: processes that read it.
-        progress: whether to show a bar.
+        num_workers, progress: see `CondensedDataset`.
 
     Returns:
         Standardized samples (n, *sample) and class indices (n,).

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,62 +30,36 @@ from condensed_data.training.trainer import check_samples
 StateDict = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class InitialNetworks:
-    """The networks that training starts from.
+def initial_networks(
+    schedule: TrainingSchedule,
+    network: Any,
+    initial: StateDict | Sequence[StateDict] | None,
+    runs: int,
+    seed: int,
+    num_classes: int,
+    sample_shape: tuple[int, ...],
+) -> Sequence[Callable[[], nn.Module]]:
+    """Functions that build the networks that training starts from, checked; see `evaluate_replay` for the arguments.
 
-    Attributes:
-        network: (num_classes, sample_shape) -> Module.
-        num_classes: K.
-        sample_shape: of one sample.
-        states: one state dictionary per network; empty for new random networks.
-        head: how the classifier's weights are loaded, see `networks.state_dicts.load_state`.
-        seed: network i starts from the same weights as network i of `evaluate_tensors`.
-        count: number of networks.
+    Network i starts from the same weights as network i of `evaluate_tensors`, unless the weights are given.
     """
+    check_count("evaluate", "runs", runs)
+    chosen = schedule.network if network is None else network
+    if chosen is None:
+        raise ValueError("This dataset was condensed for a network that its file cannot hold. Give network=...")
+    states, function = _states(schedule, initial), networks.network(chosen)
+    head = schedule.initial.head if initial is not None else "loaded"
 
-    network: Callable[..., nn.Module]
-    num_classes: int
-    sample_shape: tuple[int, ...]
-    states: tuple[StateDict, ...]
-    head: str
-    seed: int
-    count: int
-
-    @staticmethod
-    def of(
-        schedule: TrainingSchedule,
-        network: Any,
-        initial: StateDict | Sequence[StateDict] | None,
-        runs: int,
-        seed: int,
-        num_classes: int,
-        sample_shape: tuple[int, ...],
-    ) -> InitialNetworks:
-        """The networks of a training schedule, checked; see `evaluate_replay` for the arguments."""
-        check_count("evaluate", "runs", runs)
-        chosen = schedule.network if network is None else network
-        if chosen is None:
-            raise ValueError("This dataset was condensed for a network that its file cannot hold. Give network=...")
-        states = _states(schedule, initial)
-        head = schedule.initial.head if initial is not None else "loaded"
-        function, count = networks.network(chosen), len(states) or runs
-        initial_networks = InitialNetworks(function, num_classes, tuple(sample_shape), states, head, seed, count)
-        networks.probe(initial_networks[0], initial_networks.sample_shape)
-        return initial_networks
-
-    def __getitem__(self, run: int) -> nn.Module:
-        if not 0 <= run < self.count:
-            raise IndexError(run)
-        rng = RandomStreams(RandomStreams(self.seed).seed_for("evaluation", run))
-        module = networks.build(self.network, self.num_classes, self.sample_shape, rng.seed_for("network"))
-        if self.states:
-            name = "initial" if self.count == 1 else f"initial[{run}]"
-            load_state(module, self.states[run], self.head, name)
+    def build(run: int) -> nn.Module:
+        rng = RandomStreams(RandomStreams(seed).seed_for("evaluation", run))
+        module = networks.build(function, num_classes, sample_shape, rng.seed_for("network"))
+        if states:
+            load_state(module, states[run], head, "initial" if len(states) == 1 else f"initial[{run}]")
         return module
 
-    def __iter__(self) -> Iterator[nn.Module]:
-        return (self[run] for run in range(self.count))
+    builders = [partial(build, run) for run in range(len(states) or runs)]
+    networks.probe(builders[0](), sample_shape)
+    return builders
 
 
 def _states(schedule: TrainingSchedule, initial: StateDict | Sequence[StateDict] | None) -> tuple[StateDict, ...]:
@@ -144,15 +118,27 @@ def evaluate_replay(
         ValueError: for data or weights that do not fit the dataset or the network.
         FloatingPointError: if training produces NaN or infinite weights.
     """
+    from tqdm.auto import tqdm
+
     started = time.perf_counter()
     check_samples("images", images, "labels", labels, num_classes)
     check_samples("test_images", test_images, "test_labels", test_labels, num_classes)
-    shape, test = tuple(images.shape[1:]), (test_images, test_labels)
-    starts = InitialNetworks.of(replay, network, initial, runs, seed, num_classes, shape)
+    shape = tuple(images.shape[1:])
+    builders = initial_networks(replay, network, initial, runs, seed, num_classes, shape)
     name = network_name(replay.network if network is None else network)
 
     def scores(samples: Tensor, title: str) -> list[tuple[float, Tensor]]:
-        return list(_scores(replay, starts, samples, labels, test, title, progress, torch.device(device), precision))
+        """Overall and per-class accuracy of every network."""
+        x, y, found = samples.to(device), labels.to(device), []
+        for build in tqdm(builders, title, unit="network", leave=False, disable=not progress):
+            trained = replay.train(build().to(device), x, y, precision)
+            if not all(bool(weight.isfinite().all()) for weight in trained.parameters()):
+                raise FloatingPointError(
+                    f"Training {type(trained).__name__} on this dataset's own schedule produced NaN or infinite "
+                    "weights. Use the network and the weights that it was condensed for."
+                )
+            found.append(accuracy(trained, test_images, test_labels, precision=precision, num_classes=num_classes))
+        return found
 
     measured = scores(images, name)
     rounded = [] if eight_bit is None else scores(eight_bit, f"{name}, 8 bits")
@@ -165,29 +151,3 @@ def evaluate_replay(
         tuple(overall for overall, _ in rounded),
         time.perf_counter() - started,
     )
-
-
-def _scores(
-    schedule: TrainingSchedule,
-    initial_networks: InitialNetworks,
-    images: Tensor,
-    labels: Tensor,
-    test: tuple[Tensor, Tensor],
-    title: str,
-    progress: bool,
-    device: torch.device,
-    precision: str,
-) -> Iterator[tuple[float, Tensor]]:
-    """Overall and per-class accuracy of every network."""
-    from tqdm.auto import tqdm
-
-    x, y = images.to(device), labels.to(device)
-    count = initial_networks.count
-    for module in tqdm(initial_networks, title, count, unit="network", leave=False, disable=not progress):
-        trained = schedule.train(module.to(device), x, y, precision)
-        if not all(bool(weight.isfinite().all()) for weight in trained.parameters()):
-            raise FloatingPointError(
-                f"Training {type(trained).__name__} on this dataset's own schedule produced NaN or infinite weights. "
-                "Use the network and the weights that it was condensed for."
-            )
-        yield accuracy(trained, *test, precision=precision, num_classes=initial_networks.num_classes)

@@ -56,10 +56,9 @@ def condense_tensors(
             "tensors cannot hold. Use CondensedDataset."
         )
     torch_device = choose_device(device)
+    names = None if classes is None else tuple(classes)
     with preserve_rng_state():
-        source = replace(
-            inspect(TensorDataset(samples, labels)), class_names=None if classes is None else tuple(classes)
-        )
+        source = replace(inspect(TensorDataset(samples, labels)), class_names=names)
         specs.validate(recipe, source.kind.shape)
         job = CondensationJob(
             source,

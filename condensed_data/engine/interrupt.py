@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
 class DelayedInterrupt:
     """Notes Ctrl-C instead of raising it: a state in the middle of an iteration cannot be resumed to the same bits.
 
-    Used as a context manager, in the main thread; elsewhere Python delivers no signals and it does nothing.
+    A context manager for the main thread; elsewhere Python delivers no signals and it does nothing. `requested` is
+    whether Ctrl-C was pressed.
 
     Args:
         once: whether a second Ctrl-C is raised at once. Not with several processes: torchrun sends one of its own.
-
-    Attributes:
-        requested: whether Ctrl-C was pressed.
     """
 
     def __init__(self, once: bool = True) -> None:
@@ -29,9 +27,7 @@ class DelayedInterrupt:
             self._handler = signal.signal(signal.SIGINT, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None

@@ -25,26 +25,31 @@ from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine import job_array
-from condensed_data.engine.callbacks import History, ProgressBar
-from condensed_data.engine.callbacks.bar import TrainingBar
+from condensed_data.engine.callbacks.bar import ProgressBar, TrainingBar
+from condensed_data.engine.callbacks.loggers import History
 from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.interrupt import DelayedInterrupt
 from condensed_data.engine.loop import CondensationRun, condense
 from condensed_data.engine.memory_estimate import fit_memory
-from condensed_data.engine.rank_sync import BuildStarted, broadcast_state
-from condensed_data.engine.schedule import training_schedule
+from condensed_data.engine.run_result import run_result, stored_form, training_schedule
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.replay import TrainingSchedule
-from condensed_data.methods.synthetic import Pixels
-from condensed_data.methods.synthetic.decoding import decode_all
-from condensed_data.methods.synthetic.soft_labels import Labeler, labeler
-from condensed_data.storage.metadata import Metadata, environment, subsample_history
-from condensed_data.storage.result import CondensationResult, with_soft_labels, with_storage_size
+from condensed_data.methods.synthetic.soft_labels import labeler
+from condensed_data.storage.result import CondensationResult
 from condensed_data.training.context import Context
 from condensed_data.training.pretrained_cache import PretrainedCache
-from condensed_data.training.protocol import OrderedTraining, Training
+
+
+@dataclass(frozen=True)
+class BuildStarted:
+    """Message of rank 0 to the others: it condenses now, instead of having found the result.
+
+    Attributes:
+        fingerprint: of the source's content, under which networks trained on it are kept.
+    """
+
+    fingerprint: str | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class CondensationJob:
             return self
         if self.ranks.isolated:
             raise ValueError("One process builds a shard. Leave out shard=, or start it without torchrun.")
-        recipe = hashlib.sha256(json.dumps(_stored(self.recipe)).encode()).hexdigest()[:8]
+        recipe = hashlib.sha256(json.dumps(stored_form(self.recipe)).encode()).hexdigest()[:8]
         ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
             f"{self.device.type}, {self.precision}"
@@ -97,25 +102,23 @@ class CondensationJob:
         memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
 
-    def run_uncached(self) -> CondensationResult:
-        """Condense; nothing is looked up and nothing is kept."""
+    def run_uncached(self, fingerprint: str | None = None) -> CondensationResult:
+        """Condense; nothing is looked up, and only networks trained on a source with a fingerprint are kept."""
         real = self.read()
-        return self.condense(real, self.resolve(source_info(real)))
+        return self.condense(real, self.resolve(source_info(real)), fingerprint)
 
     def run_on_worker(self, message: Any) -> CondensationResult:
         """The result on the other ranks: what rank 0 found, or what all condense together."""
         if isinstance(message, CondensationResult):
             return message
         assert isinstance(message, BuildStarted)
-        real = self.read()
-        return self.condense(real, self.resolve(source_info(real)), message.fingerprint)
+        return self.run_uncached(message.fingerprint)
 
     def read(self) -> RealData:
         """The real samples."""
         folder = None if self.folder is None else self.folder / "stores"
-        limits = {"memory": self.memory, "folder": folder}
         groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return RealData.read(self.source, groups, self.num_workers, self.progress, **limits)
+        return RealData.read(self.source, groups, self.num_workers, self.progress, memory=self.memory, folder=folder)
 
     def resolve(self, info: Mapping[str, Any]) -> Recipe:
         """The recipe for a source with this `source_info`."""
@@ -142,7 +145,11 @@ class CondensationJob:
             KeyboardInterrupt: after a whole iteration, where there is a checkpointer.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
-        run = self._start(self._whitened(real, recipe), recipe, fingerprint)
+        if recipe.whitening == "zca":
+            if self.progress:
+                print("whitening: computing the covariance of all samples and its eigenvectors", flush=True)
+            real = real.whitened()
+        run = self._start(real, recipe, fingerprint)
         label = None if recipe.labels_from is None else labeler(recipe.labels_from, run.context)
         history = History()
         listeners: list[Callback] = [history, *(self.callbacks if self.ranks.is_main else ())]
@@ -151,12 +158,12 @@ class CondensationJob:
         if checkpointer is not None:
             checkpointer.resume(run)
             listeners.append(checkpointer)
-        broadcast_state(run)
+        _broadcast_state(run)
         started = time.perf_counter()
 
         def result(iterations: int) -> CondensationResult:
-            made = self._result(run, fingerprint, history, iterations, time.perf_counter() - started)
-            return _labeled(made, run, label)
+            seconds = time.perf_counter() - started
+            return run_result(run, self.source.name, fingerprint, label, history, iterations, seconds)
 
         # Without a checkpoint there is nothing to wait for; the other ranks stop when rank 0 does.
         delayed = checkpointer is not None or not self.ranks.is_main
@@ -170,13 +177,6 @@ class CondensationJob:
             raise
         done = result(run.iteration)
         return job_array.own_part(done, run) if self.ranks.isolated else done
-
-    def _whitened(self, real: RealData, recipe: Recipe) -> RealData:
-        if recipe.whitening != "zca":
-            return real
-        if self.progress:
-            print("whitening: computing the covariance of all samples and its eigenvectors", flush=True)
-        return real.whitened()
 
     def _start(self, real: RealData, recipe: Recipe, fingerprint: str | None) -> CondensationRun:
         """A run whose parts have started, and that fits into memory."""
@@ -203,65 +203,18 @@ class CondensationJob:
         if recipe.terms:
             needed, run.gradient.num_chunks = fit_memory(run.parts, context, run.plan.largest_block)
             if self.progress:
-                print(needed, flush=True)
-        _schedule(run)  # raises before the work starts what would raise after it
+                print(f"memory: {needed}", flush=True)
+        training_schedule(run)  # raises before the work starts what would raise after it
         return run
 
-    def _result(
-        self,
-        run: CondensationRun,
-        fingerprint: str | None,
-        history: History,
-        iterations: int,
-        seconds: float,
-    ) -> CondensationResult:
-        recipe, synthetic_data, real = run.recipe, run.synthetic_data, run.context.real
-        metadata = Metadata(
-            name=self.source.name,
-            source_samples=len(real),
-            fingerprint=fingerprint,
-            kind=real.kind,
-            space=real.space,
-            whitening=specs.require_resolved(recipe.whitening),
-            classes=real.class_names,
-            class_values=tuple(real.class_values.tolist()),
-            recipe=_stored(recipe),
-            recipe_name=recipe.name,
-            ipc=recipe.ipc,
-            seed=self.seed,
-            encoding=specs.to_json(recipe.synthetic),
-            training=_training(run),
-            iterations=iterations,
-            seconds=seconds,
-            history=subsample_history(list(zip(history.iterations, history.losses, strict=True))),
-            environment=environment(self.device, self.precision),
-        )
-        images = real.space.restore(decode_all(synthetic_data))
-        stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
-        return CondensationResult(images, synthetic_data.labels.cpu(), metadata, recipe, stored, _schedule(run))
 
-
-def _labeled(result: CondensationResult, run: CondensationRun, label: Labeler | None) -> CondensationResult:
-    """With the labels that were learned or that a teacher gives, and with its storage size."""
-    if label is not None:
-        result = with_soft_labels(result, label(decode_all(run.synthetic_data)))
-    elif run.recipe.soft_labels:
-        learned = run.synthetic_data.targets(torch.arange(len(result.labels)))
-        result = with_soft_labels(result, learned.detach().cpu())
-    return with_storage_size(result, run.synthetic_data.stored_floats)
-
-
-def _schedule(run: CondensationRun) -> TrainingSchedule | None:
-    """The training steps that belong to the result, where its recipe has them."""
-    return training_schedule(run) if isinstance(run.recipe.training, OrderedTraining) else None
-
-
-def _training(run: CondensationRun) -> Training | OrderedTraining:
-    """How to train on the result: at the learned step size, where one serves all steps."""
-    training, sizes = run.recipe.training, run.synthetic_data.step_sizes
-    if sizes is None or len(sizes) > 1 or not isinstance(training, Training):
-        return training
-    return replace(training, name=f"{training.name}, learned rate", lr=float(sizes.detach()[0]))
+def _broadcast_state(run: CondensationRun) -> None:
+    """Bring every rank to the state of rank 0, where rank 0 has resumed a checkpoint."""
+    ranks = run.context.ranks
+    if ranks.is_distributed:
+        state = ranks.broadcast(run.state_dict() if ranks.is_main and run.iteration else None)
+        if state is not None and not ranks.is_main:
+            run.load_state_dict(state)
 
 
 def is_long(recipe: Recipe) -> bool:
@@ -272,10 +225,3 @@ def is_long(recipe: Recipe) -> bool:
 def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source after it was read; the cache keeps it for the next time."""
     return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
-
-
-def _stored(recipe: Recipe) -> dict[str, Any] | None:
-    try:
-        return recipe.to_json()
-    except specs.UnnamedCallableError:
-        return None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from condensed_data.core.process_group import ProcessGroup
+from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.engine.distributed.gradient_exchange import row_groups, rows_of_groups
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.recipe import Recipe
@@ -18,12 +18,14 @@ from condensed_data.storage.result import CondensationResult, with_storage_size
 from condensed_data.storage.shards import count_floats
 
 
-def parse_shard(text: str) -> ProcessGroup:
-    """From "2/8", the second of eight jobs.
+def parse_shard(text: str | None) -> ProcessGroup:
+    """From "2/8", the second of eight jobs; from None, a process alone.
 
     Raises:
         ValueError: for anything else.
     """
+    if text is None:
+        return ALONE
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:

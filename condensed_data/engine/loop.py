@@ -8,6 +8,7 @@ several processes (`distributed/`) and checkpoints (`checkpointing.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,9 +23,8 @@ from condensed_data.engine.distributed.work_plan import WorkPlan
 from condensed_data.engine.divergence import DivergenceGuard
 from condensed_data.engine.pace import Pace
 from condensed_data.engine.parts import StartedParts
-from condensed_data.engine.prefetch import Fetched, Prefetcher
+from condensed_data.engine.prefetch import Prefetcher
 from condensed_data.engine.step_inputs import StepInputs
-from condensed_data.methods.base import Sampler, SyntheticData
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.training.context import Context
 
@@ -37,8 +37,6 @@ class CondensationRun:
         context: the real samples, the random draws, the device and the processes.
 
     Attributes:
-        iteration: completed iterations, of `iterations`.
-        synthetic_data: what is learned.
         stop_requested: asked in every iteration; where it says yes on rank 0, all processes stop after that iteration.
         stopping: whether they do.
     """
@@ -51,22 +49,18 @@ class CondensationRun:
         self.gradient = ChunkedGradient(self.loss, parts.synthetic_data.learned, parts.is_separable, context.device)
         self.in_blocks = context.ranks.is_partitioned  # where the recipe names no number of blocks
         self.stop_requested, self.stopping = (lambda: False), False
-        self._prefetcher = Prefetcher(self._fetch) if context.real.store.needs_transfer(context.device) else None
-        self._plan: WorkPlan | None = None
+        self._prefetcher: Prefetcher | None = None
+        if context.real.store.needs_transfer(context.device):
+            self._prefetcher = Prefetcher(parts.sampler_states, context.real)
 
     def step(self) -> Tensor:
-        """One iteration: every class is compared with its real samples once.
-
-        Returns:
-            The summed loss, a scalar on the device.
-        """
+        """One iteration, in which every class is compared with its real samples once; returns the summed loss."""
         parts, total = self.parts, torch.zeros((), device=self.context.device)
         for pool_state in self.pool_states.values():
             pool_state.network_at(self.iteration)  # on every process, whether or not it computes with it
         if self.optimizer is not None:
             self.recipe.optimizer.tune(self.optimizer, self.iteration)
-            ranks = self.context.ranks
-            stepper = Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, ranks)
+            stepper = Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, self.context.ranks)
             total, self.stopping = stepper.step(self.stop_requested())
         for pool_state in self.pool_states.values():
             pool_state.update(self.iteration, self.synthetic_data)
@@ -77,34 +71,29 @@ class CondensationRun:
             parts.early_stopping.add(total)
         return total
 
-    def loss(self, groups: Sequence[int], terms: Sequence[int] | None = None) -> Tensor:
-        """The differentiable loss of the coming iteration over these groups: of all terms, or of those numbered."""
-        numbers = range(len(self.recipe.terms)) if terms is None else terms
-        chosen = [self.recipe.terms[number] for number in numbers]
+    def loss(self, groups: Sequence[int], terms: Sequence[int]) -> Tensor:
+        """The differentiable loss of the coming iteration over these groups, of the terms with these numbers."""
+        chosen = [self.recipe.terms[number] for number in terms]
         inputs = {(term.sampler, term.augment): self.draw(term, groups) for term in chosen}
         networks = {term.pool: self.pool_states[term.pool].network_at(self.iteration) for term in chosen}
         pairs = {key: drawn.materialize(self.context, self.synthetic_data) for key, drawn in inputs.items()}
         total = torch.zeros((), device=self.context.device)
-        for number, term in zip(numbers, chosen, strict=True):
+        for number, term in zip(terms, chosen, strict=True):
             value = self.losses[number](networks[term.pool], pairs[term.sampler, term.augment])
             total = total + require_resolved(term.weight) * value
         return total
 
     def draw(self, term: Term, groups: Sequence[int]) -> StepInputs:
         """The samples and the augmentation of a term in the coming iteration."""
-        real, sampler_state = self.context.real, self.sampler_states[term.sampler]
+        real, rows = self.context.real, None
         if self._prefetcher is None:
-            indices, rows = sampler_state.draw(self.iteration, groups), None
+            indices = self.sampler_states[term.sampler].draw(self.iteration, groups)
         else:
-            order = self.plan.forward_order(self.gradient.num_chunks) if sampler_state.can_prefetch else ()
+            order = self.plan.forward_order(self.gradient.num_chunks)
             indices, rows = self._prefetcher.get(term.sampler, self.iteration, groups, order)
         blocks = groups if indices.steps is None else indices.steps
         augment = term.augment.draw(self.context.rng, self.iteration, blocks, real.sample_shape)
         return StepInputs(self.iteration, indices, real.labels[indices.real], augment, rows)
-
-    def _fetch(self, sampler: Sampler, iteration: int, groups: Sequence[int]) -> Fetched:
-        indices = self.sampler_states[sampler].draw(iteration, groups)
-        return indices, self.context.real[indices.real]
 
     @property
     def iteration(self) -> int:
@@ -114,29 +103,26 @@ class CondensationRun:
     @property
     def finished(self) -> bool:
         """Whether the last iteration is done, or early stopping has ended the run."""
-        stopped = self.parts.early_stopping is not None and self.parts.early_stopping.reached
-        return self.iteration >= self.iterations or stopped
+        early_stopping = self.parts.early_stopping
+        return self.iteration >= self.iterations or (early_stopping is not None and early_stopping.reached)
 
-    @property
+    @cached_property
     def plan(self) -> WorkPlan:
         """Which process computes what of an iteration."""
-        if self._plan is None:
-            groups, ranks = self.context.real.num_groups, self.context.ranks
-            self._plan = plan_work(self.recipe, self.parts, groups, ranks, in_blocks=self.in_blocks)
-        return self._plan
+        groups, ranks = self.context.real.num_groups, self.context.ranks
+        return plan_work(self.recipe, self.parts, groups, ranks, in_blocks=self.in_blocks)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run of the same recipe and source needs to continue to the same bits."""
         return {"in_blocks": self.in_blocks, **self.parts.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
         self.in_blocks = self.in_blocks or state["in_blocks"]  # a run that several processes began stays in blocks
-        self._plan = None
+        self.__dict__.pop("plan", None)  # computed anew
         self.parts.load_state_dict(state)
 
 
-def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> SyntheticData:
+def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> None:
     """Run to the last iteration of the recipe.
 
     Raises:
@@ -144,7 +130,7 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> Synthe
             holds the last good synthetic data.
         KeyboardInterrupt: after a whole iteration, where `run.stop_requested` asks for it.
     """
-    context, listeners, progress = run.context, Callbacks(tuple(callbacks)), None
+    context, listeners, progress = run.context, Callbacks(callbacks), None
     every = context.device.type == "cpu" or context.ranks.is_distributed
     pace = Pace(run.iteration, run.iterations, run.recipe.name, every)
     lr = require_resolved(run.recipe.optimizer.lr)
@@ -162,4 +148,3 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> Synthe
             )
     if progress is not None:
         listeners.on_end(progress)
-    return run.synthetic_data

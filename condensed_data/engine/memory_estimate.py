@@ -16,7 +16,6 @@ import torch
 from condensed_data.core.sizes import format_bytes
 from condensed_data.data.sample_store import available_memory
 from condensed_data.engine.parts import StartedParts
-from condensed_data.methods.base import NetworkView
 from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 
@@ -56,17 +55,13 @@ class MemoryEstimate:
         """Bytes needed on the device in addition to the samples."""
         return self.learned + self.batch + self.activations + self.weights
 
-    def describe(self) -> str:
-        """The sizes in one phrase."""
+    def __str__(self) -> str:
         weights = f", {format_bytes(self.weights)} network weights" if self.weights else ""
         return (
             f"{format_bytes(self.working)} for computing ({format_bytes(self.learned)} synthetic data and optimizer, "
             f"{format_bytes(self.batch)} real batch, {format_bytes(self.activations)} activations{weights}) and "
             f"{format_bytes(self.samples)} for samples {'on disk' if self.on_disk else 'in memory'}"
         )
-
-    def __str__(self) -> str:
-        return f"memory: {self.describe()}"
 
 
 def estimate_memory(
@@ -82,7 +77,7 @@ def estimate_memory(
     """
     store = context.real.store
     learned = sum(tensor.numel() * 4 for tensor in parts.synthetic_data.learned.values())
-    rows, activations, weights = 0, 0, 0
+    rows, activations, weights, element_size = 0, 0, 0, 2 if context.precision == "bf16" else 4
     remedies = ["a smaller ipc"]
     for term in parts.recipe.terms:
         draw = parts.sampler_states[term.sampler].draw(parts.iteration, groups)
@@ -93,7 +88,9 @@ def estimate_memory(
             real_rows = min(len(draw.real), network.micro_batch or len(draw.real))
         rows = max(rows, len(draw.real))
         synthetic_rows = -(-footprint.synthetic // num_chunks)
-        activations += _activations_per_row(network, context) * (synthetic_rows + real_rows)
+        inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
+        row_bytes = sum(activation_sizes(network.module, inputs)[0]) // 2 * element_size
+        activations += row_bytes * (synthetic_rows + real_rows)
         weights += footprint.weights * sum(weight.numel() * 4 for weight in network.module.parameters())
         remedies += filter(None, (footprint.remedy,))
     remedies.append("a smaller sampler.batch or network")
@@ -108,30 +105,14 @@ def estimate_memory(
     )
 
 
-def _activations_per_row(network: NetworkView, context: Context) -> int:
-    """Bytes of the feature maps of one sample, measured on two."""
-    inputs = torch.zeros(2, *context.real.sample_shape, device=context.device)
-    element_size = 2 if context.precision == "bf16" else 4
-    return sum(activation_sizes(network.module, inputs)[0]) // 2 * element_size
-
-
 def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> tuple[MemoryEstimate, int]:
-    """Choose how many chunks the gradient of a step is accumulated from, so that it fits into free memory.
-
-    Args:
-        parts: the started parts of a recipe.
-        context: the context that they started from.
-        groups: the groups whose gradient would be computed at once.
-
-    Returns:
-        The estimate, and the number of chunks that it is for.
+    """The estimate for as few chunks as fit into free memory, and their number; arguments as for `estimate_memory`.
 
     Raises:
         TooLargeError: if even single groups do not fit; the message says what to change.
     """
     device, num_chunks = context.device, 1
-    free = free_memory(device)
-    needed = estimate_memory(parts, context, groups, num_chunks)
+    free, needed = free_memory(device), estimate_memory(parts, context, groups)
     while needed.working > free and num_chunks < len(groups) and parts.separable:
         num_chunks *= 2
         needed = estimate_memory(parts, context, groups, num_chunks)

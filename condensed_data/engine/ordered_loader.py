@@ -20,12 +20,7 @@ _CHANGE_THE_STEPS = {"batch_size", "shuffle", "sampler", "batch_sampler", "drop_
 
 
 def ordered_loader(dataset: Dataset[Any], schedule: TrainingSchedule, options: Mapping[str, Any]) -> DataLoader[Any]:
-    """A DataLoader of T batches, one for each training step, in order.
-
-    Args:
-        dataset: the condensed samples.
-        schedule: which of them each step takes.
-        options: further arguments of `DataLoader`.
+    """A DataLoader of T batches, one for each training step, in order; `options` go to it.
 
     Raises:
         ValueError: for options that would change the steps.

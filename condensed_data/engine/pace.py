@@ -11,12 +11,9 @@ INTERVAL = 0.1  # seconds between two readings on an accelerator, which each rea
 
 
 class Pace:
-    """Measures how fast a run goes.
+    """Measures how fast a run of `iterations` goes, of which `first` were completed at its start.
 
     Args:
-        first: completed iterations at the start.
-        iterations: of the whole run.
-        recipe: its name.
         every: whether the loss of every iteration is read: on a CPU, where that costs nothing, and with several
             processes, which have to read the same losses to end in the same iteration.
     """

@@ -86,13 +86,12 @@ class StartedParts(Stateful):
         self.synthetic_data.load_state_dict(state["synthetic_data"])
         if self.optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
-        lists: list[tuple[list[Any], str]] = [
-            ([*self.pool_states.values()], "pools"),
-            ([*self.sampler_states.values()], "samplers"),
-            ([*self.trainable_losses], "losses"),
+        parts: list[tuple[Any, Mapping[str, Any]]] = [
+            *zip(self.pool_states.values(), state["pools"], strict=True),
+            *zip(self.sampler_states.values(), state["samplers"], strict=True),
+            *zip(self.trainable_losses, state["losses"], strict=True),
         ]
-        for parts, name in lists:
-            for part, part_state in zip(parts, state[name], strict=True):
-                part.load_state_dict(part_state)
+        for part, part_state in parts:
+            part.load_state_dict(part_state)
         if self.early_stopping:
             self.early_stopping.load_state_dict(state["early_stopping"])

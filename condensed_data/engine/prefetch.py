@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
-from condensed_data.methods.base import PairIndices, Sampler
+from condensed_data.data.real import RealData
+from condensed_data.methods.base import PairIndices, Sampler, SamplerState
 
 Fetched = tuple[PairIndices, Tensor]
 Key = tuple[Sampler, int, tuple[int, ...]]
 
 
 class Prefetcher:
-    """Fetches real samples that lie in a file or in the memory of another device.
+    """Fetches the real samples that samplers draw, where these lie in a file or in the memory of another device."""
 
-    Args:
-        fetch: (sampler, iteration, groups) -> the indices of that draw and its real samples.
-    """
-
-    def __init__(self, fetch: Callable[[Sampler, int, Sequence[int]], Fetched]) -> None:
-        self.fetch = fetch
+    def __init__(self, sampler_states: Mapping[Sampler, SamplerState], real: RealData) -> None:
+        self.sampler_states, self.real = sampler_states, real
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="condensed-data-prefetch")
         self.pending: dict[Key, Future[Fetched]] = {}
 
     def get(self, sampler: Sampler, iteration: int, groups: Sequence[int], order: Sequence[tuple[int, ...]]) -> Fetched:
-        """This draw and its samples; the next draw starts in the background.
+        """This draw and its samples; the next one starts in the background if this step does not change it.
 
         Args:
             sampler, iteration, groups: name the draw.
-            order: the groups of every forward pass of an iteration, in order; empty where the next draw depends on
-                what this step changes.
+            order: the groups of every forward pass of an iteration, in order.
         """
         key = (sampler, iteration, tuple(groups))
         future = self.pending.pop(key, None)
-        found = self.fetch(*key) if future is None else future.result()
-        if order:
+        found = self._fetch(*key) if future is None else future.result()
+        if self.sampler_states[sampler].can_prefetch:
             place = order.index(tuple(groups)) + 1
             upcoming = (iteration, order[place]) if place < len(order) else (iteration + 1, order[0])
-            self.pending = {(sampler, *upcoming): self.thread.submit(self.fetch, sampler, *upcoming)}
+            self.pending = {(sampler, *upcoming): self.thread.submit(self._fetch, sampler, *upcoming)}
         return found
+
+    def _fetch(self, sampler: Sampler, iteration: int, groups: Sequence[int]) -> Fetched:
+        indices = self.sampler_states[sampler].draw(iteration, groups)
+        return indices, self.real[indices.real]

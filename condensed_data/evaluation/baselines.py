@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
@@ -24,8 +23,8 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
-from condensed_data.engine.evaluate import class_names, evaluate
-from condensed_data.evaluation.real_data import random_subset, read_samples, standardize, training_part
+from condensed_data.engine.evaluate import class_names, evaluate, standardized
+from condensed_data.evaluation.real_data import evaluate_random_subsets, in_memory, training_part
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.protocols import EvaluationRecorder
 from condensed_data.training.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
@@ -135,27 +134,24 @@ def compare(
     }
     training, epochs, full_steps = _protocol(metadata, len(condensed.labels), len(train))
     steps = training.max_steps or 1
-    test_samples = read_samples(test, num_workers, progress)
+    test = in_memory(test, num_workers, progress)
     own: dict[str, Any] = {"training": training}
     if condensed.replay is not None:
         own = {"network": None, "precision": precision}  # "auto" is the precision of its own steps
-    first = evaluate(condensed, TensorDataset(*test_samples), runs=runs, seed=seed, **(options | own))
+    first = evaluate(condensed, test, runs=runs, seed=seed, **(options | own))
     options |= {"training": training, "num_classes": len(metadata.classes)}
-    test_data = standardize(*test_samples, metadata)
+    test_data = standardized(metadata, "test", test, 0, False)
     part, title = training_part(train, steps * training.batch_size, metadata, seed)
-    full_data = standardize(*read_samples(part, num_workers, progress), metadata)
-    random = [
-        evaluate_tensors(*random_subset(*full_data, metadata.ipc, number), *test_data, runs=1, seed=number, **options)
-        for number in range(seed, seed + runs)
-    ]
+    full_data = standardized(metadata, "train", part, num_workers, progress)
+    random = _joined(evaluate_random_subsets(full_data, test_data, metadata.ipc, runs, seed, **options))
     full = evaluate_tensors(*full_data, *test_data, runs=runs, seed=seed, **options)
     condensed.add_evaluation(first)
-    condensed.add_baselines({"random": _joined(random), title: full})
+    condensed.add_baselines({"random": random, title: full})
     test_seconds = _test_seconds(*test_data, options)
     return Comparison(
-        _row(metadata.recipe_name, [first], test_seconds),
+        _row(metadata.recipe_name, first, test_seconds),
         _row("random", random, test_seconds),
-        _row(title, [full], test_seconds),
+        _row(title, full, test_seconds),
         network,
         training,
         len(test_data[1]),
@@ -176,9 +172,8 @@ def _protocol(metadata: Metadata, samples: int, full_samples: int) -> tuple[Trai
 
 def _test_seconds(images: Tensor, labels: Tensor, options: Mapping[str, Any]) -> float:
     """Seconds to test one network, which `Evaluation.seconds` includes."""
-    build = networks.network(options["network"])
-    shape = tuple(images.shape[1:])
-    module = networks.build(build, options["num_classes"], shape, 0).to(options["device"]).eval()
+    network, shape = networks.network(options["network"]), tuple(images.shape[1:])
+    module = networks.build(network, options["num_classes"], shape, 0).to(options["device"]).eval()
     started = time.perf_counter()
     accuracy(module, images, labels, precision=options["precision"])
     return time.perf_counter() - started
@@ -186,25 +181,18 @@ def _test_seconds(images: Tensor, labels: Tensor, options: Mapping[str, Any]) ->
 
 def _joined(evaluations: Sequence[Evaluation]) -> Evaluation:
     """One evaluation of all the networks, which were trained by one protocol."""
-
-    def all_of(field: str) -> tuple[float, ...]:
-        return tuple(value for evaluation in evaluations for value in getattr(evaluation, field))
-
     per_class = (
         None if None in values else statistics.fmean(values)
         for values in zip(*(evaluation.per_class for evaluation in evaluations), strict=True)
     )
     return replace(
         evaluations[0],
-        accuracies=all_of("accuracies"),
+        accuracies=tuple(value for evaluation in evaluations for value in evaluation.accuracies),
         per_class=tuple(per_class),
-        eight_bit=all_of("eight_bit"),
+        seconds=sum(evaluation.seconds or 0.0 for evaluation in evaluations),
     )
 
 
-def _row(name: str, evaluations: Sequence[Evaluation], test_seconds: float) -> ComparisonRow:
-    accuracies = [value for evaluation in evaluations for value in evaluation.accuracies]
-    eight_bit = [value for evaluation in evaluations for value in evaluation.eight_bit]
-    total = sum(evaluation.seconds or 0.0 for evaluation in evaluations)
-    seconds = total / (len(accuracies) + len(eight_bit))
-    return ComparisonRow(name, tuple(accuracies), max(seconds - test_seconds, 1e-9), tuple(eight_bit))
+def _row(name: str, evaluation: Evaluation, test_seconds: float) -> ComparisonRow:
+    seconds = (evaluation.seconds or 0.0) / (len(evaluation.accuracies) + len(evaluation.eight_bit))
+    return ComparisonRow(name, evaluation.accuracies, max(seconds - test_seconds, 1e-9), evaluation.eight_bit)

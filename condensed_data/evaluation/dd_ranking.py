@@ -8,7 +8,6 @@ Letters: N condensed samples.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +21,7 @@ from condensed_data.core.sizes import mean_percent
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
-from condensed_data.evaluation.dd_ranking_scores import augmentation_robust as augmentation_robust
-from condensed_data.evaluation.dd_ranking_scores import check_fractions
-from condensed_data.evaluation.dd_ranking_scores import label_robust as label_robust
+from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, check_fractions, label_robust
 from condensed_data.storage.protocols import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
 from condensed_data.training.protocol import OrderedTraining
@@ -68,21 +65,13 @@ class Ranking:
         )
 
     def __str__(self) -> str:
-        rows = (
-            ("condensed", self.condensed.accuracies, self.condensed_plain.accuracies),
-            ("random", self.random, self.random_plain),
-        )
-        lines = [
-            f"  {name}: {mean_percent(augmented)} augmented, {mean_percent(plain)} not"
-            for name, augmented, plain in rows
-        ]
-        return "\n".join(
-            [
-                f"{self.condensed.network}: label-robust score {self.label_robust:.3f}, augmentation-robust score "
-                f"{self.augmentation_robust:.3f} (DD-Ranking, fractions, last epoch, {self.condensed.training.label})",
-                *lines,
-                f"  whole set: {mean_percent(self.whole)} ({self.how_whole})",
-            ]
+        condensed, plain = self.condensed, self.condensed_plain
+        return (
+            f"{condensed.network}: label-robust score {self.label_robust:.3f}, augmentation-robust score "
+            f"{self.augmentation_robust:.3f} (DD-Ranking, fractions, last epoch, {condensed.training.label})\n"
+            f"  condensed: {mean_percent(condensed.accuracies)} augmented, {mean_percent(plain.accuracies)} not\n"
+            f"  random: {mean_percent(self.random)} augmented, {mean_percent(self.random_plain)} not\n"
+            f"  whole set: {mean_percent(self.whole)} ({self.how_whole})"
         )
 
 
@@ -128,7 +117,13 @@ def rank(
     if whole is not None:
         check_fractions(whole=whole)
     torch_device, metadata = choose_device(device), condensed.metadata
-    chosen = _protocol(metadata.training if training is None else training)
+    given = metadata.training if training is None else training
+    if isinstance(given, OrderedTraining):
+        raise ValueError(
+            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol for "
+            'both: training="standard" (--protocol standard).'
+        )
+    chosen = protocol(given)
     steps = chosen.steps(len(condensed.labels))
     options: dict[str, Any] = {
         "device": torch_device,
@@ -138,16 +133,19 @@ def rank(
     }
     part, _ = real_data.training_part(train, steps * chosen.batch_size, metadata, seed)
     full_data = standardized(metadata, "train", part, num_workers, progress)
-    test_samples = real_data.read_samples(test, num_workers, progress)
-    test_data = real_data.standardize(*test_samples, metadata)
+    test = real_data.in_memory(test, num_workers, progress)
+    test_data = standardized(metadata, "test", test, 0, False)
     first, second = (
-        _evaluate(condensed, test_samples, replace(variant, max_steps=steps), runs=runs, seed=seed, **options)
+        _evaluate(condensed, test, replace(variant, max_steps=steps), runs=runs, seed=seed, **options)
         for variant in variants(chosen)
     )
     options["num_classes"] = len(metadata.classes)
-    subsets = [real_data.random_subset(*full_data, metadata.ipc, number) for number in range(seed, seed + runs)]
     protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
-    random, random_plain = (_subset_accuracies(subsets, test_data, seed, training=one, **options) for one in protocols)
+    subsets = [
+        real_data.evaluate_random_subsets(full_data, test_data, metadata.ipc, runs, seed, training=one, **options)
+        for one in protocols
+    ]
+    random, random_plain = (tuple(one.accuracies[0] for one in evaluations) for evaluations in subsets)
     own_plain = _is_plain(chosen)
     if whole is not None:
         return Ranking(first, second, random, random_plain, (whole,), own_plain, "as given")
@@ -156,42 +154,21 @@ def rank(
     return Ranking(first, second, random, random_plain, full.accuracies, own_plain, how)
 
 
-def _protocol(training: str | Training | OrderedTraining) -> Training:
-    if isinstance(training, OrderedTraining):
-        raise ValueError(
-            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol "
-            'for both: training="standard" (--protocol standard).'
-        )
-    return protocol(training)
-
-
-def _evaluate(
-    condensed: EvaluationRecorder, test_samples: tuple[Tensor, Tensor], training: Training, **options: Any
-) -> Evaluation:
+def _evaluate(condensed: EvaluationRecorder, test: TensorDataset, training: Training, **options: Any) -> Evaluation:
     """Networks trained on the condensed samples with hard labels; recorded unless the dataset has soft ones."""
     metadata = condensed.metadata
     if condensed.labels.ndim == 1:
-        measured = evaluate(condensed, TensorDataset(*test_samples), training=training, **options)
+        measured = evaluate(condensed, test, training=training, **options)
         condensed.add_evaluation(measured)
         return measured
     return evaluate_tensors(
         metadata.space.standardize(condensed.images),
         condensed.class_indices,
-        *real_data.standardize(*test_samples, metadata),
+        *standardized(metadata, "test", test, 0, False),
         training=training,
         num_classes=len(metadata.classes),
         classes=class_names(metadata),
         **options,
-    )
-
-
-def _subset_accuracies(
-    subsets: Sequence[tuple[Tensor, Tensor]], test_data: tuple[Tensor, Tensor], seed: int, **options: Any
-) -> tuple[float, ...]:
-    """The accuracy of one network for each random subset."""
-    return tuple(
-        evaluate_tensors(*subset, *test_data, runs=1, seed=number, **options).accuracies[0]
-        for number, subset in enumerate(subsets, seed)
     )
 
 

@@ -6,7 +6,7 @@ Letters: N samples, D features.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -141,7 +141,6 @@ def diversity(
 def _random_distance(context: Context, embed: Callable[[Tensor], Tensor], counts: list[int], number: int) -> float:
     """The distance within random real samples, `counts` of each class."""
     rng = RandomStreams(context.rng.seed_for("diversity", number))
-    drawn = Context(context.real, context.ipc, rng, context.device, context.precision)
-    rows = Random(spread=0).samples(drawn, counts)
+    rows = Random(spread=0).samples(replace(context, rng=rng), counts)
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     return within_class_distance(embed(rows), labels)

@@ -24,7 +24,7 @@ from condensed_data.core.device import choose_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.sizes import mean_percent
 from condensed_data.engine.evaluate import schedule_for, standardized
-from condensed_data.engine.evaluate_replay import InitialNetworks
+from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.compute import predict
@@ -107,10 +107,11 @@ def attack(
             )
         x = metadata.space.standardize(condensed.images).to(torch_device)
         y = condensed.labels.to(torch_device)
-        starts = InitialNetworks.of(schedule, network, initial, runs, seed, classes, tuple(x.shape[1:]))
+        builders = initial_networks(schedule, network, initial, runs, seed, classes, tuple(x.shape[1:]))
         rates: list[list[tuple[float, float]]] = [[], []]
-        for module in starts:
-            rates[0].append(_rates(module.eval().to(torch_device), test, labels, chosen, precision))
+        for build in builders:
+            module = build().eval().to(torch_device)
+            rates[0].append(_rates(module, test, labels, chosen, precision))
             trained = schedule.train(module, x, y, precision)
             rates[1].append(_rates(trained, test, labels, chosen, precision))
     before, after = (SwitchRates(*zip(*part, strict=True)) for part in rates)

@@ -5,8 +5,6 @@ Letters: K classes, M decoders.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from PIL import Image
 
@@ -27,8 +25,10 @@ def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Ima
     Raises:
         ValueError: for samples without decoders.
     """
-    stored, factorized = condensed.stored, _factorized(spec.from_json(dict(condensed.metadata.encoding)))
-    if stored is None or factorized is None:
+    stored, factorized = condensed.stored, spec.from_json(dict(condensed.metadata.encoding))
+    while hasattr(factorized, "inner"):
+        factorized = factorized.inner
+    if stored is None or not isinstance(factorized, Factorized):
         raise ValueError(
             f"Cannot draw the decoders of recipe {condensed.metadata.recipe_name}: its samples are not decoded from "
             "codes. Use a dataset condensed by haba or kfs."
@@ -61,11 +61,3 @@ def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Ima
         title=f"First code of each class: {before}the outputs of {count} decoders",
         value_range=(0.0, metadata.kind.max_value) if metadata.kind.eight_bit else None,
     )
-
-
-def _factorized(part: Any) -> Factorized | None:
-    """The `Factorized` inside wrappers, if there is one."""
-    if isinstance(part, Factorized):
-        return part
-    inner = getattr(part, "inner", None)
-    return None if inner is None else _factorized(inner)

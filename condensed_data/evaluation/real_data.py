@@ -1,4 +1,4 @@
-"""Real samples that condensed ones are compared with: as networks receive them, and random subsets of them.
+"""Real samples that condensed ones are compared with: a part that fits into memory, and random subsets.
 
 Letters: n samples.
 """
@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Subset, TensorDataset
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.data.source import inspect, read
+from condensed_data.data.real import RealData
+from condensed_data.data.source import inspect
 from condensed_data.engine.functional import condense_tensors
 from condensed_data.methods import recipes
 from condensed_data.storage.metadata import Metadata
+from condensed_data.training.evaluate import Evaluation, evaluate_tensors
 
 MAX_BYTES = 1 << 30  # of the full dataset's samples that are kept in memory to train on
 
@@ -34,19 +36,27 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
     return part, "whole set" if draws <= fit else f"{fit:,} of the whole set"
 
 
-def read_samples(dataset: Any, num_workers: int, progress: bool) -> tuple[Tensor, Tensor]:
+def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
-    source = inspect(dataset)
-    loaded = read(source, num_workers, progress)
-    rows = loaded.store[torch.arange(len(loaded.labels))].float()
-    return rows / 255 if source.kind.is_pil else rows, loaded.labels
+    real = RealData.read(inspect(dataset), None, num_workers, progress)
+    return TensorDataset(real.all_samples(), real.class_values[real.labels])
 
 
-def standardize(samples: Tensor, labels: Tensor, metadata: Metadata) -> tuple[Tensor, Tensor]:
-    """Standardized samples (n, *shape) and class indices (n,), as `metadata` describes them."""
-    return metadata.space.standardize(samples), torch.searchsorted(torch.tensor(metadata.class_values), labels)
+def evaluate_random_subsets(
+    full: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ipc: int, runs: int, seed: int, **options: Any
+) -> list[Evaluation]:
+    """Train one network on each of several random subsets, which the recipe `random` draws.
 
-
-def random_subset(images: Tensor, labels: Tensor, ipc: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`ipc` random samples of each class, as the recipe `random` draws them."""
-    return condense_tensors(images, labels, recipes.random(ipc=ipc), seed=seed, device="cpu")
+    Args:
+        full, test: standardized samples (n, *shape) and class indices (n,).
+        ipc: samples of each class in a subset.
+        seed: of the first subset and its network; the next has the next seed.
+        runs, options: number of subsets, and keyword arguments of `evaluate_tensors`.
+    """
+    recipe = recipes.random(ipc=ipc)
+    return [
+        evaluate_tensors(
+            *condense_tensors(*full, recipe, seed=number, device="cpu"), *test, runs=1, seed=number, **options
+        )
+        for number in range(seed, seed + runs)
+    ]

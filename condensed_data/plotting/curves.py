@@ -25,8 +25,9 @@ def curves(history: Iterable[Point], path: str | os.PathLike[str], *, title: str
     logarithmic if all losses are positive and span more than a factor of 10. Losses that are not finite are skipped.
 
     Args:
-        history: the events of a run: (iteration, loss) pairs, or dictionaries with the keys of `JSONLLogger`, like
-            `History.rows` and the lines of a JSONL log.
+        history: (iteration, loss) pairs, or dictionaries with the keys of `JSONLLogger`, like `History.rows` and the
+            lines of a JSONL log; a dictionary of a measured accuracy has `iteration`, `accuracy` (a fraction) and, if
+            known, `accuracy_std`, `network` and `protocol`.
         path: the image file; its suffix (.png, .svg, .pdf, ...) selects the format. Missing folders are created.
         title: above the plot.
 
@@ -99,10 +100,8 @@ def _draw_loss(axes: Axes, losses: np.ndarray) -> None:
 
 def _running_mean(values: np.ndarray, around: int) -> np.ndarray:
     """Mean of each point and `around` points on either side; fewer at both ends."""
-    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
-    center = np.arange(len(values))
-    first, last = np.maximum(center - around, 0), np.minimum(center + around + 1, len(values))
-    return (sums[last] - sums[first]) / (last - first)
+    window = np.ones(2 * around + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def _draw_accuracy(axes: Axes, accuracies: Mapping[str, np.ndarray]) -> None:

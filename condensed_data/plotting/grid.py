@@ -18,10 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from condensed_data.core.atomic import write_atomically
-from condensed_data.plotting.curves import curves
 from condensed_data.plotting.tiles import painter
-
-__all__ = ["check_suffix", "curves", "grid", "save", "to_html"]
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
 _LABEL_WIDTH = 190  # pixels; longer names are cut
@@ -113,17 +110,14 @@ def _compose(heading: Sequence[str], rows: Sequence[tuple[str, list[Image.Image]
         draw.text(place, text, fill=_FAINT if index else _INK, font=font, anchor="lm")
     for name, (_, tiles), row_height in zip(names, rows, heights, strict=True):
         draw.text((left - 12, top + row_height // 2), name, fill=_INK, font=small, anchor="rm")
-        _paste(canvas, tiles, left, top)
+        at = left
+        for tile in tiles:
+            canvas.paste(tile, (at, top + max(0, _LINE - tile.height) // 2))
+            at += tile.width + _GAP
         top += row_height + _ROW_GAP
     if footer:
         draw.text((left, top + _LINE // 2), footer, fill=_FAINT, font=small, anchor="lm")
     return canvas
-
-
-def _paste(canvas: Image.Image, tiles: Sequence[Image.Image], left: int, top: int) -> None:
-    for tile in tiles:
-        canvas.paste(tile, (left, top + max(0, _LINE - tile.height) // 2))
-        left += tile.width + _GAP
 
 
 def _text_width(text: str, font: Any) -> int:
@@ -135,7 +129,7 @@ def _shorten(name: str, font: Any) -> str:
     if _text_width(name, font) <= _LABEL_WIDTH:
         return name
     name = name[:_LABEL_WIDTH]  # no character is narrower than a pixel
-    while name and _text_width(name + "…", font) > _LABEL_WIDTH:
+    while _text_width(name + "…", font) > _LABEL_WIDTH:
         name = name[:-1]
     return name.rstrip() + "…"
 
@@ -156,9 +150,9 @@ def to_html(
     """
     image = grid(images, labels, classes, max_classes=10, value_range=value_range)
     data = base64.b64encode(_encode(image, "PNG")).decode()
-    source = f"data:image/png;base64,{data}"
     alt = f"samples of {_count(len(set(labels)), 'class', 'classes')}"
-    return f'<pre>{html.escape(summary)}</pre><img alt="{alt}" style="max-width: 100%" src="{source}">'
+    text = html.escape(summary)
+    return f'<pre>{text}</pre><img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def _encode(image: Image.Image, image_format: str) -> bytes:

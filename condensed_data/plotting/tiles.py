@@ -46,10 +46,7 @@ def painter(images: Tensor, scale: int | None = None, value_range: tuple[float, 
 
     Args:
         images: (N, C, H, W) images, (N, C, L) signals or (N, D) vectors, finite.
-        scale: screen pixels per image pixel or per feature; for signals, a multiple of the default size.
-        value_range: values shown as darkest and brightest (signals: lowest and highest). Default: [0, 255] for uint8
-            images, [0, 1] for images that mostly lie there, else the minimum and maximum of all samples (of each
-            feature for vectors).
+        scale, value_range: see `grid.grid`; for signals the range is from the lowest to the highest value shown.
 
     Raises:
         ValueError: for other shapes, values that are not finite, or an argument out of range.
@@ -74,7 +71,7 @@ def _check_arguments(images: Tensor, scale: int | None, value_range: tuple[float
 
 
 def _minimum_and_maximum(values: Tensor) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
+    low, high = map(float, values.aminmax())
     return low, high if high > low else low + 1
 
 

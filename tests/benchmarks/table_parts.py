@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 from torchvision.transforms import Compose, ToTensor
 
 from condensed_data import CondensedDataset, recipes
@@ -88,7 +88,7 @@ class Data:
                     pil: Any = dataset
                     transforms = [] if pil.transform is None else [pil.transform]
                     pil.transform = Compose([*transforms, ToTensor()])
-        return Data(name, train, TensorDataset(*real_data.read_samples(test, 0, False)))
+        return Data(name, train, real_data.in_memory(test))
 
 
 def seconds() -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from rows import Row
 
 from condensed_data.core.spec_text import parse_call
-from condensed_data.evaluation.dd_ranking import augmentation_robust, label_robust
+from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, label_robust
 
 CLUSTERS = ("base", "k", "layer", "features", "rule", "within")  # arguments of clustering, not of the base
 FIRST = ("whole", "random")

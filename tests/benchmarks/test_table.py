@@ -16,7 +16,7 @@ from cli_tools import NET, shorten
 
 from condensed_data import recipes
 from condensed_data.data.augment import Identity
-from condensed_data.evaluation.dd_ranking import augmentation_robust, label_robust
+from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, label_robust
 from condensed_data.training import protocol as training
 
 FOLDER = Path(__file__).parent

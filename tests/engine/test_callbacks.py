@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from tqdm.auto import tqdm
 
-from condensed_data.engine.callbacks import Callback, Callbacks, History, Progress, ProgressBar
-from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training
+from condensed_data.engine.callbacks.bar import ProgressBar
+from condensed_data.engine.callbacks.loggers import History
+from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
 
 ITERATION = Progress(
     iteration=1,
@@ -21,7 +21,6 @@ ITERATION = Progress(
     recipe="dm",
     resumed_at=0,
 )
-EVALUATION = Evaluation("convnet", Training(name="quick"), (0.6, 0.8), (0.7, None))
 
 
 class Recorder(Callback):
@@ -30,9 +29,6 @@ class Recorder(Callback):
 
     def on_iteration(self, progress: Progress) -> None:
         self.calls.append((self.name, "iteration", progress.iteration))
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        self.calls.append((self.name, "evaluate", iteration))
 
     def on_end(self, progress: Progress) -> None:
         self.calls.append((self.name, "end", progress.iteration))
@@ -47,9 +43,8 @@ def test_all_callbacks_are_called_in_order() -> None:
     calls: list[object] = []
     both = Callbacks([Recorder(calls, "a"), Callback(), Recorder(calls, "b")])
     both.on_iteration(ITERATION)
-    both.on_evaluate(1, EVALUATION)
     both.on_end(ITERATION)
-    assert calls == [(name, event, 1) for event in ("iteration", "evaluate", "end") for name in ("a", "b")]
+    assert calls == [(name, event, 1) for event in ("iteration", "end") for name in ("a", "b")]
 
 
 def test_an_exception_of_a_callback_reaches_the_user() -> None:
@@ -65,21 +60,19 @@ def test_an_object_of_another_class_is_refused(wrong: object) -> None:
         Callbacks([Callback(), wrong])  # type: ignore[list-item]
 
 
-def test_history_collects_losses_and_evaluations() -> None:
+def test_history_collects_losses() -> None:
     history = History()
     history.on_iteration(ITERATION)
-    history.on_evaluate(1, EVALUATION)
     history.on_iteration(replace(ITERATION, iteration=4, loss=1.5))
     history.on_end(replace(ITERATION, iteration=4, loss=1.5))
     assert (history.iterations, history.losses) == ([1, 4], [2.5, 1.5])
-    assert history.evaluations == [(1, EVALUATION)]
-    assert history.rows[1] == {
+    assert history.rows[0] == {
         "iteration": 1,
-        "network": "convnet",
-        "protocol": "quick",
-        "networks": 2,
-        "accuracy": pytest.approx(0.7),
-        "accuracy_std": pytest.approx(0.1),
+        "recipe": "dm",
+        "iterations": 10,
+        "loss": 2.5,
+        "seconds": 0.5,
+        "iterations_per_second": 2.0,
     }
 
 
@@ -93,7 +86,6 @@ def test_history_gets_the_last_iteration_from_the_end() -> None:
 def test_the_bar_shows_recipe_loss_speed_and_time_left(capsys) -> None:
     bar = ProgressBar()
     bar.on_iteration(ITERATION)
-    bar.on_evaluate(1, EVALUATION)
     bar.on_iteration(replace(ITERATION, iteration=5, loss=0.125, iterations_per_second=0.25, eta_seconds=3725.0))
     bar.on_end(replace(ITERATION, iteration=10, loss=0.0625, eta_seconds=0.0))
     shown = capsys.readouterr()
@@ -101,7 +93,6 @@ def test_the_bar_shows_recipe_loss_speed_and_time_left(capsys) -> None:
     last = shown.err.split("\r")[-1]
     assert "dm: condensing 100%" in last
     assert "10/10, loss 0.0625, 2.0 iterations/s, ETA 00:00" in last
-    assert f"iteration 1: {EVALUATION}" in shown.err
 
 
 def test_slow_iterations_are_counted_in_seconds(capsys) -> None:
@@ -138,5 +129,5 @@ def test_one_bar_can_show_two_runs_and_a_run_without_iterations_shows_none(capsy
 def test_callbacks_do_not_need_torch() -> None:
     import subprocess
 
-    code = "import sys, condensed_data.engine.callbacks; sys.exit('torch' in sys.modules)"
+    code = "import sys; from condensed_data import History, ProgressBar; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,16 +4,13 @@ import csv
 import importlib.util
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from condensed_data.engine.callbacks import Callback, CSVLogger, JSONLLogger, Progress, TensorBoardLogger
-from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training
+from condensed_data.engine.callbacks.loggers import CSVLogger, JSONLLogger, TensorBoardLogger
+from condensed_data.engine.callbacks.progress import Callback, Progress
 
-EVALUATION = Evaluation("convnet", Training(name="quick"), (0.6, 0.8), (0.7, None))
 LOGGERS = pytest.mark.parametrize("logger", [CSVLogger, JSONLLogger])
 
 
@@ -57,9 +54,8 @@ def test_jsonl_holds_one_object_per_event(tmp_path: Path) -> None:
     path = tmp_path / "new" / "log.jsonl"
     log = JSONLLogger(path)
     log.on_iteration(progress(1, loss=2.5))
-    log.on_evaluate(1, EVALUATION)
     log.on_end(progress(10, loss=0.25))
-    first, accuracy, last = records(path)
+    first, last = records(path)
     assert first == {
         "iteration": 1,
         "recipe": "dm, edited",
@@ -68,28 +64,17 @@ def test_jsonl_holds_one_object_per_event(tmp_path: Path) -> None:
         "seconds": 0.5,
         "iterations_per_second": 2.0,
     }
-    assert accuracy == {
-        "iteration": 1,
-        "network": "convnet",
-        "protocol": "quick",
-        "networks": 2,
-        "accuracy": EVALUATION.mean,
-        "accuracy_std": EVALUATION.std,
-    }
     assert (last["iteration"], last["loss"]) == (10, 0.25)
 
 
-def test_csv_has_one_header_and_empty_fields_where_an_event_has_no_value(tmp_path: Path) -> None:
+def test_csv_has_one_header_and_quotes_what_needs_quotes(tmp_path: Path) -> None:
     log = CSVLogger(tmp_path / "log.csv")
     log.on_iteration(progress(1, loss=2.5))
-    log.on_evaluate(1, EVALUATION)
     log.on_end(progress(1, loss=2.5))
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("iteration,recipe,iterations,loss,")
-    first, accuracy = records(tmp_path / "log.csv")
-    assert (first["recipe"], first["loss"], first["accuracy"]) == ("dm, edited", "2.5", "")
-    assert (accuracy["loss"], accuracy["network"], accuracy["protocol"]) == ("", "convnet", "quick")
+    assert lines[0] == "iteration,recipe,iterations,loss,seconds,iterations_per_second"
+    (row,) = records(tmp_path / "log.csv")
+    assert (row["recipe"], row["loss"]) == ("dm, edited", "2.5")
 
 
 @LOGGERS
@@ -107,18 +92,6 @@ def test_a_resumed_run_continues_without_repeating_iterations(path: Path, logger
     run(logger(path), 1, 6, end=False)  # killed after iteration 6, with a checkpoint of iteration 4
     run(logger(path), 5, 8, resumed_at=4)
     assert path.read_bytes() == whole.read_bytes()
-
-
-@LOGGERS
-def test_an_evaluation_repeated_after_a_resume_is_logged_once(path: Path, logger: type) -> None:
-    log = logger(path)
-    run(log, 1, 4, end=False)
-    log.on_evaluate(4, EVALUATION)
-    log = logger(path)
-    log.on_evaluate(4, EVALUATION)
-    log.on_evaluate(4, replace(EVALUATION, network="mlp"))
-    run(log, 5, 5, resumed_at=4)
-    assert [record.get("network") or "" for record in records(path)] == [""] * 4 + ["convnet", "mlp", ""]
 
 
 @LOGGERS
@@ -156,17 +129,6 @@ def test_a_line_that_a_killed_run_left_unfinished_is_dropped(path: Path, logger:
     assert iterations(path) == [1, 2, 3, 4, 5]
 
 
-@LOGGERS
-def test_an_evaluation_before_the_first_iteration_is_not_lost(path: Path, logger: type) -> None:
-    log = logger(path)
-    log.on_evaluate(0, EVALUATION)
-    run(log, 1, 2)
-    assert iterations(path) == [0, 1, 2]
-    log.on_evaluate(0, EVALUATION)
-    log.on_end(progress(0))
-    assert iterations(path) == [0]
-
-
 def test_losses_that_are_not_finite_keep_the_json_valid(tmp_path: Path) -> None:
     JSONLLogger(tmp_path / "log.jsonl").on_end(progress(1, loss=math.nan))
     assert records(tmp_path / "log.jsonl")[0]["loss"] is None
@@ -198,14 +160,11 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 
-def test_tensorboard_gets_loss_speed_and_accuracy(tmp_path: Path) -> None:
-    log = TensorBoardLogger(tmp_path)
-    log.on_evaluate(0, EVALUATION)
-    run(log, 1, 3)
+def test_tensorboard_gets_loss_and_speed(tmp_path: Path) -> None:
+    run(TensorBoardLogger(tmp_path), 1, 3)
     assert scalars(tmp_path) == {
         "loss": [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))],
         "iterations_per_second": [(1, 2.0), (2, 2.0), (3, 2.0)],
-        "accuracy/convnet/quick": [(0, pytest.approx(0.7))],
     }
 
 

@@ -16,7 +16,7 @@ from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory
-from condensed_data.engine.planning import Plan, plan
+from condensed_data.engine.planning.cost_estimate import Plan, plan
 from condensed_data.engine.planning.iteration_cost import IterationCost, extrapolate
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet

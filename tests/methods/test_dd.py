@@ -20,9 +20,9 @@ from condensed_data.cli.reporting import format_comparison
 from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo
-from condensed_data.engine.evaluate_replay import InitialNetworks
+from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.engine.schedule import training_schedule
+from condensed_data.engine.run_result import training_schedule
 from condensed_data.evaluation.baselines import compare
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
@@ -93,7 +93,7 @@ def test_several_networks_are_averaged(tiny_images: TensorDataset) -> None:
     groups = [0, 1, 2]
     pair = run.draw(run.recipe.terms[0], groups).materialize(run.context, run.synthetic_data)
     mean = sum(Unrolled()(net, pair) for net in nets) / 3
-    torch.testing.assert_close(run.loss(groups), mean)
+    torch.testing.assert_close(run.loss(groups, [0, 1, 2]), mean)
 
 
 @pytest.mark.parametrize("unroll", ["full", "checkpointed", "constant"])
@@ -106,7 +106,9 @@ def test_the_training_schedule_gives_the_bits_of_the_unroll(unroll: str, tiny_im
     module = networks.build(NET, 3, (1, 12, 12), 0)
     module.load_state_dict(net.module.state_dict())
     everything = run.synthetic_data.decode(torch.arange(12)).detach()
-    trained = training_schedule(run).train(module, everything, run.synthetic_data.labels)
+    schedule = training_schedule(run)
+    assert schedule is not None
+    trained = schedule.train(module, everything, run.synthetic_data.labels)
     for name, weight in trained.named_parameters():
         if unroll == "full":  # gradients that are differentiated again round otherwise
             torch.testing.assert_close(weight.detach(), reached[name].detach(), rtol=1e-5, atol=1e-6)
@@ -147,11 +149,11 @@ def test_steps_have_all_classes_and_a_fixed_order(tiny_images: TensorDataset) ->
 def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
     made = build(tiny_images, dd())
     assert made.replay is not None
-    begin = InitialNetworks.of(made.replay, None, None, 2, 7, 3, (1, 12, 12))
+    begin = initial_networks(made.replay, None, None, 2, 7, 3, (1, 12, 12))
     expected = networks.build(
         NET, 3, (1, 12, 12), RandomStreams(RandomStreams(7).seed_for("evaluation", 1)).seed_for("network")
     )
-    assert torch.equal(next(begin[1].parameters()), next(expected.parameters()))
+    assert torch.equal(next(begin[1]().parameters()), next(expected.parameters()))
     result = made.evaluate(tiny_test_images, runs=3, progress=False)
     assert len(set(result.accuracies)) > 1
     assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,10 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.cli.main import main
-from condensed_data.evaluation.plots_decoders import decoders
 from condensed_data.methods.objectives import Diversity
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation, Pixels, WithSteps
+from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation, WithSteps
 from condensed_data.networks import ConvNet, ConvNet1d
 
 NET = ConvNet(width=4, depth=1)
@@ -133,32 +130,3 @@ def test_diversity_separates_samples_of_one_code() -> None:
         return float(1 - torch.cosine_similarity(pairs[:, 0], pairs[:, 1], dim=1).mean())
 
     assert gap(apart) > gap(free)
-
-
-@pytest.mark.parametrize("name", ["haba on dm", "haba on idc", "kfs"])
-def test_one_code_through_every_decoder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if name == "kfs":
-        recipe = recipes.kfs(ipc=5, channels=1, width=2, codes=2, fit=2, **SMALL)
-    else:
-        recipe = recipes.haba(name.split()[-1], ipc=5, hallucinators=3, **SMALL)
-    condensed = build((1, 8, 8), recipe)
-    columns = 2 if name == "kfs" else 4
-    assert decoders(condensed).width > columns * 56
-    condensed.save(tmp_path / "set")
-    words = ["show", str(tmp_path / "set"), "--decoders", "--out", str(tmp_path / "decoders.png")]
-    assert main(words) == 0
-    assert "image of its decoders" in capsys.readouterr().out
-    assert (tmp_path / "decoders.png").stat().st_size > 0
-    if name == "haba on dm":  # without cutting, they are the first samples of each class
-        stored = condensed.stored
-        assert stored is not None
-        index = torch.tensor([0])
-        synthetic_data = core(recipe.synthetic).restore(stored, condensed.class_indices, (1, 8, 8))
-        torch.testing.assert_close(condensed.metadata.space.restore(synthetic_data.decode(index)), condensed.images[:1])
-
-
-def test_plotting_decoders_needs_decoders() -> None:
-    for recipe in (recipes.random(ipc=2), recipes.fred("dm", 2, **SMALL)):
-        with pytest.raises(ValueError, match=r"not decoded from codes\. Use a dataset condensed by haba or kfs"):
-            decoders(build((1, 8, 8), recipe))
-    assert isinstance(recipes.random().synthetic, Pixels)

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.engine.callbacks import History
+from condensed_data.engine.callbacks.loggers import History
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.networks import ConvNet
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Recipe, recipes
-from condensed_data.engine.callbacks import Callback, Progress
+from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.networks import ConvNet
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from condensed_data.engine.callbacks.progress import Callback, Progress
-
-if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
 
 
 class ProgressBar(Callback):
@@ -26,11 +22,6 @@ class ProgressBar(Callback):
         self._bar.update(progress.iteration - self._bar.n)
         if is_new:  # tqdm would draw it at the next iteration, which may take long
             self._bar.refresh()
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        from tqdm.auto import tqdm
-
-        tqdm.write(f"iteration {iteration}: {evaluation}", file=sys.stderr)
 
     def on_end(self, progress: Progress) -> None:
         if self._bar is not None:

@@ -13,33 +13,21 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from condensed_data.core.atomic import write_atomically
-from condensed_data.engine.callbacks.progress import (
-    COLUMNS,
-    Callback,
-    LogRow,
-    Progress,
-    evaluation_row,
-    iteration_row,
-)
+from condensed_data.engine.callbacks.progress import Callback, Progress
 
-if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
+LogRow = dict[str, Any]
+# the keys of a JSONL row and the columns of a CSV log
+COLUMNS = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
 
 
 class Logger(Callback, ABC):
-    """Base of all loggers: turns the events of a run into rows, one per iteration and one per evaluation.
-
-    A subclass writes rows; it is opened at the first iteration of a run and closed at its end. Rows of evaluations
-    before the first iteration wait for it.
-    """
+    """Base of all loggers: opened at the first iteration of a run, given one row per iteration, closed at the end."""
 
     def __init__(self) -> None:
-        self._waiting: list[LogRow] = []
         self._is_open = False
         self._last_iteration = 0
 
@@ -48,16 +36,10 @@ class Logger(Callback, ABC):
             self._end()  # an exception ended the run before this one
         if not self._is_open:
             self._open(progress.resumed_at)
-            self._is_open = True
+            self._is_open, self._last_iteration = True, progress.resumed_at
         if progress.iteration > self._last_iteration:
-            self._waiting.append(iteration_row(progress))
             self._last_iteration = progress.iteration
-        self._write_waiting()
-
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        self._waiting.append(evaluation_row(iteration, evaluation))
-        if self._is_open:
-            self._write_waiting()
+            self._write({name: getattr(progress, name) for name in COLUMNS})
 
     def on_end(self, progress: Progress) -> None:
         self.on_iteration(progress)
@@ -65,15 +47,11 @@ class Logger(Callback, ABC):
 
     def _end(self) -> None:
         self._close()
-        self._is_open, self._last_iteration = False, 0
-
-    def _write_waiting(self) -> None:
-        self._write(self._waiting)
-        self._waiting = []
+        self._is_open = False
 
     @abstractmethod
-    def _write(self, rows: Sequence[LogRow]) -> None:
-        """Write rows at once, so that a killed run loses none."""
+    def _write(self, row: LogRow) -> None:
+        """Write a row at once, so that a killed run loses none."""
 
     def _open(self, resumed_at: int) -> None:
         """Begin a run that resumes after `resumed_at` iterations."""
@@ -86,31 +64,25 @@ class History(Logger):
     """Collects everything in memory, for `condensed_data.plotting.curves.curves(history.rows, path)`.
 
     Attributes:
-        rows: one dictionary per event with the keys of `JSONLLogger`, in the order of the events.
-        evaluations: (iteration, evaluation) of every `on_evaluate`.
+        rows: one dictionary per iteration whose loss was read, with the keys of `JSONLLogger`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[LogRow] = []
-        self.evaluations: list[tuple[int, Evaluation]] = []
 
     @property
     def iterations(self) -> list[int]:
         """The iterations whose loss was read."""
-        return [row["iteration"] for row in self.rows if "loss" in row]
+        return [row["iteration"] for row in self.rows]
 
     @property
     def losses(self) -> list[float]:
         """The losses of `iterations`."""
-        return [row["loss"] for row in self.rows if "loss" in row]
+        return [row["loss"] for row in self.rows]
 
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        super().on_evaluate(iteration, evaluation)
-        self.evaluations.append((iteration, evaluation))
-
-    def _write(self, rows: Sequence[LogRow]) -> None:
-        self.rows.extend(rows)
+    def _write(self, row: LogRow) -> None:
+        self.rows.append(row)
 
 
 class _FileLogger(Logger):
@@ -122,7 +94,6 @@ class _FileLogger(Logger):
         super().__init__()
         self.path = _check_writable(Path(path))
         self._read()
-        self._written: set[tuple[int, str, str]] = set()
 
     @abstractmethod
     def _encode(self, row: LogRow) -> str:
@@ -130,20 +101,16 @@ class _FileLogger(Logger):
 
     @abstractmethod
     def _decode(self, text: str) -> list[LogRow]:
-        """The rows of complete lines; raises ValueError, KeyError or TypeError if they are not such a log."""
+        """The rows of complete lines; raises ValueError or TypeError if they are not such a log."""
 
     def _open(self, resumed_at: int) -> None:
         """Keep the rows up to the iteration that a run resumes from, or none for a new run."""
         kept = [row for row in self._read() if row["iteration"] <= resumed_at > 0]
         write_atomically(self.path, (self.header + "".join(map(self._encode, kept))).encode())
-        self._written = set(map(_key, kept))
 
-    def _write(self, rows: Sequence[LogRow]) -> None:
-        new = {_key(row): row for row in rows if _key(row) not in self._written}
-        if new:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write("".join(map(self._encode, new.values())))
-        self._written.update(new)
+    def _write(self, row: LogRow) -> None:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._encode(row))
 
     def _read(self) -> list[LogRow]:
         """The rows in the file, without a last line that a killed run left incomplete."""
@@ -151,16 +118,12 @@ class _FileLogger(Logger):
             return []
         try:
             text = self.path.read_text(encoding="utf-8")
-            return self._decode(text[: text.rfind("\n") + 1])
+            rows = self._decode(text[: text.rfind("\n") + 1])
+            return [{**row, "iteration": int(row["iteration"])} for row in rows]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"path={str(self.path)!r} exists and is not a log of {type(self).__name__}. Give another path."
             ) from error
-
-
-def _key(row: LogRow) -> tuple[int, str, str]:
-    """What identifies a row: its iteration and, for an evaluation, its network and protocol."""
-    return row["iteration"], row.get("network") or "", row.get("protocol") or ""
 
 
 def _check_writable(path: Path) -> Path:
@@ -174,8 +137,7 @@ def _check_writable(path: Path) -> Path:
 class JSONLLogger(_FileLogger):
     """Writes one JSON object per line: `{"iteration": 1, "recipe": "dm", "iterations": ..., "loss": ..., ...}`.
 
-    Evaluations are lines with `iteration`, `network`, `protocol`, `networks` (how many were trained), `accuracy`
-    and `accuracy_std` (fractions in [0, 1]). Infinite and NaN values are written as null, because JSON has neither.
+    Infinite and NaN values are written as null, because JSON has neither.
 
     Args:
         path: the file; missing folders are created at the first iteration.
@@ -186,28 +148,15 @@ class JSONLLogger(_FileLogger):
     """
 
     def _encode(self, row: LogRow) -> str:
-        finite = {key: _finite_or_none(value) for key, value in row.items()}
-        return json.dumps(finite, allow_nan=False) + "\n"
+        infinite = (key for key, value in row.items() if isinstance(value, float) and not math.isfinite(value))
+        return json.dumps(row | dict.fromkeys(infinite), allow_nan=False) + "\n"
 
     def _decode(self, text: str) -> list[LogRow]:
-        rows = [json.loads(line) for line in text.splitlines()]
-        return [{**row, "iteration": int(row["iteration"])} for row in rows]
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [json.loads(line) for line in text.splitlines()]
 
 
 class CSVLogger(_FileLogger):
-    """Writes one row per event with the keys of `JSONLLogger` as columns; missing values stay empty.
-
-    Args:
-        path: the file; missing folders are created at the first iteration.
-
-    Raises:
-        OSError: if no file can be written there.
-        ValueError: if the file exists and is not such a log.
-    """
+    """Writes one row per iteration with the keys of `JSONLLogger`, whose arguments and errors it has, as columns."""
 
     header = ",".join(COLUMNS) + "\n"
 
@@ -219,12 +168,11 @@ class CSVLogger(_FileLogger):
     def _decode(self, text: str) -> list[LogRow]:
         if text and not text.startswith(self.header):
             raise ValueError("another header")
-        rows = list(csv.DictReader(io.StringIO(text)))
-        return [{**row, "iteration": int(row["iteration"])} for row in rows]
+        return list(csv.DictReader(io.StringIO(text)))
 
 
 class TensorBoardLogger(Logger):
-    """Writes `loss`, `iterations_per_second` and `accuracy/NETWORK/PROTOCOL` by iteration for TensorBoard.
+    """Writes `loss` and `iterations_per_second` by iteration for TensorBoard.
 
     Args:
         log_dir: the folder to give to `tensorboard --logdir`.
@@ -246,14 +194,9 @@ class TensorBoardLogger(Logger):
         # makes TensorBoard hide what earlier files in this folder hold from this iteration on
         self._writer = SummaryWriter(self.log_dir, purge_step=resumed_at + 1 if resumed_at else 0)
 
-    def _write(self, rows: Sequence[LogRow]) -> None:
-        for row in rows:
-            if "loss" in row:
-                scalars = {name: row[name] for name in ("loss", "iterations_per_second")}
-            else:
-                scalars = {f"accuracy/{row['network']}/{row['protocol']}": row["accuracy"]}
-            for name, value in scalars.items():
-                self._writer.add_scalar(name, value, row["iteration"])
+    def _write(self, row: LogRow) -> None:
+        for name in ("loss", "iterations_per_second"):
+            self._writer.add_scalar(name, row[name], row["iteration"])
         self._writer.flush()
 
     def _close(self) -> None:

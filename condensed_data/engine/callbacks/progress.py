@@ -1,8 +1,8 @@
-"""`Progress`, the base class of all callbacks, and the rows of logs.
+"""`Progress` and the base class of all callbacks.
 
 The loop calls `on_iteration` after every iteration whose loss it has read (all of them on a CPU; a few per second on
-an accelerator, which reading a loss would stall), `on_evaluate` if accuracy by iteration was requested, and `on_end`
-once, last. An exception raised by a callback stops the run. Your own callbacks derive from `Callback`:
+an accelerator, which reading a loss would stall) and `on_end` once, last. An exception raised by a callback stops the
+run. Your own callbacks derive from `Callback`:
 
     class Deadline(Callback):
         def on_iteration(self, progress: Progress) -> None:
@@ -14,16 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
-
-LogRow = dict[str, Any]
-_ITERATION_COLUMNS = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")
-_EVALUATION_COLUMNS = ("network", "protocol", "networks", "accuracy", "accuracy_std")
-# the columns of a CSV log and the keys of a JSONL row
-COLUMNS = _ITERATION_COLUMNS + _EVALUATION_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -57,9 +47,6 @@ class Callback:
     def on_iteration(self, progress: Progress) -> None:
         """Called after an iteration whose loss was read."""
 
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        """Called when networks were trained and tested on the samples as they are after `iteration` iterations."""
-
     def on_end(self, progress: Progress) -> None:
         """Called once, last, with the state after the last iteration."""
 
@@ -79,36 +66,14 @@ class Callbacks(Callback):
         for index, callback in enumerate(self.callbacks):
             if not isinstance(callback, Callback):
                 raise TypeError(
-                    f"callbacks[{index}]={callback!r} is not a Callback. Give an instance of a class that "
-                    "derives from condensed_data.engine.callbacks.Callback and overrides on_iteration, "
-                    "on_evaluate or on_end."
+                    f"callbacks[{index}]={callback!r} is not a Callback. Give an instance of a class that derives from "
+                    "condensed_data.Callback and overrides on_iteration or on_end."
                 )
 
     def on_iteration(self, progress: Progress) -> None:
         for callback in self.callbacks:
             callback.on_iteration(progress)
 
-    def on_evaluate(self, iteration: int, evaluation: Evaluation) -> None:
-        for callback in self.callbacks:
-            callback.on_evaluate(iteration, evaluation)
-
     def on_end(self, progress: Progress) -> None:
         for callback in self.callbacks:
             callback.on_end(progress)
-
-
-def iteration_row(progress: Progress) -> LogRow:
-    """The log row of one iteration."""
-    return {name: getattr(progress, name) for name in _ITERATION_COLUMNS}
-
-
-def evaluation_row(iteration: int, evaluation: Evaluation) -> LogRow:
-    """The log row of one evaluation."""
-    return {
-        "iteration": iteration,
-        "network": evaluation.network,
-        "protocol": evaluation.training.name,
-        "networks": evaluation.runs,
-        "accuracy": evaluation.mean,
-        "accuracy_std": evaluation.std,
-    }

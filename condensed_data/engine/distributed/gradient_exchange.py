@@ -31,13 +31,7 @@ def rows_of_groups(groups: Tensor, chosen: Sequence[int]) -> Tensor:
 
 
 class GradientExchange:
-    """Collects the gradients of the units of one step.
-
-    Args:
-        synthetic_data: what is learned.
-        units: of the step, on all ranks.
-        ranks: the processes that compute them.
-    """
+    """Collects the gradients of the units of one step, those of all ranks."""
 
     def __init__(self, synthetic_data: SyntheticData, units: Sequence[WorkUnit], ranks: ProcessGroup) -> None:
         self.synthetic_data, self.units, self.ranks = synthetic_data, units, ranks
@@ -61,9 +55,7 @@ class GradientExchange:
         self.losses[-1] = float(stop_requested and self.ranks.is_main)
         total = torch.zeros((), device=self.device)
         *losses, stop = self.ranks.all_reduce_disjoint(self.losses)
-        for loss in losses:
-            total = total + loss
-        return total, bool(stop) if self.ranks.is_distributed else stop_requested
+        return sum(losses, total), bool(stop) if self.ranks.is_distributed else stop_requested
 
     def _gradient(self, name: str, tensor: Tensor) -> Tensor:
         groups = row_groups(self.synthetic_data, name)
@@ -78,10 +70,7 @@ class GradientExchange:
                 if index in self.gradients:
                     stacked[place] = self.gradients[index][name]
             parts += list(self.ranks.all_reduce_disjoint(stacked))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total.contiguous()
+        return sum(parts[1:], parts[0]).contiguous()
 
     def _rows(self, name: str, tensor: Tensor, groups: Tensor, by_group: Sequence[int]) -> Tensor:
         together = torch.zeros_like(tensor)
@@ -100,22 +89,14 @@ def sync_rows(
 ) -> None:
     """Give every process the rows of all processes, after each has stepped its own groups.
 
-    Args:
-        synthetic_data: no learned tensor is shared across groups.
-        optimizer: over its learned tensors; each number of its state belongs to one number of a tensor.
-        own_groups: groups that this process has stepped.
-        ranks: the processes.
+    No learned tensor may be shared across groups; each number of the optimizer's state belongs to one number of one.
     """
     for name, tensor in synthetic_data.learned.items():
         groups = row_groups(synthetic_data, name)
         assert groups is not None
         own_rows = rows_of_groups(groups, own_groups).to(tensor.device)
-        states = [value for value in optimizer.state[tensor].values() if _has_shape_of(value, tensor)]
-        for values in (tensor.detach(), *states):
+        states = [value for value in optimizer.state[tensor].values() if isinstance(value, Tensor)]
+        for values in (tensor.detach(), *(value for value in states if value.shape == tensor.shape)):
             own = torch.zeros_like(values)
             own[own_rows] = values[own_rows]
             values.copy_(ranks.all_reduce_disjoint(own))
-
-
-def _has_shape_of(value: object, tensor: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == tensor.shape

@@ -17,15 +17,7 @@ from condensed_data.methods.recipe import Recipe
 def plan_work(
     recipe: Recipe, parts: StartedParts, num_groups: int, ranks: ProcessGroup, *, in_blocks: bool
 ) -> WorkPlan:
-    """Which process computes what of every iteration.
-
-    Args:
-        recipe: resolved.
-        parts: of the run.
-        num_groups: of the real samples.
-        ranks: the processes.
-        in_blocks: whether to compute in blocks where the recipe names no number of them.
-    """
+    """Which process computes what of every iteration; `in_blocks` even if the recipe names no number of blocks."""
     blocks = recipe.num_blocks or (DEFAULT_BLOCKS if in_blocks else None)
     terms = tuple(range(len(recipe.terms)))
     trainable = parts.trainable_terms

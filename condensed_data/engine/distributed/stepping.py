@@ -21,11 +21,9 @@ class Stepper:
     """Takes the optimizer steps of an iteration.
 
     Attributes:
-        plan: which process computes what.
+        plan: which process of `ranks` computes what.
         gradient: work unit -> (loss, gradient of every learned tensor).
-        synthetic_data: what is learned.
-        optimizer: over its learned tensors.
-        ranks: the processes of the run.
+        synthetic_data: what is learned, by `optimizer`.
     """
 
     plan: WorkPlan

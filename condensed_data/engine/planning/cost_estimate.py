@@ -6,8 +6,9 @@ with different numbers of classes predict those of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import torch
 
@@ -100,8 +101,8 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
         costs = _measure_twice(resolved, real, start)
         pretraining_seconds, network_bytes = pretraining_cost(resolved, start(real), len(source))
 
-    def total(value: Callable[[IterationCost], float]) -> float:
-        return extrapolate(costs, len(names), value)
+    def total(field: str) -> float:
+        return extrapolate(costs, len(names), attrgetter(field))
 
     return Plan(
         name=source.name,
@@ -112,14 +113,14 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
         iterations=require_resolved(resolved.iterations),
         reading_seconds=sample_seconds * len(source),
         pretraining_seconds=pretraining_seconds,
-        iteration_seconds=total(lambda cost: cost.seconds),
-        iteration_flop=total(lambda cost: cost.flop),
-        memory=_total_memory(costs, len(names), real.store.bytes // len(real) * len(source)),
+        iteration_seconds=total("seconds"),
+        iteration_flop=total("flop"),
+        memory=_total_memory(costs[-1].memory, total, real.store.bytes // len(real) * len(source)),
         free_memory=free_memory(device),
         separable=all(term.objective.separable for term in resolved.terms),
-        checkpoint_bytes=round(total(lambda cost: cost.checkpoint_bytes)),
+        checkpoint_bytes=round(total("checkpoint_bytes")),
         network_bytes=network_bytes,
-        result_bytes=round(total(lambda cost: cost.result_bytes)),
+        result_bytes=round(total("result_bytes")),
         device=_device_name(device),
     )
 
@@ -145,17 +146,13 @@ def _measure_twice(recipe: Recipe, real: RealData, start: Callable[[RealData], C
     return [measure_iterations(recipe, start(first_classes(real, count))) for count in sorted({half, real.num_classes})]
 
 
-def _total_memory(costs: Sequence[IterationCost], classes: int, samples: int) -> MemoryEstimate:
+def _total_memory(measured: MemoryEstimate, total: Callable[[str], float], samples: int) -> MemoryEstimate:
     """The memory estimate for all classes; `samples` are the bytes of the whole source."""
-
-    def total(name: str) -> int:
-        return round(extrapolate(costs, classes, lambda cost: getattr(cost.memory, name)))
-
     return replace(
-        costs[-1].memory,
+        measured,
         samples=samples,
         on_disk=samples > available_memory() // 2,
-        learned=total("learned"),
-        batch=total("batch"),
-        activations=total("activations"),
+        learned=round(total("memory.learned")),
+        batch=round(total("memory.batch")),
+        activations=round(total("memory.activations")),
     )

@@ -16,12 +16,9 @@ from condensed_data.training.trained_networks import pretraining_jobs
 
 
 def pretraining_cost(recipe: Recipe, context: Context, samples: int) -> tuple[float, int]:
-    """Seconds to train all networks that the recipe needs beforehand, and their bytes on disk.
+    """Seconds to train all networks that the recipe needs beforehand on `samples` samples, and their bytes on disk.
 
-    Args:
-        recipe: resolved.
-        context: of the samples that were read, on which one epoch is measured.
-        samples: number of real samples of the whole source.
+    One epoch is measured on the samples of `context`.
     """
     seconds, size = 0.0, 0
     for network, pretraining, keeps_epochs in dict.fromkeys(_pretrained_networks(recipe)):

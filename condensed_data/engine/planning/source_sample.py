@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError, fetch
-from condensed_data.data.source import Source
+from condensed_data.data.source import LoadedSource, Source
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
 
@@ -29,39 +29,31 @@ def first_classes(real: RealData, classes: int) -> RealData:
     """The samples of the first `classes` classes."""
     if classes == real.num_classes:
         return real
-    keep = (real.labels < classes).nonzero()[:, 0]
-    groups = [group for group, label in enumerate(real.group_class.tolist()) if label < classes]
-    new_index = torch.full((len(real),), -1).scatter(0, keep, torch.arange(len(keep)))
+    keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
-    return replace(
-        real,
-        store=store,
-        labels=real.labels[keep],
-        groups=real.groups[keep],
-        class_values=real.class_values[:classes],
-        class_names=real.class_names[:classes],
-        group_class=real.group_class[: len(groups)],
-        members=tuple(new_index[real.members[group]] for group in groups),
-    )
+    loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
+    return replace(RealData.from_loaded(loaded, real.kind), class_names=real.class_names[:classes], named=real.named)
 
 
 def read_classes(
     source: Source, labels: Tensor, classes: Tensor, recipe: Recipe, all_labels: bool
 ) -> tuple[RealData, float]:
-    """Read as many samples of some classes as one iteration uses.
+    """Read as many samples of some classes as one iteration of a resolved recipe uses.
 
     Args:
         source: the whole source.
-        labels: what `read_labels` returned, with `all_labels`.
+        labels, all_labels: what `read_labels` returned.
         classes: (k,) label values of the classes to read.
-        recipe: resolved.
 
     Returns:
         The samples, and the seconds that reading one took.
     """
     batches = [require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)]
     per_class = max([MIN_PER_CLASS, *batches])
-    known = labels if all_labels else _with_unknown(labels, len(source))
+    known = labels
+    if not all_labels:
+        known = torch.full((len(source),), -1)  # unknown
+        known[_spread_indices(len(source))] = labels
     members = [(known == value).nonzero()[:, 0] for value in classes]
     if not all_labels:  # the few samples with known labels stand for the others
         members = [rows.repeat(-(-min(per_class, MIN_PER_CLASS) // len(rows))) for rows in members]
@@ -84,13 +76,6 @@ def read_labels(source: Source) -> tuple[Tensor, bool]:
 def _spread_indices(count: int) -> Tensor:
     """Up to `LABELS` indices at even distances in 0..count-1."""
     return torch.linspace(0, count - 1, min(LABELS, count)).round().long()
-
-
-def _with_unknown(labels: Tensor, count: int) -> Tensor:
-    """Labels (n,) of all samples from those at `_spread_indices`; -1 for the others."""
-    known = torch.full((count,), -1)
-    known[_spread_indices(count)] = labels
-    return known
 
 
 def _listed_labels(dataset: Any) -> Tensor | None:

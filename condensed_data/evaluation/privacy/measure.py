@@ -5,11 +5,12 @@ Letters: m members (samples of the source), n held-out samples, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core import spec
@@ -21,7 +22,6 @@ from condensed_data.engine.evaluate import standardized
 from condensed_data.evaluation.privacy.membership_inference import roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.evaluation.privacy.report import Privacy
-from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.compute import split_evenly
 from condensed_data.training.evaluate import Training, protocol, train
@@ -77,7 +77,11 @@ def measure(
             for name, dataset in (("source", source), ("heldout", heldout))
         ]
         (real, _), (others, _) = sides
-        _check_source(metadata, len(real))
+        if metadata.source_samples not in (None, len(real)):
+            raise ValueError(
+                f"source has {len(real):,} samples, but the condensed dataset was made from "
+                f"{metadata.source_samples:,}. Give the source that it was made from: only its samples are members."
+            )
         images = metadata.space.standardize(condensed.images)
         distances, members = nearest(images, real, torch_device)
         to_heldout, _ = nearest(images, others, torch_device)
@@ -85,9 +89,10 @@ def measure(
         scores = [-nearest(side, images, torch_device)[0] for side, _ in sides]
         attacks = [roc("distance to the nearest condensed sample", *scores)]
         if networks_trained:
-            trained = _Networks(metadata, images, condensed.labels, network, chosen, torch_device, precision)
+            options = {"device": torch_device, "precision": choose_precision(precision, torch_device)}
+            modules = _networks(condensed, network, chosen, rng, networks_trained, **options)
             some = [_labeled(*side, rng, name) for side, name in zip(sides, ("in", "out"), strict=True)]
-            losses = [-trained.losses(*side, networks_trained, rng) for side in some]
+            losses = [-_mean_loss(modules, *side, torch_device) for side in some]
             attacks.append(roc("loss of networks trained on the condensed samples", *losses))
     return Privacy(
         distances,
@@ -103,16 +108,6 @@ def measure(
     )
 
 
-def _check_source(metadata: Metadata, samples: int) -> None:
-    """Refuse a source of another size: its samples are not the members."""
-    made_from = metadata.source_samples
-    if made_from is not None and made_from != samples:
-        raise ValueError(
-            f"source has {samples:,} samples, but the condensed dataset was made from {made_from:,}. Give the source "
-            "that it was made from: only its samples are members."
-        )
-
-
 def _subsample(rows: Tensor, most: int, rng: RandomStreams, purpose: str) -> Tensor:
     """At most so many rows, drawn at random."""
     return rows if len(rows) <= most else rows[rng.choice(purpose, 0, 0, len(rows), most)]
@@ -123,37 +118,25 @@ def _labeled(x: Tensor, y: Tensor, rng: RandomStreams, purpose: str) -> tuple[Te
     return x[index], y[index]
 
 
-class _Networks:
-    """Networks trained on the condensed samples, and their losses on real ones."""
+def _networks(
+    condensed: CondensedSamples, network: Any, training: Training, rng: RandomStreams, count: int, **options: Any
+) -> list[nn.Module]:
+    """Networks trained on the condensed samples."""
+    metadata = condensed.metadata
+    shape, classes = metadata.kind.shape, metadata.classes
+    samples = (metadata.space.standardize(condensed.images), condensed.labels)
+    options |= {"network": network or networks.default_name(shape), "num_classes": len(classes)}
+    options["training"] = spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc))
+    streams = (RandomStreams(rng.seed_for("privacy", index)) for index in range(count))
+    return [train(*samples, rng=stream, **options) for stream in streams]
 
-    def __init__(
-        self,
-        metadata: Metadata,
-        images: Tensor,
-        labels: Tensor,
-        network: Any,
-        training: Training,
-        device: torch.device,
-        precision: str,
-    ) -> None:
-        shape, classes = metadata.kind.shape, metadata.classes
-        self.images, self.labels, self.device = images, labels, device
-        self.arguments: dict[str, Any] = {
-            "network": networks.default_name(shape) if network is None else network,
-            "num_classes": len(classes),
-            "training": spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc)),
-            "device": device,
-            "precision": choose_precision(precision, device),
-        }
 
-    def losses(self, x: Tensor, y: Tensor, count: int, rng: RandomStreams) -> Tensor:
-        """Mean cross-entropy (n,) of `count` networks on each sample."""
-        total = torch.zeros(len(x), dtype=torch.float64)
-        for index in range(count):
-            network_rng = RandomStreams(rng.seed_for("privacy", index))
-            module: Any = train(self.images, self.labels, rng=network_rng, **self.arguments)
-            with torch.inference_mode():
-                for rows in split_evenly(len(x), 256):
-                    logits = module(x[rows].to(self.device)).float()
-                    total[rows] += F.cross_entropy(logits, y[rows].to(self.device), reduction="none").cpu()
-        return total / count
+def _mean_loss(modules: Sequence[nn.Module], x: Tensor, y: Tensor, device: torch.device) -> Tensor:
+    """Mean cross-entropy (n,) of networks on each sample."""
+    total = torch.zeros(len(x), dtype=torch.float64)
+    with torch.inference_mode():
+        for module in modules:
+            for rows in split_evenly(len(x), 256):
+                logits = module(x[rows].to(device)).float()
+                total[rows] += F.cross_entropy(logits, y[rows].to(device), reduction="none").cpu()
+    return total / len(modules)

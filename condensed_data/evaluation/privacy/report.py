@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from condensed_data.core.sizes import percent
-from condensed_data.evaluation.privacy import plots as pair_plots
 from condensed_data.evaluation.privacy.membership_inference import MembershipInference
 from condensed_data.plotting import grid as plots
 
 TOO_NEAR = 0.01
+PAIRS_PER_ROW = 10
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,24 @@ class Privacy:
         return "\n".join([*lines, *(f"    {attack}" for attack in self.attacks)])
 
     def plot(self, path: Any = None, pairs: int = 20) -> Any:
-        """An image of the closest pairs, condensed above real, also written to `path` if given."""
+        """An image of the closest pairs, condensed samples above real ones, also written to `path` if given."""
         order = self.distances.argsort(stable=True)[:pairs]
-        image = pair_plots.pairs(
-            self.condensed[order],
-            self.nearest[order],
-            self.distances[order].tolist(),
+        images: list[Tensor] = []
+        names: list[str] = []
+        row_of: list[int] = []
+        for some in order.split(PAIRS_PER_ROW):
+            first, last = float(self.distances[some[0]]), float(self.distances[some[-1]])
+            for side, name in ((self.condensed, "condensed"), (self.nearest, f"real, {first:.2f} to {last:.2f}")):
+                row_of += [len(names)] * len(some)
+                names.append(name)
+                images.append(side[some])
+        image = plots.grid(
+            torch.cat(images),
+            row_of,
+            names,
+            per_class=None,
+            max_classes=len(names),
+            title=f"{len(order)} closest pairs: condensed samples above real ones, with distances",
             value_range=self.value_range,
         )
         if path is not None:

@@ -15,7 +15,6 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, NamedCallable, Recipe, recipes
 from condensed_data.core.spec import from_json, to_json, validate
 from condensed_data.core.tensor_hash import content_hash
-from condensed_data.evaluation.label_switching import attack
 from condensed_data.methods.pools import GivenWeights, Pretrained
 from condensed_data.networks import build
 from condensed_data.networks.state_dicts import load_state
@@ -161,36 +160,3 @@ def test_a_single_pretrained_network_is_stored_with_the_dataset(
     several = CondensedDataset(tiny_images, dd(Pretrained(NETWORK, SOON), iterations=2), **QUIET)
     assert several.replay is not None
     assert several.replay.initial.kind == "given"
-
-
-def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: TensorDataset) -> None:
-    trained = pretrain(tiny_images, NETWORK, SOON)
-    recipe = dd(GivenWeights(NETWORK, trained[:2]), epochs=1, relabel=((0, 2),), step_size=1.0, lr=0.2)
-    condensed = CondensedDataset(tiny_images, recipe, **QUIET)
-    found = attack(condensed, tiny_test_images, initial=trained[2:])
-    assert found.pair == (0, 2)
-    assert len(found.after.switched) == 1
-    assert found.after.switched[0] > found.before.switched[0] + 0.2
-    assert found.after.others[0] > 0.5
-    assert "class 0 as 2, 1 networks: switched" in str(found)
-    module = build(NETWORK, 3, (1, 12, 12), 0)
-    module.load_state_dict(trained[2])
-    x, y = condensed.standardized("test", tiny_test_images)
-    predicted = module.eval()(x).argmax(1)
-    assert found.before.switched[0] == pytest.approx(float((predicted[y == 0] == 2).double().mean()))
-    assert found.before.others[0] == pytest.approx(float((predicted == y)[y != 0].double().mean()))
-
-
-def test_label_switching_rejects_unsuitable_datasets(tiny_images: TensorDataset) -> None:
-    plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
-    with pytest.raises(ValueError, match=r"needs a dataset with training steps of its own"):
-        attack(plain, tiny_images)
-    recipe = dd(None, network=NETWORK, iterations=1)
-    condensed = CondensedDataset(tiny_images, recipe, **QUIET)
-    with pytest.raises(ValueError, match=r"relabels nothing\. Give pair="):
-        attack(condensed, tiny_images)
-    with pytest.raises(ValueError, match=r"pair=\(1, 1\) must be two different class indices from 0 to 2"):
-        attack(condensed, tiny_images, (1, 1))
-    x, y = tiny_images.tensors
-    with pytest.raises(ValueError, match=r"test_set has classes \[1, 2\], but it needs class 0"):
-        attack(condensed, TensorDataset(x[y > 0], y[y > 0]), (0, 1))
