@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from condensed_data.engine.functional import condense_tensors
     from condensed_data.methods import recipes
     from condensed_data.methods.recipe import Optimizer, Recipe, Term
-    from condensed_data.training.evaluate import Evaluation, Training
+    from condensed_data.training.evaluation_result import Evaluation
+    from condensed_data.training.protocol import Training
 
     __version__: str
 
@@ -102,7 +103,8 @@ _HOMES = {
     ),
     "methods.recipe": ("Optimizer", "Recipe", "Term"),
     "dataset": ("CondensedDataset",),
-    "training.evaluate": ("Evaluation", "Training"),
+    "training.evaluation_result": ("Evaluation",),
+    "training.protocol": ("Training",),
     "data.sample": ("SourceError",),
     "core.spec": ("NamedCallable",),
     "core.errors": (

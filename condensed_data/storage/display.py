@@ -34,7 +34,7 @@ def grid(condensed: CondensedSamples, path: str | Path | None = None) -> Image:
         condensed.images,
         condensed.class_indices.tolist(),
         condensed.metadata.classes,
-        value_range=_value_range(condensed),
+        value_range=condensed.metadata.kind.value_range,
     )
     if path is not None:
         plots.save(image, path)
@@ -48,10 +48,5 @@ def html(condensed: CondensedSamples) -> str:
         condensed.class_indices.tolist(),
         condensed.metadata.classes,
         summary(condensed),
-        value_range=_value_range(condensed),
+        value_range=condensed.metadata.kind.value_range,
     )
-
-
-def _value_range(condensed: CondensedSamples) -> tuple[float, float] | None:
-    kind = condensed.metadata.kind
-    return (0.0, kind.max_value) if kind.eight_bit else None

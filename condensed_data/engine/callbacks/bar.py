@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from condensed_data.engine.callbacks.progress import Callback, Progress
 
 if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
+    from condensed_data.training.evaluation_result import Evaluation
 
 
 class ProgressBar(Callback):

@@ -28,7 +28,7 @@ from condensed_data.engine.callbacks.progress import (
 )
 
 if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
+    from condensed_data.training.evaluation_result import Evaluation
 
 
 class Logger(Callback, ABC):

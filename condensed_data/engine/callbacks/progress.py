@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from condensed_data.training.evaluate import Evaluation
+    from condensed_data.training.evaluation_result import Evaluation
 
 LogRow = dict[str, Any]
 _ITERATION_COLUMNS = ("iteration", "recipe", "iterations", "loss", "seconds", "iterations_per_second")

@@ -24,7 +24,8 @@ from condensed_data.evaluation.privacy.report import Privacy
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.compute import split_evenly
-from condensed_data.training.evaluate import Training, protocol, train
+from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.trainer import Trainer
 
 MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluated on, at most
 MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at most
@@ -99,7 +100,7 @@ def measure(
         len(others),
         condensed.images,
         metadata.space.restore(real[members]),
-        (0.0, metadata.kind.max_value) if metadata.kind.eight_bit else None,
+        metadata.kind.value_range,
     )
 
 
@@ -149,9 +150,10 @@ class _Networks:
     def losses(self, x: Tensor, y: Tensor, count: int, rng: RandomStreams) -> Tensor:
         """Mean cross-entropy (n,) of `count` networks on each sample."""
         total = torch.zeros(len(x), dtype=torch.float64)
+        trainer = Trainer.prepare(self.images, self.labels, **self.arguments)
         for index in range(count):
             network_rng = RandomStreams(rng.seed_for("privacy", index))
-            module: Any = train(self.images, self.labels, rng=network_rng, **self.arguments)
+            module = trainer.fit(network_rng)
             with torch.inference_mode():
                 for rows in split_evenly(len(x), 256):
                     logits = module(x[rows].to(self.device)).float()

@@ -129,8 +129,7 @@ def _write(result: CondensationResult, folder: Path) -> dict[str, Any]:
     from condensed_data.plotting import grid
 
     result.save(folder)
-    kind, labels = result.metadata.kind, result.class_indices.tolist()
-    limits = (0.0, float(kind.max_value)) if kind.eight_bit else None
+    labels, limits = result.class_indices.tolist(), result.metadata.kind.value_range
     image = grid.grid(result.images, labels, result.metadata.classes, value_range=limits)
     grid.save(image, folder / layout.GRID)
     return artifact.read_manifest(folder)
