@@ -36,7 +36,7 @@ from condensed_data.storage import display
 from condensed_data.storage.hub.mixin import HubMixin
 from condensed_data.storage.hub.remote_cache import HubCache
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
-from condensed_data.training.evaluate import Evaluation
+from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining
 
 if TYPE_CHECKING:

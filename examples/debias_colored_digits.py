@@ -19,7 +19,8 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.catalog import Digits
-from condensed_data.training.evaluate import predict, train
+from condensed_data.training.compute import predict
+from condensed_data.training.trainer import Trainer
 
 COLORS = {"red": 0xE61919, "blue": 0x1E3CF0, "green": 0x19B432, "yellow": 0xF5E114, "magenta": 0xF028DC}
 COLORS |= {"cyan": 0x28D7E6, "orange": 0xF5821E, "purple": 0x7D32BE, "white": 0xF0F0F0, "brown": 0x8C5523}
@@ -66,9 +67,9 @@ def scores(condensed, gray, labels, network, runs):
     images = ColoredDigits(gray.repeat(10, 1, 1, 1), labels, colors).tensors[0]
     samples, images = (condensed.metadata.space.standardize(rows) for rows in (condensed.images, images))
     options = {"network": network, "num_classes": 10, "training": condensed.training}
-    found = []
+    trainer, found = Trainer.prepare(samples, condensed.labels, **options), []
     for run in range(runs):
-        hits = predict(train(samples, condensed.labels, **options, rng=RandomStreams(run)), images) == labels
+        hits = predict(trainer.fit(RandomStreams(run)), images) == labels
         worst = min(hits[10 * labels + colors == group].float().mean() for group in range(100))
         aligned, conflicting = hits[labels == colors], hits[labels != colors]
         found.append([hits.float().mean(), worst, aligned.float().mean(), conflicting.float().mean()])

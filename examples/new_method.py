@@ -24,7 +24,7 @@ from condensed_data.data.catalog import Digits
 from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.samplers.by_group import PerGroup
-from condensed_data.training.evaluate import quick
+from condensed_data.training.protocol import quick
 
 
 @dataclass(frozen=True)

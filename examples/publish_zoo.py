@@ -17,6 +17,7 @@ from itertools import product
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core.hub_errors import HubError
 from condensed_data.data import catalog
+from condensed_data.data.sample import NoTestSplitError
 from condensed_data.evaluation import baselines
 from condensed_data.storage.hub.search import keys
 
@@ -51,7 +52,7 @@ def datasets_of(source, args):
     train_set = catalog.load(source, "train", **options)
     try:
         return train_set, catalog.load(source, "test", **options)
-    except catalog.NoTestSplitError:
+    except NoTestSplitError:
         return train_set, None
 
 

@@ -177,7 +177,7 @@ def _loggers(path: str | None) -> list[Callback]:
 
 def _test_split(arguments: Namespace) -> tuple[Any, str]:
     """The source's test split and ""; or None and the reason why nothing will be evaluated."""
-    from condensed_data.data.catalog import NoTestSplitError
+    from condensed_data.data.sample import NoTestSplitError
 
     if arguments.no_evaluate:
         return None, "Accuracy and training time were not measured (--no-evaluate)."

@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> None:
 
 def _load_heldout(arguments: Namespace) -> Any:
     """Samples that were not condensed: --heldout, or the test split of --source."""
-    from condensed_data.data.catalog import NoTestSplitError
+    from condensed_data.data.sample import NoTestSplitError
 
     if arguments.heldout is not None:
         return load_split(arguments, arguments.heldout, "test")

@@ -6,29 +6,24 @@ Letters: B rows of a batch, K classes, G groups, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.device import to_device
+from condensed_data.core.device import autocast, to_device
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples and labels, arranged in contiguous blocks.
+    """Samples and labels, arranged in contiguous blocks."""
 
-    Attributes:
-        x: (B, *sample) in the standardized space.
-        y: (B,) int64 class indices, or (B, K) soft labels.
-        sizes: number of rows of each block, in order; they sum to B. A block is a group (with `PerGroup`: one class,
-            or one class and attribute) or one training step (with `TrainingSteps`).
-    """
-
-    x: Tensor
-    y: Tensor
+    x: Tensor  # (B, *sample) in the standardized space
+    y: Tensor  # (B,) int64 class indices, or (B, K) soft labels
+    # number of rows of each block, in order; they sum to B. A block is a group (with `PerGroup`: one class, or
+    # one class and attribute) or one training step (with `TrainingSteps`).
     sizes: tuple[int, ...]
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
@@ -62,19 +57,14 @@ def at_least_float32(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pair:
-    """A real and a synthetic batch with the same augmentation, for an objective to compare.
+    """A real and a synthetic batch with the same augmentation, for an objective to compare."""
 
-    Attributes:
-        real, synthetic: with `PerGroup`, block i of both batches is the same group; with `TrainingSteps`, the real
-            batch is one block and the blocks of the synthetic batch are the training steps in order.
-        step_sizes: (steps,) learned step sizes with `TrainingSteps`, else None.
-        iteration: of the run; it names the random draws of an objective.
-    """
-
+    # with `PerGroup`, block i of both batches is the same group; with `TrainingSteps`, the real batch is one
+    # block and the blocks of the synthetic batch are the training steps in order
     real: Batch
     synthetic: Batch
-    step_sizes: Tensor | None = None
-    iteration: int = 0
+    step_sizes: Tensor | None = None  # (steps,) learned step sizes with `TrainingSteps`, else None
+    iteration: int = 0  # of the run; it names the random draws of an objective
 
 
 @dataclass
@@ -132,9 +122,7 @@ class NetworkView:
 
     def autocast(self, x: Tensor) -> AbstractContextManager[Any]:
         """The autocast context for this network's precision."""
-        if self.precision == "bf16":
-            return torch.autocast(x.device.type, torch.bfloat16)
-        return nullcontext()
+        return autocast(x.device, self.precision)
 
     def chunks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
         """Split tensors (B, ...) into the micro-batches for forward passes without gradients."""

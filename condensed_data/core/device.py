@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from condensed_data.core.validation import check_choice
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -14,8 +18,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def choose_device(device: str | torch.device | None) -> torch.device:
     """Resolve a device: "auto" or None for the first accelerator or else the CPU; a name; or a torch device.
 
-    Raises:
-        ValueError: for an unknown or unavailable device; the error lists the available ones.
+    For an unknown or unavailable device, ValueError lists the available ones.
     """
     available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
@@ -35,13 +38,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve a precision to "fp32" or "bf16": "auto" is bf16 on devices that multiply it faster than fp32.
-
-    Raises:
-        ValueError: for an unknown precision.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} is unknown; known: {', '.join(PRECISIONS)}.")
+    """Resolve "fp32", "bf16" or "auto" (bf16 where it multiplies faster than fp32); others raise ValueError."""
+    check_choice(None, "precision", precision, PRECISIONS)
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -51,6 +49,11 @@ def choose_precision(precision: str, device: torch.device) -> str:
     # AVX-512 alone only emulates bf16; these two extensions multiply it.
     checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return "bf16" if any(check() for check in checks if check is not None) else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Autocast to bfloat16 for precision "bf16"; nothing for "fp32"."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def supports_async_copy(device: torch.device) -> bool:

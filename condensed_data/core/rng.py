@@ -20,14 +20,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomStreams:
-    """All random draws of one run.
-
-    Args:
-        seed: the run's only seed, a non-negative integer.
-
-    Raises:
-        ValueError: for any other seed.
-    """
+    """All random draws of one run, from its only seed: a non-negative integer; others raise ValueError."""
 
     seed: int
 

@@ -1,4 +1,4 @@
-"""Human-format_bytes byte counts, percentages and durations."""
+"""Human-readable byte counts, percentages and durations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ def format_bytes(size: float) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """Parse a byte count: "1.5 GB" -> 1500000000. A bare number counts bytes.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """Parse a byte count: "1.5 GB" -> 1500000000. A bare number counts bytes; other text raises ValueError."""
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)i?[bB]?\s*", text)
     if match is None:
         raise ValueError(f"expected a number of bytes, such as 500MB or 3GB; got {text!r}.")

@@ -1,4 +1,8 @@
-"""Argument checks; every error names the argument, its value and what is accepted."""
+"""Argument checks; every error names the argument, its value and what is accepted.
+
+In all of them `part` is the class or function that takes the argument, or None if the call makes it clear, and
+`or_default` accepts a `DataDefault`, whose value is checked once it is resolved.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,27 @@ from collections.abc import Collection
 from condensed_data.core.spec import DataDefault
 
 
+def require(valid: bool, part: str | None, name: str, value: object, rule: str) -> None:
+    """Raise ValueError unless `valid`: "part(name=value) must be `rule`."."""
+    if not valid:
+        argument = f"{name}={value!r}"
+        raise ValueError(f"{argument if part is None else f'{part}({argument})'} must be {rule}.")
+
+
 def is_count(value: object, least: int = 1) -> bool:
     """Whether `value` is an integer (not a bool) of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def check_count(part: str | None, name: str, value: object, least: int = 1) -> None:
-    """Raise unless `value` is an integer of at least `least`. A `DataDefault` is checked once it is resolved.
-
-    Args:
-        part: class or function that takes the argument, for the error; None if the call makes it clear.
-        name: of the argument.
-        value: of the argument.
-        least: smallest integer that is accepted.
-
-    Raises:
-        ValueError: for any other value.
-    """
-    if not isinstance(value, DataDefault) and not is_count(value, least):
-        raise ValueError(f"{_argument(part, name, value)} must be an integer of at least {least}.")
+def check_count(part: str | None, name: str, value: object, least: int = 1, *, or_default: bool = False) -> None:
+    """Raise ValueError unless `value` is an integer of at least `least`."""
+    valid = is_count(value, least) or (or_default and isinstance(value, DataDefault))
+    require(valid, part, name, value, f"an integer of at least {least}")
 
 
-def check_choice(part: str | None, name: str, value: object, choices: Collection[object]) -> None:
-    """Raise unless `value` is one of `choices`. A `DataDefault` is checked once it is resolved.
-
-    Args:
-        part, name, value: see `check_count`.
-        choices: accepted values.
-
-    Raises:
-        ValueError: for any other value.
-    """
-    if not isinstance(value, DataDefault) and value not in choices:
-        raise ValueError(f"{_argument(part, name, value)} must be one of {', '.join(map(repr, choices))}.")
-
-
-def _argument(part: str | None, name: str, value: object) -> str:
-    argument = f"{name}={value!r}"
-    return argument if part is None else f"{part}({argument})"
+def check_choice(
+    part: str | None, name: str, value: object, choices: Collection[object], *, or_default: bool = False
+) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    valid = (or_default and isinstance(value, DataDefault)) or value in choices
+    require(valid, part, name, value, f"one of {', '.join(map(repr, choices))}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
+from condensed_data.core.validation import require
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS, Parameters, Strengths
 
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
@@ -32,13 +33,7 @@ class Augment(Spec, ABC):
     def draw(
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> AugmentFn:
-        """Draw the parameters for one step.
-
-        Args:
-            rng: the run's random draws.
-            iteration: of the run; it names the draw.
-            blocks: number of each block of the batches; each block has a draw of its own.
-            sample_shape: of one sample.
+        """Draw the parameters for one iteration, which names the draw; each block, given by its number, has its own.
 
         Returns:
             A function from a batch with these blocks to its augmented rows (B, *sample).
@@ -52,7 +47,7 @@ class Identity(Augment):
     def draw(
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> AugmentFn:
-        return _Unchanged()
+        return _unchanged
 
 
 @dataclass(frozen=True)
@@ -91,10 +86,9 @@ class SiameseAugment(Augment):
         for name, ops in (("ops", self.ops), ("always", self.always)):
             _check_ops(name, ops)
         for name in ("flip", "crop", "cutout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"SiameseAugment({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
-        if self.scale < 1:
-            raise ValueError(f"SiameseAugment(scale={self.scale}) must be at least 1.")
+            value = getattr(self, name)
+            require(0 <= value <= 1, "SiameseAugment", name, value, "a fraction in [0, 1]")
+        require(self.scale >= 1, "SiameseAugment", "scale", self.scale, "at least 1")
 
     def draw(
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
@@ -102,12 +96,8 @@ class SiameseAugment(Augment):
         if not isinstance(self.ops, tuple):
             raise TypeError(f"SiameseAugment(ops={self.ops}) depends on the dataset: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
-            return _Unchanged()
+            return _unchanged
         return _SiameseDraw(self, rng, iteration, tuple(blocks), sample_shape)
-
-    def strengths(self) -> Strengths:
-        """The strengths of all operations."""
-        return Strengths(**{item.name: getattr(self, item.name) for item in fields(Strengths)})
 
     def active(self, rng: RandomStreams, iteration: int, blocks: Sequence[int]) -> Tensor:
         """(G, 6) bool: the operations that apply to each block."""
@@ -122,20 +112,14 @@ class SiameseAugment(Augment):
 
 
 def _check_ops(name: str, ops: Any) -> None:
-    if isinstance(ops, DataDefault):
-        return
-    if not isinstance(ops, tuple):
-        raise ValueError(f"SiameseAugment({name}={ops!r}) must be a tuple, such as ({OPERATIONS[0]!r},).")
-    for op in ops:
-        if op not in OPERATIONS:
-            raise ValueError(f"SiameseAugment({name}=...) contains {op!r}; known operations: {', '.join(OPERATIONS)}.")
+    if not isinstance(ops, DataDefault):
+        require(isinstance(ops, tuple), "SiameseAugment", name, ops, f"a tuple, such as ({OPERATIONS[0]!r},)")
+        known = all(op in OPERATIONS for op in ops)
+        require(known, "SiameseAugment", name, ops, f"a tuple of these operations: {', '.join(OPERATIONS)}")
 
 
-class _Unchanged:
-    """Returns the rows as they are."""
-
-    def __call__(self, batch: Batch) -> Tensor:
-        return batch.x
+def _unchanged(batch: Batch) -> Tensor:
+    return batch.x
 
 
 class _SiameseDraw:
@@ -153,24 +137,19 @@ class _SiameseDraw:
         self.active = spec.active(rng, iteration, blocks)
         self.is_signal = len(sample_shape) == 2
         self.size = (1, sample_shape[1]) if self.is_signal else (sample_shape[1], sample_shape[2])
-        self.on_cpu: dict[int, Parameters] = {}
-        self.on_device: dict[tuple[int, torch.device, torch.dtype], Parameters] = {}
+        self.parameters: dict[tuple[int, torch.device, torch.dtype], Parameters] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
         image = batch.x.unsqueeze(2) if self.is_signal else batch.x
         rows = max(batch.sizes) if self.spec.per_sample else 1
         key = rows, image.device, image.dtype
-        if key not in self.on_device:
-            self.on_device[key] = self._parameters(rows).to(image.device, image.dtype)
-        return self.on_device[key](image, batch.sizes).view_as(batch.x)
-
-    def _parameters(self, rows: int) -> Parameters:
-        """Parameters for this many rows of each block."""
-        if rows not in self.on_cpu:
+        if key not in self.parameters:
             u = self.rng.uniform("augment", self.iteration, self.blocks, rows * NUM_UNIFORMS)
             u = u.view(len(self.blocks), rows, NUM_UNIFORMS)
-            self.on_cpu[rows] = Parameters.make(self.spec.strengths(), u, self.active, self.size)
-        return self.on_cpu[rows]
+            strengths = Strengths(**{item.name: getattr(self.spec, item.name) for item in fields(Strengths)})
+            made = Parameters.make(strengths, u, self.active, self.size)
+            self.parameters[key] = made.to(image.device, image.dtype)
+        return self.parameters[key](image, batch.sizes).view_as(batch.x)
 
 
 @dataclass(frozen=True)
@@ -182,7 +161,7 @@ class DefaultDSAOps(DataDefault):
     and vectors are not augmented.
     """
 
-    ops: tuple[str, ...] = field(default=OPERATIONS)
+    ops: tuple[str, ...] = OPERATIONS
 
     def __call__(self, facts: DatasetInfo) -> tuple[str, ...]:
         if len(facts.sample_shape) == 1:

@@ -5,9 +5,8 @@ every step has the same shape. All operations act on standardized samples and fi
 
 Deviations from the authors' code: rotation respects the aspect ratio of non-square images, and resampling uses
 `align_corners=False` (their torch 1.2 had True). Signals (C, L) are treated as images of height one: translation,
-scaling and cutout act along the signal; "flip" and "rotate" leave it as it is.
-
-Letters: G blocks, R rows of a block that have parameters of their own, B rows, C channels, H, W.
+scaling and cutout act along the signal; "flip" and "rotate" leave it as it is. Letters: G blocks, R rows of a block
+that have parameters of their own, B rows, C channels, H, W.
 """
 
 from __future__ import annotations
@@ -52,13 +51,9 @@ class Parameters:
 
     @staticmethod
     def make(strengths: Strengths, u: Tensor, active: Tensor, size: tuple[int, int]) -> Parameters:
-        """Compute parameters from uniform numbers.
+        """Compute parameters from numbers u (G, R, NUM_UNIFORMS), uniform in [0, 1).
 
-        Args:
-            strengths: of the operations.
-            u: (G, R, NUM_UNIFORMS) uniform in [0, 1).
-            active: (G, 6) bool, the operations that apply to each block.
-            size: (H, W).
+        `active` (G, 6) bool are the operations that apply to each block; `size` is (H, W).
         """
         on = {name: active[:, i, None] for i, name in enumerate(OPERATIONS)}  # (G, 1) each
         color = torch.stack(

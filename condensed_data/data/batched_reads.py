@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ BATCH = 256
 def read_batches(
     function: Callable[[int], Any],
     count: int,
-    collate: Callable[[Sequence[Any]], Any],
+    collate: Callable[[list[Any]], Any],
     *,
     title: str,
     num_workers: int,
@@ -26,24 +27,18 @@ def read_batches(
     """Call a function for the indices below `count`, in order.
 
     Args:
-        function: called with an index; raises SourceError for a sample that cannot be used.
+        function: called with an index in `num_workers` processes, or in this one if that is 0; the first SourceError
+            that it raises for a sample is raised here.
         count: number of indices.
-        collate: makes one result of up to `BATCH` results, in the process that called the function.
+        collate: makes one result of up to `BATCH` results, in the process that called the function; these are yielded.
         title: of the progress bar.
-        num_workers: processes that call the function; 0 for this process.
-        progress: whether to show a progress bar.
-
-    Yields:
-        What `collate` returns, batch by batch.
-
-    Raises:
-        SourceError: the first one that the function raises.
+        num_workers, progress: see `function`; whether to show a progress bar.
     """
     loader: DataLoader[Any] = DataLoader(
         _Results(function, count),
         batch_size=BATCH,
         num_workers=num_workers,
-        collate_fn=_Collate(collate),
+        collate_fn=partial(_collate, collate),
         generator=torch.Generator(),  # without one, a loader draws from the global generator
     )
     with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
@@ -70,12 +65,7 @@ class _Results(Dataset[Any]):
             return SourceError(*error.args)  # without its cause, which may not be picklable
 
 
-class _Collate:
-    """Collates a batch, or returns its first error."""
-
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, results: Sequence[Any]) -> Any:
-        error = next((result for result in results if isinstance(result, SourceError)), None)
-        return self.collate(results) if error is None else error
+def _collate(collate: Callable[[list[Any]], Any], results: list[Any]) -> Any:
+    """Collate a batch, or return its first error."""
+    error = next((result for result in results if isinstance(result, SourceError)), None)
+    return collate(results) if error is None else error

@@ -11,12 +11,11 @@ Letters: C channels, H, W.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensed_data.data import hf_datasets, torchvision_sources
-from condensed_data.data.sample import NoTestSplitError as NoTestSplitError
-from condensed_data.data.sample import SourceError
+from condensed_data.data.sample import NoTestSplitError, SourceError
 
 SPLITS = ("train", "test")
 _FORMS = ("imagefolder:PATH", hf_datasets.FORM, "package.module:callable")
@@ -34,38 +32,27 @@ _DIGITS_TRAIN = 1400  # of 1,797; the rest is the test split
 
 
 class Digits(Dataset[tuple[Tensor, int]]):
-    """scikit-learn's handwritten digits: (1, 8, 8) float32 in [0, 1] and labels 0..9.
+    """scikit-learn's handwritten digits: `images` (n, 1, 8, 8) float32 in [0, 1] and `targets`, n labels 0..9.
 
-    Args:
-        split: "train" for the first 1,400 samples, "test" for the last 397.
-
-    Attributes:
-        images: (n, 1, 8, 8).
-        targets: n labels.
-        classes: their names.
+    The split "train" has the first 1,400 samples, "test" the last 397.
     """
 
     classes = tuple(map(str, range(10)))
 
     def __init__(self, split: str = "train") -> None:
-        data, labels = _digits()
+        from sklearn.datasets import load_digits
+
         _check_split(split)
+        bunch = load_digits()
         rows = slice(_DIGITS_TRAIN) if split == "train" else slice(_DIGITS_TRAIN, None)
-        self.images, self.targets = data[rows], labels[rows].tolist()
+        self.images = torch.from_numpy(bunch.images[rows]).float().div(16).unsqueeze(1)
+        self.targets = bunch.target[rows].tolist()
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.images[index], self.targets[index]
-
-
-@lru_cache(maxsize=1)
-def _digits() -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return torch.from_numpy(bunch.images).float().div(16).unsqueeze(1), torch.from_numpy(bunch.target)
 
 
 def source_names() -> list[str]:
@@ -176,7 +163,7 @@ def _call(source: str, split: str) -> Dataset[Any]:
     module, colon, name = source.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
         raise SourceError(f"Unknown source {source!r}. Known sources: {', '.join(source_names())}.")
-    function = _import(source, module, name)
+    function = _import(source)
     if not callable(function):
         raise SourceError(f"{source} is a {type(function).__name__}, not a callable that returns a dataset.")
     takes_split = _takes_split(function)
@@ -193,20 +180,17 @@ def _call(source: str, split: str) -> Dataset[Any]:
     return dataset
 
 
-def _import(source: str, module: str, name: str) -> Any:
+def _import(source: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return pkgutil.resolve_name(source)
     except Exception as error:
         raise SourceError(
             f"{source} can be imported neither from {here} nor from an installed package: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return found
 
 
 def _takes_split(function: Callable[..., Any]) -> bool:

@@ -19,11 +19,7 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 
 @dataclass(frozen=True)
 class SpatialCutMix(DataDefault):
-    """A probability of CutMix for images and signals; 0 for vectors, which have no box to paste.
-
-    Args:
-        probability: that a step mixes, for images and signals.
-    """
+    """A probability of CutMix in a step for images and signals; 0 for vectors, which have no box to paste."""
 
     probability: float = 0.5
 

@@ -15,6 +15,8 @@ import io
 import math
 import os
 import types
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -31,12 +33,7 @@ DIGEST_SAMPLES = 200  # decoded for a digest
 
 
 class ContentHasher:
-    """Computes the fingerprint and per-channel statistics in one pass over the samples.
-
-    Args:
-        kind: of the samples.
-        count: number of samples.
-    """
+    """Computes the fingerprint and per-channel statistics of `count` samples in one pass."""
 
     def __init__(self, kind: SampleKind, count: int) -> None:
         self.kind, self.count = kind, count
@@ -69,7 +66,7 @@ class _OpaqueError(Exception):
     """Raised for an object whose content cannot be inspected."""
 
 
-def object_digest(*values: Any) -> str | None:
+def object_digest(values: Iterable[Any]) -> str | None:
     """Hash these values and everything that they hold, functions included; None if any of it is opaque."""
     hasher = _ObjectHasher()
     try:
@@ -82,15 +79,9 @@ def object_digest(*values: Any) -> str | None:
 
 def dataset_digest(dataset: Any) -> str | None:
     """Hash what a dataset object holds and evenly spaced samples of it; None if it holds something opaque."""
-    hasher = _ObjectHasher()
-    try:
-        hasher.visit(dataset)
-        hasher.visit(getattr(type(dataset).__getitem__, "__code__", None))
-        for index in spaced_indices(len(dataset)):
-            hasher.visit(dataset[index])
-    except (_OpaqueError, OSError, RecursionError):
-        return None
-    return hasher.hash.hexdigest()
+    code = getattr(type(dataset).__getitem__, "__code__", None)
+    samples = (dataset[index] for index in spaced_indices(len(dataset)))
+    return object_digest(chain((dataset, code), samples))
 
 
 def spaced_indices(count: int) -> list[int]:

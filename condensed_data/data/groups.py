@@ -56,8 +56,7 @@ class Groups:
     def values(self, num_workers: int = 0, progress: bool = False) -> list[Value]:
         """The attribute of every sample. A function is called once per sample, in `num_workers` processes.
 
-        Raises:
-            SourceError: if the function fails, naming the sample.
+        If it fails, SourceError names the sample.
         """
         if self._values is None:
             batches = read_batches(
@@ -74,12 +73,11 @@ class Groups:
     def cache_key(self, dataset_digest: str) -> str | None:
         """A key for the function's results on the dataset with this digest; None if the function is opaque.
 
-        It covers the function's code, what the function holds, and its results on up to
-        `fingerprint.DIGEST_SAMPLES` samples.
+        It covers the function's code, what it holds, and its results on up to `fingerprint.DIGEST_SAMPLES` samples.
         """
         dataset = self.source.dataset
         results = [_call(self.function, dataset, index) for index in spaced_indices(len(self.source))]
-        return object_digest("groups", dataset_digest, self.function, results)
+        return object_digest(("groups", dataset_digest, self.function, results))
 
     def digest(self, num_workers: int = 0, progress: bool = False) -> str:
         """The SHA-256 of all values, as 64 hexadecimal digits."""
@@ -106,15 +104,9 @@ def _call(function: Any, dataset: Any, index: int) -> Value:
 
 
 def plain_values(values: Any, count: int, name: str = "groups") -> list[Value]:
-    """Convert values to plain integers or plain strings, one per sample.
+    """Convert values, any sequence, array, tensor or column, to plain integers or plain strings, one per sample.
 
-    Args:
-        values: any sequence, array, tensor or column.
-        count: n.
-        name: of the values, for errors.
-
-    Raises:
-        SourceError: for another number of values, or values of another or mixed types.
+    For another number of values than `count`, or values of another or mixed types, SourceError names them by `name`.
     """
     if isinstance(values, str | Mapping) or not (hasattr(values, "tolist") or hasattr(values, "__iter__")):
         raise SourceError(f"{name} is a {type(values).__name__}. {_ONE_EACH}.")

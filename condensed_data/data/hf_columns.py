@@ -22,21 +22,15 @@ _DEEP = ("I", "F")  # more than 8 bits a channel: I, I;16, F, ...
 
 
 def image_column(features: Mapping[str, Any], wanted: str | None) -> str:
-    """Name of the image column: `wanted`, or the only image column, or the one with a usual name.
-
-    Raises:
-        SourceError: if there is none or more than one; the error lists the columns.
-    """
+    """The image column: `wanted`, the only one, or one with a usual name; else SourceError lists the columns."""
     return _column(features, wanted, "image", _is_image, _IMAGE_NAMES)
 
 
 def label_column(features: Mapping[str, Any], wanted: str | None) -> str:
-    """Name of the label column: `wanted`, or the only ClassLabel, or the ClassLabel with a usual name.
+    """The label column: `wanted`, or the only ClassLabel, or the ClassLabel with a usual name.
 
-    If no column is a ClassLabel, a column of integers or text with a usual name is taken.
-
-    Raises:
-        SourceError: if there is none or more than one; the error lists the columns.
+    If no column is a ClassLabel, one of integers or text with a usual name is taken; else SourceError lists the
+    columns.
     """
     if wanted is None and not any(map(_is_class, features.values())):
         usual = [name for name in _LABEL_NAMES if name in features and _is_label(features[name])]
@@ -51,16 +45,7 @@ def class_names(rows: Any, column: str, texts: Sequence[str] | None = None) -> l
         return list(feature.names)
     if not is_text(feature):
         return None
-    return list(texts or _sorted_texts(rows, column))
-
-
-def texts(rows: Any, column: str) -> list[str] | None:
-    """The sorted distinct values of a text column; None for other columns."""
-    return _sorted_texts(rows, column) if is_text(rows.features[column]) else None
-
-
-def _sorted_texts(rows: Any, column: str) -> list[str]:
-    return sorted(value for value in rows.unique(column) if value is not None)
+    return list(texts or sorted(value for value in rows.unique(column) if value is not None))
 
 
 def has_no_labels(rows: Any, column: str) -> bool:
@@ -76,10 +61,8 @@ def is_text(feature: Any) -> bool:
 def common_mode(rows: Any, column: str) -> str | None:
     """The mode to which all images are converted: "L" if all are gray, "RGB" if some have color.
 
-    The headers of up to 1,000 evenly spaced images are read.
-
-    Returns:
-        None if an image has more than 8 bits per channel; images are then not converted.
+    The headers of up to 1,000 evenly spaced images are read. If one has more than 8 bits per channel, images are not
+    converted: None.
     """
     from datasets import Image as Feature
 

@@ -37,11 +37,7 @@ class Address:
 
     @staticmethod
     def parse(source: str) -> Address:
-        """Parse `hf:USER/NAME[@REVISION][:CONFIG]`.
-
-        Raises:
-            SourceError: for anything else.
-        """
+        """Parse `hf:USER/NAME[@REVISION][:CONFIG]`; anything else raises SourceError."""
         match = _ADDRESS.fullmatch(source.removeprefix(PREFIX))
         if match is None:
             raise SourceError(
@@ -57,7 +53,7 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         rows: a `datasets.Dataset` with a column of images and one of labels.
         image_column, label_column: their names; None finds them by type, see `hf_columns`.
         transform: function from a PIL image to a sample.
-        label_names: class names for text labels, if `rows` does not contain all of them.
+        label_names: class names for text labels, if `rows` does not contain all of them; ignored for other labels.
         name: for titles.
 
     Attributes:
@@ -106,14 +102,7 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         For a downloaded split it depends on repository, configuration, commit and split; every operation on the rows
         changes it.
         """
-        return [
-            self.rows._fingerprint,
-            self.image_column,
-            self.label_column,
-            self.classes,
-            self.mode,
-            self.transform,
-        ]
+        return [self.rows._fingerprint, self.image_column, self.label_column, self.classes, self.mode, self.transform]
 
 
 def load(
@@ -123,13 +112,9 @@ def load(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> HubDataset:
-    """Load a split of the dataset at `hf:USER/NAME[@REVISION][:CONFIG]`.
+    """Load a split of the dataset at `hf:USER/NAME[@REVISION][:CONFIG]`; see `catalog.load` for the arguments.
 
-    Args:
-        source: the address.
-        split: "train" or "test"; a validation split replaces a test split that is missing or whose labels are
-            withheld (all -1).
-        image_size, image_column, label_column: see `catalog.load`.
+    A validation split replaces a test split that is missing or whose labels are withheld (all -1).
 
     Raises:
         SourceError: if it cannot be found, downloaded or interpreted; `NoTestSplitError` if it has no test split.
@@ -145,8 +130,8 @@ def load(
         label = hf_columns.label_column(rows.features, label_column)
         if split == "test" and hf_columns.has_no_labels(rows, label):
             continue
-        texts = hf_columns.texts(train, label) if train is not None and split == "test" else None
-        return HubDataset(rows, image_column, label, resize(image_size), texts, source)
+        classes = hf_columns.class_names(train, label) if train is not None and split == "test" else None
+        return HubDataset(rows, image_column, label, resize(image_size), classes, source)
     raise NoTestSplitError(f"{source} has no labels in {' and '.join(candidates)}: they are all -1.")
 
 

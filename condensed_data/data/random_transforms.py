@@ -30,13 +30,7 @@ _ANY_VALUES = {
     "RandomZoomOut",
 }
 # They expect 8-bit pixels or floats in [0, 1], and clamp other values.
-_PIXEL_VALUES = {
-    "ColorJitter",
-    "RandomAdjustSharpness",
-    "RandomAutocontrast",
-    "RandomGrayscale",
-    "RandomInvert",
-}
+_PIXEL_VALUES = {"ColorJitter", "RandomAdjustSharpness", "RandomAutocontrast", "RandomGrayscale", "RandomInvert"}
 _KEEP_VALUES = {"CenterCrop", "Pad", "Resize"}
 _GIVE_PIXELS = {"PILToTensor", "ToImage", "ToTensor"}
 _OTHER_RANDOM = {"AugMix", "AutoAugment", "ColorJitter", "GaussianNoise", "RandAugment", "TrivialAugmentWide"}
@@ -47,12 +41,9 @@ _REMEDY = "Remove it from the source and pass the full pipeline as CondensedData
 def without_random_transforms(dataset: Any) -> tuple[Any, Callable[[Any], Any] | None]:
     """Split a torchvision dataset (or a subset of one) into a shallow copy without random transforms, and these.
 
-    Returns:
-        The dataset and a composition of its random transforms; the dataset itself and None if it has none.
-
-    Raises:
-        SourceError: for random transforms that would have another effect on a condensed sample, and for concatenated
-            datasets with random transforms, which may differ between the parts.
+    The dataset itself and None are returned if it has none. Random transforms that would have another effect on a
+    condensed sample raise SourceError, and so do concatenated datasets with random transforms, which may differ between
+    the parts.
     """
     if isinstance(dataset, Subset):
         inner, random = without_random_transforms(dataset.dataset)
@@ -70,11 +61,7 @@ def without_random_transforms(dataset: Any) -> tuple[Any, Callable[[Any], Any] |
 
 
 def check_applies(random: Callable[[Any], Any], sample: Any) -> None:
-    """Check that random transforms accept a sample that the source yields without them.
-
-    Raises:
-        SourceError: if they fail.
-    """
+    """Raise SourceError unless random transforms accept a sample that the source yields without them."""
     try:
         with preserve_rng_state():
             random(sample)

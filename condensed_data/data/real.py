@@ -22,33 +22,19 @@ from condensed_data.data.whitening import Whitening
 
 @dataclass(frozen=True)
 class RealData:
-    """Real samples, their classes and groups.
+    """Real samples, their classes and groups."""
 
-    Attributes:
-        kind: type and shape of one sample.
-        space: conversion to the standardized space.
-        store: n samples in the source's value space (8-bit for PIL images).
-        fingerprint: of the source's content.
-        labels: (n,) class index.
-        class_values: (K,) the source's own label of each class, increasing.
-        class_names: K names.
-        named: whether the source gave the names.
-        groups: (n,) group of each sample; groups are numbered class by class.
-        group_class: (G,) class of each group.
-        members: G tensors of sample indices.
-    """
-
-    kind: SampleKind
-    space: ValueSpace
-    store: SampleStore
-    fingerprint: str
-    labels: Tensor
-    class_values: Tensor
-    class_names: tuple[str, ...]
-    named: bool
-    groups: Tensor
-    group_class: Tensor
-    members: tuple[Tensor, ...]
+    kind: SampleKind  # type and shape of one sample
+    space: ValueSpace  # conversion to the standardized space
+    store: SampleStore  # n samples in the source's value space (8-bit for PIL images)
+    fingerprint: str  # of the source's content
+    labels: Tensor  # (n,) class index
+    class_values: Tensor  # (K,) the source's own label of each class, increasing
+    class_names: tuple[str, ...]  # K names
+    named: bool  # whether the source gave the names
+    groups: Tensor  # (n,) group of each sample; groups are numbered class by class
+    group_class: Tensor  # (G,) class of each group
+    members: tuple[Tensor, ...]  # G tensors of sample indices
 
     @property
     def num_classes(self) -> int:
@@ -73,8 +59,7 @@ class RealData:
     def group_sizes(self, ipc: int) -> tuple[int, ...]:
         """Number of synthetic samples per group: the `ipc` of each class, split evenly over its groups.
 
-        Raises:
-            ValueError: if a class has more groups than `ipc`.
+        A class with more groups than `ipc` raises ValueError.
         """
         sizes = []
         for label in range(self.num_classes):
@@ -121,13 +106,9 @@ class RealData:
         """Index the samples of a loaded source by class and group.
 
         Args:
-            loaded: the source's samples, labels, value space and fingerprint.
-            kind: type and shape of one sample.
             class_names: name of each label of the source; None if it has none.
-            groups: (n,) integers or strings, an attribute of each sample that the condensed dataset keeps.
-
-        Raises:
-            SourceError: for groups that do not match the samples.
+            groups: (n,) integers or strings, an attribute of each sample that the condensed dataset keeps; others raise
+                SourceError.
         """
         class_values, classes = loaded.labels.unique(return_inverse=True)
         attribute = _attribute(groups, len(classes))

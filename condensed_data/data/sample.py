@@ -30,11 +30,7 @@ class NoTestSplitError(SourceError):
 
 
 def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
-    """Sample and label of `dataset[index]`.
-
-    Raises:
-        SourceError: if the dataset raises, or yields anything but a pair.
-    """
+    """Sample and label of `dataset[index]`; SourceError if it raises, or yields anything but a pair."""
     try:
         item = dataset[index]
     except Exception as error:
@@ -48,11 +44,7 @@ def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
 
 
 def check_label(label: Any, index: int) -> int:
-    """The label as an int.
-
-    Raises:
-        SourceError: unless it is one non-negative integer (Python, NumPy or a 0-d tensor).
-    """
+    """The label as an int; SourceError unless it is one non-negative integer (Python, NumPy or a 0-d tensor)."""
     value = label
     if isinstance(label, Tensor | np.ndarray | np.generic):
         if label.ndim > 0:
@@ -68,11 +60,7 @@ def check_label(label: Any, index: int) -> int:
 
 
 def kind_of(sample: Any, index: int) -> SampleKind:
-    """Type and shape of this sample.
-
-    Raises:
-        SourceError: for an unsupported sample.
-    """
+    """Type and shape of this sample; SourceError for an unsupported one."""
     if isinstance(sample, Image.Image):
         if sample.mode not in PIL_CHANNELS:
             raise SourceError(
@@ -97,11 +85,7 @@ def kind_of(sample: Any, index: int) -> SampleKind:
 
 
 def check_kind(sample: Any, kind: SampleKind, index: int) -> None:
-    """Check that a sample is of the same kind as the first one.
-
-    Raises:
-        SourceError: for another shape, mode or dtype; with the remedy.
-    """
+    """Raise SourceError, with the remedy, for a sample of another shape, mode or dtype than the first one."""
     found = kind_of(sample, index)
     if found == kind:
         return

@@ -34,17 +34,12 @@ def available_memory() -> int:
 
 @dataclass(frozen=True, eq=False)
 class SampleStore:
-    """Samples by index.
+    """Samples by index."""
 
-    Attributes:
-        rows: (n, *shape) uint8 or float32: the samples, or the codes of their values.
-        table: (C, codes) float32, the value of each code in each channel; None if `rows` are the samples.
-        on_disk: whether `rows` is a file.
-    """
-
-    rows: Tensor
+    rows: Tensor  # (n, *shape) uint8 or float32: the samples, or the codes of their values
+    # (C, codes) float32, the value of each code in each channel; None if `rows` are the samples
     table: Tensor | None = None
-    on_disk: bool = False
+    on_disk: bool = False  # whether `rows` is a file
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -87,24 +82,15 @@ class SampleStoreWriter:
     """Fills a store in order, batch by batch.
 
     Args:
-        count: n.
-        shape: of one sample.
+        count, shape: number of samples, and shape of one.
         eight_bit: whether the samples are uint8.
         limit: most bytes to keep in memory; a larger store is a file. None for half of the available memory.
         folder: folder of that file; the system's temporary folder by default. The file has no name, so that nothing
-            is left behind however the process ends.
-
-    Raises:
-        OSError: if the disk has no room for the file.
+            is left behind however the process ends. OSError is raised if the disk has no room for it.
     """
 
     def __init__(
-        self,
-        count: int,
-        shape: tuple[int, ...],
-        eight_bit: bool,
-        limit: int | None = None,
-        folder: Path | None = None,
+        self, count: int, shape: tuple[int, ...], eight_bit: bool, limit: int | None = None, folder: Path | None = None
     ) -> None:
         self.shape = (count, *shape)
         self.limit = available_memory() // 2 if limit is None else limit
@@ -140,15 +126,13 @@ class SampleStoreWriter:
         values = samples.transpose(0, 1).flatten(1).contiguous()
         if self.table.shape[1] and torch.equal(self._nearest(values)[1], values):
             return True
-        merged = [torch.cat([known, row]).unique() for known, row in zip(self._known(), values, strict=True)]
-        largest = max(map(len, merged))
-        if largest > 256:
-            return False
         # Append new values, so that old ones keep their codes. Shorter channels repeat their last value.
         rows = []
-        for known, row in zip(self._known(), merged, strict=True):
-            new = row[~torch.isin(row, known)]
-            rows.append(torch.cat([known, new]))
+        for known, row in zip(self._known(), map(torch.unique, values), strict=True):
+            rows.append(torch.cat([known, row[~torch.isin(row, known)]]))
+        largest = max(map(len, rows))
+        if largest > 256:
+            return False
         self._counts = torch.tensor([len(row) for row in rows])
         self.table = torch.stack([torch.cat([row, row[-1:].expand(largest - len(row))]) for row in rows])
         return True

@@ -6,7 +6,7 @@ shape: images (C, H, W), signals (C, L) or vectors (D,).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,34 +14,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from condensed_data.data.batched_reads import BATCH, read_batches
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
-from condensed_data.data.sample import SourceError as SourceError
-from condensed_data.data.sample import check_kind, check_label, fetch, kind_of, to_tensor
+from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset that passed the checks.
+    """A dataset that passed the checks."""
 
-    Attributes:
-        dataset: without its random transforms.
-        kind: type and shape of its samples.
-        random_transform: the removed random transforms, which are applied to the condensed samples instead; or None.
-        name: the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset.
-        class_names: from the dataset's `classes`, or None.
-    """
-
-    dataset: Dataset[Any]
-    kind: SampleKind
+    dataset: Dataset[Any]  # without its random transforms
+    kind: SampleKind  # type and shape of its samples
+    # the removed random transforms, which are applied to the condensed samples instead; or None
     random_transform: Callable[[Any], Any] | None
-    name: str
-    class_names: tuple[str, ...] | None
+    name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
+    class_names: tuple[str, ...] | None  # from the dataset's `classes`, or None
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -80,35 +72,20 @@ def inspect(dataset: Any) -> Source:
 
 @dataclass(frozen=True)
 class LoadedSource:
-    """A source after all its samples were read.
+    """A source after all its samples were read."""
 
-    Attributes:
-        store: n samples.
-        labels: (n,) int64, the source's own labels.
-        space: conversion to the standardized space.
-        fingerprint: of the source's content.
-    """
-
-    store: SampleStore
-    labels: Tensor
-    space: ValueSpace
-    fingerprint: str
+    store: SampleStore  # n samples
+    labels: Tensor  # (n,) int64, the source's own labels
+    space: ValueSpace  # conversion to the standardized space
+    fingerprint: str  # of the source's content
 
 
 def read(
-    source: Source,
-    num_workers: int = 0,
-    progress: bool = True,
-    memory: int | None = None,
-    folder: Path | None = None,
+    source: Source, num_workers: int = 0, progress: bool = True, memory: int | None = None, folder: Path | None = None
 ) -> LoadedSource:
-    """Read all samples once.
+    """Read all samples once, decoded in `num_workers` processes.
 
-    Args:
-        source: a source that passed the checks.
-        num_workers: processes that decode samples.
-        progress: whether to show a progress bar.
-        memory, folder: `limit` and `folder` of `SampleStoreWriter`.
+    `memory` and `folder` are `limit` and `folder` of `SampleStoreWriter`.
 
     Raises:
         SourceError: if a sample cannot be read, has another shape, or contains NaN or infinite values, or if a label
@@ -123,7 +100,7 @@ def read(
     batches = read_batches(
         partial(_read_row, source),
         len(source),
-        _stack,
+        default_collate,
         title=f"reading {source.name}",
         num_workers=num_workers,
         progress=progress,
@@ -159,8 +136,17 @@ def _root(dataset: Any) -> Any:
 
 def _load_tensors(source: Source) -> LoadedSource:
     """Load a `TensorDataset` without reading it item by item."""
+    samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
+    samples = samples.detach().cpu()
+    if not source.kind.eight_bit:
+        samples = samples.float()
+        _check_finite(samples, 0)
+    if labels.is_floating_point() or labels.dim() != 1:
+        check_label(labels[0], 0)
+    labels = labels.detach().cpu().long()
+    for index in (labels < 0).nonzero().flatten().tolist():
+        check_label(labels[index], index)  # raises
     content = ContentHasher(source.kind, len(source))
-    samples, labels = _checked_tensors(source)
     for rows in samples.split(BATCH):
         content.update(rows)
     return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
@@ -172,27 +158,7 @@ def _read_row(source: Source, index: int) -> tuple[Tensor, int]:
     return to_tensor(sample), check_label(label, index)
 
 
-def _stack(rows: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    return torch.stack([sample for sample, _ in rows]), torch.tensor([label for _, label in rows])
-
-
 def _check_finite(rows: Tensor, first: int) -> None:
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         bad = first + int((~torch.isfinite(rows.flatten(1)).all(1)).nonzero()[0])
         raise SourceError(f"source[{bad}] contains NaN or infinite values. Remove or repair that sample.")
-
-
-def _checked_tensors(source: Source) -> tuple[Tensor, Tensor]:
-    """Samples (n, *shape) and labels (n,) of a `TensorDataset`."""
-    samples, labels = source.dataset.tensors  # type: ignore[attr-defined]
-    samples = samples.detach().cpu()
-    if not source.kind.eight_bit:
-        samples = samples.float()
-        _check_finite(samples, 0)
-    if labels.is_floating_point() or labels.dim() != 1:
-        check_label(labels[0], 0)
-    labels = labels.detach().cpu().long()
-    if bool((labels < 0).any()):
-        index = int((labels < 0).nonzero()[0])
-        check_label(labels[index], index)
-    return samples, labels

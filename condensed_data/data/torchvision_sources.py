@@ -16,14 +16,11 @@ from condensed_data.data.sample import SourceError
 class TorchvisionDataset:
     """How torchvision loads one dataset.
 
-    Attributes:
-        cls: name of the class in torchvision.datasets.
-        files: the files that torchvision expects below the data root.
-        train, test: arguments of the class for each split.
+    `train` and `test` are the arguments of the class for each split.
     """
 
-    cls: str
-    files: str
+    cls: str  # name of the class in torchvision.datasets
+    files: str  # that torchvision expects below the data root
     train: Mapping[str, Any] = field(default_factory=lambda: {"train": True})
     test: Mapping[str, Any] = field(default_factory=lambda: {"train": False})
 
@@ -60,8 +57,7 @@ DATASETS = {
 def load(name: str, split: str, data_root: str | Path | None, image_size: int | None, download: bool) -> Dataset[Any]:
     """Load a split of the dataset of this name, as PIL images; see `catalog.load` for the arguments.
 
-    Raises:
-        SourceError: if its files are not below `data_root`; the error names the expected files.
+    If its files are not below `data_root`, SourceError names the expected files.
     """
     from torchvision import datasets
 

@@ -28,23 +28,14 @@ TENSOR_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 @dataclass(frozen=True)
 class SampleKind:
-    """Type and shape of the samples that a source yields.
+    """Type and shape of the samples that a source yields."""
 
-    Attributes:
-        name: "pil:L", "pil:RGB", "pil:RGBA", "tensor:uint8" or "tensor:float32" (float16, bfloat16, float64).
-        shape: of one sample as a tensor: (C, H, W), (C, L) or (D,).
-    """
-
-    name: str
-    shape: tuple[int, ...]
+    name: str  # "pil:L", "pil:RGB", "pil:RGBA", "tensor:uint8" or "tensor:float32" (float16, bfloat16, float64)
+    shape: tuple[int, ...]  # of one sample as a tensor: (C, H, W), (C, L) or (D,)
 
     @staticmethod
     def from_name(name: str, shape: tuple[int, ...]) -> SampleKind:
-        """The kind of this name and shape.
-
-        Raises:
-            ValueError: for an unknown name, or a shape that does not match it.
-        """
+        """The kind of this name and shape; ValueError for an unknown name, or a shape that does not match it."""
         mode, dtype = name.removeprefix("pil:"), name.removeprefix("tensor:")
         if name.startswith("pil:"):
             valid = mode in PIL_CHANNELS and len(shape) == 3 and shape[0] == PIL_CHANNELS[mode]
@@ -68,10 +59,16 @@ class SampleKind:
         """Largest value of an 8-bit sample in the source's value space: 1 for PIL images, 255 for uint8 tensors."""
         return 1.0 if self.is_pil else 255.0
 
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Smallest and largest value of an 8-bit sample; None for other samples."""
+        return (0.0, self.max_value) if self.eight_bit else None
+
     def to_sample(self, sample: Tensor) -> Any:
         """Convert (*shape) float32 in the source's value space to a sample as the source yields it."""
         if self.is_pil:
-            return self._to_pil(sample)
+            pixels = (sample * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+            return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
         if self.name == "tensor:uint8":
             return sample.round().clamp(0, 255).to(torch.uint8)
         return sample.to(getattr(torch, self.name.removeprefix("tensor:")))
@@ -80,34 +77,21 @@ class SampleKind:
         """Round samples (N, *shape) to 8 bits; they stay in the source's value space."""
         return (samples * (255 / self.max_value)).round().clamp(0, 255) * (self.max_value / 255)
 
-    def _to_pil(self, sample: Tensor) -> Image.Image:
-        pixels = (sample * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
-
 
 @dataclass(frozen=True)
 class ValueSpace:
-    """The affine map between the source's value space and the standardized space.
+    """The affine map between the source's value space and the standardized space."""
 
-    Attributes:
-        mean, std: (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors.
-        whitening: applied afterwards if the recipe asks for it; the standardized space is then the whitened one.
-    """
-
-    mean: Tensor
+    mean: Tensor  # (C,) or (D,) in the source's value space: [0, 1] for PIL images, as given for tensors
     std: Tensor
+    # applied afterwards if the recipe asks for it; the standardized space is then the whitened one
     whitening: Whitening | None = None
 
     @staticmethod
     def from_sums(total: Tensor, squares: Tensor, count: int) -> ValueSpace:
-        """From per-channel sums of the values and of their squares.
+        """From sums (C,) or (D,) float64 of the values and of their squares, and the number of values per channel.
 
         A source that is already standardized (means within 0.1, standard deviations within 10 %) keeps its values.
-
-        Args:
-            total: (C,) or (D,) float64, sums of the values.
-            squares: the same of their squares.
-            count: number of values per channel.
         """
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
@@ -141,8 +125,7 @@ class ValueSpace:
     def torchvision_transform(self, shape: tuple[int, ...]) -> Normalize | LinearTransformation:
         """`standardize` for one sample as a torchvision transform; see `CondensedDataset.normalization`.
 
-        Raises:
-            ValueError: for whitened samples that are not images.
+        Whitened samples that are not images raise ValueError.
         """
         from torchvision.transforms import LinearTransformation, Normalize
 

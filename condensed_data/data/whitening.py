@@ -1,12 +1,10 @@
 """ZCA whitening: decorrelates all values of a sample by the linear map that changes it least.
 
 MTT uses it on CIFAR (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932; the authors use kornia's
-implementation with epsilon 0.1 on values in [0, 1]). With the eigenvectors U and eigenvalues l of the covariance of
-the values, a sample x becomes U diag(1 / sqrt(l + epsilon)) U^T (x - mean). Deviation: the map is computed after
-each channel is standardized, so that it does not depend on the source's value space; `EPSILON` is 0.1 relative to
-0.063, the mean variance of CIFAR-10's pixels in [0, 1].
-
-Letters: n samples, D values of a sample.
+implementation with epsilon 0.1 on values in [0, 1]). With the eigenvectors U and eigenvalues l of the covariance of the
+values, a sample x becomes U diag(1 / sqrt(l + epsilon)) U^T (x - mean). Deviation: the map is computed after each
+channel is standardized, so that it does not depend on the source's value space; `EPSILON` is 0.1 relative to 0.063, the
+mean variance of CIFAR-10's pixels in [0, 1]. Letters: n samples, D values of a sample.
 """
 
 from __future__ import annotations
@@ -26,17 +24,11 @@ MAX_VALUES = 5_000  # time grows with the cube of D, memory with its square: 100
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """The whitening map and its inverse.
+    """The whitening map and its inverse."""
 
-    Attributes:
-        mean: (D,) float32 of the standardized values.
-        vectors: (D, D) float32, orthonormal eigenvectors of their covariance, one a column.
-        scales: (D,) float32, 1 / sqrt(eigenvalue + epsilon).
-    """
-
-    mean: Tensor
-    vectors: Tensor
-    scales: Tensor
+    mean: Tensor  # (D,) float32 of the standardized values
+    vectors: Tensor  # (D, D) float32, orthonormal eigenvectors of their covariance, one a column
+    scales: Tensor  # (D,) float32, 1 / sqrt(eigenvalue + epsilon)
     _maps: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
@@ -55,11 +47,7 @@ class Whitening:
 
     @staticmethod
     def check(shape: tuple[int, ...]) -> None:
-        """Check that samples of this shape are small enough to whiten.
-
-        Raises:
-            ValueError: for more than `MAX_VALUES` values per sample.
-        """
+        """Raise ValueError for samples that are too large to whiten: of more than `MAX_VALUES` values."""
         if math.prod(shape) > MAX_VALUES:
             raise ValueError(
                 f"whitening='zca' needs a {math.prod(shape):,} x {math.prod(shape):,} matrix for samples of shape "

@@ -15,13 +15,15 @@ from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.real import RealData
-from condensed_data.data.source import SourceError, inspect
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.protocols import CondensedSamples
-from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors
-from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import OrderedTraining, Training
 
 
 class EvaluateKwargs(TypedDict, total=False):

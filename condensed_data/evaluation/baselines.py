@@ -27,7 +27,10 @@ from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation.real_data import evaluate_random_subsets, in_memory, training_part
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.protocols import EvaluationRecorder
-from condensed_data.training.evaluate import Evaluation, Training, accuracy, evaluate_tensors, quick
+from condensed_data.training.compute import accuracy
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import Training, quick
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, check_fractions, label_robust
 from condensed_data.storage.protocols import CondensedSamples, EvaluationRecorder
-from condensed_data.training.evaluate import Evaluation, Training, evaluate_tensors, protocol
-from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import OrderedTraining, Training, protocol
 
 
 @dataclass(frozen=True)

@@ -59,5 +59,5 @@ def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Ima
         per_class=None,
         max_classes=max_classes,
         title=f"First code of each class: {before}the outputs of {count} decoders",
-        value_range=(0.0, metadata.kind.max_value) if metadata.kind.eight_bit else None,
+        value_range=metadata.kind.value_range,
     )

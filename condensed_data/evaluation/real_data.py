@@ -18,7 +18,8 @@ from condensed_data.data.source import inspect
 from condensed_data.engine.functional import condense_tensors
 from condensed_data.methods import recipes
 from condensed_data.storage.metadata import Metadata
-from condensed_data.training.evaluate import Evaluation, evaluate_tensors
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.evaluation_result import Evaluation
 
 MAX_BYTES = 1 << 30  # of the full dataset's samples that are kept in memory to train on
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.samplers.clustering import representatives
-from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor
 from condensed_data.training.pretraining import Pretraining

@@ -22,8 +22,7 @@ from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
-from condensed_data.training.evaluate import Training
-from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocol import OrderedTraining, Training
 
 WHITENINGS = ("none", "zca")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -149,7 +148,7 @@ class Recipe(Spec):
 
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
-        check_count(None, "iterations", self.iterations, 0)
+        check_count(None, "iterations", self.iterations, 0, or_default=True)
         if self.step_per not in ("iteration", "class"):
             raise ValueError(f"step_per={self.step_per!r} must be 'iteration' or 'class'.")
         if self.num_blocks is not None:

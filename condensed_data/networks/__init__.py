@@ -12,7 +12,6 @@ same for any other module.
 
 from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.initializers import Xavier
-from condensed_data.networks.layers import Chain
 from condensed_data.networks.probing import (
     Probe,
     embed_of,
@@ -22,15 +21,7 @@ from condensed_data.networks.probing import (
     is_stochastic,
     probe,
 )
-from condensed_data.networks.registry import (
-    NetworkFunction,
-    Timm,
-    build,
-    default_name,
-    default_network,
-    names,
-    network,
-)
+from condensed_data.networks.registry import NetworkFunction, Timm, build, default_name, default_network, names, network
 from condensed_data.networks.reinitialization import WeightInitializer
 from condensed_data.networks.resnet import ResNet18
 
@@ -38,7 +29,6 @@ __all__ = [
     "MLP",
     "VGG11",
     "AlexNet",
-    "Chain",
     "ConvNet",
     "ConvNet1d",
     "LeNet",

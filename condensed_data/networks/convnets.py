@@ -12,19 +12,38 @@ Letters: B batch, K classes, C channels, H, W height and width, L length, D feat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from condensed_data.core.spec import Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.networks import layers
 from condensed_data.networks.layers import Chain, Conv, Size
 
-_SMALLER = 'the network "convnet"'
+
+@dataclass(frozen=True)
+class _Blocks(Spec):
+    """Fields of `ConvNet` and `ConvNet1d`."""
+
+    width: int = 128
+    depth: int = 3
+    norm: str = "instance"
+    activation: str = "relu"
+    pooling: str = "avg"
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        check_count(name, "width", self.width)
+        check_count(name, "depth", self.depth)
+        check_choice(name, "norm", self.norm, layers.NORMS)
+        check_choice(name, "activation", self.activation, layers.ACTIVATIONS)
+        check_choice(name, "pooling", self.pooling, layers.POOLINGS)
+        fits = self.norm != "group" or self.width % layers.GROUPS == 0
+        require(fits, name, "width", self.width, f"a multiple of {layers.GROUPS} with norm='group'")
 
 
 @dataclass(frozen=True)
-class ConvNet(Spec):
+class ConvNet(_Blocks):
     """The field's usual network: `depth` blocks of 3x3 convolution, normalization, activation and 2x2 pooling.
 
     The defaults are the ConvNet-3 of Gidaris and Komodakis (CVPR 2018) as used by DC, DSA and DM, whose
@@ -42,53 +61,26 @@ class ConvNet(Spec):
         ValueError: for unknown field values; when called, for samples of another kind or that are too small.
     """
 
-    width: int = 128
-    depth: int = 3
-    norm: str = "instance"
-    activation: str = "relu"
-    pooling: str = "avg"
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        _check_convnet(self)
-
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, H, W) or (C, L)."""
         if len(sample_shape) not in (2, 3):
             raise ValueError(
                 "ConvNet takes images (C, H, W) or signals (C, L); "
                 f'got samples of shape {tuple(sample_shape)}. Use the network "mlp".'
             )
-        return _convnet(self if len(sample_shape) == 3 else _one_dimensional(self), num_classes, sample_shape)
+        return _convnet(self if len(sample_shape) == 3 else ConvNet1d(**vars(self)), num_classes, sample_shape)
 
 
 @dataclass(frozen=True)
-class ConvNet1d(Spec):
-    """`ConvNet` for signals (C, L): convolutions of length 3 and poolings of length 2. Not in the papers.
+class ConvNet1d(_Blocks):
+    """`ConvNet` for signals (C, L), with the same fields: convolutions of length 3 and poolings of length 2.
 
-    Args:
-        width: channels of every block; a multiple of 4 for norm="group".
-        depth: number of blocks; with pooling, every block halves the size of the map.
-        norm: none, batch, layer (over C, L), instance or group, as in `ConvNet`.
-        activation: sigmoid, relu, leakyrelu (slope 0.01) or swish.
-        pooling: none, max or avg.
+    Not in the papers.
 
     Raises:
         ValueError: for unknown field values; when called, for samples that are not signals or are too short.
     """
 
-    width: int = 128
-    depth: int = 3
-    norm: str = "instance"
-    activation: str = "relu"
-    pooling: str = "avg"
-    version: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        _check_convnet(self)
-
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, L)."""
         if len(sample_shape) != 2:
             other = "convnet" if len(sample_shape) == 3 else "mlp"
             raise ValueError(
@@ -98,22 +90,7 @@ class ConvNet1d(Spec):
         return _convnet(self, num_classes, sample_shape)
 
 
-def _one_dimensional(spec: ConvNet) -> ConvNet1d:
-    return ConvNet1d(spec.width, spec.depth, spec.norm, spec.activation, spec.pooling)
-
-
-def _check_convnet(spec: ConvNet | ConvNet1d) -> None:
-    name = type(spec).__name__
-    check_count(name, "width", spec.width)
-    check_count(name, "depth", spec.depth)
-    layers.check_choice(name, "norm", spec.norm, layers.NORMS)
-    layers.check_choice(name, "activation", spec.activation, tuple(layers.ACTIVATIONS))
-    layers.check_choice(name, "pooling", spec.pooling, layers.POOLINGS)
-    if spec.norm == "group" and spec.width % layers.GROUPS:
-        raise ValueError(f"{name}: width must be a multiple of {layers.GROUPS} with norm='group'; got {spec.width}.")
-
-
-def _convnet(spec: ConvNet | ConvNet1d, num_classes: int, sample_shape: Size) -> Chain:
+def _convnet(spec: _Blocks, num_classes: int, sample_shape: Size) -> Chain:
     name = f"{type(spec).__name__}(depth={spec.depth})"
     layers.check_task(name, num_classes, sample_shape)
     block = Conv(spec.width, pooling=spec.pooling)
@@ -140,28 +117,37 @@ def _fitting(name: str, convs: tuple[Conv, ...], pad: int, norm: str, size: Size
     raise layers.too_small(name, least, size, remedy, " (or exactly 28x28)" if special and len(size) == 2 else "")
 
 
+def _for_images(
+    name: str,
+    convs: tuple[Conv, ...],
+    pad: int,
+    num_classes: int,
+    sample_shape: Size,
+    norm: str = "none",
+    hidden: Sequence[int] = (),
+) -> Chain:
+    layers.check_image(name, num_classes, sample_shape)
+    chosen = _fitting(name, convs, pad, norm, sample_shape[1:], 'the network "convnet"')
+    return layers.assemble(chosen, hidden, num_classes, sample_shape, norm)
+
+
 @dataclass(frozen=True)
 class MLP(Spec):
-    """`depth` hidden linear layers of `width` units with ReLU, for samples of any shape.
+    """Hidden linear layers with ReLU, for samples of any shape.
 
     Args:
-        width: units of every hidden layer, and features of the embedding.
-        depth: number of hidden layers.
-
-    Raises:
-        ValueError: for fields that are not positive integers.
+        width: units of every hidden layer, and features of the embedding; positive.
+        depth: number of hidden layers; positive.
     """
 
     width: int = 128
     depth: int = 2
-    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         check_count("MLP", "width", self.width)
         check_count("MLP", "depth", self.depth)
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples of any shape."""
         layers.check_task("MLP", num_classes, sample_shape)
         return layers.assemble((), (self.width,) * self.depth, num_classes, sample_shape)
 
@@ -174,14 +160,9 @@ class LeNet(Spec):
         ValueError: when called, for samples that are not images or are too small.
     """
 
-    version: ClassVar[int] = 1
-
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, H, W)."""
-        layers.check_image("LeNet", num_classes, sample_shape)
         convs = (Conv(6, 5, 0, "max"), Conv(16, 5, 0, "max"))
-        chosen = _fitting("LeNet", convs, 2, "none", sample_shape[1:], _SMALLER)
-        return layers.assemble(chosen, (120, 84), num_classes, sample_shape)
+        return _for_images("LeNet", convs, 2, num_classes, sample_shape, hidden=(120, 84))
 
 
 @dataclass(frozen=True)
@@ -196,18 +177,14 @@ class AlexNet(Spec):
     """
 
     norm: str = "none"
-    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        layers.check_choice("AlexNet", "norm", self.norm, layers.NORMS)
+        check_choice("AlexNet", "norm", self.norm, layers.NORMS)
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, H, W)."""
-        layers.check_image("AlexNet", num_classes, sample_shape)
         first = (Conv(128, 5, 2, "max"), Conv(192, 5, 2, "max"))
         convs = (*first, Conv(256), Conv(192), Conv(192, pooling="max"))
-        chosen = _fitting("AlexNet", convs, 4, self.norm, sample_shape[1:], _SMALLER)
-        return layers.assemble(chosen, (), num_classes, sample_shape, self.norm)
+        return _for_images("AlexNet", convs, 4, num_classes, sample_shape, self.norm)
 
 
 @dataclass(frozen=True)
@@ -222,16 +199,12 @@ class VGG11(Spec):
     """
 
     norm: str = "instance"
-    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        layers.check_choice("VGG11", "norm", self.norm, layers.NORMS)
+        check_choice("VGG11", "norm", self.norm, layers.NORMS)
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, H, W)."""
-        layers.check_image("VGG11", num_classes, sample_shape)
         widths = ((64,), (128,), (256, 256), (512, 512), (512, 512))
         groups = [tuple(Conv(width) for width in group) for group in widths]
         convs = tuple(c for group in groups for c in (*group[:-1], replace(group[-1], pooling="max")))
-        chosen = _fitting("VGG11", convs, 3, self.norm, sample_shape[1:], _SMALLER)
-        return layers.assemble(chosen, (), num_classes, sample_shape, self.norm)
+        return _for_images("VGG11", convs, 3, num_classes, sample_shape, self.norm)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -30,7 +29,6 @@ class Xavier(Spec):
     """
 
     inner: str | Callable[..., nn.Module]
-    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.inner, DataDefault):
@@ -38,7 +36,6 @@ class Xavier(Spec):
         network(self.inner)
 
     def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        """A network for such samples."""
         module = network(self.inner)(num_classes, sample_shape)
         for name, parameter in module.named_parameters():
             if parameter.dim() >= 2:

@@ -1,9 +1,8 @@
 """Building blocks of the networks: a chain of blocks, layer factories, and the sizes of feature maps.
 
 Sizes are computed before layers are built: samples that are too small for a network's pooling raise an error with the
-smallest possible size, and the classifier gets the right number of inputs for samples of any size.
-
-Letters: B batch, K classes, C channels, H, W height and width, L length, D features.
+smallest possible size, and the classifier gets the right number of inputs for samples of any size. Letters: B batch, K
+classes, C channels, H, W height and width, L length, D features.
 """
 
 from __future__ import annotations
@@ -33,21 +32,16 @@ PADDED = (28, 28)
 
 _CONV: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d}
 _BATCH: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
-_POOL: dict[tuple[str, int], type[nn.Module]] = {
-    ("max", 1): nn.MaxPool1d,
-    ("max", 2): nn.MaxPool2d,
-    ("avg", 1): nn.AvgPool1d,
-    ("avg", 2): nn.AvgPool2d,
+_POOL: dict[str, dict[int, type[nn.Module]]] = {
+    "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d},
+    "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d},
 }
 
 
 class Chain(nn.Module):
-    """A sequence of blocks, each followed by its pooling, then one linear classifier.
+    """A sequence of blocks, each followed by its pooling, then one linear classifier (B, D) -> (B, K).
 
-    Args:
-        blocks: modules whose outputs are the feature maps.
-        pools: one pooling for each block; `nn.Identity` for none.
-        classifier: (B, D) -> (B, K).
+    The outputs of the blocks are the feature maps. A block without pooling has an `nn.Identity` for it.
     """
 
     classifier: nn.Linear
@@ -71,8 +65,8 @@ class Chain(nn.Module):
     def feature_maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, *sample) -> the output of every block before its pooling, then that of the last pooling if there is one.
 
-        For a ConvNet these are the features f1, f2, ... of CAFE (Wang et al., CVPR 2022), except the
-        flattened last one.
+        For a ConvNet these are the features f1, f2, ... of CAFE (Wang et al., CVPR 2022), except the flattened last
+        one.
         """
         outputs = []
         for block, pool in zip(self.blocks, self.pools, strict=True):
@@ -83,18 +77,12 @@ class Chain(nn.Module):
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolutional block: a stride-1 convolution, normalization, activation, and a pooling that halves.
+    """One convolutional block: a stride-1 convolution, normalization, activation, and a pooling."""
 
-    Attributes:
-        channels: output channels.
-        kernel, pad: of the convolution, the same along every dimension.
-        pooling: one of `POOLINGS`.
-    """
-
-    channels: int
-    kernel: int = 3
+    channels: int  # output channels
+    kernel: int = 3  # of the convolution, the same along every dimension
     pad: int = 1
-    pooling: str = "none"
+    pooling: str = "none"  # one of `POOLINGS`; it halves every dimension, rounding down
 
 
 def block_sizes(convs: Sequence[Conv], size: Size) -> list[tuple[Size, Size]]:
@@ -139,7 +127,7 @@ def assemble(
     pools: list[nn.Module] = []
     for conv, (before, after) in zip(convs, block_sizes(convs, size), strict=True):
         blocks.append(_conv_block(channels, conv, before, norm, activation))
-        pools.append(pool_layer(conv.pooling, len(size)))
+        pools.append(nn.Identity() if conv.pooling == "none" else _POOL[conv.pooling][len(size)](2))
         channels, size = conv.channels, after
     features = channels * prod(size)
     for width in hidden:
@@ -169,11 +157,6 @@ def norm_layer(norm: str, channels: int, size: Size) -> nn.Module:
     return nn.GroupNorm(GROUPS, channels) if norm == "group" else nn.Identity()
 
 
-def pool_layer(pooling: str, dimensions: int) -> nn.Module:
-    """The pooling that halves every dimension, rounding down; one of `POOLINGS`."""
-    return nn.Identity() if pooling == "none" else _POOL[pooling, dimensions](2)
-
-
 def smallest(accepts: Callable[[Size], bool], dimensions: int) -> int:
     """The smallest side of a square (or length) for which `accepts`, a monotone condition, is true."""
     high = 1
@@ -189,12 +172,6 @@ def too_small(name: str, least: int, size: Size, remedy: str, exception: str = "
     else:
         needs, got, larger = f"images of at least {least}x{least}", "x".join(map(str, size)), "a larger image"
     return ValueError(f"{name} needs {needs}{exception}; got {got}. Use {remedy} or {larger}.")
-
-
-def check_choice(name: str, argument: str, value: object, known: Sequence[object]) -> None:
-    """Raise ValueError for a value that is not one of `known`."""
-    if value not in known:
-        raise ValueError(f"{name}: {argument} must be one of {', '.join(map(str, known))}; got {value!r}.")
 
 
 def check_task(name: str, num_classes: int, sample_shape: Size) -> None:

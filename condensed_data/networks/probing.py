@@ -2,14 +2,12 @@
 
 Networks of this package have the methods `embed` and `feature_maps`, and a user's network may have them. Other modules
 (torchvision, timm) are read by hooks that are removed after each call, so that modules can still be pickled and copied.
-
 Letters: B batch, K classes, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,30 +17,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from condensed_data.core.rng import preserve_rng_state
-from condensed_data.networks.modes import temporary_mode
+from condensed_data.networks.modes import temporary_hooks, temporary_mode
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Output sizes of a network.
+    """Output sizes of a network."""
 
-    Attributes:
-        outputs: number of logits K.
-        features: size D of the embedding, or None if the module has none.
-    """
-
-    outputs: int
-    features: int | None
+    outputs: int  # number of logits K
+    features: int | None  # size D of the embedding, or None if the module has none
 
 
 def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """The differentiable embedding (B, *sample) -> (B, D) of a network.
 
     It is the method `embed` if the module's class has one, otherwise the flattened input of the `nn.Linear` that is
-    executed last.
-
-    Raises:
-        ValueError: if the module has neither; when called, if none of its linear layers is executed.
+    executed last. ValueError is raised if the module has neither; when called, if none of its linear layers is
+    executed.
     """
     if _has_method(module, "embed"):
         return module.embed  # type: ignore[return-value]
@@ -59,7 +50,7 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
         def record(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             last[:] = [inputs[0] if inputs else named["input"]]
 
-        with _hooks(layer.register_forward_pre_hook(record, with_kwargs=True) for layer in linear):
+        with temporary_hooks(layer.register_forward_pre_hook(record, with_kwargs=True) for layer in linear):
             module(x)
         if not last:
             raise ValueError(
@@ -74,10 +65,8 @@ def embed_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
 def feature_maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """The differentiable feature maps (B, *sample) -> (map, ...) of a network.
 
-    Args:
-        module: any network.
-        layers: names of submodules (see `module.named_modules()`), whose outputs are returned in this order; of a
-            submodule that is executed several times the last output. Without names, the method `feature_maps`.
+    `layers` are names of submodules (see `module.named_modules()`), whose outputs are returned in this order; of a
+    submodule that is executed several times the last output. Without names, the method `feature_maps` is taken.
 
     Raises:
         ValueError: without names, if the module has no such method; for unknown names; when called, if a named
@@ -97,7 +86,7 @@ def feature_maps_of(module: nn.Module, layers: tuple[str, ...] = ()) -> Callable
 
     def feature_maps(x: Tensor) -> tuple[Tensor, ...]:
         outputs: dict[str, Tensor] = {}
-        with _hooks(named[name].register_forward_hook(_keep(outputs, name)) for name in layers):
+        with temporary_hooks(named[name].register_forward_hook(_keep(outputs, name)) for name in layers):
             module(x)
         silent = [name for name in layers if name not in outputs]
         if silent:
@@ -115,17 +104,6 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
         outputs[name] = output.clone()
 
     return record
-
-
-@contextmanager
-def _hooks(handles: Iterator[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
-    """Remove hooks at the end of the block."""
-    registered = list(handles)
-    try:
-        yield
-    finally:
-        for handle in registered:
-            handle.remove()
 
 
 def _has_method(module: nn.Module, name: str) -> bool:
@@ -162,17 +140,12 @@ def flops(module: nn.Module, sample: Tensor) -> int:
 def probe(module: nn.Module, sample_shape: tuple[int, ...]) -> Probe:
     """Run a network on two zero samples in evaluation mode, so that errors are raised before long work starts.
 
-    Args:
-        module: any network; its state and mode do not change.
-        sample_shape: shape of one sample, without the batch.
-
-    Raises:
-        ValueError: if the forward pass fails, or does not return one row of logits per sample.
+    Its state and mode do not change. ValueError is raised if the forward pass fails for samples of this shape, or does
+    not return one row of logits per sample.
     """
     anchor = next(module.parameters(), torch.zeros(()))
     x = torch.zeros(2, *sample_shape, device=anchor.device, dtype=anchor.dtype)
-    devices = [anchor.device] if anchor.device.type == "cuda" else []
-    with temporary_mode(module, training=False), torch.no_grad(), torch.random.fork_rng(devices):
+    with temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
         logits = _try(module, module, x)
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -1,12 +1,10 @@
 """Networks by name, and building them from a seed without changing the global random state.
 
-A name is a family, followed by settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`.
-Settings, for families that have the field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the
-normalization (batch, instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation,
-`avgpool`, `maxpool`, `nopool` the pooling, `ap` the pooled ResNet.
-`timm:NAME` is a model of timm, with random weights.
-
-Letters: K classes, C channels, H, W, L height, width and length, D features.
+A name is a family, followed by settings after dashes: `convnet-d4-w64-bn` is `ConvNet(64, 4, norm="batch")`. Settings,
+for families that have the field: `d4` depth, `w64` width, `bn`, `in`, `ln`, `gn`, `nn` the normalization (batch,
+instance, layer, group, none), `sigmoid`, `relu`, `leakyrelu`, `swish` the activation, `avgpool`, `maxpool`, `nopool`
+the pooling, `ap` the pooled ResNet. `timm:NAME` is a model of timm, with random weights. Letters: K classes, C
+channels, H, W, L height, width and length, D features.
 """
 
 from __future__ import annotations
@@ -16,12 +14,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
-from condensed_data.core.spec import Spec
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.networks import layers
 from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
 from condensed_data.networks.resnet import ResNet18
@@ -64,10 +62,8 @@ class Timm(Spec):
     """
 
     name: str
-    version: ClassVar[int] = 1
 
     def __call__(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        """A model for samples (C, H, W)."""
         layers.check_image(f"timm:{self.name}", num_classes, sample_shape)
         try:
             timm = import_module("timm")
@@ -75,11 +71,7 @@ class Timm(Spec):
             raise ImportError(f'The network "timm:{self.name}" needs timm: pip install timm') from error
         if not timm.is_model(self.name):
             raise ValueError(f"timm has no model {self.name!r}. timm.list_models() lists those it has.")
-        options: dict[str, Any] = {
-            "num_classes": num_classes,
-            "in_chans": sample_shape[0],
-            "pretrained": False,
-        }
+        options: dict[str, Any] = {"num_classes": num_classes, "in_chans": sample_shape[0], "pretrained": False}
         # Models whose weights depend on the image size (ViT, Swin, mixers) need this argument; others reject it.
         config = timm.models.get_pretrained_cfg(self.name)
         if config is not None and config.fixed_input_size:
@@ -95,13 +87,9 @@ def names() -> list[str]:
 def network(which: str | NetworkFunction) -> NetworkFunction:
     """The network with this name; a callable `(num_classes, sample_shape) -> nn.Module` is returned unchanged.
 
-    Args:
-        which: one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see the module docstring),
-            "timm:NAME", or a callable.
-
-    Raises:
-        ValueError: for an unknown name; the message lists the known ones.
-        TypeError: for a module, or anything else that is neither a name nor a callable.
+    A name is one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see the module docstring), or
+    "timm:NAME". For an unknown one, ValueError lists the known ones; a module, or anything else that is neither a name
+    nor a callable, raises TypeError.
     """
     if isinstance(which, str):
         return _by_name(which)
@@ -141,13 +129,10 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def default_name(sample_shape: tuple[int, ...]) -> str:
-    """Name of the default network: "convnet" for images, "convnet1d" for signals, "mlp" for vectors.
+    """Name of the default network: "convnet" for images, "convnet1d" for signals, "mlp" for vectors, else ValueError.
 
-    A ConvNet has three blocks up to 32 pixels and one more with each doubling, as published (four at 64, five at
-    128), and fewer if the last map would be smaller than 2x2: a single pixel, normalized by itself, is always 0.
-
-    Raises:
-        ValueError: for samples of no dimension, or more than three.
+    A ConvNet has three blocks up to 32 pixels and one more with each doubling, as published (four at 64, five at 128),
+    and fewer if the last map would be smaller than 2x2: a single pixel, normalized by itself, is always 0.
     """
     if len(sample_shape) == 1:
         return "mlp"
@@ -168,39 +153,47 @@ def default_network(sample_shape: tuple[int, ...]) -> NetworkFunction:
     return network(default_name(sample_shape))
 
 
+@dataclass(frozen=True)
+class DefaultNetwork(DataDefault):
+    """ConvNet for images, ConvNet1d for signals, an MLP for vectors."""
+
+    def __call__(self, info: DatasetInfo) -> Any:
+        return default_network(info.sample_shape)
+
+
+def check_network(which: Any, sample_shape: tuple[int, ...]) -> None:
+    """Build the network for such samples and two classes, so that errors are raised before long work starts."""
+    if isinstance(which, DataDefault):
+        which = which(DatasetInfo(sample_shape, (), 1))
+    build(network(which), 2, sample_shape, 0)
+
+
 def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
     """A new network on the CPU; the same seed gives the same weights, and global random states do not change.
 
     Args:
-        spec: what `network` returns.
+        spec: what `network` returns. If it fails, ValueError names the sample shape; if it returns no module, TypeError
+            is raised.
         num_classes: number of logits K.
         sample_shape: shape of one sample, without the batch.
         seed: of the initial weights.
-
-    Raises:
-        ValueError: if the callable fails; the message contains the sample shape.
-        TypeError: if it does not return a module.
     """
     # Only the CPU generator is saved and seeded: torch.manual_seed would reseed every accelerator's as well.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
-        module = _call(spec, num_classes, tuple(sample_shape))
+        try:
+            module = spec(num_classes, tuple(sample_shape))
+        except Exception as error:
+            # Our own networks explain what is wrong with the sample, and a missing package is not a wrong value.
+            if isinstance(spec, _OURS) or isinstance(error, ImportError):
+                raise
+            raise ValueError(
+                f"The network {_label(spec)} failed for {num_classes} classes and samples of shape "
+                f"{tuple(sample_shape)}: {type(error).__name__}: {error}"
+            ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(f"The network {_label(spec)} must return a torch.nn.Module; got {type(module).__name__}.")
     return module
-
-
-def _call(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]) -> Any:
-    try:
-        return spec(num_classes, sample_shape)
-    except Exception as error:
-        # Our own networks explain what is wrong with the sample, and a missing package is not a wrong value.
-        if isinstance(spec, _OURS) or isinstance(error, ImportError):
-            raise
-        raise ValueError(
-            f"The network {_label(spec)} failed for {num_classes} classes and samples of shape "
-            f"{sample_shape}: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _label(spec: NetworkFunction) -> str:

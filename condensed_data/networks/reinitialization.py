@@ -14,15 +14,8 @@ class WeightInitializer:
 
     Building modules takes longer than drawing small weights, and pools renew their network every iteration. Drawing in
     place calls `reset_parameters` of every layer in order. It is used for specifications of this package, whose modules
-    do not depend on the seed, after checking once that it reproduces what `build` gives.
-
-    Args:
-        spec: what `network` returns.
-        num_classes: K.
-        sample_shape: of one sample.
-
-    Raises:
-        ValueError, TypeError: as `build`.
+    do not depend on the seed, after checking once that it reproduces what `build` gives. Arguments and errors are those
+    of `build`.
     """
 
     def __init__(self, spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]) -> None:

@@ -3,22 +3,20 @@
 The stem is one 3x3 convolution without pooling. The pooled ("AP") variant replaces every convolution of
 stride 2 by one of stride 1 and average pooling, and keeps the last map instead of its average.
 
-Deviations from the reference code of Zhao and Bilen: the last map is averaged over all of its positions instead
-of 4x4, which is the same at 28x28 and 32x32; the pooled shortcut averages before its 1x1 convolution instead
-of after it, which is the same linear map at a quarter of the cost.
-
-Letters: B batch, K classes, C channels, H, W height and width.
+Deviations from the reference code of Zhao and Bilen: the last map is averaged over all of its positions instead of 4x4,
+which is the same at 28x28 and 32x32; the pooled shortcut averages before its 1x1 convolution instead of after it, which
+is the same linear map at a quarter of the cost. Letters: B batch, K classes, C channels, H, W height and width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from condensed_data.core.spec import Spec
+from condensed_data.core.validation import check_choice
 from condensed_data.networks import layers
 from condensed_data.networks.layers import Chain, Size
 
@@ -39,17 +37,17 @@ class ResNet18(Spec):
 
     norm: str = "instance"
     average_pool: bool = False
-    version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        layers.check_choice("ResNet18", "norm", self.norm, layers.NORMS)
-        layers.check_choice("ResNet18", "average_pool", self.average_pool, (False, True))
+        check_choice("ResNet18", "norm", self.norm, layers.NORMS)
+        check_choice("ResNet18", "average_pool", self.average_pool, (False, True))
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
-        """A network for samples (C, H, W)."""
         layers.check_image("ResNet18", num_classes, sample_shape)
         sizes = _checked_sizes(self, sample_shape[1:])
-        blocks, channels = [_stem(self.norm, sample_shape[0], sizes[0])], _WIDTHS[0]
+        channels = _WIDTHS[0]
+        norm = layers.norm_layer(self.norm, channels, sizes[0])
+        blocks: list[nn.Module] = [nn.Sequential(_conv3x3(sample_shape[0], channels), norm, nn.ReLU())]
         for width, before, after in zip(_WIDTHS, (sizes[0], *sizes), sizes, strict=False):
             first = _Residual(self, channels, width, before, after)
             blocks.append(nn.Sequential(first, _Residual(self, width, width, after, after)))
@@ -89,10 +87,6 @@ def _conv3x3(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
 def _projection(norm: str, inner: int, width: int, stride: int, after: Size) -> nn.Module:
     project = nn.Conv2d(inner, width, 1, stride, bias=False)
     return nn.Sequential(project, layers.norm_layer(norm, width, after))
-
-
-def _stem(norm: str, channels: int, size: Size) -> nn.Module:
-    return nn.Sequential(_conv3x3(channels, _WIDTHS[0]), layers.norm_layer(norm, _WIDTHS[0], size), nn.ReLU())
 
 
 def _sizes(average_pool: bool, size: Size) -> list[Size]:

@@ -16,7 +16,7 @@ from condensed_data.core.errors import shortened_list
 from condensed_data.core.sizes import percent
 from condensed_data.storage import parquet
 from condensed_data.storage.metadata import Metadata
-from condensed_data.training.evaluate import Evaluation
+from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining
 
 _TASKS = {

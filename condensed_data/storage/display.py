@@ -32,7 +32,7 @@ def summary(condensed: CondensedSamples) -> str:
 
 def grid(condensed: CondensedSamples, path: str | Path | None = None) -> Image:
     """A labeled grid of the samples, also written to `path` if given."""
-    image = plots.grid(*_labeled(condensed), value_range=_value_range(condensed))
+    image = plots.grid(*_labeled(condensed), value_range=condensed.metadata.kind.value_range)
     if path is not None:
         plots.save(image, path)
     return image
@@ -40,13 +40,8 @@ def grid(condensed: CondensedSamples, path: str | Path | None = None) -> Image:
 
 def html(condensed: CondensedSamples) -> str:
     """HTML for a notebook: the summary above a grid."""
-    return plots.to_html(*_labeled(condensed), summary(condensed), value_range=_value_range(condensed))
+    return plots.to_html(*_labeled(condensed), summary(condensed), value_range=condensed.metadata.kind.value_range)
 
 
 def _labeled(condensed: CondensedSamples) -> tuple[Tensor, list[int], tuple[str, ...]]:
     return condensed.images, condensed.class_indices.tolist(), condensed.metadata.classes
-
-
-def _value_range(condensed: CondensedSamples) -> tuple[float, float] | None:
-    kind = condensed.metadata.kind
-    return (0.0, kind.max_value) if kind.eight_bit else None

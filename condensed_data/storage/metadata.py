@@ -11,8 +11,8 @@ import torch
 
 from condensed_data.core import spec as specs
 from condensed_data.data.value_space import SampleKind, ValueSpace
-from condensed_data.training.evaluate import Evaluation, Training
-from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import OrderedTraining, Training
 
 # fields that the manifest has under the same name, as they are
 _SAME = ("name", "recipe", "recipe_name", "ipc", "seed", "iterations", "encoding", "environment")

@@ -6,16 +6,15 @@ to rounding.
 
 On a CPU this is faster if steps are so small that Python dominates, and slower if convolutions do, because vectorized
 convolutions are grouped. Measured with four networks on one thread, by the forward pass of one network's step: 1.25 to
-2.2 times faster below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast
-above 8.
-
-Letters: S networks, N samples, B rows of a batch, K classes.
+2.2 times faster below 4 MFLOP (ConvNets of width 4 to 16 on 12 images of 12x12, MLPs), 0.45 to 1.1 times as fast above
+8. Letters: S networks, N samples, B rows of a batch, K classes.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,11 +33,7 @@ SMALL = 4e6  # floating-point operations of one network's forward pass in a step
 
 
 class BatchedModel(nn.Module):
-    """The weights of S networks, (S, *shape) each, so that one optimizer steps all of them.
-
-    Args:
-        modules: networks of one architecture.
-    """
+    """The weights of S networks of one architecture, (S, *shape) each, for one optimizer."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -68,15 +63,10 @@ class BatchedModel(nn.Module):
 
 
 def fit(trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int, nn.Module], None]) -> list[nn.Module]:
-    """Train new networks as `Trainer.fit` trains each; returned in evaluation mode.
+    """Train new networks, one for each of `rng`, as `Trainer.fit` trains each; returned in evaluation mode.
 
-    Args:
-        trainer: the samples, the protocol and the precision; its images are on the device.
-        rng: of each network: names its initial weights and draws.
-        on_epoch: called after every epoch with the number of completed ones and the current first network.
-
-    Raises:
-        FloatingPointError: if a loss ends as NaN or infinite.
+    `on_epoch` is called after every epoch with the number of completed ones and the current first network. A loss that
+    ends as NaN or infinite raises FloatingPointError.
     """
     modules, training = [trainer.new(one) for one in rng], trainer.training
     model = BatchedModel(modules)
@@ -85,16 +75,15 @@ def fit(trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int,
         orders = torch.stack([trainer.order(one, epoch) for one in rng])
         return to_device(orders, trainer.images.device).split(training.batch_size, 1)
 
-    def step(optimizer: torch.optim.Optimizer, index: Tensor, number: int) -> Tensor:
-        return _step(trainer, model, optimizer, index, rng, number)
-
     def report(completed: int) -> None:
         model.unstack(modules[:1])  # the one that is reported
         on_epoch(completed, modules[0])
 
     with seeded_rng(rng[0]):
         samples, weights = len(trainer.images), list(model.stacked)
-        last = run_protocol(training, samples, model.skeleton, batches, step, report, weights=weights)
+        last = run_protocol(
+            training, samples, model.skeleton, batches, partial(_step, trainer, model, rng), report, weights=weights
+        )
     model.unstack(modules)
     if not bool(torch.isfinite(last).all()):
         raise FloatingPointError(f"Training diverged to losses {last.tolist()}: lower Training(lr={training.lr}).")
@@ -104,9 +93,9 @@ def fit(trainer: Trainer, rng: Sequence[RandomStreams], on_epoch: Callable[[int,
 def _step(
     trainer: Trainer,
     stack: BatchedModel,
+    rng: Sequence[RandomStreams],
     optimizer: torch.optim.Optimizer,
     index: Tensor,
-    rng: Sequence[RandomStreams],
     step: int,
 ) -> Tensor:
     batches = [trainer.batch(rows, one, step) for rows, one in zip(index, rng, strict=True)]
@@ -144,7 +133,7 @@ def faster(trainer: Trainer, count: int, rows: Tensor) -> bool:
         trainer.step(module, alone, rows, rng[0], step)
 
     def all_step(step: int) -> None:
-        _step(trainer, stack, together, rows.expand(count, -1), rng, step)
+        _step(trainer, stack, rng, together, rows.expand(count, -1), step)
 
     return _seconds(all_step, device) < count * _seconds(one_step, device)
 

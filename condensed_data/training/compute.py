@@ -1,11 +1,9 @@
 """Loss, predictions and accuracy of a network, and what makes them fast on a CPU: chunks and compiled code.
 
 Measured on two cores (ConvNet-3 of width 128, 28x28): splitting a batch of 100 into chunks whose feature maps stay in
-the cache trains 1.6 times faster in fp32 and 1.2 times in bf16. Compiling adds another factor of 1.1 in fp32 and
-1.35 in bf16, and takes about 8 s once. Channels-last gains nothing. So batches are split, and bf16 is compiled if
-there are enough steps to make up for it.
-
-Letters: N samples, B rows of a batch, K classes.
+the cache trains 1.6 times faster in fp32 and 1.2 times in bf16. Compiling adds another factor of 1.1 in fp32 and 1.35
+in bf16, and takes about 8 s once. Channels-last gains nothing. So batches are split, and bf16 is compiled if there are
+enough steps to make up for it. Letters: N samples, B rows of a batch, K classes.
 """
 
 from __future__ import annotations
@@ -17,16 +15,16 @@ import shutil
 import sysconfig
 import types
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condensed_data.core.device import to_device
+from condensed_data.core.batch import at_least_float32
+from condensed_data.core.device import autocast, to_device
 from condensed_data.core.rng import preserve_rng_state
-from condensed_data.networks.modes import temporary_mode
+from condensed_data.networks.modes import temporary_hooks, temporary_mode
 
 CACHE_VALUES = 5 * 2**19  # values of a feature map that stay in a CPU's cache between layers
 DEVICE_ROWS = 512  # rows of a forward pass on other devices
@@ -43,13 +41,9 @@ def activation_sizes(module: nn.Module, x: Tensor) -> tuple[list[int], Tensor]:
     def record(layer: nn.Module, inputs: Any, output: Any) -> None:
         sizes.append(output.numel() if isinstance(output, Tensor) else 0)
 
-    hooks = [layer.register_forward_hook(record) for layer in module.modules()]
-    try:
-        with temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
-            return sizes, module(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = temporary_hooks(layer.register_forward_hook(record) for layer in module.modules())
+    with hooks, temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
+        return sizes, module(x)
 
 
 def cache_rows(largest: int) -> int:
@@ -64,18 +58,13 @@ def split_evenly(length: int, most: int | None) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def autocast(device: torch.device, precision: str) -> Any:
-    """Autocast to bfloat16 for precision "bf16"; nothing for "fp32"."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
 def loss_and_logits(
     module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, precision: str, reduction: str = "sum"
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of samples (B, *sample) with labels (B,) or (B, K), and logits (B, K), in float32 at least."""
     with autocast(x.device, precision):
         logits = module(x)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     return F.cross_entropy(logits, y, reduction=reduction), logits
 
 

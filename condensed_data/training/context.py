@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import torch
 
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
-from condensed_data.training.pretraining import JobKind, PretrainingJob, Result
-
-
-class NetworkStore(Protocol):
-    """Trains networks on the real samples and keeps what results; see `condensed_data.training.pretrained_cache`."""
-
-    def get(self, kind: JobKind[Result], jobs: Sequence[PretrainingJob]) -> Sequence[Result]:
-        """The results of these jobs, which differ in their seeds only; missing ones are trained now."""
+from condensed_data.training.pretrained_cache import PretrainedCache
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a run offers to its parts when they start.
+    """What a run offers to its parts when they start."""
 
-    Attributes:
-        real: the real samples, standardized, by class and by group.
-        ipc: samples stored per class.
-        rng: the run's random draws.
-        device: where the run computes.
-        precision: "fp32" or "bf16".
-        compiles: whether the run is long enough for compiling networks to pay off.
-        network_store: trains and keeps networks on the real samples; None trains them in memory.
-        ranks: the processes among which the run is divided.
-    """
-
-    real: RealData
-    ipc: int
-    rng: RandomStreams
-    device: torch.device
-    precision: str = "fp32"
-    compiles: bool = True
-    network_store: NetworkStore | None = None
-    ranks: ProcessGroup = ALONE
+    real: RealData  # the real samples, standardized, by class and by group
+    ipc: int  # samples stored per class
+    rng: RandomStreams  # the run's random draws
+    device: torch.device  # where the run computes
+    precision: str = "fp32"  # "fp32" or "bf16"
+    compiles: bool = True  # whether the run is long enough for compiling networks to pay off
+    # trains and keeps networks on the real samples; by default in memory
+    network_store: PretrainedCache = field(default_factory=PretrainedCache)
+    ranks: ProcessGroup = ALONE  # the processes among which the run is divided

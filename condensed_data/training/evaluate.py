@@ -1,9 +1,7 @@
 """Evaluation of condensed tensors: train networks on them from scratch, and test the networks on real samples.
 
 As in published results, the accuracy is that after the last epoch, averaged over networks; no epoch is selected on test
-data. Every result names its protocol (`Training`).
-
-Letters: N samples, K classes.
+data. Every result names its protocol (`Training`). Letters: N samples, K classes.
 """
 
 from __future__ import annotations
@@ -25,23 +23,10 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
 from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
-from condensed_data.training.compute import accuracy, predict
+from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, protocol, quick, standard
-from condensed_data.training.trainer import Trainer, check_samples, train
-
-__all__ = [
-    "Evaluation",
-    "Training",
-    "accuracy",
-    "cross_architecture",
-    "evaluate_tensors",
-    "predict",
-    "protocol",
-    "quick",
-    "standard",
-    "train",
-]
+from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.trainer import Trainer, check_samples
 
 Scores = tuple[float, list[float]]
 
@@ -101,7 +86,7 @@ def evaluate_tensors(
         seed: of the initial weights and all draws; network i starts with the same weights on any data.
         classes: class names, by which digits are recognized, which must not be flipped; without names nothing is.
         eight_bit: (N, *sample), `images` rounded to 8 bits, which are evaluated too.
-        device, precision, compile: see `train`.
+        device, precision, compile: see `Trainer.prepare`.
         progress: show a bar for each network.
         executor: trains the networks in its worker processes, with their thread count, unless networks of this
             package are so small that they train faster all at once here (see `batched_trainer`). Processes started
@@ -123,14 +108,8 @@ def evaluate_tensors(
     ipc = max(1, len(images) // num_classes)
     info = DatasetInfo(tuple(images.shape[1:]), named, ipc, named=classes is not None)
     resolved = specs.resolve(protocol(training), info)
-    shared: dict[str, Any] = {"labels": labels, "network": network, "num_classes": num_classes}
-    shared |= {
-        "training": resolved,
-        "device": device,
-        "precision": precision,
-        "compile": compile,
-        "runs": runs,
-    }
+    computing = {"device": device, "precision": precision, "compile": compile, "runs": runs}
+    shared = {"labels": labels, "network": network, "num_classes": num_classes, "training": resolved, **computing}
 
     def scores_of(images: Tensor, title: str) -> list[Scores]:
         return _scores(_Task({"images": images, **shared}, test, seed), runs, title, progress, executor)
@@ -150,15 +129,9 @@ def evaluate_tensors(
 def cross_architecture(
     *tensors: Tensor, networks: Iterable[str | Callable[..., nn.Module]], **options: Any
 ) -> dict[str, Evaluation]:
-    """Run `evaluate_tensors` with several architectures; returns the evaluations by network name.
+    """`evaluate_tensors` with several networks and otherwise the same arguments: evaluations by network name.
 
-    Args:
-        tensors: images, labels, test_images and test_labels of `evaluate_tensors`.
-        networks: names, specifications or callables.
-        options: keyword arguments of `evaluate_tensors`, the same for all networks.
-
-    Raises:
-        ValueError: if there are no networks or two have one name.
+    ValueError is raised if there are no networks or two have one name.
     """
     listed = list(networks)
     chosen = {network_name(network): network for network in listed}
@@ -174,15 +147,13 @@ def network_name(network: Any) -> str:
     if isinstance(network, NamedCallable):
         return network.name
     if isinstance(network, Spec):
-        values = {f.name: getattr(network, f.name) for f in fields(network)}  # type: ignore[arg-type]
-        changed = [f.name for f in fields(network) if values[f.name] != f.default]  # type: ignore[arg-type]
-        shown = (f"{name}={_field(values[name])}" for name in changed)
+        shown = []
+        for field in fields(network):  # type: ignore[arg-type]
+            value = getattr(network, field.name)
+            if value != field.default:
+                shown.append(f"{field.name}={network_name(value) if isinstance(value, Spec) else repr(value)}")
         return f"{type(network).__name__}({', '.join(shown)})"
     return str(getattr(network, "__name__", type(network).__name__))
-
-
-def _field(value: Any) -> str:
-    return network_name(value) if isinstance(value, Spec) else repr(value)
 
 
 def _check_test(

@@ -40,7 +40,6 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """Mean over the networks."""
         return statistics.fmean(self.accuracies)
 
     @property
@@ -50,7 +49,6 @@ class Evaluation:
 
     @property
     def runs(self) -> int:
-        """Number of networks."""
         return len(self.accuracies)
 
     @property
@@ -88,11 +86,7 @@ class Evaluation:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Evaluation:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: for anything else.
-        """
+        """Read what `to_json` wrote; anything else raises ValueError."""
         try:
             training = specs.from_json(value["training"])
             network = value["network"]

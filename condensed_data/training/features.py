@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.device import autocast
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
-from condensed_data.networks.default import DefaultNetwork, check_network
-from condensed_data.training.compute import autocast
+from condensed_data.core.validation import check_count, is_count, require
+from condensed_data.networks.registry import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
@@ -65,8 +66,8 @@ class Trained(Extractor):
     pooled: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.layer, int) and self.layer < 1:
-            raise ValueError(f"Trained(layer={self.layer!r}) must be at least 1, a name or None.")
+        valid = not isinstance(self.layer, int) or self.layer >= 1
+        require(valid, "Trained", "layer", self.layer, "at least 1, a name or None")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError if the network cannot be built for such samples."""
@@ -78,7 +79,7 @@ class Trained(Extractor):
         (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
         module.load_state_dict(found.weights)
         module.to(context.device).eval()
-        return lambda x: layer(x)
+        return layer
 
     def _layer(self, module: nn.Module, shape: tuple[int, ...]) -> Extract:
         if self.layer is None:
@@ -116,10 +117,8 @@ class ImageNet(Extractor):
     side: int = 64
 
     def __post_init__(self) -> None:
-        if isinstance(self.layer, bool) or self.layer not in (1, 2, 3, 4):
-            raise ValueError(f"ImageNet(layer={self.layer!r}) must be 1, 2, 3 or 4.")
-        if self.side < 32:
-            raise ValueError(f"ImageNet(side={self.side!r}) must be at least 32.")
+        _check_stage("ImageNet", self.layer)
+        check_count("ImageNet", "side", self.side, 32)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError unless such samples are images with 1 or 3 channels and the weights are available."""
@@ -141,6 +140,10 @@ class ImageNet(Extractor):
         stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
         backbone = nn.Sequential(*stem, *stages).to(context.device).eval()
         return lambda x: pool(backbone(enlarge(x, self.side)), self.pooled)
+
+
+def _check_stage(part: str | None, layer: Any) -> None:
+    require(is_count(layer) and layer <= 4, part, "layer", layer, "1, 2, 3 or 4, a stage of the network")
 
 
 def _imagenet_weights() -> dict[str, Tensor]:
@@ -202,32 +205,22 @@ class Stage(DataDefault):
 
 
 def stage_extractor(which: Any, layer: int = 1) -> Extractor | Extract:
-    """Like `extractor`, but "imagenet" and "trained" give the feature map of one stage.
+    """Like `extractor`, but "imagenet" and "trained" give the feature map of stage `layer`, 1 to 4.
 
-    Args:
-        which: "imagenet", "trained", "raw", an `Extractor`, a module or a function.
-        layer: 1 to 4; networks for samples other than images have fewer stages.
-
-    Raises:
-        ValueError: for anything else, or a stage that does not exist.
+    Networks for samples other than images have fewer stages. A stage that does not exist raises ValueError.
     """
     if which == "imagenet":
         return ImageNet(layer)
     if which != "trained":
         return extractor(which)
-    if isinstance(layer, bool) or layer not in (1, 2, 3, 4):
-        raise ValueError(f"layer={layer!r} must be 1, 2, 3 or 4, a stage of the trained network.")
+    _check_stage(None, layer)
     return Trained(StageNetwork(), layer=Stage(layer))
 
 
 def extractor(which: Any) -> Extractor | Extract:
-    """The extractor with this name; a specification or any callable (B, *sample) -> (B, D) is returned unchanged.
+    """The extractor "trained", "raw" or "imagenet"; an `Extractor`, a module or a function is returned unchanged.
 
-    Args:
-        which: "trained", "raw", "imagenet", an `Extractor`, a module or a function.
-
-    Raises:
-        ValueError: for anything else.
+    Functions map (B, *sample) to (B, D). Anything else raises ValueError.
     """
     if isinstance(which, str) and which in NAMES:
         return NAMES[which]
@@ -238,18 +231,13 @@ def extractor(which: Any) -> Extractor | Extract:
 
 
 class FeatureExtractor:
-    """Computes features batch by batch.
-
-    Args:
-        features: what `extractor` returns.
-        context: of the run.
-    """
+    """Computes features batch by batch; `features` is what `extractor` returns."""
 
     def __init__(self, features: Any, context: Context) -> None:
         self.context = context
-        self.extract: Extract = (
-            features.start(context) if isinstance(features, Extractor) else _given(features, context)
-        )
+        if isinstance(features, nn.Module):  # a frozen copy, so that the original is not changed
+            features = deepcopy(features).to(context.device).eval().requires_grad_(False)
+        self.extract: Extract = features.start(context) if isinstance(features, Extractor) else features
 
     def __call__(self, index: Tensor) -> Tensor:
         """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
@@ -263,10 +251,3 @@ class FeatureExtractor:
                 with autocast(device, self.context.precision):
                     found.append(self.extract(rows.to(device)).flatten(1).float().cpu())
         return torch.cat(found)
-
-
-def _given(function: Extract, context: Context) -> Extract:
-    """A user's function; of a module a frozen copy, so that the original is not changed."""
-    if isinstance(function, nn.Module):
-        return deepcopy(function).to(context.device).eval().requires_grad_(False)
-    return function

@@ -61,10 +61,8 @@ class PretrainedCache:
     def get(self, kind: JobKind[Result], jobs: Sequence[PretrainingJob]) -> Sequence[Result]:
         """The results of these jobs, which differ in their seeds only; missing ones are trained now.
 
-        Results on disk are read when they are indexed, so that thousands of them need no memory.
-
-        Raises:
-            FloatingPointError: if training diverges.
+        Results on disk are read when they are indexed, so that thousands of them need no memory. If training diverges,
+        FloatingPointError is raised.
         """
         key = self._key(kind, jobs[0])
         if self.folder is None or key is None:
@@ -102,13 +100,6 @@ class PretrainedCache:
         for index, result in zip(indices, self.executor.map(kind.train, chosen), strict=True):
             count(epochs)
             yield index, result
-
-    def part_of(self, missing: Sequence[int]) -> list[int]:
-        """The jobs among rank 0's missing ones that this rank runs."""
-        if not self.ranks.is_distributed or self.executor is not None:
-            return []
-        agreed: list[int] = self.ranks.broadcast(list(missing))
-        return agreed[self.ranks.rank :: self.ranks.count]
 
     def _key(self, kind: JobKind[Any], job: PretrainingJob) -> str | None:
         """Identifies a series of jobs by their first; None if the network has no canonical form."""
@@ -160,16 +151,17 @@ class _CachedResults(Sequence[Result]):
                 pass
             except INVALID_FILE_ERRORS as error:
                 warnings.warn(
-                    f"The cached file {self._path(index)} is corrupt ({error}); training it again.",
-                    stacklevel=2,
+                    f"The cached file {self._path(index)} is corrupt ({error}); training it again.", stacklevel=2
                 )
             self._train_again(index)
         return self.in_memory[index] if index in self.in_memory else self._read(index)
 
     def train_missing(self) -> None:
         """Train what is missing: each rank a part first, then one process at a time whatever is left."""
-        self._train(self.cache.part_of(self._missing()))
-        self.cache.ranks.barrier()
+        ranks = self.cache.ranks
+        if ranks.is_distributed and self.cache.executor is None:
+            self._train(ranks.broadcast(self._missing())[ranks.rank :: ranks.count])  # of those that rank 0 misses
+        ranks.barrier()
         if self._missing():
             with self._locked():
                 self._train(self._missing())
@@ -221,10 +213,7 @@ class _CachedResults(Sequence[Result]):
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                print(
-                    f"Another process is training the same networks; waiting for it ({self.folder}).",
-                    flush=True,
-                )
+                print(f"Another process is training the same networks; waiting for it ({self.folder}).", flush=True)
                 lock.acquire()
             for partial in self.folder.glob(".*"):
                 partial.unlink(missing_ok=True)  # of a process that was killed while writing

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.core.device import to_device
+from condensed_data.core.device import autocast, to_device
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.real import RealData
-from condensed_data.training.compute import autocast
 from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
 Result = TypeVar("Result")
@@ -35,13 +34,10 @@ class Pretraining(Spec):
     """How networks are trained on the real samples before a run.
 
     Args:
-        epochs: passes over all real samples.
-        networks: how many to train, each from its own initial weights.
+        epochs: passes over all real samples; positive.
+        networks: how many to train, each from its own initial weights; positive.
         sgd: the steps. By default SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 256, without
             augmentation, as in IID's code.
-
-    Raises:
-        ValueError: unless `epochs` and `networks` are positive.
     """
 
     epochs: int | DataDefault = 20
@@ -49,44 +45,32 @@ class Pretraining(Spec):
     sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
 
     def __post_init__(self) -> None:
-        check_count("Pretraining", "epochs", self.epochs)
+        check_count("Pretraining", "epochs", self.epochs, or_default=True)
         check_count("Pretraining", "networks", self.networks)
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """One trained network, on the CPU.
+    """One trained network, on the CPU."""
 
-    Attributes:
-        weights: its state dictionary.
-        centers: (K, D) class means of the embeddings of all real samples, in evaluation mode; None for a network
-            without an embedding (no method `embed` and no linear layer).
-        forgotten: (n,) int32: how often each sample was classified correctly in one epoch and wrongly in the next
-            (the forgetting events of Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159).
-    """
-
-    weights: dict[str, Tensor]
+    weights: dict[str, Tensor]  # its state dictionary
+    # (K, D) class means of the embeddings of all real samples, in evaluation mode; None for a network without an
+    # embedding (no method `embed` and no linear layer)
     centers: Tensor | None
+    # (n,) int32: how often each sample was classified correctly in one epoch and wrongly in the next (the
+    # forgetting events of Toneva et al., ICLR 2019, https://arxiv.org/abs/1812.05159)
     forgotten: Tensor
 
 
 @dataclass(frozen=True)
 class PretrainingJob:
-    """The training of one network: picklable, for any executor.
+    """The training of one network: picklable, for any executor."""
 
-    Attributes:
-        real: the samples.
-        network: (num_classes, sample_shape) -> Module, or a name.
-        pretraining: resolved.
-        seed: of the initial weights and all draws.
-        device, precision: where and how to compute.
-    """
-
-    real: RealData
-    network: str | Callable[..., nn.Module]
-    pretraining: Pretraining
-    seed: int
-    device: str
+    real: RealData  # the samples
+    network: str | Callable[..., nn.Module]  # (num_classes, sample_shape) -> Module, or a name
+    pretraining: Pretraining  # resolved
+    seed: int  # of the initial weights and all draws
+    device: str  # where and how to compute
     precision: str
 
     def initial_network(self) -> nn.Module:
@@ -123,12 +107,7 @@ class JobKind(ABC, Generic[Result]):
 def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
 
-    Args:
-        job: what to train.
-        on_epoch: called after every epoch.
-
-    Raises:
-        FloatingPointError: if the loss ends as NaN or infinite.
+    `on_epoch` is called after every epoch. A loss that ends as NaN or infinite raises FloatingPointError.
     """
     with ONE_AT_A_TIME:
         module = job.initial_network().to(job.device)
@@ -152,9 +131,8 @@ def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> Tr
 def train_epochs(job: PretrainingJob, module: nn.Module) -> Iterator[tuple[float, Tensor]]:
     """Train a module in place, one epoch after another.
 
-    Yields:
-        After every epoch the loss of its last step, and which samples were classified correctly just before they
-        were trained on, (n,) bool on the CPU.
+    Yields the loss of the last step of every epoch, and which samples were classified correctly just before they were
+    trained on, (n,) bool on the CPU.
     """
     real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
     trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision)

@@ -1,11 +1,9 @@
 """Evaluation protocols: how networks are trained on condensed data. Every accuracy is stored with its protocol.
 
-The standard protocol is that of DC, DSA and DM (Zhao, Mopuri and Bilen, ICLR 2021,
-https://arxiv.org/abs/2006.05929, and the authors' `evaluate_synset`): SGD for E + 1 epochs; after epoch
-E // 2 + 1, counted from 0, the learning rate is multiplied by 0.1 and the optimizer replaced, so that the momentum
-starts from zero again. The network after the last epoch is tested.
-
-Letters: N samples, B rows of a batch, K classes.
+The standard protocol is that of DC, DSA and DM (Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929,
+and the authors' `evaluate_synset`): SGD for E + 1 epochs; after epoch E // 2 + 1, counted from 0, the learning rate is
+multiplied by 0.1 and the optimizer replaced, so that the momentum starts from zero again. The network after the last
+epoch is tested. Letters: N samples, B rows of a batch, K classes.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core.spec import DataDefault, Spec
-from condensed_data.core.validation import check_count
+from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
 
@@ -75,16 +73,14 @@ class Training(Spec):
         check_count("Training", "batch_size", self.batch_size)
         if self.max_steps is not None:
             check_count("Training", "max_steps", self.max_steps)
-        _check(self, "lr", self.lr > 0, "positive")
-        _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        _check(self, "weight_decay", self.weight_decay >= 0, "at least 0")
-        _check(self, "milestones", all(0 < at < 1 for at in self.milestones), "fractions in (0, 1)")
-        _check(self, "decay", self.decay > 0, "positive")
-        _check(self, "optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
-        mixes = isinstance(self.cutmix, DataDefault) or 0 <= self.cutmix <= 1
-        _check(self, "cutmix", mixes, "a probability in [0, 1]")
-        _check(self, "cutmix_beta", self.cutmix_beta > 0, "positive")
-        _check(self, "augment", isinstance(self.augment, Augment), "an augmentation, such as Identity()")
+        check_sgd("Training", self.lr, self.momentum, self.weight_decay, self.cutmix)
+        is_fraction = all(0 < at < 1 for at in self.milestones)
+        require(is_fraction, "Training", "milestones", self.milestones, "fractions in (0, 1)")
+        require(self.decay > 0, "Training", "decay", self.decay, "positive")
+        check_choice("Training", "optimizer", self.optimizer, OPTIMIZERS)
+        require(self.cutmix_beta > 0, "Training", "cutmix_beta", self.cutmix_beta, "positive")
+        augments = isinstance(self.augment, Augment)
+        require(augments, "Training", "augment", self.augment, "an augmentation, such as Identity()")
 
     @property
     def label(self) -> str:
@@ -115,11 +111,8 @@ class Training(Spec):
     ) -> torch.optim.Optimizer:
         """A new optimizer with the learning rate after `drops` drops.
 
-        Args:
-            module: the network.
-            drops: how often the learning rate has dropped.
-            weights: optimized instead of the module's parameters, in the same order: the stacked weights of several
-                such networks.
+        `weights` are optimized instead of the module's parameters, in the same order: the stacked weights of several
+        such networks.
         """
         lr, stepped = self.lr * self.decay**drops, module.parameters() if weights is None else weights
         if self.optimizer == "sgd":
@@ -155,9 +148,13 @@ def _fan_in(module: nn.Module) -> list[int]:
     ]
 
 
-def _check(training: Training, argument: str, valid: bool, rule: str) -> None:
-    if not valid:
-        raise ValueError(f"Training({argument}={getattr(training, argument)!r}) must be {rule}.")
+def check_sgd(part: str, lr: float, momentum: float, weight_decay: float, cutmix: float | DataDefault) -> None:
+    """Raise ValueError for a hyperparameter out of range, those that every kind of training has."""
+    require(lr > 0, part, "lr", lr, "positive")
+    require(0 <= momentum < 1, part, "momentum", momentum, "in [0, 1)")
+    require(weight_decay >= 0, part, "weight_decay", weight_decay, "at least 0")
+    mixes = isinstance(cutmix, DataDefault) or 0 <= cutmix <= 1
+    require(mixes, part, "cutmix", cutmix, "a probability in [0, 1]")
 
 
 def standard(augment: bool = True) -> Training:
@@ -202,11 +199,7 @@ _PROTOCOLS = {"standard": standard, "quick": quick, "idc": idc}
 
 
 def protocol(which: str | Training) -> Training:
-    """The protocol with this name; a `Training` is returned unchanged.
-
-    Raises:
-        ValueError: for an unknown name; the message lists the known ones.
-    """
+    """The protocol with this name; a `Training` is returned unchanged. For others, ValueError lists the names."""
     if isinstance(which, Training):
         return which
     if not isinstance(which, str) or which not in _PROTOCOLS:

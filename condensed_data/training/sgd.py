@@ -1,9 +1,7 @@
 """SGD on mini-batches, step by step: how pools train networks before a run and between its iterations.
 
 `SGDConfig` holds the hyperparameters, `SGDTrainer` takes the steps. Evaluation trains whole networks by a protocol
-instead (`condensed_data.training.protocol`).
-
-Letters: B rows of a batch, K classes, n real samples.
+instead (`condensed_data.training.protocol`). Letters: B rows of a batch, K classes, n real samples.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Augment, Identity
 from condensed_data.networks.modes import temporary_mode
 from condensed_data.training.compute import activation_sizes, cache_rows, loss_and_logits
+from condensed_data.training.protocol import check_sgd
 from condensed_data.training.steps import augment_batch, backward_in_chunks
 
 
@@ -47,15 +46,8 @@ class SGDConfig(Spec):
     cutmix: float | DataDefault = 0.0
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"SGDConfig(lr={self.lr!r}) must be positive.")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"SGDConfig(momentum={self.momentum!r}) must be in [0, 1).")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"SGDConfig(weight_decay={self.weight_decay!r}) must be at least 0.")
+        check_sgd("SGDConfig", self.lr, self.momentum, self.weight_decay, self.cutmix)
         check_count("SGDConfig", "batch_size", self.batch_size)
-        if not isinstance(self.cutmix, DataDefault) and not 0 <= self.cutmix <= 1:
-            raise ValueError(f"SGDConfig(cutmix={self.cutmix!r}) must be a probability in [0, 1].")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for CutMix of vectors, in which no box can be cut."""
@@ -74,12 +66,7 @@ class SGDConfig(Spec):
 class SGDTrainer:
     """Trains one module in place; the optimizer lives as long as this object.
 
-    Args:
-        module: on its device. Its parameters require gradients only within a step.
-        sgd: resolved.
-        num_classes: K.
-        sample_shape: of one sample.
-        precision: "fp32" or "bf16".
+    The module is on its device; its parameters require gradients only within a step. `sgd` is resolved.
     """
 
     def __init__(
@@ -131,11 +118,7 @@ class SGDTrainer:
 def run_steps(
     trainer: SGDTrainer, batches: Iterable[tuple[Tensor, Tensor]], rng: RandomStreams
 ) -> list[tuple[Tensor, Tensor]]:
-    """Take one step on each batch; `rng` names all draws, and the global random states are restored.
-
-    Returns:
-        The results of `SGDTrainer.step`.
-    """
+    """Take one `SGDTrainer.step` on each batch; `rng` names all draws. The global random states are restored."""
     with seeded_rng(rng):
         return [trainer.step(x, y, rng, number) for number, (x, y) in enumerate(batches)]
 

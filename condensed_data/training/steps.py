@@ -30,19 +30,10 @@ def augment_batch(
     cutmix: float = 0.0,
     beta: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Augment the batch of one training step, then apply CutMix.
+    """Augment the batch of one training step, then apply CutMix with this probability.
 
-    Args:
-        x: (B, *sample) standardized.
-        y: (B,) class indices or (B, K) probabilities.
-        augment: the augmentation.
-        rng, step: name the draws.
-        num_classes: K.
-        cutmix: probability of CutMix.
-        beta: both parameters of its Beta distribution.
-
-    Returns:
-        Samples (B, *sample), and labels as given or, with CutMix, (B, K).
+    x is (B, *sample) standardized, y (B,) class indices or (B, K) probabilities; `rng` and `step` name the draws, and
+    `beta` is both parameters of CutMix's Beta distribution. The labels stay as given or, with CutMix, become (B, K).
     """
     x = augment.draw(rng, step, [0], tuple(x.shape[1:]))(Batch(x, y, (len(x),)))
     if not cutmix:
@@ -52,16 +43,9 @@ def augment_batch(
 
 
 def backward_in_chunks(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int | None) -> Tensor:
-    """Add the gradient of a batch's mean loss to the parameters, computed chunk by chunk.
+    """Add the gradient of a batch's mean loss to the parameters, computed in chunks of at most `rows` rows, if given.
 
-    Args:
-        loss: (x, y) -> loss summed over the rows.
-        x: (B, *sample).
-        y: (B,) or (B, K).
-        rows: largest chunk; None for the whole batch.
-
-    Returns:
-        The mean loss, detached.
+    `loss` sums over the rows of x (B, *sample) and y (B,) or (B, K). Returns the mean loss, detached.
     """
     total = torch.zeros((), device=x.device)
     for chunk in split_evenly(len(x), rows):
@@ -81,19 +65,14 @@ def run_protocol(
     *,
     weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Take all steps of a protocol.
+    """Take all steps of a resolved protocol; returns the loss of the last one.
 
     Args:
-        training: the resolved protocol: number of steps, optimizer, drops of the learning rate.
         samples: N.
-        module: the network.
         batches: epoch, from 0 -> the sample indices of each of its steps.
         step: (optimizer, indices, number of the step) -> loss, detached.
         on_epoch: called after every epoch with the number of completed ones.
         weights: optimized instead of the module's parameters; see `Training.make_optimizer`.
-
-    Returns:
-        The loss of the last step.
     """
     drops, steps = training.drops(samples), training.steps(samples)
     optimizer = training.make_optimizer(module, weights=weights)

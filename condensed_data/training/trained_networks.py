@@ -41,13 +41,9 @@ class NetworkJobs(JobKind[TrainedNetwork]):
 
 
 def trained_networks(context: Context, network: Any, pretraining: Pretraining) -> Sequence[TrainedNetwork]:
-    """`pretraining.networks` networks trained on the samples of `context`, from its store or in memory.
-
-    Raises:
-        FloatingPointError: if training diverges.
-    """
+    """`pretraining.networks` networks trained on the samples of `context`, from its store or in memory."""
     jobs = pretraining_jobs(context, network, pretraining)
-    return (context.network_store or PretrainedCache()).get(NetworkJobs(), jobs)
+    return context.network_store.get(NetworkJobs(), jobs)
 
 
 def pretraining_jobs(context: Context, network: Any, pretraining: Pretraining) -> list[PretrainingJob]:

@@ -31,27 +31,16 @@ from condensed_data.training.steps import augment_batch, backward_in_chunks, run
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains networks of one architecture on the same samples, which stay on the device.
+    """Trains networks of one architecture on the same samples, which stay on the device."""
 
-    Attributes:
-        images: (N, *sample) standardized samples on the device; networks compute in their dtype.
-        labels: (N,) int64 or (N, K) probabilities, on the device.
-        network: (num_classes, sample_shape) -> Module.
-        num_classes: K.
-        training: the resolved protocol.
-        precision: "fp32" or "bf16".
-        rows: largest chunk in which a step is computed; None for whole batches.
-        loss: (module, x, y, precision) -> cross-entropy, summed over a chunk.
-    """
-
-    images: Tensor
-    labels: Tensor
-    network: Callable[..., nn.Module]
-    num_classes: int
-    training: Training
-    precision: str
-    rows: int | None
-    loss: LossFunction
+    images: Tensor  # (N, *sample) standardized samples on the device; networks compute in their dtype
+    labels: Tensor  # (N,) int64 or (N, K) probabilities, on the device
+    network: Callable[..., nn.Module]  # (num_classes, sample_shape) -> Module
+    num_classes: int  # K
+    training: Training  # the resolved protocol
+    precision: str  # "fp32" or "bf16"
+    rows: int | None  # largest chunk in which a step is computed; None for whole batches
+    loss: LossFunction  # (module, x, y, precision) -> cross-entropy, summed over a chunk
 
     @staticmethod
     def prepare(
@@ -66,10 +55,22 @@ class Trainer:
         compile: bool | None = None,  # noqa: A002  # as torch calls it
         runs: int = 1,
     ) -> Trainer:
-        """Check all arguments, move the samples to the device, and choose how to compute; see `train`.
+        """Check all arguments, move the samples to the device, and choose how to compute.
 
         Args:
+            images: (N, *sample) standardized float samples.
+            labels: (N,) int64 class indices in [0, K), or (N, K) probabilities, trained with cross-entropy.
+            network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
+            num_classes: K.
+            training: the protocol, resolved.
+            device: where to compute; None or "auto" for the best one.
+            precision: "fp32", "bf16" (autocast) or "auto".
+            compile: whether to use torch.compile; None uses it for bf16 on a CPU if a network of this package takes
+                enough steps and a C++ compiler is installed.
             runs: networks that will be trained; for many, compiling pays off sooner.
+
+        Raises:
+            ValueError: for data that do not match each other, the network or the protocol.
         """
         device = choose_device(device)
         precision = choose_precision(precision, device)
@@ -94,7 +95,13 @@ class Trainer:
         )
 
     def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
-        """Train a new network; returned in evaluation mode. See `train`."""
+        """Train a new network; returned after the last step, in evaluation mode, on the device.
+
+        `rng` names the initial weights ("network") and every draw: the same samples and arguments give the same bits
+        with the same torch, kind of device, thread count and precision. The global random states are restored at the
+        end, so do not call this from several threads at once. `on_epoch` is called after every epoch with the number of
+        completed ones. A loss that ends as NaN or infinite raises FloatingPointError.
+        """
         module = self.new(rng)
         with seeded_rng(rng):
             last = self.take_steps(module, rng, on_epoch or (lambda epoch: None))
@@ -146,12 +153,7 @@ class Trainer:
         )
 
     def step(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        index: Tensor,
-        rng: RandomStreams,
-        number: int,
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, index: Tensor, rng: RandomStreams, number: int
     ) -> Tensor:
         """Train a module for one step on the samples with these indices (B,); returns the mean loss, detached."""
         x, y = self.batch(index, rng, number)
@@ -159,57 +161,6 @@ class Trainer:
         total = backward_in_chunks(lambda x, y: self.loss(module, x, y, self.precision), x, y, self.rows)
         optimizer.step()
         return total
-
-
-def train(
-    images: Tensor,
-    labels: Tensor,
-    *,
-    network: str | Callable[..., nn.Module],
-    num_classes: int,
-    training: Training,
-    rng: RandomStreams,
-    device: str | torch.device | None = "cpu",
-    precision: str = "fp32",
-    compile: bool | None = None,  # noqa: A002  # as torch calls it
-    on_epoch: Callable[[int], None] | None = None,
-) -> nn.Module:
-    """Train one new network.
-
-    The same arguments give the same bits with the same torch, kind of device, thread count and precision. The global
-    random states are restored at the end, so do not call this from several threads at once.
-
-    Args:
-        images: (N, *sample) standardized float samples.
-        labels: (N,) int64 class indices in [0, K), or (N, K) probabilities, trained with cross-entropy.
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        num_classes: K.
-        training: the protocol, resolved.
-        rng: names the initial weights ("network") and every draw.
-        device: where to compute; None or "auto" for the best one.
-        precision: "fp32", "bf16" (autocast) or "auto".
-        compile: whether to use torch.compile; None uses it for bf16 on a CPU if a network of this package takes
-            enough steps and a C++ compiler is installed.
-        on_epoch: called after every epoch with the number of completed ones.
-
-    Returns:
-        The network after the last step, in evaluation mode, on the device.
-
-    Raises:
-        ValueError: for data that do not match each other, the network or the protocol.
-        FloatingPointError: if the loss ends as NaN or infinite.
-    """
-    trainer = Trainer.prepare(
-        images,
-        labels,
-        network=network,
-        num_classes=num_classes,
-        training=training,
-        device=device,
-        precision=precision,
-        compile=compile,
-    )
-    return trainer.fit(rng, on_epoch)
 
 
 def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training) -> None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from condensed_data.core.device import autocast
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
-from condensed_data.training.compute import autocast, split_evenly
+from condensed_data.training.compute import split_evenly
 
 MAX_SAMPLES = 1000
 

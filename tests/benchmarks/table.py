@@ -35,7 +35,8 @@ from condensed_data.core import spec_text
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.data.source import inspect
 from condensed_data.engine.divergence import DivergedError
-from condensed_data.training.evaluate import Evaluation, evaluate_tensors
+from condensed_data.training.evaluate import evaluate_tensors
+from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.features import extractor
 from condensed_data.training.protocol import Training, protocol, standard
 

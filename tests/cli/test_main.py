@@ -135,7 +135,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--set", "optimizer.lr=fast"], "'optimizer.lr' cannot be 'fast'"),
         (["--network", "convnot"], "Unknown network 'convnot'. Known networks: convnet"),
         (["--device", "abacus"], "device='abacus' is unknown; available: auto, cpu"),
-        (["--precision", "fp8"], "precision='fp8' is unknown; known: auto, fp32, bf16"),
+        (["--precision", "fp8"], "precision='fp8' must be one of 'auto', 'fp32', 'bf16'"),
         (["--log", "run.txt"], "--log run.txt: unknown suffix '.txt'. Use FILE.jsonl"),
         (["--image-size", "8"], "image_size=8"),
     ],

@@ -13,7 +13,7 @@ import torch
 from torchvision import datasets
 
 from condensed_data.data import catalog
-from condensed_data.data.sample import SourceError
+from condensed_data.data.sample import NoTestSplitError, SourceError
 from condensed_data.data.torchvision_sources import DATASETS
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -179,7 +179,7 @@ def test_image_folder_without_splits(tmp_path: Path) -> None:
     train = catalog.load(f"imagefolder:{tmp_path / 'all'}", "train")
     assert [train[index][0].size for index in range(3)] == [(12, 10), (13, 10), (14, 10)]
     assert train[0][0].mode == "RGB"
-    with pytest.raises(catalog.NoTestSplitError, match="has no subfolder 'test' or 'val'"):
+    with pytest.raises(NoTestSplitError, match="has no subfolder 'test' or 'val'"):
         catalog.load(f"imagefolder:{tmp_path / 'all'}", "test")
 
 
@@ -198,7 +198,7 @@ def test_a_callable_of_a_module_in_the_current_folder(module: str) -> None:
 
 
 def test_a_callable_without_a_split_has_no_test_split(module: str) -> None:
-    with pytest.raises(catalog.NoTestSplitError, match="Give only_train a parameter split, which is 'train' or 'test'"):
+    with pytest.raises(NoTestSplitError, match="Give only_train a parameter split, which is 'train' or 'test'"):
         catalog.load(f"{module}:only_train", "test")
 
 

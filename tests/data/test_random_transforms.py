@@ -15,7 +15,8 @@ from torchvision import transforms
 from torchvision.datasets import FakeData, VisionDataset
 from torchvision.transforms import v2
 
-from condensed_data.data.source import SourceError, inspect
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import inspect
 
 
 class Pictures(VisionDataset):

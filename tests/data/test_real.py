@@ -9,7 +9,7 @@ from PIL import Image
 from sources import ListDataset, real, real_of
 from torch.utils.data import TensorDataset
 
-from condensed_data.data.source import SourceError
+from condensed_data.data.sample import SourceError
 
 
 def numbered(labels: list[int]) -> torch.Tensor:

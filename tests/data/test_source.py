@@ -23,7 +23,8 @@ from torch.utils.data import (
     random_split,
 )
 
-from condensed_data.data.source import SourceError, inspect, read
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import inspect, read
 
 Pair = namedtuple("Pair", "sample label")
 LABELS = [3, torch.tensor(0), np.int32(7), np.array(3), True, torch.tensor(7, dtype=torch.uint8)]

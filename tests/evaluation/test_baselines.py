@@ -11,7 +11,7 @@ from cli_tools import NET, shorten
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.reporting import format_comparison
 from condensed_data.evaluation import baselines, real_data
-from condensed_data.training.evaluate import quick
+from condensed_data.training.protocol import quick
 
 
 @pytest.fixture(autouse=True)

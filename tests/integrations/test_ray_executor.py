@@ -14,7 +14,7 @@ from ray_work import dies_once, fails, square, threads
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.training.evaluate import Training
+from condensed_data.training.protocol import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

@@ -22,17 +22,11 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import NamedCallable
 from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.training import batched_trainer
-from condensed_data.training.evaluate import (
-    Evaluation,
-    Training,
-    accuracy,
-    cross_architecture,
-    evaluate_tensors,
-    network_name,
-    predict,
-    quick,
-    train,
-)
+from condensed_data.training.compute import accuracy, predict
+from condensed_data.training.evaluate import cross_architecture, evaluate_tensors, network_name
+from condensed_data.training.evaluation_result import Evaluation
+from condensed_data.training.protocol import Training, quick
+from condensed_data.training.trainer import Trainer
 
 SHORT = Training(name="quick", epochs=40, lr=0.05, augment=Identity())
 SMALL = networks.ConvNet(width=8, depth=2)
@@ -92,7 +86,7 @@ def test_accuracy_equals_a_loop_over_samples_and_restores_the_mode(toy: Tensors)
 
 def train_small(x: Tensor, y: Tensor) -> nn.Module:
     training = replace(SHORT, epochs=1)
-    return train(x, y, network=SMALL, num_classes=3, training=training, rng=RandomStreams(0))
+    return Trainer.prepare(x, y, network=SMALL, num_classes=3, training=training).fit(RandomStreams(0))
 
 
 @pytest.mark.usefixtures("untouched_rng")
@@ -244,7 +238,7 @@ def test_damaged_json_raises(damage: dict[str, Any]) -> None:
         ({"training": "slow"}, "Unknown training='slow'.*standard, quick"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),
-        ({"precision": "fp8"}, "precision='fp8' is unknown"),
+        ({"precision": "fp8"}, "precision='fp8' must be one of 'auto', 'fp32', 'bf16'"),
         ({"executor": ThreadPoolExecutor(1)}, "Use a ProcessPoolExecutor"),
         ({"eight_bit": torch.zeros(1, 1, 12, 12)}, "eight_bit has shape"),
         ({"num_classes": 2}, "labels has values from 0 to 2; num_classes=2 allows 0 to 1"),

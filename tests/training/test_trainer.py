@@ -20,7 +20,7 @@ from condensed_data.networks import MLP, ConvNet, build
 from condensed_data.training import trainer as trainer_module
 from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly
 from condensed_data.training.protocol import Training
-from condensed_data.training.trainer import Trainer, train
+from condensed_data.training.trainer import Trainer
 
 PLAIN = Training(epochs=6, batch_size=4, lr=0.1, augment=Identity())
 NET = ConvNet(width=4, depth=1)
@@ -37,14 +37,8 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def trained(toy: tuple[Tensor, Tensor], training: Training, network: Any = NET, **options: Any) -> nn.Module:
-    return train(
-        *toy,
-        network=network,
-        num_classes=3,
-        training=training,
-        rng=options.pop("rng", RandomStreams(5)),
-        **options,
-    )
+    rng, on_epoch = options.pop("rng", RandomStreams(5)), options.pop("on_epoch", None)
+    return Trainer.prepare(*toy, network=network, num_classes=3, training=training, **options).fit(rng, on_epoch)
 
 
 def assert_same(module: nn.Module, other: nn.Module, **tolerance: float) -> None:

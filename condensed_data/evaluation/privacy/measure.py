@@ -24,7 +24,8 @@ from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.evaluation.privacy.report import Privacy
 from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.compute import split_evenly
-from condensed_data.training.evaluate import Training, protocol, train
+from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.trainer import Trainer
 
 MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluated on, at most
 MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at most
@@ -104,7 +105,7 @@ def measure(
         len(others),
         condensed.images,
         metadata.space.restore(real[members]),
-        (0.0, metadata.kind.max_value) if metadata.kind.eight_bit else None,
+        metadata.kind.value_range,
     )
 
 
@@ -128,7 +129,8 @@ def _networks(
     options |= {"network": network or networks.default_name(shape), "num_classes": len(classes)}
     options["training"] = spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc))
     streams = (RandomStreams(rng.seed_for("privacy", index)) for index in range(count))
-    return [train(*samples, rng=stream, **options) for stream in streams]
+    trainer = Trainer.prepare(*samples, **options)
+    return [trainer.fit(stream) for stream in streams]
 
 
 def _mean_loss(modules: Sequence[nn.Module], x: Tensor, y: Tensor, device: torch.device) -> Tensor:

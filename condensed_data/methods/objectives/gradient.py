@@ -92,7 +92,7 @@ class Gradient(Objective):
     reads_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_choice("Gradient", "distance", self.distance, _DISTANCES)
+        check_choice("Gradient", "distance", self.distance, _DISTANCES, or_default=True)
         check_choice("Gradient", "layers", self.layers, _LAYERS)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:

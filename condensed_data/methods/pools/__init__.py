@@ -11,4 +11,4 @@ from condensed_data.methods.pools.inner_loop import TrainedOnSynthetic as Traine
 from condensed_data.methods.pools.pretrained import Pretrained as Pretrained
 from condensed_data.methods.pools.queue import Queue as Queue
 from condensed_data.methods.pools.random_init import RandomInit as RandomInit
-from condensed_data.networks.default import DefaultNetwork as DefaultNetwork
+from condensed_data.networks.registry import DefaultNetwork as DefaultNetwork

@@ -66,7 +66,7 @@ class DynamicBilevel(NetworkPool):
 
     def __post_init__(self) -> None:
         for name in ("queries", "period", "epochs"):
-            check_count("DynamicBilevel", name, getattr(self, name))
+            check_count("DynamicBilevel", name, getattr(self, name), or_default=name != "queries")
         check_count("DynamicBilevel", "window", self.window, least=2)
         for name in ("outer", "inner"):
             if not 0 <= getattr(self, name) <= 1:

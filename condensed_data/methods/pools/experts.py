@@ -16,7 +16,7 @@ from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, 
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
-from condensed_data.training.trajectories import PRECISIONS, Trajectories
+from condensed_data.training.trajectories import PRECISIONS, expert_trajectories
 
 _PUBLISHED = Pretraining(
     epochs=21, networks=100, sgd=SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
@@ -48,7 +48,7 @@ class Experts(NetworkPool):
     provides_targets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_count("Experts", "ahead", self.ahead)
+        check_count("Experts", "ahead", self.ahead, or_default=True)
         check_choice("Experts", "precision", self.precision, PRECISIONS)
         unresolved = isinstance(self.ahead, DataDefault) or isinstance(self.pretrain.epochs, DataDefault)
         if not unresolved and self.ahead > self.pretrain.epochs:  # type: ignore[operator]
@@ -65,7 +65,7 @@ class _ExpertsState(StatelessPoolState):
     def __init__(self, spec: Experts, context: Context) -> None:
         self.spec, self.context = spec, context
         self.slot = NetworkSlot(spec.network, context)
-        self.trajectories = Trajectories(context, spec.network, spec.pretrain, spec.precision)
+        self.trajectories = expert_trajectories(context, spec.network, spec.pretrain, spec.precision)
         parameters = self.slot.module.named_parameters()
         self.target = {name: torch.empty_like(weight) for name, weight in parameters}
         self.slot.net.target = self.target
@@ -79,8 +79,8 @@ class _ExpertsState(StatelessPoolState):
         )
 
     def _load(self, expert: int, epoch: int) -> None:
-        start = self.trajectories.at(expert, epoch)
-        end = self.trajectories.at(expert, epoch + require_resolved(self.spec.ahead))
+        start = self.trajectories[expert].at(epoch)
+        end = self.trajectories[expert].at(epoch + require_resolved(self.spec.ahead))
         with torch.no_grad():
             for name, weight in self.slot.module.named_parameters():
                 weight.copy_(start[name], non_blocking=supports_async_copy(weight.device))

@@ -99,8 +99,8 @@ class TrainedOnSynthetic(NetworkPool):
     trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_count("TrainedOnSynthetic", "period", self.period)
-        check_count("TrainedOnSynthetic", "epochs", self.epochs)
+        check_count("TrainedOnSynthetic", "period", self.period, or_default=True)
+        check_count("TrainedOnSynthetic", "epochs", self.epochs, or_default=True)
 
     def start(self, context: Context) -> PoolState:
         return _InnerLoopState(self, context)
@@ -135,8 +135,8 @@ class TrainedOnReal(NetworkPool):
     )
 
     def __post_init__(self) -> None:
-        check_count("TrainedOnReal", "period", self.period)
-        check_count("TrainedOnReal", "samples", self.samples)
+        check_count("TrainedOnReal", "period", self.period, or_default=True)
+        check_count("TrainedOnReal", "samples", self.samples, or_default=True)
 
     def start(self, context: Context) -> PoolState:
         return _InnerLoopState(self, context)

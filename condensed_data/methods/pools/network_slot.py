@@ -15,7 +15,7 @@ from condensed_data import networks
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault
 from condensed_data.methods.base import NetworkView, Pool, PoolState
-from condensed_data.networks.default import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, check_network
 from condensed_data.training.compute import can_compile, compiled, embed
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer

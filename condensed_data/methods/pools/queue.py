@@ -62,7 +62,7 @@ class Queue(NetworkPool):
 
     def __post_init__(self) -> None:
         for name in ("initial_size", "interval", "capacity", "trained_per_iteration", "steps"):
-            check_count("Queue", name, getattr(self, name))
+            check_count("Queue", name, getattr(self, name), or_default=name in ("interval", "steps"))
         if self.initial_size > self.capacity:
             raise ValueError(
                 f"Queue(initial_size={self.initial_size}) must not exceed capacity={self.capacity}. Raise the capacity."

@@ -15,7 +15,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Pixels
-from condensed_data.training.evaluate import standard
+from condensed_data.training.protocol import standard
 
 __all__ = ["cafe"]
 

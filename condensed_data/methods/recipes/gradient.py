@@ -17,8 +17,8 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
-from condensed_data.training.evaluate import standard
 from condensed_data.training.protocol import idc as idc_training
+from condensed_data.training.protocol import standard
 from condensed_data.training.sgd import SGDConfig
 
 __all__ = ["dc", "dsa", "idc", "idc_i"]

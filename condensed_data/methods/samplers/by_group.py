@@ -41,7 +41,7 @@ class PerGroup(Sampler):
     grouped: bool = False
 
     def __post_init__(self) -> None:
-        check_count("PerGroup", "batch", self.batch)
+        check_count("PerGroup", "batch", self.batch, or_default=True)
         if self.synthetic is not None:
             check_count("PerGroup", "synthetic", self.synthetic)
         if self.within is not None and not isinstance(self.within, BatchSelection):

@@ -55,7 +55,7 @@ class TrainingSteps(Sampler):
     synthetic: int | None = None
 
     def __post_init__(self) -> None:
-        check_count("TrainingSteps", "steps", self.steps)
+        check_count("TrainingSteps", "steps", self.steps, or_default=True)
         check_count("TrainingSteps", "epochs", self.epochs)
         check_count("TrainingSteps", "batch", self.batch, 0)
         check_choice("TrainingSteps", "order", self.order, ORDERS)

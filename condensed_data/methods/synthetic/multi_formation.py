@@ -74,7 +74,7 @@ class MultiFormation(SyntheticSpec):
     init: str = "mix"
 
     def __post_init__(self) -> None:
-        check_count("MultiFormation", "factor", self.factor)
+        check_count("MultiFormation", "factor", self.factor, or_default=True)
         check_choice("MultiFormation", "init", self.init, INITS)
         if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
             name = type(self.inner).__name__

@@ -23,8 +23,8 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.synthetic.wrapper import WrappedData
-from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.networks.modes import temporary_mode
+from condensed_data.networks.registry import DefaultNetwork, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
