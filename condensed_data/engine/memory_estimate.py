@@ -13,10 +13,10 @@ from math import prod
 
 import torch
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.sizes import format_bytes
 from condensed_data.data.sample_store import available_memory
 from condensed_data.engine.parts import StartedParts
-from condensed_data.methods.base import NetworkView
 from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 

@@ -41,9 +41,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.batch import Batch as Batch
-from condensed_data.core.batch import NetworkView as NetworkView
-from condensed_data.core.batch import Pair as Pair
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import Spec
 from condensed_data.training.context import Context

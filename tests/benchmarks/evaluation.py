@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, resolve
-from condensed_data.methods.base import Batch
 from condensed_data.training.protocol import protocol
 from condensed_data.training.trainer import Trainer
 
@@ -153,13 +153,13 @@ def _learner(arguments: argparse.Namespace) -> Trainer:
     shape, classes = tuple(arguments.shape), arguments.classes
     labels = torch.arange(classes).repeat_interleave(arguments.ipc)
     images = torch.randn(len(labels), *shape, generator=torch.Generator().manual_seed(0))
-    facts = DatasetInfo(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
+    info = DatasetInfo(shape, tuple(f"class {label}" for label in range(classes)), arguments.ipc, named=True)
     return Trainer.prepare(
         images,
         labels,
         network=arguments.network,
         num_classes=classes,
-        training=resolve(protocol(arguments.protocol), facts),
+        training=resolve(protocol(arguments.protocol), info),
         device=arguments.device,
         precision=arguments.precision,
     )

@@ -11,7 +11,7 @@ from condensed_data.core.validation import check_choice, check_count, is_count
 class FromData(DataDefault):
     """A value that the dataset decides."""
 
-    def __call__(self, facts: DatasetInfo) -> int:
+    def __call__(self, info: DatasetInfo) -> int:
         return 3
 
 

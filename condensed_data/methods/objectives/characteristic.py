@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import Batch, Loss, NetworkView, Objective, Pair, TrainableLoss
+from condensed_data.methods.base import Loss, Objective, TrainableLoss
 from condensed_data.training.context import Context
 
 SLOPE = 0.2  # negative slope of the leaky ReLUs, as in the authors' code

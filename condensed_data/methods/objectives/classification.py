@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 PERCENT = 100.0
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives.layers import block_maps
 
 

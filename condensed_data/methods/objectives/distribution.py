@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 
 @dataclass(frozen=True)

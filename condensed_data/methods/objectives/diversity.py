@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 
 @dataclass(frozen=True)

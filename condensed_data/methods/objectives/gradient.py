@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives.classification import cross_entropy
 
 EPS = 1e-6  # added to the product of the norms, as in DC's code

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.core.device import to_device
-from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 
 EARLY, LATE, LAST = 0.1, 1.0, 2.0
 

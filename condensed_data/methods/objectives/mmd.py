@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice, check_count
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 
 _KERNELS = ("gaussian", "polynomial", "linear")
 

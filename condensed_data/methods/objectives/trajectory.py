@@ -14,8 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair, Pool
+from condensed_data.methods.base import MemoryFootprint, Objective, Pool
 from condensed_data.methods.objectives.unrolled import UNROLLS, trained_weights, unrolled_footprint
 
 

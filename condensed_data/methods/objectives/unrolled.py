@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair
+from condensed_data.methods.base import MemoryFootprint, Objective
 from condensed_data.methods.objectives.classification import cross_entropy
 
 UNROLLS = ("full", "checkpointed", "constant")

@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
 from condensed_data.methods.pools.network_slot import (
     NetworkPool,

@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkPool
 from condensed_data.methods.pools.trained_network import TrainedNetworkState, synthetic_epochs
 from condensed_data.networks.modes import temporary_mode

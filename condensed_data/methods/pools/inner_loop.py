@@ -15,12 +15,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkPool
 from condensed_data.methods.pools.trained_network import (
     Batches,
@@ -44,8 +45,8 @@ def _published_loop(ipc: int, column: int) -> int:
 class OuterLoopLength(DataDefault):
     """Iterations per network in DC and DSA: the samples per class, at most 50."""
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return _published_loop(facts.ipc, 0)
+    def __call__(self, info: DatasetInfo) -> int:
+        return _published_loop(info.ipc, 0)
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class NetworkLifetimes(DataDefault):
     networks: int = 1000
     samples: int = 50_000
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        fraction = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
-        return max(1, round(self.networks * fraction)) * OuterLoopLength()(facts)
+    def __call__(self, info: DatasetInfo) -> int:
+        fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)
+        return max(1, round(self.networks * fraction)) * OuterLoopLength()(info)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class InnerEpochs(DataDefault):
     whichever is better, and (100, 2) for DSA at 100: set both fields for these.
     """
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return _published_loop(facts.ipc, 1)
+    def __call__(self, info: DatasetInfo) -> int:
+        return _published_loop(info.ipc, 1)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import NetworkView, Pool, PoolState
+from condensed_data.methods.base import Pool, PoolState
 from condensed_data.networks.default import DefaultNetwork, check_network
 from condensed_data.training.compute import can_compile, compiled, embed
 from condensed_data.training.context import Context

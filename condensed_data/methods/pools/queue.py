@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import (
     NetworkPool,
     NetworkSlot,

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkSlot, load_training_state, training_state
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig

@@ -120,8 +120,8 @@ class DefaultFactor(DataDefault):
 
     factor: int = 2
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return self.factor if len(facts.sample_shape) > 1 else 1
+    def __call__(self, info: DatasetInfo) -> int:
+        return self.factor if len(info.sample_shape) > 1 else 1
 
 
 class _MultiFormationData(WrappedData):
