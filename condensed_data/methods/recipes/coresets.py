@@ -39,8 +39,7 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     """Greedy k-center: start nearest to the class mean, then add the sample farthest from those selected.
 
     Args:
-        ipc: samples per class.
-        features: see `herding`.
+        ipc, features: see `herding`.
 
     References:
         Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
@@ -53,8 +52,7 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
     """k-means: the real samples nearest to the centroids of their class.
 
     Args:
-        ipc: samples per class.
-        features: see `herding`.
+        ipc, features: see `herding`.
 
     References:
         Cui et al., DC-BENCH: Dataset Condensation Benchmark, NeurIPS 2022, https://arxiv.org/abs/2207.09639.

@@ -49,20 +49,13 @@ def dm(
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
-        Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
-        https://arxiv.org/abs/2110.04181, equation 4.
+        Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
     """
+    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
         name="dm",
         synthetic=Pixels(init or coresets.Random()),
-        terms=(
-            Term(
-                Distribution(),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-            ),
-        ),
+        terms=(Term(Distribution(), pool, sampler, SiameseAugment(DefaultDSAOps())),),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
@@ -87,18 +80,14 @@ def idm(
 
     Args:
         ipc: samples stored per class; each is split into factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations, lr, network, within: see `dm`.
         batch: real samples per class and step; 256, and 5,000 at one sample per class.
-        lr: learning rate of SGD with momentum 0.5.
         factor: of this "partition and expansion"; by default 2, and 1 for vectors.
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
         init: initial training samples, downsampled; random real ones by default.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
-        Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023,
-        https://arxiv.org/abs/2307.09742.
+        Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742.
     """
     pool = Queue(network or DefaultNetwork(), interval=ByIpc((1, 10), (5, 30)))
     sampler = PerGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
@@ -154,31 +143,20 @@ def m3d(
 
     Args:
         ipc: samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
-        lr: learning rate of SGD with momentum 0.5.
+        iterations, batch, lr, network, within: see `dm`.
         kernel: "gaussian", "polynomial" or "linear".
         factor: of the grids; by default 2, and 1 (no grid) for vectors.
         init: initial training samples, downsampled; random real ones by default.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
-        Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024,
-        https://arxiv.org/abs/2312.15927.
+        Zhang H. et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
     """
+    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
+    weight = M3D_WEIGHT if kernel == "gaussian" else 1.0
     return Recipe(
         name="m3d",
         synthetic=MultiFormation(Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor),
-        terms=(
-            Term(
-                KernelMMD(kernel),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-                M3D_WEIGHT if kernel == "gaussian" else 1.0,
-            ),
-        ),
+        terms=(Term(KernelMMD(kernel), pool, sampler, SiameseAugment(DefaultDSAOps()), weight),),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,

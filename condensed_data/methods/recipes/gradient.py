@@ -48,8 +48,7 @@ def dc(
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
 
     References:
-        Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021,
-        https://arxiv.org/abs/2006.05929, algorithm 1.
+        Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, algorithm 1.
     """
     pool, sampler = TrainedOnSynthetic(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
@@ -83,8 +82,7 @@ def dsa(
         init: initial samples; random real ones by default.
 
     References:
-        Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
-        https://arxiv.org/abs/2102.08259.
+        Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259.
     """
     recipe = dc(ipc, iterations, batch, lr, distance, init or coresets.Random(), network, within)
     sgd = SGDConfig(augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
@@ -113,20 +111,17 @@ def idc_i(
     """IDC without multi-formation: gradients of convolutions in networks trained on real samples.
 
     Args:
-        ipc: synthetic samples per class.
+        ipc, batch, within: see `dc`.
         iterations: 2,000 networks of 100 iterations each; proportionally fewer for less than 50,000 samples.
-        batch: real samples per class and step.
         lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default as published for this distance,
             number of samples per class and sample size.
         distance: "l1" (published for MNIST and Fashion-MNIST) or "mse" (for color images); by default chosen by the
             number of channels.
         init: initial samples; random real ones by default.
-        network: matching network with convolutions; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
+        network: matching network with convolutions; by default as in `dc`.
 
     References:
-        Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022,
-        https://arxiv.org/abs/2205.14959.
+        Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
     """
     term = Term(
         Gradient(distance or IDCDistance(), "conv"),
@@ -171,8 +166,7 @@ def idc(
         init: initial samples of the grids, downsampled; random real ones by default.
 
     References:
-        Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022,
-        https://arxiv.org/abs/2205.14959, section 4.
+        Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4.
     """
     recipe = idc_i(ipc, iterations, batch, lr, distance, init, network, within)
     grids = MultiFormation(recipe.synthetic, DefaultFactor() if factor is None else factor)

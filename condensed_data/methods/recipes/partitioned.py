@@ -8,7 +8,7 @@ from typing import Any
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
-from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
+from condensed_data.methods.samplers.clustering import Clusters
 from condensed_data.networks import ConvNet
 from condensed_data.training.features import stage_extractor
 
@@ -42,12 +42,10 @@ def bdm(
         The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
         Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
-    recipe = get_base("bdm", base, ipc, options)
     within = Clusters(k, stage_extractor(features, layer), rule)
-    return replace(
-        _with_partition(recipe, "bdm", within=within),
-        deviations=f"{recipe.deviations} Batches of a whole cluster repeat its samples up to the batch size.",
-    )
+    recipe = _with_partition(get_base("bdm", base, ipc, options), "bdm", within=within)
+    extra = "Batches of a whole cluster repeat its samples up to the batch size."
+    return replace(recipe, deviations=f"{recipe.deviations} {extra}")
 
 
 @register
@@ -62,8 +60,7 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
         features: see `bdm`.
         options: further arguments of `dc`, such as `iterations` and `batch`.
     """
-    network = ConvNet(norm="batch")
-    recipe = bdm("dc", ipc, features=features, **{"network": network, **options})
+    recipe = bdm("dc", ipc, features=features, **{"network": ConvNet(norm="batch"), **options})
     return replace(
         recipe,
         name="bdm_published",
@@ -90,10 +87,8 @@ def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) 
     return _with_partition(get_base("debiased", base, ipc, options), "debiased", grouped=True)
 
 
-def _with_partition(
-    recipe: Recipe, name: str, *, within: BatchSelection | None = None, grouped: bool = False
-) -> Recipe:
-    """The recipe with this partition in each of its `PerGroup` samplers."""
+def _with_partition(recipe: Recipe, name: str, **partition: Any) -> Recipe:
+    """The recipe with these fields in each of its `PerGroup` samplers."""
     if not any(isinstance(term.sampler, PerGroup) for term in recipe.terms):
         raise ValueError(
             f"Cannot use {name} with base={recipe.name!r}: it does not draw real batches by group. Use a base that "
@@ -101,12 +96,8 @@ def _with_partition(
         )
 
     def partitioned(term: Term) -> Term:
-        sampler = term.sampler
-        if not isinstance(sampler, PerGroup):
+        if not isinstance(term.sampler, PerGroup):
             return term
-        return replace(
-            term,
-            sampler=replace(sampler, within=within or sampler.within, grouped=grouped or sampler.grouped),
-        )
+        return replace(term, sampler=replace(term.sampler, **partition))
 
     return replace(recipe, name=f"{name}_{recipe.name}", terms=tuple(map(partitioned, recipe.terms)))

@@ -96,8 +96,7 @@ def dd(
         lr: learning rate of the outer Adam with betas (0.5, 0.999), halved after every tenth of these iterations.
         step_size: initial value of all step sizes; the authors use 0.02 for MNIST, 0.001 for CIFAR-10.
         init: initial samples; Gaussian noise by default.
-        network: by default LeNet with Xavier-normal weights for images from 16 pixels on, else the default
-            network with such weights.
+        network: by default `DigitNetwork`.
         fixed: use the same initial weights for all networks (fixed initialization) and store them with the samples;
             else new random ones (random initialization).
         pool: networks with other initial weights, such as `GivenWeights` that were trained elsewhere; replaces
@@ -108,7 +107,7 @@ def dd(
         unroll: "full", "checkpointed" or "constant", see `condensed_data.methods.objectives.unrolled`.
 
     References:
-        Wang, Zhu, Torralba and Efros, Dataset Distillation, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
+        Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
     """
     if pool is not None and (network is not None or fixed):
         raise ValueError("dd(pool=...) defines the networks: remove network= and fixed=.")
