@@ -22,11 +22,7 @@ student's mini-batches in order, and the step size is learned together with the 
 
 A part exists in two forms. Its *specification* is a frozen dataclass (`Spec`) that can be printed, compared, hashed
 and stored. `start(context)` returns its *run state* (networks, optimizers, learned tensors), and only that is
-checkpointed. A part without state is its own run state. To add a method, write the part that is new and compose it
-with existing ones in a recipe.
-
-`Batch`, `Pair` and `NetworkView` are defined in `condensed_data.core.batch`, augmentations in
-`condensed_data.data.augment`, and recipes in `condensed_data.methods.recipe`.
+checkpointed. To add a method, write the part that is new and compose it with existing ones in a recipe.
 
 Letters: N synthetic samples, B rows of a batch, K classes.
 """
@@ -74,7 +70,7 @@ class SyntheticData(Stateful):
 
     @abstractmethod
     def decode(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample) in the standardized space, differentiable with respect to `learned`."""
+        """Samples (B, *sample) in the standardized space, differentiable with respect to `learned`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -88,7 +84,6 @@ class SyntheticData(Stateful):
 
     @property
     def device(self) -> torch.device:
-        """The device of the learned tensors."""
         return next(iter(self.learned.values())).device
 
     @property
@@ -137,13 +132,7 @@ class SyntheticSpec(Spec, ABC):
 
     @abstractmethod
     def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
-        """Rebuild finished synthetic data from what `SyntheticData.tensors` returned, to decode it only.
-
-        Args:
-            tensors: by name, in the standardized space.
-            labels: (N,) class indices.
-            sample_shape: of one sample.
-        """
+        """Rebuild finished synthetic data, with labels (N,), from what `SyntheticData.tensors` returned."""
 
 
 @dataclass(frozen=True)
@@ -165,11 +154,7 @@ class PairIndices:
 
 
 class SamplerState(Stateful):
-    """Run state of a `Sampler`.
-
-    Attributes:
-        can_prefetch: whether `draw` depends on nothing that changes, so that later draws can be fetched in advance.
-    """
+    """Run state of a `Sampler`; it `can_prefetch` later draws if `draw` depends on nothing that changes."""
 
     can_prefetch: ClassVar[bool] = False
 
@@ -261,8 +246,7 @@ class TrainableLoss(Stateful):
     """Run state of an `Objective` with parameters of its own that are updated between steps."""
 
     @abstractmethod
-    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
-        """The loss of one step."""
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor: ...
 
     @abstractmethod
     def update(self, iteration: int) -> None:

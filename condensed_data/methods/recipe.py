@@ -149,20 +149,17 @@ class Recipe(Spec):
 
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
-        check_count(None, "iterations", self.iterations, 0)
-        if self.step_per not in ("iteration", "class"):
-            raise ValueError(f"step_per={self.step_per!r} must be 'iteration' or 'class'.")
+        check_count(None, "iterations", self.iterations, least=0)
+        check_choice(None, "step_per", self.step_per, ("iteration", "class"))
         if self.num_blocks is not None:
             check_count("Recipe", "num_blocks", self.num_blocks)
-        if not isinstance(self.whitening, DataDefault) and self.whitening not in WHITENINGS:
-            raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
+        check_choice(None, "whitening", self.whitening, WHITENINGS)
         self._check_labels()
 
     def _check_labels(self) -> None:
         if not isinstance(self.soft_labels, bool):
             raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
-        labels = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
-        if self.labels_from is not None and not labels:
+        if not (self.labels_from is None or isinstance(self.labels_from, Teacher) or callable(self.labels_from)):
             raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
         if not self.soft_labels:
             return
@@ -179,16 +176,11 @@ class Recipe(Spec):
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for samples that are too large to be whitened."""
         if self.whitening == "zca":
             Whitening.check(sample_shape)
 
     def resolve(
-        self,
-        sample_shape: Sequence[int],
-        classes: Sequence[str],
-        ipc: int | None = None,
-        samples: int | None = None,
+        self, sample_shape: Sequence[int], classes: Sequence[str], ipc: int | None = None, samples: int | None = None
     ) -> Recipe:
         """The recipe with every `DataDefault` replaced by its value: this is what is run, shown, stored and hashed.
 
@@ -211,8 +203,7 @@ class Recipe(Spec):
 
     def to_json(self) -> dict[str, Any]:
         """The canonical JSON form, see `condensed_data.core.spec`."""
-        tree: dict[str, Any] = specs.to_json(self)
-        return tree
+        return specs.to_json(self)
 
 
 @dataclass(frozen=True)

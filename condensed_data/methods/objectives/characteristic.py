@@ -109,7 +109,9 @@ class _Sampled(TrainableLoss):
             return drawn[1]
 
         loss = self.spec.compare(net, pair, frequencies)
-        self._accumulate_gradient(loss, *drawn)
+        output, leaf = drawn
+        (slope,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        output.backward(-slope)  # accumulates the gradient for the ascent of the sampling network
         return loss
 
     def update(self, iteration: int) -> None:
@@ -126,14 +128,6 @@ class _Sampled(TrainableLoss):
                 self.module.load_state_dict(self.loaded_state["network"])
                 self.optimizer.load_state_dict(self.loaded_state["optimizer"])
         return self.module
-
-    def _accumulate_gradient(self, loss: Tensor, output: Tensor, frequencies: Tensor) -> None:
-        """Add to the gradient for the ascent of the sampling network."""
-        assert self.module is not None
-        (slope,) = torch.autograd.grad(loss, frequencies, retain_graph=True)
-        weights = list(self.module.parameters())
-        for weight, gradient in zip(weights, torch.autograd.grad(output, weights, -slope), strict=True):
-            weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
     def state_dict(self) -> dict[str, Any]:
         if self.module is None or self.optimizer is None:

@@ -2,7 +2,7 @@
 
 Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 
-Letters: B rows of a group, K classes, G groups, D features, d channels of a feature map, l its locations.
+Letters: B rows of a group, D features, d channels of a feature map, l its locations.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Distribution matching (DM): distance of mean embeddings.
 
 Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
-
-Letters: G groups, D features.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
 
-Letters: B pairs, D features, K classes.
+Letters: B pairs, D features.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ real and on the synthetic samples; the loss is the distance between the two, sum
 Pools handle networks whose rows depend on each other: as DC's authors do, 16 real samples of each class pass through a
 network with batch normalization in training mode, and its statistics are then frozen before gradients are compared.
 
-Letters: B rows of a group, K classes, R rows of a weight tensor, P values in a row.
+Letters: B rows of a group, R rows of a weight tensor, P values in a row.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ class Gradient(Objective):
         weights, names = self._matched(net)
         distance = _DISTANCES[require_resolved(self.distance)]
         losses = []
-        sides = (pair.real.x, pair.real.y, pair.synthetic.x, pair.synthetic.y)
-        batches = (pair.real, pair.real, pair.synthetic, pair.synthetic)
-        blocks = (batch.split(rows) for batch, rows in zip(batches, sides, strict=True))
+        blocks = (side.split(rows) for side in (pair.real, pair.synthetic) for rows in (side.x, side.y))
         for real_x, real_y, x, y in zip(*blocks, strict=True):
             target = _gradient_in_chunks(net, weights, names, real_x, real_y)
             losses.append(distance(target, _gradient(net, weights, names, x, y)))

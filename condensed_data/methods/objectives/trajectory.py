@@ -1,8 +1,6 @@
 """Trajectory matching (MTT): distance of a student's weights to those of an expert.
 
 Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, equation 2.
-
-Letters: T steps.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ ways, which differ in memory and in the terms that they compute:
   -eta_t (dg_t/dx_t)^T dL/dw_T, and that of a step size -g_t . dL/dw_T. The loss itself is the same. The authors of
   TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) compute it like this.
 
-Letters: T steps, B rows, K classes.
+Letters: T steps.
 """
 
 from __future__ import annotations
@@ -87,15 +87,10 @@ class Unrolled(Objective):
 
 
 def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> MemoryFootprint:
-    """Memory of the derivative through training steps.
+    """Memory of the derivative through training steps of so many rows, and a loss on `real` rows after the last.
 
     "full" keeps the activations, weights and gradients of all steps; the others the activations of one step, and
     "checkpointed" the weights of every step.
-
-    Args:
-        unroll: one of `UNROLLS`.
-        steps: rows of each training step.
-        real: rows of the loss after the last step.
     """
     if unroll == "full":
         return MemoryFootprint(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
@@ -203,13 +198,7 @@ class _Constant(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        gradient: Gradient,
-        rows: tuple[int, ...],
-        sizes: Tensor,
-        x: Tensor,
-        y: Tensor,
-        *weights: Tensor,
+        ctx: Any, gradient: Gradient, rows: tuple[int, ...], sizes: Tensor, x: Tensor, y: Tensor, *weights: Tensor
     ) -> Weights:
         ctx.gradient, ctx.rows = gradient, rows
         ctx.save_for_backward(sizes, x, y, *weights)

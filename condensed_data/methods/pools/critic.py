@@ -22,12 +22,7 @@ from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    load_training_state,
-    training_state,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, load_training_state, training_state
 from condensed_data.methods.samplers.decoder_pairs import check_decoder_pairs, pairs
 from condensed_data.training.context import Context
 
@@ -114,9 +109,7 @@ class _CriticState(PoolState):
             with seeded_rng(rng), torch.enable_grad(), self.slot.net.autocast(x):
                 features = networks.embed_of(module)(x).float()
                 loss = self.spec.loss(features, module(x).float(), y)
-            weights = list(module.parameters())
-            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                weight.grad = gradient
+            loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         finally:

@@ -4,7 +4,7 @@ A network is used for `period` iterations. After each but the last it is trained
 network replaces it. Batch normalization uses the frozen statistics of one batch of real samples of all classes, see
 `trained_network.freeze_batch_norm`.
 
-Letters: B rows of a batch, N synthetic samples, n real samples.
+Letters: B rows of a batch.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkPool
-from condensed_data.methods.pools.trained_network import (
-    Batches,
-    TrainedNetworkState,
-    real_batches,
-    synthetic_epochs,
-)
+from condensed_data.methods.pools.trained_network import Batches, TrainedNetworkState, real_batches, synthetic_epochs
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, run_steps
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from condensed_data.core.device import supports_async_copy, to_device
+from condensed_data.core.device import to_device
 from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import InitialState, PoolState
 from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState
@@ -34,8 +34,7 @@ class Pretrained(NetworkPool):
             and NCFM: 60 epochs, 20 networks.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with a new lam ~ U(0, 1) in
             every iteration (Zhang et al., DANCE, IJCAI 2024); such a network has no `centers`.
-        member: distinguishes pools that provide different networks in the same iteration, one per term, such as
-            those that DD averages over.
+        member: see `RandomInit`.
 
     Raises:
         ValueError: for an unknown interpolation, or a member below 0.
@@ -79,14 +78,7 @@ class _PretrainedState(StatelessPoolState):
             start = initial_network(self.context, self.spec.network, index).state_dict()
             weights, centers = _interpolate(start, weights, lam), None
         self.slot.load(weights)
-        self._set_centers(centers)
-
-    def _set_centers(self, centers: Tensor | None) -> None:
-        net = self.slot.net
-        if centers is None or net.centers is None:
-            net.centers = None if centers is None else to_device(centers, self.context.device)
-        else:
-            net.centers.copy_(centers, non_blocking=supports_async_copy(self.context.device))
+        self.slot.net.centers = None if centers is None else to_device(centers, self.context.device)
 
 
 def _interpolate(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], lam: float) -> dict[str, Tensor]:

@@ -19,13 +19,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import PoolState, SyntheticData
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    load_training_state,
-    sgd_trainer,
-    training_state,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, load_training_state, training_state
 from condensed_data.methods.pools.trained_network import real_batches
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
@@ -147,7 +141,7 @@ class _QueueState(PoolState):
         self.created += 1
 
     def _member(self, index: int) -> _Member:
-        trainer = sgd_trainer(deepcopy(self.slot.module), self.spec.sgd, self.context)
+        trainer = self.slot.trainer(self.spec.sgd, deepcopy(self.slot.module))
         return _Member(index, trainer, torch.zeros((), dtype=torch.int64, device=self.context.device))
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import InitialState, PoolState
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    StatelessPoolState,
-    cpu_state_dict,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState, cpu_state_dict
 from condensed_data.training.context import Context
 
 

@@ -26,13 +26,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 class TrainedNetworkState(PoolState):
-    """One network at a time, trained by SGD between iterations and replaced by a new random one at some point.
-
-    Args:
-        context: of the run.
-        network: a name or a callable (num_classes, sample_shape) -> Module.
-        sgd: how it is trained.
-    """
+    """One network at a time, trained by SGD between iterations and replaced by a new random one at some point."""
 
     def __init__(self, context: Context, network: Any, sgd: SGDConfig) -> None:
         self.context, self.sgd = context, sgd
@@ -57,10 +51,7 @@ class TrainedNetworkState(PoolState):
     def state_dict(self) -> dict[str, Any]:
         if self.network_index is None:
             return {}
-        return {
-            "network_index": self.network_index,
-            **training_state(self.slot.module, self.trainer.optimizer),
-        }
+        return {"network_index": self.network_index, **training_state(self.slot.module, self.trainer.optimizer)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state:

@@ -62,12 +62,7 @@ def cafe(
 
 @dataclass(frozen=True)
 class FractionsOfIterations(DataDefault):
-    """Fractions of the default number of iterations, as numbers of iterations.
-
-    Args:
-        fractions: in (0, 1).
-        iterations: the default number.
-    """
+    """Fractions in (0, 1) of the default number of iterations, as numbers of iterations."""
 
     fractions: tuple[float, ...]
     iterations: DefaultIterations = field(default_factory=DefaultIterations)

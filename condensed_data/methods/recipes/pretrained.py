@@ -192,11 +192,7 @@ def _calibrated(
 
 @dataclass(frozen=True)
 class ProportionalToIpc(DataDefault):
-    """A value proportional to the samples per class.
-
-    Args:
-        value: at one sample per class.
-    """
+    """A value proportional to the samples per class; `value` is that at one."""
 
     value: float
 

@@ -1,6 +1,6 @@
 """Pairs of synthetic samples that two decoders make of the same code.
 
-Letters: G groups, B pairs of a group.
+Letters: B pairs of a group.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Small networks that decode a code into a sample; `Factorized` learns them together with the codes.
 
-Letters: B rows, C channels, H, W, L, k kernel, P parameters.
+Letters: B rows, C channels, H, W, L, k kernel.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ class Decoder(Spec, ABC):
     @abstractmethod
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for a sample shape that it cannot decode to."""
-
-    def build(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        """`module` as `networks.build` calls it; `num_classes` is unused, because classes share decoders."""
-        return self.module(sample_shape)
 
 
 @dataclass(frozen=True)
@@ -98,12 +94,8 @@ class _Hallucinator(nn.Module):
     def initialize_as_identity(self) -> None:
         with torch.no_grad():
             for layer in (self.conv, self.conv_transpose):
-                layer.weight.mul_(0.1)
+                layer.weight.mul_(0.1).add_(nn.init.dirac_(torch.empty_like(layer.weight)))
                 layer.bias.mul_(0.1)
-                center = layer.weight
-                for side in layer.kernel_size:  # ends as the weights at the kernel's center, (C, C)
-                    center = center.select(2, side // 2)
-                center.diagonal().add_(1)
 
 
 @dataclass(frozen=True)

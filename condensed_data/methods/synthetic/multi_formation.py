@@ -3,7 +3,7 @@
 IDC's multi-formation (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4), which equals IDM's partition
 and expansion (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742, section 3.2).
 
-Letters: N stored samples, B decoded rows, f factor, C channels, H, W, L.
+Letters: N stored samples, f factor, C channels, H, W, L.
 """
 
 from __future__ import annotations
@@ -32,12 +32,8 @@ INITS = ("mix", "inner")
 class DownsampledGrids(Init):
     """Grids of downsampled samples: f x f per stored image, f per stored signal.
 
-    Downsampled by averaging over areas (the authors' code picks single pixels). If f does not divide a side, the last
-    cells are cropped.
-
-    Args:
-        inner: the samples at full resolution.
-        factor: f.
+    The samples of `inner` are averaged over areas (the authors' code picks single pixels). If f, `factor`, does not
+    divide a side, the last cells are cropped.
     """
 
     inner: Init
@@ -83,7 +79,6 @@ class MultiFormation(SyntheticSpec):
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for a sample shape that cannot be cut into such a grid."""
         factor = self.factor(DatasetInfo(sample_shape, (), 1)) if isinstance(self.factor, DataDefault) else self.factor
         check_cells(factor, sample_shape)
 
@@ -96,7 +91,7 @@ class MultiFormation(SyntheticSpec):
         if self.init == "mix":
             inner = replace(inner, init=DownsampledGrids(inner.init, factor))
         pad = None
-        if not _divides(factor, shape):
+        if any(side % factor for side in shape[1:]):
             low, high = value_range(context.real)
             pad = ((low + high) / 2).to(context.device)
         return _MultiFormationData(inner.start(context), factor, shape, pad)
@@ -112,11 +107,7 @@ class MultiFormation(SyntheticSpec):
 
 @dataclass(frozen=True)
 class DefaultFactor(DataDefault):
-    """This factor for images and signals, and 1 for vectors, which cannot be cut.
-
-    Args:
-        factor: for `MultiFormation`.
-    """
+    """This factor for images and signals, and 1 for vectors, which cannot be cut."""
 
     factor: int = 2
 
@@ -164,10 +155,6 @@ class _MultiFormationData(WrappedData):
 def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
     """Sides of one cell: those of the sample divided by f, rounded up."""
     return [-(-side // factor) for side in sample_shape[1:]]
-
-
-def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
-    return all(side % factor == 0 for side in sample_shape[1:])
 
 
 def check_cells(factor: int, sample_shape: tuple[int, ...], name: str = "MultiFormation") -> None:

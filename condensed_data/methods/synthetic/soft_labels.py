@@ -42,11 +42,6 @@ class SoftLabeledData(WrappedData):
     https://arxiv.org/abs/2310.05773, section 3.2) also learns labels together with samples, but starts them at an
     expert's prediction. `tensors` and `stored_floats` exclude the labels: decoding does not need them, and an artifact
     stores them separately.
-
-    Args:
-        inner: the samples.
-        num_classes: K.
-        device: of the run.
     """
 
     def __init__(self, inner: SyntheticData, num_classes: int, device: torch.device) -> None:
@@ -84,7 +79,6 @@ class Teacher(Spec):
             raise ValueError(f"Teacher(temperature={self.temperature!r}) must be positive and finite.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise now what building the network for such samples would raise later."""
         check_network(self.network, sample_shape)
 
     def start(self, context: Context) -> Labeler:

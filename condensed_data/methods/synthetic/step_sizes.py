@@ -1,7 +1,4 @@
-"""Step sizes that are learned together with the samples.
-
-Letters: T training steps.
-"""
+"""Step sizes that are learned together with the samples."""
 
 from __future__ import annotations
 

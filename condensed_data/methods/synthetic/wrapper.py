@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from condensed_data.methods.base import SyntheticData
 
 
 class WrappedData(SyntheticData):
-    """Synthetic data around `inner`: every member is that of `inner` unless a subclass overrides it.
-
-    Args:
-        inner: the wrapped synthetic data.
-        learned: tensors learned in addition to those of `inner`, by name.
-    """
+    """Synthetic data around `inner`, with more `learned` tensors: subclasses override what differs from `inner`."""
 
     def __init__(self, inner: SyntheticData, learned: dict[str, Tensor] | None = None) -> None:
         self.inner = inner
@@ -32,10 +26,6 @@ class WrappedData(SyntheticData):
 
     def clamp(self) -> None:
         self.inner.clamp()
-
-    @property
-    def device(self) -> torch.device:
-        return self.inner.device
 
     @property
     def shared_across_groups(self) -> frozenset[str]:
