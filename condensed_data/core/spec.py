@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 
 class Spec:
-    """Base class of all specifications, which are frozen dataclasses; subclasses are registered by class name."""
+    """Base class of all specifications, which are frozen dataclasses; subclasses are registered by class name.
+
+    Making one with a value outside the documented range or choices of a field raises ValueError; counts are positive
+    unless stated otherwise.
+    """
 
     version: ClassVar[int] = 1
 

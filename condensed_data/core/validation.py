@@ -12,7 +12,7 @@ def is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def check_count(part: str | None, name: str, value: object, least: int = 1) -> None:
+def check_count(part: str | None, name: str, value: object, least: int = 1, optional: bool = False) -> None:
     """Raise unless `value` is an integer of at least `least`. A `DataDefault` is checked once it is resolved.
 
     Args:
@@ -20,10 +20,13 @@ def check_count(part: str | None, name: str, value: object, least: int = 1) -> N
         name: of the argument.
         value: of the argument.
         least: smallest integer that is accepted.
+        optional: accept None.
 
     Raises:
         ValueError: for any other value.
     """
+    if optional and value is None:
+        return
     if not isinstance(value, DataDefault) and not is_count(value, least):
         raise ValueError(f"{_argument(part, name, value)} must be an integer of at least {least}.")
 

@@ -104,9 +104,6 @@ class Herding(_FeatureCoreset):
     Args:
         features: "trained" (the embedding of a network trained on the data), "raw", "imagenet", an extractor or
             any module (B, *sample) -> (B, D).
-
-    Raises:
-        ValueError: for unknown features.
     """
 
     def select(self, features: Tensor, count: int, seed: int) -> Tensor:

@@ -25,9 +25,6 @@ from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.training.evaluate import Training
 from condensed_data.training.protocol import OrderedTraining
 
-WHITENINGS = ("none", "zca")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-
 
 @dataclass(frozen=True)
 class Optimizer(Spec):
@@ -36,14 +33,10 @@ class Optimizer(Spec):
     Args:
         kind: "sgd", "adam" or "adamw".
         lr: learning rate, positive.
-        momentum: of SGD.
-        betas: of Adam.
+        momentum, betas: of SGD, and of Adam.
         rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: factor at each milestone, positive.
-
-    Raises:
-        ValueError: for an unknown kind, or a learning rate, milestone or decay that is not positive.
     """
 
     kind: str = "sgd"
@@ -55,7 +48,7 @@ class Optimizer(Spec):
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        check_choice("Optimizer", "kind", self.kind, OPTIMIZERS)
+        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw"))
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -127,8 +120,7 @@ class Recipe(Spec):
         paper, deviations: the source, and the differences from it. Not part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `iterations`, `step_per`, `num_blocks` or `whitening` out of range, or for soft labels
-            that cannot be learned.
+        ValueError: for soft labels that cannot be learned.
     """
 
     name: str
@@ -151,9 +143,8 @@ class Recipe(Spec):
         check_count(None, "ipc", self.ipc)
         check_count(None, "iterations", self.iterations, least=0)
         check_choice(None, "step_per", self.step_per, ("iteration", "class"))
-        if self.num_blocks is not None:
-            check_count("Recipe", "num_blocks", self.num_blocks)
-        check_choice(None, "whitening", self.whitening, WHITENINGS)
+        check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
+        check_choice(None, "whitening", self.whitening, ("none", "zca"))
         self._check_labels()
 
     def _check_labels(self) -> None:

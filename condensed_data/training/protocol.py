@@ -73,8 +73,7 @@ class Training(Spec):
     def __post_init__(self) -> None:
         check_count("Training", "epochs", self.epochs)
         check_count("Training", "batch_size", self.batch_size)
-        if self.max_steps is not None:
-            check_count("Training", "max_steps", self.max_steps)
+        check_count("Training", "max_steps", self.max_steps, optional=True)
         _check(self, "lr", self.lr > 0, "positive")
         _check(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         _check(self, "weight_decay", self.weight_decay >= 0, "at least 0")

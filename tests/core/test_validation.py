@@ -29,6 +29,7 @@ def test_counts_and_values_that_the_dataset_decides_pass() -> None:
     assert is_count(0, 0)
     check_count("Queue", "size", 3, least=3)
     check_count("Queue", "size", FromData())
+    check_count("Queue", "size", None, optional=True)
     with pytest.raises(ValueError, match=r"Queue\(size=2\) must be an integer of at least 3"):
         check_count("Queue", "size", 2, least=3)
 

@@ -44,14 +44,10 @@ class CharacteristicFunction(Objective):
     gradient are 0.
 
     Args:
-        frequencies: their number; new ones are drawn in every iteration, with the random streams of the run (with seed
-            0 if called without a run).
+        frequencies: their number, at least 1 (2 with a sampling network, whose batch normalization needs them); new
+            ones are drawn in every iteration, with the random streams of the run (seed 0 if called without a run).
         alpha: weight of the amplitudes, in [0, 1].
-        sampling_lr: learning rate of Adam for the sampling network (ours); 0 for normal frequencies.
-
-    Raises:
-        ValueError: unless `frequencies` is a positive integer (at least 2 with a sampling network, whose batch
-            normalization needs them), `alpha` in [0, 1] and `sampling_lr` at least 0.
+        sampling_lr: learning rate of Adam for the sampling network (ours), at least 0; 0 for normal frequencies.
     """
 
     frequencies: int = 4096

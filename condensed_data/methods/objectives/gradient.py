@@ -66,7 +66,6 @@ _DISTANCES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = 
     "cosine": _cosine,
     "l1": _l1,
 }
-_LAYERS = ("weights", "conv", "all")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Gradient(Objective):
             "cosine".
 
     Raises:
-        ValueError: for an unknown distance or choice of layers; when called, for a network without such layers.
+        ValueError: when called, for a network without such layers.
     """
 
     distance: str | DataDefault = "rows_cosine"
@@ -94,7 +93,7 @@ class Gradient(Objective):
 
     def __post_init__(self) -> None:
         check_choice("Gradient", "distance", self.distance, _DISTANCES)
-        check_choice("Gradient", "layers", self.layers, _LAYERS)
+        check_choice("Gradient", "layers", self.layers, ("weights", "conv", "all"))
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         weights, names = self._matched(net)

@@ -36,13 +36,12 @@ class LayerAlignment(Objective):
     not the flattened last map, are ours.
 
     Args:
-        weights: one for each map, at least 0; by default 0.1 for all maps but the last two, then 1 and 2.
+        weights: one for each map, at least 0 and finite; by default 0.1 for all maps but the last two, then 1 and 2.
         layers: for networks without a method `feature_maps`: names of the submodules whose outputs are the maps; see
             `module.named_modules()`.
 
     Raises:
-        ValueError: for a negative or infinite weight; when called, for another number of maps than weights, or for a
-            network without maps if no layers are named.
+        ValueError: when called, for another number of maps than weights, or a network without maps if no `layers`.
     """
 
     weights: tuple[float, ...] | None = None
@@ -83,7 +82,7 @@ class Discrimination(Objective):
         weight: factor of the sum, at least 0 and finite; the authors use 0.01.
 
     Raises:
-        ValueError: for a weight out of range; when called, for less than two groups.
+        ValueError: when called, for less than two groups.
     """
 
     weight: float = 0.01

@@ -31,8 +31,7 @@ class Trajectory(Objective):
             without the terms with a second derivative in the weights).
 
     Raises:
-        ValueError: for an unknown `unroll`; when called, for a network without `target`, an expert that did not
-            move, or samples without step sizes.
+        ValueError: when called, for a network without `target`, or samples without step sizes.
     """
 
     unroll: str = "full"

@@ -49,8 +49,8 @@ class Unrolled(Objective):
             attack, section 3.5: after training, networks classify the class as the other one.
 
     Raises:
-        ValueError: for an unknown `unroll` or a `relabel` that does not consist of pairs; when called, without step
-            sizes or real samples, or for a network in training mode with batch normalization or dropout.
+        ValueError: when called, without step sizes or real samples, or for a network in training mode with batch
+            normalization or dropout.
     """
 
     unroll: str = "full"

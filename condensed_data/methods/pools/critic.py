@@ -37,13 +37,12 @@ class Critic(NetworkPool):
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
-        temperature: of the contrastive loss; 0.07 as published.
-        lr, momentum: of SGD; 0.001 and 0.9 as published.
+        temperature: of the contrastive loss, positive; 0.07 as published.
+        lr, momentum: of SGD, positive and in [0, 1); 0.001 and 0.9 as published.
         codes: random codes per group and step; None for all.
 
     Raises:
-        ValueError: for a value out of range; after the first iteration, for synthetic data with fewer than two
-            decoders per code.
+        ValueError: after the first iteration, for synthetic data with fewer than two decoders per code.
     """
 
     alike: float = 0.1
@@ -63,8 +62,7 @@ class Critic(NetworkPool):
                 raise ValueError(f"Critic({name}={getattr(self, name)!r}) must be positive.")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"Critic(momentum={self.momentum!r}) must be in [0, 1).")
-        if self.codes is not None:
-            check_count("Critic", "codes", self.codes)
+        check_count("Critic", "codes", self.codes, optional=True)
 
     def start(self, context: Context) -> PoolState:
         return _CriticState(self, context)

@@ -43,15 +43,12 @@ class DynamicBilevel(NetworkPool):
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         outer: variation of accuracies, a fraction, below which a network is replaced (the paper's lambda 1).
-        inner: variation above which its training stops (lambda 2).
-        window: measurements that are compared.
+        inner: variation, a fraction, above which its training stops (lambda 2).
+        window: measurements that are compared, at least 2.
         queries: random real training samples per class of one measurement.
         period: most iterations that a network is used.
         epochs: most epochs over the synthetic samples between two iterations.
         sgd: how it is trained.
-
-    Raises:
-        ValueError: for numbers that are not positive, thresholds outside [0, 1], or a window of less than 2.
     """
 
     outer: float = 0.04

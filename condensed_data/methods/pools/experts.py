@@ -38,7 +38,7 @@ class Experts(NetworkPool):
         precision: in which trajectories are stored: "fp16" (the default; the authors keep fp32) or "fp32".
 
     Raises:
-        ValueError: for an unknown precision, or experts that are trained for fewer epochs than `ahead`.
+        ValueError: for experts that are trained for fewer epochs than `ahead`.
     """
 
     pretrain: Pretraining = field(default=_PUBLISHED)

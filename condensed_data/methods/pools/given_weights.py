@@ -41,7 +41,7 @@ class GivenWeights(NetworkPool):
         member: see `RandomInit`.
 
     Raises:
-        ValueError: for no states, or values out of range; when the run starts, for states that do not fit.
+        ValueError: for no states; when the run starts, for states that do not fit.
     """
 
     states: Sequence[StateDict] | StateDict = field(default=(), compare=False, repr=False)

@@ -45,21 +45,6 @@ class OuterLoopLength(DataDefault):
 
 
 @dataclass(frozen=True)
-class NetworkLifetimes(DataDefault):
-    """Iterations of DC and DSA: 1,000 networks times `OuterLoopLength`, with fewer networks for small sources.
-
-    The published datasets have 50,000 samples and more; a smaller source gets proportionally fewer networks.
-    """
-
-    networks: int = 1000
-    samples: int = 50_000
-
-    def __call__(self, info: DatasetInfo) -> int:
-        fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)
-        return max(1, round(self.networks * fraction)) * OuterLoopLength()(info)
-
-
-@dataclass(frozen=True)
 class InnerEpochs(DataDefault):
     """Epochs on the synthetic samples between two iterations in DC and DSA.
 
@@ -84,9 +69,6 @@ class TrainedOnSynthetic(NetworkPool):
         period: iterations per network (the outer loop).
         epochs: over all synthetic samples after each iteration but a network's last (the inner loop).
         sgd: how it is trained. DC does not augment; DSA does, with `SiameseAugment(..., per_sample=True)`.
-
-    Raises:
-        ValueError: unless `period` and `epochs` are positive.
     """
 
     period: int | DataDefault = field(default_factory=OuterLoopLength)
@@ -119,9 +101,6 @@ class TrainedOnReal(NetworkPool):
             Fashion-MNIST and SVHN, 2,000 for CIFAR.
         sgd: how it is trained. Published: SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 64,
             color and translation, CutMix in half of the steps.
-
-    Raises:
-        ValueError: unless `period` and `samples` are positive.
     """
 
     period: int | DataDefault = 100

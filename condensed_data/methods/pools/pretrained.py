@@ -15,8 +15,6 @@ from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
 
-INTERPOLATIONS = (None, "dance")
-
 
 @dataclass(frozen=True)
 class Pretrained(NetworkPool):
@@ -35,9 +33,6 @@ class Pretrained(NetworkPool):
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with a new lam ~ U(0, 1) in
             every iteration (Zhang et al., DANCE, IJCAI 2024); such a network has no `centers`.
         member: see `RandomInit`.
-
-    Raises:
-        ValueError: for an unknown interpolation, or a member below 0.
     """
 
     pretrain: Pretraining = field(default_factory=Pretraining)
@@ -46,7 +41,7 @@ class Pretrained(NetworkPool):
 
     def __post_init__(self) -> None:
         check_count("Pretrained", "member", self.member, 0)
-        check_choice("Pretrained", "interpolate", self.interpolate, INTERPOLATIONS)
+        check_choice("Pretrained", "interpolate", self.interpolate, (None, "dance"))
 
     def start(self, context: Context) -> PoolState:
         return _PretrainedState(self, context)

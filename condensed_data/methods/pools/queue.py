@@ -36,16 +36,13 @@ class Queue(NetworkPool):
 
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        initial_size: networks at the start.
+        initial_size: networks at the start, at most `capacity`.
         interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
         capacity: of the queue; the oldest network leaves.
         trained_per_iteration: networks that are trained after each iteration.
         steps: SGD steps of each of these, on random real batches; 10 as published, 50 for CIFAR-100 at ipc 10.
         sgd: how they are trained; every network keeps its optimizer. Published: SGD at 0.01, momentum 0.9, weight
             decay 5e-4, batches of 256, no augmentation.
-
-    Raises:
-        ValueError: unless all numbers are positive and `initial_size` is at most `capacity`.
     """
 
     initial_size: int = 3

@@ -19,17 +19,13 @@ class RandomInit(NetworkPool):
         period: iterations between two initializations; None for one network, as in DD's fixed initialization.
         member: distinguishes pools that provide different networks in the same iteration, one per term, such as
             those that DD averages over.
-
-    Raises:
-        ValueError: unless `period` is positive and `member` at least 0.
     """
 
     period: int | None = 1
     member: int = 0
 
     def __post_init__(self) -> None:
-        if self.period is not None:
-            check_count("RandomInit", "period", self.period)
+        check_count("RandomInit", "period", self.period, optional=True)
         check_count("RandomInit", "member", self.member, 0)
 
     def start(self, context: Context) -> PoolState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -10,8 +10,7 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Gradient
-from condensed_data.methods.pools import DefaultNetwork, TrainedOnReal, TrainedOnSynthetic
-from condensed_data.methods.pools.inner_loop import NetworkLifetimes
+from condensed_data.methods.pools import DefaultNetwork, OuterLoopLength, TrainedOnReal, TrainedOnSynthetic
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -171,6 +170,16 @@ def idc(
     recipe = idc_i(ipc, iterations, batch, lr, distance, init, network, within)
     grids = MultiFormation(recipe.synthetic, DefaultFactor() if factor is None else factor)
     return replace(recipe, name="idc", synthetic=grids)
+
+
+@dataclass(frozen=True)
+class NetworkLifetimes(DataDefault):
+    """Iterations of DC and DSA: 1,000 networks times `OuterLoopLength`, and proportionally fewer for small sources."""
+
+    networks: DefaultIterations = field(default_factory=lambda: DefaultIterations(1000))
+
+    def __call__(self, info: DatasetInfo) -> int:
+        return self.networks(info) * OuterLoopLength()(info)
 
 
 def _distance_of(info: DatasetInfo) -> str:

@@ -27,8 +27,7 @@ class PerGroup(Sampler):
         grouped: require a source with groups.
 
     Raises:
-        ValueError: unless `batch` and `synthetic` are positive integers; when the run starts, if `grouped` and the
-            source has no groups.
+        ValueError: when the run starts, if `grouped` and the source has no groups.
     """
 
     batch: int | DataDefault = 256
@@ -38,8 +37,7 @@ class PerGroup(Sampler):
 
     def __post_init__(self) -> None:
         check_count("PerGroup", "batch", self.batch)
-        if self.synthetic is not None:
-            check_count("PerGroup", "synthetic", self.synthetic)
+        check_count("PerGroup", "synthetic", self.synthetic, optional=True)
         if self.within is not None and not isinstance(self.within, BatchSelection):
             raise ValueError(
                 f"PerGroup(within={self.within!r}) must be None, Clusters(...) or NearestToCentroids(...)."

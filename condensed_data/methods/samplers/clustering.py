@@ -26,7 +26,6 @@ from condensed_data.core.validation import check_choice, check_count
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor, stage_extractor
 
-RULES = ("uniform", "proportional")
 MINI_BATCH_THRESHOLD = 20_000  # samples per group from which MiniBatchKMeans replaces KMeans
 
 
@@ -60,9 +59,6 @@ class Clusters(BatchSelection):
             `ImageNet(layer=2)`, or any module.
         rule: "uniform" draws every cluster equally often; "proportional" in proportion to its size, so that the
             expected batch is that of the group.
-
-    Raises:
-        ValueError: for unknown features or an unknown rule, or k below 1.
     """
 
     k: int = 20
@@ -71,7 +67,7 @@ class Clusters(BatchSelection):
 
     def __post_init__(self) -> None:
         check_count("Clusters", "k", self.k)
-        check_choice("Clusters", "rule", self.rule, RULES)
+        check_choice("Clusters", "rule", self.rule, ("uniform", "proportional"))
         object.__setattr__(self, "features", stage_extractor(self.features))
 
     def start(self, context: Context) -> BatchSelector:
@@ -119,9 +115,6 @@ class NearestToCentroids(BatchSelection):
     Args:
         features: "trained", "raw", "imagenet", an extractor or any module.
         period: iterations after which the samples are clustered again; 10 as published.
-
-    Raises:
-        ValueError: for unknown features or a period below 1.
     """
 
     features: str | Extractor | Callable[[Tensor], Tensor] = "trained"

@@ -18,8 +18,6 @@ from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
 from condensed_data.training.context import Context
 
-ORDERS = ("stored", "shuffled")
-
 
 @dataclass(frozen=True)
 class TrainingSteps(Sampler):
@@ -44,7 +42,7 @@ class TrainingSteps(Sampler):
             remaining ones.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, if `steps` does not divide the samples of a class.
+        ValueError: when the run starts, if `steps` does not divide the samples of a class.
     """
 
     steps: int | DataDefault
@@ -57,7 +55,7 @@ class TrainingSteps(Sampler):
         check_count("TrainingSteps", "steps", self.steps)
         check_count("TrainingSteps", "epochs", self.epochs)
         check_count("TrainingSteps", "batch", self.batch, 0)
-        check_choice("TrainingSteps", "order", self.order, ORDERS)
+        check_choice("TrainingSteps", "order", self.order, ("stored", "shuffled"))
         if self.synthetic is not None:
             check_count("TrainingSteps", "synthetic", self.synthetic)
             if self.order == "stored":

@@ -17,7 +17,6 @@ from condensed_data.core.validation import check_choice, check_count
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _CONV_TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
-STARTS = ("random", "identity")
 
 
 class Decoder(Spec, ABC):
@@ -50,7 +49,7 @@ class Hallucinator(Decoder):
             that return the basis (except for a border of k // 2 pixels), so that samples start close to their bases.
 
     Raises:
-        ValueError: for a value out of range; from `check`, for vectors and samples smaller than the kernel.
+        ValueError: from `check`, for vectors and samples smaller than the kernel.
     """
 
     kernel: int = 3
@@ -58,7 +57,7 @@ class Hallucinator(Decoder):
 
     def __post_init__(self) -> None:
         check_count("Hallucinator", "kernel", self.kernel)
-        check_choice("Hallucinator", "start", self.start, STARTS)
+        check_choice("Hallucinator", "start", self.start, ("random", "identity"))
 
     def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         return sample_shape
@@ -110,7 +109,7 @@ class LatentDecoder(Decoder):
         width: channels between the two layers.
 
     Raises:
-        ValueError: for a value out of range; from `check`, for vectors.
+        ValueError: from `check`, for vectors.
     """
 
     channels: int = 2

@@ -46,7 +46,7 @@ class Factorized(SyntheticSpec):
             one for each (code, decoder); ours, because decoded noise is too far from real samples to be matched.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, if the budget does not allow one code per class.
+        ValueError: when the run starts, if the budget does not allow one code per class.
     """
 
     decoder: Decoder = field(default_factory=Hallucinator)
@@ -58,8 +58,7 @@ class Factorized(SyntheticSpec):
     def __post_init__(self) -> None:
         check_count("Factorized", "decoders", self.decoders)
         check_count("Factorized", "fit", self.fit, 0)
-        if self.codes is not None:
-            check_count("Factorized", "codes", self.codes)
+        check_count("Factorized", "codes", self.codes, optional=True)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         self.decoder.check(sample_shape)

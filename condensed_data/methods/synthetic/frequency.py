@@ -39,7 +39,7 @@ class Frequency(SyntheticSpec):
         init: initial samples; their other frequencies are dropped.
 
     Raises:
-        ValueError: for a share out of range; from `check`, for vectors.
+        ValueError: from `check`, for vectors.
     """
 
     share: float = 1 / 16

@@ -43,7 +43,7 @@ class LowResolution(SyntheticSpec):
         factor: f, at least 1.
 
     Raises:
-        ValueError: for a factor below 1; from `check`, for sample shapes that cannot be divided like that.
+        ValueError: from `check`, for sample shapes that cannot be divided like that.
     """
 
     inner: Pixels = field(default_factory=Pixels)

@@ -25,8 +25,6 @@ from condensed_data.methods.synthetic.pixels import Pixels, value_range
 from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
-INITS = ("mix", "inner")
-
 
 @dataclass(frozen=True)
 class DownsampledGrids(Init):
@@ -62,7 +60,7 @@ class MultiFormation(SyntheticSpec):
         init: "mix" starts with grids of downsampled samples from the `init` of `inner`; "inner" uses that unchanged.
 
     Raises:
-        ValueError: for a factor or `init` out of range; from `check`, for sample shapes that cannot be cut like that.
+        ValueError: from `check`, for sample shapes that cannot be cut like that.
     """
 
     inner: SyntheticSpec = field(default_factory=Pixels)
@@ -71,7 +69,7 @@ class MultiFormation(SyntheticSpec):
 
     def __post_init__(self) -> None:
         check_count("MultiFormation", "factor", self.factor)
-        check_choice("MultiFormation", "init", self.init, INITS)
+        check_choice("MultiFormation", "init", self.init, ("mix", "inner"))
         if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
             name = type(self.inner).__name__
             raise ValueError(

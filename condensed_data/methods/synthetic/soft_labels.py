@@ -64,10 +64,7 @@ class Teacher(Spec):
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: how many networks are trained, and how.
-        temperature: divides the logits; positive.
-
-    Raises:
-        ValueError: for a temperature that is not positive and finite.
+        temperature: divides the logits; positive and finite.
     """
 
     network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)

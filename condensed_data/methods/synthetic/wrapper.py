@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from condensed_data.methods.base import SyntheticData
@@ -26,6 +27,10 @@ class WrappedData(SyntheticData):
 
     def clamp(self) -> None:
         self.inner.clamp()
+
+    @property
+    def device(self) -> torch.device:
+        return self.inner.device
 
     @property
     def shared_across_groups(self) -> frozenset[str]:
