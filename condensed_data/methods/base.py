@@ -154,9 +154,9 @@ class PairIndices:
 
 
 class SamplerState(Stateful):
-    """Run state of a `Sampler`; it `can_prefetch` later draws if `draw` depends on nothing that changes."""
+    """Run state of a `Sampler`."""
 
-    can_prefetch: ClassVar[bool] = False
+    can_prefetch: ClassVar[bool] = False  # whether `draw` depends on nothing that changes, so can run in advance
 
     @abstractmethod
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
@@ -176,11 +176,9 @@ class InitialState:
     """Initial weights of networks that are trained on a condensed dataset.
 
     Attributes:
-        kind: "new": random weights; "stored": always `weights`; "given": weights that are not stored and that the user
-            provides.
+        kind: "new": random weights; "stored": always `weights`; "given": weights that the user provides.
         weights: the state dictionary of "stored".
-        digest: `condensed_data.core.tensor_hash.content_hash` of the required weights, if "given" ones are always the
-            same.
+        digest: `core.tensor_hash.content_hash` of the required weights, if "given" ones are always the same.
         head: what to do with the last layer of "given" ones, see `condensed_data.networks.state_dicts.load_state`.
     """
 
@@ -206,15 +204,10 @@ class PoolState(Stateful):
 
 
 class Pool(Spec, ABC):
-    """Specification of which network each iteration uses, and how networks are trained in between.
+    """Specification of which network each iteration uses, and how networks are trained in between."""
 
-    Attributes:
-        provides_targets: whether its networks have a `NetworkView.target`.
-        trains_on_synthetic: whether its networks are trained on the synthetic samples of all classes.
-    """
-
-    provides_targets: ClassVar[bool] = False
-    trains_on_synthetic: ClassVar[bool] = False
+    provides_targets: ClassVar[bool] = False  # whether its networks have a `NetworkView.target`
+    trains_on_synthetic: ClassVar[bool] = False  # whether on the samples of all classes, after each iteration
 
     @abstractmethod
     def start(self, context: Context) -> PoolState:
@@ -254,15 +247,10 @@ class TrainableLoss(Stateful):
 
 
 class Objective(Spec, ABC):
-    """Specification of the loss of one term. Most are their own run state.
+    """Specification of the loss of one term. Most are their own run state."""
 
-    Attributes:
-        separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
-        reads_labels: whether the loss is differentiable in the synthetic labels, so that they can be learned.
-    """
-
-    separable: ClassVar[bool] = True
-    reads_labels: ClassVar[bool] = False
+    separable: ClassVar[bool] = True  # a sum over blocks, whose gradient can be accumulated block by block
+    reads_labels: ClassVar[bool] = False  # differentiable in the synthetic labels, so that they can be learned
 
     def start(self, context: Context) -> Loss:
         """The function called in each step: (network, pair) -> scalar float32 tensor."""

@@ -15,7 +15,7 @@ Letters: B rows of a group, R rows of a weight tensor, P values in a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,12 +60,7 @@ def _l1(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
     return torch.stack([(a - b).abs().sum() for a, b in zip(real, synthetic, strict=True)]).sum()
 
 
-_DISTANCES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
-    "rows_cosine": _rows_cosine,
-    "mse": _mse,
-    "cosine": _cosine,
-    "l1": _l1,
-}
+_DISTANCES = {"rows_cosine": _rows_cosine, "mse": _mse, "cosine": _cosine, "l1": _l1}
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Gradient(Objective):
         losses = []
         blocks = (side.split(rows) for side in (pair.real, pair.synthetic) for rows in (side.x, side.y))
         for real_x, real_y, x, y in zip(*blocks, strict=True):
-            target = _gradient_in_chunks(net, weights, names, real_x, real_y)
+            target = _real_gradient(net, weights, names, real_x, real_y)
             losses.append(distance(target, _gradient(net, weights, names, x, y)))
         return torch.stack(losses).sum()
 
@@ -134,9 +129,7 @@ def _gradient(net: NetworkView, weights: Weights, names: list[str], x: Tensor, y
     return torch.autograd.grad(loss, matched, create_graph=True, materialize_grads=True)
 
 
-def _gradient_in_chunks(
-    net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
-) -> tuple[Tensor, ...]:
+def _real_gradient(net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """The same without a graph, accumulated over chunks in their order, which limits memory."""
     matched = [weights[name] for name in names]
 

@@ -35,7 +35,6 @@ class Critic(NetworkPool):
     adversary of `Diversity`), plus `contrast` times the supervised contrastive loss of all rows.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
         temperature: of the contrastive loss, positive; 0.07 as published.
         lr, momentum: of SGD, positive and in [0, 1); 0.001 and 0.9 as published.

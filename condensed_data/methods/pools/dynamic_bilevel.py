@@ -41,7 +41,6 @@ class DynamicBilevel(NetworkPool):
     unbounded; here `period` and `epochs` bound them.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         outer: variation of accuracies, a fraction, below which a network is replaced (the paper's lambda 1).
         inner: variation, a fraction, above which its training stops (lambda 2).
         window: measurements that are compared, at least 2.

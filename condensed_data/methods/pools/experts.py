@@ -32,7 +32,6 @@ class Experts(NetworkPool):
     `ahead`. Only parameters are stored. Batch-norm statistics are those of a new network, which training mode ignores.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: number of experts, their epochs and how they are trained.
         ahead: M, epochs between a start and its target.
         precision: in which trajectories are stored: "fp16" (the default; the authors keep fp32) or "fp32".

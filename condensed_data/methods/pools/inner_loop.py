@@ -65,7 +65,6 @@ class TrainedOnSynthetic(NetworkPool):
     trained.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations per network (the outer loop).
         epochs: over all synthetic samples after each iteration but a network's last (the inner loop).
         sgd: how it is trained. DC does not augment; DSA does, with `SiameseAugment(..., per_sample=True)`.
@@ -95,7 +94,6 @@ class TrainedOnReal(NetworkPool):
     https://arxiv.org/abs/2205.14959.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations per network; 100 as published.
         samples: random real samples that it is trained on after each iteration but its last; 500 for MNIST,
             Fashion-MNIST and SVHN, 2,000 for CIFAR.

@@ -27,15 +27,9 @@ COMPILE_THRESHOLD = 3e10  # floating-point operations of an iteration, about a s
 
 
 class NetworkSlot:
-    """One module on the device, changed in place so that compiled code and memory addresses stay valid.
+    """One module on the device, changed in place so that compiled code stays valid.
 
-    Args:
-        network: a name or a callable (num_classes, sample_shape) -> Module.
-        context: of the run.
-
-    Attributes:
-        module: the module; its parameters do not require gradients.
-        net: the view of it that objectives use.
+    Objectives use its view `net`; the parameters of `module` do not require gradients.
     """
 
     def __init__(self, network: Any, context: Context) -> None:

@@ -27,7 +27,6 @@ class Pretrained(NetworkPool):
     term of a DANCE recipe (calibration) uses the trained end of the first term's interpolation.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: how many networks and how long. IID: 40 epochs in the code (30 in the paper), 1,000 networks; DANCE
             and NCFM: 60 epochs, 20 networks.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with a new lam ~ U(0, 1) in

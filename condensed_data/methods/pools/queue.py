@@ -35,7 +35,6 @@ class Queue(NetworkPool):
     Deviation: the authors' code can use several networks per iteration; their commands use one, as here.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         initial_size: networks at the start, at most `capacity`.
         interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
         capacity: of the queue; the oldest network leaves.
@@ -66,18 +65,12 @@ class Queue(NetworkPool):
 
 @dataclass
 class _Member:
-    """One network of the queue.
+    """One network of the queue."""
 
-    Attributes:
-        index: of the network in the run.
-        trainer: with the module and its optimizer.
-        correct, seen: training rows that were classified correctly, and all.
-    """
-
-    index: int
+    index: int  # of the network in the run
     trainer: SGDTrainer
-    correct: Tensor
-    seen: int = 0
+    correct: Tensor  # training rows that were classified correctly, ()
+    seen: int = 0  # all training rows
 
     @property
     def module(self) -> nn.Module:
@@ -124,11 +117,10 @@ class _QueueState(PoolState):
     def _train(self, member: _Member, iteration: int) -> None:
         rng = RandomStreams(self.context.rng.seed_for("queue", iteration, member.index))
         size, batch = len(self.context.real), self.spec.sgd.batch_size
-        indices = tuple(
-            rng.choice("real", step, 0, size, min(batch, size)) for step in range(require_resolved(self.spec.steps))
-        )
-        steps = run_steps(member.trainer, real_batches(self.context, indices), rng)
-        correct = torch.cat([rows for _, rows in steps])
+        steps = range(require_resolved(self.spec.steps))
+        indices = tuple(rng.choice("real", step, 0, size, min(batch, size)) for step in steps)
+        results = run_steps(member.trainer, real_batches(self.context, indices), rng)
+        correct = torch.cat([rows for _, rows in results])
         member.correct, member.seen = member.correct + correct.sum(), member.seen + len(correct)
 
     def _push(self) -> None:

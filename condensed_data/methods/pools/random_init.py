@@ -15,7 +15,6 @@ class RandomInit(NetworkPool):
     """A new random network every `period` iterations, as in DM (every iteration), or one for the whole run.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations between two initializations; None for one network, as in DD's fixed initialization.
         member: distinguishes pools that provide different networks in the same iteration, one per term, such as
             those that DD averages over.

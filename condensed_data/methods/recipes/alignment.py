@@ -33,15 +33,14 @@ def cafe(
 ) -> Recipe:
     """CAFE: alignment of the features of all layers, discrimination of classes, and dynamic bi-level optimization.
 
+    Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
+
     Args:
         ipc, batch, network, within: see `dc`.
         iterations: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
         lr: learning rate of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published iterations.
         augment: use siamese augmentation ("CAFE+DSA").
         init: initial samples; Gaussian noise by default.
-
-    References:
-        Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
     """
     pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
     siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()

@@ -38,6 +38,8 @@ def dm(
 ) -> Recipe:
     """Distribution matching: class means of embeddings under randomly initialized networks.
 
+    Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
+
     Args:
         ipc: synthetic samples per class.
         iterations: optimization steps, each with a new network; 20,000, and proportionally fewer for sources of less
@@ -47,9 +49,6 @@ def dm(
         init: initial samples; random real ones by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
     """
     pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
@@ -78,6 +77,8 @@ def idm(
 ) -> Recipe:
     """IDM: distribution matching with a queue of trained networks, cross-entropy, and multi-formation.
 
+    Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742.
+
     Args:
         ipc: samples stored per class; each is split into factor x factor training samples.
         iterations, lr, network, within: see `dm`.
@@ -85,9 +86,6 @@ def idm(
         factor: of this "partition and expansion"; by default 2, and 1 for vectors.
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
         init: initial training samples, downsampled; random real ones by default.
-
-    References:
-        Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742.
     """
     pool = Queue(network or DefaultNetwork(), interval=ByIpc((1, 10), (5, 30)))
     sampler = PerGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
@@ -141,15 +139,14 @@ def m3d(
 ) -> Recipe:
     """M3D: all moments of the embeddings are matched through the maximum mean discrepancy.
 
+    Zhang H. et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
+
     Args:
         ipc: samples stored per class; each is a grid of factor x factor training samples.
         iterations, batch, lr, network, within: see `dm`.
         kernel: "gaussian", "polynomial" or "linear".
         factor: of the grids; by default 2, and 1 (no grid) for vectors.
         init: initial training samples, downsampled; random real ones by default.
-
-    References:
-        Zhang H. et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
     """
     pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
     weight = M3D_WEIGHT if kernel == "gaussian" else 1.0

@@ -55,6 +55,8 @@ def haba(
 ) -> Recipe:
     """HaBa: samples are decoded from bases of each class by hallucinators that all classes share.
 
+    Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, equations 2 to 6.
+
     Args:
         base: the method to combine with: the name of a recipe, or a recipe.
         ipc: storage budget for bases and hallucinators, in samples per class; None for the default of the base.
@@ -70,9 +72,6 @@ def haba(
 
     Raises:
         ValueError: for a base that does not learn pixels, or for a contrast with less than two hallucinators.
-
-    References:
-        Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, equations 2 to 6.
     """
     if not contrast >= 0:
         raise ValueError(f"haba(contrast={contrast!r}) must be at least 0.")
@@ -104,6 +103,8 @@ def fred(
 ) -> Recipe:
     """FreD: samples are parametrized by the coefficients of their cosine transform that vary most within the class.
 
+    Shin et al., NeurIPS 2023, https://arxiv.org/abs/2311.08819.
+
     Args:
         base, options: see `haba`.
         ipc: storage budget, in samples per class, which holds 1 / `share` times as many samples; None for the default
@@ -114,9 +115,6 @@ def fred(
 
     Raises:
         ValueError: for a base that does not learn pixels.
-
-    References:
-        Shin et al., NeurIPS 2023, https://arxiv.org/abs/2311.08819.
     """
     recipe = get_base("fred", base, ipc, options)
     return replace(
@@ -143,6 +141,8 @@ def kfs(
 ) -> Recipe:
     """KFS: every pair of a latent code of a class and a small decoder shared by all classes makes a sample; loss of DM.
 
+    Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494.
+
     Args:
         ipc: storage budget for codes and decoders, in samples per class.
         iterations, batch, network: see `dm`.
@@ -152,9 +152,6 @@ def kfs(
         fit: pretraining steps in which decoded samples learn to reproduce those of `init`.
         lr: learning rate of Adam for codes and decoders.
         init: targets of `fit`; random real samples by default.
-
-    References:
-        Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494.
     """
     pool = TrainedOnReal(network or DefaultNetwork(), samples=64)
     return Recipe(

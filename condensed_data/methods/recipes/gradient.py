@@ -36,6 +36,8 @@ def dc(
 ) -> Recipe:
     """Gradient matching: per class, the gradients of the loss on real and synthetic samples.
 
+    Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, algorithm 1.
+
     Args:
         ipc: synthetic samples per class.
         iterations: matching steps; 1,000 networks of `ipc` steps each (at most 50), fewer for small sources.
@@ -45,9 +47,6 @@ def dc(
         init: initial samples; Gaussian noise by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, algorithm 1.
     """
     pool, sampler = TrainedOnSynthetic(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
@@ -76,12 +75,11 @@ def dsa(
 ) -> Recipe:
     """Gradient matching under siamese augmentation: DC with the same random operation on real and synthetic samples.
 
+    Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259.
+
     Args:
         ipc, iterations, batch, lr, distance, network, within: see `dc`.
         init: initial samples; random real ones by default.
-
-    References:
-        Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259.
     """
     recipe = dc(ipc, iterations, batch, lr, distance, init or coresets.Random(), network, within)
     sgd = SGDConfig(augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
@@ -109,6 +107,8 @@ def idc_i(
 ) -> Recipe:
     """IDC without multi-formation: gradients of convolutions in networks trained on real samples.
 
+    Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
+
     Args:
         ipc, batch, within: see `dc`.
         iterations: 2,000 networks of 100 iterations each; proportionally fewer for less than 50,000 samples.
@@ -118,9 +118,6 @@ def idc_i(
             number of channels.
         init: initial samples; random real ones by default.
         network: matching network with convolutions; by default as in `dc`.
-
-    References:
-        Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
     """
     term = Term(
         Gradient(distance or IDCDistance(), "conv"),
@@ -159,13 +156,12 @@ def idc(
 ) -> Recipe:
     """IDC: every stored sample is a grid of smaller ones, matched as in `idc_i`.
 
+    Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4.
+
     Args:
         ipc, iterations, batch, lr, distance, network, within: see `idc_i`.
         factor: the grid is factor x factor; by default 2 (the authors use 3 for images of 224 pixels), 1 for vectors.
         init: initial samples of the grids, downsampled; random real ones by default.
-
-    References:
-        Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4.
     """
     recipe = idc_i(ipc, iterations, batch, lr, distance, init, network, within)
     grids = MultiFormation(recipe.synthetic, DefaultFactor() if factor is None else factor)

@@ -20,25 +20,15 @@ from condensed_data.data.whitening import MAX_VALUES
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        steps: training steps N of the student.
-        ahead: epochs M of the expert that the student should match.
-        starts: the student starts at one of the epochs 0 to `starts` - 1 of an expert.
-        lr: learning rate of the samples.
-        step_lr: learning rate of the step size.
-        step_size: its initial value.
-        whitening: "zca" or "none".
-    """
-
-    steps: int
-    ahead: int
-    starts: int
-    lr: float
-    step_lr: float
-    step_size: float
-    whitening: str = "none"
+    steps: int  # N, training steps of the student
+    ahead: int  # M, epochs of the expert that the student should match
+    starts: int  # the student starts at one of the epochs 0 to `starts` - 1 of an expert
+    lr: float  # of the samples
+    step_lr: float  # learning rate of the step size
+    step_size: float  # its initial value
+    whitening: str = "none"  # or "zca"
 
 
 COUNTS = ("steps", "ahead", "starts")

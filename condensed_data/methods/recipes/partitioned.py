@@ -27,6 +27,9 @@ def bdm(
 ) -> Recipe:
     """BDM: every real batch comes from one cluster of one class; combines with any base.
 
+    The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
+    Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
+
     `bdm(base="dsa", k=20)` is `dsa(within=Clusters(20))` under its own name.
 
     Args:
@@ -37,10 +40,6 @@ def bdm(
         features: "imagenet", "trained" (a ResNet18 trained on the data), "raw", an extractor or any module.
         rule: "uniform" draws each cluster equally often, "proportional" in proportion to its size.
         options: further arguments of the base.
-
-    References:
-        The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
-        Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
     within = Clusters(k, stage_extractor(features, layer), rule)
     recipe = _with_partition(get_base("bdm", base, ipc, options), "bdm", within=within)
@@ -73,16 +72,15 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
 def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) -> Recipe:
     """Debiased condensation: samples are matched by group, that is (class, attribute); combines with any base.
 
+    The original paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
+    https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
+
     It requires `groups=` of `CondensedDataset`; the base recipe with `groups=` gives the same result.
 
     Args:
         base: the name of a recipe, or a recipe, that draws its real batches by group.
         ipc: samples per class, split evenly over its groups; None for the default of the base.
         options: further arguments of the base.
-
-    References:
-        The original paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
-        https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
     """
     return _with_partition(get_base("debiased", base, ipc, options), "debiased", grouped=True)
 

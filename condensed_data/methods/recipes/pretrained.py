@@ -46,6 +46,8 @@ def iid(
 ) -> Recipe:
     """IID: distribution matching with centralization of each class and covariance matching of features.
 
+    Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
+
     Args:
         base: "dm" or "idm".
         ipc: samples stored per class; DM needs at least two, because the covariance of one sample is zero.
@@ -56,9 +58,6 @@ def iid(
         pretrain: its training; by default 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
         stop: ends the run when the loss has stopped decreasing; None for all iterations.
         options: further arguments of the base.
-
-    References:
-        Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 
     Raises:
         ValueError: for another base, or for ipc=1 on DM.
@@ -107,14 +106,13 @@ def dance(
 ) -> Recipe:
     """DANCE: distribution matching under networks interpolated between their initial and their trained weights.
 
+    Zhang H. et al., IJCAI 2024, https://arxiv.org/abs/2406.01063.
+
     Args:
         ipc, batch, factor, init, network, within: see `m3d`.
         iterations: 10,000, and proportionally fewer for sources of less than 50,000 samples.
         lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default 0.01 times the samples per class.
         pretrain: training on the real data; by default 20 networks for 60 epochs.
-
-    References:
-        Zhang H. et al., IJCAI 2024, https://arxiv.org/abs/2406.01063.
     """
     pixels = Pixels(init or coresets.Random(), clamp=True)
     return Recipe(
@@ -147,15 +145,14 @@ def ncfm(
 ) -> Recipe:
     """NCFM: characteristic functions of embeddings are matched at frequencies that maximize their difference.
 
+    Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
+
     Args:
         ipc, iterations, batch, factor, init, network, within: see `m3d`.
         lr: learning rate of AdamW, for values in [0, 1].
         sampling_lr: learning rate of the sampling network; 0 for normally distributed frequencies, as in
             the authors' released configurations.
         pretrain: see `dance`.
-
-    References:
-        Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
     """
     pixels = Pixels(init or coresets.Random(), clamp=True)
     objective = CharacteristicFunction(sampling_lr=sampling_lr)

@@ -38,6 +38,9 @@ def mtt(
 ) -> Recipe:
     """MTT: the weights of students trained on the samples are matched with those of experts trained on real data.
 
+    Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
+    https://arxiv.org/abs/2211.10586.
+
     Experts are trained before the first iteration and cached for other runs with the same seed. The step size of the
     student is learned, and becomes the learning rate of training on the result.
 
@@ -54,10 +57,6 @@ def mtt(
         ahead: epochs M of the expert that the student should match; by default at least as many as take N steps.
         lr: learning rate of the samples, for SGD with momentum 0.5.
         whitening: "zca" or "none"; by default as the authors: "zca" for small color images, few samples per class.
-
-    References:
-        Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
-        https://arxiv.org/abs/2211.10586.
     """
     epochs_ahead = EpochsAhead(steps, most=epochs) if ahead is None else ahead
     sgd = SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))

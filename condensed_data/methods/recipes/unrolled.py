@@ -83,6 +83,8 @@ def dd(
 ) -> Recipe:
     """Dataset distillation: samples and step sizes such that a few training steps on them fit the real data.
 
+    Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
+
     The loss is differentiated through `steps` * `epochs` steps of plain gradient descent on the samples, block by block
     in a fixed order, each with a learned step size. The result is specific to this order and to the initial weights of
     the networks; both are stored with it.
@@ -105,9 +107,6 @@ def dd(
         relabel: ((class, other), ...): real samples of `class` are labeled `other`: the label switching of section
             3.5, see `condensed_data.evaluation.label_switching`.
         unroll: "full", "checkpointed" or "constant", see `condensed_data.methods.objectives.unrolled`.
-
-    References:
-        Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
     """
     if pool is not None and (network is not None or fixed):
         raise ValueError("dd(pool=...) defines the networks: remove network= and fixed=.")

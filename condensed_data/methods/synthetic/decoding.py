@@ -79,10 +79,8 @@ def reject_inconsistent(path: Path, found: str) -> Iterator[None]:
     except ArtifactError:
         raise
     except INVALID_CONTENT_ERRORS as error:
-        reason = short_repr(" ".join(str(error).split()))
-        raise ArtifactError(
-            mismatch_message(path, f"{found} ({type(error).__name__} {reason})", "consistent content")
-        ) from error
+        found = f"{found} ({type(error).__name__} {short_repr(' '.join(str(error).split()))})"
+        raise ArtifactError(mismatch_message(path, found, "consistent content")) from error
 
 
 def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
@@ -91,11 +89,8 @@ def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
             spec = specs.from_json(dict(encoding))
         except ValueError as error:
             remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
-            raise UnsupportedFormatError(
-                mismatch_message(
-                    path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", remedy
-                )
-            ) from error
+            found = f"the encoding {short_repr(encoding.get('part'))}"
+            raise UnsupportedFormatError(mismatch_message(path, found, f"a known one ({error})", remedy)) from error
     if not isinstance(spec, SyntheticSpec):
         raise ArtifactError(mismatch_message(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec"))
     for name, value in specs.iter_fields(spec):

@@ -100,9 +100,8 @@ class Factorized(SyntheticSpec):
         shape = self.decoder.code_shape(context.real.sample_shape)
         if shape == context.real.sample_shape:
             return self.init.samples(context, sizes).detach().clone()
-        codes = [
-            torch.randn(size, *shape, generator=context.rng.torch("codes", group)) for group, size in enumerate(sizes)
-        ]
+        noise = context.rng.torch
+        codes = [torch.randn(size, *shape, generator=noise("codes", group)) for group, size in enumerate(sizes)]
         return torch.cat(codes).to(context.device)
 
     def _codes_per_class(self, context: Context, decoder_floats: int) -> int:

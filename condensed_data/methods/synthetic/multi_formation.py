@@ -177,9 +177,8 @@ def _cut(grids: Tensor, factor: int) -> Tensor:
     for dim in range(2, grids.dim()):
         grids = grids.unflatten(2 * dim - 2, (factor, -1))
     # now (N, C, f, h, f, w): move the numbers of cells before the channels
-    counts = list(range(2, grids.dim(), 2))
-    sides = list(range(3, grids.dim(), 2))
-    return grids.permute(0, *counts, 1, *sides).flatten(1, len(counts))
+    counts = range(2, grids.dim(), 2)
+    return grids.permute(0, *counts, 1, *range(3, grids.dim(), 2)).flatten(1, len(counts))
 
 
 def _tile(cells: Tensor, factor: int) -> Tensor:

@@ -103,14 +103,12 @@ def labeler(labels_from: Any, context: Context) -> Labeler:
     """
     if isinstance(labels_from, Teacher):
         return labels_from.start(context)
-    module, space, device = labels_from, context.real.space, context.device
-    inside = getattr(module, "function", module)
-    if isinstance(inside, nn.Module):
-        weight = next(inside.parameters(), None)
-        device = device if weight is None else weight.device
+    inside = getattr(labels_from, "function", labels_from)
+    weight = next(inside.parameters(), None) if isinstance(inside, nn.Module) else None
+    device = context.device if weight is None else weight.device
 
     def label(samples: Tensor) -> Tensor:
-        logits = _logits(module, space.restore(samples), device)
+        logits = _logits(labels_from, context.real.space.restore(samples), device)
         expected = (len(samples), context.real.num_classes)
         if tuple(logits.shape) != expected:
             raise ValueError(
