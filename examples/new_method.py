@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from condensed_data import CondensedDataset, Recipe, Term, recipes
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.data.catalog import Digits
-from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.training.protocol import quick

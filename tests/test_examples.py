@@ -199,7 +199,7 @@ def test_the_new_objective_equals_its_definition(monkeypatch: pytest.MonkeyPatch
     """It equals a loop over classes and features in double precision, and dm if spread is 0."""
     import torch
 
-    from condensed_data.methods.base import Batch, NetworkView, Pair
+    from condensed_data.core.batch import Batch, NetworkView, Pair
     from condensed_data.methods.objectives import Distribution
 
     monkeypatch.setattr(registry, "_FUNCTIONS", dict(registry._FUNCTIONS))

@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -22,7 +22,11 @@ T = TypeVar("T")
 
 
 class Spec:
-    """Base class of all specifications, which are frozen dataclasses; subclasses are registered by class name."""
+    """Base class of all specifications, which are frozen dataclasses; subclasses are registered by class name.
+
+    Making one with a value outside the documented range or choices of a field raises ValueError; counts are positive
+    unless stated otherwise.
+    """
 
     version: ClassVar[int] = 1
 
@@ -92,11 +96,7 @@ def resolve(spec: T, info: DatasetInfo) -> T:
 
 
 def require_resolved(value: T | DataDefault) -> T:
-    """Return `value` if it is not a `DataDefault`.
-
-    Raises:
-        TypeError: if it is one, because the recipe was not resolved.
-    """
+    """Return `value`; raise TypeError for a `DataDefault`, because the recipe was not resolved."""
     if isinstance(value, DataDefault):
         raise TypeError(f"{value} has no value yet: resolve the recipe first.")
     return value
@@ -163,14 +163,13 @@ def registered_parts() -> dict[str, type[Spec]]:
 
 def iter_fields(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All fields of `spec` and of the parts in it, as (dotted path, value)."""
+    items: Iterable[tuple[Any, Any]] = ()
     if isinstance(spec, tuple):
-        items = [(str(index), item) for index, item in enumerate(spec)]
+        items = enumerate(spec)
     elif isinstance(spec, Spec) and dataclasses.is_dataclass(spec):
         items = [(f.name, getattr(spec, f.name)) for f in dataclasses.fields(spec)]
-    else:
-        return
     for name, item in items:
-        yield prefix + name, item
+        yield f"{prefix}{name}", item
         yield from iter_fields(item, f"{prefix}{name}.")
 
 
@@ -212,11 +211,7 @@ def _set_field(spec: Any, steps: list[str], value: Any) -> Any:
 
 
 def validate(spec: Any, sample_shape: tuple[int, ...]) -> None:
-    """Call `check(sample_shape)` of `spec` and of every part in it that has this method.
-
-    Raises:
-        ValueError: by a part that cannot process such samples.
-    """
+    """Call `check(sample_shape)` of `spec` and its parts: those that cannot process such samples raise ValueError."""
     for part in (spec, *(value for _, value in iter_fields(spec))):
         check = getattr(part, "check", None)
         if isinstance(part, Spec) and callable(check):

@@ -163,13 +163,13 @@ class DefaultDSAOps(DataDefault):
 
     ops: tuple[str, ...] = OPERATIONS
 
-    def __call__(self, facts: DatasetInfo) -> tuple[str, ...]:
-        if len(facts.sample_shape) == 1:
+    def __call__(self, info: DatasetInfo) -> tuple[str, ...]:
+        if len(info.sample_shape) == 1:
             return ()
-        if len(facts.sample_shape) == 2:
+        if len(info.sample_shape) == 2:
             return tuple(op for op in self.ops if op not in ("flip", "rotate"))
-        digits = names_digits(facts.classes)
-        return tuple(op for op in self.ops if op != "flip" or (facts.named and not digits))
+        digits = names_digits(info.classes)
+        return tuple(op for op in self.ops if op != "flip" or (info.named and not digits))
 
 
 def names_digits(classes: Sequence[str]) -> bool:

@@ -23,8 +23,8 @@ class SpatialCutMix(DataDefault):
 
     probability: float = 0.5
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        return self.probability if len(facts.sample_shape) > 1 else 0.0
+    def __call__(self, info: DatasetInfo) -> float:
+        return self.probability if len(info.sample_shape) > 1 else 0.0
 
 
 def mix(

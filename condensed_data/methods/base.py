@@ -22,11 +22,7 @@ student's mini-batches in order, and the step size is learned together with the 
 
 A part exists in two forms. Its *specification* is a frozen dataclass (`Spec`) that can be printed, compared, hashed
 and stored. `start(context)` returns its *run state* (networks, optimizers, learned tensors), and only that is
-checkpointed. A part without state is its own run state. To add a method, write the part that is new and compose it
-with existing ones in a recipe.
-
-`Batch`, `Pair` and `NetworkView` are defined in `condensed_data.core.batch`, augmentations in
-`condensed_data.data.augment`, and recipes in `condensed_data.methods.recipe`.
+checkpointed. To add a method, write the part that is new and compose it with existing ones in a recipe.
 
 Letters: N synthetic samples, B rows of a batch, K classes.
 """
@@ -41,9 +37,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.batch import Batch as Batch
-from condensed_data.core.batch import NetworkView as NetworkView
-from condensed_data.core.batch import Pair as Pair
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import Spec
 from condensed_data.training.context import Context
@@ -76,7 +70,7 @@ class SyntheticData(Stateful):
 
     @abstractmethod
     def decode(self, index: Tensor) -> Tensor:
-        """Samples (len(index), *sample) in the standardized space, differentiable with respect to `learned`."""
+        """Samples (B, *sample) in the standardized space, differentiable with respect to `learned`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -90,7 +84,6 @@ class SyntheticData(Stateful):
 
     @property
     def device(self) -> torch.device:
-        """The device of the learned tensors."""
         return next(iter(self.learned.values())).device
 
     @property
@@ -139,13 +132,7 @@ class SyntheticSpec(Spec, ABC):
 
     @abstractmethod
     def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
-        """Rebuild finished synthetic data from what `SyntheticData.tensors` returned, to decode it only.
-
-        Args:
-            tensors: by name, in the standardized space.
-            labels: (N,) class indices.
-            sample_shape: of one sample.
-        """
+        """Rebuild finished synthetic data, with labels (N,), from what `SyntheticData.tensors` returned."""
 
 
 @dataclass(frozen=True)
@@ -167,13 +154,9 @@ class PairIndices:
 
 
 class SamplerState(Stateful):
-    """Run state of a `Sampler`.
+    """Run state of a `Sampler`."""
 
-    Attributes:
-        can_prefetch: whether `draw` depends on nothing that changes, so that later draws can be fetched in advance.
-    """
-
-    can_prefetch: ClassVar[bool] = False
+    can_prefetch: ClassVar[bool] = False  # whether `draw` depends on nothing that changes, so can run in advance
 
     @abstractmethod
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
@@ -193,11 +176,9 @@ class InitialState:
     """Initial weights of networks that are trained on a condensed dataset.
 
     Attributes:
-        kind: "new": random weights; "stored": always `weights`; "given": weights that are not stored and that the user
-            provides.
+        kind: "new": random weights; "stored": always `weights`; "given": weights that the user provides.
         weights: the state dictionary of "stored".
-        digest: `condensed_data.core.tensor_hash.content_hash` of the required weights, if "given" ones are always the
-            same.
+        digest: `core.tensor_hash.content_hash` of the required weights, if "given" ones are always the same.
         head: what to do with the last layer of "given" ones, see `condensed_data.networks.state_dicts.load_state`.
     """
 
@@ -223,15 +204,10 @@ class PoolState(Stateful):
 
 
 class Pool(Spec, ABC):
-    """Specification of which network each iteration uses, and how networks are trained in between.
+    """Specification of which network each iteration uses, and how networks are trained in between."""
 
-    Attributes:
-        provides_targets: whether its networks have a `NetworkView.target`.
-        trains_on_synthetic: whether its networks are trained on the synthetic samples of all classes.
-    """
-
-    provides_targets: ClassVar[bool] = False
-    trains_on_synthetic: ClassVar[bool] = False
+    provides_targets: ClassVar[bool] = False  # whether its networks have a `NetworkView.target`
+    trains_on_synthetic: ClassVar[bool] = False  # whether on the samples of all classes, after each iteration
 
     @abstractmethod
     def start(self, context: Context) -> PoolState:
@@ -263,8 +239,7 @@ class TrainableLoss(Stateful):
     """Run state of an `Objective` with parameters of its own that are updated between steps."""
 
     @abstractmethod
-    def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
-        """The loss of one step."""
+    def __call__(self, net: NetworkView, pair: Pair) -> Tensor: ...
 
     @abstractmethod
     def update(self, iteration: int) -> None:
@@ -272,15 +247,10 @@ class TrainableLoss(Stateful):
 
 
 class Objective(Spec, ABC):
-    """Specification of the loss of one term. Most are their own run state.
+    """Specification of the loss of one term. Most are their own run state."""
 
-    Attributes:
-        separable: whether the loss is a sum over blocks, so that its gradient can be accumulated block by block.
-        reads_labels: whether the loss is differentiable in the synthetic labels, so that they can be learned.
-    """
-
-    separable: ClassVar[bool] = True
-    reads_labels: ClassVar[bool] = False
+    separable: ClassVar[bool] = True  # a sum over blocks, whose gradient can be accumulated block by block
+    reads_labels: ClassVar[bool] = False  # differentiable in the synthetic labels, so that they can be learned
 
     def start(self, context: Context) -> Loss:
         """The function called in each step: (network, pair) -> scalar float32 tensor."""

@@ -35,12 +35,7 @@ class Centroids(Init):
 def centroids(rows: Tensor, count: int, seed: int) -> Tensor:
     """Centroids of k-means, the largest cluster first: (count, *sample) float32.
 
-    With fewer distinct rows than requested, they are repeated in this order.
-
-    Args:
-        rows: (n, *sample), n at least 1.
-        count: number of centroids.
-        seed: seed of k-means, non-negative.
+    With fewer distinct rows (n, *sample) than requested, they are repeated in this order.
     """
     index = assign(rows, count, seed)
     means = torch.stack([rows[members].float().mean(0) for members in index])
@@ -48,11 +43,7 @@ def centroids(rows: Tensor, count: int, seed: int) -> Tensor:
 
 
 def assign(rows: Tensor, count: int, seed: int) -> list[Tensor]:
-    """Indices of the rows of at most `count` clusters, the largest cluster first.
-
-    Args:
-        rows, count, seed: see `centroids`.
-    """
+    """Indices of the rows (n, *sample) of at most `count` clusters, the largest cluster first."""
     labels, _ = kmeans(rows.flatten(1), count, seed)
     clusters = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
     return sorted(clusters, key=len, reverse=True)

@@ -43,9 +43,8 @@ class Noise(Init):
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         shape = context.real.sample_shape
-        rows = [
-            torch.randn(size, *shape, generator=context.rng.torch("noise", group)) for group, size in enumerate(sizes)
-        ]
+        noise = context.rng.torch
+        rows = [torch.randn(size, *shape, generator=noise("noise", group)) for group, size in enumerate(sizes)]
         return torch.cat(rows).to(context.device)
 
 
@@ -61,18 +60,16 @@ class Random(Init):
     spread: float = 0.1
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
-        blocks = []
-        for group, size in enumerate(sizes):
-            members = context.real.members[group]
-            order = context.rng.choice("init", 0, group, len(members), min(size, len(members)))
-            chosen = members[order.repeat(-(-size // len(order)))[:size]]
-            rows = context.real[chosen].to(context.device)
-            if self.spread and size > len(members):
-                noise = torch.randn(rows.shape, generator=context.rng.torch("spread", group)) * self.spread
-                noise[: len(members)] = 0
-                rows = rows + noise.to(rows.device)
-            blocks.append(rows)
-        return torch.cat(blocks)
+        def select(group: int, members: Tensor, count: int) -> Tensor:
+            return context.rng.choice("init", 0, group, len(members), count)
+
+        rows = _selected(context, sizes, select)
+        for group, block in enumerate(rows.split(list(sizes))):
+            distinct = len(context.real.members[group])
+            if self.spread and len(block) > distinct:
+                noise = torch.randn(block.shape, generator=context.rng.torch("spread", group)) * self.spread
+                block[distinct:] += noise[distinct:].to(block.device)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,6 @@ class Herding(_FeatureCoreset):
     Args:
         features: "trained" (the embedding of a network trained on the data), "raw", "imagenet", an extractor or
             any module (B, *sample) -> (B, D).
-
-    Raises:
-        ValueError: for unknown features.
     """
 
     def select(self, features: Tensor, count: int, seed: int) -> Tensor:
@@ -125,9 +119,6 @@ class KCenter(_FeatureCoreset):
 
     Args:
         features: as in `Herding`.
-
-    Raises:
-        ValueError: for unknown features.
     """
 
     def select(self, features: Tensor, count: int, seed: int) -> Tensor:
@@ -143,9 +134,6 @@ class KMeans(_FeatureCoreset):
 
     Args:
         features: as in `Herding`.
-
-    Raises:
-        ValueError: for unknown features.
     """
 
     def select(self, features: Tensor, count: int, seed: int) -> Tensor:
@@ -170,7 +158,6 @@ class Forgetting(Init):
     pretrain: Pretraining = field(default=Pretraining(epochs=200))
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise the error that building the network for such samples would raise."""
         check_network(self.network, sample_shape)
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:

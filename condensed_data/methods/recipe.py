@@ -24,9 +24,6 @@ from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.training.protocol import OrderedTraining, Training
 
-WHITENINGS = ("none", "zca")
-OPTIMIZERS = ("sgd", "adam", "adamw")
-
 
 @dataclass(frozen=True)
 class Optimizer(Spec):
@@ -35,14 +32,10 @@ class Optimizer(Spec):
     Args:
         kind: "sgd", "adam" or "adamw".
         lr: learning rate, positive.
-        momentum: of SGD.
-        betas: of Adam.
+        momentum, betas: of SGD, and of Adam.
         rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: factor at each milestone, positive.
-
-    Raises:
-        ValueError: for an unknown kind, or a learning rate, milestone or decay that is not positive.
     """
 
     kind: str = "sgd"
@@ -54,7 +47,7 @@ class Optimizer(Spec):
     decay: float = 0.5
 
     def __post_init__(self) -> None:
-        check_choice("Optimizer", "kind", self.kind, OPTIMIZERS)
+        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw"))
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -126,8 +119,7 @@ class Recipe(Spec):
         paper, deviations: the source, and the differences from it. Not part of a cache key.
 
     Raises:
-        ValueError: for `ipc`, `iterations`, `step_per`, `num_blocks` or `whitening` out of range, or for soft labels
-            that cannot be learned.
+        ValueError: for soft labels that cannot be learned.
     """
 
     name: str
@@ -148,20 +140,16 @@ class Recipe(Spec):
 
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
-        check_count(None, "iterations", self.iterations, 0, or_default=True)
-        if self.step_per not in ("iteration", "class"):
-            raise ValueError(f"step_per={self.step_per!r} must be 'iteration' or 'class'.")
-        if self.num_blocks is not None:
-            check_count("Recipe", "num_blocks", self.num_blocks)
-        if not isinstance(self.whitening, DataDefault) and self.whitening not in WHITENINGS:
-            raise ValueError(f"whitening={self.whitening!r} must be one of: {', '.join(WHITENINGS)}.")
+        check_count(None, "iterations", self.iterations, least=0, or_default=True)
+        check_choice(None, "step_per", self.step_per, ("iteration", "class"))
+        check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
+        check_choice(None, "whitening", self.whitening, ("none", "zca"), or_default=True)
         self._check_labels()
 
     def _check_labels(self) -> None:
         if not isinstance(self.soft_labels, bool):
             raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
-        labels = isinstance(self.labels_from, Teacher) or callable(self.labels_from)
-        if self.labels_from is not None and not labels:
+        if not (self.labels_from is None or isinstance(self.labels_from, Teacher) or callable(self.labels_from)):
             raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
         if not self.soft_labels:
             return
@@ -178,16 +166,11 @@ class Recipe(Spec):
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for samples that are too large to be whitened."""
         if self.whitening == "zca":
             Whitening.check(sample_shape)
 
     def resolve(
-        self,
-        sample_shape: Sequence[int],
-        classes: Sequence[str],
-        ipc: int | None = None,
-        samples: int | None = None,
+        self, sample_shape: Sequence[int], classes: Sequence[str], ipc: int | None = None, samples: int | None = None
     ) -> Recipe:
         """The recipe with every `DataDefault` replaced by its value: this is what is run, shown, stored and hashed.
 
@@ -210,8 +193,7 @@ class Recipe(Spec):
 
     def to_json(self) -> dict[str, Any]:
         """The canonical JSON form, see `condensed_data.core.spec`."""
-        tree: dict[str, Any] = specs.to_json(self)
-        return tree
+        return specs.to_json(self)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.core.device import to_device
-from condensed_data.methods.base import Batch, InitialState, NetworkView, Pair
+from condensed_data.methods.base import InitialState
 from condensed_data.methods.objectives.unrolled import trained_weights
 
 

@@ -23,10 +23,7 @@ class EarlyStopping(Spec):
 
     Args:
         window: number of iterations to average over.
-        tolerance: the run ends when the relative decrease between two windows is below this.
-
-    Raises:
-        ValueError: for a window below 1, or a tolerance outside [0, 1).
+        tolerance: the run ends when the relative decrease between two windows is below this, in [0, 1).
     """
 
     window: int = 500

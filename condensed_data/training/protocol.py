@@ -71,8 +71,7 @@ class Training(Spec):
     def __post_init__(self) -> None:
         check_count("Training", "epochs", self.epochs)
         check_count("Training", "batch_size", self.batch_size)
-        if self.max_steps is not None:
-            check_count("Training", "max_steps", self.max_steps)
+        check_count("Training", "max_steps", self.max_steps, optional=True)
         check_sgd("Training", self.lr, self.momentum, self.weight_decay, self.cutmix)
         is_fraction = all(0 < at < 1 for at in self.milestones)
         require(is_fraction, "Training", "milestones", self.milestones, "fractions in (0, 1)")

@@ -33,8 +33,8 @@ class NarrowNetwork(DataDefault):
     without it need.
     """
 
-    def __call__(self, facts: DatasetInfo) -> Any:
-        name = networks.default_name(facts.sample_shape)
+    def __call__(self, info: DatasetInfo) -> Any:
+        name = networks.default_name(info.sample_shape)
         return networks.network(name if name == "mlp" else f"{name}-w32-gn")
 
 
@@ -55,8 +55,8 @@ class AutoInit(coresets.Init):
 class AutoLearningRate(DataDefault):
     """The learning rate that fits `AutoInit`: 1 for few samples, 0.2 for many, whose variety larger rates destroy."""
 
-    def __call__(self, facts: DatasetInfo) -> float:
-        return 1.0 if facts.ipc <= FEW_SAMPLES else 0.2
+    def __call__(self, info: DatasetInfo) -> float:
+        return 1.0 if info.ipc <= FEW_SAMPLES else 0.2
 
 
 def fast(

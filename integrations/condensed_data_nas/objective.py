@@ -182,7 +182,7 @@ class ProxyObjective:
         other = copy.copy(self)
         with preserve_rng_state():
             images, labels = self.condensed.standardized("dataset", dataset)
-        other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.facts)
+        other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.info)
         other.training = search_training(self.training, training, epochs)
         changes: dict[str, Any] = {"seeds": seeds, "recalibrate": recalibrate}
         other.options = replace(self.options, **{name: one for name, one in changes.items() if one is not None})
@@ -228,9 +228,9 @@ class ProxyObjective:
                 f"journal= identifies build_model by its name, but {build!r} has none. Give a function of a module."
             )
         tensors = {"x": task.images, "y": task.labels, "val_x": task.val_images, "val_y": task.val_labels}
-        facts = [content_hash(tensors), specs.to_json(self.training), options.seeds, options.precision, self.seed, name]
-        facts += ["recalibrate"] * options.recalibrate
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        info = [content_hash(tensors), specs.to_json(self.training), options.seeds, options.precision, self.seed, name]
+        info += ["recalibrate"] * options.recalibrate
+        return hashlib.sha256(json.dumps(info).encode()).hexdigest()[:16]
 
     def trainable(self) -> Callable[[dict[str, Any]], None]:
         """A trainable for `ray.tune.Tuner`; it reports "accuracy", "epoch" and, at the end, the costs of the trial."""

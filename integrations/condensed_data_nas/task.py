@@ -23,14 +23,14 @@ class ProxyTask:
     Attributes:
         images: (N, *sample) float32; labels: (N,) int64 or (N, K) probabilities.
         val_images: (M, *sample); val_labels: (M,) int64.
-        facts: from which data-dependent defaults of a protocol follow.
+        info: from which data-dependent defaults of a protocol follow.
     """
 
     images: Tensor
     labels: Tensor
     val_images: Tensor
     val_labels: Tensor
-    facts: DatasetInfo
+    info: DatasetInfo
 
     @staticmethod
     def from_condensed(condensed: CondensedDataset, val: Any) -> ProxyTask:
@@ -53,13 +53,13 @@ class ProxyTask:
         space, metadata = condensed.metadata.space, condensed.metadata
         val_images, val_labels = condensed.standardized("val", val)
         named = metadata.classes != tuple(map(str, metadata.class_values))
-        facts = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
-        return ProxyTask(space.standardize(condensed.images), condensed.labels, val_images, val_labels, facts)
+        info = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
+        return ProxyTask(space.standardize(condensed.images), condensed.labels, val_images, val_labels, info)
 
     @property
     def num_classes(self) -> int:
         """K."""
-        return len(self.facts.classes)
+        return len(self.info.classes)
 
     def to(self, device: torch.device) -> ProxyTask:
         """The same task on a device."""

@@ -72,7 +72,7 @@ def run_trial(
                 task.labels,
                 network=builder,
                 num_classes=task.num_classes,
-                training=specs.resolve(training, task.facts),
+                training=specs.resolve(training, task.info),
                 device=task.images.device,
                 precision=options.precision,
             )

@@ -115,7 +115,7 @@ class ZeroCost:
         builder = TrackedBuilder(lambda: self.objective.build_model(dict(config)))
         with preserve_rng_state(), measure_costs(device) as costs:
             try:
-                module = networks.build(builder, task.num_classes, task.facts.sample_shape, rng.seed_for("network"))
+                module = networks.build(builder, task.num_classes, task.info.sample_shape, rng.seed_for("network"))
                 score = SCORES[self.name](module.to(device).eval(), x)
                 error = ""
             except FAILURES as failure:

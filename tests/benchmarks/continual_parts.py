@@ -28,10 +28,10 @@ from avalanche.training.supervised import DER, ER_ACE, ICaRL, Naive
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import SiameseAugment
 from condensed_data.methods import coresets, recipes
-from condensed_data.methods.base import Batch
 from condensed_data.methods.centroids import Centroids
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import Pixels

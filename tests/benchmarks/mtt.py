@@ -29,8 +29,8 @@ from torchvision.datasets import FashionMNIST
 from torchvision.transforms import ToTensor
 
 from condensed_data import CondensedDataset, networks, recipes
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.core.device import choose_device, device_time
-from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet

@@ -42,10 +42,11 @@ from naive_samples import samples_of
 from naive_unrolled import unrolled_loss
 from torch import Tensor
 
+from condensed_data.core.batch import Batch
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.augment import Augment
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.base import Batch, Sampler
+from condensed_data.methods.base import Sampler
 from condensed_data.methods.objectives import CharacteristicFunction, Trajectory, Unrolled
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import embed_of

@@ -16,11 +16,11 @@ from naive_samples import Samples
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.cutmix import mix
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.base import Batch
 from condensed_data.training.sgd import SGDConfig
 
 Batches = Iterable[tuple[Tensor, Tensor]]

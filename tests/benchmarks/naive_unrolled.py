@@ -17,8 +17,9 @@ from naive_training import CurrentNetwork
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from condensed_data.core.batch import Batch
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.base import Batch, PairIndices
+from condensed_data.methods.base import PairIndices
 from condensed_data.methods.objectives import Trajectory, Unrolled
 from condensed_data.methods.recipe import Term
 

@@ -11,7 +11,7 @@ from condensed_data.core.validation import check_choice, check_count, is_count
 class FromData(DataDefault):
     """A value that the dataset decides."""
 
-    def __call__(self, facts: DatasetInfo) -> int:
+    def __call__(self, info: DatasetInfo) -> int:
         return 3
 
 
@@ -29,6 +29,7 @@ def test_counts_and_values_that_the_dataset_decides_pass() -> None:
     assert is_count(0, 0)
     check_count("Queue", "size", 3, least=3)
     check_count("Queue", "size", FromData(), or_default=True)
+    check_count("Queue", "size", None, optional=True)
     with pytest.raises(ValueError, match=r"Queue\(size=.*\) must be an integer of at least 1"):
         check_count("Queue", "size", FromData())
     with pytest.raises(ValueError, match=r"Queue\(size=2\) must be an integer of at least 3"):

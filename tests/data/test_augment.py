@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, resolve
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS
-from condensed_data.methods.base import Batch
 
 STREAMS = RandomStreams(7)
 SHAPES = [(1, 8, 8), (3, 9, 6), (2, 5, 11), (2, 13)]
@@ -244,8 +244,8 @@ def test_operations_must_be_resolved_before_drawing() -> None:
     spec = SiameseAugment(DefaultDSAOps())
     with pytest.raises(TypeError, match="resolve the recipe first"):
         spec.draw(STREAMS, 0, [0], (1, 8, 8))
-    facts = DatasetInfo((1, 8, 8), ("cat", "dog"), 1)
-    assert resolve(spec, facts) == SiameseAugment()
+    info = DatasetInfo((1, 8, 8), ("cat", "dog"), 1)
+    assert resolve(spec, info) == SiameseAugment()
 
 
 @pytest.mark.parametrize(

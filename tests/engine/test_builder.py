@@ -13,11 +13,12 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import condense_tensors, recipes
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.spec import NamedCallable
 from condensed_data.dataset import CondensedDataset
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.engine.divergence import DivergedError
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint

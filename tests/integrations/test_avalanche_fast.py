@@ -25,9 +25,9 @@ def test_many_samples_are_initialized_at_real_ones(kept: int) -> None:
 
 
 def test_the_learning_rate_depends_on_the_initialization() -> None:
-    facts = DatasetInfo((1, 8, 8), ("a", "b"), FEW_SAMPLES)
+    info = DatasetInfo((1, 8, 8), ("a", "b"), FEW_SAMPLES)
     assert (
-        AutoLearningRate()(facts),
+        AutoLearningRate()(info),
         AutoLearningRate()(DatasetInfo((1, 8, 8), ("a", "b"), FEW_SAMPLES + 1)),
     ) == (
         1.0,

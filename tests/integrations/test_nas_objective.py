@@ -104,7 +104,7 @@ def test_results_equal_those_of_evaluate() -> None:
         task.labels,
         network=spaces.convnet(FINE),
         num_classes=3,
-        training=specs.resolve(training, task.facts),
+        training=specs.resolve(training, task.info),
     )
     module = trainer.fit(RandomStreams(RandomStreams(seed).seed_for("run", 0)))
     assert chosen(FINE) == accuracy(module, task.val_images, task.val_labels)[0]
@@ -169,7 +169,7 @@ def test_weights_trained_together_equal_those_trained_alone(optimizer: str) -> N
         task.labels,
         network=spaces.convnet({**FINE, "norm": "none"}),  # in which every weight has a gradient
         num_classes=3,
-        training=specs.resolve(chosen.training, task.facts),
+        training=specs.resolve(chosen.training, task.info),
     )
     rng = [RandomStreams(5), RandomStreams(6)]
     epochs: list[int] = []
@@ -206,7 +206,7 @@ def test_the_faster_way_of_training_can_be_measured(untouched_rng: None) -> None
     from condensed_data.training.trainer import Trainer
 
     chosen, network = objective(), spaces.convnet(FINE)
-    task, training = chosen.task, specs.resolve(chosen.training, chosen.task.facts)
+    task, training = chosen.task, specs.resolve(chosen.training, chosen.task.info)
     made: list[int] = []
 
     def build(num_classes: int, sample_shape: tuple[int, ...]) -> Any:

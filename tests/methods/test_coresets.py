@@ -206,9 +206,9 @@ def test_coresets_of_one_run_share_their_network(tmp_path: Any, monkeypatch: pyt
 @pytest.mark.parametrize("shape", [(6,), (2, 9), (3, 9, 11)])
 def test_any_shape(shape: tuple[int, ...]) -> None:
     where = context(small_real(shape))
-    facts = DatasetInfo(shape, ("a", "b", "c"), 2)
+    info = DatasetInfo(shape, ("a", "b", "c"), 2)
     for cls in (Herding, KCenter, KMeans, Forgetting):
-        init = resolve(cls(), facts)
+        init = resolve(cls(), info)
         place = init if isinstance(init, Forgetting) else init.features
         object.__setattr__(place, "pretrain", Pretraining(1, 1))
         assert init.samples(where, [2, 2, 2]).shape == (6, *shape)

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 import torch
 
 from condensed_data.data.augment import Identity
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.coresets import Random
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term

@@ -60,9 +60,9 @@ def test_changes_of_the_weights_are_overwritten() -> None:
 def test_weights_of_another_network_raise() -> None:
     module = nn.Linear(3, 2)
     whole = {name: torch.ones_like(tensor) for name, tensor in module.state_dict().items()}
-    copy_weights(module, whole)
+    copy_weights(module.state_dict(), whole)
     assert bool((module.weight == 1).all())
     with pytest.raises(ValueError, match="shapes differ from the network's: bias"):
-        copy_weights(module, {**whole, "bias": torch.ones(1)})
+        copy_weights(module.state_dict(), {**whole, "bias": torch.ones(1)})
     with pytest.raises(KeyError, match="bias"):
-        copy_weights(module, {"weight": whole["weight"]})
+        copy_weights(module.state_dict(), {"weight": whole["weight"]})

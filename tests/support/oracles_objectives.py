@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Batch, NetworkView, Pair
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.networks import ConvNet, build, embed_of, feature_maps_of
 
 Gradient = dict[str, Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
-from condensed_data.methods.base import Batch, NetworkView, Pair
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.networks import ConvNet
 
 D, M, K = 3, 4, 3

@@ -89,8 +89,8 @@ def test_named_protocols() -> None:
 
 
 def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
-    facts = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
-    resolved = specs.resolve(quick(), facts)
+    info = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
+    resolved = specs.resolve(quick(), info)
     assert isinstance(resolved.augment, SiameseAugment)
     assert resolved.augment.ops == ("color", "crop", "cutout", "scale", "rotate")
     assert resolved.augment.per_sample

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Augment, AugmentFn, Identity, SiameseAugment
 from condensed_data.data.augment_ops import OPERATIONS
-from condensed_data.methods.base import Batch
 from condensed_data.networks import MLP, ConvNet, build
 from condensed_data.training import trainer as trainer_module
 from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly

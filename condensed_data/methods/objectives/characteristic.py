@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import Batch, Loss, NetworkView, Objective, Pair, TrainableLoss
+from condensed_data.methods.base import Loss, Objective, TrainableLoss
 from condensed_data.training.context import Context
 
 SLOPE = 0.2  # negative slope of the leaky ReLUs, as in the authors' code
@@ -43,14 +44,10 @@ class CharacteristicFunction(Objective):
     gradient are 0.
 
     Args:
-        frequencies: their number; new ones are drawn in every iteration, with the random streams of the run (with seed
-            0 if called without a run).
+        frequencies: their number, at least 1 (2 with a sampling network, whose batch normalization needs them); new
+            ones are drawn in every iteration, with the random streams of the run (seed 0 if called without a run).
         alpha: weight of the amplitudes, in [0, 1].
-        sampling_lr: learning rate of Adam for the sampling network (ours); 0 for normal frequencies.
-
-    Raises:
-        ValueError: unless `frequencies` is a positive integer (at least 2 with a sampling network, whose batch
-            normalization needs them), `alpha` in [0, 1] and `sampling_lr` at least 0.
+        sampling_lr: learning rate of Adam for the sampling network (ours), at least 0; 0 for normal frequencies.
     """
 
     frequencies: int = 4096
@@ -108,7 +105,9 @@ class _Sampled(TrainableLoss):
             return drawn[1]
 
         loss = self.spec.compare(net, pair, frequencies)
-        self._accumulate_gradient(loss, *drawn)
+        output, leaf = drawn
+        (slope,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        output.backward(-slope)  # accumulates the gradient for the ascent of the sampling network
         return loss
 
     def update(self, iteration: int) -> None:
@@ -125,14 +124,6 @@ class _Sampled(TrainableLoss):
                 self.module.load_state_dict(self.loaded_state["network"])
                 self.optimizer.load_state_dict(self.loaded_state["optimizer"])
         return self.module
-
-    def _accumulate_gradient(self, loss: Tensor, output: Tensor, frequencies: Tensor) -> None:
-        """Add to the gradient for the ascent of the sampling network."""
-        assert self.module is not None
-        (slope,) = torch.autograd.grad(loss, frequencies, retain_graph=True)
-        weights = list(self.module.parameters())
-        for weight, gradient in zip(weights, torch.autograd.grad(output, weights, -slope), strict=True):
-            weight.grad = gradient if weight.grad is None else weight.grad + gradient
 
     def state_dict(self) -> dict[str, Any]:
         if self.module is None or self.optimizer is None:

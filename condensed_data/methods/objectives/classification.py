@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 PERCENT = 100.0
 
@@ -40,16 +41,14 @@ class CrossEntropy(Objective):
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         side = pair.synthetic
         loss = side.means(cross_entropy(net.logits(side.x), side.y)).sum()
-        return loss * (PERCENT * _accuracy(net)) if self.scale_by_accuracy else loss
-
-
-def _accuracy(net: NetworkView) -> Tensor:
-    if net.accuracy is None:
-        raise ValueError(
-            "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not measure the accuracy of its "
-            "networks. Use a pool that trains on real data, or scale_by_accuracy=False."
-        )
-    return net.accuracy
+        if not self.scale_by_accuracy:
+            return loss
+        if net.accuracy is None:
+            raise ValueError(
+                "Cannot use CrossEntropy(scale_by_accuracy=True) with this pool: it does not measure the accuracy of "
+                "its networks. Use a pool that trains on real data, or scale_by_accuracy=False."
+            )
+        return loss * (PERCENT * net.accuracy)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
 
-Letters: B rows of a group, K classes, G groups, D features, d channels of a feature map, l its locations.
+Letters: B rows of a group, D features, d channels of a feature map, l its locations.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives.layers import block_maps
 
 
@@ -32,7 +33,7 @@ class Covariance(Objective):
             output of the last one is the map.
 
     Raises:
-        ValueError: for a weight out of range, or groups with a single synthetic sample.
+        ValueError: when called, for groups with a single synthetic sample.
     """
 
     weight: float = 0.01
@@ -65,10 +66,6 @@ def _covariance(maps: Tensor) -> Tensor:
     return deviations @ deviations.T / len(maps)
 
 
-_FORMS = ("exponential", "simplified")
-_CENTERS = ("synthetic", "real")
-
-
 @dataclass(frozen=True)
 class Centralization(Objective):
     """Distance of synthetic embeddings to the center of their class, under a network trained on the real data.
@@ -87,8 +84,8 @@ class Centralization(Objective):
             data, which also works for a single sample.
 
     Raises:
-        ValueError: for an alpha, beta, form or kind of center out of range; for groups with a single synthetic sample
-            and synthetic centers; when called, for a network without centers if these are needed.
+        ValueError: when called, for groups with a single synthetic sample if centers are synthetic, and for a network
+            without centers if they are real.
     """
 
     alpha: float = 0.02
@@ -97,8 +94,8 @@ class Centralization(Objective):
     centers: str = "synthetic"
 
     def __post_init__(self) -> None:
-        check_choice("Centralization", "form", self.form, _FORMS)
-        check_choice("Centralization", "centers", self.centers, _CENTERS)
+        check_choice("Centralization", "form", self.form, ("exponential", "simplified"))
+        check_choice("Centralization", "centers", self.centers, ("synthetic", "real"))
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"Centralization(alpha={self.alpha}) must be positive and finite.")
         if not math.isfinite(self.beta):

@@ -1,8 +1,6 @@
 """Distribution matching (DM): distance of mean embeddings.
 
 Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
-
-Letters: G groups, D features.
 """
 
 from __future__ import annotations
@@ -12,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 
 @dataclass(frozen=True)

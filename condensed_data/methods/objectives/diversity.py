@@ -2,7 +2,7 @@
 
 Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
 
-Letters: B pairs, D features, K classes.
+Letters: B pairs, D features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.core.batch import NetworkView, Pair
+from condensed_data.methods.base import Objective
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ real and on the synthetic samples; the loss is the distance between the two, sum
 Pools handle networks whose rows depend on each other: as DC's authors do, 16 real samples of each class pass through a
 network with batch normalization in training mode, and its statistics are then frozen before gradients are compared.
 
-Letters: B rows of a group, K classes, R rows of a weight tensor, P values in a row.
+Letters: B rows of a group, R rows of a weight tensor, P values in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives.classification import cross_entropy
 
 EPS = 1e-6  # added to the product of the norms, as in DC's code
@@ -59,13 +60,7 @@ def _l1(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
     return torch.stack([(a - b).abs().sum() for a, b in zip(real, synthetic, strict=True)]).sum()
 
 
-_DISTANCES: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]] = {
-    "rows_cosine": _rows_cosine,
-    "mse": _mse,
-    "cosine": _cosine,
-    "l1": _l1,
-}
-_LAYERS = ("weights", "conv", "all")
+_DISTANCES = {"rows_cosine": _rows_cosine, "mse": _mse, "cosine": _cosine, "l1": _l1}
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class Gradient(Objective):
             "cosine".
 
     Raises:
-        ValueError: for an unknown distance or choice of layers; when called, for a network without such layers.
+        ValueError: when called, for a network without such layers.
     """
 
     distance: str | DataDefault = "rows_cosine"
@@ -93,17 +88,15 @@ class Gradient(Objective):
 
     def __post_init__(self) -> None:
         check_choice("Gradient", "distance", self.distance, _DISTANCES, or_default=True)
-        check_choice("Gradient", "layers", self.layers, _LAYERS)
+        check_choice("Gradient", "layers", self.layers, ("weights", "conv", "all"))
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         weights, names = self._matched(net)
         distance = _DISTANCES[require_resolved(self.distance)]
         losses = []
-        sides = (pair.real.x, pair.real.y, pair.synthetic.x, pair.synthetic.y)
-        batches = (pair.real, pair.real, pair.synthetic, pair.synthetic)
-        blocks = (batch.split(rows) for batch, rows in zip(batches, sides, strict=True))
+        blocks = (side.split(rows) for side in (pair.real, pair.synthetic) for rows in (side.x, side.y))
         for real_x, real_y, x, y in zip(*blocks, strict=True):
-            target = _gradient_in_chunks(net, weights, names, real_x, real_y)
+            target = _real_gradient(net, weights, names, real_x, real_y)
             losses.append(distance(target, _gradient(net, weights, names, x, y)))
         return torch.stack(losses).sum()
 
@@ -136,9 +129,7 @@ def _gradient(net: NetworkView, weights: Weights, names: list[str], x: Tensor, y
     return torch.autograd.grad(loss, matched, create_graph=True, materialize_grads=True)
 
 
-def _gradient_in_chunks(
-    net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor
-) -> tuple[Tensor, ...]:
+def _real_gradient(net: NetworkView, weights: Weights, names: list[str], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """The same without a graph, accumulated over chunks in their order, which limits memory."""
     matched = [weights[name] for name in names]
 

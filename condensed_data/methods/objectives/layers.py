@@ -2,7 +2,7 @@
 
 Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
 
-Letters: B rows of a batch, R real rows, G groups, D features.
+Letters: R real rows, G groups.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch, NetworkView, Pair, at_least_float32
 from condensed_data.core.device import to_device
-from condensed_data.methods.base import Batch, NetworkView, Objective, Pair
+from condensed_data.methods.base import Objective
 
 EARLY, LATE, LAST = 0.1, 1.0, 2.0
 
@@ -35,13 +36,12 @@ class LayerAlignment(Objective):
     not the flattened last map, are ours.
 
     Args:
-        weights: one for each map, at least 0; by default 0.1 for all maps but the last two, then 1 and 2.
+        weights: one for each map, at least 0 and finite; by default 0.1 for all maps but the last two, then 1 and 2.
         layers: for networks without a method `feature_maps`: names of the submodules whose outputs are the maps; see
             `module.named_modules()`.
 
     Raises:
-        ValueError: for a negative or infinite weight; when called, for another number of maps than weights, or for a
-            network without maps if no layers are named.
+        ValueError: when called, for another number of maps than weights, or a network without maps if no `layers`.
     """
 
     weights: tuple[float, ...] | None = None
@@ -53,15 +53,11 @@ class LayerAlignment(Objective):
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
-            real = [_means(maps) for maps in block_maps(net, pair.real, self.layers)]
-        synthetic = [_means(maps) for maps in block_maps(net, pair.synthetic, self.layers)]
-        weights = self._weights(len(real[0]))
-        losses = [
-            weight * (target - mean).square().sum()
-            for block in zip(real, synthetic, strict=True)
-            for weight, target, mean in zip(weights, *block, strict=True)
-        ]
-        return torch.stack(losses).sum()
+            real = [rows.mean(0) for maps in block_maps(net, pair.real, self.layers) for rows in maps]
+        synthetic = [rows.mean(0) for maps in block_maps(net, pair.synthetic, self.layers) for rows in maps]
+        weights = self._weights(len(real) // len(pair.real.sizes)) * len(pair.real.sizes)
+        maps = zip(weights, real, synthetic, strict=True)
+        return torch.stack([weight * (target - mean).square().sum() for weight, target, mean in maps]).sum()
 
     def _weights(self, count: int) -> tuple[float, ...]:
         if self.weights is None:
@@ -86,7 +82,7 @@ class Discrimination(Objective):
         weight: factor of the sum, at least 0 and finite; the authors use 0.01.
 
     Raises:
-        ValueError: for a weight out of range; when called, for less than two groups.
+        ValueError: when called, for less than two groups.
     """
 
     weight: float = 0.01
@@ -121,19 +117,11 @@ def _check_weight(part: str, name: str, weight: float) -> None:
         raise ValueError(f"{part}({name}=...) must be at least 0 and finite, got {weight}.")
 
 
-def _means(maps: tuple[Tensor, ...]) -> list[Tensor]:
-    return [rows.mean(0) for rows in maps]
-
-
 def block_maps(net: NetworkView, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator[tuple[Tensor, ...]]:
     """The feature maps (rows of the block, ...) of one block after the other, in float32 or wider.
 
-    Without gradients, and if rows do not depend on each other, only the maps of one block are in memory.
-
-    Args:
-        net: network.
-        batch: samples in blocks.
-        layers: names of submodules; empty for the maps of `net.feature_maps`.
+    Without gradients, and if rows do not depend on each other, only the maps of one block are in memory. `layers` names
+    submodules; empty for the maps of `net.feature_maps`.
     """
     if torch.is_grad_enabled() or net.micro_batch is None:
         yield from zip(*(batch.split(rows) for rows in _maps(net, batch.x, layers)), strict=True)
@@ -149,4 +137,4 @@ def _maps(net: NetworkView, x: Tensor, layers: tuple[str, ...]) -> tuple[Tensor,
             maps = networks.feature_maps_of(net.module, layers)(x)
     else:
         maps = net.feature_maps(x)
-    return tuple(rows.to(torch.promote_types(rows.dtype, torch.float32)) for rows in maps)
+    return tuple(map(at_least_float32, maps))

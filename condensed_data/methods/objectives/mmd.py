@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice, check_count
-from condensed_data.methods.base import NetworkView, Objective, Pair
-
-_KERNELS = ("gaussian", "polynomial", "linear")
+from condensed_data.methods.base import Objective
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,6 @@ class KernelMMD(Objective):
             "linear", k = <x, y>.
         scales: of the Gaussian kernel; at least one, positive and finite.
         degree: of the polynomial kernel, an integer of at least 1.
-
-    Raises:
-        ValueError: for an unknown kernel, or scales or a degree out of range.
     """
 
     kernel: str = "gaussian"
@@ -44,7 +40,7 @@ class KernelMMD(Objective):
     degree: int = 2
 
     def __post_init__(self) -> None:
-        check_choice("KernelMMD", "kernel", self.kernel, _KERNELS)
+        check_choice("KernelMMD", "kernel", self.kernel, ("gaussian", "polynomial", "linear"))
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise ValueError(f"KernelMMD(scales={self.scales}) must hold positive and finite numbers.")
         check_count("KernelMMD", "degree", self.degree)

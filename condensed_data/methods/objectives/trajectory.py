@@ -1,8 +1,6 @@
 """Trajectory matching (MTT): distance of a student's weights to those of an expert.
 
 Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, equation 2.
-
-Letters: T steps.
 """
 
 from __future__ import annotations
@@ -14,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair, Pool
+from condensed_data.methods.base import MemoryFootprint, Objective, Pool
 from condensed_data.methods.objectives.unrolled import UNROLLS, trained_weights, unrolled_footprint
 
 
@@ -32,8 +31,7 @@ class Trajectory(Objective):
             without the terms with a second derivative in the weights).
 
     Raises:
-        ValueError: for an unknown `unroll`; when called, for a network without `target`, an expert that did not
-            move, or samples without step sizes.
+        ValueError: when called, for a network without `target`, or samples without step sizes.
     """
 
     unroll: str = "full"

@@ -15,7 +15,7 @@ ways, which differ in memory and in the terms that they compute:
   -eta_t (dg_t/dx_t)^T dL/dw_T, and that of a step size -g_t . dL/dw_T. The loss itself is the same. The authors of
   TESLA (Cui et al., ICML 2023, https://arxiv.org/abs/2211.10586) compute it like this.
 
-Letters: T steps, B rows, K classes.
+Letters: T steps.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView, Pair
 from condensed_data.core.validation import check_choice
-from condensed_data.methods.base import MemoryFootprint, NetworkView, Objective, Pair
+from condensed_data.methods.base import MemoryFootprint, Objective
 from condensed_data.methods.objectives.classification import cross_entropy
 
 UNROLLS = ("full", "checkpointed", "constant")
@@ -48,8 +49,8 @@ class Unrolled(Objective):
             attack, section 3.5: after training, networks classify the class as the other one.
 
     Raises:
-        ValueError: for an unknown `unroll` or a `relabel` that does not consist of pairs; when called, without step
-            sizes or real samples, or for a network in training mode with batch normalization or dropout.
+        ValueError: when called, without step sizes or real samples, or for a network in training mode with batch
+            normalization or dropout.
     """
 
     unroll: str = "full"
@@ -86,15 +87,10 @@ class Unrolled(Objective):
 
 
 def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> MemoryFootprint:
-    """Memory of the derivative through training steps.
+    """Memory of the derivative through training steps of so many rows, and a loss on `real` rows after the last.
 
     "full" keeps the activations, weights and gradients of all steps; the others the activations of one step, and
     "checkpointed" the weights of every step.
-
-    Args:
-        unroll: one of `UNROLLS`.
-        steps: rows of each training step.
-        real: rows of the loss after the last step.
     """
     if unroll == "full":
         return MemoryFootprint(2 * sum(steps), real, 2 * len(steps), "unroll='checkpointed', fewer training steps")
@@ -202,13 +198,7 @@ class _Constant(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        gradient: Gradient,
-        rows: tuple[int, ...],
-        sizes: Tensor,
-        x: Tensor,
-        y: Tensor,
-        *weights: Tensor,
+        ctx: Any, gradient: Gradient, rows: tuple[int, ...], sizes: Tensor, x: Tensor, y: Tensor, *weights: Tensor
     ) -> Weights:
         ctx.gradient, ctx.rows = gradient, rows
         ctx.save_for_backward(sizes, x, y, *weights)

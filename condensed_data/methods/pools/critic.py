@@ -16,17 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    load_training_state,
-    training_state,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, load_training_state, training_state
 from condensed_data.methods.samplers.decoder_pairs import check_decoder_pairs, pairs
 from condensed_data.training.context import Context
 
@@ -39,15 +35,13 @@ class Critic(NetworkPool):
     adversary of `Diversity`), plus `contrast` times the supervised contrastive loss of all rows.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
-        temperature: of the contrastive loss; 0.07 as published.
-        lr, momentum: of SGD; 0.001 and 0.9 as published.
+        temperature: of the contrastive loss, positive; 0.07 as published.
+        lr, momentum: of SGD, positive and in [0, 1); 0.001 and 0.9 as published.
         codes: random codes per group and step; None for all.
 
     Raises:
-        ValueError: for a value out of range; after the first iteration, for synthetic data with fewer than two
-            decoders per code.
+        ValueError: after the first iteration, for synthetic data with fewer than two decoders per code.
     """
 
     alike: float = 0.1
@@ -67,8 +61,7 @@ class Critic(NetworkPool):
                 raise ValueError(f"Critic({name}={getattr(self, name)!r}) must be positive.")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"Critic(momentum={self.momentum!r}) must be in [0, 1).")
-        if self.codes is not None:
-            check_count("Critic", "codes", self.codes)
+        check_count("Critic", "codes", self.codes, optional=True)
 
     def start(self, context: Context) -> PoolState:
         return _CriticState(self, context)
@@ -113,9 +106,7 @@ class _CriticState(PoolState):
             with seeded_rng(rng), torch.enable_grad(), self.slot.net.autocast(x):
                 features = networks.embed_of(module)(x).float()
                 loss = self.spec.loss(features, module(x).float(), y)
-            weights = list(module.parameters())
-            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-                weight.grad = gradient
+            loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         finally:

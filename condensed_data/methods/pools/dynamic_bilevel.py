@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkPool
 from condensed_data.methods.pools.trained_network import TrainedNetworkState, synthetic_epochs
 from condensed_data.networks.modes import temporary_mode
@@ -42,17 +41,13 @@ class DynamicBilevel(NetworkPool):
     unbounded; here `period` and `epochs` bound them.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         outer: variation of accuracies, a fraction, below which a network is replaced (the paper's lambda 1).
-        inner: variation above which its training stops (lambda 2).
-        window: measurements that are compared.
+        inner: variation, a fraction, above which its training stops (lambda 2).
+        window: measurements that are compared, at least 2.
         queries: random real training samples per class of one measurement.
         period: most iterations that a network is used.
         epochs: most epochs over the synthetic samples between two iterations.
         sgd: how it is trained.
-
-    Raises:
-        ValueError: for numbers that are not positive, thresholds outside [0, 1], or a window of less than 2.
     """
 
     outer: float = 0.04
@@ -79,7 +74,8 @@ class DynamicBilevel(NetworkPool):
 class _DynamicBilevelState(TrainedNetworkState):
     def __init__(self, spec: DynamicBilevel, context: Context) -> None:
         super().__init__(context, spec.network, spec.sgd)
-        self.spec = spec
+        self.spec, real = spec, context.real
+        self.class_members = [(real.labels == label).nonzero()[:, 0] for label in range(real.num_classes)]
         self._replace(0)
 
     def network_at(self, iteration: int) -> NetworkView:
@@ -115,24 +111,17 @@ class _DynamicBilevelState(TrainedNetworkState):
     def _accuracy(self, rng: RandomStreams, measurement: int) -> float:
         """Accuracy on random real training samples, as a fraction."""
         real = self.context.real
-        rows = torch.cat([self._queries(rng, measurement, label) for label in range(real.num_classes)])
+        queries = []
+        for label, members in enumerate(self.class_members):
+            count = min(self.spec.queries, len(members))
+            queries.append(members[rng.choice("query", measurement, label, len(members), count)])
+        rows = torch.cat(queries)
         correct = []
         with temporary_mode(self.slot.module, training=False), torch.no_grad():
             for chunk in rows.split(ROWS):
                 x, y = real.batch(chunk, self.context.device)
                 correct.append((self.slot.net.logits(x).argmax(1) == y).sum())
         return int(torch.stack(correct).sum()) / len(rows)
-
-    def _queries(self, rng: RandomStreams, measurement: int, label: int) -> Tensor:
-        members = self._class_members[label]
-        count = min(self.spec.queries, len(members))
-        return members[rng.choice("query", measurement, label, len(members), count)]
-
-    @cached_property
-    def _class_members(self) -> list[Tensor]:
-        """Indices of the real samples of every class."""
-        labels = self.context.real.labels
-        return [(labels == label).nonzero()[:, 0] for label in range(self.context.real.num_classes)]
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "age": self.age, "accuracies": list(self.accuracies)}

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import torch
 
-from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_choice, check_count
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods.base import PoolState
-from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState, copy_weights
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
@@ -33,13 +32,12 @@ class Experts(NetworkPool):
     `ahead`. Only parameters are stored. Batch-norm statistics are those of a new network, which training mode ignores.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: number of experts, their epochs and how they are trained.
         ahead: M, epochs between a start and its target.
         precision: in which trajectories are stored: "fp16" (the default; the authors keep fp32) or "fp32".
 
     Raises:
-        ValueError: for an unknown precision, or experts that are trained for fewer epochs than `ahead`.
+        ValueError: for experts that are trained for fewer epochs than `ahead`.
     """
 
     pretrain: Pretraining = field(default=_PUBLISHED)
@@ -66,8 +64,8 @@ class _ExpertsState(StatelessPoolState):
         self.spec, self.context = spec, context
         self.slot = NetworkSlot(spec.network, context)
         self.trajectories = expert_trajectories(context, spec.network, spec.pretrain, spec.precision)
-        parameters = self.slot.module.named_parameters()
-        self.target = {name: torch.empty_like(weight) for name, weight in parameters}
+        self.parameters = dict(self.slot.module.named_parameters())
+        self.target = {name: torch.empty_like(weight) for name, weight in self.parameters.items()}
         self.slot.net.target = self.target
 
     def _key(self, iteration: int) -> tuple[int, int]:
@@ -81,8 +79,5 @@ class _ExpertsState(StatelessPoolState):
     def _load(self, expert: int, epoch: int) -> None:
         start = self.trajectories[expert].at(epoch)
         end = self.trajectories[expert].at(epoch + require_resolved(self.spec.ahead))
-        with torch.no_grad():
-            for name, weight in self.slot.module.named_parameters():
-                weight.copy_(start[name], non_blocking=supports_async_copy(weight.device))
-            for name, target in self.target.items():
-                target.copy_(end[name], non_blocking=supports_async_copy(target.device))
+        copy_weights(self.parameters, start)
+        copy_weights(self.target, end)

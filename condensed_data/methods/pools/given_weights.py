@@ -11,12 +11,7 @@ from torch import Tensor
 from condensed_data.core.tensor_hash import DTYPES, content_hash
 from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import InitialState, PoolState
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    StatelessPoolState,
-    cpu_state_dict,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState, cpu_state_dict
 from condensed_data.networks.state_dicts import HEADS, load_state
 from condensed_data.training.context import Context
 
@@ -43,11 +38,10 @@ class GivenWeights(NetworkPool):
         keep: whether the weights of a single network are stored with a condensed dataset that depends on them.
             Otherwise whoever trains on the dataset provides them, and their digest is checked. Several networks are
             never stored.
-        member: distinguishes pools that provide different networks in the same iteration, one per term, such as
-            those that DD averages over.
+        member: see `RandomInit`.
 
     Raises:
-        ValueError: for no states, or values out of range; when the run starts, for states that do not fit.
+        ValueError: for no states; when the run starts, for states that do not fit.
     """
 
     states: Sequence[StateDict] | StateDict = field(default=(), compare=False, repr=False)

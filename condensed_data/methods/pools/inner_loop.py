@@ -4,7 +4,7 @@ A network is used for `period` iterations. After each but the last it is trained
 network replaces it. Batch normalization uses the frozen statistics of one batch of real samples of all classes, see
 `trained_network.freeze_batch_norm`.
 
-Letters: B rows of a batch, N synthetic samples, n real samples.
+Letters: B rows of a batch.
 """
 
 from __future__ import annotations
@@ -15,19 +15,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkPool
-from condensed_data.methods.pools.trained_network import (
-    Batches,
-    TrainedNetworkState,
-    real_batches,
-    synthetic_epochs,
-)
+from condensed_data.methods.pools.trained_network import Batches, TrainedNetworkState, real_batches, synthetic_epochs
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, run_steps
 
@@ -44,23 +40,8 @@ def _published_loop(ipc: int, column: int) -> int:
 class OuterLoopLength(DataDefault):
     """Iterations per network in DC and DSA: the samples per class, at most 50."""
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return _published_loop(facts.ipc, 0)
-
-
-@dataclass(frozen=True)
-class NetworkLifetimes(DataDefault):
-    """Iterations of DC and DSA: 1,000 networks times `OuterLoopLength`, with fewer networks for small sources.
-
-    The published datasets have 50,000 samples and more; a smaller source gets proportionally fewer networks.
-    """
-
-    networks: int = 1000
-    samples: int = 50_000
-
-    def __call__(self, facts: DatasetInfo) -> int:
-        fraction = 1.0 if facts.samples is None else min(1.0, facts.samples / self.samples)
-        return max(1, round(self.networks * fraction)) * OuterLoopLength()(facts)
+    def __call__(self, info: DatasetInfo) -> int:
+        return _published_loop(info.ipc, 0)
 
 
 @dataclass(frozen=True)
@@ -72,8 +53,8 @@ class InnerEpochs(DataDefault):
     whichever is better, and (100, 2) for DSA at 100: set both fields for these.
     """
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return _published_loop(facts.ipc, 1)
+    def __call__(self, info: DatasetInfo) -> int:
+        return _published_loop(info.ipc, 1)
 
 
 @dataclass(frozen=True)
@@ -84,13 +65,9 @@ class TrainedOnSynthetic(NetworkPool):
     trained.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations per network (the outer loop).
         epochs: over all synthetic samples after each iteration but a network's last (the inner loop).
         sgd: how it is trained. DC does not augment; DSA does, with `SiameseAugment(..., per_sample=True)`.
-
-    Raises:
-        ValueError: unless `period` and `epochs` are positive.
     """
 
     period: int | DataDefault = field(default_factory=OuterLoopLength)
@@ -117,15 +94,11 @@ class TrainedOnReal(NetworkPool):
     https://arxiv.org/abs/2205.14959.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations per network; 100 as published.
         samples: random real samples that it is trained on after each iteration but its last; 500 for MNIST,
             Fashion-MNIST and SVHN, 2,000 for CIFAR.
         sgd: how it is trained. Published: SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 64,
             color and translation, CutMix in half of the steps.
-
-    Raises:
-        ValueError: unless `period` and `samples` are positive.
     """
 
     period: int | DataDefault = 100

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault
-from condensed_data.methods.base import NetworkView, Pool, PoolState
+from condensed_data.methods.base import Pool, PoolState
 from condensed_data.networks.registry import DefaultNetwork, check_network
 from condensed_data.training.compute import can_compile, compiled, embed
 from condensed_data.training.context import Context
@@ -26,15 +27,9 @@ COMPILE_THRESHOLD = 3e10  # floating-point operations of an iteration, about a s
 
 
 class NetworkSlot:
-    """One module on the device, changed in place so that compiled code and memory addresses stay valid.
+    """One module on the device, changed in place so that compiled code stays valid.
 
-    Args:
-        network: a name or a callable (num_classes, sample_shape) -> Module.
-        context: of the run.
-
-    Attributes:
-        module: the module; its parameters do not require gradients.
-        net: the view of it that objectives use.
+    Objectives use its view `net`; the parameters of `module` do not require gradients.
     """
 
     def __init__(self, network: Any, context: Context) -> None:
@@ -56,11 +51,12 @@ class NetworkSlot:
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Copy a full state dictionary into the module."""
-        copy_weights(self.module, weights)
+        copy_weights(self.module.state_dict(), weights)
 
-    def trainer(self, sgd: SGDConfig) -> SGDTrainer:
-        """A trainer of the module with a new optimizer."""
-        return sgd_trainer(self.module, sgd, self.context)
+    def trainer(self, sgd: SGDConfig, module: nn.Module | None = None) -> SGDTrainer:
+        """A trainer with a new optimizer, of the slot's module or of a copy of it."""
+        real = self.context.real
+        return SGDTrainer(module or self.module, sgd, real.num_classes, real.sample_shape, self.context.precision)
 
     def _embedding(self) -> Callable[[Tensor], Tensor]:
         if self._should_compile():
@@ -91,20 +87,14 @@ class NetworkPool(Pool):
     network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise now what building the network for such samples would raise later."""
         check_network(self.network, sample_shape)
 
 
 class StatelessPoolState(PoolState):
-    """Base for pools whose network depends on the iteration alone, so that there is nothing to checkpoint.
-
-    Attributes:
-        slot: holds the network.
-        loaded: the key of the weights now in the slot.
-    """
+    """Base for pools whose network depends on the iteration alone, so that there is nothing to checkpoint."""
 
     slot: NetworkSlot
-    loaded: tuple[Any, ...] | None = None
+    loaded: tuple[Any, ...] | None = None  # the key of the weights now in the slot
 
     def network_at(self, iteration: int) -> NetworkView:
         key = self._key(iteration)
@@ -122,25 +112,18 @@ class StatelessPoolState(PoolState):
         """Load these weights into the slot."""
 
 
-def sgd_trainer(module: nn.Module, sgd: SGDConfig, context: Context) -> SGDTrainer:
-    """A trainer with a new optimizer for the classes, samples and precision of the run."""
-    real = context.real
-    return SGDTrainer(module, sgd, real.num_classes, real.sample_shape, context.precision)
-
-
 def cpu_state_dict(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the module's state dictionary on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
-def copy_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """`load_state_dict` that does not wait for the device.
+def copy_weights(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Copy `weights` into a network's `own`, like `load_state_dict`, but without waiting for the device.
 
     Raises:
-        KeyError: if names differ from those of the module.
+        KeyError: if names differ.
         ValueError: if shapes differ.
     """
-    own = module.state_dict()
     if own.keys() != weights.keys():
         raise KeyError(f"These names differ from the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
     mismatched = [name for name, tensor in own.items() if tensor.shape != weights[name].shape]

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from condensed_data.core.device import supports_async_copy, to_device
+from condensed_data.core.device import to_device
 from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import InitialState, PoolState
 from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
-
-INTERPOLATIONS = (None, "dance")
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,11 @@ class Pretrained(NetworkPool):
     term of a DANCE recipe (calibration) uses the trained end of the first term's interpolation.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: how many networks and how long. IID: 40 epochs in the code (30 in the paper), 1,000 networks; DANCE
             and NCFM: 60 epochs, 20 networks.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with a new lam ~ U(0, 1) in
             every iteration (Zhang et al., DANCE, IJCAI 2024); such a network has no `centers`.
-        member: distinguishes pools that provide different networks in the same iteration, one per term, such as
-            those that DD averages over.
-
-    Raises:
-        ValueError: for an unknown interpolation, or a member below 0.
+        member: see `RandomInit`.
     """
 
     pretrain: Pretraining = field(default_factory=Pretraining)
@@ -47,7 +40,7 @@ class Pretrained(NetworkPool):
 
     def __post_init__(self) -> None:
         check_count("Pretrained", "member", self.member, 0)
-        check_choice("Pretrained", "interpolate", self.interpolate, INTERPOLATIONS)
+        check_choice("Pretrained", "interpolate", self.interpolate, (None, "dance"))
 
     def start(self, context: Context) -> PoolState:
         return _PretrainedState(self, context)
@@ -79,14 +72,7 @@ class _PretrainedState(StatelessPoolState):
             start = initial_network(self.context, self.spec.network, index).state_dict()
             weights, centers = _interpolate(start, weights, lam), None
         self.slot.load(weights)
-        self._set_centers(centers)
-
-    def _set_centers(self, centers: Tensor | None) -> None:
-        net = self.slot.net
-        if centers is None or net.centers is None:
-            net.centers = None if centers is None else to_device(centers, self.context.device)
-        else:
-            net.centers.copy_(centers, non_blocking=supports_async_copy(self.context.device))
+        self.slot.net.centers = None if centers is None else to_device(centers, self.context.device)
 
 
 def _interpolate(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], lam: float) -> dict[str, Tensor]:

@@ -14,17 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    load_training_state,
-    sgd_trainer,
-    training_state,
-)
+from condensed_data.methods.base import PoolState, SyntheticData
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, load_training_state, training_state
 from condensed_data.methods.pools.trained_network import real_batches
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
@@ -40,17 +35,13 @@ class Queue(NetworkPool):
     Deviation: the authors' code can use several networks per iteration; their commands use one, as here.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
-        initial_size: networks at the start.
+        initial_size: networks at the start, at most `capacity`.
         interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
         capacity: of the queue; the oldest network leaves.
         trained_per_iteration: networks that are trained after each iteration.
         steps: SGD steps of each of these, on random real batches; 10 as published, 50 for CIFAR-100 at ipc 10.
         sgd: how they are trained; every network keeps its optimizer. Published: SGD at 0.01, momentum 0.9, weight
             decay 5e-4, batches of 256, no augmentation.
-
-    Raises:
-        ValueError: unless all numbers are positive and `initial_size` is at most `capacity`.
     """
 
     initial_size: int = 3
@@ -74,18 +65,12 @@ class Queue(NetworkPool):
 
 @dataclass
 class _Member:
-    """One network of the queue.
+    """One network of the queue."""
 
-    Attributes:
-        index: of the network in the run.
-        trainer: with the module and its optimizer.
-        correct, seen: training rows that were classified correctly, and all.
-    """
-
-    index: int
+    index: int  # of the network in the run
     trainer: SGDTrainer
-    correct: Tensor
-    seen: int = 0
+    correct: Tensor  # training rows that were classified correctly, ()
+    seen: int = 0  # all training rows
 
     @property
     def module(self) -> nn.Module:
@@ -132,11 +117,10 @@ class _QueueState(PoolState):
     def _train(self, member: _Member, iteration: int) -> None:
         rng = RandomStreams(self.context.rng.seed_for("queue", iteration, member.index))
         size, batch = len(self.context.real), self.spec.sgd.batch_size
-        indices = tuple(
-            rng.choice("real", step, 0, size, min(batch, size)) for step in range(require_resolved(self.spec.steps))
-        )
-        steps = run_steps(member.trainer, real_batches(self.context, indices), rng)
-        correct = torch.cat([rows for _, rows in steps])
+        steps = range(require_resolved(self.spec.steps))
+        indices = tuple(rng.choice("real", step, 0, size, min(batch, size)) for step in steps)
+        results = run_steps(member.trainer, real_batches(self.context, indices), rng)
+        correct = torch.cat([rows for _, rows in results])
         member.correct, member.seen = member.correct + correct.sum(), member.seen + len(correct)
 
     def _push(self) -> None:
@@ -146,7 +130,7 @@ class _QueueState(PoolState):
         self.created += 1
 
     def _member(self, index: int) -> _Member:
-        trainer = sgd_trainer(deepcopy(self.slot.module), self.spec.sgd, self.context)
+        trainer = self.slot.trainer(self.spec.sgd, deepcopy(self.slot.module))
         return _Member(index, trainer, torch.zeros((), dtype=torch.int64, device=self.context.device))
 
     def state_dict(self) -> dict[str, Any]:

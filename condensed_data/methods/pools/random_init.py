@@ -6,12 +6,7 @@ from dataclasses import dataclass
 
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import InitialState, PoolState
-from condensed_data.methods.pools.network_slot import (
-    NetworkPool,
-    NetworkSlot,
-    StatelessPoolState,
-    cpu_state_dict,
-)
+from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, StatelessPoolState, cpu_state_dict
 from condensed_data.training.context import Context
 
 
@@ -20,21 +15,16 @@ class RandomInit(NetworkPool):
     """A new random network every `period` iterations, as in DM (every iteration), or one for the whole run.
 
     Args:
-        network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         period: iterations between two initializations; None for one network, as in DD's fixed initialization.
         member: distinguishes pools that provide different networks in the same iteration, one per term, such as
             those that DD averages over.
-
-    Raises:
-        ValueError: unless `period` is positive and `member` at least 0.
     """
 
     period: int | None = 1
     member: int = 0
 
     def __post_init__(self) -> None:
-        if self.period is not None:
-            check_count("RandomInit", "period", self.period)
+        check_count("RandomInit", "period", self.period, optional=True)
         check_count("RandomInit", "member", self.member, 0)
 
     def start(self, context: Context) -> PoolState:

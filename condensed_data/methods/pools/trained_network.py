@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
-from condensed_data.methods.base import NetworkView, PoolState, SyntheticData
+from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.pools.network_slot import NetworkSlot, load_training_state, training_state
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig
@@ -25,13 +26,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 class TrainedNetworkState(PoolState):
-    """One network at a time, trained by SGD between iterations and replaced by a new random one at some point.
-
-    Args:
-        context: of the run.
-        network: a name or a callable (num_classes, sample_shape) -> Module.
-        sgd: how it is trained.
-    """
+    """One network at a time, trained by SGD between iterations and replaced by a new random one at some point."""
 
     def __init__(self, context: Context, network: Any, sgd: SGDConfig) -> None:
         self.context, self.sgd = context, sgd
@@ -56,10 +51,7 @@ class TrainedNetworkState(PoolState):
     def state_dict(self) -> dict[str, Any]:
         if self.network_index is None:
             return {}
-        return {
-            "network_index": self.network_index,
-            **training_state(self.slot.module, self.trainer.optimizer),
-        }
+        return {"network_index": self.network_index, **training_state(self.slot.module, self.trainer.optimizer)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state:

@@ -33,29 +33,21 @@ def cafe(
 ) -> Recipe:
     """CAFE: alignment of the features of all layers, discrimination of classes, and dynamic bi-level optimization.
 
+    Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531.
+
     Args:
-        ipc: synthetic samples per class.
+        ipc, batch, network, within: see `dc`.
         iterations: matching steps; 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
         lr: learning rate of SGD with momentum 0.5; halved after 60, 80 and 90 % of the published iterations.
         augment: use siamese augmentation ("CAFE+DSA").
         init: initial samples; Gaussian noise by default.
-        network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022,
-        https://arxiv.org/abs/2203.01531.
     """
     pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
     siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
     return Recipe(
         name="cafe",
         synthetic=Pixels(init or coresets.Noise()),
-        terms=(
-            Term(LayerAlignment(), pool, sampler, siamese),
-            Term(Discrimination(), pool, sampler, siamese),
-        ),
+        terms=tuple(Term(loss, pool, sampler, siamese) for loss in (LayerAlignment(), Discrimination())),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
@@ -69,12 +61,7 @@ def cafe(
 
 @dataclass(frozen=True)
 class FractionsOfIterations(DataDefault):
-    """Fractions of the default number of iterations, as numbers of iterations.
-
-    Args:
-        fractions: in (0, 1).
-        iterations: the default number.
-    """
+    """Fractions in (0, 1) of the default number of iterations, as numbers of iterations."""
 
     fractions: tuple[float, ...]
     iterations: DefaultIterations = field(default_factory=DefaultIterations)

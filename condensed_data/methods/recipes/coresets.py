@@ -23,13 +23,12 @@ def random(ipc: int = 10) -> Recipe:
 def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
     """Herding: real samples whose mean feature stays close to that of their class.
 
+    Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
+
     Args:
         ipc: samples per class.
         features: "trained" (embeddings of a network trained on the data), "raw" (the values themselves), or an
             extractor.
-
-    References:
-        Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
     """
     return _coreset("herding", ipc, coresets.Herding(features), "Welling, ICML 2009; Rebuffi et al., CVPR 2017")
 
@@ -38,12 +37,10 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
 def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
     """Greedy k-center: start nearest to the class mean, then add the sample farthest from those selected.
 
-    Args:
-        ipc: samples per class.
-        features: see `herding`.
+    Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
 
-    References:
-        Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
+    Args:
+        ipc, features: see `herding`.
     """
     return _coreset("k_center", ipc, coresets.KCenter(features), "Sener and Savarese, ICLR 2018, arXiv:1708.00489")
 
@@ -52,12 +49,10 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
 def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
     """k-means: the real samples nearest to the centroids of their class.
 
-    Args:
-        ipc: samples per class.
-        features: see `herding`.
+    Cui et al., DC-BENCH: Dataset Condensation Benchmark, NeurIPS 2022, https://arxiv.org/abs/2207.09639.
 
-    References:
-        Cui et al., DC-BENCH: Dataset Condensation Benchmark, NeurIPS 2022, https://arxiv.org/abs/2207.09639.
+    Args:
+        ipc, features: see `herding`.
     """
     return _coreset("k_means", ipc, coresets.KMeans(features), "Cui et al., NeurIPS 2022, arXiv:2207.09639")
 
@@ -66,12 +61,11 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
 def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
     """Forgetting: the real samples that a network forgets most often during training.
 
+    Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.
+
     Args:
         ipc: samples per class.
         epochs: training epochs of that network.
-
-    References:
-        Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.
     """
     init = coresets.Forgetting(pretrain=Pretraining(epochs=epochs))
     return _coreset("forgetting", ipc, init, "Toneva et al., ICLR 2019, arXiv:1812.05159")

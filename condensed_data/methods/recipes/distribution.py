@@ -38,6 +38,8 @@ def dm(
 ) -> Recipe:
     """Distribution matching: class means of embeddings under randomly initialized networks.
 
+    Zhao and Bilen, WACV 2023, https://arxiv.org/abs/2110.04181, equation 4.
+
     Args:
         ipc: synthetic samples per class.
         iterations: optimization steps, each with a new network; 20,000, and proportionally fewer for sources of less
@@ -47,22 +49,12 @@ def dm(
         init: initial samples; random real ones by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023,
-        https://arxiv.org/abs/2110.04181, equation 4.
     """
+    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
         name="dm",
         synthetic=Pixels(init or coresets.Random()),
-        terms=(
-            Term(
-                Distribution(),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-            ),
-        ),
+        terms=(Term(Distribution(), pool, sampler, SiameseAugment(DefaultDSAOps())),),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
@@ -85,20 +77,15 @@ def idm(
 ) -> Recipe:
     """IDM: distribution matching with a queue of trained networks, cross-entropy, and multi-formation.
 
+    Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742.
+
     Args:
         ipc: samples stored per class; each is split into factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
+        iterations, lr, network, within: see `dm`.
         batch: real samples per class and step; 256, and 5,000 at one sample per class.
-        lr: learning rate of SGD with momentum 0.5.
         factor: of this "partition and expansion"; by default 2, and 1 for vectors.
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
         init: initial training samples, downsampled; random real ones by default.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023,
-        https://arxiv.org/abs/2307.09742.
     """
     pool = Queue(network or DefaultNetwork(), interval=ByIpc((1, 10), (5, 30)))
     sampler = PerGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
@@ -152,33 +139,21 @@ def m3d(
 ) -> Recipe:
     """M3D: all moments of the embeddings are matched through the maximum mean discrepancy.
 
+    Zhang H. et al., AAAI 2024, https://arxiv.org/abs/2312.15927.
+
     Args:
         ipc: samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
-        lr: learning rate of SGD with momentum 0.5.
+        iterations, batch, lr, network, within: see `dm`.
         kernel: "gaussian", "polynomial" or "linear".
         factor: of the grids; by default 2, and 1 (no grid) for vectors.
         init: initial training samples, downsampled; random real ones by default.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024,
-        https://arxiv.org/abs/2312.15927.
     """
+    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
+    weight = M3D_WEIGHT if kernel == "gaussian" else 1.0
     return Recipe(
         name="m3d",
         synthetic=MultiFormation(Pixels(init or coresets.Random()), DefaultFactor() if factor is None else factor),
-        terms=(
-            Term(
-                KernelMMD(kernel),
-                RandomInit(network or DefaultNetwork()),
-                PerGroup(batch, within=within),
-                SiameseAugment(DefaultDSAOps()),
-                M3D_WEIGHT if kernel == "gaussian" else 1.0,
-            ),
-        ),
+        terms=(Term(KernelMMD(kernel), pool, sampler, SiameseAugment(DefaultDSAOps()), weight),),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,

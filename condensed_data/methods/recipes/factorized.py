@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -20,14 +21,7 @@ from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, 
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
-from condensed_data.methods.synthetic import (
-    Factorized,
-    Frequency,
-    Hallucinator,
-    LatentDecoder,
-    Pixels,
-    WithSteps,
-)
+from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
 from condensed_data.methods.synthetic.step_sizes import NAME
 
 __all__ = ["fred", "haba", "kfs"]
@@ -61,6 +55,8 @@ def haba(
 ) -> Recipe:
     """HaBa: samples are decoded from bases of each class by hallucinators that all classes share.
 
+    Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, equations 2 to 6.
+
     Args:
         base: the method to combine with: the name of a recipe, or a recipe.
         ipc: storage budget for bases and hallucinators, in samples per class; None for the default of the base.
@@ -76,10 +72,6 @@ def haba(
 
     Raises:
         ValueError: for a base that does not learn pixels, or for a contrast with less than two hallucinators.
-
-    References:
-        Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, https://arxiv.org/abs/2210.16774,
-        equations 2 to 6.
     """
     if not contrast >= 0:
         raise ValueError(f"haba(contrast={contrast!r}) must be at least 0.")
@@ -107,28 +99,22 @@ def haba(
 
 @register
 def fred(
-    base: str | Recipe = "dm",
-    ipc: int | None = None,
-    share: float = 1 / 16,
-    lr: float = 0.03,
-    **options: Any,
+    base: str | Recipe = "dm", ipc: int | None = None, share: float = 1 / 16, lr: float = 0.03, **options: Any
 ) -> Recipe:
     """FreD: samples are parametrized by the coefficients of their cosine transform that vary most within the class.
 
+    Shin et al., NeurIPS 2023, https://arxiv.org/abs/2311.08819.
+
     Args:
-        base: the method to combine with: the name of a recipe, or a recipe.
+        base, options: see `haba`.
         ipc: storage budget, in samples per class, which holds 1 / `share` times as many samples; None for the default
             of the base.
         share: fraction of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
         lr: learning rate of Adam for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations, 0.03 and
             0.1 did equally well (70.6 and 69.9 %).
-        options: further arguments of a base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
         ValueError: for a base that does not learn pixels.
-
-    References:
-        Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, https://arxiv.org/abs/2311.08819.
     """
     recipe = get_base("fred", base, ipc, options)
     return replace(
@@ -155,33 +141,23 @@ def kfs(
 ) -> Recipe:
     """KFS: every pair of a latent code of a class and a small decoder shared by all classes makes a sample; loss of DM.
 
+    Lee, Lee and Hwang, 2022, https://arxiv.org/abs/2208.10494.
+
     Args:
         ipc: storage budget for codes and decoders, in samples per class.
-        iterations: optimization steps; as in `dm`.
-        batch: real samples per class and step.
+        iterations, batch, network: see `dm`.
         decoders: each makes one sample of every code.
         codes: per class; None for as many as the budget allows.
         channels, width: channels of a code and inside a decoder, see `LatentDecoder`.
         fit: pretraining steps in which decoded samples learn to reproduce those of `init`.
         lr: learning rate of Adam for codes and decoders.
-        network: matching network; by default a ConvNet for images, its 1-D twin for signals.
         init: targets of `fit`; random real samples by default.
-
-    References:
-        Lee, Lee and Hwang, Dataset Condensation with Latent Space Knowledge Factorization and Sharing, 2022,
-        https://arxiv.org/abs/2208.10494.
     """
+    pool = TrainedOnReal(network or DefaultNetwork(), samples=64)
     return Recipe(
         name="kfs",
         synthetic=Factorized(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),
-        terms=(
-            Term(
-                Distribution(),
-                TrainedOnReal(network or DefaultNetwork(), samples=64),
-                PerGroup(batch),
-                SiameseAugment(DefaultDSAOps()),
-            ),
-        ),
+        terms=(Term(Distribution(), pool, PerGroup(batch), SiameseAugment(DefaultDSAOps())),),
         optimizer=Optimizer("adam", lr=lr),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
@@ -214,9 +190,7 @@ def _replace_pixels(
             f"Cannot use {name} with base={base!r}: its samples are already parametrized by {type(part).__name__}. "
             f"Use a base that learns pixels, such as {BASES}."
         )
-    wrapper: Any = part
-    replaced: SyntheticSpec = replace(wrapper, inner=_replace_pixels(inner, make, name, base))
-    return replaced
+    return specs.set_field(part, "inner", _replace_pixels(inner, make, name, base))
 
 
 def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:

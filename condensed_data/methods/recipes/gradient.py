@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -10,8 +10,7 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Gradient
-from condensed_data.methods.pools import DefaultNetwork, TrainedOnReal, TrainedOnSynthetic
-from condensed_data.methods.pools.inner_loop import NetworkLifetimes
+from condensed_data.methods.pools import DefaultNetwork, OuterLoopLength, TrainedOnReal, TrainedOnSynthetic
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -37,6 +36,8 @@ def dc(
 ) -> Recipe:
     """Gradient matching: per class, the gradients of the loss on real and synthetic samples.
 
+    Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929, algorithm 1.
+
     Args:
         ipc: synthetic samples per class.
         iterations: matching steps; 1,000 networks of `ipc` steps each (at most 50), fewer for small sources.
@@ -46,10 +47,6 @@ def dc(
         init: initial samples; Gaussian noise by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021,
-        https://arxiv.org/abs/2006.05929, algorithm 1.
     """
     pool, sampler = TrainedOnSynthetic(network or DefaultNetwork()), PerGroup(batch, within=within)
     return Recipe(
@@ -78,13 +75,11 @@ def dsa(
 ) -> Recipe:
     """Gradient matching under siamese augmentation: DC with the same random operation on real and synthetic samples.
 
+    Zhao and Bilen, ICML 2021, https://arxiv.org/abs/2102.08259.
+
     Args:
         ipc, iterations, batch, lr, distance, network, within: see `dc`.
         init: initial samples; random real ones by default.
-
-    References:
-        Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021,
-        https://arxiv.org/abs/2102.08259.
     """
     recipe = dc(ipc, iterations, batch, lr, distance, init or coresets.Random(), network, within)
     sgd = SGDConfig(augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
@@ -112,21 +107,17 @@ def idc_i(
 ) -> Recipe:
     """IDC without multi-formation: gradients of convolutions in networks trained on real samples.
 
+    Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959.
+
     Args:
-        ipc: synthetic samples per class.
+        ipc, batch, within: see `dc`.
         iterations: 2,000 networks of 100 iterations each; proportionally fewer for less than 50,000 samples.
-        batch: real samples per class and step.
         lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default as published for this distance,
             number of samples per class and sample size.
         distance: "l1" (published for MNIST and Fashion-MNIST) or "mse" (for color images); by default chosen by the
             number of channels.
         init: initial samples; random real ones by default.
-        network: matching network with convolutions; by default a ConvNet, or its 1-D twin for signals.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
-
-    References:
-        Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022,
-        https://arxiv.org/abs/2205.14959.
+        network: matching network with convolutions; by default as in `dc`.
     """
     term = Term(
         Gradient(distance or IDCDistance(), "conv"),
@@ -165,18 +156,26 @@ def idc(
 ) -> Recipe:
     """IDC: every stored sample is a grid of smaller ones, matched as in `idc_i`.
 
+    Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4.
+
     Args:
         ipc, iterations, batch, lr, distance, network, within: see `idc_i`.
         factor: the grid is factor x factor; by default 2 (the authors use 3 for images of 224 pixels), 1 for vectors.
         init: initial samples of the grids, downsampled; random real ones by default.
-
-    References:
-        Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022,
-        https://arxiv.org/abs/2205.14959, section 4.
     """
     recipe = idc_i(ipc, iterations, batch, lr, distance, init, network, within)
     grids = MultiFormation(recipe.synthetic, DefaultFactor() if factor is None else factor)
     return replace(recipe, name="idc", synthetic=grids)
+
+
+@dataclass(frozen=True)
+class NetworkLifetimes(DataDefault):
+    """Iterations of DC and DSA: 1,000 networks times `OuterLoopLength`, and proportionally fewer for small sources."""
+
+    networks: DefaultIterations = field(default_factory=lambda: DefaultIterations(1000))
+
+    def __call__(self, info: DatasetInfo) -> int:
+        return self.networks(info) * OuterLoopLength()(info)
 
 
 def _distance_of(info: DatasetInfo) -> str:

@@ -9,7 +9,8 @@ so is CIFAR-10's for 10 samples per class, where the authors report a misprint i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.core.validation import check_choice
@@ -19,26 +20,19 @@ from condensed_data.data.whitening import MAX_VALUES
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        steps: training steps N of the student.
-        ahead: epochs M of the expert that the student should match.
-        starts: the student starts at one of the epochs 0 to `starts` - 1 of an expert.
-        lr: learning rate of the samples.
-        step_lr: learning rate of the step size.
-        step_size: its initial value.
-        whitening: "zca" or "none".
-    """
+    steps: int  # N, training steps of the student
+    ahead: int  # M, epochs of the expert that the student should match
+    starts: int  # the student starts at one of the epochs 0 to `starts` - 1 of an expert
+    lr: float  # of the samples
+    step_lr: float  # learning rate of the step size
+    step_size: float  # its initial value
+    whitening: str = "none"  # or "zca"
 
-    steps: int
-    ahead: int
-    starts: int
-    lr: float
-    step_lr: float
-    step_size: float
-    whitening: str = "none"
 
+COUNTS = ("steps", "ahead", "starts")
+FIELDS = (*COUNTS, "lr", "step_lr", "step_size")
 
 _DIGITS = {1: Setting(50, 2, 5, 100, 1e-7, 1e-2), 10: Setting(30, 2, 15, 1000, 1e-5, 1e-2)}
 _GRAY = {1: Setting(50, 2, 5, 100, 1e-7, 1e-2), 10: Setting(60, 2, 15, 1000, 1e-5, 1e-2)}
@@ -52,10 +46,7 @@ _COLOR = {
     10: Setting(30, 2, 20, 1000, 1e-5, 1e-2, "zca"),
     50: Setting(30, 2, 40, 1000, 1e-5, 1e-3),
 }
-_MANY_CLASSES = {
-    1: Setting(20, 3, 20, 1000, 1e-5, 1e-2, "zca"),
-    50: Setting(80, 2, 40, 1000, 1e-5, 1e-2, "zca"),
-}
+_MANY_CLASSES = {1: Setting(20, 3, 20, 1000, 1e-5, 1e-2, "zca"), 50: Setting(80, 2, 40, 1000, 1e-5, 1e-2, "zca")}
 MANY = 100  # classes or more: the settings of CIFAR-100
 
 
@@ -79,34 +70,17 @@ def interpolated(info: DatasetInfo) -> Setting:
         return table[low]
     fraction = math.log(info.ipc / low) / math.log(high / low)
     first, second = table[low], table[high]
-
-    def between(a: float, b: float) -> float:
-        return float(f"{a ** (1 - fraction) * b**fraction:.3g}")  # three digits are enough to print and to store
-
-    return Setting(
-        round(between(first.steps, second.steps)),
-        round(between(first.ahead, second.ahead)),
-        round(between(first.starts, second.starts)),
-        between(first.lr, second.lr),
-        between(first.step_lr, second.step_lr),
-        between(first.step_size, second.step_size),
-        first.whitening if fraction < 0.5 else second.whitening,
-    )
-
-
-FIELDS = ("steps", "ahead", "starts", "lr", "step_lr", "step_size")
+    values: dict[str, Any] = {}
+    for name in FIELDS:
+        value = getattr(first, name) ** (1 - fraction) * getattr(second, name) ** fraction
+        rounded = float(f"{value:.3g}")  # three digits are enough to print and to store
+        values[name] = round(rounded) if name in COUNTS else rounded
+    return replace(first if fraction < 0.5 else second, **values)
 
 
 @dataclass(frozen=True)
 class PublishedMTT(DataDefault):
-    """One value of the published settings, see `Setting`.
-
-    Args:
-        value: one of `FIELDS`.
-
-    Raises:
-        ValueError: for any other name.
-    """
+    """One value of the published settings: that of a field of `Setting`, other than `whitening`."""
 
     value: str
 
@@ -146,11 +120,7 @@ class EpochsAhead(DataDefault):
 
 @dataclass(frozen=True)
 class UsedEpochs(DataDefault):
-    """Epochs of an expert that are used: up to the last start, plus those that it is ahead.
-
-    Args:
-        ahead: epochs M.
-    """
+    """Epochs of an expert that are used: up to the last start, plus the M epochs that it is `ahead`."""
 
     ahead: int | DataDefault
 

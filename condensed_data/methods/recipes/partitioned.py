@@ -8,7 +8,7 @@ from typing import Any
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
-from condensed_data.methods.samplers.clustering import BatchSelection, Clusters
+from condensed_data.methods.samplers.clustering import Clusters
 from condensed_data.networks import ConvNet
 from condensed_data.training.features import stage_extractor
 
@@ -27,6 +27,9 @@ def bdm(
 ) -> Recipe:
     """BDM: every real batch comes from one cluster of one class; combines with any base.
 
+    The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
+    Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
+
     `bdm(base="dsa", k=20)` is `dsa(within=Clusters(20))` under its own name.
 
     Args:
@@ -37,17 +40,11 @@ def bdm(
         features: "imagenet", "trained" (a ResNet18 trained on the data), "raw", an extractor or any module.
         rule: "uniform" draws each cluster equally often, "proportional" in proportion to its size.
         options: further arguments of the base.
-
-    References:
-        The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
-        Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
     """
-    recipe = get_base("bdm", base, ipc, options)
     within = Clusters(k, stage_extractor(features, layer), rule)
-    return replace(
-        _with_partition(recipe, "bdm", within=within),
-        deviations=f"{recipe.deviations} Batches of a whole cluster repeat its samples up to the batch size.",
-    )
+    recipe = _with_partition(get_base("bdm", base, ipc, options), "bdm", within=within)
+    extra = "Batches of a whole cluster repeat its samples up to the batch size."
+    return replace(recipe, deviations=f"{recipe.deviations} {extra}")
 
 
 @register
@@ -62,8 +59,7 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
         features: see `bdm`.
         options: further arguments of `dc`, such as `iterations` and `batch`.
     """
-    network = ConvNet(norm="batch")
-    recipe = bdm("dc", ipc, features=features, **{"network": network, **options})
+    recipe = bdm("dc", ipc, features=features, **{"network": ConvNet(norm="batch"), **options})
     return replace(
         recipe,
         name="bdm_published",
@@ -76,24 +72,21 @@ def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> 
 def debiased(base: str | Recipe = "dc", ipc: int | None = None, **options: Any) -> Recipe:
     """Debiased condensation: samples are matched by group, that is (class, attribute); combines with any base.
 
+    The original paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
+    https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
+
     It requires `groups=` of `CondensedDataset`; the base recipe with `groups=` gives the same result.
 
     Args:
         base: the name of a recipe, or a recipe, that draws its real batches by group.
         ipc: samples per class, split evenly over its groups; None for the default of the base.
         options: further arguments of the base.
-
-    References:
-        The original paper condenses by gradient matching (Zhao, Mopuri and Bilen, ICLR 2021,
-        https://arxiv.org/abs/2006.05929) with the batches of a class replaced by those of its groups.
     """
     return _with_partition(get_base("debiased", base, ipc, options), "debiased", grouped=True)
 
 
-def _with_partition(
-    recipe: Recipe, name: str, *, within: BatchSelection | None = None, grouped: bool = False
-) -> Recipe:
-    """The recipe with this partition in each of its `PerGroup` samplers."""
+def _with_partition(recipe: Recipe, name: str, **partition: Any) -> Recipe:
+    """The recipe with these fields in each of its `PerGroup` samplers."""
     if not any(isinstance(term.sampler, PerGroup) for term in recipe.terms):
         raise ValueError(
             f"Cannot use {name} with base={recipe.name!r}: it does not draw real batches by group. Use a base that "
@@ -101,12 +94,8 @@ def _with_partition(
         )
 
     def partitioned(term: Term) -> Term:
-        sampler = term.sampler
-        if not isinstance(sampler, PerGroup):
+        if not isinstance(term.sampler, PerGroup):
             return term
-        return replace(
-            term,
-            sampler=replace(sampler, within=within or sampler.within, grouped=grouped or sampler.grouped),
-        )
+        return replace(term, sampler=replace(term.sampler, **partition))
 
     return replace(recipe, name=f"{name}_{recipe.name}", terms=tuple(map(partitioned, recipe.terms)))

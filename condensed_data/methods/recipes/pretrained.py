@@ -8,6 +8,7 @@ from typing import Any
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives import (
     Centralization,
     CharacteristicFunction,
@@ -45,6 +46,8 @@ def iid(
 ) -> Recipe:
     """IID: distribution matching with centralization of each class and covariance matching of features.
 
+    Deng et al., CVPR 2024, https://arxiv.org/abs/2404.00563.
+
     Args:
         base: "dm" or "idm".
         ipc: samples stored per class; DM needs at least two, because the covariance of one sample is zero.
@@ -55,10 +58,6 @@ def iid(
         pretrain: its training; by default 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
         stop: ends the run when the loss has stopped decreasing; None for all iterations.
         options: further arguments of the base.
-
-    References:
-        Deng et al., Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation, CVPR 2024,
-        https://arxiv.org/abs/2404.00563.
 
     Raises:
         ValueError: for another base, or for ipc=1 on DM.
@@ -71,10 +70,9 @@ def iid(
             "both terms would have no effect. Use base='idm', which decodes several samples from each, or ipc=2."
         )
     recipe = get(base, ipc=ipc, **options)
-    first, weights = recipe.terms[0], _IID_WEIGHTS[base]
+    terms, first, weights = recipe.terms, recipe.terms[0], _IID_WEIGHTS[base]
     center_weight = weights[0] if centralization_weight is None else centralization_weight
     feature_weight = weights[1] if covariance_weight is None else covariance_weight
-    terms = recipe.terms
     if feature_weight:
         terms += (replace(first, objective=Covariance(feature_weight)),)
     if center_weight:
@@ -108,27 +106,19 @@ def dance(
 ) -> Recipe:
     """DANCE: distribution matching under networks interpolated between their initial and their trained weights.
 
-    Args:
-        ipc: samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 10,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
-        lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default 0.01 times the samples per class.
-        factor: of the grids; by default 2, and 1 (no grid) for vectors.
-        init: initial training samples, downsampled; random real ones by default.
-        network: matching network; by default a ConvNet, or its 1-D twin for signals.
-        pretrain: training on the real data; by default 20 networks for 60 epochs.
-        within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
+    Zhang H. et al., IJCAI 2024, https://arxiv.org/abs/2406.01063.
 
-    References:
-        Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024,
-        https://arxiv.org/abs/2406.01063.
+    Args:
+        ipc, batch, factor, init, network, within: see `m3d`.
+        iterations: 10,000, and proportionally fewer for sources of less than 50,000 samples.
+        lr: learning rate of SGD with momentum 0.5, for values in [0, 1]; by default 0.01 times the samples per class.
+        pretrain: training on the real data; by default 20 networks for 60 epochs.
     """
+    pixels = Pixels(init or coresets.Random(), clamp=True)
     return Recipe(
         name="dance",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
-        ),
-        terms=_with_calibration(Term(Distribution(), *_interpolated(network, pretrain, batch, within))),
+        synthetic=MultiFormation(pixels, DefaultFactor() if factor is None else factor),
+        terms=_calibrated(Distribution(), 1.0, network, pretrain, batch, within),
         optimizer=Optimizer("sgd", lr=ProportionalToIpc(0.01) if lr is None else lr, momentum=0.5),
         iterations=DefaultIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
@@ -155,26 +145,21 @@ def ncfm(
 ) -> Recipe:
     """NCFM: characteristic functions of embeddings are matched at frequencies that maximize their difference.
 
+    Wang S. et al., CVPR 2025, https://arxiv.org/abs/2502.20653.
+
     Args:
-        ipc: samples stored per class; each is a grid of factor x factor training samples.
-        iterations: 20,000, and proportionally fewer for sources of less than 50,000 samples.
-        batch: real samples per class and step.
+        ipc, iterations, batch, factor, init, network, within: see `m3d`.
         lr: learning rate of AdamW, for values in [0, 1].
         sampling_lr: learning rate of the sampling network; 0 for normally distributed frequencies, as in
             the authors' released configurations.
-        factor, init, network, pretrain, within: see `dance`.
-
-    References:
-        Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR 2025,
-        https://arxiv.org/abs/2502.20653.
+        pretrain: see `dance`.
     """
+    pixels = Pixels(init or coresets.Random(), clamp=True)
     objective = CharacteristicFunction(sampling_lr=sampling_lr)
     return Recipe(
         name="ncfm",
-        synthetic=MultiFormation(
-            Pixels(init or coresets.Random(), clamp=True), DefaultFactor() if factor is None else factor
-        ),
-        terms=_with_calibration(Term(objective, *_interpolated(network, pretrain, batch, within), 300.0)),
+        synthetic=MultiFormation(pixels, DefaultFactor() if factor is None else factor),
+        terms=_calibrated(objective, 300.0, network, pretrain, batch, within),
         optimizer=Optimizer("adamw", lr=lr),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
@@ -187,31 +172,24 @@ def ncfm(
     )
 
 
-def _interpolated(
-    network: Any, pretrain: Pretraining | None, batch: int, within: BatchSelection | None
-) -> tuple[Pretrained, PerGroup, SiameseAugment]:
-    """Pool, sampler and augmentation of a term that uses interpolated networks."""
-    trained = pretrain or Pretraining(epochs=60, networks=20)
-    return (
-        Pretrained(network or DefaultNetwork(), trained, "dance"),
-        PerGroup(batch, synthetic=128, within=within),
-        SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout")),
-    )
-
-
-def _with_calibration(term: Term) -> tuple[Term, Term]:
-    """The term, and the cross-entropy under its networks at their trained weights."""
-    assert isinstance(term.pool, Pretrained)
-    return term, replace(term, objective=CrossEntropy(), pool=replace(term.pool, interpolate=None), weight=1.0)
+def _calibrated(
+    objective: Objective,
+    weight: float,
+    network: Any,
+    pretrain: Pretraining | None,
+    batch: int,
+    within: BatchSelection | None,
+) -> tuple[Term, Term]:
+    """The objective under interpolated networks, and the cross-entropy under the same networks once trained."""
+    pool = Pretrained(network or DefaultNetwork(), pretrain or Pretraining(epochs=60, networks=20), "dance")
+    augment = SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout"))
+    term = Term(objective, pool, PerGroup(batch, synthetic=128, within=within), augment, weight)
+    return term, replace(term, objective=CrossEntropy(), pool=replace(pool, interpolate=None), weight=1.0)
 
 
 @dataclass(frozen=True)
 class ProportionalToIpc(DataDefault):
-    """A value proportional to the samples per class.
-
-    Args:
-        value: at one sample per class.
-    """
+    """A value proportional to the samples per class; `value` is that at one."""
 
     value: float
 

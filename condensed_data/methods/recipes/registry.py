@@ -53,27 +53,18 @@ def function(name: str) -> Callable[..., Recipe]:
 
 
 def get(name: str, **arguments: Any) -> Recipe:
-    """The recipe with this name, built with these arguments.
-
-    Raises:
-        ValueError: for an unknown name; the message lists the known ones.
-    """
+    """The recipe with this name, built with these arguments; raises as `function` does."""
     return function(name)(**arguments)
 
 
 def parse(text: str, **arguments: Any) -> Recipe:
     """A recipe from text: its name, or a call such as `bdm(base=dm, k=10)` with literals and parts as values.
 
-    Args:
-        text: as given on the command line.
-        arguments: further arguments of the recipe.
-
     Raises:
         ValueError: if the text is neither, the recipe is unknown, or it does not take these arguments.
     """
     name, given = parse_call(text)
-    twice = given.keys() & arguments.keys()
-    if twice:
+    if twice := given.keys() & arguments.keys():
         raise ValueError(f"{text}: {', '.join(sorted(twice))} is given twice. Give it once.")
     try:
         return get(name, **given, **arguments)
@@ -87,8 +78,7 @@ def get_base(name: str, base: str | Recipe, ipc: int | None, options: Mapping[st
     Args:
         name: of the recipe that asks, for the error message.
         base: a name, or a recipe, which is returned as it is.
-        ipc: samples per class of a base given by name; None for its default.
-        options: further arguments of a base given by name.
+        ipc, options: samples per class (None for its default) and further arguments of a base given by name.
 
     Raises:
         ValueError: for an unknown name, or for `ipc` or options beside a `Recipe`.

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from condensed_data.core.spec import DataDefault
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Trajectory
 from condensed_data.methods.pools import DefaultNetwork, Experts
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
-from condensed_data.methods.recipes.mtt_defaults import (
-    EpochsAhead,
-    PublishedMTT,
-    PublishedWhitening,
-    UsedEpochs,
-)
+from condensed_data.methods.recipes.mtt_defaults import EpochsAhead, PublishedMTT, PublishedWhitening, UsedEpochs
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
@@ -44,11 +38,14 @@ def mtt(
 ) -> Recipe:
     """MTT: the weights of students trained on the samples are matched with those of experts trained on real data.
 
+    Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
+    https://arxiv.org/abs/2211.10586.
+
     Experts are trained before the first iteration and cached for other runs with the same seed. The step size of the
     student is learned, and becomes the learning rate of training on the result.
 
     Args:
-        ipc: synthetic samples per class.
+        ipc, init, network: see `dm`.
         iterations: matching steps; 5,000, and proportionally fewer for sources of less than 50,000 samples.
         steps: training steps N of the student; by default as published for such data and `ipc`, as are `epochs`,
             `ahead` and `lr`.
@@ -59,29 +56,15 @@ def mtt(
         epochs: of an expert; by default only those that are used.
         ahead: epochs M of the expert that the student should match; by default at least as many as take N steps.
         lr: learning rate of the samples, for SGD with momentum 0.5.
-        init: initial samples; random real ones by default.
-        network: of experts and students; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         whitening: "zca" or "none"; by default as the authors: "zca" for small color images, few samples per class.
-
-    References:
-        Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022,
-        https://arxiv.org/abs/2203.11932, algorithm 1; TESLA: Cui et al., ICML 2023,
-        https://arxiv.org/abs/2211.10586.
     """
     epochs_ahead = EpochsAhead(steps, most=epochs) if ahead is None else ahead
     sgd = SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
-    pool = Experts(
-        network or DefaultNetwork(),
-        Pretraining(UsedEpochs(epochs_ahead) if epochs is None else epochs, experts, sgd),
-        epochs_ahead,
-    )
-    student = TrainingSteps(
-        PublishedMTT("steps") if steps is None else steps, order="shuffled", batch=0, synthetic=batch
-    )
-    rates: tuple[tuple[str, float | DataDefault], ...] = (
-        ("step_sizes", PublishedMTT("step_lr")),
-        ("labels", LABEL_LR),
-    )
+    pretrain = Pretraining(UsedEpochs(epochs_ahead) if epochs is None else epochs, experts, sgd)
+    pool = Experts(network or DefaultNetwork(), pretrain, epochs_ahead)
+    steps_taken = PublishedMTT("steps") if steps is None else steps
+    student = TrainingSteps(steps_taken, order="shuffled", batch=0, synthetic=batch)
+    rates = (("step_sizes", PublishedMTT("step_lr")), ("labels", LABEL_LR))
     return Recipe(
         name="mtt",
         synthetic=WithSteps(Pixels(init or coresets.Random()), lr=PublishedMTT("step_size"), form="plain"),

@@ -83,6 +83,8 @@ def dd(
 ) -> Recipe:
     """Dataset distillation: samples and step sizes such that a few training steps on them fit the real data.
 
+    Wang, Zhu, Torralba and Efros, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
+
     The loss is differentiated through `steps` * `epochs` steps of plain gradient descent on the samples, block by block
     in a fixed order, each with a learned step size. The result is specific to this order and to the initial weights of
     the networks; both are stored with it.
@@ -96,8 +98,7 @@ def dd(
         lr: learning rate of the outer Adam with betas (0.5, 0.999), halved after every tenth of these iterations.
         step_size: initial value of all step sizes; the authors use 0.02 for MNIST, 0.001 for CIFAR-10.
         init: initial samples; Gaussian noise by default.
-        network: by default LeNet with Xavier-normal weights for images from 16 pixels on, else the default
-            network with such weights.
+        network: by default `DigitNetwork`.
         fixed: use the same initial weights for all networks (fixed initialization) and store them with the samples;
             else new random ones (random initialization).
         pool: networks with other initial weights, such as `GivenWeights` that were trained elsewhere; replaces
@@ -106,9 +107,6 @@ def dd(
         relabel: ((class, other), ...): real samples of `class` are labeled `other`: the label switching of section
             3.5, see `condensed_data.evaluation.label_switching`.
         unroll: "full", "checkpointed" or "constant", see `condensed_data.methods.objectives.unrolled`.
-
-    References:
-        Wang, Zhu, Torralba and Efros, Dataset Distillation, 2018, https://arxiv.org/abs/1811.10959, algorithm 1.
     """
     if pool is not None and (network is not None or fixed):
         raise ValueError("dd(pool=...) defines the networks: remove network= and fixed=.")

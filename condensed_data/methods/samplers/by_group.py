@@ -1,7 +1,4 @@
-"""Compares random real samples of each group with the synthetic samples of the same group.
-
-Letters: G groups, N synthetic samples.
-"""
+"""Compares random real samples of each group with the synthetic samples of the same group."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
@@ -31,8 +27,7 @@ class PerGroup(Sampler):
         grouped: require a source with groups.
 
     Raises:
-        ValueError: unless `batch` and `synthetic` are positive integers; when the run starts, if `grouped` and the
-            source has no groups.
+        ValueError: when the run starts, if `grouped` and the source has no groups.
     """
 
     batch: int | DataDefault = 256
@@ -42,8 +37,7 @@ class PerGroup(Sampler):
 
     def __post_init__(self) -> None:
         check_count("PerGroup", "batch", self.batch, or_default=True)
-        if self.synthetic is not None:
-            check_count("PerGroup", "synthetic", self.synthetic)
+        check_count("PerGroup", "synthetic", self.synthetic, optional=True)
         if self.within is not None and not isinstance(self.within, BatchSelection):
             raise ValueError(
                 f"PerGroup(within={self.within!r}) must be None, Clusters(...) or NearestToCentroids(...)."
@@ -58,44 +52,31 @@ class PerGroup(Sampler):
         counts = synthetic_data.groups.bincount(minlength=context.real.num_groups).tolist()
         synthetic_members = torch.arange(len(synthetic_data.groups)).split(counts)
         selector = None if self.within is None else self.within.start(context)
-        return _PerGroupState(
-            require_resolved(self.batch),
-            self.synthetic,
-            context.real.members,
-            synthetic_members,
-            context.rng,
-            selector,
-        )
+        return _PerGroupState(self, context, synthetic_members, selector)
 
 
 @dataclass
 class _PerGroupState(SamplerState):
-    batch: int
-    max_synthetic: int | None
-    real_members: tuple[Tensor, ...]
+    spec: PerGroup
+    context: Context
     synthetic_members: tuple[Tensor, ...]
-    rng: RandomStreams
     selector: BatchSelector | None
     can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
         real = [self._real(iteration, group) for group in groups]
         synthetic = [self._synthetic(iteration, group) for group in groups]
-        return PairIndices(
-            torch.cat(real),
-            tuple(len(rows) for rows in real),
-            torch.cat(synthetic),
-            tuple(len(rows) for rows in synthetic),
-        )
+        return PairIndices(torch.cat(real), tuple(map(len, real)), torch.cat(synthetic), tuple(map(len, synthetic)))
 
     def _real(self, iteration: int, group: int) -> Tensor:
+        batch = require_resolved(self.spec.batch)
         if self.selector is not None:
-            return self.selector.select(iteration, group, self.batch)
-        members = self.real_members[group]
-        return members[self.rng.choice("real", iteration, group, len(members), min(len(members), self.batch))]
+            return self.selector.select(iteration, group, batch)
+        members = self.context.real.members[group]
+        return members[self.context.rng.choice("real", iteration, group, len(members), min(len(members), batch))]
 
     def _synthetic(self, iteration: int, group: int) -> Tensor:
-        members = self.synthetic_members[group]
-        if self.max_synthetic is None or len(members) <= self.max_synthetic:
+        members, most = self.synthetic_members[group], self.spec.synthetic
+        if most is None or len(members) <= most:
             return members
-        return members[self.rng.choice("synthetic", iteration, group, len(members), self.max_synthetic)]
+        return members[self.context.rng.choice("synthetic", iteration, group, len(members), most)]

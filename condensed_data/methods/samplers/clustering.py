@@ -7,7 +7,7 @@
 * `NearestToCentroids` (DREAM): every batch holds the sample nearest to each of as many centroids, so that it covers the
   group evenly.
 
-Letters: n samples, k clusters, D features, G groups.
+Letters: n samples, k clusters, D features.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from condensed_data.core.validation import check_choice, check_count
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor, stage_extractor
 
-RULES = ("uniform", "proportional")
 MINI_BATCH_THRESHOLD = 20_000  # samples per group from which MiniBatchKMeans replaces KMeans
 
 
@@ -60,9 +59,6 @@ class Clusters(BatchSelection):
             `ImageNet(layer=2)`, or any module.
         rule: "uniform" draws every cluster equally often; "proportional" in proportion to its size, so that the
             expected batch is that of the group.
-
-    Raises:
-        ValueError: for unknown features or an unknown rule, or k below 1.
     """
 
     k: int = 20
@@ -71,7 +67,7 @@ class Clusters(BatchSelection):
 
     def __post_init__(self) -> None:
         check_count("Clusters", "k", self.k)
-        check_choice("Clusters", "rule", self.rule, RULES)
+        check_choice("Clusters", "rule", self.rule, ("uniform", "proportional"))
         object.__setattr__(self, "features", stage_extractor(self.features))
 
     def start(self, context: Context) -> BatchSelector:
@@ -94,10 +90,10 @@ class Clusters(BatchSelection):
 
 class _ClusterSelector(BatchSelector):
     def __init__(self, rule: str, context: Context, clusters: tuple[tuple[Tensor, ...], ...]) -> None:
-        self.rule, self.context, self.clusters = rule, context, clusters
+        self.rule, self.rng, self.clusters = rule, context.rng, clusters
 
     def select(self, iteration: int, group: int, batch: int) -> Tensor:
-        rng, clusters = self.context.rng, self.clusters[group]
+        rng, clusters = self.rng, self.clusters[group]
         sizes = np.array([len(cluster) for cluster in clusters])
         weights = sizes / sizes.sum() if self.rule == "proportional" else None
         cluster = clusters[int(rng.numpy("cluster", iteration, group).choice(len(clusters), p=weights))]
@@ -108,7 +104,7 @@ class _ClusterSelector(BatchSelector):
 
 @dataclass(frozen=True)
 class NearestToCentroids(BatchSelection):
-    """Batches spread over a group: the sample nearest to each centroid of k-means with one cluster per row.
+    """Batches of the sample nearest to each centroid of k-means with one cluster per row.
 
     Liu et al., DREAM: Efficient Dataset Distillation by Representative Matching, ICCV 2023,
     https://arxiv.org/abs/2302.14416.
@@ -119,9 +115,6 @@ class NearestToCentroids(BatchSelection):
     Args:
         features: "trained", "raw", "imagenet", an extractor or any module.
         period: iterations after which the samples are clustered again; 10 as published.
-
-    Raises:
-        ValueError: for unknown features or a period below 1.
     """
 
     features: str | Extractor | Callable[[Tensor], Tensor] = "trained"
@@ -153,12 +146,7 @@ class _NearestSelector(BatchSelector):
 
 
 def kmeans(features: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
-    """scikit-learn's k-means, with at most as many clusters as there are distinct rows.
-
-    Args:
-        features: (n, D).
-        k: number of clusters.
-        seed: non-negative.
+    """scikit-learn's k-means of features (n, D), with at most as many clusters as there are distinct rows.
 
     Returns:
         The cluster of every row (n,) int64, and the centroids (at most k, D) float32.
@@ -173,20 +161,13 @@ def kmeans(features: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def representatives(features: Tensor, count: int, seed: int) -> Tensor:
-    """Indices (count,) of distinct rows: the one nearest to the centroid of each of `count` clusters.
+    """Indices (count,) of distinct rows (n, D): the one nearest to the centroid of each of `count` clusters.
 
-    If there are fewer distinct values than `count`, the first unused rows follow.
-
-    Args:
-        features: (n, D), n >= count.
-        count: number of rows.
-        seed: of k-means.
+    If there are fewer distinct values than `count`, which is at most n, the first unused rows follow.
     """
     labels, centroids = kmeans(features, count, seed)
     distances = (features.double() - centroids[labels].double()).square().sum(1)
-    nearest: list[int] = []
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        nearest.append(int(members[int(np.argmin(distances[members].numpy()))]))
+    clusters = [(labels == label).nonzero()[:, 0] for label in labels.unique()]
+    nearest = [int(members[int(np.argmin(distances[members].numpy()))]) for members in clusters]
     unused = sorted(set(range(len(features))) - set(nearest))
     return torch.tensor(nearest + unused[: count - len(nearest)])

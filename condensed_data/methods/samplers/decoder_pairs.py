@@ -1,6 +1,6 @@
 """Pairs of synthetic samples that two decoders make of the same code.
 
-Letters: G groups, B pairs of a group.
+Letters: B pairs of a group.
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ class DecoderPairs(Sampler):
         codes: at most this many random codes per group and iteration; None for all.
 
     Raises:
-        ValueError: unless `codes` is positive; when the run starts, for synthetic data with fewer than two decoders
-            per code.
+        ValueError: when the run starts, for synthetic data with fewer than two decoders per code.
     """
 
     codes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.codes is not None:
-            check_count("DecoderPairs", "codes", self.codes)
+        check_count("DecoderPairs", "codes", self.codes, optional=True)
 
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         check_decoder_pairs("DecoderPairs", synthetic_data)

@@ -13,13 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_choice, check_count
 from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
 from condensed_data.training.context import Context
-
-ORDERS = ("stored", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class TrainingSteps(Sampler):
             remaining ones.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, if `steps` does not divide the samples of a class.
+        ValueError: when the run starts, if `steps` does not divide the samples of a class.
     """
 
     steps: int | DataDefault
@@ -58,7 +55,7 @@ class TrainingSteps(Sampler):
         check_count("TrainingSteps", "steps", self.steps, or_default=True)
         check_count("TrainingSteps", "epochs", self.epochs)
         check_count("TrainingSteps", "batch", self.batch, 0)
-        check_choice("TrainingSteps", "order", self.order, ORDERS)
+        check_choice("TrainingSteps", "order", self.order, ("stored", "shuffled"))
         if self.synthetic is not None:
             check_count("TrainingSteps", "synthetic", self.synthetic)
             if self.order == "stored":
@@ -69,8 +66,7 @@ class TrainingSteps(Sampler):
 
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         blocks = self._blocks(synthetic_data.labels) if self.order == "stored" else ()
-        num_real, num_synthetic = len(context.real), len(synthetic_data.groups)
-        return _TrainingStepsState(self, num_real, num_synthetic, context.real.num_groups, blocks, context.rng)
+        return _TrainingStepsState(self, context, len(synthetic_data.groups), blocks)
 
     def _blocks(self, labels: Tensor) -> tuple[Tensor, ...]:
         """Indices (B,) of every block, which holds equally many samples of every class; `labels` (N,) are sorted."""
@@ -89,21 +85,20 @@ class TrainingSteps(Sampler):
 @dataclass
 class _TrainingStepsState(SamplerState):
     spec: TrainingSteps
-    num_real: int
+    context: Context
     num_synthetic: int
-    num_groups: int
     blocks: tuple[Tensor, ...]
-    rng: RandomStreams
     can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
-        if len(groups) != self.num_groups:
+        if len(groups) != self.context.real.num_groups:
             raise ValueError(
                 "Cannot use TrainingSteps with step_per='class': its training steps contain all classes. "
                 "Use step_per='iteration'."
             )
-        size = min(self.spec.batch, self.num_real)
-        real = self.rng.choice("real", iteration, 0, self.num_real, size)
+        available = len(self.context.real)
+        size = min(self.spec.batch, available)
+        real = self.context.rng.choice("real", iteration, 0, available, size)
         steps = self._steps(iteration)
         sizes = tuple(map(len, steps))
         return PairIndices(real, (size,), torch.cat(steps), sizes, tuple(range(len(sizes))))
@@ -114,7 +109,6 @@ class _TrainingStepsState(SamplerState):
         count, size = self.num_synthetic, self.spec.synthetic or self.num_synthetic
         steps = require_resolved(self.spec.steps) * self.spec.epochs
         permutations = ceil(steps / ceil(count / size))
-        orders = (
-            torch.from_numpy(self.rng.numpy("order", iteration, i).permutation(count)) for i in range(permutations)
-        )
+        rngs = (self.context.rng.numpy("order", iteration, index) for index in range(permutations))
+        orders = (torch.from_numpy(rng.permutation(count)) for rng in rngs)
         return [step for order in orders for step in order.split(size)][:steps]

@@ -1,6 +1,6 @@
 """Small networks that decode a code into a sample; `Factorized` learns them together with the codes.
 
-Letters: B rows, C channels, H, W, L, k kernel, P parameters.
+Letters: B rows, C channels, H, W, L, k kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from condensed_data.core.validation import check_choice, check_count
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
 _CONV_TRANSPOSE: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
-STARTS = ("random", "identity")
 
 
 class Decoder(Spec, ABC):
@@ -35,10 +34,6 @@ class Decoder(Spec, ABC):
     def check(self, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError for a sample shape that it cannot decode to."""
 
-    def build(self, num_classes: int, sample_shape: tuple[int, ...]) -> nn.Module:
-        """`module` as `networks.build` calls it; `num_classes` is unused, because classes share decoders."""
-        return self.module(sample_shape)
-
 
 @dataclass(frozen=True)
 class Hallucinator(Decoder):
@@ -54,7 +49,7 @@ class Hallucinator(Decoder):
             that return the basis (except for a border of k // 2 pixels), so that samples start close to their bases.
 
     Raises:
-        ValueError: for a value out of range; from `check`, for vectors and samples smaller than the kernel.
+        ValueError: from `check`, for vectors and samples smaller than the kernel.
     """
 
     kernel: int = 3
@@ -62,7 +57,7 @@ class Hallucinator(Decoder):
 
     def __post_init__(self) -> None:
         check_count("Hallucinator", "kernel", self.kernel)
-        check_choice("Hallucinator", "start", self.start, STARTS)
+        check_choice("Hallucinator", "start", self.start, ("random", "identity"))
 
     def code_shape(self, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
         return sample_shape
@@ -98,12 +93,8 @@ class _Hallucinator(nn.Module):
     def initialize_as_identity(self) -> None:
         with torch.no_grad():
             for layer in (self.conv, self.conv_transpose):
-                layer.weight.mul_(0.1)
+                layer.weight.mul_(0.1).add_(nn.init.dirac_(torch.empty_like(layer.weight)))
                 layer.bias.mul_(0.1)
-                center = layer.weight
-                for side in layer.kernel_size:  # ends as the weights at the kernel's center, (C, C)
-                    center = center.select(2, side // 2)
-                center.diagonal().add_(1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,7 @@ class LatentDecoder(Decoder):
         width: channels between the two layers.
 
     Raises:
-        ValueError: for a value out of range; from `check`, for vectors.
+        ValueError: from `check`, for vectors.
     """
 
     channels: int = 2

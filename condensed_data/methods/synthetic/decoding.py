@@ -25,7 +25,7 @@ _MAX_NUMBER = 1 << 16  # in an encoding; real widths and factors are far smaller
 _ROWS = 256  # decoded at once
 
 # raised when invalid content is interpreted
-INVALID_CONTENT_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError)
+INVALID_CONTENT_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def decode_all(synthetic_data: SyntheticData) -> Tensor:
@@ -46,11 +46,10 @@ def decode_artifact(
     """The synthetic data of an artifact, and its samples (N, *sample) in the standardized space.
 
     Args:
-        encoding: canonical form of a `SyntheticSpec`, from the manifest.
-        tensors: the stored tensors by name.
+        encoding, tensors: canonical form of a `SyntheticSpec`, from the manifest, and the stored tensors by name.
         labels: (N,) class indices, already checked.
         sample_shape: of one sample.
-        path: path of the artifact, for error messages.
+        path: of the artifact, for error messages.
         max_bytes: largest allowed size of the decoded samples.
 
     Raises:
@@ -73,12 +72,7 @@ def decode_artifact(
 
 @contextmanager
 def reject_inconsistent(path: Path, found: str) -> Iterator[None]:
-    """Turn errors from interpreting an artifact's content into an ArtifactError.
-
-    Args:
-        path: path of the artifact.
-        found: what the content is, such as "an encoding that does not match its tensors".
-    """
+    """Turn errors from interpreting an artifact's content into an ArtifactError that names what was `found`."""
     try:
         yield
     except ArtifactError:

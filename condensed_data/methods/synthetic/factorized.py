@@ -4,7 +4,7 @@ Every code goes through every decoder, so n codes and M decoders give n * M samp
 NeurIPS 2022, https://arxiv.org/abs/2210.16774): `Factorized(Hallucinator(), decoders=5)`. KFS (Lee, Lee and Hwang,
 2022, https://arxiv.org/abs/2208.10494): `Factorized(LatentDecoder(), decoders=2, fit=500)`.
 
-Letters: K classes, n codes per class, M decoders, P parameters per decoder, B rows.
+Letters: K classes, n codes per class, M decoders.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Factorized(SyntheticSpec):
             one for each (code, decoder); ours, because decoded noise is too far from real samples to be matched.
 
     Raises:
-        ValueError: for a value out of range; when the run starts, if the budget does not allow one code per class.
+        ValueError: when the run starts, if the budget does not allow one code per class.
     """
 
     decoder: Decoder = field(default_factory=Hallucinator)
@@ -58,11 +58,9 @@ class Factorized(SyntheticSpec):
     def __post_init__(self) -> None:
         check_count("Factorized", "decoders", self.decoders)
         check_count("Factorized", "fit", self.fit, 0)
-        if self.codes is not None:
-            check_count("Factorized", "codes", self.codes)
+        check_count("Factorized", "codes", self.codes, optional=True)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for a sample shape that the decoder cannot decode to."""
         self.decoder.check(sample_shape)
 
     def start(self, context: Context) -> SyntheticData:
@@ -96,15 +94,14 @@ class Factorized(SyntheticSpec):
         return _FactorizedData(self._module(sample_shape, 0), codes, decoders, labels, labels)
 
     def _module(self, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
-        return networks.build(self.decoder.build, 1, sample_shape, seed).requires_grad_(False)
+        return networks.build(lambda _, shape: self.decoder.module(shape), 1, sample_shape, seed).requires_grad_(False)
 
     def _codes(self, context: Context, sizes: list[int]) -> Tensor:
         shape = self.decoder.code_shape(context.real.sample_shape)
         if shape == context.real.sample_shape:
             return self.init.samples(context, sizes).detach().clone()
-        codes = [
-            torch.randn(size, *shape, generator=context.rng.torch("codes", group)) for group, size in enumerate(sizes)
-        ]
+        noise = context.rng.torch
+        codes = [torch.randn(size, *shape, generator=noise("codes", group)) for group, size in enumerate(sizes)]
         return torch.cat(codes).to(context.device)
 
     def _codes_per_class(self, context: Context, decoder_floats: int) -> int:
@@ -160,13 +157,10 @@ class _FactorizedData(SyntheticData):
 
 def _fit(synthetic_data: _FactorizedData, samples: Tensor, steps: int) -> None:
     """Fit the decoded samples to `samples` (K * n * M, *sample) by least squares."""
-    learned = list(synthetic_data.learned.values())
-    optimizer = torch.optim.Adam(learned, FIT_RATE)
+    optimizer = torch.optim.Adam(synthetic_data.learned.values(), FIT_RATE)
     index = torch.arange(len(samples))
     for _ in range(steps):
         loss = (synthetic_data.decode(index) - samples).square().mean()
-        for tensor, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
-            tensor.grad = gradient
+        loss.backward()
         optimizer.step()
-    for tensor in learned:
-        tensor.grad = None
+        optimizer.zero_grad()

@@ -8,7 +8,7 @@ Letters: N samples, K classes, C channels, H, W, L, F frequencies (H * W or L), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.device import to_device
-from condensed_data.data.real import RealData
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 from condensed_data.methods.coresets import Init, Random
 from condensed_data.methods.synthetic.groups import group_layout
@@ -40,7 +39,7 @@ class Frequency(SyntheticSpec):
         init: initial samples; their other frequencies are dropped.
 
     Raises:
-        ValueError: for a share out of range; from `check`, for vectors.
+        ValueError: from `check`, for vectors.
     """
 
     share: float = 1 / 16
@@ -51,7 +50,6 @@ class Frequency(SyntheticSpec):
             raise ValueError(f"Frequency(share={self.share!r}) must be in (0, 1]: the fraction of frequencies to keep.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for vectors, which have no sides to transform along."""
         if len(sample_shape) < 2:
             raise ValueError(
                 f"Frequency transforms images (C, H, W) and signals (C, L), not vectors of shape {sample_shape}. "
@@ -123,19 +121,10 @@ def _most_varying(context: Context, label: int, kept: int) -> Tensor:
     """(C, k) positions of the frequencies with the greatest variance in a class, in increasing order."""
     sums = squares = torch.zeros((), dtype=torch.float64)
     count = 0
-    for rows in _class_samples(context.real, label):
-        spectrum = transform(rows.double().cpu()).flatten(2)
-        sums, squares, count = (
-            sums + spectrum.sum(0),
-            squares + spectrum.square().sum(0),
-            count + len(spectrum),
-        )
-    variance = squares / count - (sums / count).square()
-    return variance.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values
-
-
-def _class_samples(real: RealData, label: int) -> Iterator[Tensor]:
-    """The samples of a class, `ROWS` at a time."""
+    real = context.real
     groups = zip(real.members, real.group_class.tolist(), strict=True)
     for index in torch.cat([members for members, group_class in groups if group_class == label]).split(ROWS):
-        yield real[index]
+        spectrum = transform(real[index].double().cpu()).flatten(2)
+        sums, squares, count = (sums + spectrum.sum(0), squares + spectrum.square().sum(0), count + len(spectrum))
+    variance = squares / count - (sums / count).square()
+    return variance.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(1).values

@@ -9,11 +9,7 @@ from condensed_data.data.real import RealData
 
 
 def group_layout(real: RealData, per_class: int) -> tuple[list[int], Tensor, Tensor]:
-    """Sizes of the groups for `per_class` samples per class, and label and group of every sample.
-
-    Args:
-        real: the real samples, whose groups are kept.
-        per_class: N / K.
+    """Layout of `per_class` synthetic samples per class, which keeps the groups of the real samples.
 
     Returns:
         Samples per group, in group order; labels (N,) int64; groups (N,) int64.

@@ -3,7 +3,7 @@
 Like single cells of the grids in `multi_formation` (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959,
 section 4), but without the grid, so that any number of samples can be stored.
 
-Letters: N samples, B decoded rows, f factor, C channels, H, W, L.
+Letters: N samples, f factor, C channels.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class Downsampled(Init):
-    """Samples of `inner`, downsampled by averaging over areas.
-
-    Args:
-        inner: the samples at full resolution.
-        factor: f, by which every side is divided.
-    """
+    """Samples of `inner`, with every side divided by `factor` through averaging over areas."""
 
     inner: Init
     factor: int
@@ -48,7 +43,7 @@ class LowResolution(SyntheticSpec):
         factor: f, at least 1.
 
     Raises:
-        ValueError: for a factor below 1; from `check`, for sample shapes that cannot be divided like that.
+        ValueError: from `check`, for sample shapes that cannot be divided like that.
     """
 
     inner: Pixels = field(default_factory=Pixels)
@@ -58,7 +53,6 @@ class LowResolution(SyntheticSpec):
         check_count("LowResolution", "factor", self.factor)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for a sample shape that cannot be divided by the factor."""
         check_cells(self.factor, sample_shape, "LowResolution")
 
     def start(self, context: Context) -> SyntheticData:

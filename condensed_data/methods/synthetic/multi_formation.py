@@ -3,7 +3,7 @@
 IDC's multi-formation (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, section 4), which equals IDM's partition
 and expansion (Zhao G. et al., CVPR 2023, https://arxiv.org/abs/2307.09742, section 3.2).
 
-Letters: N stored samples, B decoded rows, f factor, C channels, H, W, L.
+Letters: N stored samples, f factor, C channels, H, W, L.
 """
 
 from __future__ import annotations
@@ -25,19 +25,13 @@ from condensed_data.methods.synthetic.pixels import Pixels, value_range
 from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
-INITS = ("mix", "inner")
-
 
 @dataclass(frozen=True)
 class DownsampledGrids(Init):
     """Grids of downsampled samples: f x f per stored image, f per stored signal.
 
-    Downsampled by averaging over areas (the authors' code picks single pixels). If f does not divide a side, the last
-    cells are cropped.
-
-    Args:
-        inner: the samples at full resolution.
-        factor: f.
+    The samples of `inner` are averaged over areas (the authors' code picks single pixels). If f, `factor`, does not
+    divide a side, the last cells are cropped.
     """
 
     inner: Init
@@ -66,7 +60,7 @@ class MultiFormation(SyntheticSpec):
         init: "mix" starts with grids of downsampled samples from the `init` of `inner`; "inner" uses that unchanged.
 
     Raises:
-        ValueError: for a factor or `init` out of range; from `check`, for sample shapes that cannot be cut like that.
+        ValueError: from `check`, for sample shapes that cannot be cut like that.
     """
 
     inner: SyntheticSpec = field(default_factory=Pixels)
@@ -75,7 +69,7 @@ class MultiFormation(SyntheticSpec):
 
     def __post_init__(self) -> None:
         check_count("MultiFormation", "factor", self.factor, or_default=True)
-        check_choice("MultiFormation", "init", self.init, INITS)
+        check_choice("MultiFormation", "init", self.init, ("mix", "inner"))
         if self.init == "mix" and not isinstance(getattr(self.inner, "init", None), Init):
             name = type(self.inner).__name__
             raise ValueError(
@@ -83,7 +77,6 @@ class MultiFormation(SyntheticSpec):
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise ValueError for a sample shape that cannot be cut into such a grid."""
         factor = self.factor(DatasetInfo(sample_shape, (), 1)) if isinstance(self.factor, DataDefault) else self.factor
         check_cells(factor, sample_shape)
 
@@ -96,7 +89,7 @@ class MultiFormation(SyntheticSpec):
         if self.init == "mix":
             inner = replace(inner, init=DownsampledGrids(inner.init, factor))
         pad = None
-        if not _divides(factor, shape):
+        if any(side % factor for side in shape[1:]):
             low, high = value_range(context.real)
             pad = ((low + high) / 2).to(context.device)
         return _MultiFormationData(inner.start(context), factor, shape, pad)
@@ -112,16 +105,12 @@ class MultiFormation(SyntheticSpec):
 
 @dataclass(frozen=True)
 class DefaultFactor(DataDefault):
-    """This factor for images and signals, and 1 for vectors, which cannot be cut.
-
-    Args:
-        factor: for `MultiFormation`.
-    """
+    """This factor for images and signals, and 1 for vectors, which cannot be cut."""
 
     factor: int = 2
 
-    def __call__(self, facts: DatasetInfo) -> int:
-        return self.factor if len(facts.sample_shape) > 1 else 1
+    def __call__(self, info: DatasetInfo) -> int:
+        return self.factor if len(info.sample_shape) > 1 else 1
 
 
 class _MultiFormationData(WrappedData):
@@ -166,10 +155,6 @@ def cell_sides(factor: int, sample_shape: tuple[int, ...]) -> list[int]:
     return [-(-side // factor) for side in sample_shape[1:]]
 
 
-def _divides(factor: int, sample_shape: tuple[int, ...]) -> bool:
-    return all(side % factor == 0 for side in sample_shape[1:])
-
-
 def check_cells(factor: int, sample_shape: tuple[int, ...], name: str = "MultiFormation") -> None:
     """Raise ValueError for a factor by which samples of this shape cannot be cut; `name` is the part in the message."""
     if factor == 1:
@@ -192,9 +177,8 @@ def _cut(grids: Tensor, factor: int) -> Tensor:
     for dim in range(2, grids.dim()):
         grids = grids.unflatten(2 * dim - 2, (factor, -1))
     # now (N, C, f, h, f, w): move the numbers of cells before the channels
-    counts = list(range(2, grids.dim(), 2))
-    sides = list(range(3, grids.dim(), 2))
-    return grids.permute(0, *counts, 1, *sides).flatten(1, len(counts))
+    counts = range(2, grids.dim(), 2)
+    return grids.permute(0, *counts, 1, *range(3, grids.dim(), 2)).flatten(1, len(counts))
 
 
 def _tile(cells: Tensor, factor: int) -> Tensor:

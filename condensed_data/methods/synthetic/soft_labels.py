@@ -42,11 +42,6 @@ class SoftLabeledData(WrappedData):
     https://arxiv.org/abs/2310.05773, section 3.2) also learns labels together with samples, but starts them at an
     expert's prediction. `tensors` and `stored_floats` exclude the labels: decoding does not need them, and an artifact
     stores them separately.
-
-    Args:
-        inner: the samples.
-        num_classes: K.
-        device: of the run.
     """
 
     def __init__(self, inner: SyntheticData, num_classes: int, device: torch.device) -> None:
@@ -69,10 +64,7 @@ class Teacher(Spec):
     Args:
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: how many networks are trained, and how.
-        temperature: divides the logits; positive.
-
-    Raises:
-        ValueError: for a temperature that is not positive and finite.
+        temperature: divides the logits; positive and finite.
     """
 
     network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
@@ -84,7 +76,6 @@ class Teacher(Spec):
             raise ValueError(f"Teacher(temperature={self.temperature!r}) must be positive and finite.")
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
-        """Raise now what building the network for such samples would raise later."""
         check_network(self.network, sample_shape)
 
     def start(self, context: Context) -> Labeler:
@@ -112,14 +103,12 @@ def labeler(labels_from: Any, context: Context) -> Labeler:
     """
     if isinstance(labels_from, Teacher):
         return labels_from.start(context)
-    module, space, device = labels_from, context.real.space, context.device
-    inside = getattr(module, "function", module)
-    if isinstance(inside, nn.Module):
-        weight = next(inside.parameters(), None)
-        device = device if weight is None else weight.device
+    inside = getattr(labels_from, "function", labels_from)
+    weight = next(inside.parameters(), None) if isinstance(inside, nn.Module) else None
+    device = context.device if weight is None else weight.device
 
     def label(samples: Tensor) -> Tensor:
-        logits = _logits(module, space.restore(samples), device)
+        logits = _logits(labels_from, context.real.space.restore(samples), device)
         expected = (len(samples), context.real.num_classes)
         if tuple(logits.shape) != expected:
             raise ValueError(

@@ -1,7 +1,4 @@
-"""Step sizes that are learned together with the samples.
-
-Letters: T training steps.
-"""
+"""Step sizes that are learned together with the samples."""
 
 from __future__ import annotations
 
@@ -20,7 +17,6 @@ from condensed_data.methods.synthetic.pixels import Pixels
 from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.training.context import Context
 
-FORMS = ("softplus", "plain")
 NAME = "step_sizes"
 
 
@@ -37,12 +33,9 @@ class WithSteps(SyntheticSpec):
     Args:
         inner: the samples.
         steps: number of step sizes; 1 is used for all training steps.
-        lr: initial step size, positive.
+        lr: initial step size, positive and finite.
         form: "softplus" or "plain".
-        smallest: lower bound of "plain" step sizes after every step, positive.
-
-    Raises:
-        ValueError: for a value out of range.
+        smallest: lower bound of "plain" step sizes after every step, positive and finite.
     """
 
     inner: SyntheticSpec = field(default_factory=Pixels)
@@ -57,7 +50,7 @@ class WithSteps(SyntheticSpec):
             value = getattr(self, name)
             if not isinstance(value, DataDefault) and not 0 < value < math.inf:
                 raise ValueError(f"WithSteps({name}={value!r}) must be positive and finite.")
-        check_choice("WithSteps", "form", self.form, FORMS)
+        check_choice("WithSteps", "form", self.form, ("softplus", "plain"))
 
     def start(self, context: Context) -> SyntheticData:
         lr = require_resolved(self.lr)

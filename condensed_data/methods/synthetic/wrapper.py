@@ -9,12 +9,7 @@ from condensed_data.methods.base import SyntheticData
 
 
 class WrappedData(SyntheticData):
-    """Synthetic data around `inner`: every member is that of `inner` unless a subclass overrides it.
-
-    Args:
-        inner: the wrapped synthetic data.
-        learned: tensors learned in addition to those of `inner`, by name.
-    """
+    """Synthetic data around `inner`, with more `learned` tensors: subclasses override what differs from `inner`."""
 
     def __init__(self, inner: SyntheticData, learned: dict[str, Tensor] | None = None) -> None:
         self.inner = inner

@@ -13,7 +13,8 @@ import torch
 from oracles_objectives import NET, Rows, batch, embedded, network_view, pair
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Objective, Pair
+from condensed_data.core.batch import Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives import (
     Centralization,
     Covariance,

@@ -9,7 +9,8 @@ import torch
 from oracles_objectives import NET, batch, network_view, pair, shuffled
 from torch import Tensor
 
-from condensed_data.methods.base import Batch, Objective, Pair
+from condensed_data.core.batch import Batch, Pair
+from condensed_data.methods.base import Objective
 from condensed_data.methods.objectives import (
     Centralization,
     CharacteristicFunction,

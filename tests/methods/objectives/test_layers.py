@@ -11,7 +11,7 @@ import torch
 from oracles_objectives import batch, network_view, pair, shuffled
 from torch import Tensor, nn
 
-from condensed_data.methods.base import Batch, NetworkView, Pair
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Discrimination, LayerAlignment
 from condensed_data.networks import MLP, ConvNet
 

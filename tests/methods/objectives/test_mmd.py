@@ -12,7 +12,7 @@ import torch
 from oracles_objectives import NET, batch, blocks, network_view, pair
 from torch import nn
 
-from condensed_data.methods.base import Pair
+from condensed_data.core.batch import Pair
 from condensed_data.methods.objectives import (
     Distribution,
     KernelMMD,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from unrolling import D, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.methods.base import NetworkView
+from condensed_data.core.batch import NetworkView
 from condensed_data.methods.objectives import Trajectory
 
 UNROLLS = ("full", "checkpointed", "constant")

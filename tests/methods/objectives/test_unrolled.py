@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from unrolling import STEPS, D, K, blocks_of, convnet, hidden, moved, pair, plain_weights, weights_of
 
-from condensed_data.methods.base import Batch, NetworkView, Pair
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.objectives.unrolled import trained_weights
 

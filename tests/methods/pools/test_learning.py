@@ -147,10 +147,10 @@ def test_with_period_one_networks_are_never_trained() -> None:
     ],
 )
 def test_published_loops(ipc: int, loops: tuple[int, int]) -> None:
-    facts = DatasetInfo((1, 28, 28), ("a", "b"), ipc)
-    spec = resolve(TrainedOnSynthetic(), facts)
+    info = DatasetInfo((1, 28, 28), ("a", "b"), ipc)
+    spec = resolve(TrainedOnSynthetic(), info)
     assert (spec.period, spec.epochs) == loops
-    assert (OuterLoopLength()(facts), InnerEpochs()(facts)) == loops
+    assert (OuterLoopLength()(info), InnerEpochs()(info)) == loops
 
 
 def test_loops_between_the_published_points() -> None:

@@ -12,9 +12,9 @@ import torch
 from pool_data import NETWORK, context, small_real, through_a_file, weights_of
 from torch import Tensor, nn
 
+from condensed_data.core.batch import Batch, NetworkView, Pair
 from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.base import Batch, NetworkView, Pair
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.objectives.diversity import supervised_contrast
 from condensed_data.methods.pools import Critic, RandomInit
