@@ -66,13 +66,13 @@ def scores(condensed, gray, labels, network, runs):
     colors, labels = torch.arange(10).repeat_interleave(len(labels)), labels.repeat(10)
     images = ColoredDigits(gray.repeat(10, 1, 1, 1), labels, colors).tensors[0]
     samples, images = (condensed.metadata.space.standardize(rows) for rows in (condensed.images, images))
-    options = {"network": network, "num_classes": 10, "training": condensed.training}
-    trainer, found = Trainer.prepare(samples, condensed.labels, **options), []
+    how = {"network": network, "num_classes": 10, "training": condensed.training}
+    trainer, found = Trainer.prepare(samples, condensed.labels, **how), []
     for run in range(runs):
         hits = predict(trainer.fit(RandomStreams(run)), images) == labels
         worst = min(hits[10 * labels + colors == group].float().mean() for group in range(100))
-        aligned, conflicting = hits[labels == colors], hits[labels != colors]
-        found.append([hits.float().mean(), worst, aligned.float().mean(), conflicting.float().mean()])
+        parts = (hits[labels == colors], hits[labels != colors])  # aligned and conflicting
+        found.append([hits.float().mean(), worst, *(part.float().mean() for part in parts)])
     return torch.tensor(found).mean(0).tolist()
 
 
@@ -86,19 +86,18 @@ def main():
     add("--ratios", type=float, nargs="+", default=[0.1, 0.2, 0.5], help="fractions of conflicting samples")
     add("--ipc", type=int, default=10, help="samples per class, at least one for each color")
     add("--iterations", type=int, default=300, help="iterations of condensing")
-    add("--seeds", type=int, default=3, help="number of seeds")
+    add("--seeds", type=int, default=3)
     add("--network", default="convnet-w32", help="architecture for condensing and for training on the result")
     add("--runs", type=int, default=3, help="networks trained on each result")
     add("--epochs", type=int, default=600, help="training epochs")
     add("--out", type=Path, default=Path("condensed/colored"), help="folder for images")
     args = parser.parse_args()
-
     (gray, labels), test = gray_digits(args.data, args.data_root)
     print("ratio   seed  groups  unbiased  worst group  aligned  conflicting")
     for ratio, seed in ((ratio, seed) for ratio in args.ratios for seed in range(args.seeds)):
         source = ColoredDigits(gray, labels, biased(labels, ratio, seed))
+        recipe = recipes.get(args.recipe, ipc=args.ipc, iterations=args.iterations, network=args.network)
         for groups in (None, "color"):
-            recipe = recipes.get(args.recipe, ipc=args.ipc, iterations=args.iterations, network=args.network)
             recipe = replace(recipe, training=replace(recipe.training, name="example", epochs=args.epochs))
             condensed = CondensedDataset(source, recipe, groups=groups, seed=seed, progress=False)
             condensed.plot(args.out / f"{ratio:g}-{seed}-{groups or 'ungrouped'}.png")
