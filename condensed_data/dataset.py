@@ -23,7 +23,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
-from condensed_data.engine import evaluate as evaluation
+from condensed_data.engine import evaluate as engine_evaluate
 from condensed_data.engine.arguments import announce_random_transforms, get_recipe, open_cache
 from condensed_data.engine.builder import CachedBuild
 from condensed_data.engine.callbacks.progress import Callback
@@ -226,7 +226,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self.metadata.to_manifest()["value_space"]
 
     def normalization(self) -> Normalize | LinearTransformation:
-        """A torchvision transform that standardizes tensors in the source's value space, and whitens where they are.
+        """A torchvision transform that standardizes tensors in the source's value space, and whitens if samples are.
 
         Raises:
             ValueError: for whitened samples that are not images: torchvision has no transform for them.
@@ -236,7 +236,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to `DataLoader`.
 
-        If the dataset depends on its order, the batches are its own training steps, see `replay`.
+        For an order-dependent dataset, the batches are those of its training schedule, see `replay`.
         """
         if self.replay is not None:
             quiet = copy.copy(self)
@@ -248,7 +248,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
 
     def evaluate(
-        self, test_set: Any, network: Any = None, runs: int = 5, **options: Unpack[evaluation.EvaluateKwargs]
+        self, test_set: Any, network: Any = None, runs: int = 5, **options: Unpack[engine_evaluate.EvaluateKwargs]
     ) -> Evaluation:
         """Train new networks on this dataset, test them on real samples and record the accuracy in the metadata.
 
@@ -259,7 +259,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             runs: networks to train; one, if all would start from the same weights.
             options: see `condensed_data.engine.evaluate.evaluate`, which also says what is returned and raised.
         """
-        measured = evaluation.evaluate(self, test_set, network, runs, **options)
+        measured = engine_evaluate.evaluate(self, test_set, network, runs, **options)
         self.add_evaluation(measured)
         return measured
 
@@ -281,7 +281,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Real samples as networks receive them; see `condensed_data.engine.evaluate.standardized`."""
-        return evaluation.standardized(self.metadata, name, dataset, num_workers, progress)
+        return engine_evaluate.standardized(self.metadata, name, dataset, num_workers, progress)
 
     def save(self, directory: str | Path) -> None:
         """Write the artifact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
@@ -303,7 +303,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         """Read what `save` wrote. `transform`, `target_transform`, `soft`: see the class.
 
         Raises:
-            ArtifactError: if a file is missing, damaged, of a newer format or not what the manifest says.
+            ArtifactError: if a file is missing, damaged, of a newer format, or differs from the manifest.
             ValueError: for `soft` with hard labels.
         """
         return cls.from_result(CondensationResult.load(directory), transform, target_transform, soft)

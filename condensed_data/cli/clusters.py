@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `clusters`."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="source whose train split is clustered, see below")
+    add("source", metavar="SOURCE", help="dataset whose training split is clustered, see below")
     add("--k", **POSITIVE, default=20, help="number of clusters (default: 20)")
     add("--class", dest="label", metavar="C", help="name or label of the class (default: the first)")
     add("--out", required=True, type=Path, metavar="FILE", help="image file to write, such as clusters.png")

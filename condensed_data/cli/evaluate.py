@@ -34,7 +34,7 @@ def add_options(parser: ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="network to train; repeatable, or several names separated by commas (default: convnet, mlp for vectors, "
-        "or for a dataset with a training schedule the network it was learned for)",
+        "or the stored network, for an order-dependent dataset)",
     )
     add("--runs", **POSITIVE, default=5, help="networks to train per architecture (default: 5)")
     add_protocol_option(parser)
@@ -98,7 +98,7 @@ def run(arguments: Namespace) -> None:
 def _check_options(arguments: Namespace) -> None:
     """Raise ValueError for options that exclude each other."""
     if arguments.whole_accuracy is not None and not arguments.ranking:
-        raise ValueError("--whole-accuracy only applies to --ranking. Add --ranking, or remove the option.")
+        raise ValueError("--whole-accuracy only applies to --ranking. Add --ranking, or remove --whole-accuracy.")
     if arguments.ranking and arguments.jobs > 1:
         raise ValueError("--ranking trains one network at a time and does not support --jobs. Remove --jobs.")
     if arguments.save and not is_folder(arguments.dataset):

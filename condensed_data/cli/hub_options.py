@@ -93,9 +93,9 @@ def _refuse_pull_options(arguments: Namespace) -> None:
     """Raise ValueError if an option for repositories was given for a folder."""
     for name in ("config", "revision", "token", "max_bytes", "local_files_only"):
         if getattr(arguments, name) not in (None, False):
+            option = f"--{name.replace('_', '-')}"
             raise ValueError(
-                f"--{name.replace('_', '-')} applies to repositories of the Hub, but {arguments.dataset} is a "
-                "folder. Remove the option."
+                f"{option} applies to repositories of the Hub, but {arguments.dataset} is a folder. Remove {option}."
             )
 
 

@@ -38,7 +38,7 @@ def _add_validation_options(parser: ArgumentParser) -> None:
         "--val-split",
         default="train",
         choices=("train", "test"),
-        help="split of --val to use; samples that rank trials can no longer measure the winner (default: train)",
+        help="split of --val to use; do not use the same samples to measure the best trial (default: train)",
     )
     samples = "number of random samples of that split to use; 0 uses all (default: 5000)"
     add("--val-samples", **NON_NEGATIVE, default=5000, help=samples)

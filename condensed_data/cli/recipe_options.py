@@ -19,7 +19,7 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="name from `condensed-data recipes`, or a name with arguments, such as 'bdm(base=dm, k=10)' (default: dm)",
     )
     add("--ipc", type=int, metavar="N", help="synthetic samples per class (default: 10)")
-    iterations = "number of passes over all classes (default: the published number for such data)"
+    iterations = "number of iterations (default: the published number for such data)"
     add("--iterations", type=int, metavar="N", help=iterations)
     add(
         "--set",

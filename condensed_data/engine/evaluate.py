@@ -19,8 +19,8 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
 from condensed_data.methods.replay import TrainingSchedule
+from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.storage.metadata import Metadata
-from condensed_data.storage.protocols import CondensedSamples
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining, Training

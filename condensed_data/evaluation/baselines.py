@@ -25,8 +25,8 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation.real_data import evaluate_random_subsets, in_memory, training_part
+from condensed_data.storage.interfaces import EvaluationRecorder
 from condensed_data.storage.metadata import Metadata
-from condensed_data.storage.protocols import EvaluationRecorder
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
@@ -115,7 +115,7 @@ def compare(
 ) -> Comparison:
     """Train networks on condensed samples, on random subsets of the same size and on the full dataset.
 
-    On an order-dependent dataset, the network that it was condensed for is trained by the dataset's own steps.
+    On an order-dependent dataset, the network that it was condensed for is trained by the dataset's schedule.
 
     Args:
         condensed: a `CondensedDataset` made from `train`; its metadata gains all accuracies measured here.

@@ -1,4 +1,4 @@
-"""Measures what DD-Ranking's scores of a condensed dataset need, and prepares tensors for the package `ddranking`.
+"""Measures the accuracies for DD-Ranking's scores, and prepares tensors for the package `ddranking`.
 
 `dd_ranking_scores` has the formulas and the source.
 
@@ -22,7 +22,7 @@ from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, check_fractions, label_robust
-from condensed_data.storage.protocols import CondensedSamples, EvaluationRecorder
+from condensed_data.storage.interfaces import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining, Training, protocol
@@ -91,7 +91,7 @@ def rank(
     num_workers: int = 0,
     progress: bool = True,
 ) -> Ranking:
-    """Measure what DD-Ranking's scores of a condensed dataset need.
+    """Measure the accuracies from which DD-Ranking's scores are computed.
 
     Networks are trained on the condensed samples and on random ones, with and without augmentation, in the same number
     of steps. The augmentation is that of `training`, or the standard one if `training` has none. Soft labels are not
@@ -121,8 +121,8 @@ def rank(
     given = metadata.training if training is None else training
     if isinstance(given, OrderedTraining):
         raise ValueError(
-            "training=None: this dataset has its own training steps, but random samples have none. Give a protocol for "
-            'both: training="standard" (--protocol standard).'
+            "training=None: this dataset is order-dependent, but random samples have no training schedule. "
+            'Give a protocol for both: training="standard" (--protocol standard).'
         )
     chosen = protocol(given)
     steps = chosen.steps(len(condensed.labels))

@@ -5,10 +5,10 @@ accuracies as fractions, and w a weight in [0, 1]:
 
     label-robust         alpha = w (condensed_any - random_any) - (1 - w) (whole_hard - condensed_hard)
     augmentation-robust  beta  = w (condensed - random), augmented + (1 - w) (condensed - random), not augmented
-    score                (e^alpha - e^-1) / (e - e^-1), and the same of beta: in [0, 1], 0.269 where the difference is 0
+    score                (e^alpha - e^-1) / (e - e^-1), and the same of beta: in [0, 1], 0.269 if the difference is 0
 
-Deviations from the package `ddranking` 0.2.0, whose text is the same: accuracies are fractions, where the package puts
-percentages into the exponential; they are those of the last epoch by one protocol, where the package takes the best
+Deviations from the package `ddranking` 0.2.0, whose text is the same: accuracies are fractions, while the package puts
+percentages into the exponential; they are those of the last epoch by one protocol, while the package takes the best
 epoch and the best of five learning rates on the test data.
 """
 

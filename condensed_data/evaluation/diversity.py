@@ -21,7 +21,7 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
-from condensed_data.storage.protocols import CondensedSamples
+from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import PretrainedCache

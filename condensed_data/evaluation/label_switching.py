@@ -26,7 +26,7 @@ from condensed_data.core.sizes import mean_percent
 from condensed_data.engine.evaluate import schedule_for, standardized
 from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.methods.recipe import Recipe
-from condensed_data.storage.protocols import CondensedSamples
+from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.compute import predict
 
 
@@ -81,20 +81,20 @@ def attack(
     """Repeat the training steps of a condensed dataset, and compare the predictions of networks before and after.
 
     Args:
-        condensed: a dataset with training steps of its own, such as one by `recipes.dd(relabel=...)`.
+        condensed: an order-dependent dataset, such as one condensed with `recipes.dd(relabel=...)`.
         test_set: real samples with their true labels.
         pair: (class, other), class indices; by default the first of the recipe's `relabel`.
         initial, network, runs, seed: see `CondensedDataset.evaluate`.
         device, precision, num_workers, progress: see `CondensedDataset`.
 
     Raises:
-        ValueError: for a dataset without training steps of its own, or an invalid pair.
+        ValueError: for a dataset that is not order-dependent, or an invalid pair.
         SourceError: for a test set of another shape, with other labels or in another value space.
     """
     schedule = schedule_for(condensed, None, initial)
     if schedule is None:
         raise ValueError(
-            "attack needs a dataset with training steps of its own, such as one by recipes.dd(relabel=...)."
+            "attack() needs an order-dependent dataset, such as one condensed with recipes.dd(relabel=...)."
         )
     chosen, metadata = _pair(condensed, pair), condensed.metadata
     torch_device, classes = choose_device(device), len(metadata.classes)

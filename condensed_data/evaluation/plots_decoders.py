@@ -11,7 +11,7 @@ from PIL import Image
 from condensed_data.core import spec
 from condensed_data.methods.synthetic import Factorized
 from condensed_data.plotting import grid as plots
-from condensed_data.storage.protocols import CondensedSamples
+from condensed_data.storage.interfaces import CondensedSamples
 
 
 def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Image:

@@ -27,7 +27,7 @@ MAX_BYTES = 1 << 30  # of the full dataset's samples that are kept in memory to 
 def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tuple[Any, str]:
     """The part of the full dataset that so many draws need, within `MAX_BYTES`, and a name for it.
 
-    Where the draws are fewer than the samples, a random part of as many samples is as good as all of them.
+    If the draws are fewer than the samples, a random part of as many samples is as good as all of them.
     """
     fit = MAX_BYTES // (4 * math.prod(metadata.kind.shape))
     if len(train) <= min(draws, fit):

@@ -123,7 +123,7 @@ class Cache:
 
     @contextmanager
     def lock(self, lineage: str) -> Iterator[bool]:
-        """Hold the lock of `lineage`. Yields True if another process held it first and may have built the result.
+        """Hold the lock of `lineage`. Yields True if another process had the lock first and may have built the result.
 
         Raises:
             OSError: if the cache cannot be written.

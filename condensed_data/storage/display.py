@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from condensed_data.plotting import grid as plots
-from condensed_data.storage.protocols import CondensedSamples
+from condensed_data.storage.interfaces import CondensedSamples
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -34,7 +34,7 @@ class CondensationResult:
         recipe: resolved recipe, or its stored form if this version cannot rebuild it.
         stored: tensors that the samples are decoded from, or None if the samples are stored as they are. Only these
             are saved, so that the storage budget is not exceeded.
-        replay: training schedule of a dataset that depends on the order of its steps, else None.
+        replay: training schedule of an order-dependent dataset, else None.
         hard_labels: (N,) class index that each soft-labeled sample was made for, which decoding may need; None for
             hard labels.
     """

@@ -25,7 +25,7 @@ def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
     """The result of all shards together: the bits of one process that computes in blocks (`Recipe.num_blocks`).
 
     Raises:
-        ValueError: where the shards are of different builds, overlap, or leave classes out.
+        ValueError: if the shards are of different builds, overlap, or leave classes out.
     """
     first = parts[0]
     for number, other in enumerate(parts[1:], start=2):

@@ -21,7 +21,7 @@ def check_sizes(max_size: Any, adaptive_size: bool, total_num_classes: int | Non
     if adaptive_size and total_num_classes is not None:
         raise ValueError(
             f"CondensedBuffer(total_num_classes={total_num_classes}) requires adaptive_size=False. Pass that too, or "
-            "leave total_num_classes out."
+            "omit total_num_classes=."
         )
     if not adaptive_size:
         if total_num_classes is None:
@@ -51,7 +51,7 @@ def check_options(
             "of samples."
         )
     if not 0 <= real_fraction <= 1:
-        raise ValueError(f"CondensedBuffer(real_fraction={real_fraction!r}) must be in [0, 1].")
+        raise ValueError(f"CondensedBuffer(real_fraction={real_fraction!r}) must be a fraction in [0, 1].")
     check_count(OWNER, "seed", seed, least=0)
     if max_bytes is not None:
         check_count(OWNER, "max_bytes", max_bytes)

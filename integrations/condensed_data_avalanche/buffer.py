@@ -48,9 +48,10 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
     of the same class; classes whose size shrinks merge their samples by k-means. The model and global random states
     stay unchanged.
 
-    Mixed into batches of current data (`ReplayPlugin`), condensed samples can be told from real ones, which a network
-    uses as a shortcut. They work best if the network is trained on them alone (`CondensedGDumbPlugin`), if they have
-    their own loss (`ER_ACE`), or if the network gets all samples at their resolution (`ReducedInputs`).
+    In batches mixed with current data (`ReplayPlugin`), a network can distinguish condensed from real samples, and
+    uses this as a shortcut. Condensed samples work best if the network is trained on them alone
+    (`CondensedGDumbPlugin`), if they have their own loss (`ER_ACE`), or if the network gets all samples at their
+    resolution (`ReducedInputs`).
 
     Args:
         max_size: number of samples in the buffer.

@@ -47,7 +47,7 @@ def condense(
     """
     if len(sources) == 1 and reads_labels(recipe):
         raise ValueError(
-            f"Recipe {recipe.name} learns from what tells classes apart, but there is only one class. Use a recipe "
+            f"Recipe {recipe.name} compares classes with each other, but there is only one. Use a recipe "
             "that compares samples, such as 'dm', or experiences of at least two classes."
         )
     samples = torch.cat(list(sources))
@@ -75,7 +75,7 @@ def compares_full_size(recipe: Recipe) -> bool:
 
 
 def reads_labels(recipe: Recipe) -> bool:
-    """Whether a recipe learns from what tells classes apart."""
+    """Whether a recipe compares classes with each other."""
     return any(term.objective.reads_labels for term in recipe.terms)
 
 

@@ -111,9 +111,7 @@ def _check_item(item: Any, view: Any) -> None:
     if not isinstance(item, list | tuple):
         raise TypeError(f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task]).")
     if len(item) == 3 and isinstance(view, AvalancheDataset) and not hasattr(view, "targets_task_labels"):
-        raise ValueError(
-            f"The third field of the items of {kind} is not a task label (targets_task_labels). Leave it out."
-        )
+        raise ValueError(f"The third field of the items of {kind} is not a task label (targets_task_labels). Omit it.")
     if len(item) not in (2, 3):
         raise ValueError(f"{kind} returns items of {len(item)} fields, but needs to return (sample, label[, task]).")
 

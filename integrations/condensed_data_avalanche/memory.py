@@ -195,7 +195,7 @@ class Memory:
         sources, counts = [job.source for job in jobs], [job.count for job in jobs]
         others = [cell for cell in self.cells.values() if cell.num_kept and not cell.staged]
         if len(jobs) == 1 and reads_labels(self.settings.recipe):
-            # a recipe that learns from what tells classes apart needs more than the single new one
+            # a recipe that compares classes with each other needs more than the single new one
             sources += [self._comparable(cell.kept) for cell in others if cell.kept is not None]
             counts += [1] * len(others)
         settings = self.settings

@@ -121,7 +121,5 @@ def _memory(mem_size: int | None, given: ExemplarsBuffer | None) -> Any:
     if given is None:
         return CondensedBuffer(200 if mem_size is None else mem_size)
     if mem_size is not None and given.max_size != mem_size:
-        raise ValueError(
-            f"mem_size={mem_size} and storage_policy.max_size={given.max_size} differ. Leave mem_size out."
-        )
+        raise ValueError(f"mem_size={mem_size} and storage_policy.max_size={given.max_size} differ. Omit mem_size=.")
     return given

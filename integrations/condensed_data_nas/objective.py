@@ -65,14 +65,14 @@ class ProxyObjective:
         device: where to compute. The samples are moved there once and shared by all trials of a process.
         precision: "auto", "fp32" or "bf16".
         report_every: epochs between two reports on the first network; by default there are ten reports.
-        batched: train the networks of a configuration together; by default where that is faster: for small networks on
+        batched: train the networks of a configuration together; by default if that is faster: for small networks on
             a CPU, and on an accelerator if a few steps show it.
         recalibrate: test networks with batch statistics of their final weights instead of those gathered in training,
             which lag behind in short trainings; see `recalibration`.
 
     Raises:
         SourceError: for validation samples that do not fit.
-        ValueError, TypeError: for invalid arguments, and for a condensed dataset with its own training steps.
+        ValueError, TypeError: for invalid arguments, and for an order-dependent condensed dataset.
     """
 
     def __init__(

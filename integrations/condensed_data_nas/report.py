@@ -38,7 +38,7 @@ class ProxyRow:
 
     Attributes:
         name: of the proxy.
-        values: (n,) its values, in the order of the configurations; minus infinity where it failed.
+        values: (n,) its values, in the order of the configurations; minus infinity if it failed.
         spearman, kendall: over all configurations.
         top_spearman: k -> Spearman's correlation among the k best of the reference.
         top_recall: k -> fraction of the reference's k best among the proxy's k best.

@@ -76,13 +76,13 @@ def search_training(own: Training | OrderedTraining, training: str | Training | 
         epochs: override those of the protocol; as there, one more is trained.
 
     Raises:
-        ValueError: for a condensed dataset with its own training steps if no other protocol is given.
+        ValueError: for an order-dependent condensed dataset if no other protocol is given.
     """
     chosen = own if training is None else protocol(training)
     if isinstance(chosen, OrderedTraining):
         raise ValueError(
-            "This condensed dataset was learned for one network and its own training steps, which cannot rank other "
-            'networks. Give training="quick" or a Training, or condense with another recipe.'
+            "This condensed dataset is order-dependent: it was condensed for one network and cannot rank others. "
+            'Give training="quick" or a Training, or condense with another recipe.'
         )
     if epochs is None:
         return chosen

@@ -7,7 +7,7 @@
   score by Abdelfattah et al., ICLR 2021, https://arxiv.org/abs/2101.08134).
 * naswot: log-determinant of the kernel that counts, for each pair of samples of a mini-batch, the units in the same
   state, on or off (Mellor et al., ICML
-  2021, https://arxiv.org/abs/2006.04647). Deviation: a unit is on where the input of its activation is positive, for
+  2021, https://arxiv.org/abs/2006.04647). Deviation: a unit is on if the input of its activation is positive, for
   every activation instead of ReLU alone.
 
 Letters: B rows of the mini-batch.

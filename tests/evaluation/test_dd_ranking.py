@@ -124,7 +124,7 @@ def test_datasets_that_cannot_be_ranked_are_refused(condensed: CondensedDataset)
     with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
         _rank(condensed, whole=93)
     ordered = replace(condensed.metadata, training=OrderedTraining())
-    with pytest.raises(ValueError, match=r"has its own training steps.*training=\"standard\""):
+    with pytest.raises(ValueError, match=r"is order-dependent.*training=\"standard\""):
         _rank(CondensedDataset.from_result(replace(condensed.result, metadata=ordered)), training=None)
     other = TensorDataset(torch.rand(12, 1, 9, 9), torch.arange(12) % 3)
     with pytest.raises(SourceError, match=r"train has samples of shape \(1, 9, 9\)"):

@@ -43,7 +43,7 @@ def test_labels_are_switched(tiny_images: TensorDataset, tiny_test_images: Tenso
 
 def test_label_switching_rejects_unsuitable_datasets(tiny_images: TensorDataset) -> None:
     plain = CondensedDataset(tiny_images, recipes.random(ipc=1), **QUIET)
-    with pytest.raises(ValueError, match=r"needs a dataset with training steps of its own"):
+    with pytest.raises(ValueError, match=r"needs an order-dependent dataset"):
         attack(plain, tiny_images)
     recipe = dd(network=NETWORK, epochs=2, iterations=1)
     condensed = CondensedDataset(tiny_images, recipe, **QUIET)

@@ -312,7 +312,7 @@ def test_recipes_that_read_labels_use_kept_classes_too() -> None:
     single = Samples(classes=3)
     memory.update_from_dataset(Part(single, range(24, 36)))
     assert memory.samples_per_class == {0: 2, 1: 2, 2: 2}
-    with pytest.raises(ValueError, match="there is only one class"):
+    with pytest.raises(ValueError, match="compares classes with each other, but there is only one"):
         CondensedBuffer(6, recipe=recipe).update_from_dataset(Part(single, range(12)))
 
 

@@ -22,7 +22,7 @@ from condensed_data.engine.evaluate import standardized
 from condensed_data.evaluation.privacy.membership_inference import roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.evaluation.privacy.report import Privacy
-from condensed_data.storage.protocols import CondensedSamples
+from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.compute import split_evenly
 from condensed_data.training.protocol import Training, protocol
 from condensed_data.training.trainer import Trainer

@@ -78,7 +78,7 @@ class Push:
                     conflicts += 1
                     if conflicts == CONFLICTS:
                         raise ConcurrentPushError(
-                            f"{self.options.repo_id}: another push was faster {CONFLICTS} times in a row."
+                            f"{self.options.repo_id}: another push was faster {CONFLICTS} times in a row. Try again."
                         ) from error
                 elif type(hub_error) is HubUnavailableError and is_transient(error) and not self.options.create_pr:
                     # the commit may exist anyway: the next attempt finds out, except for pull requests
@@ -151,7 +151,7 @@ class Push:
                 visibility = "private" if info.private else "public"
                 raise HubError(
                     f"{options.repo_id} already exists and is {visibility}, but private={options.private} was given. "
-                    "Change the settings of the repository, or leave private out."
+                    "Change the settings of the repository, or omit private=."
                 )
         if options.revision is not None:
             try:

@@ -45,7 +45,7 @@ def check_license(name: str) -> str:
     """Return a valid license identifier unchanged.
 
     Raises:
-        ValueError: unless it looks like those of the Hub.
+        ValueError: if it is not a license identifier of the Hub.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,63}", name):
         raise ValueError(

@@ -148,6 +148,6 @@ def _check_key(where: str, manifest: Mapping[str, Any], content: Mapping[str, An
     for name, value in stored.items():
         if strict_json.compact(value) != strict_json.compact(content[name]):
             raise ArtifactError(
-                f"{where} has the cache key of this build but a different {name}, so it was not loaded. Contact its "
-                "owner."
+                f"{where} has the cache key of this build but a different {name}, so it was not loaded. Tell "
+                "the owner of the repository, or omit hub= (--hub)."
             )
