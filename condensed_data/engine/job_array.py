@@ -49,8 +49,8 @@ def check_recipe(recipe: Recipe) -> None:
         for term in recipe.terms
         if term.pool.trains_on_synthetic
     ]
-    if recipe.stop is not None:
-        reasons.append("it stops by the loss of all classes (stop=None runs all iterations)")
+    if recipe.early_stopping is not None:
+        reasons.append("it stops by the loss of all classes (early_stopping=None runs all iterations)")
     _refuse(recipe, reasons)
 
 

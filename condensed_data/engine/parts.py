@@ -25,7 +25,7 @@ class StartedParts(Stateful):
         synthetic_data: what is learned.
         sampler_states, pool_states: by specification; terms that name the same one share its state.
         losses: one for each term.
-        optimizer, early_stopping: None where the recipe has none.
+        optimizer, early_stopping: None if the recipe has none.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
@@ -47,7 +47,7 @@ class StartedParts(Stateful):
                 self.pool_states[term.pool] = term.pool.start(context)
             self.losses.append(term.objective.start(context))
         self.optimizer = recipe.optimizer.start(self.synthetic_data.learned) if recipe.terms else None
-        self.early_stopping = recipe.stop.start() if recipe.stop else None
+        self.early_stopping = recipe.early_stopping.start() if recipe.early_stopping else None
 
     @property
     def trainable_losses(self) -> list[TrainableLoss]:

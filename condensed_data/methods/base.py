@@ -112,7 +112,7 @@ class SyntheticData(Stateful):
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def clamp(self) -> None:
-        """Clamp learned tensors to their range, after every step; most methods do not."""
+        """Clamp learned tensors to their range; called after every step, does nothing by default."""
 
     def state_dict(self) -> dict[str, Any]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.learned.items()}
@@ -176,7 +176,8 @@ class InitialState:
     """Initial weights of networks that are trained on a condensed dataset.
 
     Attributes:
-        kind: "new": random weights; "stored": always `weights`; "given": weights that the user provides.
+        kind: "new": random weights; "stored": always `weights`; "given": weights that are not
+            stored; the user provides them.
         weights: the state dictionary of "stored".
         digest: `core.tensor_hash.content_hash` of the required weights, if "given" ones are always the same.
         head: what to do with the last layer of "given" ones, see `condensed_data.networks.state_dicts.load_state`.
@@ -264,7 +265,7 @@ class Objective(Spec, ABC):
         """Raise ValueError for a pool whose networks lack what this objective needs."""
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
-        """Raise now what a step on blocks of these sizes would raise after networks were built and trained."""
+        """Raise early any error that a step on blocks of these sizes would raise."""
 
     @abstractmethod
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:

@@ -207,7 +207,7 @@ def _first_smallest(values: Any, free: Any, scale: float) -> int:
 
 
 def _selected(context: Context, sizes: Sequence[int], select: Callable[[int, Tensor, int], Tensor]) -> Tensor:
-    """Samples selected by `select(group, members, count)`, repeated where a group has fewer than requested."""
+    """Samples selected by `select(group, members, count)`, repeated if a group has fewer than requested."""
     index = []
     for group, size in enumerate(sizes):
         members = context.real.members[group]

@@ -114,7 +114,7 @@ class Recipe(Spec):
             learning rate is that of "labels" in the optimizer's `rates`.
         labels_from: a `Teacher` or a module that predicts the class probabilities of the finished samples, see
             `condensed_data.methods.synthetic.soft_labels.labeler`.
-        stop: criterion to end before the last iteration; None for none.
+        early_stopping: criterion to end before the last iteration; None for none.
         training: how to train on the result.
         paper, deviations: the source, and the differences from it. Not part of a cache key.
 
@@ -133,7 +133,7 @@ class Recipe(Spec):
     whitening: str | DataDefault = "none"
     soft_labels: bool = False
     labels_from: Teacher | Callable[[Tensor], Tensor] | None = None
-    stop: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = None
     training: Training | OrderedTraining = field(default_factory=Training)
     paper: str = field(default="", compare=False)
     deviations: str = field(default="", compare=False)

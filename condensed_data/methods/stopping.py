@@ -18,7 +18,7 @@ from condensed_data.methods.base import Stateful
 class EarlyStopping(Spec):
     """Stop when the mean loss over a window of iterations is hardly lower than over the previous window.
 
-    Means are compared because the loss of single iterations is noisy where each uses another network. IID converges
+    Means are compared because the loss of single iterations is noisy if each uses another network. IID converges
     long before the iterations of its base are over (Deng et al., CVPR 2024); this criterion for it is ours.
 
     Args:

@@ -165,7 +165,7 @@ def recipe_of(row: Row) -> Recipe:
         network=row["network"],
         extractor=row["extractor"],
         pretrain=Pretraining(epochs=row["epochs"], networks=row["extractors"]),
-        stop=None,
+        early_stopping=None,
     )
 
 

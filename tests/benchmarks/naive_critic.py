@@ -42,7 +42,7 @@ class CriticPool(NaivePool):
     def _loss(self, iteration: int, samples: Samples, rng: RandomStreams) -> Tensor:
         embed, real = networks.embed_of(self.module), self.run.context.real
         *_, head = (layer for layer in self.module.modules() if isinstance(layer, nn.Linear))
-        features, logits, labels, apart = [], [], [], []
+        features, logits, labels, distances = [], [], [], []
         for group in range(real.num_groups):
             sides = pairs(self.run.synthetic_data, rng, iteration, group, self.pool.codes)
             with torch.no_grad():
@@ -51,11 +51,11 @@ class CriticPool(NaivePool):
             features += [one, other]
             logits += [head(one), head(other)]
             labels += [real.group_class[group].repeat(2 * len(rows[0]))]
-            apart.append((1 - F.cosine_similarity(one, other)) / 2)
+            distances.append((1 - F.cosine_similarity(one, other)) / 2)
         y = torch.cat(labels).to(self.run.context.device)
         contrast = _contrast(torch.cat(features), y, self.pool.temperature)
-        alike = torch.cat(apart).mean()
-        return F.cross_entropy(torch.cat(logits), y) + self.pool.alike * alike + self.pool.contrast * contrast
+        distance = torch.cat(distances).mean()
+        return F.cross_entropy(torch.cat(logits), y) + self.pool.similarity * distance + self.pool.contrast * contrast
 
 
 def _contrast(features: Tensor, y: Tensor, temperature: float) -> Tensor:

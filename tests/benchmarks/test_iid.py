@@ -103,7 +103,7 @@ def test_the_recipe_of_a_row(ablation: Any) -> None:
     assert (centralizing.weight, centralizing.objective.beta) == (0.5, 2.0)
     assert (centralizing.pool.pretrain.epochs, centralizing.pool.pretrain.networks) == (4, 5)
     assert not any(isinstance(term.objective, Covariance) for term in recipe.terms)
-    assert (recipe.iterations, recipe.stop) == (3, None)
+    assert (recipe.iterations, recipe.early_stopping) == (3, None)
     (covariance,) = (
         term.objective
         for term in ablation.recipe_of(row | {"covariance": 0.3}).terms

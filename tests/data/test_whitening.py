@@ -155,7 +155,7 @@ def test_unsupported_uses_are_refused(tiny_images: TensorDataset, tmp_path: Path
     with pytest.raises(ValueError, match="whitening='pca' must be one of 'none', 'zca'"):
         recipe().set(whitening="pca")
     clamped = replace(recipe(), synthetic=Pixels(clamp=True))
-    with pytest.raises(ValueError, match="single ones have no range to clamp to"):
+    with pytest.raises(ValueError, match="single values have no fixed range to clamp to"):
         CondensedDataset(tiny_images, clamped, cache=False, **QUIET)
     made = CondensedDataset(tiny_images, recipe(), cache=False, **QUIET)
     whitening = replace(whitening_of(made), scales=torch.ones(3))

@@ -33,7 +33,7 @@ TOGETHER = [
 
 def independent(name: str) -> Recipe:
     """A recipe in blocks, which does not stop by the loss of all classes."""
-    return LEARNING[name]().set(num_blocks=64, stop=None)
+    return LEARNING[name]().set(num_blocks=64, early_stopping=None)
 
 
 def parts(name: str, source: TensorDataset, folder: Path, count: int) -> list[CondensationResult]:

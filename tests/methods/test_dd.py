@@ -323,7 +323,7 @@ class Drops(nn.Module):
         ({"epochs": 0}, "must be an integer of at least 1"),
         ({"n_nets": 0}, r"dd\(n_nets=0\) must be"),
         ({"n_nets": 2, "fixed": True}, r"fixed initialization is a single network"),
-        ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) defines the networks"),
+        ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) already defines the networks"),
         ({"step_size": -1.0}, "must be positive"),
         ({"batch": 0}, "needs real samples"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),

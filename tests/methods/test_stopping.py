@@ -38,7 +38,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     tiny_images: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONDENSED_DATA_CHECKPOINT_SECONDS", "0")
-    recipe = replace(RECIPE, stop=EarlyStopping(4, 0.9))  # nothing falls by nine tenths: it ends after two windows
+    recipe = replace(
+        RECIPE, early_stopping=EarlyStopping(4, 0.9)
+    )  # nothing falls by nine tenths: it ends after two windows
     how = {"progress": False, "device": "cpu", "precision": "fp32"}
     whole = CondensedDataset(tiny_images, recipe, cache=False, **how)
     assert whole.metadata.iterations == 8

@@ -62,7 +62,7 @@ def test_weights_of_another_network_raise() -> None:
     whole = {name: torch.ones_like(tensor) for name, tensor in module.state_dict().items()}
     copy_weights(module.state_dict(), whole)
     assert bool((module.weight == 1).all())
-    with pytest.raises(ValueError, match="shapes differ from the network's: bias"):
+    with pytest.raises(ValueError, match="does not match the network: names with other shapes: bias"):
         copy_weights(module.state_dict(), {**whole, "bias": torch.ones(1)})
     with pytest.raises(KeyError, match="bias"):
         copy_weights(module.state_dict(), {"weight": whole["weight"]})

@@ -122,7 +122,7 @@ LEARNING = {
     "haba on idc": lambda: haba("idc"),
     "haba on mtt": lambda: haba("mtt", experts=1, epochs=2, ahead=1, steps=2),
     "kfs": lambda: quick("kfs", channels=1, width=4, codes=3, fit=3),
-    "fred on dsa": lambda: quick("fred", base="dsa", share=0.25),
+    "fred on dsa": lambda: quick("fred", base="dsa", fraction=0.25),
 }
 GROUPED = {
     "debiased on dc": lambda: quick("debiased"),

@@ -40,7 +40,7 @@ class CharacteristicFunction(Objective):
     to D standard normal numbers, as in the paper and the authors' code (whose released configurations disable it).
 
     Deviations: all groups of an iteration share the frequencies, and the sampling network takes one step per iteration
-    instead of one per class; where the argument of the root is below 1e-12, as for equal samples, the root and its
+    instead of one per class; if the argument of the root is below 1e-12, as for equal samples, the root and its
     gradient are 0.
 
     Args:
@@ -60,7 +60,7 @@ class CharacteristicFunction(Objective):
         least = 2 if self.sampling_lr else 1
         check_count("CharacteristicFunction", "frequencies", self.frequencies, least)
         if not 0 <= self.alpha <= 1:
-            raise ValueError(f"CharacteristicFunction(alpha={self.alpha}) must be between 0 and 1.")
+            raise ValueError(f"CharacteristicFunction(alpha={self.alpha}) must be in [0, 1].")
 
     def start(self, context: Context) -> Loss:
         if self.sampling_lr:

@@ -47,7 +47,7 @@ class Covariance(Objective):
         if min(synthetic) < 2:
             raise ValueError(
                 f"Covariance needs at least two synthetic samples in every group; one has {min(synthetic)}. "
-                "The covariance of a single sample is zero. Use ipc=2 or more (two for each group of a class, where "
+                "The covariance of a single sample is zero. Use ipc=2 or more (two for each group of a class, if "
                 "there are groups), or synthetic data that decodes several samples from one, such as MultiFormation."
             )
 

@@ -24,7 +24,7 @@ class Diversity(Objective):
     """Mean over pairs of (1 + cosine of the two embeddings) / 2: samples of one code should differ.
 
     It needs the pairs of the `DecoderPairs` sampler and the `Critic` pool, whose network is trained to embed samples of
-    one code alike. The published weight is 0.1.
+    one code similarly. The published weight is 0.1.
 
     Raises:
         ValueError: for blocks that are not pairs.

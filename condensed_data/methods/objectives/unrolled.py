@@ -99,7 +99,7 @@ def unrolled_footprint(unroll: str, steps: Sequence[int], real: int = 0) -> Memo
 
 
 def _check_repeatable(module: nn.Module) -> None:
-    """Raise ValueError for a network whose training steps cannot be repeated exactly."""
+    """Raise ValueError for a network whose training steps cannot be recomputed exactly."""
     if module.training and networks.has_batch_norm(module):
         why = "normalizes over the batch and updates running statistics"
     elif networks.is_stochastic(module):
@@ -107,9 +107,9 @@ def _check_repeatable(module: nn.Module) -> None:
     else:
         return
     raise ValueError(
-        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps cannot be repeated. Use "
-        "another network (such as norm='instance'), or the GivenWeights or Pretrained pool, whose networks are in "
-        "evaluation mode."
+        f"Cannot use Unrolled with a {type(module).__name__} that {why}: its training steps cannot be recomputed "
+        "exactly for the second derivative. Use another network (such as norm='instance'), or the GivenWeights or "
+        "Pretrained pool, whose networks are in evaluation mode."
     )
 
 

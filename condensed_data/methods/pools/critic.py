@@ -1,4 +1,4 @@
-"""HaBa's critic: a network trained to embed samples of one code alike, while the samples learn to differ.
+"""HaBa's critic: a network trained to embed samples of one code similarly, while the samples learn to differ.
 
 Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774, section 3.3, and the authors' code.
 
@@ -31,11 +31,11 @@ from condensed_data.training.context import Context
 class Critic(NetworkPool):
     """One network for the whole run, which takes one step after each iteration on pairs of samples of one code.
 
-    It minimizes the cross-entropy of all rows, plus `alike` times the mean of (1 - cosine) / 2 over the pairs (the
+    It minimizes the cross-entropy of all rows, plus `similarity` times the mean of (1 - cosine) / 2 over the pairs (the
     adversary of `Diversity`), plus `contrast` times the supervised contrastive loss of all rows.
 
     Args:
-        alike, contrast: weights, at least 0; 0.1 and 0.1 as published.
+        similarity, contrast: weights, at least 0; 0.1 and 0.1 as published.
         temperature: of the contrastive loss, positive; 0.07 as published.
         lr, momentum: of SGD, positive and in [0, 1); 0.001 and 0.9 as published.
         codes: random codes per group and step; None for all.
@@ -44,7 +44,7 @@ class Critic(NetworkPool):
         ValueError: after the first iteration, for synthetic data with fewer than two decoders per code.
     """
 
-    alike: float = 0.1
+    similarity: float = 0.1
     contrast: float = 0.1
     temperature: float = 0.07
     lr: float = 0.001
@@ -53,7 +53,7 @@ class Critic(NetworkPool):
     trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("alike", "contrast"):
+        for name in ("similarity", "contrast"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"Critic({name}={getattr(self, name)!r}) must be at least 0.")
         for name in ("temperature", "lr"):
@@ -75,9 +75,9 @@ class Critic(NetworkPool):
             y: (2 B,) class indices.
         """
         first, second = features.chunk(2)
-        alike = (1 - F.cosine_similarity(first, second)).mean() / 2
+        distance = (1 - F.cosine_similarity(first, second)).mean() / 2
         contrast = supervised_contrast(features, y, self.temperature)
-        return F.cross_entropy(logits, y) + self.alike * alike + self.contrast * contrast
+        return F.cross_entropy(logits, y) + self.similarity * distance + self.contrast * contrast
 
 
 class _CriticState(PoolState):

@@ -65,7 +65,7 @@ class DynamicBilevel(NetworkPool):
         check_count("DynamicBilevel", "window", self.window, least=2)
         for name in ("outer", "inner"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"DynamicBilevel({name}={getattr(self, name)!r}) must be a fraction in [0, 1].")
+                raise ValueError(f"DynamicBilevel({name}={getattr(self, name)!r}) must be in [0, 1].")
 
     def start(self, context: Context) -> PoolState:
         return _DynamicBilevelState(self, context)

@@ -64,7 +64,7 @@ class NetworkSlot:
         return lambda x: networks.embed_of(self.module)(x)  # lazy: only some objectives need a linear layer
 
     def _should_compile(self) -> bool:
-        """Whether compiling pays off: decided by operation counts, not timings, so that equal runs compute alike.
+        """Whether compiling pays off: decided by operation counts, not timings, so that equal runs compute the same.
 
         Measured on a CPU only: compiled bf16 embeds 1.6 times faster than eager bf16 there (ConvNet-3, 28x28).
         """
@@ -125,10 +125,12 @@ def copy_weights(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> No
         ValueError: if shapes differ.
     """
     if own.keys() != weights.keys():
-        raise KeyError(f"These names differ from the network's: {', '.join(sorted(own.keys() ^ weights.keys()))}.")
+        names = ", ".join(sorted(own.keys() ^ weights.keys()))
+        raise KeyError(f"The state dictionary does not match the network: names only one of them has: {names}.")
     mismatched = [name for name, tensor in own.items() if tensor.shape != weights[name].shape]
     if mismatched:  # `copy_` would broadcast the smaller one
-        raise ValueError(f"These shapes differ from the network's: {', '.join(mismatched)}.")
+        names = ", ".join(mismatched)
+        raise ValueError(f"The state dictionary does not match the network: names with other shapes: {names}.")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name], non_blocking=supports_async_copy(tensor.device))

@@ -1,4 +1,4 @@
-"""What pools that train their networks during the run share: state, mini-batches, batch-norm statistics.
+"""Common parts of pools that train their networks during the run: state, mini-batches, batch-norm statistics.
 
 Letters: B rows of a batch.
 """
@@ -26,7 +26,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 class TrainedNetworkState(PoolState):
-    """One network at a time, trained by SGD between iterations and replaced by a new random one at some point."""
+    """One network at a time, trained by SGD between iterations. Subclasses decide when to replace it."""
 
     def __init__(self, context: Context, network: Any, sgd: SGDConfig) -> None:
         self.context, self.sgd = context, sgd

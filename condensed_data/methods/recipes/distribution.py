@@ -22,7 +22,8 @@ from condensed_data.training.protocol import idc as idc_training
 __all__ = ["dm", "idm", "m3d"]
 
 
-# A Gaussian kernel is at most 1, unlike a squared mean embedding: with this weight (ours) one learning rate suits both.
+# A Gaussian kernel is at most 1, unlike squared distances of means; this weight (not published) makes the same learning
+# rate fit both.
 M3D_WEIGHT = 100.0
 
 
@@ -59,7 +60,8 @@ def dm(
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         paper="Zhao and Bilen, Dataset Condensation with Distribution Matching, WACV 2023, arXiv:2110.04181",
-        deviations="Each class draws its own augmentation and batch from named streams instead of the clock.",
+        deviations="Augmentations and batches are drawn per class from seeded streams; the authors reseed from "
+        "the clock.",
     )
 
 

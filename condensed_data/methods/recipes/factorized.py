@@ -32,7 +32,7 @@ BASES = "dm, dc, dsa, idc or mtt"
 
 @dataclass(frozen=True)
 class ScaledValue(DataDefault):
-    """Another value times a factor, by default that of the learning rate of a step size."""
+    """Another default value, multiplied by a factor."""
 
     value: float | DataDefault
     factor: float = STEP_SIZE_FACTOR
@@ -99,7 +99,7 @@ def haba(
 
 @register
 def fred(
-    base: str | Recipe = "dm", ipc: int | None = None, share: float = 1 / 16, lr: float = 0.03, **options: Any
+    base: str | Recipe = "dm", ipc: int | None = None, fraction: float = 1 / 16, lr: float = 0.03, **options: Any
 ) -> Recipe:
     """FreD: samples are parametrized by the coefficients of their cosine transform that vary most within the class.
 
@@ -107,9 +107,9 @@ def fred(
 
     Args:
         base, options: see `haba`.
-        ipc: storage budget, in samples per class, which holds 1 / `share` times as many samples; None for the default
-            of the base.
-        share: fraction of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
+        ipc: storage budget, in samples per class, which holds 1 / `fraction` times as many samples; None for the
+            default of the base.
+        fraction: of the frequencies that are kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
         lr: learning rate of Adam for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations, 0.03 and
             0.1 did equally well (70.6 and 69.9 %).
 
@@ -118,7 +118,7 @@ def fred(
     """
     recipe = get_base("fred", base, ipc, options)
     return replace(
-        _with_parametrization(recipe, "fred", lambda pixels: Frequency(share, pixels.init), lr),
+        _with_parametrization(recipe, "fred", lambda pixels: Frequency(fraction, pixels.init), lr),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
         deviations="An orthonormal transform, and Adam instead of SGD, whose published rate of 1e8 is specific to one "
         "base and another scale of the transform.",
@@ -197,7 +197,7 @@ def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:
     """The learning rate of learned step sizes, as the optimizer's `rates`.
 
     Adam changes a tensor by about its learning rate per iteration: here by `STEP_SIZE_FACTOR` of a plain step size, and
-    by nearly that fraction where the step size is the softplus of a number far below zero.
+    by nearly that fraction if the step size is the softplus of a number far below zero.
     """
     if isinstance(part, WithSteps):
         return ((NAME, ScaledValue(part.lr) if part.form == "plain" else STEP_SIZE_FACTOR),)

@@ -42,7 +42,7 @@ def dc(
         ipc: synthetic samples per class.
         iterations: matching steps; 1,000 networks of `ipc` steps each (at most 50), fewer for small sources.
         batch: real samples per class and step.
-        lr: learning rate of SGD with momentum 0.5; the authors use 0.01 where the matching network is an MLP.
+        lr: learning rate of SGD with momentum 0.5; the authors use 0.01 if the matching network is an MLP.
         distance: "rows_cosine" (the paper's), "mse", "cosine" or "l1".
         init: initial samples; Gaussian noise by default.
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.

@@ -94,7 +94,7 @@ class PublishedMTT(DataDefault):
 
 @dataclass(frozen=True)
 class EpochsAhead(DataDefault):
-    """M as published, and more for sources so small that an expert would take fewer steps than the student.
+    """The published `ahead` (M), or more for sources so small that an expert would take fewer steps than the student.
 
     The published sources have 50,000 samples and more, where 2 epochs are 390 steps; if the expert moves less than the
     student, the loss starts far above 1 and its gradient makes the samples diverge.
@@ -131,7 +131,7 @@ class UsedEpochs(DataDefault):
 
 @dataclass(frozen=True)
 class PublishedWhitening(DataDefault):
-    """ZCA where it is published for CIFAR, for color images that are small enough."""
+    """ZCA if it is published for CIFAR and the color images are small enough."""
 
     def __call__(self, info: DatasetInfo) -> str:
         small = math.prod(info.sample_shape) <= MAX_VALUES

@@ -41,7 +41,7 @@ def iid(
     covariance_weight: float | None = None,
     extractor: Any = "resnet18",
     pretrain: Pretraining | None = None,
-    stop: EarlyStopping | None = EarlyStopping(),  # noqa: B008  # frozen
+    early_stopping: EarlyStopping | None = EarlyStopping(),  # noqa: B008  # frozen
     **options: Any,
 ) -> Recipe:
     """IID: distribution matching with centralization of each class and covariance matching of features.
@@ -56,14 +56,14 @@ def iid(
         covariance_weight: 0.01 on DM, 0.03 on IDM; 0 removes the term.
         extractor: network, trained on the real data, whose embeddings are centralized.
         pretrain: its training; by default 20 networks for 40 epochs; the authors draw from 1,000 checkpoints.
-        stop: ends the run when the loss has stopped decreasing; None for all iterations.
+        early_stopping: ends the run when the loss has stopped decreasing; None for all iterations.
         options: further arguments of the base.
 
     Raises:
         ValueError: for another base, or for ipc=1 on DM.
     """
     if base not in _IID_WEIGHTS:
-        raise ValueError(f"iid(base={base!r}) was not published. Use {' or '.join(map(repr, _IID_WEIGHTS))}.")
+        raise ValueError(f"iid supports {' and '.join(f'base={name!r}' for name in _IID_WEIGHTS)}, not {base!r}.")
     if base == "dm" and ipc == 1:
         raise ValueError(
             "iid(base='dm', ipc=1) has one sample per class, whose covariance is zero and which is its own center: "
@@ -83,7 +83,7 @@ def iid(
         recipe,
         name=f"iid_{base}",
         terms=terms,
-        stop=stop,
+        early_stopping=early_stopping,
         paper="Deng et al., Exploiting Inter-sample and Inter-feature Relations in Dataset Distillation, CVPR 2024, "
         f"arXiv:2404.00563; on {recipe.paper}",
         deviations=f"{recipe.deviations} Centers are those of the synthetic samples, as in the authors' code, which "

@@ -86,5 +86,8 @@ def get_base(name: str, base: str | Recipe, ipc: int | None, options: Mapping[st
     if not isinstance(base, Recipe):
         return get(base, **({} if ipc is None else {"ipc": ipc}), **options)
     if ipc is not None or options:
-        raise ValueError(f"{name}(base=Recipe(...)) takes no other arguments of the base: edit the recipe itself.")
+        raise ValueError(
+            f"{name}(base=Recipe(...)) cannot pass further arguments to a Recipe. "
+            "Change the recipe with recipe.set(...)."
+        )
     return base

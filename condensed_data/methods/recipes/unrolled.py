@@ -109,7 +109,7 @@ def dd(
         unroll: "full", "checkpointed" or "constant", see `condensed_data.methods.objectives.unrolled`.
     """
     if pool is not None and (network is not None or fixed):
-        raise ValueError("dd(pool=...) defines the networks: remove network= and fixed=.")
+        raise ValueError("dd(pool=...) already defines the networks. Omit network= and fixed=.")
     check_count("dd", "n_nets", n_nets)
     if fixed and n_nets > 1:
         raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1.")

@@ -20,7 +20,7 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class DecoderPairs(Sampler):
-    """Per group: its codes through one decoder, then the same codes through another, and no real samples.
+    """Pairs of samples that two decoders make from the same codes, group by group; no real samples.
 
     Two random decoders are used in each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
     https://arxiv.org/abs/2210.16774, section 3.3). Row i of a block's first half and row i of its second are a pair.

@@ -29,25 +29,27 @@ ROWS = 1024
 class Frequency(SyntheticSpec):
     """The coefficients of the frequencies that vary most among the real samples of the class.
 
-    In each channel, k = round(share * F) frequencies are kept, at least one: those of the greatest variance over the
+    In each channel, k = round(fraction * F) frequencies are kept, at least one: those of the greatest variance over the
     samples of the class. A class then has floor(ipc * F / k) samples within the budget of `ipc` whole ones. As in the
     paper, the budget counts the coefficients but not their positions; `stored_floats` counts both, the positions as
     one bit per frequency.
 
     Args:
-        share: fraction of the frequencies that is kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
+        fraction: of the frequencies that are kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
         init: initial samples; their other frequencies are dropped.
 
     Raises:
         ValueError: from `check`, for vectors.
     """
 
-    share: float = 1 / 16
+    fraction: float = 1 / 16
     init: Init = field(default_factory=Random)
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(f"Frequency(share={self.share!r}) must be in (0, 1]: the fraction of frequencies to keep.")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(
+                f"Frequency(fraction={self.fraction!r}) must be in (0, 1]: how many of the frequencies to keep."
+            )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         if len(sample_shape) < 2:
@@ -60,7 +62,7 @@ class Frequency(SyntheticSpec):
         shape = context.real.sample_shape
         self.check(shape)
         total = prod(shape[1:])
-        kept = max(1, round(self.share * total))
+        kept = max(1, round(self.fraction * total))
         sizes, labels, groups = group_layout(context.real, context.ipc * total // kept)
         positions = torch.stack([_most_varying(context, label, kept) for label in range(context.real.num_classes)])
         spectrum = transform(self.init.samples(context, sizes).detach()).flatten(2)

@@ -92,7 +92,7 @@ def value_range(real: RealData) -> tuple[Tensor, Tensor]:
     space, kind = real.space, real.kind
     if space.whitening is not None:
         raise ValueError(
-            "whitening='zca' mixes values, so that single ones have no range to clamp to. Use whitening='none', or "
+            "whitening='zca' mixes pixels, so single values have no fixed range to clamp to. Use whitening='none', or "
             "Pixels(clamp=False) and a MultiFormation factor that divides the sides of the samples."
         )
     if kind.eight_bit:

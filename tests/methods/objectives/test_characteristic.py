@@ -100,7 +100,7 @@ def test_values_out_of_range_are_said() -> None:
     ("part", "fields", "message"),
     [
         (CharacteristicFunction, {"frequencies": 0}, r"frequencies=0\) must be an integer of at least 1"),
-        (CharacteristicFunction, {"alpha": 1.1}, r"alpha=1.1\) must be between 0 and 1"),
+        (CharacteristicFunction, {"alpha": 1.1}, r"alpha=1.1\) must be in \[0, 1\]"),
     ],
 )
 def test_arguments_out_of_range_are_refused(part: Any, fields: dict[str, Any], message: str) -> None:

@@ -371,7 +371,7 @@ def test_networks_are_trained_on_soft_labels() -> None:
         (Queue, {"steps": 0}, r"Queue\(steps=0\)"),
         (Queue, {"initial_size": 5, "capacity": 4}, r"Queue\(initial_size=5\) must not exceed capacity=4"),
         (DynamicBilevel, {"window": 1}, r"DynamicBilevel\(window=1\) must be an integer of at least 2"),
-        (DynamicBilevel, {"outer": 4}, r"DynamicBilevel\(outer=4\) must be a fraction"),
+        (DynamicBilevel, {"outer": 4}, r"DynamicBilevel\(outer=4\) must be in \[0, 1\]"),
     ],
 )
 def test_fields_are_checked(build: Any, fields: dict[str, Any], message: str) -> None:

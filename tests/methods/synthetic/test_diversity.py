@@ -1,4 +1,4 @@
-"""Pairs of samples of one code: the critic that embeds them alike, and the objective that separates them."""
+"""Pairs of samples of one code: the critic that embeds them similarly, and the objective that separates them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_diversity_is_the_mean_over_pairs_of_one_plus_cosine_halved() -> None:
 
 def test_the_critic_minimizes_its_equation() -> None:
     features, logits, y = rows(8).requires_grad_(), rows(8), [0, 1, 2, 2, 0, 1, 2, 2]
-    spec = Critic(alike=0.3, contrast=0.2, temperature=0.5)
+    spec = Critic(similarity=0.3, contrast=0.2, temperature=0.5)
     labels, listed = torch.tensor(y), features.tolist()
     contrast = supervised_contrast(features, labels, 0.5)
     assert contrast.item() == pytest.approx(contrast_by_hand(listed, y, 0.5), abs=1e-12)
     entropy = sum(-row.log_softmax(0)[label] for row, label in zip(logits, y, strict=True)) / 8
-    alike = sum((1 - cosine(listed[i], listed[4 + i])) / 2 for i in range(4)) / 4
-    expected = float(entropy) + 0.3 * alike + 0.2 * contrast.item()
+    distance = sum((1 - cosine(listed[i], listed[4 + i])) / 2 for i in range(4)) / 4
+    expected = float(entropy) + 0.3 * distance + 0.2 * contrast.item()
     assert spec.loss(features, logits, labels).item() == pytest.approx(expected, abs=1e-12)
     assert torch.autograd.gradcheck(lambda f: spec.loss(f, logits, labels), features)
 
@@ -117,7 +117,7 @@ def test_one_decoder_per_code_is_rejected() -> None:
     with pytest.raises(ValueError, match="Critic needs at least two decoders per code"):
         Critic(NETWORK).start(ctx).update(0, replace(SYNTHETIC, decoders=1).start(ctx))
     assert WithSteps(SYNTHETIC).start(ctx).decoders_per_code == 3
-    for values, message in (({"alike": -1.0}, "alike"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):
+    for values, message in (({"similarity": -1.0}, "similarity"), ({"lr": 0.0}, "lr"), ({"momentum": 1.0}, "momentum")):
         with pytest.raises(ValueError, match=message):
             Critic(NETWORK, **values)  # type: ignore[arg-type]
 
@@ -142,8 +142,8 @@ def similarity(run: CondensationRun) -> float:
         return 2 * float(Diversity()(net, Pair(Batch(x[:0], x[:0], (0, 0, 0)), batch))) - 1
 
 
-def test_the_critic_learns_to_embed_pairs_alike() -> None:
-    run = CondensationRun(haba(alike=30.0, contrast=0.0), context(ipc=9))
+def test_the_critic_learns_to_embed_pairs_similarly() -> None:
+    run = CondensationRun(haba(similarity=30.0, contrast=0.0), context(ipc=9))
     critic = run.pool_states[run.recipe.terms[1].pool]
     before = similarity(run)
     for iteration in range(30):

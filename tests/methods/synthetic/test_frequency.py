@@ -126,6 +126,6 @@ def test_everything_learns_and_resumes_to_the_same_bits(
 def test_vectors_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"not vectors of shape \(5,\)"):
         Frequency().check((5,))
-    for share in (0.0, 1.5):
+    for fraction in (0.0, 1.5):
         with pytest.raises(ValueError, match=r"must be in \(0, 1\]"):
-            Frequency(share)
+            Frequency(fraction)

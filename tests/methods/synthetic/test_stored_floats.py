@@ -23,7 +23,7 @@ MADE: dict[str, tuple[dict[str, Any], int, int]] = {  # recipe and arguments, sa
     "idm": ({}, 24, PIXELS),
     "haba": ({"hallucinators": 1, "contrast": 0}, 3, 3 * 144 + 220),
     "kfs": ({"channels": 1, "width": 4, "codes": 3, "fit": 2}, 18, 3 * 3 * 9 + 2 * (4 * 16 + 4 + 4 * 16 + 1)),
-    "fred": ({"share": 0.25}, 24, PIXELS + -(-3 * 144 // 32)),
+    "fred": ({"fraction": 0.25}, 24, PIXELS + -(-3 * 144 // 32)),
 }
 
 
