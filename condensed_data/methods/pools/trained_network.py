@@ -87,7 +87,7 @@ def freeze_batch_norm(module: nn.Module, context: Context, iteration: int) -> No
     if not layers:
         return
     real, momenta = context.real, [layer.momentum for layer in layers]
-    rows = [
+    rows = [  # the names of draws keep their spelling: they decide the numbers that are drawn
         members[context.rng.choice("normalise", iteration, group, len(members), BATCH_NORM_ROWS)]
         for group, members in enumerate(real.members)
     ]
