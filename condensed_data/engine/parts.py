@@ -25,7 +25,7 @@ class StartedParts(Stateful):
         synthetic_data: what is learned.
         sampler_states, pool_states: by specification; terms that name the same one share its state.
         losses: one for each term.
-        optimizer, early_stopping: None where the recipe has none.
+        optimizer, early_stopping: None if the recipe has none.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
