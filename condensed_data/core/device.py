@@ -38,7 +38,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve "fp32", "bf16" or "auto" (bf16 where it multiplies faster than fp32); others raise ValueError."""
+    """Resolve "fp32", "bf16" or "auto" (bf16 if it multiplies faster than fp32); others raise ValueError."""
     check_choice(None, "precision", precision, PRECISIONS)
     if precision != "auto":
         return precision

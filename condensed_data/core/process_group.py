@@ -29,7 +29,7 @@ START_TIMEOUT = timedelta(seconds=600)  # within which all ranks must begin the 
 
 
 class LostRankError(ConnectionError):
-    """Another process of the build ended, or never came."""
+    """Another process of the build exited, or did not join in time."""
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ class ProcessGroup:
         """The processes of torch's default process group, all of which call this; one process without a group.
 
         Raises:
-            LostRankError: where some do not come within ten minutes.
+            LostRankError: if some do not join within ten minutes.
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return ProcessGroup()
@@ -81,7 +81,7 @@ class ProcessGroup:
         return self.rank == 0 or self.isolated
 
     def all_reduce_disjoint(self, tensor: Tensor) -> Tensor:
-        """Fill in the values of other ranks, bit by bit; every value is nonzero on at most one rank.
+        """Add tensors over ranks, bit for bit; every value must be nonzero on at most one rank.
 
         Args:
             tensor: contiguous, of floating point numbers of 4 or 8 bytes, of one shape on all ranks; changed in place.
@@ -123,8 +123,8 @@ class ProcessGroup:
             build: what this rank builds, in words.
 
         Raises:
-            LostRankError: where some do not come within ten minutes.
-            ValueError: where their builds differ.
+            LostRankError: if some do not join within ten minutes.
+            ValueError: if their builds differ.
         """
         if not self.is_distributed:
             return
@@ -148,10 +148,10 @@ class ProcessGroup:
     def main_first(self, first: Callable[[], Found], others: Callable[[Any], Found]) -> Found:
         """Rank 0 runs `first`; the others wait for its message and run `others` with it.
 
-        `first` sends the message by `release_waiting`; where it sends none, its return value is the message.
+        `first` sends the message by `release_waiting`; if it sends none, its return value is the message.
 
         Raises:
-            LostRankError: on the others, where rank 0 failed before it sent anything.
+            LostRankError: on the others, if rank 0 failed before it sent anything.
         """
         if not self.is_main:
             message = self.broadcast()
@@ -184,15 +184,15 @@ def _short(error: BaseException) -> str:
 
 @contextmanager
 def translate_dist_errors() -> Iterator[None]:
-    """Raise what torch.distributed raises when a rank is gone as a `LostRankError` with a remedy."""
+    """Turn the errors of torch.distributed about a lost rank into a `LostRankError` with a remedy."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         raise LostRankError(
-            "Another process of this build ended, so this one ends too. Start the same command again, on any number of "
-            f"processes: it continues from the last checkpoint. ({_short(error)})"
+            "Another process of this build exited, so this one stops too. Start the same command again, with any "
+            f"number of processes, to continue from the last checkpoint. ({_short(error)})"
         ) from error
 
 
@@ -215,8 +215,8 @@ def _wait_for_all(group: Any) -> None:
         dist.monitored_barrier(group, timeout=START_TIMEOUT, wait_all_ranks=True)
     except RuntimeError as error:
         raise LostRankError(
-            f"Not all {dist.get_world_size()} processes of the process group came to this build within "
-            f"{START_TIMEOUT.seconds} s. Build on every rank, or before init_process_group. ({_short(error)})"
+            f"Only some of the {dist.get_world_size()} processes of the process group joined this build within "
+            f"{START_TIMEOUT.seconds} s. Condense on every rank, or before init_process_group. ({_short(error)})"
         ) from error
 
 
@@ -228,7 +228,7 @@ def is_torchrun() -> bool:
 
 @contextmanager
 def init_from_env() -> Iterator[ProcessGroup]:
-    """Initialize torch's process group from torchrun's variables, where it started this process."""
+    """Initialize torch's process group from torchrun's variables, if it started this process."""
     if not is_torchrun() or dist.is_initialized():
         yield ProcessGroup.here()
         return
@@ -249,7 +249,7 @@ def local_rank() -> int:
 
 
 def local_count() -> int:
-    """Processes of the build on this machine; all of them where LOCAL_WORLD_SIZE is not set."""
+    """Processes of the build on this machine; all of them if LOCAL_WORLD_SIZE is not set."""
     if not ProcessGroup.here().is_distributed:
         return 1
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(dist.get_world_size())))

@@ -176,7 +176,7 @@ def iter_fields(spec: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def set_field(spec: T, path: str, value: Any) -> T:
     """A copy of `spec` with another value of the field at `path`.
 
-    The end of a path is enough where it is unique, or where all fields that it matches have equal values, such as
+    The end of a path is enough if it is unique, or if all fields that it matches have equal values, such as
     `batch` in both terms of a recipe; then all of them are set.
 
     Raises:

@@ -26,7 +26,7 @@ def is_count(value: object, least: int = 1) -> bool:
 def check_count(
     part: str | None, name: str, value: object, least: int = 1, *, or_default: bool = False, optional: bool = False
 ) -> None:
-    """Raise ValueError unless `value` is an integer of at least `least`, or None where that is `optional`."""
+    """Raise ValueError unless `value` is an integer of at least `least`, or None if `optional`."""
     valid = is_count(value, least) or (or_default and isinstance(value, DataDefault)) or (optional and value is None)
     require(valid, part, name, value, f"an integer of at least {least}")
 

@@ -78,7 +78,7 @@ class RealData:
         return to_device(rows, device), to_device(labels, device)
 
     def to(self, device: torch.device) -> RealData:
-        """These samples on `device`, if they fit; see `SampleStore.to`."""
+        """Copy the samples to `device` if they fit; otherwise leave them in place; see `SampleStore.to`."""
         return replace(self, store=self.store.to(device))
 
     def whitened(self) -> RealData:

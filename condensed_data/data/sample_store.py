@@ -63,7 +63,7 @@ class SampleStore:
         return self.on_disk or self.rows.device.type != device.type
 
     def to(self, device: torch.device) -> SampleStore:
-        """This store on `device` if it fits into a quarter of the free memory there; else unchanged."""
+        """Copy the samples to `device` if they fit into a quarter of its free memory; otherwise return self."""
         if device.type == "cpu" or (device.type == "cuda" and self.bytes > torch.cuda.mem_get_info(device)[0] // 4):
             return self
         table = None if self.table is None else self.table.to(device)

@@ -127,7 +127,7 @@ class CachedBuild:
             identity = {"lineage": lineage, "torch": torch.__version__}
             checkpointer = Checkpointer(cache.checkpoint_path(lineage), identity, self.job.progress)
             if self.force:
-                checkpointer.forget()
+                checkpointer.delete()
             result = condense(checkpointer)
             _store(cache, key, result)
             return result

@@ -1,4 +1,4 @@
-"""Saves a run while it goes, and resumes it."""
+"""Saves a run at intervals, and resumes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class Checkpointer(Callback):
         self.run: CondensationRun | None = None
 
     def resume(self, run: CondensationRun) -> None:
-        """Continue from the checkpoint, if it is of no more iterations; one that does not fit is moved aside."""
+        """Continue from the checkpoint unless it has more iterations than this run.
+
+        One that cannot be resumed is renamed, with a warning.
+        """
         self.run = run
         if not self.path.exists():
             return
@@ -41,15 +44,17 @@ class Checkpointer(Callback):
         except checkpoint.CheckpointError as error:
             aside = self.path.with_suffix(".refused")
             os.replace(self.path, aside)
-            warnings.warn(f"{error} It is now {aside.name}, and the run starts over.", stacklevel=2)
+            warnings.warn(
+                f"{error} The file was renamed to {aside.name}, and the run starts from the beginning.", stacklevel=2
+            )
             return
         if state["iteration"] <= run.iterations:
             run.load_state_dict(state)
             if self.progress:
                 print(f"Resumed at iteration {run.iteration:,} of {run.iterations:,}.", flush=True)
 
-    def forget(self) -> None:
-        """Remove the checkpoint."""
+    def delete(self) -> None:
+        """Delete the checkpoint."""
         self.path.unlink(missing_ok=True)
 
     def on_iteration(self, progress: Progress) -> None:
@@ -61,7 +66,7 @@ class Checkpointer(Callback):
         self.save()
 
     def save(self) -> None:
-        """Write the run's state; where the disk refuses, warn and keep the previous checkpoint."""
+        """Write the run's state; if writing fails, warn and keep the previous checkpoint."""
         if self.run is not None:
             try:
                 checkpoint.write(self.path, self.run.state_dict(), self.identity)

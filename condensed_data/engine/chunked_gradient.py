@@ -1,4 +1,4 @@
-"""The gradient of a work unit in chunks of groups, as small as the device's memory asks for."""
+"""The gradient of a work unit in chunks of groups that fit into the device's memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChunkedGradient:
         device: where the loss is computed.
 
     Attributes:
-        num_chunks: chunks per work unit; 1 where memory holds a whole one.
+        num_chunks: chunks per work unit; 1 if a whole one fits into memory.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ChunkedGradient:
         """The loss of a work unit, detached, and its gradient in every learned tensor.
 
         Raises:
-            torch.OutOfMemoryError: where nothing is left to halve.
+            torch.OutOfMemoryError: if nothing is left to halve.
         """
         while True:
             try:
@@ -62,7 +62,7 @@ class ChunkedGradient:
         """Compute half as many groups at once from now on.
 
         Raises:
-            torch.OutOfMemoryError: where a chunk is one group already, or a term needs all groups together.
+            torch.OutOfMemoryError: if a chunk is one group already, or a term needs all groups together.
         """
         if self.num_chunks >= len(unit.groups) or not all(map(self.is_separable, unit.terms)):
             raise torch.OutOfMemoryError(

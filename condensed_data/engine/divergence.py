@@ -20,7 +20,7 @@ class DivergedError(ArithmeticError):
 
     Attributes:
         iteration: the last iteration whose result was good.
-        result: the last good `CondensationResult`, where a whole build diverged.
+        result: the last good `CondensationResult`, if a whole build diverged.
         condensed: the same as a `CondensedDataset`.
     """
 
@@ -47,15 +47,17 @@ class DivergenceGuard:
         self.kept = time.perf_counter()
 
     def check(self, loss: float, iteration: int) -> None:
-        """Look at the loss of an iteration.
+        """Check the loss of an iteration and keep a good state.
 
         Raises:
-            DivergedError: where it is not finite, or 1,000 times the largest of the first ten.
+            DivergedError: if it is not finite, or more than 1,000 times the largest of the first ten.
         """
         if not math.isfinite(loss):
-            self._stop(f"became {loss}", iteration)
+            self._restore_and_raise(f"became {loss}", iteration)
         if self.seen >= FIRST and abs(loss) > FACTOR * self.largest:
-            self._stop(f"grew to {loss:.3g}, more than 1,000 times where it began", iteration)
+            self._restore_and_raise(
+                f"grew to {loss:.3g}, more than 1,000 times its largest value in the first ten iterations", iteration
+            )
         self.seen += 1
         if self.seen <= FIRST:
             self.largest = max(self.largest, abs(loss))
@@ -67,12 +69,12 @@ class DivergenceGuard:
         if all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             self.good, self.good_iteration, self.kept = state, iteration, time.perf_counter()
 
-    def _stop(self, what: str, iteration: int) -> NoReturn:
+    def _restore_and_raise(self, what: str, iteration: int) -> NoReturn:
         self.synthetic_data.load_state_dict(self.good)
         fp32 = " Or compute in full precision with precision='fp32'." if self.precision != "fp32" else ""
         raise DivergedError(
             f"The loss {what} at iteration {iteration}. The learning rate is probably too high for these samples: "
-            f"optimizer.lr={self.lr:g}; try {self.lr / 10:g}.{fp32} The last good state, of iteration "
-            f"{self.good_iteration}, is kept.",
+            f"optimizer.lr={self.lr:g}; try {self.lr / 10:g}.{fp32} The state of iteration "
+            f"{self.good_iteration}, the last good one, was restored.",
             self.good_iteration,
         )

@@ -119,8 +119,8 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
     schedule = condensed.replay if training is None or isinstance(training, OrderedTraining) else None
     if schedule is None and isinstance(training, OrderedTraining):
         raise ValueError(
-            "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Use a "
-            "Training."
+            "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Give "
+            "training= a Training, such as 'standard'."
         )
     if schedule is None and initial is not None:
         raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")

@@ -46,7 +46,10 @@ def initial_networks(
     check_count("evaluate", "runs", runs)
     chosen = schedule.network if network is None else network
     if chosen is None:
-        raise ValueError("This dataset was condensed for a network that its file cannot hold. Give network=...")
+        raise ValueError(
+            "This dataset was condensed for a network that could not be stored with it. Give network=, the same "
+            "architecture."
+        )
     states, function = _states(schedule, initial), networks.network(chosen)
     head = schedule.initial.head if initial is not None else "loaded"
 

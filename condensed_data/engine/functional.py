@@ -47,13 +47,13 @@ def condense_tensors(
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.
-        ValueError: for a recipe whose samples depend on their order, which two tensors cannot hold.
+        ValueError: for a recipe whose samples depend on their order, which does not fit in two tensors.
         DivergedError: when the loss diverges.
     """
     if isinstance(recipe.training, OrderedTraining):
         raise ValueError(
-            f"recipe {recipe.name} condenses for one training run, whose order, step sizes and initial weights two "
-            "tensors cannot hold. Use CondensedDataset."
+            f"Recipe {recipe.name} makes samples for one training run; its order, step sizes and initial weights do "
+            "not fit in two tensors. Use CondensedDataset."
         )
     torch_device = choose_device(device)
     names = None if classes is None else tuple(classes)

@@ -1,4 +1,4 @@
-"""Holds Ctrl-C back until an iteration is complete."""
+"""Delays Ctrl-C until the current iteration is complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class DelayedInterrupt:
-    """Notes Ctrl-C instead of raising it: a state in the middle of an iteration cannot be resumed to the same bits.
+    """Delays Ctrl-C until the iteration is complete: a state within one cannot be resumed to the same bits.
 
     A context manager for the main thread; elsewhere Python delivers no signals and it does nothing. `requested` is
     whether Ctrl-C was pressed.

@@ -43,7 +43,7 @@ from condensed_data.training.pretrained_cache import PretrainedCache
 
 @dataclass(frozen=True)
 class BuildStarted:
-    """Message of rank 0 to the others: it condenses now, instead of having found the result.
+    """Message of rank 0 to the other ranks: no stored result was found, condensing starts.
 
     Attributes:
         fingerprint: of the source's content, under which networks trained on it are kept.
@@ -81,11 +81,11 @@ class CondensationJob:
     ranks: ProcessGroup = ALONE
 
     def distribute(self) -> CondensationJob:
-        """The same job on all processes of the process group, where there is one; all of them call this.
+        """The same job on all processes of the process group, if there is one; all of them call this.
 
         Raises:
-            LostRankError: where some do not come within ten minutes.
-            ValueError: where their arguments differ.
+            LostRankError: if some do not join within ten minutes.
+            ValueError: if their arguments differ.
         """
         if self.ranks.isolated:
             job_array.check_recipe(self.recipe)
@@ -93,7 +93,9 @@ class CondensationJob:
         if not ranks.is_distributed:
             return self
         if self.ranks.isolated:
-            raise ValueError("One process builds a shard. Leave out shard=, or start it without torchrun.")
+            raise ValueError(
+                "shard= runs in one process, but torchrun started several. Omit shard=, or start without torchrun."
+            )
         recipe = hashlib.sha256(json.dumps(stored_form(self.recipe)).encode()).hexdigest()[:8]
         ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
@@ -103,12 +105,12 @@ class CondensationJob:
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
 
     def run_uncached(self, fingerprint: str | None = None) -> CondensationResult:
-        """Condense; nothing is looked up, and only networks trained on a source with a fingerprint are kept."""
+        """Condense without reading or writing the cache, except networks trained on a source with a fingerprint."""
         real = self.read()
         return self.condense(real, self.resolve(source_info(real)), fingerprint)
 
     def run_on_worker(self, message: Any) -> CondensationResult:
-        """The result on the other ranks: what rank 0 found, or what all condense together."""
+        """Return the result on other ranks: the one rank 0 found, or the one all ranks condense together."""
         if isinstance(message, CondensationResult):
             return message
         assert isinstance(message, BuildStarted)
@@ -142,7 +144,7 @@ class CondensationJob:
 
         Raises:
             DivergedError: when the loss diverges; its `result` is the last good state.
-            KeyboardInterrupt: after a whole iteration, where there is a checkpointer.
+            KeyboardInterrupt: after a whole iteration, if there is a checkpointer.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
         if recipe.whitening == "zca":
@@ -209,7 +211,7 @@ class CondensationJob:
 
 
 def _broadcast_state(run: CondensationRun) -> None:
-    """Bring every rank to the state of rank 0, where rank 0 has resumed a checkpoint."""
+    """Bring every rank to the state of rank 0, if rank 0 resumed a checkpoint."""
     ranks = run.context.ranks
     if ranks.is_distributed:
         state = ranks.broadcast(run.state_dict() if ranks.is_main and run.iteration else None)

@@ -69,9 +69,7 @@ def check_run(run: CondensationRun) -> None:
     _refuse(run.recipe, reasons)
     real, count = run.context.real, run.context.ranks.count
     if real.num_groups > real.num_classes:
-        raise ValueError(
-            "Shards divide classes, and groups= splits classes. Leave out groups=, or use torchrun instead of shards."
-        )
+        raise ValueError("shard= cannot be combined with groups=. Omit groups=, or use torchrun instead of shards.")
     most = max(len(run.plan.steps[0]), len(run.plan.steps))
     if count > most:
         raise ValueError(f"This run can be divided into at most {most} shards, not {count}. Use --shard N/{most}.")

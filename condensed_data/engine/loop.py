@@ -37,8 +37,8 @@ class CondensationRun:
         context: the real samples, the random draws, the device and the processes.
 
     Attributes:
-        stop_requested: asked in every iteration; where it says yes on rank 0, all processes stop after that iteration.
-        stopping: whether they do.
+        stop_requested: called in every iteration; True on rank 0 stops all processes after that iteration.
+        stopping: whether the run stops after the completed iteration.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
@@ -47,7 +47,7 @@ class CondensationRun:
         self.synthetic_data, self.optimizer, self.losses = parts.synthetic_data, parts.optimizer, parts.losses
         self.sampler_states, self.pool_states = parts.sampler_states, parts.pool_states
         self.gradient = ChunkedGradient(self.loss, parts.synthetic_data.learned, parts.is_separable, context.device)
-        self.in_blocks = context.ranks.is_partitioned  # where the recipe names no number of blocks
+        self.in_blocks = context.ranks.is_partitioned  # used if recipe.num_blocks is None
         self.stop_requested, self.stopping = (lambda: False), False
         self._prefetcher: Prefetcher | None = None
         if context.real.store.needs_transfer(context.device):
@@ -72,7 +72,7 @@ class CondensationRun:
         return total
 
     def loss(self, groups: Sequence[int], terms: Sequence[int]) -> Tensor:
-        """The differentiable loss of the coming iteration over these groups, of the terms with these numbers."""
+        """The differentiable loss of the coming iteration over these groups, summed over terms, given by index."""
         chosen = [self.recipe.terms[number] for number in terms]
         inputs = {(term.sampler, term.augment): self.draw(term, groups) for term in chosen}
         networks = {term.pool: self.pool_states[term.pool].network_at(self.iteration) for term in chosen}
@@ -108,7 +108,7 @@ class CondensationRun:
 
     @cached_property
     def plan(self) -> WorkPlan:
-        """Which process computes what of an iteration."""
+        """The work units of an iteration and the processes that compute them."""
         groups, ranks = self.context.real.num_groups, self.context.ranks
         return plan_work(self.recipe, self.parts, groups, ranks, in_blocks=self.in_blocks)
 
@@ -117,7 +117,7 @@ class CondensationRun:
         return {"in_blocks": self.in_blocks, **self.parts.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.in_blocks = self.in_blocks or state["in_blocks"]  # a run that several processes began stays in blocks
+        self.in_blocks = self.in_blocks or state["in_blocks"]  # a run that several processes started stays in blocks
         self.__dict__.pop("plan", None)  # computed anew
         self.parts.load_state_dict(state)
 
@@ -128,11 +128,11 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> None:
     Raises:
         DivergedError: when the loss is NaN, infinite or 1,000 times the largest of the first ten; the run then
             holds the last good synthetic data.
-        KeyboardInterrupt: after a whole iteration, where `run.stop_requested` asks for it.
+        KeyboardInterrupt: after a whole iteration, if `run.stop_requested()` returned True.
     """
     context, listeners, progress = run.context, Callbacks(callbacks), None
-    every = context.device.type == "cpu" or context.ranks.is_distributed
-    pace = Pace(run.iteration, run.iterations, run.recipe.name, every)
+    every_iteration = context.device.type == "cpu" or context.ranks.is_distributed
+    pace = Pace(run.iteration, run.iterations, run.recipe.name, every_iteration)
     lr = require_resolved(run.recipe.optimizer.lr)
     guard = DivergenceGuard(run.synthetic_data, run.iteration, lr, context.precision)
     while not run.finished:
@@ -144,7 +144,8 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> None:
             listeners.on_iteration(progress)
         if run.stopping:
             raise KeyboardInterrupt(
-                f"Stopped after iteration {run.iteration:,} of {run.iterations:,}. Run the same again to continue."
+                f"Stopped after iteration {run.iteration:,} of {run.iterations:,}. "
+                "Run the same command again to continue."
             )
     if progress is not None:
         listeners.on_end(progress)

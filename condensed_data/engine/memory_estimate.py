@@ -118,7 +118,7 @@ def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> 
         needed = estimate_memory(parts, context, groups, num_chunks)
     if needed.working > free:
         raise TooLargeError(
-            f"This build needs {format_bytes(needed.working)} of memory, but only {format_bytes(free)} are free on "
+            f"This build needs {format_bytes(needed.working)} of memory, but only {format_bytes(free)} is free on "
             f"{device} ({needed}). Use {', '.join(needed.remedies[:-1])}, or {needed.remedies[-1]}."
         )
     return needed, num_chunks

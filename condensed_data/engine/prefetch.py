@@ -15,7 +15,7 @@ Key = tuple[Sampler, int, tuple[int, ...]]
 
 
 class Prefetcher:
-    """Fetches the real samples that samplers draw, where these lie in a file or in the memory of another device."""
+    """Fetches the real samples that samplers draw, if these lie in a file or in the memory of another device."""
 
     def __init__(self, sampler_states: Mapping[Sampler, SamplerState], real: RealData) -> None:
         self.sampler_states, self.real = sampler_states, real

@@ -71,7 +71,7 @@ def stored_form(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def _training(run: CondensationRun) -> Training | OrderedTraining:
-    """How to train on the result: at the learned step size, where one serves all steps."""
+    """How to train on the result: at the learned step size, if all steps share one."""
     training, sizes = run.recipe.training, run.synthetic_data.step_sizes
     if sizes is None or len(sizes) > 1 or not isinstance(training, Training):
         return training
@@ -79,7 +79,7 @@ def _training(run: CondensationRun) -> Training | OrderedTraining:
 
 
 def training_schedule(run: CondensationRun) -> TrainingSchedule | None:
-    """The training run that `run` differentiates, as it stands; None where samples do not depend on their order.
+    """The training run that `run` differentiates, as it stands; None if samples do not depend on their order.
 
     Raises:
         ValueError: for a recipe whose steps are not the same in every iteration, or have no step sizes.

@@ -22,7 +22,7 @@ class StepInputs:
         indices: of the real and the synthetic samples.
         labels: of the real samples, (B,).
         augment: the augmentation of both sides.
-        real: the real samples, where they were prefetched.
+        real: the real samples, if they were prefetched.
     """
 
     iteration: int

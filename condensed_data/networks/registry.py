@@ -115,7 +115,7 @@ def _by_name(name: str) -> NetworkFunction:
     if spec is None or not known.issuperset(chosen) or len(set(chosen)) < len(chosen):
         raise ValueError(
             f"Unknown network {name!r}. Known networks: {', '.join(_NAMES)}, timm:NAME. "
-            "A family takes settings of its fields once each, as in convnet-d4-w64-bn: "
+            "A name may add each setting once, as in convnet-d4-w64-bn: "
             f"dN, wN, {', '.join(_SETTINGS)}."
         )
     return replace(spec, **dict(changes))

@@ -63,7 +63,7 @@ class _Residual(nn.Module):
 
     def __init__(self, spec: ResNet18, inner: int, width: int, before: Size, after: Size) -> None:
         super().__init__()
-        # Decided by the channels, not the size: a map of one pixel keeps its size where others are halved.
+        # Decided by the channels, not the size: a map of one pixel keeps its size while others are halved.
         narrows = inner != width
         stride = 2 if narrows and not spec.average_pool else 1
         self.conv1 = _conv3x3(inner, width, stride)

@@ -22,6 +22,6 @@ class Context:
     device: torch.device  # where the run computes
     precision: str = "fp32"  # "fp32" or "bf16"
     compiles: bool = True  # whether the run is long enough for compiling networks to pay off
-    # trains and keeps networks on the real samples; by default in memory
+    # cache of networks trained on the real samples; by default in memory
     network_store: PretrainedCache = field(default_factory=PretrainedCache)
     ranks: ProcessGroup = ALONE  # the processes among which the run is divided

@@ -41,7 +41,7 @@ INVALID_FILE_ERRORS = (SafetensorError, OSError, ValueError, KeyError)
 
 @dataclass(frozen=True)
 class PretrainedCache:
-    """Trains on the real samples what no run has trained before.
+    """Networks trained on the real samples, cached on disk and trained only if missing.
 
     Args:
         folder: where results are kept; None keeps them in memory, for the caller alone.

@@ -169,7 +169,8 @@ def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training)
     unresolved = [path for path, value in iter_fields(training) if isinstance(value, DataDefault)]
     if unresolved:
         raise ValueError(
-            f"training: {', '.join(unresolved)} depends on the data. Call spec.resolve(training, info) first."
+            f"training: {', '.join(unresolved)} depends on the data. Call "
+            "condensed_data.core.spec.resolve(training, info) first."
         )
     if training.cutmix and images.ndim < 3:
         raise ValueError(f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0.")

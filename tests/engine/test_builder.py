@@ -142,7 +142,7 @@ def test_ctrl_c_stops_after_the_iteration_and_saves(make: Make) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="Run the same again"):
+    with pytest.raises(KeyboardInterrupt, match="Run the same command again"):
         make(callbacks=[Press()])
     assert signal.getsignal(signal.SIGINT) is before
     counter = Counter()

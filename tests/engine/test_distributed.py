@@ -108,19 +108,19 @@ def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path
     assert found[0][0] == -signal.SIGKILL
     assert found[1][0] == 1
     assert "LostRankError" in found[1][1]
-    assert "continues from the last checkpoint" in found[1][1]
-    swept: list[int] = []
-    resumed = ranks_worker.build(tmp_path, 12, [_Counts(swept)])
-    assert swept[0] > 1
+    assert "to continue from the last checkpoint" in found[1][1]
+    seen: list[int] = []
+    resumed = ranks_worker.build(tmp_path, 12, [_Counts(seen)])
+    assert seen[0] > 1
     assert torch.equal(resumed.images, alone(tmp_path, 12))
 
 
 class _Counts(ranks_worker.Callback):
-    def __init__(self, swept: list[int]) -> None:
-        self.swept = swept
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
 
     def on_iteration(self, progress: ranks_worker.Progress) -> None:
-        self.swept.append(progress.iteration)
+        self.seen.append(progress.iteration)
 
 
 def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_recipes_whose_classes_look_at_each_other_say_so(name: str, reason: str,
 
 def test_groups_and_too_many_shards_are_refused(tiny_images: TensorDataset) -> None:
     groups = [index % 2 for index in range(len(tiny_images))]
-    with pytest.raises(ValueError, match="Leave out groups="):
+    with pytest.raises(ValueError, match="Omit groups="):
         build(tiny_images, GROUPED["debiased on dm"]().set(ipc=4), groups=groups, shard="1/2")
     with pytest.raises(ValueError, match="at most 3 shards, not 4"):
         build(tiny_images, LEARNING["dm"](), shard="4/4")

@@ -259,7 +259,7 @@ def test_impossible_evaluations_are_refused(
         made.evaluate(tiny_test_images, runs=0, **quiet)
     named = build(tiny_images, dd(network=NamedCallable("mine", NET)))
     named.save(tmp_path)
-    with pytest.raises(ValueError, match=r"its file cannot hold\. Give network="):
+    with pytest.raises(ValueError, match=r"could not be stored with it\. Give network=, the same"):
         CondensedDataset.load(tmp_path).evaluate(tiny_test_images, **quiet)
     result = CondensedDataset.load(tmp_path).evaluate(tiny_test_images, NET, runs=2, **quiet)
     assert result.accuracies == named.evaluate(tiny_test_images, runs=2, **quiet).accuracies
@@ -279,7 +279,7 @@ def test_the_schedule_is_shown_to_readers(
 
 
 def test_tensors_without_a_schedule_are_refused(tiny_images: TensorDataset) -> None:
-    with pytest.raises(ValueError, match=r"recipe dd condenses for one training run.*Use CondensedDataset"):
+    with pytest.raises(ValueError, match=r"Recipe dd makes samples for one training run.*Use CondensedDataset"):
         condense_tensors(*tiny_images.tensors, dd())
 
 

@@ -22,7 +22,7 @@ class Progress:
 
     Attributes:
         iteration: number of completed iterations, those before an interruption included; 1 after the first.
-        iterations: number of iterations of the whole run.
+        iterations: number of iterations of the run, completed or not.
         loss: the loss of iteration `iteration`, summed over classes as in the method's paper.
         seconds: time since this process started the run.
         iterations_per_second: current speed.

@@ -18,7 +18,7 @@ from condensed_data.methods.base import SyntheticData
 
 
 def row_groups(synthetic_data: SyntheticData, name: str) -> Tensor | None:
-    """The group of every row of a learned tensor; None where its numbers serve several groups."""
+    """The group of every row of a learned tensor; None if groups share the tensor."""
     if name in synthetic_data.shared_across_groups:
         return None
     rows = len(synthetic_data.learned[name])
@@ -45,7 +45,7 @@ class GradientExchange:
         self.gradients[index] = gradients
 
     def finish(self, stop_requested: bool) -> tuple[Tensor, bool]:
-        """Leave the gradient of the step in the learned tensors of every process.
+        """Store the gradient of the step in the `grad` of the learned tensors, on every process.
 
         Returns:
             The summed loss, and whether rank 0 was asked to stop.

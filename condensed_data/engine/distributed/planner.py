@@ -17,7 +17,7 @@ from condensed_data.methods.recipe import Recipe
 def plan_work(
     recipe: Recipe, parts: StartedParts, num_groups: int, ranks: ProcessGroup, *, in_blocks: bool
 ) -> WorkPlan:
-    """Which process computes what of every iteration; `in_blocks` even if the recipe names no number of blocks."""
+    """Assign the work of an iteration to processes; `in_blocks`: in blocks even if recipe.num_blocks is None."""
     blocks = recipe.num_blocks or (DEFAULT_BLOCKS if in_blocks else None)
     terms = tuple(range(len(recipe.terms)))
     trainable = parts.trainable_terms
@@ -33,5 +33,5 @@ def plan_work(
         independent=recipe.step_per == "class" and not (parts.synthetic_data.shared_across_groups or trainable),
         main_terms=trainable,
         rank=ranks.rank,
-        ranks=ranks.count,
+        world_size=ranks.count,
     )

@@ -6,7 +6,7 @@ The division does not depend on the number of processes, so neither do the bits 
   gradient of such a unit lies in the rows of its groups;
 * terms that need all groups at once (CAFE's discrimination, a whole training run of DD or MTT) are one unit each.
 
-Where the optimizer steps group by group (IDC, IDM), the steps of one process do not read the rows of another within an
+If the optimizer steps group by group (IDC, IDM), the steps of one process do not read the rows of another within an
 iteration, so each process takes its own steps and rows are synchronized after the iteration.
 
 Letters: U work units, G groups.
@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DEFAULT_BLOCKS = 64  # of several processes, where the recipe names no number
+DEFAULT_BLOCKS = 64  # of several processes, used if recipe.num_blocks is None
 
 
 @dataclass(frozen=True)
 class WorkUnit:
-    """What one process computes of one optimizer step.
+    """The part of an optimizer step that one process computes.
 
     Attributes:
         groups: groups whose samples it compares.
@@ -60,15 +60,15 @@ def chunks(groups: Sequence[int], count: int) -> list[Sequence[int]]:
     return [groups[start : start + length] for start in range(0, len(groups), length)]
 
 
-def assign_owners(units: Sequence[WorkUnit], ranks: int, main_terms: Sequence[int] = ()) -> list[int]:
+def assign_owners(units: Sequence[WorkUnit], world_size: int, main_terms: Sequence[int] = ()) -> list[int]:
     """The rank that computes each unit: the costliest unit first, each to the rank with the least work.
 
     Args:
         units: of one step.
-        ranks: number of processes.
+        world_size: number of processes.
         main_terms: numbers of terms whose loss has trainable state, which lives on rank 0.
     """
-    loads, owners = [0] * ranks, [0] * len(units)
+    loads, owners = [0] * world_size, [0] * len(units)
     on_main = [bool(set(unit.terms) & set(main_terms)) for unit in units]
     for index in sorted(range(len(units)), key=lambda i: (not on_main[i], -units[i].cost, i)):
         owners[index] = 0 if on_main[index] else loads.index(min(loads))
@@ -85,7 +85,7 @@ class WorkPlan:
             can take them at the same time.
         main_terms: see `assign_owners`.
         rank: of this process.
-        ranks: number of processes.
+        world_size: number of processes.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class WorkPlan:
         independent: bool,
         main_terms: Sequence[int],
         rank: int,
-        ranks: int,
+        world_size: int,
     ) -> None:
-        self.rank, self.independent = rank, independent and ranks > 1
+        self.rank, self.independent = rank, independent and world_size > 1
         together = [[unit for (unit,) in steps]] if independent else steps
-        owned = [list(zip(units, assign_owners(units, ranks, main_terms), strict=True)) for units in together]
+        owned = [list(zip(units, assign_owners(units, world_size, main_terms), strict=True)) for units in together]
         self.steps = [[pair] for pair in owned[0]] if independent else owned
 
     @property
