@@ -204,4 +204,4 @@ def test_search_errors(hub: HubServer) -> None:
     from condensed_data.storage.hub import search
 
     with hub.away():
-        refused(errors.HubUnavailableError, "cannot be reached", search.find)
+        refused(errors.HubUnavailableError, "cannot reach the Hub", search.find)
