@@ -50,7 +50,7 @@ class Result:
     @property
     def failed(self) -> bool:
         """Whether the configuration could not be trained, or not be scored."""
-        return bool(self.error)
+        return bool(self.error) or not self.values
 
     @property
     def metrics(self) -> dict[str, Any]:
