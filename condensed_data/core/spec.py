@@ -46,6 +46,7 @@ class DatasetInfo:
         ipc: samples stored per class.
         named: whether the source has class names; else `classes` are its label values.
         samples: size of the source; None if unknown.
+        dataset: name of a well-known dataset, as on the command line ("cifar10"); None for any other.
     """
 
     sample_shape: tuple[int, ...]
@@ -53,6 +54,7 @@ class DatasetInfo:
     ipc: int
     named: bool = True
     samples: int | None = None
+    dataset: str | None = None
 
 
 class DataDefault(Spec, ABC):
