@@ -1,0 +1,83 @@
+"""The datasets that published settings are for: how they are recognized, and the constants that these settings assume.
+
+A learning rate is published for samples that the authors standardized with their own constants. They are used for
+these datasets, and for no other; every other source is standardized by its own mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from condensed_data.core.spec import DatasetInfo
+
+_DIGITS = tuple(map(str, range(10)))
+TOLERANCE = 0.03  # between the mean of a source (perhaps a subset) and the published one
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A dataset with published settings.
+
+    Attributes:
+        cls: name of its class in torchvision; empty if torchvision has none.
+        shape: of a sample, (C, H, W).
+        classes: names, numbers for those that are no digits: only whether they are digits matters.
+        samples: of the training set.
+        mean, std: constants of the authors of DC, DSA and DM, per channel, for values in [0, 1].
+    """
+
+    cls: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    samples: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def standardization(self, mean: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The published mean and standard deviation (C,), if `mean` (C,) shows that values are in [0, 1], else None."""
+        published = torch.tensor(self.mean)
+        if mean.shape != published.shape or not bool(((mean - published).abs() < TOLERANCE).all()):
+            return None
+        return published, torch.tensor(self.std)
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(count))
+
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# The constants of CIFAR-10 and SVHN are means over images of each image's deviation, smaller than that of all pixels.
+KNOWN = {
+    "mnist": KnownDataset("MNIST", (1, 28, 28), _DIGITS, 60_000, (0.1307,), (0.3081,)),
+    "fashion-mnist": KnownDataset("FashionMNIST", (1, 28, 28), _names(10), 60_000, (0.2861,), (0.3530,)),
+    "svhn": KnownDataset("SVHN", (3, 32, 32), _DIGITS, 73_257, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "cifar10": KnownDataset(
+        "CIFAR10", (3, 32, 32), _names(10), 50_000, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    ),
+    "cifar100": KnownDataset(
+        "CIFAR100", (3, 32, 32), _names(100), 50_000, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
+    ),
+    "tiny-imagenet": KnownDataset("", (3, 64, 64), _names(200), 100_000, *_IMAGENET),
+    "imagenet-subset": KnownDataset("", (3, 128, 128), _names(10), 13_000, *_IMAGENET),
+}
+
+
+def known_name(dataset: Any) -> str | None:
+    """The name of a torchvision dataset with published settings, also below subsets; None for any other source."""
+    if isinstance(dataset, Subset):
+        return known_name(dataset.dataset)
+    kind = type(dataset)
+    if not kind.__module__.startswith("torchvision.datasets"):
+        return None
+    return next((name for name, known in KNOWN.items() if known.cls == kind.__name__), None)
+
+
+def known_info(name: str, ipc: int) -> DatasetInfo:
+    """The properties of a known dataset, without reading it."""
+    known = KNOWN[name]
+    return DatasetInfo(known.shape, known.classes, ipc, samples=known.samples, dataset=name)
