@@ -51,7 +51,7 @@ def _names(count: int) -> tuple[str, ...]:
 
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# The constants of CIFAR-10 and SVHN are means over images of each image's deviation, smaller than that of all pixels.
+# CIFAR-10's deviations are smaller than those of all its pixels, .247 .243 .262: a step of equal rate moves a pixel less.
 KNOWN = {
     "mnist": KnownDataset("MNIST", (1, 28, 28), _DIGITS, 60_000, (0.1307,), (0.3081,)),
     "fashion-mnist": KnownDataset("FashionMNIST", (1, 28, 28), _names(10), 60_000, (0.2861,), (0.3530,)),
