@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import doors
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as engine_evaluate
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 Transform = Callable[[Any], Any]
 
 
+@doors
 class CondensedDataset(HubMixin, Dataset[Any]):
     """A labeled dataset condensed to a few synthetic samples per class.
 

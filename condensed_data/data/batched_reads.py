@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
 BATCH = 256
@@ -39,6 +40,7 @@ def read_batches(
         batch_size=BATCH,
         num_workers=num_workers,
         collate_fn=partial(_collate, collate),
+        worker_init_fn=enter_for_good,
         generator=torch.Generator(),  # without one, a loader draws from the global generator
     )
     with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:

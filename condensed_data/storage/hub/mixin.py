@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.torch_settings import doors
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@doors
 class HubMixin:
     """For a class that wraps a `CondensationResult`.
 
