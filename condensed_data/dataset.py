@@ -136,7 +136,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
         torch_device = choose_device(device)
         with preserve_rng_state():
-            checked = inspect(source)
+            checked = inspect(source, num_workers)
             specs.validate(chosen, checked.kind.shape)
             announce_random_transforms(checked, progress)
             opened = open_cache(cache)
@@ -149,7 +149,6 @@ class CondensedDataset(HubMixin, Dataset[Any]):
                 groups=None if groups is None else Groups(groups, checked),
                 memory=memory,
                 folder=None if opened is None else opened.root,
-                num_workers=num_workers,
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,

@@ -112,7 +112,7 @@ def _build(arguments: Namespace) -> None:
     callbacks = _loggers(arguments.log)
     train = load_split(arguments, arguments.source, "train")
     test, no_test = _test_split(arguments)
-    network = "" if test is None else baselines.check_splits(train, test, arguments.network)
+    network = "" if test is None else baselines.check_splits(train, test, arguments.network, arguments.workers)
 
     resumed = ResumePoint()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])

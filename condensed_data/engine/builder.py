@@ -62,24 +62,12 @@ class CachedBuild:
             real = self.job.read()
             known = source_info(real) | {"fingerprint": self.fingerprint or real.fingerprint}
             self._note(memo, known)
-        known |= {"groups": self._groups_digest(memo)}
+        groups = self.job.groups
+        known |= {"groups": None if groups is None else groups.digest(self.job.progress)}
         recipe = self.job.resolve(known)
         content = self._content(recipe, known)
         key = cache_key(content)
         return self._find(key, content) or self._condense(key, content, recipe, real)
-
-    def _groups_digest(self, source_memo: str | None) -> str | None:
-        """The digest of all groups; groups by a function are computed once per dataset and recalled afterwards."""
-        if self.job.groups is None:
-            return None
-        groups = self.job.groups
-        memo = None if groups.function is None or source_memo is None else groups.cache_key(source_memo)
-        known = self._recall(memo)
-        if known is not None:
-            return str(known["fingerprint"])
-        found = groups.digest(self.job.num_workers, self.job.progress)
-        self._note(memo, {"fingerprint": found})
-        return found
 
     def _recall(self, memo: str | None) -> dict[str, Any] | None:
         return None if memo is None or self.cache is None else self.cache.source_info(memo)
