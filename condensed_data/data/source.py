@@ -16,10 +16,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.data.axes import axes_error
 from condensed_data.data.batched_reads import BATCH, read_batches
+from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
-from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
+from condensed_data.data.sample import (
+    SourceError,
+    Variation,
+    check_kind,
+    check_label,
+    fetch,
+    kind_of,
+    label_values,
+    to_tensor,
+)
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
@@ -33,7 +44,7 @@ class Source:
     # the removed random transforms, which are applied to the condensed samples instead; or None
     random_transform: Callable[[Any], Any] | None
     name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
-    class_names: tuple[str, ...] | None  # from the dataset's `classes`, or None
+    class_names: tuple[str, ...] | None  # by label, see `data.class_names`
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -61,13 +72,13 @@ def inspect(dataset: Any) -> Source:
     sample, label = fetch(plain, 0)
     kind = kind_of(sample, 0)
     check_label(label, 0)
+    if error := axes_error(dataset, kind):
+        raise SourceError(f"source {error}")
     _check_repeatable(plain, kind)
     if random is not None:
         check_applies(random, kind.to_sample(to_tensor(sample).float() / (255 if kind.is_pil else 1)))
     root = _root(dataset)
-    names = getattr(root, "classes", None)
-    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names)
+    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names(dataset))
 
 
 @dataclass(frozen=True)
@@ -105,13 +116,15 @@ def read(
         num_workers=num_workers,
         progress=progress,
     )
-    start = 0
+    start, varies = 0, Variation(len(source))
     for rows, values in batches:
         _check_finite(rows, start)
         content.update(rows)
+        varies.update(rows)
         writer.write(start, rows)
         labels[start : start + len(rows)] = values
         start += len(rows)
+    varies.check()
     return LoadedSource(writer.finish(), labels, content.space(), content.fingerprint(labels))
 
 
@@ -141,14 +154,12 @@ def _load_tensors(source: Source) -> LoadedSource:
     if not source.kind.eight_bit:
         samples = samples.float()
         _check_finite(samples, 0)
-    if labels.is_floating_point() or labels.dim() != 1:
-        check_label(labels[0], 0)
-    labels = labels.detach().cpu().long()
-    for index in (labels < 0).nonzero().flatten().tolist():
-        check_label(labels[index], index)  # raises
-    content = ContentHasher(source.kind, len(source))
+    labels = label_values(labels)
+    content, varies = ContentHasher(source.kind, len(source)), Variation(len(source))
     for rows in samples.split(BATCH):
         content.update(rows)
+        varies.update(rows)
+    varies.check()
     return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
 
 
