@@ -16,10 +16,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.data.axes import axes_error
 from condensed_data.data.batched_reads import BATCH, call_in_worker, check_second_read, read_batches
+from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
-from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
+from condensed_data.data.sample import (
+    SourceError,
+    Variation,
+    check_kind,
+    check_label,
+    fetch,
+    kind_of,
+    label_values,
+    to_tensor,
+)
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
@@ -33,7 +44,7 @@ class Source:
     # the removed random transforms, which are applied to the condensed samples instead; or None
     random_transform: Callable[[Any], Any] | None
     name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
-    class_names: tuple[str, ...] | None  # from the dataset's `classes`, or None
+    class_names: tuple[str, ...] | None  # by label, see `data.class_names`
     num_workers: int = 0  # processes that read it; if there are any, no sample is read in this one
 
     def __len__(self) -> int:
@@ -74,12 +85,13 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
     if type(plain) is TensorDataset:
         num_workers = 0  # it is in memory
     kind, first = call_in_worker(partial(_examine, plain), num_workers)
+    if error := axes_error(dataset, kind):
+        raise SourceError(f"source {error}")
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
     root = _root(dataset)
-    names = getattr(root, "classes", None)
-    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names, num_workers)
+    name = getattr(root, "source_name", type(root).__name__)
+    return Source(plain, kind, random, name, class_names(dataset), num_workers)
 
 
 @dataclass(frozen=True)
@@ -106,12 +118,13 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         return _load_tensors(source)
     content = ContentHasher(source.kind, len(source))
     writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
-    labels: list[Tensor] = []
+    varies, labels = Variation(len(source)), list[Tensor]()
 
     def add(batch: list[Tensor]) -> None:
         start = BATCH * len(labels)
         _check_finite(batch[0], start)
         content.update(batch[0])
+        varies.update(batch[0])
         writer.write(start, batch[0])
         labels.append(batch[1])
 
@@ -125,6 +138,7 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         num_workers=source.num_workers,
         progress=progress,
     )
+    varies.check()
     values = torch.cat(labels)
     return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
 
@@ -153,14 +167,12 @@ def _load_tensors(source: Source) -> LoadedSource:
     if not source.kind.eight_bit:
         samples = samples.float()
         _check_finite(samples, 0)
-    if labels.is_floating_point() or labels.dim() != 1:
-        check_label(labels[0], 0)
-    labels = labels.detach().cpu().long()
-    for index in (labels < 0).nonzero().flatten().tolist():
-        check_label(labels[index], index)  # raises
-    content = ContentHasher(source.kind, len(source))
+    labels = label_values(labels)
+    content, varies = ContentHasher(source.kind, len(source)), Variation(len(source))
     for rows in samples.split(BATCH):
         content.update(rows)
+        varies.update(rows)
+    varies.check()
     return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
 
 
