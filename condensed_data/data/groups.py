@@ -17,7 +17,6 @@ import torch
 from torch.utils.data import ConcatDataset, Subset
 
 from condensed_data.data.batched_reads import read_batches
-from condensed_data.data.fingerprint import object_digest, spaced_indices
 from condensed_data.data.sample import SourceError, fetch
 from condensed_data.data.source import Source
 
@@ -69,15 +68,6 @@ class Groups:
             )
             self._values = plain_values(list(chain.from_iterable(batches)), len(self.source))
         return self._values
-
-    def cache_key(self, dataset_digest: str) -> str | None:
-        """A key for the function's results on the dataset with this digest; None if the function is opaque.
-
-        It covers the function's code, what it holds, and its results on up to `fingerprint.DIGEST_SAMPLES` samples.
-        """
-        dataset = self.source.dataset
-        results = [_call(self.function, dataset, index) for index in spaced_indices(len(self.source))]
-        return object_digest(("groups", dataset_digest, self.function, results))
 
     def digest(self, num_workers: int = 0, progress: bool = False) -> str:
         """The SHA-256 of all values, as 64 hexadecimal digits."""

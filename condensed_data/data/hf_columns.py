@@ -74,6 +74,11 @@ def common_mode(rows: Any, column: str) -> str | None:
     return "L" if modes <= _GRAY else "RGB"
 
 
+def holds_images(rows: Any, column: str) -> bool:
+    """Whether the rows hold the bytes of all images, none only the path of a file."""
+    return all(chunk.field("bytes").null_count == 0 for chunk in rows.data.column(column).chunks)
+
+
 def convert(image: Image.Image, mode: str) -> Image.Image:
     """Convert the image to `mode` unless that loses color."""
     return image.convert(mode) if mode == "RGB" or image.mode in _GRAY else image

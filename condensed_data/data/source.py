@@ -6,7 +6,7 @@ shape: images (C, H, W), signals (C, L) or vectors (D,).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,8 @@ from condensed_data.data.random_transforms import check_applies, without_random_
 from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
+
+SPOTS = 64  # samples that are read to check a fingerprint that the user gave
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,26 @@ def read(
         labels[start : start + len(rows)] = values
         start += len(rows)
     return LoadedSource(writer.finish(), labels, content.space(), content.fingerprint(labels))
+
+
+def spot_check(source: Source, num_workers: int = 0) -> str:
+    """A hash of up to `SPOTS` evenly spaced samples and their labels, of the kind of samples and of their number.
+
+    It notices that a source under the name of another one was given, not that a single sample changed.
+    """
+    spots = torch.linspace(0, len(source) - 1, min(SPOTS, len(source))).long().tolist()
+    read_spot = partial(_read_spot, source, spots)
+    content, labels = ContentHasher(source.kind, len(source)), []
+    for rows, values in read_batches(
+        read_spot, len(spots), default_collate, title="", num_workers=num_workers, progress=False
+    ):
+        content.update(rows)
+        labels.append(values)
+    return content.fingerprint(torch.cat(labels))[:16]
+
+
+def _read_spot(source: Source, spots: Sequence[int], number: int) -> tuple[Tensor, int]:
+    return _read_row(source, spots[number])
 
 
 def _check_repeatable(dataset: Any, kind: SampleKind) -> None:

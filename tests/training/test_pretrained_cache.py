@@ -19,6 +19,7 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.atomic import temporary_name
 from condensed_data.core.process_group import ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
@@ -248,7 +249,7 @@ def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     trained_networks(where, NETWORK, QUICK)
     (folder,) = tmp_path.iterdir()
-    (folder / ".1.safetensors.123").write_bytes((folder / "1.safetensors").read_bytes()[:50])
+    (folder / temporary_name()).write_bytes((folder / "1.safetensors").read_bytes()[:50])
     (folder / "1.safetensors").unlink()
     trained_networks(where, NETWORK, QUICK)
     assert sorted(path.name for path in folder.glob("*")) == ["0.safetensors", "1.safetensors", "lock"]
