@@ -117,6 +117,14 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
         more[3]
 
 
+def test_each_kind_of_device_has_its_own_networks(tmp_path: Path) -> None:
+    (job,) = pretraining_jobs(context(), NETWORK, replace(QUICK, networks=1))
+    store, kind = PretrainedCache(tmp_path), trained_module.NetworkJobs()
+    keys = [store._key(kind, replace(job, device=device)) for device in ("cpu", "cuda:0", "cuda:1", "mps")]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[2]
+
+
 def test_everything_that_decides_the_bits_has_its_own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, one = PretrainedCache(tmp_path), replace(QUICK, networks=1, epochs=1)
     x, y = samples()
