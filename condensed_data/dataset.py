@@ -68,8 +68,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             under a `Subset`) that holds them; or a function (sample, label) -> integer or string.
         transform, target_transform: applied to every sample and to every label on access.
         cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
-            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed and
-            precision are condensed once; an interrupted build resumes from its last checkpoint.
+            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed,
+            precision and kind of device are condensed once; an interrupted build resumes from its last checkpoint.
         force: condense even if the cache has the result.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
@@ -83,7 +83,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
         soft: indexing returns class probabilities (len(classes),), which `torch.nn.CrossEntropyLoss` takes, instead
             of the most probable label; for soft labels only.
-        fingerprint: a name for the source's content, instead of the hash of all its samples.
+        fingerprint: a name for the source's content, instead of the hash of all its samples; a few are compared.
         hub: "user/name" of a dataset repository that is searched, after the cache, before condensing. If it cannot
             be reached, a warning is issued.
         push: publish the result to `hub` unless it is there already; a newly created repository is private.

@@ -34,6 +34,8 @@ from condensed_data.data.sample import (
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
+SPOTS = 64  # samples that are read to check a fingerprint that the user gave
+
 
 @dataclass(frozen=True)
 class Source:
@@ -141,6 +143,31 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
     varies.check()
     values = torch.cat(labels)
     return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
+
+
+def spot_check(source: Source) -> str:
+    """A hash of up to `SPOTS` evenly spaced samples and their labels, of the kind of samples and of their number.
+
+    It notices that a source under the name of another one was given, not that a single sample changed.
+    """
+    spots = torch.linspace(0, len(source) - 1, min(SPOTS, len(source))).long().tolist()
+    content, labels = ContentHasher(source.kind, len(source)), list[Tensor]()
+
+    def add(batch: list[Tensor]) -> None:
+        content.update(batch[0])
+        labels.append(batch[1])
+
+    read_batches(
+        partial(_read_row, Subset(source.dataset, spots), source.kind),
+        len(spots),
+        default_collate,
+        add,
+        changed=_CHANGED,
+        title="",
+        num_workers=source.num_workers,
+        progress=False,
+    )
+    return content.fingerprint(torch.cat(labels))[:16]
 
 
 def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:

@@ -225,4 +225,10 @@ def is_long(recipe: Recipe) -> bool:
 
 def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source after it was read; the cache keeps it for the next time."""
-    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+    names = real.source_classes
+    return {
+        "classes": list(real.class_names),
+        "source_classes": None if names is None else list(names),
+        "named": real.named,
+        "samples": len(real),
+    }

@@ -4,9 +4,9 @@
     <folder>/<key>/<i>.safetensors    the result of training job number i
 
 The key is the sha256 of everything that determines the result: the fingerprint and labels of the data, the network, its
-training, the seed, the precision and the kind of result. Files are written atomically and carry the hash of their
-tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same seed, share
-these files.
+training, the seed, the precision, the kind of device and the kind of result. Files are written atomically and carry the
+hash of their tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same
+seed, share these files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -122,6 +123,7 @@ class PretrainedCache:
             "epochs": job.pretraining.epochs,
             "seed": job.seed,
             "precision": job.precision,
+            "device": torch.device(job.device).type,
         }
         if real.space.whitening is not None:
             content["whitening"] = "zca"
@@ -218,8 +220,6 @@ class _CachedResults(Sequence[Result]):
             except Timeout:
                 print(f"Another process is training the same networks; waiting for it ({self.folder}).", flush=True)
                 lock.acquire()
-            for partial in self.folder.glob(".*"):
-                partial.unlink(missing_ok=True)  # of a process that was killed while writing
         except OSError as error:
             self._warn(error)
         try:
