@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
     from typing_extensions import Self
 
+    from condensed_data.storage.hub.author_tensors import Paths
+
 
 class HubMixin:
     """For a class that wraps a `CondensationResult`.
@@ -39,24 +41,27 @@ class HubMixin:
     @classmethod
     def from_pt(
         cls,
-        path: str | Path,
-        labels: str | Path | None = None,
+        path: Paths,
+        labels: Paths | None = None,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         normalized: bool = True,
+        whitening: Any = None,
+        label_kind: str | None = None,
         factor: int = 1,
         run: int = 0,
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
-        """Read the `.pt` file in which the authors of a method published their images, without executing anything.
+        """Read the `.pt` files in which the authors of a method published their images, without executing anything.
 
-        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known;
-        `author_files.read` documents the arguments.
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known. Images that
+        were ZCA-whitened need `whitening=`, the training set. `author_files.read` documents the arguments.
 
         Raises:
             ArtifactError: for a file that contains anything but tensors and numbers, or has an unknown layout.
+            ValueError: for an argument that must be given because the files do not tell.
         """
         from condensed_data.storage.hub import author_files
 
@@ -67,6 +72,8 @@ class HubMixin:
                 mean=mean,
                 std=std,
                 normalized=normalized,
+                whitening=whitening,
+                label_kind=label_kind,
                 factor=factor,
                 run=run,
                 classes=classes,

@@ -108,6 +108,7 @@ def result_from_samples(
         seed=0,
         encoding=specs.to_json(Pixels()),
         training=Training(),
+        whitening="none" if space.whitening is None else "zca",
     )
     return with_storage_size(CondensationResult(images, index, metadata, None), images.numel())
 
