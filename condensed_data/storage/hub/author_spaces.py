@@ -69,8 +69,8 @@ def affine(mean: Sequence[float] | None, std: Sequence[float] | None, normalized
         raise ValueError(f"mean={list(mean)} and std={list(std)} must have one number per channel, with positive std.")
     if len(mean) not in (1, channels):
         raise ValueError(f"mean= has {len(mean)} numbers, but the images have {channels} channels.")
-    given = (torch.tensor(values, dtype=torch.float32).expand(channels).clone() for values in (mean, std))
-    return ValueSpace(*given)
+    means, stds = (torch.tensor(values, dtype=torch.float32).expand(channels).clone() for values in (mean, std))
+    return ValueSpace(means, stds)
 
 
 def whitened(whitening: Any, shape: tuple[int, ...]) -> tuple[SampleKind, ValueSpace]:
@@ -84,9 +84,8 @@ def whitened(whitening: Any, shape: tuple[int, ...]) -> tuple[SampleKind, ValueS
         ValueError: if it does not fit the images, or a training set has values outside [0, 1].
     """
     Whitening.check(shape)
-    is_map = isinstance(whitening, list | tuple) and len(whitening) == 2
-    if is_map and all(isinstance(value, Tensor) for value in whitening):
-        return SampleKind("tensor:float32", shape), _from_map(*whitening, shape)
+    if isinstance(whitening, list | tuple) and len(whitening) == 2 and all(isinstance(v, Tensor) for v in whitening):
+        return SampleKind("tensor:float32", shape), _from_map(whitening[0], whitening[1], shape)
     if isinstance(whitening, str | int | float | Tensor):
         raise ValueError(f"whitening={short_repr(whitening)} is not 'none', a training set, or (mean, matrix).")
     return _fitted(whitening, shape)
