@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.text import VisibleMessage
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -32,7 +34,7 @@ if hasattr(errno, "EDQUOT"):  # absent on Windows
     _CAUSES[errno.EDQUOT] = ("the disk quota is exceeded", "Free some space or choose another directory")
 
 
-class ArtifactError(ValueError):
+class ArtifactError(VisibleMessage, ValueError):
     """A condensed dataset cannot be read, or the given content cannot be stored as one."""
 
     @classmethod
@@ -58,7 +60,7 @@ class NotACondensedDatasetError(ArtifactError):
     """The directory does not contain a condensed dataset."""
 
 
-class SaveError(OSError):
+class SaveError(VisibleMessage, OSError):
     """A condensed dataset could not be saved; the message says what the directory contains now."""
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from condensed_data.core.errors import ArtifactError, SaveError, save_error, short_repr
+from condensed_data.core.text import VisibleMessage
 
 
-class HubError(OSError):
+class HubError(VisibleMessage, OSError):
     """A request to the Hub failed; nothing was published or loaded."""
 
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from condensed_data.core.text import VisibleMessage
 from condensed_data.data.value_space import PIL_CHANNELS, SampleKind
 
 _LABELS = (
@@ -21,7 +22,7 @@ _LABELS = (
 )
 
 
-class SourceError(ValueError):
+class SourceError(VisibleMessage, ValueError):
     """Raised for a source that cannot be condensed; the message names the reason and the remedy."""
 
 
