@@ -88,15 +88,13 @@ def shortened_list(names: Iterable[str], limit: int = 20) -> str:
 
 
 def save_error(directory: Path, cause: OSError) -> SaveError:
-    """The error for a `cause` that stopped a save before anything in `directory` changed."""
+    """The error for a `cause` that stopped a save or a download before anything in `directory` changed."""
     if isinstance(cause, SaveError):
         return cause
     reason, remedy = _CAUSES.get(
         cause.errno or 0, (cause.strerror or str(cause), "Choose another directory and save again")
     )
     where = f" ({cause.filename})" if cause.filename else ""
-    error = SaveError(
-        f"Cannot save a condensed dataset to {directory}: {reason}{where}. {remedy}. The previous content is unchanged."
-    )
+    error = SaveError(f"Cannot write to {directory}: {reason}{where}. {remedy}. Its previous content is unchanged.")
     error.errno = cause.errno
     return error

@@ -11,10 +11,10 @@ from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo
     from typing_extensions import Self
 
     from condensed_data.storage.hub.author_tensors import Paths
+    from condensed_data.storage.hub.commit import PushResult
 
 
 class HubMixin:
@@ -92,7 +92,7 @@ class HubMixin:
         commit_message: str | None = None,
         config_name: str = "default",
         license: str | None = None,  # noqa: A002 (the Hub calls it so)
-    ) -> CommitInfo:
+    ) -> PushResult:
         """Publish to a dataset repository of the Hub: all of it in one commit, or nothing.
 
         Args:
@@ -107,10 +107,10 @@ class HubMixin:
             license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
 
         Returns:
-            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
+            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head, with `.changed` False, if nothing changed.
 
         Raises:
-            HubError: or one of its subclasses; nothing is published, and the message says how to continue.
+            HubError: or one of its subclasses; the message says how to continue.
             ArtifactError: if a dataset that is already in the repository cannot be read.
             ValueError, ImportError: for problems found before anything is sent.
         """

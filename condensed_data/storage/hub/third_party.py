@@ -16,6 +16,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError, shortened_list
+from condensed_data.core.text import visible
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.storage.hub import repository_paths, third_party_images
@@ -126,7 +127,8 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     if numeric and found.names and list(found.names) != sorted(found.names, key=int):
         missing.append(f"label values (names are sorted as text, so the label of {found.names[1]!r} is 1)")
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
-    warnings.warn(f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}", stacklevel=2)
+    lacks = f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}"
+    warnings.warn(visible(lacks), stacklevel=2)
     return result
 
 
