@@ -251,5 +251,5 @@ def _publish(condensed: CondensedDataset, repo: str) -> str:
     try:
         commit = publish_build(condensed.result, repo)
     except HubError as error:
-        raise type(error)(f"Condensing succeeded but publishing failed: {error}") from error
+        raise type(error)(f"The result is ready, but publishing failed: {error}") from error
     return f"{repo} already has this result." if commit is None else f"published: {commit.commit_url}"
