@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import doors
 from condensed_data.data.groups import Groups
@@ -88,6 +89,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             be reached, a warning is issued.
         push: publish the result to `hub` unless it is there already; a newly created repository is private.
         shard: "2/8" condenses the classes of the second of eight jobs, see `condensed_data.engine.job_array`.
+        distributed: if torch's process group is initialized, all of its processes condense together, and every rank
+            must make this call. False condenses in this process alone.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -135,10 +138,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         hub: str | None = None,
         push: bool = False,
         shard: str | None = None,
+        distributed: bool = True,
     ) -> None:
         chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
         torch_device = choose_device(device)
-        with preserve_rng_state():
+        with preserve_rng_state(), failure_shared(distributed and bool(chosen.terms)):
             checked = inspect(source, num_workers)
             specs.validate(chosen, checked.kind.shape)
             announce_random_transforms(checked, progress)
@@ -156,7 +160,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
                 callbacks=callbacks,
                 executor=executor,
                 ranks=parse_shard(shard),
-            ).distribute()
+            ).distribute(distributed)
             try:
                 result = CachedBuild(job, fingerprint, opened, force, hub_cache).result()
             except DivergedError as error:
