@@ -182,7 +182,7 @@ def _soft_labels(labels: Tensor, path: Path) -> Tensor | None:
         return labels
     warnings.warn(
         f"{path} has soft labels {tuple(labels.shape)} that are not probabilities; the argmax of each row is used.",
-        stacklevel=4,
+        stacklevel=5,
     )
     return None
 

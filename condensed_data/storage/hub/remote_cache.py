@@ -44,7 +44,7 @@ class HubCache:
             try:
                 check_access(hub)
             except HubUnavailableError as error:
-                warnings.warn(f"Publishing the result may fail: {error}", stacklevel=3)
+                warnings.warn(f"Publishing the result may fail: {error}", stacklevel=4)
         return hub_cache
 
     def fetch(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
@@ -54,7 +54,7 @@ class HubCache:
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtifactError, OSError) as error:
-            warnings.warn(f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=7)
+            warnings.warn(f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=8)
             return None
         if found is None:
             return None
@@ -72,5 +72,5 @@ class HubCache:
         except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
                 f"Condensing succeeded but publishing failed: {error} Call push_to_hub({self.repo_id!r}) to try again.",
-                stacklevel=3,
+                stacklevel=4,
             )
