@@ -127,7 +127,7 @@ def public_names() -> set[str]:
     for name, value in members:
         if isinstance(value, type):
             found |= set(methods(name, value)) if not issubclass(value, BaseException) else set()
-        elif inspect.isfunction(value):
+        elif inspect.isfunction(value) or inspect.ismodule(value):
             found.add(name)
     return found
 

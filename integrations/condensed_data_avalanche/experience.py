@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import enter_for_good
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def read_experience(dataset: Any, num_workers: int = 0) -> ExperienceData:
 def _items(view: Any, num_workers: int) -> Iterator[Any]:
     if not num_workers:
         return (view[index] for index in range(len(view)))
-    loader: Any = DataLoader(view, batch_size=64, num_workers=num_workers, collate_fn=list)
+    loader: Any = DataLoader(
+        view, batch_size=64, num_workers=num_workers, collate_fn=list, worker_init_fn=enter_for_good
+    )
     return (item for batch in loader for item in batch)
 
 

@@ -153,6 +153,10 @@ def _searched(state: State) -> Any:
     return [(trial.params, trial.values) for trial in study.get_trials()]
 
 
+def _resolved(recipe: Recipe) -> Any:
+    return recipe.resolve((3, 32, 32), ["a", "b"], samples=50).to_json()
+
+
 _SHORT: dict[str, Any] = {"network": NET, "training": SHORT}
 DOORS: dict[str, Door] = {
     "CondensedDataset": lambda state: CondensedDataset(state.train, dm(), cache=False, **QUIET),
@@ -175,6 +179,7 @@ DOORS: dict[str, Door] = {
     "CondensedDataset.stored_floats": lambda state: state.factorized.stored_floats,
     "CondensedDataset.to_ddranking": lambda state: state.small.to_ddranking(),
     "condense_tensors": lambda state: condense_tensors(*state.train.tensors, dm(), device="cpu", precision="bf16"),
+    "recipes": lambda state: [_resolved(recipes.get(name)) for name in recipes.names()],
     "Recipe.check": lambda state: dm().check((3, 8, 8)),
     "Recipe.resolve": lambda state: recipes.mtt().resolve((3, 8, 8), ["a", "b"], 24).to_json(),
     "Recipe.set": lambda state: dm().set(iterations=3).to_json(),
