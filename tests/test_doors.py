@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from typing import Any
 
+import exam
 import pytest
 from caller_settings import SETTINGS, record, settings
 from door_table import DOORS, State, bits
@@ -23,6 +24,7 @@ import condensed_data.evaluation
 import condensed_data_avalanche
 import condensed_data_nas
 import condensed_data_ray
+from condensed_data import CondensedDataset
 
 # pattern -> why it needs no entry in the table
 EXEMPT = {
@@ -157,6 +159,18 @@ def test_no_setting_changes_a_build(setting: str, state: State, plain: Callable[
 @pytest.mark.parametrize("door", DOORS)
 def test_no_door_depends_on_any_setting(door: str, setting: str, state: State, plain: Callable[[str], Any]) -> None:
     check(door, (setting,), state, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*exam.LEARNING, *exam.CHOOSING])
+def test_no_recipe_depends_on_the_settings(name: str, state: State) -> None:
+    recipe = (exam.LEARNING | exam.CHOOSING)[name]()
+    options: dict[str, Any] = {"cache": False, "progress": False, "device": "cpu", "precision": "fp32"}
+    plain = CondensedDataset(state.train, recipe, **options)
+    for names in TOGETHER.values():
+        with settings(*names):
+            found = CondensedDataset(state.train, recipe, **options)
+        assert bits([found.images, found.labels]) == bits([plain.images, plain.labels]), names
 
 
 def check(door: str, names: tuple[str, ...], state: State, plain: Callable[[str], Any]) -> None:

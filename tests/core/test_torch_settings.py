@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 import torch
 from caller_settings import SETTINGS, foreign_worker, record, settings
 from sources import ListDataset
+from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from condensed_data import CondensedDataset, Recipe, SourceError, recipes
+from condensed_data import CondensedDataset, NamedCallable, Recipe, SourceError, recipes
 from condensed_data.core.torch_settings import doors, own_settings
 from condensed_data.training.protocol import Training
 
@@ -231,3 +233,33 @@ def test_a_worker_stays_in_our_settings_until_it_ends() -> None:
     code = "\n".join(line.strip() for line in code.splitlines())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.split(), done.stderr) == (["torch.float32", "cpu"], "")
+
+
+class Attention(nn.Module):
+    """A network of the caller's with attention over the rows of (1, 8, 8) images."""
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(x[:, 0]).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "setting", ["no flash attention", "no attention by math", "no fast path of attention", "math alone"]
+)
+def test_attention_is_computed_as_in_a_plain_program(setting: str) -> None:
+    source = TensorDataset(torch.rand(24, 1, 8, 8), torch.arange(24) % 2)
+    module = Attention().eval()
+    recipe = recipes.dm(
+        ipc=1, iterations=1, batch=8, network=NamedCallable("attention", lambda *shape: copy.deepcopy(module))
+    )
+    plain = CondensedDataset(source, recipe, cache=False, **QUIET)
+    math_alone = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with math_alone if setting == "math alone" else settings(setting):
+        before = record()
+        found = CondensedDataset(source, recipe, cache=False, **QUIET)
+        assert record() == before
+    assert torch.equal(found.images, plain.images)
