@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import ray
 
+__all__ = ["RayExecutor"]
+
 Result = TypeVar("Result")
 
 
