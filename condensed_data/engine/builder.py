@@ -13,11 +13,13 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from condensed_data.core import spec as specs
+from condensed_data.data.batched_reads import call_in_worker
 from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.real import RealData
 from condensed_data.engine.checkpointing import Checkpointer
@@ -54,7 +56,7 @@ class CachedBuild:
         if (self.cache is None and self.hub_cache is None) or not self._cacheable():
             return self.job.run_uncached()
         if self.fingerprint is None:
-            memo = dataset_digest(self.job.source.dataset)
+            memo = call_in_worker(partial(dataset_digest, self.job.source.dataset), self.job.source.num_workers)
         else:
             memo = hashlib.sha256(json.dumps(["text", self.fingerprint]).encode()).hexdigest()
         known, real = self._recall(memo), None

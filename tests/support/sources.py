@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset, get_worker_info
 
 from condensed_data.data.real import RealData
 from condensed_data.data.source import Source, inspect, read
@@ -44,3 +44,18 @@ def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> R
     """Real data of tensors (n, *shape) and (n,); without labels, two classes alternate."""
     classes = torch.arange(len(samples)) % 2 if labels is None else labels
     return real_of(TensorDataset(samples, classes), groups)
+
+
+class InWorkers(Dataset[Any]):
+    """The samples of a dataset, which must be read in worker processes."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        if get_worker_info() is None:
+            raise RuntimeError(f"sample {index} is read in the calling process")
+        return self.dataset[index]
