@@ -96,6 +96,7 @@ DOORS: dict[str, Callable[[Path], object]] = {
 # They take the number from a `Source`, from a strategy or from the command line.
 OTHERS: dict[str, Callable[[Path], object]] = {
     "fingerprint=": build_by_fingerprint,
+    "groups=": lambda _: CondensedDataset(GUARDED, recipes.random(2), cache=False, groups="halves", **READ),
     "plan": lambda _: plan(
         inspect(GUARDED, 1), recipes.dm(ipc=1, network=NETWORK, iterations=9), choose_device("cpu"), "fp32"
     ),

@@ -6,6 +6,7 @@ shape: images (C, H, W), signals (C, L) or vectors (D,).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
-from condensed_data.data.batched_reads import BATCH, call_in_worker, check_second_read, read_batches
+from condensed_data.data.batched_reads import BATCH, batch_size, call_in_worker, check_second_read, read_batches
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
@@ -73,13 +74,10 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
     plain, random = without_random_transforms(dataset)
     if type(plain) is TensorDataset:
         num_workers = 0  # it is in memory
-    kind, first = call_in_worker(partial(_examine, plain), num_workers)
+    kind, first, name, class_names = call_in_worker(partial(_examine, plain), num_workers)
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
-    root = _root(dataset)
-    names = getattr(root, "classes", None)
-    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names, num_workers)
+    return Source(plain, kind, random, name, class_names, num_workers)
 
 
 @dataclass(frozen=True)
@@ -107,9 +105,10 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
     content = ContentHasher(source.kind, len(source))
     writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     labels: list[Tensor] = []
+    size = batch_size(math.prod(source.kind.shape) * (1 if source.kind.eight_bit else 4))
 
     def add(batch: list[Tensor]) -> None:
-        start = BATCH * len(labels)
+        start = size * len(labels)
         _check_finite(batch[0], start)
         content.update(batch[0])
         writer.write(start, batch[0])
@@ -124,13 +123,17 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         title=f"reading {source.name}",
         num_workers=source.num_workers,
         progress=progress,
+        size=size,
     )
     values = torch.cat(labels)
     return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
 
 
-def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:
-    """Kind and values of the first sample, after a few samples were checked and read twice."""
+def _examine(dataset: Any) -> tuple[SampleKind, Tensor, str, tuple[str, ...] | None]:
+    """Kind and values of the first sample, name and class names, after a few samples were checked and read twice.
+
+    An attribute may open a file, too.
+    """
     sample, label = fetch(dataset, 0)
     kind = kind_of(sample, 0)
     row = partial(_read_row, dataset, kind)
@@ -138,7 +141,10 @@ def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:
     count = len(dataset)
     for index in sorted({0, count // 3, count // 2, count - 1}):
         check_second_read(row, index, row(index) if index else first, _CHANGED)
-    return kind, first[0]
+    root = _root(dataset)
+    names = getattr(root, "classes", None)
+    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
+    return kind, first[0], getattr(root, "source_name", type(root).__name__), class_names
 
 
 def _root(dataset: Any) -> Any:

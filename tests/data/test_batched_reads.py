@@ -22,10 +22,11 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from condensed_data import CondensedDataset, recipes
-from condensed_data.data.batched_reads import BATCH, SECOND_READS, read_batches, second_reads
+from condensed_data.data import batched_reads
+from condensed_data.data.batched_reads import BATCH, SECOND_READS, batch_size, read_batches, second_reads
 from condensed_data.data.groups import Groups
 from condensed_data.data.sample import SourceError
-from condensed_data.data.source import inspect
+from condensed_data.data.source import inspect, read
 
 COUNT = 3 * BATCH  # three batches, so that three workers read at once
 VALUES = lazy_files.samples(COUNT)
@@ -90,6 +91,31 @@ def test_lazily_opened_files_again_and_again(name: str, folder: Path) -> None:
     for workers in (0, 1, 2, 3):
         for _ in range(20):
             assert wrong(lazy_files.make(name, folder, VALUES), VALUES, workers) == 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_large_samples_are_read_in_smaller_batches(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is the same to the last bit, statistics included."""
+    samples = [(sample, index % 2) for index, sample in enumerate(torch.rand(300, 3, 8, 8))]
+    usual = read(inspect(ListDataset(samples), workers), progress=False)
+    monkeypatch.setattr(batched_reads, "BATCH_BYTES", 50 * 3 * 8 * 8 * 4)
+    assert batch_size(3 * 8 * 8 * 4) == 48
+    small = read(inspect(ListDataset(samples), workers), progress=False)
+    index = torch.arange(300)
+    assert torch.equal(small.store[index], usual.store[index])
+    assert torch.equal(small.labels, usual.labels)
+    assert small.fingerprint == usual.fingerprint
+    assert torch.equal(small.space.mean, usual.space.mean)
+    assert torch.equal(small.space.std, usual.space.std)
+    samples[290] = (torch.full((3, 8, 8), torch.nan), 0)
+    with pytest.raises(SourceError, match=r"source\[290\] contains NaN"):
+        read(inspect(ListDataset(samples), workers), progress=False)
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    assert batch_size(1) == batch_size(28 * 28) == BATCH
+    assert batch_size(3 * 1024 * 1024) == 16  # the least
+    assert batch_size(3 * 224 * 224 * 4) == 96
 
 
 def test_a_buffer_that_the_dataset_uses_again(folder: Path) -> None:

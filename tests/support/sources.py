@@ -47,7 +47,7 @@ def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> R
 
 
 class InWorkers(Dataset[Any]):
-    """The samples of a dataset, which must be read in worker processes."""
+    """The samples of a dataset, which must be read in worker processes, as must attributes that open a file."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -56,6 +56,25 @@ class InWorkers(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        if get_worker_info() is None:
-            raise RuntimeError(f"sample {index} is read in the calling process")
+        self._check(f"sample {index}")
         return self.dataset[index]
+
+    @property
+    def classes(self) -> list[str]:
+        self._check("classes")
+        return ["a", "b", "c"]
+
+    @property
+    def targets(self) -> list[int]:
+        self._check("targets")
+        return [label for _, label in self.dataset]
+
+    @property
+    def halves(self) -> list[int]:
+        self._check("halves")
+        return [index % 2 for index in range(len(self))]
+
+    @staticmethod
+    def _check(what: str) -> None:
+        if get_worker_info() is None:
+            raise RuntimeError(f"{what} is read in the calling process")
