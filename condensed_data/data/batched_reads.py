@@ -6,9 +6,9 @@ worker. Without workers, it is opened here.
 A part of the samples is read a second time, after the rest of their batch and in the same process: `second_reads` says
 which. Randomness that makes two reads of a sample differ with probability q stays unnoticed with probability
 (1 - q) ** r if r different samples are read again. For a flip with probability p, q = 2p(1 - p): with r = 512, a flip
-of p = 0.02 stays unnoticed once in 10**8 sources, one of p = 0.005 in 0.6 % of them. (Of n < 512 samples each is read
-again up to four times: for n = 100, 4 * 10**-5 and 8 %.) A dataset that keeps its first draws and repeats them cannot
-be distinguished from a fixed one.
+of p = 0.02 stays unnoticed in less than one of 10**8 sources, one of p = 0.005 in 0.6 % of them. (Of n < 512 samples
+each is read again up to four times: for n = 100, 4 * 10**-5 and 8 %.) A dataset that keeps its first draws and repeats
+them cannot be distinguished from a fixed one.
 """
 
 from __future__ import annotations
