@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
 BATCH = 256
@@ -162,6 +163,7 @@ def _for_each(items: _Batches | _One, use: Callable[[Any], None], num_workers: i
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_unchanged,
+        worker_init_fn=enter_for_good,
         generator=torch.Generator(),  # without one, a loader draws from the global generator
     )
     number = 0

@@ -17,12 +17,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.data.axes import axes_error
 from condensed_data.data.batched_reads import BATCH, batch_size, call_in_worker, check_second_read, read_batches
+from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
-from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
+from condensed_data.data.sample import (
+    SourceError,
+    Variation,
+    check_kind,
+    check_label,
+    fetch,
+    kind_of,
+    label_values,
+    to_tensor,
+)
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
+
+SPOTS = 64  # samples that are read to check a fingerprint that the user gave
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Source:
     # the removed random transforms, which are applied to the condensed samples instead; or None
     random_transform: Callable[[Any], Any] | None
     name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
-    class_names: tuple[str, ...] | None  # from the dataset's `classes`, or None
+    class_names: tuple[str, ...] | None  # by label, see `data.class_names`
     num_workers: int = 0  # processes that read it; if there are any, no sample is read in this one
 
     def __len__(self) -> int:
@@ -74,10 +87,12 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
     plain, random = without_random_transforms(dataset)
     if type(plain) is TensorDataset:
         num_workers = 0  # it is in memory
-    kind, first, name, class_names = call_in_worker(partial(_examine, plain), num_workers)
+    kind, first, name, names = call_in_worker(partial(_examine, plain), num_workers)
+    if error := axes_error(dataset, kind):
+        raise SourceError(f"source {error}")
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
-    return Source(plain, kind, random, name, class_names, num_workers)
+    return Source(plain, kind, random, name, names, num_workers)
 
 
 @dataclass(frozen=True)
@@ -104,13 +119,14 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         return _load_tensors(source)
     content = ContentHasher(source.kind, len(source))
     writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
-    labels: list[Tensor] = []
+    varies, labels = Variation(len(source)), list[Tensor]()
     size = batch_size(math.prod(source.kind.shape) * (1 if source.kind.eight_bit else 4))
 
     def add(batch: list[Tensor]) -> None:
         start = size * len(labels)
         _check_finite(batch[0], start)
         content.update(batch[0])
+        varies.update(batch[0])
         writer.write(start, batch[0])
         labels.append(batch[1])
 
@@ -125,8 +141,34 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         progress=progress,
         size=size,
     )
+    varies.check()
     values = torch.cat(labels)
     return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
+
+
+def spot_check(source: Source) -> str:
+    """A hash of up to `SPOTS` evenly spaced samples and their labels, of the kind of samples and of their number.
+
+    It notices that a source under the name of another one was given, not that a single sample changed.
+    """
+    spots = torch.linspace(0, len(source) - 1, min(SPOTS, len(source))).long().tolist()
+    content, labels = ContentHasher(source.kind, len(source)), list[Tensor]()
+
+    def add(batch: list[Tensor]) -> None:
+        content.update(batch[0])
+        labels.append(batch[1])
+
+    read_batches(
+        partial(_read_row, Subset(source.dataset, spots), source.kind),
+        len(spots),
+        default_collate,
+        add,
+        changed=_CHANGED,
+        title="",
+        num_workers=source.num_workers,
+        progress=False,
+    )
+    return content.fingerprint(torch.cat(labels))[:16]
 
 
 def _examine(dataset: Any) -> tuple[SampleKind, Tensor, str, tuple[str, ...] | None]:
@@ -142,9 +184,7 @@ def _examine(dataset: Any) -> tuple[SampleKind, Tensor, str, tuple[str, ...] | N
     for index in sorted({0, count // 3, count // 2, count - 1}):
         check_second_read(row, index, row(index) if index else first, _CHANGED)
     root = _root(dataset)
-    names = getattr(root, "classes", None)
-    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return kind, first[0], getattr(root, "source_name", type(root).__name__), class_names
+    return kind, first[0], getattr(root, "source_name", type(root).__name__), class_names(dataset)
 
 
 def _root(dataset: Any) -> Any:
@@ -159,14 +199,12 @@ def _load_tensors(source: Source) -> LoadedSource:
     if not source.kind.eight_bit:
         samples = samples.float()
         _check_finite(samples, 0)
-    if labels.is_floating_point() or labels.dim() != 1:
-        check_label(labels[0], 0)
-    labels = labels.detach().cpu().long()
-    for index in (labels < 0).nonzero().flatten().tolist():
-        check_label(labels[index], index)  # raises
-    content = ContentHasher(source.kind, len(source))
+    labels = label_values(labels)
+    content, varies = ContentHasher(source.kind, len(source)), Variation(len(source))
     for rows in samples.split(BATCH):
         content.update(rows)
+        varies.update(rows)
+    varies.check()
     return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -39,6 +40,7 @@ class EvaluateKwargs(TypedDict, total=False):
     executor: Executor | None
 
 
+@own_settings()
 def evaluate(
     condensed: CondensedSamples,
     test_set: Any,
@@ -132,6 +134,7 @@ def class_names(metadata: Metadata) -> tuple[str, ...] | None:
     return None if metadata.classes == tuple(map(str, metadata.class_values)) else metadata.classes
 
 
+@own_settings()
 def standardized(
     metadata: Metadata, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
@@ -82,6 +83,7 @@ class Comparison:
         return self.whole.seconds / (self.training.max_steps or 1) * self.full_steps
 
 
+@own_settings()
 def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 0) -> str:
     """Check before a build that its result can be compared; returns the name of the network.
 
@@ -100,6 +102,7 @@ def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 
     return name
 
 
+@own_settings()
 def compare(
     condensed: EvaluationRecorder,
     train: Any,

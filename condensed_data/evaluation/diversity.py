@@ -16,6 +16,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -55,6 +56,7 @@ class DiversityReport:
         )
 
 
+@own_settings()
 def within_class_distance(features: Tensor, labels: Tensor) -> float:
     """Euclidean distance between two samples of one class: the mean over the pairs of a class, then over classes.
 
@@ -75,6 +77,7 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
     return float(torch.stack(means).mean())
 
 
+@own_settings()
 def diversity(
     condensed: CondensedSamples,
     source: Any,

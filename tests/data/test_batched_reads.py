@@ -68,6 +68,7 @@ def test_lazily_opened_files_inside_other_datasets(workers: int, folder: Path) -
     assert torch.equal(found, VALUES[order].repeat(len(parts), 1, 1, 1))
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("method", "workers"),
     [

@@ -14,6 +14,7 @@ import torch
 
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import require_resolved
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.batched_reads import second_reads
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
@@ -75,6 +76,7 @@ class Plan:
         return self.reading_seconds + self.pretraining_seconds + self.iterations * self.iteration_seconds
 
 
+@own_settings()
 def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, seed: int = 0) -> Plan:
     """Measure what `recipe` would take on `source`, of which only a few classes are read.
 

@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from condensed_data.core.spec import require_resolved
 from condensed_data.data.batched_reads import call_in_worker, read_batches, second_reads
 from condensed_data.data.real import RealData
-from condensed_data.data.sample import SourceError, check_label, fetch
+from condensed_data.data.sample import SourceError, check_label, fetch, label_values
 from condensed_data.data.source import LoadedSource, Source
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -34,7 +34,7 @@ def first_classes(real: RealData, classes: int) -> RealData:
     keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
     loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
-    return replace(RealData.from_loaded(loaded, real.kind), class_names=real.class_names[:classes], named=real.named)
+    return RealData.from_loaded(loaded, real.kind, real.source_classes)
 
 
 def read_classes(
@@ -103,11 +103,12 @@ def _listed_labels(dataset: Any) -> Tensor | None:
         parts = [part for part in map(_listed_labels, dataset.datasets) if part is not None]
         return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
     if isinstance(dataset, TensorDataset):
-        return dataset.tensors[1].long()
+        return label_values(dataset.tensors[1])
     targets = getattr(dataset, "targets", None)
-    if targets is None or len(targets) != len(dataset):
+    changed = getattr(dataset, "target_transform", None) is not None
+    if targets is None or changed or len(targets) != len(dataset):
         return None
     try:
-        return torch.as_tensor(np.asarray(targets)).long()
+        return torch.as_tensor(np.asarray(targets)).long().flatten()
     except (TypeError, ValueError) as error:
         raise SourceError(f"source.targets cannot be converted to integers: {error}. Give integer labels.") from error
