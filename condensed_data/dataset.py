@@ -75,7 +75,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
         seed: the same seed gives the same bits on the same kind of machine.
-        num_workers: processes that read the source.
+        num_workers: processes that read the source; if there are any, no sample is read in this one.
         memory: bytes that the source's samples may take in memory (default: half of what is available); a larger
             source is kept in an unnamed temporary file under the cache while it is condensed.
         progress: whether to show progress bars.
