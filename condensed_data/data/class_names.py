@@ -63,7 +63,9 @@ def _by_label(dataset: Any) -> dict[int, str] | None:
 
 def _targets(dataset: Any) -> Any:
     """(n,) integers that the dataset lists as its labels, also below subsets; None if it lists none."""
-    targets = getattr(dataset, "targets", None)
+    # a property may open a file, which only workers may do
+    listed = not isinstance(getattr(type(dataset), "targets", None), property)
+    targets = getattr(dataset, "targets", None) if listed else None
     if isinstance(targets, list | tuple | np.ndarray | Tensor):
         values = np.asarray(targets)
         return values.ravel() if values.dtype.kind in "iu" and values.size == len(values) else None

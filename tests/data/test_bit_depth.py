@@ -261,6 +261,22 @@ def test_float_images_of_the_datasets_library() -> None:
         )
 
 
+def test_exif_orientation_is_left_to_the_library_that_reads(tmp_path: Path) -> None:
+    """torchvision ignores it, `datasets` applies it, and so do we with each."""
+    image, tags = Image.fromarray(COLOR), Image.Exif()
+    tags[274] = 6  # rotated by 90 degrees
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png", exif=tags)
+    folder: Any = catalog.load(f"imagefolder:{tmp_path}", "train")
+    assert np.array_equal(np.array(folder[0][0]), COLOR)
+    content = (tmp_path / "a" / "0.png").read_bytes()
+    columns = {"image": [{"bytes": content, "path": None}], "label": [0]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    table = datasets.Dataset.from_dict(columns, features=features)
+    assert np.array_equal(np.array(HubDataset(table)[0][0]), np.rot90(COLOR, -1))
+
+
 def test_an_unlike_image_beyond_the_headers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("condensed_data.data.bit_depth._MAX_HEADERS", 2)
     gray = Image.fromarray(GRAY)
