@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import doors
 from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 Transform = Callable[[Any], Any]
 
 
+@doors
 class CondensedDataset(HubMixin, Dataset[Any]):
     """A labeled dataset condensed to a few synthetic samples per class.
 
@@ -67,8 +70,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             under a `Subset`) that holds them; or a function (sample, label) -> integer or string.
         transform, target_transform: applied to every sample and to every label on access.
         cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
-            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed and
-            precision are condensed once; an interrupted build resumes from its last checkpoint.
+            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed,
+            precision and kind of device are condensed once; an interrupted build resumes from its last checkpoint.
         force: condense even if the cache has the result.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
@@ -82,11 +85,13 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
         soft: indexing returns class probabilities (len(classes),), which `torch.nn.CrossEntropyLoss` takes, instead
             of the most probable label; for soft labels only.
-        fingerprint: a name for the source's content, instead of the hash of all its samples.
+        fingerprint: a name for the source's content, instead of the hash of all its samples; a few are compared.
         hub: "user/name" of a dataset repository that is searched, after the cache, before condensing. If it cannot
             be reached, a warning is issued.
         push: publish the result to `hub` unless it is there already; a newly created repository is private.
         shard: "2/8" condenses the classes of the second of eight jobs, see `condensed_data.engine.job_array`.
+        distributed: if torch's process group is initialized, all of its processes condense together, and every rank
+            must make this call. False condenses in this process alone.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
@@ -134,11 +139,12 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         hub: str | None = None,
         push: bool = False,
         shard: str | None = None,
+        distributed: bool = True,
     ) -> None:
         chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
         torch_device = choose_device(device)
-        with preserve_rng_state():
-            checked = inspect(source)
+        with preserve_rng_state(), failure_shared(distributed and bool(chosen.terms)):
+            checked = inspect(source, num_workers)
             specs.validate(chosen, checked.kind.shape)
             announce_random_transforms(checked, progress)
             opened = open_cache(cache)
@@ -151,12 +157,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
                 groups=None if groups is None else Groups(groups, checked),
                 memory=memory,
                 folder=None if opened is None else opened.root,
-                num_workers=num_workers,
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
                 ranks=parse_shard(shard),
-            ).distribute()
+            ).distribute(distributed)
             try:
                 result = CachedBuild(job, fingerprint, opened, force, hub_cache).result()
             except DivergedError as error:

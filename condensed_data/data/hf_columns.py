@@ -69,6 +69,11 @@ def image_form(rows: Any, column: str) -> str:
         raise SourceError(f"In column {column!r}, {error}") from error
 
 
+def holds_images(rows: Any, column: str) -> bool:
+    """Whether the rows hold the bytes of all images, none only the path of a file."""
+    return all(chunk.field("bytes").null_count == 0 for chunk in rows.data.column(column).chunks)
+
+
 def _column(features: Mapping[str, Any], wanted: str | None, what: str, matches: Any, usual: Sequence[str]) -> str:
     found = [name for name, feature in features.items() if matches(feature)]
     if wanted is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -100,13 +101,18 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         sample = to_float_tensor(image if self.transform is None else self.transform(image))
         return sample, label if self._class_index is None else self._class_index.get(label, label)
 
-    def content_key(self) -> list[Any]:
-        """What `fingerprint.dataset_digest` hashes for this object; the rows by the fingerprint that `datasets` keeps.
+    def content_key(self) -> list[Any] | None:
+        """What `fingerprint.dataset_digest` hashes for this object; None if the rows could change without a trace.
 
-        For a downloaded split it depends on repository, configuration, commit and split; every operation on the rows
-        changes it.
+        `datasets` keeps a fingerprint of the operations on the rows (for a downloaded split: repository, configuration,
+        commit and split), and rows in files that it names. Rows in memory, or images in files of their own, are not
+        covered.
         """
-        return [self.rows._fingerprint, self.image_column, self.label_column, self.classes, self.form, self.transform]
+        files = [Path(file["filename"]) for file in self.rows.cache_files]
+        if not files or not hf_columns.holds_images(self.rows, self.image_column):
+            return None
+        described = [self.source_name, self.image_column, self.label_column, self.classes, self.form]
+        return [self.rows._fingerprint, files, described, self._class_index, self.transform]
 
 
 def load(

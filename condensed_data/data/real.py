@@ -98,11 +98,9 @@ class RealData:
         return rows / 255 if self.kind.is_pil else rows
 
     @staticmethod
-    def read(
-        source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **storage: Any
-    ) -> RealData:
+    def read(source: Source, groups: Any = None, progress: bool = True, **storage: Any) -> RealData:
         """Read all samples of a source; see `from_loaded`, and `source.read` for the `storage` arguments."""
-        loaded = read(source, num_workers, progress, **storage)
+        loaded = read(source, progress, **storage)
         names = confirmed(source.class_names, source.dataset, loaded.labels)
         return RealData.from_loaded(loaded, source.kind, names, groups)
 

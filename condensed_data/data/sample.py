@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from condensed_data.core.errors import short_repr
+from condensed_data.core.text import VisibleMessage
 from condensed_data.data import axes, bit_depth
 from condensed_data.data.value_space import PIL_CHANNELS, TENSOR_TYPES, SampleKind
 
@@ -28,7 +29,7 @@ _WRAPPED = (
 )
 
 
-class SourceError(ValueError):
+class SourceError(VisibleMessage, ValueError):
     """Raised for a source that cannot be condensed; the message names the reason and the remedy."""
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.axes import state_axes
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
@@ -21,6 +22,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.training.protocol import OrderedTraining
 
 
+@own_settings()
 def condense_tensors(
     samples: Tensor,
     labels: Tensor,

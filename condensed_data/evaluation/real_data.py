@@ -40,7 +40,7 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
 
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
-    real = RealData.read(inspect(dataset), None, num_workers, progress)
+    real = RealData.read(inspect(dataset, num_workers), None, progress)
     plain = TensorDataset(real.all_samples(), real.class_values[real.labels])
     return state_axes(plain, AXES.get(len(real.sample_shape)))
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from condensed_data.core.text import visible_name
 from condensed_data.data.class_names import distinct
 from condensed_data.storage import dataset_card, file_names, parquet, readme
 from condensed_data.storage.hub import layout
@@ -84,7 +85,7 @@ def _pretty_name(entries: Sequence[Metadata], old: Mapping[str, Any]) -> str:
         return given
     if len(entries) == 1:
         return dataset_card.pretty_name(entries[0])
-    return f"{', '.join(sorted({metadata.name for metadata in entries}))} condensed"
+    return f"{', '.join(sorted({visible_name(metadata.name) for metadata in entries}))} condensed"
 
 
 def _tags(entries: Sequence[Metadata], old: Mapping[str, Any]) -> list[str]:

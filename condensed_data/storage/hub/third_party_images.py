@@ -40,7 +40,9 @@ class LabeledImages:
 
 
 def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> LabeledImages:
-    """Read parquet files with a column of encoded images and a column of integers.
+    """Read parquet files with a column of encoded images and a column of integers or of class names.
+
+    Names are numbered in their order.
 
     Raises:
         NotACondensedDatasetError: if one of the two columns is missing; the message lists the columns.
@@ -53,13 +55,20 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
             f'{repo_id} contains parquet files, which need pyarrow. Run pip install "condensed-data[hub]".'
         ) from error
     stack, labels, names = _ImageStack(repo_id, max_bytes), [], None
+    first: tuple[str, str, tuple[str, ...] | None] | None = None  # columns and class names of the first file
     others: set[str] = set()
     for path in paths:
         where = f"{repo_id}/{path}"
         try:
             with parquet.ParquetFile(fetch(path)) as file:
                 image, label = _columns(where, file.schema_arrow)
-                names = names or _names(where, file.schema_arrow, label)
+                names = _names(where, file.schema_arrow, label)
+                first = first or (image, label, names)
+                if first != (image, label, names):
+                    raise ArtifactError(
+                        f"{where} has other columns or class names than {repo_id}/{paths[0]}. The files of one split "
+                        "must agree; ask their owner to correct them."
+                    )
                 others |= set(file.schema_arrow.names) - {image, label}
                 _check_rows(where, file.metadata, max_bytes)
                 for row, (encoded, value) in enumerate(_rows(file, image, label)):
@@ -67,6 +76,9 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
                     labels.append(_label(f"{where}, row {row}", value))
         except ArrowException as error:
             raise ArtifactError(f"{where} cannot be read as a parquet file: {error}") from error
+    if labels and all(isinstance(label, str) for label in labels):
+        names = tuple(sorted(set(labels)))
+        labels = [names.index(label) for label in labels]
     return LabeledImages(stack.images(), torch.tensor(labels), stack.kind, names, tuple(sorted(others)))
 
 
@@ -142,8 +154,12 @@ def _columns(where: str, schema: Any) -> tuple[str, str]:
             return any(field.name == "bytes" and pyarrow.types.is_binary(field.type) for field in kind)
         return pyarrow.types.is_binary(kind)
 
+    def is_text(kind: Any) -> bool:
+        return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+
     image = _pick_column([field.name for field in schema if is_image(field.type)], _IMAGES)
     label = _pick_column([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
+    label = label or next((name for name in _LABELS if name in schema.names and is_text(schema.field(name).type)), None)
     if image is None or label is None:
         missing = [content for content, found in (("images", image), ("labels", label)) if found is None]
         columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
@@ -189,7 +205,7 @@ def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
         yield (encoded["bytes"] if isinstance(encoded, dict) else encoded), row[label]
 
 
-def _label(where: str, value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ArtifactError(f"{where} has the label {value!r}, expected an integer from 0 to 2**31 - 1.")
-    return value
+def _label(where: str, value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**31):
+        return value
+    raise ArtifactError(f"{where} has the label {value!r}, expected an integer from 0 to 2**31 - 1, or a class name.")
