@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensed_data.data import hf_datasets, torchvision_sources
-from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, to_float_tensor
+from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, forms_of, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
 
 SPLITS = ("train", "test")
@@ -132,7 +132,7 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
             f"imagefolder:{path}: {error} The folder must have one subfolder of images per class."
         ) from error
     try:
-        form = common_form(len(dataset), lambda index: dataset.samples[index][0])
+        form = common_form(forms_of(len(dataset), lambda index: dataset.samples[index][0]))
     except ValueError as error:
         raise SourceError(f"imagefolder:{path}: {error}") from error
     if form in FLOAT_FORMS:

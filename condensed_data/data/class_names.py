@@ -42,7 +42,12 @@ def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tu
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
     """Class names without repetitions: repeated names get their label appended."""
     count = Counter(names)
-    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+    found: dict[str, int] = {}
+    for name, value in zip(names, values, strict=True):
+        while count[name] > 1 or name in found:
+            name = f"{name} ({value})"
+        found[name] = value
+    return list(found)
 
 
 def _by_label(dataset: Any) -> dict[int, str] | None:
