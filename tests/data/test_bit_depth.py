@@ -250,6 +250,22 @@ def test_a_folder_of_mixed_depths(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(("train", "test"), [("deep", "gray"), ("gray", "deep"), ("color", "deep"), ("color", "gray")])
+def test_test_images_take_the_form_of_the_training_images(tmp_path: Path, train: str, test: str) -> None:
+    images = {
+        "deep": [DEEP, DEEP[::-1].copy()],
+        "gray": [GRAY, GRAY[::-1].copy()],
+        "color": [COLOR, COLOR[::-1].copy()],
+    }
+    for split, kind in (("train", train), ("test", test)):
+        folder_of(tmp_path / split, *map(Image.fromarray, images[kind]))
+    source, tested = (inspect(catalog.load(f"imagefolder:{tmp_path}", split)) for split in ("train", "test"))
+    assert source.kind == tested.kind
+    white = {"deep": 65_535, "gray": 255, "color": 255}[test]
+    found = contents(tested)[0][0].float().mean() / (255 if tested.kind.is_pil else 1)
+    assert float(found) == pytest.approx(images[test][0].mean() / white, abs=2e-3)
+
+
 def rows_of(*images: Image.Image, mode: str | None = None, file_format: str = "PNG") -> datasets.Dataset:
     sinks = [io.BytesIO() for _ in images]
     for image, sink in zip(images, sinks, strict=True):
