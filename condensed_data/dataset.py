@@ -102,6 +102,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
             K names of the classes with samples are `metadata.classes`.
         class_to_idx: the label of each class name.
+        sample_axes: "CHW", "CL" or None for vectors; what a source states about its samples, see `data.axes`.
         recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
@@ -199,7 +200,6 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
         self.recipe, self.stored, self.replay = result.recipe, result.stored, result.replay
-        # only for tensors of a shape that is accepted already, if this is a source itself
         self.sample_axes = AXES.get(self.images.dim() - 1)
         self.classes, self.training = self.metadata.names_by_label, self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
