@@ -23,6 +23,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import doors
+from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as engine_evaluate
@@ -101,6 +102,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
             K names of the classes with samples are `metadata.classes`.
         class_to_idx: the label of each class name.
+        sample_axes: "CHW", "CL" or None for vectors; what a source states about its samples, see `data.axes`.
         recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
@@ -198,6 +200,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
         self.recipe, self.stored, self.replay = result.recipe, result.stored, result.replay
+        self.sample_axes = AXES.get(self.images.dim() - 1)
         self.classes, self.training = self.metadata.names_by_label, self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft

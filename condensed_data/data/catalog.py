@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensed_data.data import hf_datasets, torchvision_sources
-from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, to_float_tensor
+from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, forms_of, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
 
 SPLITS = ("train", "test")
@@ -131,8 +131,11 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
         raise SourceError(
             f"imagefolder:{path}: {error} The folder must have one subfolder of images per class."
         ) from error
+    train = folder.parent / "train"
+    is_test = folder.name in ("test", "val") and train.is_dir()
+    paths = _some_paths(train) if is_test else [name for name, _ in dataset.samples]
     try:
-        form = common_form(len(dataset), lambda index: dataset.samples[index][0])
+        form = common_form(forms_of(len(paths), paths.__getitem__))
     except ValueError as error:
         raise SourceError(f"imagefolder:{path}: {error}") from error
     if form in FLOAT_FORMS:
@@ -140,8 +143,6 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
         dataset.transform = Compose([*([] if resize is None else [resize]), to_float_tensor])
     else:
         dataset.loader = ImageLoader("RGB")  # as torchvision's own
-    train = folder.parent / "train"
-    is_test = folder.name in ("test", "val") and train.is_dir()
     return _with_train_classes(dataset, train) if is_test else dataset
 
 
@@ -154,6 +155,12 @@ def _split_folder(path: Path, split: str) -> Path:
     if split == "train" or path.name in names:
         return path
     raise NoTestSplitError(f"imagefolder:{path} has no test split: it has no subfolder 'test' or 'val'.")
+
+
+def _some_paths(folder: Path) -> list[str]:
+    """Up to 20 files of each subfolder."""
+    classes = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    return [os.path.join(path, name) for path in classes for name in os.listdir(path)[:20]]
 
 
 def _with_train_classes(dataset: Any, train: Path) -> Dataset[Any]:
