@@ -61,13 +61,19 @@ class CachedBuild:
             known = self._describe(real, named)
             self._note(memo, known)
         groups = self.job.groups
-        digest = None if groups is None else groups.digest(self.job.num_workers, self.job.progress)
+        digest = None if groups is None else groups.digest(self.job.progress)
         recipe = self.job.resolve(known)
         content = self._content(recipe, known | {"groups": digest})
         key = cache_key(content)
         found = self._find(key, content) or self._condense(key, content, recipe, known, real)
         # Sources of equal samples and labels share a result; names are no part of the key.
-        own = replace(found.metadata, classes=tuple(known["classes"]), name=self.job.source.name)
+        names = known["source_classes"]
+        own = replace(
+            found.metadata,
+            name=self.job.source.name,
+            classes=tuple(known["classes"]),
+            source_classes=None if names is None else tuple(names),
+        )
         return replace(found, metadata=own)
 
     def _memo(self) -> tuple[str | None, str | None]:
@@ -76,7 +82,7 @@ class CachedBuild:
         described = [source.name, source.kind.name, source.kind.shape, source.class_names, len(source)]
         if self.fingerprint is None:
             return dataset_digest(source.dataset, described), None
-        named = f"{self.fingerprint}:{spot_check(source, self.job.num_workers)}"
+        named = f"{self.fingerprint}:{spot_check(source)}"
         return hashlib.sha256(json.dumps(["text", named, described]).encode()).hexdigest(), named
 
     @staticmethod

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.torch_settings import call_with_own_settings
 from condensed_data.training.pretraining import JobKind, PretrainingJob, Result
 
 FORMAT = 1
@@ -98,7 +100,8 @@ class PretrainedCache:
             for index, job in zip(indices, chosen, strict=True):
                 yield index, kind.train(job, count)
             return
-        for index, result in zip(indices, self.executor.map(kind.train, chosen), strict=True):
+        train = partial(call_with_own_settings, kind.train)
+        for index, result in zip(indices, self.executor.map(train, chosen), strict=True):
             count(epochs)
             yield index, result
 

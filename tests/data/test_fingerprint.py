@@ -217,7 +217,7 @@ def test_the_fingerprint_depends_on_the_content_only(workers: int) -> None:
         def __getitem__(self, index: int) -> tuple[Any, int]:
             return IMAGES[index], int(LABELS[index])
 
-    as_items = read(inspect(Items()), workers, progress=False)
+    as_items = read(inspect(Items(), workers), progress=False)
     assert as_items.fingerprint == as_tensors.fingerprint
     assert torch.equal(as_items.space.mean, as_tensors.space.mean)
     changed = IMAGES.clone()

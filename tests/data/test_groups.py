@@ -21,6 +21,7 @@ from torchvision.transforms import Compose, RandomHorizontalFlip, ToTensor
 
 from condensed_data import CondensedDataset, Recipe, SourceError, condense_tensors, recipes
 from condensed_data.cli.main import main
+from condensed_data.data.batched_reads import second_reads
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine.callbacks.progress import Callback, Progress
@@ -139,7 +140,7 @@ def test_a_function_is_called_for_every_sample_each_time(tmp_path: Path, untouch
     how: dict[str, Any] = {"cache": tmp_path, "progress": False}
     first = CondensedDataset(many, recipes.random(2), groups=half, **how)
     second = CondensedDataset(many, recipes.random(2), groups=half, callbacks=[_Fail()], **how)
-    assert len(calls) == 2 * (1 + 600)
+    assert len(calls) == 2 * (1 + 600 + len(second_reads(600)))
     assert torch.equal(first.images, second.images)
     at[0] = 400
     third = CondensedDataset(many, recipes.random(2), groups=half, **how)
@@ -149,13 +150,13 @@ def test_a_function_is_called_for_every_sample_each_time(tmp_path: Path, untouch
 
 
 def test_a_function_runs_in_worker_processes(source: Colored) -> None:
-    groups = Groups(by_position, inspect(source))
-    assert groups.values(num_workers=2) == values(by_position, source)
-    failing = Groups(_fails_late, inspect(source))
+    groups = Groups(by_position, inspect(source, 2))
+    assert groups.values() == values(by_position, source)
+    failing = Groups(_fails_late, inspect(source, 2))
     with pytest.raises(
         SourceError, match=r"^The groups function failed on source\[41\]: ZeroDivisionError: .*groups\(sample"
     ):
-        failing.values(num_workers=2)
+        failing.values()
 
 
 def _fails_late(sample: Tensor, label: int) -> int:

@@ -9,7 +9,6 @@ import datasets
 import numpy as np
 import pytest
 from hub_pictures import NAMES, picture, rows
-from PIL import Image
 from torchvision.transforms import Resize
 
 from condensed_data import CondensedDataset
@@ -103,18 +102,9 @@ def test_images_of_several_modes_are_converted_to_one(modes: tuple[str, ...], mo
     if "CMYK" in modes:  # PNG has none
         modes = ("P", "RGBA")
     dataset = HubDataset(rows(6, modes))
-    assert dataset.mode == mode
+    assert dataset.form == mode
     assert {dataset[i][0].mode for i in range(6)} == {mode}
     assert inspect(dataset).kind.name == kind
-
-
-def test_images_of_more_than_8_bits_are_not_converted_but_refused() -> None:
-    deep = Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16))
-    table = rows(2, photo=([deep, deep], datasets.Image()), label=([0, 1], datasets.Value("int64")))
-    dataset = HubDataset(table, "photo")
-    assert dataset.mode is None
-    with pytest.raises(SourceError, match="PIL image of mode 'I;16'"):
-        inspect(dataset)
 
 
 def test_a_row_without_an_image_is_named() -> None:
