@@ -216,6 +216,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         """The storage budget in use: how many numbers are kept to decode all samples, decoders included."""
         return self.metadata.stored_floats or self.images.numel()
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all tensors in `condensed.safetensors`, labels included."""
+        return self.result.stored_bytes
+
     def __len__(self) -> int:
         return len(self.labels)
 
