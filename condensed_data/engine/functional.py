@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.errors import short_repr
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
@@ -20,6 +22,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.training.protocol import OrderedTraining
 
 
+@checked
 def condense_tensors(
     samples: Tensor,
     labels: Tensor,
@@ -27,7 +30,7 @@ def condense_tensors(
     *,
     groups: Any = None,
     classes: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
 ) -> tuple[Tensor, Tensor]:
@@ -57,6 +60,11 @@ def condense_tensors(
         )
     torch_device = choose_device(device)
     names = None if classes is None else tuple(classes)
+    if names is not None and len(labels) and len(names) <= int(labels.max()):
+        raise ValueError(
+            f"condense_tensors(classes={short_repr(list(names))}) has {len(names)} names, but labels go up to "
+            f"{int(labels.max())}. Give a name for every label from 0."
+        )
     with preserve_rng_state():
         source = replace(inspect(TensorDataset(samples, labels)), class_names=names)
         specs.validate(recipe, source.kind.shape)
@@ -68,6 +76,7 @@ def condense_tensors(
             choose_precision(precision, torch_device),
             groups=None if groups is None else Groups(groups, source),
             progress=False,
+            warns=False,
         )
         result = job.run_uncached()
     if result.labels.ndim == 2:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.sample import SourceError
@@ -100,17 +101,18 @@ def check_splits(train: Any, test: Any, network: str | None) -> str:
     return name
 
 
+@checked
 def compare(
     condensed: EvaluationRecorder,
     train: Any,
     test: Any,
     *,
     network: str = "convnet",
-    runs: int = 3,
-    seed: int = 0,
+    runs: Count = 3,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> Comparison:
     """Train networks on condensed samples, on random subsets of the same size and on the full dataset.

@@ -22,6 +22,7 @@ from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
+from condensed_data.networks.registry import check_outputs
 from condensed_data.training.protocol import OrderedTraining, Training
 
 
@@ -169,8 +170,16 @@ class Recipe(Spec):
             )
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
+        for term in self.terms:
+            term.sampler.check_synthetic(self.synthetic)
         if self.whitening == "zca":
             Whitening.check(sample_shape)
+
+    def check_outputs(self, num_classes: int, sample_shape: tuple[int, ...]) -> None:
+        """Raise ValueError if a network of the resolved recipe has fewer outputs than classes."""
+        for path, value in specs.iter_fields(self):
+            if path.rpartition(".")[2] == "network":
+                check_outputs(value, num_classes, sample_shape)
 
     def resolve(
         self, sample_shape: Sequence[int], classes: Sequence[str], ipc: int | None = None, samples: int | None = None

@@ -13,6 +13,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.methods.recipe import Recipe
 from condensed_data_avalanche import serialization
 from condensed_data_avalanche.arguments import check_classes, check_options, check_samples, check_sizes, max_samples
@@ -77,6 +78,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         ValueError, TypeError: for an invalid argument.
     """
 
+    @checked
     def __init__(
         self,
         max_size: int,
@@ -93,7 +95,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         device: str | torch.device | None = None,
         reduced_inputs: bool = False,
         precision: str = "auto",
-        seed: int = 0,
+        seed: Natural = 0,
         max_bytes: int | None = None,
     ) -> None:
         check_sizes(max_size, adaptive_size, total_num_classes)

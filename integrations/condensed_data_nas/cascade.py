@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.annotations import check_fields, checked
 from condensed_data.core.validation import check_count
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
@@ -42,6 +43,7 @@ class Stage:
     keep: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_count(f"Stage({self.name!r})", "keep", self.keep)
 
 
@@ -71,6 +73,7 @@ class Cascade:
         return "\n".join(lines)
 
 
+@checked
 def cascade(
     configs: Iterable[Config],
     stages: Sequence[Stage],

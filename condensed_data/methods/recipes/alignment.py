@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
@@ -15,6 +14,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import standard
 
 __all__ = ["cafe"]
@@ -28,7 +28,7 @@ def cafe(
     lr: float = 0.1,
     augment: bool = False,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """CAFE: alignment of the features of all layers, discrimination of classes, and dynamic bi-level optimization.
@@ -42,7 +42,7 @@ def cafe(
         augment: use siamese augmentation ("CAFE+DSA").
         init: initial samples; Gaussian noise by default.
     """
-    pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
+    pool, sampler = DynamicBilevel(DefaultNetwork() if network is None else network), PerGroup(batch, within=within)
     siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
     return Recipe(
         name="cafe",

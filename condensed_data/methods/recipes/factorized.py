@@ -23,6 +23,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
 from condensed_data.methods.synthetic.step_sizes import NAME
+from condensed_data.networks import NetworkLike
 
 __all__ = ["fred", "haba", "kfs"]
 
@@ -136,7 +137,7 @@ def kfs(
     width: int = 16,
     fit: int = 500,
     lr: float = 0.01,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     init: coresets.Init | None = None,
 ) -> Recipe:
     """KFS: every pair of a latent code of a class and a small decoder shared by all classes makes a sample; loss of DM.
@@ -153,7 +154,7 @@ def kfs(
         lr: learning rate of Adam for codes and decoders.
         init: targets of `fit`; random real samples by default.
     """
-    pool = TrainedOnReal(network or DefaultNetwork(), samples=64)
+    pool = TrainedOnReal(DefaultNetwork() if network is None else network, samples=64)
     return Recipe(
         name="kfs",
         synthetic=Factorized(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),

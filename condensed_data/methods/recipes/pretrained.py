@@ -23,6 +23,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
@@ -100,7 +101,7 @@ def dance(
     lr: float | None = None,
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
@@ -139,7 +140,7 @@ def ncfm(
     sampling_lr: float = 1e-3,
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
@@ -175,13 +176,15 @@ def ncfm(
 def _calibrated(
     objective: Objective,
     weight: float,
-    network: Any,
+    network: NetworkLike | DataDefault | None,
     pretrain: Pretraining | None,
     batch: int,
     within: BatchSelection | None,
 ) -> tuple[Term, Term]:
     """The objective under interpolated networks, and the cross-entropy under the same networks once trained."""
-    pool = Pretrained(network or DefaultNetwork(), pretrain or Pretraining(epochs=60, networks=20), "dance")
+    pool = Pretrained(
+        DefaultNetwork() if network is None else network, pretrain or Pretraining(epochs=60, networks=20), "dance"
+    )
     augment = SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout"))
     term = Term(objective, pool, PerGroup(batch, synthetic=128, within=within), augment, weight)
     return term, replace(term, objective=CrossEntropy(), pool=replace(pool, interpolate=None), weight=1.0)

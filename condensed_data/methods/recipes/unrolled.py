@@ -19,6 +19,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.step_sizes import WithSteps
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import OrderedTraining
 
 __all__ = ["dd"]
@@ -74,7 +75,7 @@ def dd(
     lr: float = 0.01,
     step_size: float = 0.02,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     fixed: bool = False,
     pool: Pool | None = None,
     n_nets: int = 1,
@@ -114,7 +115,7 @@ def dd(
     if fixed and n_nets > 1:
         raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1.")
     blocks = ipc if steps is None else steps
-    initial = pool or RandomInit(network or DigitNetwork(), period=None if fixed else 1)
+    initial = pool or RandomInit(DigitNetwork() if network is None else network, period=None if fixed else 1)
     sampler = TrainingSteps(steps=blocks, epochs=epochs, batch=batch)
     pools = [initial, *(specs.set_field(initial, "member", member) for member in range(1, n_nets))]
     return Recipe(

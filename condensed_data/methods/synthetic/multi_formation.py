@@ -94,6 +94,10 @@ class MultiFormation(SyntheticSpec):
             pad = ((low + high) / 2).to(context.device)
         return _MultiFormationData(inner.start(context), factor, shape, pad)
 
+    def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
+        cells = require_resolved(self.factor) ** (len(sample_shape) - 1)
+        return int(cells) * self.inner.samples_per_class(ipc, sample_shape)
+
     def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         factor = require_resolved(self.factor)
         cells = factor ** (len(sample_shape) - 1)

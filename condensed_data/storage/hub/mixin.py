@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.annotations import checked
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
@@ -37,6 +38,7 @@ class HubMixin:
         """Wrap a result."""
 
     @classmethod
+    @checked
     def from_pt(
         cls,
         path: str | Path,
@@ -74,6 +76,7 @@ class HubMixin:
             )
         )
 
+    @checked
     def push_to_hub(
         self,
         repo_id: str,
@@ -114,6 +117,7 @@ class HubMixin:
         return push(self.result, options, config_name)
 
     @classmethod
+    @checked
     def from_hub(
         cls,
         repo_id: str,
