@@ -305,7 +305,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return engine_evaluate.standardized(self.metadata, name, dataset, num_workers, progress)
 
     @checked
-    def save(self, directory: str | Path) -> None:
+    def save(self, directory: Text | Path) -> None:
         """Write the artifact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
 
         Raises:
@@ -317,7 +317,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     @checked
     def load(
         cls,
-        directory: str | Path,
+        directory: Text | Path,
         *,
         transform: Transform | None = None,
         target_transform: Transform | None = None,

@@ -69,9 +69,14 @@ def requirement(value: object, annotation: Any) -> str | None:
         return _generic(value, origin, arguments)
     if annotation is None:
         annotation = type(None)
-    if annotation is Any or not isinstance(annotation, type) or getattr(annotation, "_is_protocol", False):
+    if annotation is Any or not isinstance(annotation, type) or _is_opaque(annotation):
         return None
     return None if _is_a(value, annotation) else _noun(annotation)
+
+
+def _is_opaque(annotation: type) -> bool:
+    """Whether it is a protocol that `isinstance` cannot check."""
+    return getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)
 
 
 def _is_a(value: object, kind: type) -> bool:

@@ -59,8 +59,13 @@ def condense_tensors(
             "not fit in two tensors. Use CondensedDataset."
         )
     torch_device = choose_device(device)
+    if samples.ndim < 2 or labels.ndim != 1 or len(labels) != len(samples) or not len(labels):
+        raise ValueError(
+            f"condense_tensors(samples=, labels=) must have the shapes (n, *sample) and (n,); got "
+            f"{tuple(samples.shape)} and {tuple(labels.shape)}."
+        )
     names = None if classes is None else tuple(classes)
-    if names is not None and len(labels) and len(names) <= int(labels.max()):
+    if names is not None and len(names) <= int(labels.max()):
         raise ValueError(
             f"condense_tensors(classes={short_repr(list(names))}) has {len(names)} names, but labels go up to "
             f"{int(labels.max())}. Give a name for every label from 0."

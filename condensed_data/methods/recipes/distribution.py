@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
@@ -29,8 +30,8 @@ M3D_WEIGHT = 100.0
 
 @register
 def dm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 1.0,
     init: coresets.Init | None = None,
@@ -67,8 +68,8 @@ def dm(
 
 @register
 def idm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int | None = None,
     lr: float = 0.2,
     factor: int | None = None,
@@ -129,8 +130,8 @@ class ByIpc(DataDefault):
 
 @register
 def m3d(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 1.0,
     kernel: str = "gaussian",

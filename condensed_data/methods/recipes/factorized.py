@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -46,7 +47,7 @@ class ScaledValue(DataDefault):
 @register
 def haba(
     base: str | Recipe = "dm",
-    ipc: int | None = None,
+    ipc: Count | None = None,
     bases: int | None = None,
     hallucinators: int = 5,
     contrast: float = 0.1,
@@ -128,8 +129,8 @@ def fred(
 
 @register
 def kfs(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     decoders: int = 2,
     codes: int | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -25,8 +26,8 @@ __all__ = ["dc", "dsa", "idc", "idc_i"]
 
 @register
 def dc(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
@@ -64,8 +65,8 @@ def dc(
 
 @register
 def dsa(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
@@ -96,8 +97,8 @@ def dsa(
 
 @register
 def idc_i(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
@@ -144,8 +145,8 @@ def idc_i(
 
 @register
 def idc(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
@@ -36,7 +37,7 @@ _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
 @register
 def iid(
     base: str = "dm",
-    ipc: int = 10,
+    ipc: Count = 10,
     centralization: Centralization | None = None,
     centralization_weight: float | None = None,
     covariance_weight: float | None = None,
@@ -95,8 +96,8 @@ def iid(
 
 @register
 def dance(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 128,
     lr: float | None = None,
     factor: int | None = None,
@@ -133,8 +134,8 @@ def dance(
 
 @register
 def ncfm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 1024,
     lr: float = 1e-3,
     sampling_lr: float = 1e-3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
@@ -23,8 +24,8 @@ LABEL_LR = 2.0  # of learned soft labels: 2 to 10 in the settings of DATM (Guo e
 
 @register
 def mtt(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     steps: int | None = None,
     batch: int | None = None,
     unroll: str = "full",

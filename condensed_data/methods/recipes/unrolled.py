@@ -7,6 +7,7 @@ from typing import Any
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Identity
@@ -67,10 +68,10 @@ class Tenths(DataDefault):
 
 @register
 def dd(
-    ipc: int = 10,
+    ipc: Count = 10,
     steps: int | None = None,
     epochs: int = 3,
-    iterations: int | None = None,
+    iterations: Natural | None = None,
     batch: int = 1024,
     lr: float = 0.01,
     step_size: float = 0.02,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.annotations import checked
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
@@ -47,8 +47,8 @@ class HubMixin:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         normalized: bool = True,
-        factor: int = 1,
-        run: int = 0,
+        factor: Count = 1,
+        run: Natural = 0,
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
