@@ -114,7 +114,7 @@ def _generic(value: object, origin: Any, arguments: tuple[Any, ...]) -> str | No
     items: Any = value if valid and issubclass(origin, Sequence | Mapping) else ()
     if valid and all(requirement(item, arguments[0]) is None for item in items):
         return None
-    text = f"a {origin.__name__.lower()}"
+    text = _with_article(origin.__name__.lower())
     return text if arguments[0] is Any else f"{text}, in which every item is {_noun(arguments[0])}"
 
 
@@ -134,7 +134,11 @@ def _noun(annotation: Any) -> str:
     if annotation in _NOUNS:
         return _NOUNS[annotation]
     name = getattr(annotation, "__name__", str(annotation))
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    return _with_article(name)
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
 def _either(nouns: Iterable[str]) -> str:

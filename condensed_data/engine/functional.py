@@ -15,6 +15,8 @@ from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.errors import short_repr
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import own_settings
+from condensed_data.data.axes import state_axes
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
@@ -23,6 +25,7 @@ from condensed_data.training.protocol import OrderedTraining
 
 
 @checked
+@own_settings()
 def condense_tensors(
     samples: Tensor,
     labels: Tensor,
@@ -30,6 +33,7 @@ def condense_tensors(
     *,
     groups: Any = None,
     classes: Sequence[str] | None = None,
+    sample_axes: str | None = None,
     seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -42,6 +46,7 @@ def condense_tensors(
         recipe: how to condense them, `ipc` included.
         groups: see `CondensedDataset`.
         classes: class names by label.
+        sample_axes: "CL" or "CHW", if samples could be mistaken for images with other axes, see `data.axes`.
         seed, device, precision: see `CondensedDataset`.
 
     Returns:
@@ -71,7 +76,8 @@ def condense_tensors(
             f"{int(labels.max())}. Give a name for every label from 0."
         )
     with preserve_rng_state():
-        source = replace(inspect(TensorDataset(samples, labels)), class_names=names)
+        dataset = state_axes(TensorDataset(samples, labels), sample_axes)
+        source = replace(inspect(dataset), class_names=names)
         specs.validate(recipe, source.kind.shape)
         job = CondensationJob(
             source,

@@ -7,13 +7,13 @@ are measured by running two rows through the real network.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import torch
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.sizes import format_bytes
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import TooLargeError, available_memory, require_memory
@@ -153,10 +153,7 @@ def warn_about_class_sizes(recipe: Recipe, real: RealData) -> None:
     name, size = names[0]
     others = f" ({len(names) - 1} more such classes)" if len(names) > 1 else ""
     effect = "the condensed samples are no fewer than the real ones" if recipe.terms else "its samples are repeated"
-    warnings.warn(
-        f"ipc={recipe.ipc}, but class {name!r} has only {size} samples{others}: {effect}. Use a smaller ipc.",
-        stacklevel=2,
-    )
+    warn_caller(f"ipc={recipe.ipc}, but class {name!r} has only {size} samples{others}: {effect}. Use a smaller ipc.")
 
 
 def free_memory(device: torch.device) -> int:

@@ -19,6 +19,7 @@ from condensed_data import networks
 from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.sizes import mean_percent
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
@@ -79,6 +80,7 @@ class Ranking:
 
 
 @checked
+@own_settings()
 def rank(
     condensed: EvaluationRecorder,
     train: Any,
@@ -188,6 +190,7 @@ def _is_plain(training: Training) -> bool:
     return isinstance(training.augment, Identity) and training.cutmix == 0
 
 
+@own_settings()
 def to_ddranking(condensed: CondensedSamples) -> tuple[Tensor, Tensor]:
     """Plain tensors for the package `ddranking`, which takes RGB images.
 

@@ -24,6 +24,7 @@ from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.sizes import mean_percent
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.engine.evaluate import schedule_for, standardized
 from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.methods.recipe import Recipe
@@ -67,6 +68,7 @@ class LabelSwitch:
 
 
 @checked
+@own_settings()
 def attack(
     condensed: CondensedSamples,
     test_set: Any,

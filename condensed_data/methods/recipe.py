@@ -16,6 +16,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
@@ -169,6 +170,7 @@ class Recipe(Spec):
                 "samples: labels_from=Teacher()."
             )
 
+    @own_settings()
     def check(self, sample_shape: tuple[int, ...]) -> None:
         for term in self.terms:
             term.sampler.check_synthetic(self.synthetic)
@@ -181,6 +183,7 @@ class Recipe(Spec):
             if path.rpartition(".")[2] == "network":
                 check_outputs(value, num_classes, sample_shape)
 
+    @own_settings()
     def resolve(
         self, sample_shape: Sequence[int], classes: Sequence[str], ipc: int | None = None, samples: int | None = None
     ) -> Recipe:

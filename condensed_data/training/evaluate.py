@@ -22,6 +22,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
+from condensed_data.core.torch_settings import call_with_own_settings, own_settings
 from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy
@@ -55,6 +56,7 @@ class _Task:
 
 
 @checked
+@own_settings()
 def evaluate_tensors(
     images: Tensor,
     labels: Tensor,
@@ -190,7 +192,7 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
         return [task.test_scores(trainer, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
-        done = executor.map(alone, range(runs))
+        done = executor.map(functools.partial(call_with_own_settings, alone), range(runs))
         return list(tqdm(done, name, runs, unit="network", leave=False, disable=not progress))
     scores = []
     for run in range(runs):

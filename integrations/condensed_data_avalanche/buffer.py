@@ -15,6 +15,7 @@ from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
 from condensed_data.core.annotations import Natural, check_values, checked, parameter_annotations
 from condensed_data.core.device import PRECISIONS, choose_device
+from condensed_data.core.torch_settings import doors
 from condensed_data.core.validation import check_choice
 from condensed_data.methods.recipe import Recipe
 from condensed_data_avalanche import serialization
@@ -44,6 +45,7 @@ _PLAIN = (
 )
 
 
+@doors
 class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[misc]
     """A memory of condensed samples, divided equally over classes, and within a class over tasks.
 

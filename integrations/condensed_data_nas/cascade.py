@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from condensed_data.core.annotations import check_fields, checked
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_count
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
@@ -74,6 +75,7 @@ class Cascade:
 
 
 @checked
+@own_settings()
 def cascade(
     configs: Iterable[Config],
     stages: Sequence[Stage],

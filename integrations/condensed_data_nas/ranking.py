@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from condensed_data.core.annotations import Count, Natural, checked
+from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.rank_statistics import (
     MIN_CONFIGS,
@@ -49,6 +50,7 @@ Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Ma
 
 
 @checked
+@own_settings()
 def rank_report(
     configs: Iterable[Config],
     proxies: Mapping[str, Proxy],

@@ -18,6 +18,7 @@ from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.engine.evaluate import standardized
 from condensed_data.evaluation.privacy.membership_inference import roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
@@ -33,6 +34,7 @@ MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at
 
 
 @checked
+@own_settings()
 def measure(
     condensed: CondensedSamples,
     source: Any,
