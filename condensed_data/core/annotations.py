@@ -49,6 +49,7 @@ class NotEmpty:
 
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
+NonNegative = Annotated[float, AtLeast(0)]
 Text = Annotated[str, NotEmpty()]
 
 

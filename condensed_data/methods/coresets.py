@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.samplers.clustering import representatives
 from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
@@ -57,7 +58,7 @@ class Random(Init):
             equal samples would get equal gradients and stay equal. 0 keeps exact repeats.
     """
 
-    spread: float = 0.1
+    spread: NonNegative = 0.1
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         def select(group: int, members: Tensor, count: int) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
@@ -218,8 +219,8 @@ class DefaultIterations(DataDefault):
     The published sources have 50,000 samples and more; one of 1,400 does not need as many iterations.
     """
 
-    published: int = 20_000
-    samples: int = 50_000
+    published: Count = 20_000
+    samples: Count = 50_000
 
     def __call__(self, info: DatasetInfo) -> int:
         fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)

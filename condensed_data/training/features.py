@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.annotations import Count
 from condensed_data.core.device import autocast
 from condensed_data.core.names import did_you_mean
 from condensed_data.core.rng import preserve_rng_state
@@ -199,7 +200,7 @@ class StageNetwork(DataDefault):
 class Stage(DataDefault):
     """The number of the feature map that a `StageNetwork` has at this stage; map 1 of a ResNet18 is its stem."""
 
-    stage: int = 1
+    stage: Count = 1
 
     def __call__(self, info: DatasetInfo) -> int:
         return self.stage + (len(info.sample_shape) == 3)

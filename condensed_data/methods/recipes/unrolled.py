@@ -32,7 +32,7 @@ PUBLISHED_SAMPLES = 60_000
 class DigitNetwork(DataDefault):
     """DD's LeNet for images from `smallest` pixels on, else the default network; with Xavier-normal weights."""
 
-    smallest: int = 16
+    smallest: Count = 16
 
     def __call__(self, info: DatasetInfo) -> Any:
         shape = info.sample_shape
@@ -47,9 +47,9 @@ class PassesOverReal(DataDefault):
     The minimum is for sources of a few thousand samples, whose passes have too few batches to converge.
     """
 
-    passes: int = 400
-    batch: int = 1024
-    least: int = 2000
+    passes: Count = 400
+    batch: Count = 1024
+    least: Count = 2000
 
     def __call__(self, info: DatasetInfo) -> int:
         return max(self.least, self.passes * -(-(info.samples or PUBLISHED_SAMPLES) // max(1, self.batch)))
@@ -59,7 +59,7 @@ class PassesOverReal(DataDefault):
 class Tenths(DataDefault):
     """Milestones at every tenth of the iterations of `PassesOverReal`, however many are run: DD's 40 of 400 epochs."""
 
-    batch: int = 1024
+    batch: Count = 1024
 
     def __call__(self, info: DatasetInfo) -> tuple[int, ...]:
         iterations = PassesOverReal(batch=self.batch)(info)
