@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
@@ -80,12 +81,12 @@ class SiameseAugment(Augment):
     per_sample: bool = False
     flip: float = 0.5
     scale: float = 1.2
-    rotate: float = 15.0
+    rotate: NonNegative = 15.0
     crop: float = 0.125
     cutout: float = 0.5
-    brightness: float = 1.0
-    saturation: float = 2.0
-    contrast: float = 0.5
+    brightness: NonNegative = 1.0
+    saturation: NonNegative = 2.0
+    contrast: NonNegative = 0.5
 
     def __post_init__(self) -> None:
         for name, ops in (("ops", self.ops), ("always", self.always)):

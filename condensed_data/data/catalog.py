@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from condensed_data.core.annotations import Count, checked
+from condensed_data.core.names import unknown_name
 from condensed_data.data import hf_datasets, torchvision_sources
 from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, forms_of, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
@@ -61,12 +63,13 @@ def source_names() -> list[str]:
     return ["digits", *sorted(torchvision_sources.DATASETS), *_FORMS]
 
 
+@checked
 def load(
     source: str,
     split: str,
     *,
     data_root: str | Path | None = None,
-    image_size: int | None = None,
+    image_size: Count | None = None,
     download: bool = False,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -182,7 +185,7 @@ def _call(source: str, split: str) -> Dataset[Any]:
     """The dataset that `module:name` returns; the current folder is searched for the module, too."""
     module, colon, name = source.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise SourceError(f"Unknown source {source!r}. Known sources: {', '.join(source_names())}.")
+        raise SourceError(unknown_name("source", source, source_names()))
     function = _import(source)
     if not callable(function):
         raise SourceError(f"{source} is a {type(function).__name__}, not a callable that returns a dataset.")
