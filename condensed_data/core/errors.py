@@ -17,6 +17,9 @@ from condensed_data.core.text import VisibleMessage
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+OTHER_RELEASE = (
+    "Use the release of condensed-data that wrote it; pip install --upgrade condensed-data installs the newest."
+)
 _SAVE_AGAIN = "The file is corrupt or was not written by condensed-data. Save or download it again."
 
 _CAUSES = {

@@ -123,6 +123,11 @@ def read_manifest(directory: Path | str, *, verify: bool = True) -> dict[str, An
 
 def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact:
     manifest = manifests.decode(raw, str(directory / file_names.MANIFEST), verify=verify)
+    with manifests.newer_is_unsupported(manifest, directory):
+        return Artifact(_read_tensors(directory, manifest, max_bytes, verify), manifest, directory)
+
+
+def _read_tensors(directory: Path, manifest: Mapping[str, Any], max_bytes: int, verify: bool) -> dict[str, Tensor]:
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
@@ -142,7 +147,7 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
         raise IntegrityError.mismatch(where, "different content", f"content_hash {manifest['content_hash']}")
-    return Artifact(tensors, manifest, directory)
+    return tensors
 
 
 def _manifest_bytes(directory: Path) -> bytes:

@@ -28,7 +28,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from condensed_data.core.atomic import write_atomically
-from condensed_data.core.errors import ArtifactError
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.sizes import parse_bytes
 from condensed_data.storage import artifact
 from condensed_data.storage.file_names import MANIFEST
@@ -98,6 +98,9 @@ class Cache:
             return None
         try:
             found = artifact.read(path)
+        except UnsupportedFormatError as error:
+            warnings.warn(f"A cached dataset cannot be read and is condensed again: {error}", stacklevel=2)
+            return None
         except ArtifactError as error:
             aside = self._move_aside(key)
             warnings.warn(
