@@ -22,7 +22,13 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from condensed_data.core import tensor_hash
-from condensed_data.core.errors import ArtifactError, IntegrityError, NotACondensedDatasetError, before_saving
+from condensed_data.core.errors import (
+    ArtifactError,
+    IntegrityError,
+    NotACondensedDatasetError,
+    before_saving,
+    checked_path,
+)
 from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
 from condensed_data.storage import manifest as manifests
 
@@ -64,7 +70,7 @@ def write(
         ArtifactError: if an artifact may not hold this content; nothing is changed.
         SaveError: if the directory cannot be written, with the cause and the remedy.
     """
-    directory = Path(os.path.abspath(directory))
+    directory = Path(os.path.abspath(checked_path("directory", directory)))
     where = str(directory / file_names.MANIFEST)
     with before_saving():
         described = manifests.describe(manifest, where)
@@ -104,7 +110,7 @@ def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = Tr
         IntegrityError: if a file is missing or differs from what the manifest describes.
         ArtifactError: if a file contains something an artifact may not hold.
     """
-    directory = Path(directory)
+    directory = checked_path("directory", directory)
     raw = _manifest_bytes(directory)
     while True:
         try:

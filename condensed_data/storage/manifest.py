@@ -166,13 +166,16 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
     if manifest.get("format") != FORMAT:
         found = f"format {short_repr(manifest.get('format'))}"
         raise NotACondensedDatasetError.mismatch(where, found, f"format {FORMAT!r}")
-    text = manifest.get("format_version")
-    major = re.match(r"([0-9]{1,4})(?![0-9])", text) if isinstance(text, str) else None
+    given = manifest.get("format_version")
+    text = given if isinstance(given, str) else ""
+    major = re.match(r"([0-9]{1,4})(?![0-9])", text)
     if major is not None and int(major[1]) > VERSION[0]:
         found, expected = f"format version {text[:20]}", f"version {VERSION[0]}.x"
         raise UnsupportedFormatError.mismatch(where, found, expected, _UPGRADE)
-    if not isinstance(text, str) or not re.fullmatch(rf"{VERSION[0]}\.[0-9]{{1,4}}", text):
-        raise ArtifactError.mismatch(where, f"format_version {short_repr(text)}", f"a version such as {TEXT_VERSION!r}")
+    if not re.fullmatch(rf"{VERSION[0]}\.[0-9]{{1,4}}", text):
+        raise ArtifactError.mismatch(
+            where, f"format_version {short_repr(given)}", f"a version such as {TEXT_VERSION!r}"
+        )
     _check_features(manifest.get("required_features"), where)
     return _minor(manifest)
 
