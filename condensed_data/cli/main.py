@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
+    if os.environ.get("RANK", "0") != "0":  # rank 0 reports what ended all; torchrun then ends this process
+        time.sleep(2)
     print(f"condensed-data: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return 1
 

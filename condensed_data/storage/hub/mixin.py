@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.torch_settings import doors
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from condensed_data.storage.hub.commit import PushResult
 
 
+@doors
 class HubMixin:
     """For a class that wraps a `CondensationResult`.
 

@@ -117,7 +117,7 @@ def result_from_samples(
 
 def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     """Build the result and warn once about missing metadata."""
-    kind = SampleKind(f"pil:{found.mode}", tuple(found.images.shape[1:]))
+    kind = SampleKind(found.kind, tuple(found.images.shape[1:]))
     missing = ["mean and standard deviation of its source (those of its own images are used)"]
     if found.names is None:
         missing.append("class names")
