@@ -113,14 +113,17 @@ def shortened_list(names: Iterable[str], limit: int = 20) -> str:
     return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
+def reason_and_remedy(cause: OSError) -> str:
+    """Why something could not be written, and what helps, without the last period."""
+    reason, remedy = _CAUSES.get(cause.errno or 0, (cause.strerror or str(cause), "Choose another directory"))
+    where = f" ({cause.filename})" if cause.filename else ""
+    return f"{reason}{where}. {remedy}"
+
+
 def save_error(directory: Path, cause: OSError) -> SaveError:
     """The error for a `cause` that stopped a save or a download before anything in `directory` changed."""
     if isinstance(cause, SaveError):
         return cause
-    reason, remedy = _CAUSES.get(
-        cause.errno or 0, (cause.strerror or str(cause), "Choose another directory and save again")
-    )
-    where = f" ({cause.filename})" if cause.filename else ""
-    error = SaveError(f"Cannot write to {directory}: {reason}{where}. {remedy}. Its previous content is unchanged.")
+    error = SaveError(f"Cannot write to {directory}: {reason_and_remedy(cause)}. Its previous content is unchanged.")
     error.errno = cause.errno
     return error

@@ -13,6 +13,7 @@ from artifact_files import GOLDEN, edit
 from hub_server import HubServer
 
 from condensed_data import ArtifactError, CondensedDataset, UnsupportedFormatError
+from condensed_data.storage import checkpoint
 from condensed_data.storage.cache import Cache
 from condensed_data.storage.result import CondensationResult
 
@@ -108,6 +109,14 @@ def test_the_cache(version: str, directory: Path, tmp_path: Path) -> None:
     assert UPGRADE in message
     assert "corrupt" not in message
     assert not (tmp_path / "cache" / "corrupt").exists()
+
+
+def test_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(checkpoint, "FORMAT", 2)
+        checkpoint.write(tmp_path / "x", {"iteration": 1}, {})
+    with pytest.raises(checkpoint.CheckpointError, match=r"has format 2, but this release reads 1.*that wrote it can"):
+        checkpoint.read(tmp_path / "x", {})
 
 
 def test_the_hub(directory: Path, hub: HubServer, repo_id: str) -> None:

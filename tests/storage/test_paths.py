@@ -140,3 +140,22 @@ def test_files_that_are_not_tensors(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match=reason) as caught:
             from_pt(tmp_path / f"{name}.pt")
         assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("loop/x.png", "is in the way|leads to itself"),
+        ("file/x.png", "is in the way|not a directory"),
+        ("a" * 300 + ".png", "the name is too long"),
+        ("folder.png", "a directory is in the way"),
+    ],
+)
+def test_pictures(path: str, message: str, tmp_path: Path) -> None:
+    link(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(OSError, match=rf"Cannot write path=.*({message}).*(Choose|Move|Correct)"):
+        small().plot(tmp_path / path)
+    with pytest.raises(ValueError, match=r"path=.* contains NUL"):
+        small().plot(tmp_path / "a\0.png")
