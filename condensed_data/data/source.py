@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.core.text import storable_name
 from condensed_data.data.axes import axes_error
 from condensed_data.data.batched_reads import BATCH, call_in_worker, check_second_read, read_batches
 from condensed_data.data.class_names import class_names
@@ -92,7 +93,7 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
     root = _root(dataset)
-    name = getattr(root, "source_name", type(root).__name__)
+    name = storable_name(str(getattr(root, "source_name", type(root).__name__)))
     return Source(plain, kind, random, name, class_names(dataset), num_workers)
 
 
