@@ -8,9 +8,10 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 from condensed_data.cli.commands import COMMANDS
-from condensed_data.cli.terminal import visible_output
+from condensed_data.cli.terminal import VisibleStream
 from condensed_data.core.text import visible
 from condensed_data.core.version import installed_version
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        with visible_output():
+        with redirect_stdout(VisibleStream(sys.stdout)):
             arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, closed the pipe

@@ -41,12 +41,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import (
     ArtifactError,
     IntegrityError,
@@ -114,10 +114,9 @@ def _checked(manifest: dict[str, Any], minor: int, where: str, verify: bool) -> 
     fields.check(manifest, fields.DESCRIBED | fields.COMPUTED, where)
     fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
-        warnings.warn(
+        warn_caller(
             f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}. Unknown additions are "
-            f"ignored. {_UPGRADE}",
-            stacklevel=5,
+            f"ignored. {_UPGRADE}"
         )
     return manifest
 
