@@ -15,7 +15,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose
 
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise SourceError(
             f"imagefolder:{path} is not a folder. Give a folder that has one subfolder of images per class."
         )
@@ -130,6 +130,7 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     resize = torchvision_sources.resize(image_size)
     try:
         dataset = ImageFolder(folder, transform=resize)
+        _refuse_results(folder, dataset.classes)
     except (OSError, RuntimeError) as error:
         raise SourceError(
             f"imagefolder:{path}: {error} The folder must have one subfolder of images per class."
@@ -147,6 +148,13 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     else:
         dataset.loader = ImageLoader("RGB")  # as torchvision's own
     return _with_train_classes(dataset, train) if is_test else dataset
+
+
+def _refuse_results(folder: Path, classes: Sequence[str]) -> None:
+    """Refuse a folder in which a condensed dataset was saved: its pictures would become a class."""
+    for name in classes:
+        if (folder / name / "condensed.json").is_file():
+            raise SourceError(f"{folder / name} contains a condensed dataset, not a class. Move it to another folder.")
 
 
 def _split_folder(path: Path, split: str) -> Path:

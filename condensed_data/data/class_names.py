@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from condensed_data.core.text import storable_name
 from condensed_data.data.sample import check_label
 
 MAX_LABEL = 1_000_000  # names of larger labels are not listed by label
@@ -20,13 +21,13 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
 
     They come from `classes` (strings by label, or a mapping between both) or `class_to_idx`; of a subset, from the
     dataset below; of a concatenation, if all parts agree. They are dropped if `classes` and `class_to_idx` disagree, or
-    if a `target_transform` changes labels. Repeated names get their label appended.
+    if a `target_transform` changes labels. Repeated names get their label appended; very long ones are cut.
     """
     found = _by_label(dataset)
     if not found or not 0 <= max(found) < MAX_LABEL:
         return None
     labels = range(max(found) + 1)
-    return tuple(distinct([found.get(label, str(label)) for label in labels], labels))
+    return tuple(distinct([storable_name(found.get(label, str(label))) for label in labels], labels))
 
 
 def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tuple[str, ...] | None:

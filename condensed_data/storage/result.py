@@ -16,6 +16,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic.decoding import INVALID_CONTENT_ERRORS, decode_artifact, reject_inconsistent
 from condensed_data.storage import artifact
+from condensed_data.storage import manifest as manifests
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
 from condensed_data.storage.metadata import Metadata
@@ -100,7 +101,8 @@ class CondensationResult:
         Raises:
             ArtifactError: if manifest and tensors are inconsistent, or the decoded samples exceed `max_bytes`.
         """
-        with reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
+        newer = manifests.newer_is_unsupported(stored.manifest, stored.directory)
+        with newer, reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
             return CondensationResult._from_artifact(stored, max_bytes)
 
     @staticmethod

@@ -338,3 +338,26 @@ def test_result_from_samples_with_one_row() -> None:
     assert (named.metadata.classes, named.labels.tolist()) == (tuple(NAMES), [1])
     plain = third_party.result_from_samples("x", torch.zeros(2, 2), torch.tensor([7, 4]), kind, space, None)
     assert (plain.metadata.class_values, plain.labels.tolist()) == ((4, 7), [1, 0])
+
+
+def deep(seed: int) -> tuple[bytes, torch.Tensor]:
+    """A gray PNG of 16 bits with few of the 65,536 levels, and its values in [0, 1]."""
+    values = np.random.default_rng(seed).integers(30_000, 50_000, (8, 8), dtype=np.uint16)
+    sink = io.BytesIO()
+    Image.fromarray(values).save(sink, format="PNG")
+    return sink.getvalue(), torch.from_numpy(values.astype(np.float32) / 65_535)[None]
+
+
+@pytest.mark.parametrize("layout", ["parquet", "folders", "bytes"])
+def test_images_of_16_bits_are_scaled_by_their_depth(layout: str, hub: HubServer, repo_id: str) -> None:
+    pngs, values = zip(*(deep(seed) for seed in range(4)), strict=True)
+    if layout == "folders":
+        files = {f"{'ab'[seed // 2]}/{seed}.png": png for seed, png in enumerate(pngs)}
+    else:
+        images = [{"bytes": png, "path": None} for png in pngs] if layout == "parquet" else list(pngs)
+        files = {"train.parquet": written({"image": pyarrow.array(images), "label": pyarrow.array([0, 0, 1, 1])})}
+    hub.add_repo(repo_id, files)
+    found = read(repo_id)
+    assert torch.allclose(found.images, torch.stack(values), atol=1e-6)
+    assert (found.metadata.kind.name, found.targets) == ("tensor:float32", [0, 0, 1, 1])
+    assert found[0][0].shape == (1, 8, 8)
