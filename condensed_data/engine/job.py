@@ -209,6 +209,7 @@ class CondensationJob:
             self.precision,
             compiles=is_long(recipe),
             network_store=store,
+            progress=self.progress,
             ranks=self.ranks,
         )
         run = CondensationRun(recipe, context)
