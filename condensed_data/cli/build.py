@@ -116,7 +116,7 @@ def _build(arguments: Namespace) -> Callable[[], None]:
     callbacks = _loggers(arguments.log)
     train = load_split(arguments, arguments.source, "train")
     test, no_test = _test_split(arguments)
-    network = "" if test is None else baselines.check_splits(train, test, arguments.network)
+    network = "" if test is None else baselines.check_splits(train, test, arguments.network, arguments.workers)
 
     resumed = ResumePoint()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
@@ -259,5 +259,5 @@ def _publish(condensed: CondensedDataset, repo: str) -> str:
     try:
         commit = publish_build(condensed.result, repo)
     except HubError as error:
-        raise type(error)(f"Condensing succeeded but publishing failed: {error}") from error
+        raise type(error)(f"The result is ready, but publishing failed: {error}") from error
     return f"{repo} already has this result." if commit is None else f"published: {commit.commit_url}"

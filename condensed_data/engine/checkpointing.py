@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.engine.loop import CondensationRun
@@ -19,14 +19,20 @@ INTERVAL = "CONDENSED_DATA_CHECKPOINT_SECONDS"
 class Checkpointer(Callback):
     """Saves a run once a minute, when it is stopped, and at its end.
 
+    The version of torch and the number of threads change the last bits of sums. A run ends at the bits of an
+    uninterrupted one only where both are those of its checkpoint, so each pair has a checkpoint of its own.
+
     Args:
-        path: of the checkpoint file.
-        identity: what a checkpoint must agree with to be resumed.
+        folder: of the checkpoints.
+        lineage: of the run, which a checkpoint must agree with to be resumed.
         progress: whether to print that a run is resumed.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], progress: bool) -> None:
-        self.path, self.identity, self.progress = path, identity, progress
+    def __init__(self, folder: Path, lineage: str, progress: bool) -> None:
+        version, threads = torch.__version__, torch.get_num_threads()
+        self.path = folder / f"checkpoint-torch-{version}-threads-{threads}.safetensors"
+        self.identity = {"lineage": lineage, "torch": version, "threads": threads}
+        self.progress = progress
         self.interval = float(os.environ.get(INTERVAL, "60"))
         self.saved = time.monotonic()
         self.run: CondensationRun | None = None
@@ -34,10 +40,11 @@ class Checkpointer(Callback):
     def resume(self, run: CondensationRun) -> None:
         """Continue from the checkpoint unless it has more iterations than this run.
 
-        One that cannot be resumed is renamed, with a warning.
+        One that cannot be resumed is renamed, with a warning; those of another torch or number of threads stay.
         """
         self.run = run
         if not self.path.exists():
+            self._mention_others()
             return
         try:
             state = checkpoint.read(self.path, self.identity)
@@ -53,9 +60,23 @@ class Checkpointer(Callback):
             if self.progress:
                 print(f"Resumed at iteration {run.iteration:,} of {run.iterations:,}.", flush=True)
 
+    def _mention_others(self) -> None:
+        others = ", ".join(path.name for path in self._checkpoints())
+        if others:
+            warnings.warn(
+                f"The run starts from the beginning: it needs {self.path.name}, and there is only {others}. With "
+                "another torch or number of threads it would end at other bits than an uninterrupted run. To continue, "
+                "use the same ones again (OMP_NUM_THREADS, torch.set_num_threads).",
+                stacklevel=2,
+            )
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.path.parent.glob("checkpoint-*.safetensors"))
+
     def delete(self) -> None:
-        """Delete the checkpoint."""
-        self.path.unlink(missing_ok=True)
+        """Delete all checkpoints of this run."""
+        for path in self._checkpoints():
+            path.unlink(missing_ok=True)
 
     def on_iteration(self, progress: Progress) -> None:
         stopping = self.run is not None and self.run.stopping

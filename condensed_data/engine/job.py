@@ -61,7 +61,7 @@ class CondensationJob:
         source, recipe, groups, seed: what decides the result, together with `precision`.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
-        device, precision, num_workers, progress, callbacks: how to compute and report.
+        device, precision, progress, callbacks: how to compute and report.
         executor: trains the networks that learn from real samples beforehand; None for this process.
         ranks: the processes that divide the work; those but the first print and keep nothing. The result of a shard
             of a job array is the samples of its classes.
@@ -75,7 +75,6 @@ class CondensationJob:
     groups: Groups | None = None
     memory: int | None = None
     folder: Path | None = None
-    num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
@@ -125,8 +124,8 @@ class CondensationJob:
     def read(self) -> RealData:
         """The real samples."""
         folder = None if self.folder is None else self.folder / "stores"
-        groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return RealData.read(self.source, groups, self.num_workers, self.progress, memory=self.memory, folder=folder)
+        groups = None if self.groups is None else self.groups.values(self.progress)
+        return RealData.read(self.source, groups, self.progress, memory=self.memory, folder=folder)
 
     def resolve(self, info: Mapping[str, Any]) -> Recipe:
         """The recipe for a source with this `source_info`."""
@@ -239,4 +238,10 @@ def is_long(recipe: Recipe) -> bool:
 
 def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source after it was read; the cache keeps it for the next time."""
-    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+    names = real.source_classes
+    return {
+        "classes": list(real.class_names),
+        "source_classes": None if names is None else list(names),
+        "named": real.named,
+        "samples": len(real),
+    }

@@ -6,6 +6,7 @@
 | `required_features` | what a reader must support to use the dataset: "replay", "zca" |
 | `name` | name of the dataset that was condensed |
 | `num_classes`, `class_names`, `class_values` | K, K strings, and the K label values of the source |
+| `source_classes` | the source's names of all its labels, by label, or null |
 | `shape` | shape of one sample: [C, H, W], [C, L] or [D] |
 | `sample_kind` | what the source yields: "pil:L", "pil:RGB", "tensor:float32", "tensor:uint8", ... |
 | `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]} of the |

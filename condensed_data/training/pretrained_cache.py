@@ -4,9 +4,9 @@
     <folder>/<key>/<i>.safetensors    the result of training job number i
 
 The key is the sha256 of everything that determines the result: the fingerprint and labels of the data, the network, its
-training, the seed, the precision and the kind of result. Files are written atomically and carry the hash of their
-tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same seed, share
-these files.
+training, the seed, the precision, the kind of device and the kind of result. Files are written atomically and carry the
+hash of their tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same
+seed, share these files.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -32,6 +34,7 @@ from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.torch_settings import call_with_own_settings
 from condensed_data.training.pretraining import JobKind, PretrainingJob, Result
 
 FORMAT = 1
@@ -96,7 +99,8 @@ class PretrainedCache:
             for index, job in zip(indices, chosen, strict=True):
                 yield index, kind.train(job, count)
             return
-        for index, result in zip(indices, self.executor.map(kind.train, chosen), strict=True):
+        train = partial(call_with_own_settings, kind.train)
+        for index, result in zip(indices, self.executor.map(train, chosen), strict=True):
             count(samples)
             yield index, result
 
@@ -118,6 +122,7 @@ class PretrainedCache:
             "epochs": job.pretraining.epochs,
             "seed": job.seed,
             "precision": job.precision,
+            "device": torch.device(job.device).type,
         }
         if real.space.whitening is not None:
             content["whitening"] = "zca"
@@ -214,8 +219,6 @@ class _CachedResults(Sequence[Result]):
             except Timeout:
                 print(f"Another process is training the same networks; waiting for it ({self.folder}).", flush=True)
                 lock.acquire()
-            for partial in self.folder.glob(".*"):
-                partial.unlink(missing_ok=True)  # of a process that was killed while writing
         except OSError as error:
             self._warn(error)
         try:

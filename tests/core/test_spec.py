@@ -49,7 +49,7 @@ class Leaf(Spec):
 @dataclass(frozen=True)
 class Tree(Spec):
     leaves: tuple[Leaf, ...] = (Leaf(1), Leaf(2))
-    depth: float = 0.5
+    depth: float | DataDefault = 0.5
     call: Any = None
     note: str = field(default="", compare=False)
 
@@ -205,7 +205,7 @@ def test_an_unknown_field_lists_the_known() -> None:
 
 
 def test_values_are_checked_where_they_are_set() -> None:
-    with pytest.raises(ValueError, match=r"Field 'optimizer\.lr' cannot be 'high'"):
+    with pytest.raises(ValueError, match=r"Optimizer\(lr='high'\) must be a finite number"):
         recipes.dm().set(optimizer__lr="high")
     with pytest.raises(ValueError, match=r"Optimizer\(lr=-1\) must be positive"):
         recipes.dm().set(optimizer__lr=-1)

@@ -71,6 +71,6 @@ class HubCache:
             publish_build(result, self.repo_id)
         except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
             warnings.warn(
-                f"Condensing succeeded but publishing failed: {error} Call push_to_hub({self.repo_id!r}) to try again.",
+                f"The result is ready, but publishing failed: {error} Publish it with push_to_hub({self.repo_id!r}).",
                 stacklevel=3,
             )
