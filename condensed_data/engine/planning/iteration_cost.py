@@ -76,7 +76,9 @@ def estimate_iteration(recipe: Recipe, real: RealData, classes: int, start: Star
         return _scaled(costs[-1], classes, rows, lambda value: extrapolate(costs, classes, value))
     while high * 2 <= rows and _bilinear(probes, few, high * 2, _flop) / speed < SECONDS / 2:
         high *= 2
-    timed = measure(few, high, SECONDS / 2)
+    timed = probes[1]
+    if timed.rows < high or timed.seconds < SECONDS / 2:  # in a long iteration, what the first one adds is little
+        timed = measure(few, high, SECONDS / 2)
     whole = _scaled(timed, classes, rows, lambda value: _bilinear(probes, classes, rows, value))
     whole = replace(whole, seconds=timed.seconds * whole.flop / timed.flop)
     if is_pretrained(recipe):  # starting a run on all these samples would train networks on them
