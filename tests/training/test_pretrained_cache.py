@@ -222,7 +222,8 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         store = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(network_store=store), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
-    assert seen == [(2, 4), (4, 4)]
+    samples = 2 * len(context().real)  # of the two epochs of a network
+    assert seen == [(0, 2 * samples), (samples, 2 * samples), (2 * samples, 2 * samples)]
 
 
 def test_only_one_of_several_concurrent_requests_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,11 +290,14 @@ def test_a_full_disk_keeps_results_in_memory(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
 
 
-def test_progress_is_reported_by_epochs() -> None:
+def test_progress_is_reported_from_the_start_and_with_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     store = PretrainedCache(report=lambda done, of: seen.append((done, of)))
     trained_networks(context(network_store=store), NETWORK, QUICK)
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    samples = len(context().real)
+    assert [done for done, _ in seen[:3]] == [0, 16, 32]  # batches of 16
+    assert seen[-1] == (4 * samples, 4 * samples)  # two epochs of two networks
+    assert "networks: 2 of 2 to train for 2 epochs each" in capsys.readouterr().out
 
 
 def test_global_random_states_stay(untouched_rng: None) -> None:
