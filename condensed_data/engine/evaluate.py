@@ -161,7 +161,7 @@ def standardized(
     with _called(name):
         real = RealData.read(source, None, num_workers, progress)
     samples = real.all_samples()
-    _check_value_space(metadata, name, samples)
+    check_value_space(metadata, name, samples)
     _check_names(metadata, name, real)
     labels = _class_indices(metadata, name, real.class_values[real.labels])
     return metadata.space.standardize(samples), labels
@@ -176,7 +176,8 @@ def _called(name: str) -> Iterator[None]:
         raise SourceError(f"{name}: {error}") from error
 
 
-def _check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
+def check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
+    """Raise SourceError for real samples (n, *sample) that are not in the value space of condensed ones."""
     scaled = metadata.space.scale(samples)
     mean, std = float(scaled.mean()), float(scaled.std())
     if abs(mean) > 0.75 or not 0.5 < std < 2:

@@ -38,9 +38,13 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
 
 
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
-    """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
-    real = RealData.read(inspect(dataset), None, num_workers, progress)
-    return TensorDataset(real.all_samples(), real.class_values[real.labels])
+    """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values, with their names."""
+    source = inspect(dataset)
+    real = RealData.read(source, None, num_workers, progress)
+    found = TensorDataset(real.all_samples(), real.class_values[real.labels])
+    if source.class_names is not None:
+        found.classes = source.class_names  # type: ignore[attr-defined]
+    return found
 
 
 def evaluate_random_subsets(
