@@ -25,6 +25,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.transforms import PILToTensor
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.parquet import value_range
 
@@ -65,6 +66,9 @@ def check_labels(small: CondensedDataset, source: Any, rows: list[tuple[Any, int
         assert type(small[index][1]) is int
         name = small.metadata.classes[small.class_indices[index]]
         assert name in naive_names(source, target)
+        assert small.class_to_idx[name] == target
+        if target < MAX_LABEL:
+            assert small.classes[target] == name
 
 
 def check_samples(small: CondensedDataset, rows: list[tuple[Any, int]]) -> None:

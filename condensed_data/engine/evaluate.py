@@ -16,6 +16,7 @@ from torch import Tensor
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -41,6 +42,7 @@ class EvaluateKwargs(TypedDict, total=False):
     executor: Executor | None
 
 
+@own_settings()
 def evaluate(
     condensed: CondensedSamples,
     test_set: Any,
@@ -134,6 +136,7 @@ def class_names(metadata: Metadata) -> tuple[str, ...] | None:
     return None if metadata.classes == tuple(map(str, metadata.class_values)) else metadata.classes
 
 
+@own_settings()
 def standardized(
     metadata: Metadata, name: str, dataset: Any, num_workers: int, progress: bool
 ) -> tuple[Tensor, Tensor]:
@@ -152,14 +155,14 @@ def standardized(
         SourceError: for samples of another shape, with other labels or in another value space.
     """
     with _called(name):
-        source = inspect(dataset)
+        source = inspect(dataset, num_workers)
     if source.kind.shape != metadata.kind.shape:
         raise SourceError(
             f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
             f"{metadata.kind.shape}. Resize those of {name}."
         )
     with _called(name):
-        real = RealData.read(source, None, num_workers, progress)
+        real = RealData.read(source, None, progress)
     samples = real.all_samples()
     check_value_space(metadata, name, samples)
     _check_names(metadata, name, real)

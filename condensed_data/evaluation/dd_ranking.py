@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import networks
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.sizes import mean_percent
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
@@ -76,6 +77,7 @@ class Ranking:
         )
 
 
+@own_settings()
 def rank(
     condensed: EvaluationRecorder,
     train: Any,
@@ -185,6 +187,7 @@ def _is_plain(training: Training) -> bool:
     return isinstance(training.augment, Identity) and training.cutmix == 0
 
 
+@own_settings()
 def to_ddranking(condensed: CondensedSamples) -> tuple[Tensor, Tensor]:
     """Plain tensors for the package `ddranking`, which takes RGB images.
 

@@ -17,6 +17,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.errors import shortened_list
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -59,6 +60,7 @@ class DiversityReport:
         )
 
 
+@own_settings()
 def within_class_distance(features: Tensor, labels: Tensor) -> float:
     """Euclidean distance between two samples of one class: the mean over the pairs of a class, then over classes.
 
@@ -79,6 +81,7 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
     return float(torch.stack(means).mean())
 
 
+@own_settings()
 def diversity(
     condensed: CondensedSamples,
     source: Any,
@@ -108,7 +111,7 @@ def diversity(
     """
     chosen = extractor(features)
     with preserve_rng_state():
-        checked, metadata = inspect(source), condensed.metadata
+        checked, metadata = inspect(source, num_workers), condensed.metadata
         specs.validate(chosen, checked.kind.shape)
         if checked.kind.shape != metadata.kind.shape:
             raise SourceError(
@@ -116,7 +119,7 @@ def diversity(
                 f"{metadata.kind.shape}. Give the source that they were condensed from."
             )
         within_class_distance(torch.zeros(len(condensed.labels), 1), condensed.class_indices)
-        real = RealData.read(checked, None, num_workers, progress)
+        real = RealData.read(checked, None, progress)
         counts = condensed.class_indices.bincount().tolist()
         if len(counts) != real.num_classes:
             raise SourceError(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from condensed_data.core.device import choose_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.sizes import mean_percent
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.engine.evaluate import schedule_for, standardized
 from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.methods.recipe import Recipe
@@ -64,6 +65,7 @@ class LabelSwitch:
         return f"class {self.pair[0]} as {self.pair[1]}, {networks} networks: {self.before} -> {self.after}"
 
 
+@own_settings()
 def attack(
     condensed: CondensedSamples,
     test_set: Any,

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.data.axes import AXES, state_axes
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.functional import condense_tensors
@@ -39,12 +40,11 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
 
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values, with their names."""
-    source = inspect(dataset)
-    real = RealData.read(source, None, num_workers, progress)
-    found = TensorDataset(real.all_samples(), real.class_values[real.labels])
-    if source.class_names is not None:
-        found.classes = source.class_names  # type: ignore[attr-defined]
-    return found
+    real = RealData.read(inspect(dataset, num_workers), None, progress)
+    plain = TensorDataset(real.all_samples(), real.class_values[real.labels])
+    if real.source_classes is not None:
+        plain.classes = real.source_classes  # type: ignore[attr-defined]
+    return state_axes(plain, AXES.get(len(real.sample_shape)))
 
 
 def evaluate_random_subsets(
@@ -58,10 +58,14 @@ def evaluate_random_subsets(
         seed: of the first subset and its network; the next has the next seed.
         runs, options: number of subsets, and keyword arguments of `evaluate_tensors`.
     """
-    recipe = recipes.random(ipc=ipc)
+    recipe, axes = recipes.random(ipc=ipc), AXES.get(full[0].dim() - 1)
     return [
         evaluate_tensors(
-            *condense_tensors(*full, recipe, seed=number, device="cpu"), *test, runs=1, seed=number, **options
+            *condense_tensors(*full, recipe, sample_axes=axes, seed=number, device="cpu"),
+            *test,
+            runs=1,
+            seed=number,
+            **options,
         )
         for number in range(seed, seed + runs)
     ]

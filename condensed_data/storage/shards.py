@@ -13,6 +13,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import shortened_list
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
@@ -24,6 +25,7 @@ _SAME = (
 )
 
 
+@own_settings()
 def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
     """The result of all shards together: the bits of one process that computes in blocks (`Recipe.num_blocks`).
 

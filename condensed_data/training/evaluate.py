@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
+from condensed_data.core.torch_settings import call_with_own_settings, own_settings
 from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy
@@ -53,6 +54,7 @@ class _Task:
         return overall, per_class.tolist()
 
 
+@own_settings()
 def evaluate_tensors(
     images: Tensor,
     labels: Tensor,
@@ -188,7 +190,7 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
         return [task.test_scores(trainer, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
-        done = executor.map(alone, range(runs))
+        done = executor.map(functools.partial(call_with_own_settings, alone), range(runs))
         return list(tqdm(done, name, runs, unit="network", leave=False, disable=not progress))
     scores = []
     for run in range(runs):

@@ -13,6 +13,7 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
+from condensed_data.core.torch_settings import doors
 from condensed_data.methods.recipe import Recipe
 from condensed_data_avalanche import serialization
 from condensed_data_avalanche.arguments import check_classes, check_options, check_samples, check_sizes, max_samples
@@ -41,6 +42,7 @@ _PLAIN = (
 )
 
 
+@doors
 class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[misc]
     """A memory of condensed samples, divided equally over classes, and within a class over tasks.
 

@@ -10,6 +10,7 @@ from avalanche.training.plugins.replay import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
+from condensed_data.core.torch_settings import doors
 from condensed_data.core.validation import check_count
 from condensed_data.methods.synthetic.low_resolution import downsample
 from condensed_data.methods.synthetic.multi_formation import check_cells, upsample
@@ -69,6 +70,7 @@ class CondensedReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: i
         self.batch_size_mem = wanted
 
 
+@doors
 class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignore[misc, call-arg]
     """Gives the network current and tested samples at the resolution of a memory that stores 1/factor of the sides.
 

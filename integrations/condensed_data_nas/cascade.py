@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_count
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
@@ -71,6 +72,7 @@ class Cascade:
         return "\n".join(lines)
 
 
+@own_settings()
 def cascade(
     configs: Iterable[Config],
     stages: Sequence[Stage],

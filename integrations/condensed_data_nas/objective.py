@@ -27,6 +27,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.torch_settings import doors
 from condensed_data.core.validation import check_count
 from condensed_data.training.protocol import Training
 from condensed_data_nas import adapters
@@ -40,6 +41,7 @@ from condensed_data_nas.trial_result import Result
 BuildModel = Callable[[Any], Any]
 
 
+@doors
 class ProxyObjective:
     """Accuracy, in [0, 1], of a configuration on real validation samples after training on a condensed dataset.
 

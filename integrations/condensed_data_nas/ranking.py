@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.rank_statistics import (
     MIN_CONFIGS,
@@ -47,6 +48,7 @@ from condensed_data_nas.zero_cost import ZeroCost, zero_cost_proxy
 Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
 
 
+@own_settings()
 def rank_report(
     configs: Iterable[Config],
     proxies: Mapping[str, Proxy],

@@ -17,6 +17,7 @@ from condensed_data.core import spec
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_count
 from condensed_data.engine.evaluate import standardized
 from condensed_data.evaluation.privacy.membership_inference import roc
@@ -31,6 +32,7 @@ MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluate
 MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at most
 
 
+@own_settings()
 def measure(
     condensed: CondensedSamples,
     source: Any,

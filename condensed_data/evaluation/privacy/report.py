@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.sizes import percent
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.evaluation.privacy.membership_inference import MembershipInference
 from condensed_data.plotting import grid as plots
 
@@ -78,6 +79,7 @@ class Privacy:
         ]
         return "\n".join([*lines, *(f"    {attack}" for attack in self.attacks)])
 
+    @own_settings()
     def plot(self, path: Any = None, pairs: int = 20) -> Any:
         """An image of the closest pairs, condensed samples above real ones, also written to `path` if given."""
         order = self.distances.argsort(stable=True)[:pairs]
