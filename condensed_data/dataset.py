@@ -284,8 +284,10 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             options |= {} if batch_size is None else {"batch_size": batch_size}
             return ordered_loader(quiet, self.replay, options)
         assert not isinstance(self.training, OrderedTraining)  # it comes with `replay`
+        if "batch_sampler" in options:
+            return DataLoader(self, **options)
         size = batch_size or min(self.training.batch_size, len(self))
-        return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
+        return DataLoader(self, batch_size=size, **{"shuffle": "sampler" not in options, **options})
 
     @checked
     def evaluate(

@@ -31,12 +31,15 @@ def run_result(
     iterations: int,
     seconds: float,
 ) -> CondensationResult:
-    """The result of a run as it stands; `label` gives soft labels, `name` and `fingerprint` are those of the source."""
+    """The result of a run as it stands.
+
+    `label` gives soft labels, `name` and `fingerprint` are those of the source (by default the hash of its content).
+    """
     recipe, synthetic_data, real = run.recipe, run.synthetic_data, run.context.real
     metadata = Metadata(
         name=name,
         source_samples=len(real),
-        fingerprint=fingerprint,
+        fingerprint=real.fingerprint if fingerprint is None else fingerprint,
         kind=real.kind,
         space=real.space,
         whitening=specs.require_resolved(recipe.whitening),
