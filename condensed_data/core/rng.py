@@ -82,18 +82,35 @@ def _reseeded(key: int) -> np.random.Generator:
 def preserve_rng_state() -> Iterator[None]:
     """Restore the global random states of torch, NumPy and `random` on exit."""
     states = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+    generators = [(generator, generator.get_state()) for generator in _generators()]
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for generator, state in generators:
+            generator.set_state(state)
 
 
 @contextmanager
 def seeded_rng(rng: RandomStreams) -> Iterator[None]:
     """Seed torch's global state, which layers such as dropout draw from, with `rng`; restore it on exit."""
     with preserve_rng_state():
-        torch.manual_seed(rng.seed_for("forward"))  # noqa: TID251
+        for generator in _generators():
+            generator.manual_seed(rng.seed_for("forward"))
         yield
+
+
+def _generators() -> list[torch.Generator]:
+    """The global generators of the CPU and of devices in use.
+
+    `torch.manual_seed` would also seed devices that are not in use, whose state cannot be saved yet.
+    """
+    generators = [torch.default_generator]
+    if torch.cuda.is_initialized():
+        generators += torch.cuda.default_generators
+    if torch.xpu.is_initialized():
+        generators += torch.xpu.default_generators
+    if torch.backends.mps.is_available():
+        generators.append(torch.mps._get_default_mps_generator())
+    return generators

@@ -7,6 +7,8 @@ operations. Letters: G blocks, B rows.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
@@ -22,6 +25,9 @@ from condensed_data.core.validation import require
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS, Parameters, Strengths
 
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+# kana in Latin letters, such as "ki" and "tsu", and code points, such as "U+304A"
+_CHARACTER = re.compile(r"[kgsztdnhbpmyrwjf]?[hsy]?[aiueo]|chi|n|U\+[0-9A-F]{4,6}")
+_SINGLE = re.compile(r"\w(?=[\s(:_-]|$)")
 
 AugmentFn = Callable[[Batch], Tensor]
 
@@ -75,12 +81,12 @@ class SiameseAugment(Augment):
     per_sample: bool = False
     flip: float = 0.5
     scale: float = 1.2
-    rotate: float = 15.0
+    rotate: NonNegative = 15.0
     crop: float = 0.125
     cutout: float = 0.5
-    brightness: float = 1.0
-    saturation: float = 2.0
-    contrast: float = 0.5
+    brightness: NonNegative = 1.0
+    saturation: NonNegative = 2.0
+    contrast: NonNegative = 0.5
 
     def __post_init__(self) -> None:
         for name, ops in (("ops", self.ops), ("always", self.always)):
@@ -156,8 +162,8 @@ class _SiameseDraw:
 class DefaultDSAOps(DataDefault):
     """The operations that the authors use: all of them, without flip for digits.
 
-    Digits are recognized by class names that begin with a digit or its English word. If the source has no class
-    names, flip is left out: a wrong flip costs far more than a missing one. Signals are never flipped or rotated,
+    Other characters count as digits. They are recognized by their names, see `names_characters`. If the source has no
+    class names, flip is left out: a wrong flip costs far more than a missing one. Signals are never flipped or rotated,
     and vectors are not augmented.
     """
 
@@ -168,8 +174,14 @@ class DefaultDSAOps(DataDefault):
             return ()
         if len(info.sample_shape) == 2:
             return tuple(op for op in self.ops if op not in ("flip", "rotate"))
-        digits = names_digits(info.classes)
-        return tuple(op for op in self.ops if op != "flip" or (info.named and not digits))
+        characters = names_characters(info.classes)
+        return tuple(op for op in self.ops if op != "flip" or (info.named and not characters))
+
+
+def names_characters(classes: Sequence[str]) -> bool:
+    """Whether the classes are digits, or all names begin with a single character, or are kana as KMNIST writes them."""
+    names = [unicodedata.normalize("NFC", name.strip()) for name in classes]
+    return names_digits(classes) or all(_SINGLE.match(name) or _CHARACTER.fullmatch(name) for name in names)
 
 
 def names_digits(classes: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ import torch
 from condensed_data.core import spec as specs
 from condensed_data.core.process_group import ALONE, ProcessGroup, local_count
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.tensor_hash import content_hash
 from condensed_data.data.groups import Groups
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
@@ -32,7 +33,7 @@ from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.interrupt import DelayedInterrupt
 from condensed_data.engine.loop import CondensationRun, condense
-from condensed_data.engine.memory_estimate import fit_memory
+from condensed_data.engine.memory_estimate import check_result, fit_memory, warn_about_class_sizes
 from condensed_data.engine.run_result import run_result, stored_form, training_schedule
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic.soft_labels import labeler
@@ -60,10 +61,11 @@ class CondensationJob:
         source, recipe, groups, seed: what decides the result, together with `precision`.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
-        device, precision, num_workers, progress, callbacks: how to compute and report.
+        device, precision, progress, callbacks: how to compute and report.
         executor: trains the networks that learn from real samples beforehand; None for this process.
         ranks: the processes that divide the work; those but the first print and keep nothing. The result of a shard
             of a job array is the samples of its classes.
+        warns: whether to warn of an `ipc` that condenses nothing, which a memory of few samples may have.
     """
 
     source: Source
@@ -74,14 +76,16 @@ class CondensationJob:
     groups: Groups | None = None
     memory: int | None = None
     folder: Path | None = None
-    num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
     ranks: ProcessGroup = ALONE
+    warns: bool = True
 
-    def distribute(self) -> CondensationJob:
-        """The same job on all processes of the process group, if there is one; all of them call this.
+    def distribute(self, together: bool = True) -> CondensationJob:
+        """The same job on all processes of the process group, if there is one; all of them call this, if `together`.
+
+        A recipe that learns nothing is not divided: each process computes it by itself and waits for nobody.
 
         Raises:
             LostRankError: if some do not join within ten minutes.
@@ -89,9 +93,11 @@ class CondensationJob:
         """
         if self.ranks.isolated:
             job_array.check_recipe(self.recipe)
-        ranks = ProcessGroup.here()
-        if not ranks.is_distributed:
+        if not together:
             return self
+        ranks = ProcessGroup.here(divided=bool(self.recipe.terms))
+        if not ranks.is_distributed:
+            return self if self.ranks.isolated else replace(self, ranks=ranks, progress=self.progress and ranks.is_main)
         if self.ranks.isolated:
             raise ValueError(
                 "shard= runs in one process, but torchrun started several. Omit shard=, or start without torchrun."
@@ -99,7 +105,8 @@ class CondensationJob:
         recipe = hashlib.sha256(json.dumps(stored_form(self.recipe)).encode()).hexdigest()[:8]
         ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
-            f"{self.device.type}, {self.precision}"
+            f"{self.device.type}, {self.precision}{', groups' * (self.groups is not None)}"
+            f"{', no cache' * (self.folder is None)}{', an executor' * (self.executor is not None)}"
         )
         memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
@@ -117,10 +124,13 @@ class CondensationJob:
         return self.run_uncached(message.fingerprint)
 
     def read(self) -> RealData:
-        """The real samples."""
+        """The real samples; TooLargeError if the condensed samples of one class alone do not fit into memory."""
+        names = self.source.class_names or ("",)
+        recipe = self.recipe.resolve(self.source.kind.shape, names, samples=len(self.source))
+        check_result(recipe, self.source.kind.shape, classes=1)
         folder = None if self.folder is None else self.folder / "stores"
-        groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return RealData.read(self.source, groups, self.num_workers, self.progress, memory=self.memory, folder=folder)
+        groups = None if self.groups is None else self.groups.values(self.progress)
+        return RealData.read(self.source, groups, self.progress, memory=self.memory, folder=folder)
 
     def resolve(self, info: Mapping[str, Any]) -> Recipe:
         """The recipe for a source with this `source_info`."""
@@ -145,8 +155,18 @@ class CondensationJob:
         Raises:
             DivergedError: when the loss diverges; its `result` is the last good state.
             KeyboardInterrupt: after a whole iteration, if there is a checkpointer.
+            ValueError: if other processes of the build read other samples.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
+        recipe.check_outputs(real.num_classes, real.sample_shape)
+        check_result(recipe, real.sample_shape, real.num_classes)
+        if self.warns and self.ranks.is_main:
+            warn_about_class_sizes(recipe, real)
+        self.ranks.check_equal(
+            f"fingerprint {real.fingerprint[:8]}, groups {content_hash({'groups': real.groups})[:8]}",
+            "read different samples, labels or groups",
+            "All ranks need the same dataset in the same order: seed what splits or shuffles it.",
+        )
         if recipe.whitening == "zca":
             if self.progress:
                 print("whitening: computing the covariance of all samples and its eigenvectors", flush=True)
@@ -197,6 +217,7 @@ class CondensationJob:
             self.precision,
             compiles=is_long(recipe),
             network_store=store,
+            progress=self.progress,
             ranks=self.ranks,
         )
         run = CondensationRun(recipe, context)
@@ -226,4 +247,10 @@ def is_long(recipe: Recipe) -> bool:
 
 def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source after it was read; the cache keeps it for the next time."""
-    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+    names = real.source_classes
+    return {
+        "classes": list(real.class_names),
+        "source_classes": None if names is None else list(names),
+        "named": real.named,
+        "samples": len(real),
+    }

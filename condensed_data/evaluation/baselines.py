@@ -19,8 +19,10 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
@@ -82,14 +84,15 @@ class Comparison:
         return self.whole.seconds / (self.training.max_steps or 1) * self.full_steps
 
 
-def check_splits(train: Any, test: Any, network: str | None) -> str:
+@own_settings()
+def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 0) -> str:
     """Check before a build that its result can be compared; returns the name of the network.
 
     Raises:
         SourceError: for samples that cannot be used, or of different shapes in the two splits.
         ValueError: for an unknown network, or one that does not accept such samples.
     """
-    shape, test_shape = inspect(train).kind.shape, inspect(test).kind.shape
+    shape, test_shape = (inspect(split, num_workers).kind.shape for split in (train, test))
     if shape != test_shape:
         raise SourceError(
             f"The train split has samples of shape {shape}, the test split {test_shape}. Bring both to one shape "
@@ -100,17 +103,19 @@ def check_splits(train: Any, test: Any, network: str | None) -> str:
     return name
 
 
+@checked
+@own_settings()
 def compare(
     condensed: EvaluationRecorder,
     train: Any,
     test: Any,
     *,
     network: str = "convnet",
-    runs: int = 3,
-    seed: int = 0,
+    runs: Count = 3,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> Comparison:
     """Train networks on condensed samples, on random subsets of the same size and on the full dataset.

@@ -6,7 +6,6 @@ Letters: N samples, K classes, C channels, H, W, L length, D features.
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 from collections.abc import Sequence
@@ -17,7 +16,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from condensed_data.core.annotations import Count, checked
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.text import html_text, visible_name
 from condensed_data.plotting.tiles import painter
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
@@ -25,15 +26,16 @@ _LABEL_WIDTH = 190  # pixels; longer names are cut
 _INK, _FAINT = (32, 36, 42), (110, 116, 126)
 
 
+@checked
 def grid(
     images: Tensor,
     labels: Sequence[int],
     classes: Sequence[str],
     *,
-    per_class: int | None = 10,
-    scale: int | None = None,
+    per_class: Count | None = 10,
+    scale: Count | None = None,
     value_range: tuple[float, float] | None = None,
-    max_classes: int = 20,
+    max_classes: Count = 20,
     title: str | None = None,
 ) -> Image.Image:
     """Draw samples in rows, one row per class, with the class name to the left.
@@ -48,7 +50,8 @@ def grid(
         per_class: maximum number of samples shown of each class; None for all.
         scale: screen pixels per image pixel or per feature; for signals, a multiple of the default size.
         value_range: values shown as darkest and brightest. Default: [0, 255] for uint8 images, [0, 1] for images that
-            mostly lie there, else the minimum and maximum of all samples (of each feature for vectors).
+            mostly lie there and span a tenth of it, else the minimum and maximum of all samples (of each feature for
+            vectors).
         max_classes: maximum number of rows; the other classes are counted below.
         title: first line; by default the number and shape of the samples and the number of classes.
 
@@ -65,7 +68,7 @@ def grid(
     heading += samples_painter.notes
     shown = list(rows.items())[:max_classes]
     more = len(rows) - len(shown)
-    tiles = [(" ".join(classes[label].split()), samples_painter.paint(images[index])) for label, index in shown]
+    tiles = [(visible_name(classes[label]), samples_painter.paint(images[index])) for label, index in shown]
     return _compose(heading, tiles, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
 
 
@@ -151,7 +154,7 @@ def to_html(
     image = grid(images, labels, classes, max_classes=10, value_range=value_range)
     data = base64.b64encode(_encode(image, "PNG")).decode()
     alt = f"samples of {_count(len(set(labels)), 'class', 'classes')}"
-    text = html.escape(summary)
+    text = html_text(summary)
     return f'<pre>{text}</pre><img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 

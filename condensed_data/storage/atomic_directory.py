@@ -12,24 +12,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from condensed_data.core.atomic import sync_folder, write_durably
-from condensed_data.core.errors import ArtifactError, SaveError, save_error
+from condensed_data.core.atomic import sync_folder, temporary, write_durably
+from condensed_data.core.errors import ArtifactError, SaveError, checked_path, save_error
 from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
 PENDING = ".condensed-data.pending"
 
 _OWNED = (TENSORS, PREVIEW, README, MANIFEST)
 _REMOVED = ".gone"  # a pending file with this suffix marks the file without it for removal
-_ABANDONED_SECONDS = 3600
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 _ATTEMPTS = 100  # at a rename that competes with other writers of the same directory
 
@@ -39,13 +35,21 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
 
     Raises:
         FileNotFoundError: if it does not exist.
-        ArtifactError: for a pipe, device or directory; opening never blocks on one.
+        ArtifactError: for a pipe, device or directory, on which opening never blocks, or a file that cannot be opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(directory / PENDING / name, flags)
+        try:
+            descriptor = os.open(directory / PENDING / name, flags)
+        except (FileNotFoundError, NotADirectoryError):
+            descriptor = os.open(directory / name, flags)
     except (FileNotFoundError, NotADirectoryError):
-        descriptor = os.open(directory / name, flags)
+        raise
+    except OSError as error:
+        remedy = "Correct its permissions, or the link or name that leads to it."
+        raise ArtifactError.mismatch(
+            directory / name, f"an error ({error.strerror})", "a readable file", remedy
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArtifactError.mismatch(directory / name, "a pipe, device or directory", "a regular file")
@@ -68,13 +72,12 @@ def check_writable(directory: Path | str) -> None:
     Raises:
         SaveError: if it cannot, with the directory, the cause and the remedy.
     """
-    directory = Path(os.path.abspath(directory))
+    directory = Path(os.path.abspath(checked_path("directory", directory)))
     with translate_os_errors(directory):
         _refuse_conflicts(directory)
-        nearest = next((path for path in (directory, *directory.parents) if path.exists()), directory)
-        probe = nearest / _temporary(directory)
-        probe.mkdir()
-        probe.rmdir()
+        nearest = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), directory)
+        with temporary(nearest, folder=True):
+            pass
 
 
 @contextmanager
@@ -101,28 +104,9 @@ def replace_all(directory: Path, contents: Mapping[str, bytes | None]) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     exists = directory.exists()
     home = directory if exists else directory.parent
-    _remove_abandoned(home, directory.name)
-    staged = home / _temporary(directory)
-    try:
+    with temporary(home, folder=True) as staged:
         _fill(staged, contents, markers=exists)
         _commit(staged, directory)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-
-
-def _temporary(directory: Path) -> str:
-    return f".{directory.name}.tmp-{uuid.uuid4().hex}"
-
-
-def _remove_abandoned(home: Path, name: str) -> None:
-    """Remove what killed writers left behind; a live one finishes long before its files are an hour old."""
-    with os.scandir(home) as entries:
-        left = [Path(entry) for entry in entries if entry.name.startswith(f".{name}.tmp-")]
-    for path in left:
-        with suppress(FileNotFoundError):  # another writer removed it, or finished
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_conflicts(directory: Path) -> None:
@@ -131,13 +115,15 @@ def _refuse_conflicts(directory: Path) -> None:
         path = directory / name
         if path.exists() and path.is_dir() != (name not in _OWNED):
             raise FileExistsError(errno.EEXIST, "in the way", str(path))
+    pending = directory / PENDING
+    if PENDING in directory.parts or (os.path.lexists(pending) and (pending.is_symlink() or not pending.is_dir())):
+        raise FileExistsError(errno.EEXIST, "in the way", str(pending))
     if (directory / PREVIEW).exists() and not (directory / MANIFEST).exists():
         raise FileExistsError(errno.EEXIST, "unrelated", str(directory / PREVIEW))
 
 
 def _fill(staged: Path, contents: Mapping[str, bytes | None], *, markers: bool) -> None:
     """Write everything below `staged` and make it durable."""
-    staged.mkdir()
     for name, content in contents.items():
         if content is None and not markers:
             continue

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
+from condensed_data.core.torch_settings import call_with_own_settings, own_settings
 from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy
@@ -53,6 +55,8 @@ class _Task:
         return overall, per_class.tolist()
 
 
+@checked
+@own_settings()
 def evaluate_tensors(
     images: Tensor,
     labels: Tensor,
@@ -61,9 +65,9 @@ def evaluate_tensors(
     *,
     num_classes: int,
     network: str | Callable[..., nn.Module] = "convnet",
-    runs: int = 5,
+    runs: Count = 5,
     training: str | Training = "standard",
-    seed: int = 0,
+    seed: Natural = 0,
     classes: Sequence[str] | None = None,
     eight_bit: Tensor | None = None,
     device: str | torch.device | None = "cpu",
@@ -188,7 +192,7 @@ def _scores(task: _Task, runs: int, name: str, progress: bool, executor: Executo
         return [task.test_scores(trainer, module) for module in modules]
     if executor is not None:
         alone = replace(task, arguments={**task.arguments, "runs": 1})
-        done = executor.map(alone, range(runs))
+        done = executor.map(functools.partial(call_with_own_settings, alone), range(runs))
         return list(tqdm(done, name, runs, unit="network", leave=False, disable=not progress))
     scores = []
     for run in range(runs):

@@ -4,23 +4,24 @@
     <folder>/<key>/<i>.safetensors    the result of training job number i
 
 The key is the sha256 of everything that determines the result: the fingerprint and labels of the data, the network, its
-training, the seed, the precision and the kind of result. Files are written atomically and carry the hash of their
-tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same seed, share
-these files.
+training, the seed, the precision, the kind of device and the kind of result. Files are written atomically and carry the
+hash of their tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same
+seed, share these files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -28,10 +29,12 @@ from safetensors.torch import save
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.torch_settings import call_with_own_settings
 from condensed_data.training.pretraining import JobKind, PretrainingJob, Result
 
 FORMAT = 1
@@ -47,8 +50,8 @@ class PretrainedCache:
         folder: where results are kept; None keeps them in memory, for the caller alone.
         fingerprint: of the source; by default that of its samples.
         executor: any `concurrent.futures.Executor` to train with; None trains one after another in this process.
-        report: called with (completed epochs, all epochs) during training: after every epoch, or after every job of
-            an executor.
+        report: called during training with (samples trained on, all of them), which count once for every epoch and
+            job: with every step, or after every job of an executor.
         ranks: processes that train a part each, if there are a folder to share and no executor.
     """
 
@@ -78,27 +81,27 @@ class PretrainedCache:
         if not indices:
             return
         chosen, epochs = [jobs[index] for index in indices], require_resolved(jobs[0].pretraining.epochs)
-        size = kind.size(jobs[0])
-        if self.report is not None and size is not None:
-            print(
-                f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each, "
-                f"{format_bytes(size * len(jobs))} to keep",
-                flush=True,
-            )
+        size, samples = kind.size(jobs[0]), epochs * len(jobs[0].real)
+        if self.report is not None:
+            kept = "" if size is None else f", {format_bytes(size * len(jobs))} to keep"
+            print(f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each{kept}", flush=True)
         completed = 0
 
-        def count(more: int = 1) -> None:
+        def count(more: int) -> None:
             nonlocal completed
             completed += more
             if self.report is not None:
-                self.report(completed, len(chosen) * epochs)
+                self.report(completed, len(chosen) * samples)
+
+        count(0)
 
         if self.executor is None:
             for index, job in zip(indices, chosen, strict=True):
                 yield index, kind.train(job, count)
             return
-        for index, result in zip(indices, self.executor.map(kind.train, chosen), strict=True):
-            count(epochs)
+        train = partial(call_with_own_settings, kind.train)
+        for index, result in zip(indices, self.executor.map(train, chosen), strict=True):
+            count(samples)
             yield index, result
 
     def _key(self, kind: JobKind[Any], job: PretrainingJob) -> str | None:
@@ -119,6 +122,7 @@ class PretrainedCache:
             "epochs": job.pretraining.epochs,
             "seed": job.seed,
             "precision": job.precision,
+            "device": torch.device(job.device).type,
         }
         if real.space.whitening is not None:
             content["whitening"] = "zca"
@@ -150,9 +154,7 @@ class _CachedResults(Sequence[Result]):
             except FileNotFoundError:
                 pass
             except INVALID_FILE_ERRORS as error:
-                warnings.warn(
-                    f"The cached file {self._path(index)} is corrupt ({error}); training it again.", stacklevel=2
-                )
+                warn_caller(f"The cached file {self._path(index)} is corrupt ({error}); training it again.")
             self._train_again(index)
         return self.in_memory[index] if index in self.in_memory else self._read(index)
 
@@ -215,8 +217,6 @@ class _CachedResults(Sequence[Result]):
             except Timeout:
                 print(f"Another process is training the same networks; waiting for it ({self.folder}).", flush=True)
                 lock.acquire()
-            for partial in self.folder.glob(".*"):
-                partial.unlink(missing_ok=True)  # of a process that was killed while writing
         except OSError as error:
             self._warn(error)
         try:
@@ -225,8 +225,7 @@ class _CachedResults(Sequence[Result]):
             lock.release()
 
     def _warn(self, error: BaseException) -> None:
-        warnings.warn(
+        warn_caller(
             f"Cannot write trained networks to {self.folder} ({error}); keeping them in memory. Free disk space or "
-            "set CONDENSED_DATA_CACHE to another folder.",
-            stacklevel=3,
+            "set CONDENSED_DATA_CACHE to another folder."
         )

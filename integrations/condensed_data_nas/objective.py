@@ -24,9 +24,11 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.tensor_hash import content_hash
+from condensed_data.core.torch_settings import doors
 from condensed_data.core.validation import check_count
 from condensed_data.training.protocol import Training
 from condensed_data_nas import adapters
@@ -40,6 +42,7 @@ from condensed_data_nas.trial_result import Result
 BuildModel = Callable[[Any], Any]
 
 
+@doors
 class ProxyObjective:
     """Accuracy, in [0, 1], of a configuration on real validation samples after training on a condensed dataset.
 
@@ -75,6 +78,7 @@ class ProxyObjective:
         ValueError, TypeError: for invalid arguments, and for an order-dependent condensed dataset.
     """
 
+    @checked
     def __init__(
         self,
         condensed: Any,
@@ -83,12 +87,12 @@ class ProxyObjective:
         space: ValueSpace | None = None,
         val: Any,
         training: str | Training | None = None,
-        epochs: int | None = None,
-        seeds: int = 1,
-        seed: int = 0,
+        epochs: Natural | None = None,
+        seeds: Count = 1,
+        seed: Natural = 0,
         device: str | torch.device | None = None,
         precision: str = "auto",
-        report_every: int | None = None,
+        report_every: Count | None = None,
         batched: bool | None = None,
         recalibrate: bool = False,
     ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.report import write_csv
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler"}  # in optuna.sampler
 WORKER = "worker"  # attribute of a trial: the host and process that run it
 
 
+@own_settings()
 def search(
     objective: ProxyObjective,
     trials: int,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.rank_statistics import Estimate
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class RankReport:
             lines.append([*settings, value, *(row.values[index] for row in self.rows)])
         return write_csv(path, lines)
 
+    @own_settings()
     def plot(self, path: str | Path | None = None) -> Image:
         """Draw every proxy against the reference, one panel each; also to a PNG file if `path` is given.
 

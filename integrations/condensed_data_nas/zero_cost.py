@@ -25,6 +25,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.torch_settings import doors
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.space import Config, key_of
 from condensed_data_nas.trial import FAILURES, TrackedBuilder, failure_message, raise_if_bug
@@ -93,6 +94,7 @@ def zero_cost_proxy(label: str, name: str, others: Iterable[Any], place: str) ->
     return ZeroCost(name, objective)
 
 
+@doors
 class ZeroCost:
     """The score of this name, one of `SCORES`, as a proxy; `objective` gives networks, samples and seeds."""
 

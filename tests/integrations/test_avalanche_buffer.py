@@ -120,9 +120,9 @@ def test_a_coreset_of_recurring_classes_keeps_old_and_new_samples() -> None:
     memory = CondensedBuffer(16, recipe="random", storage_dtype=torch.float32)
     for level in (0.0, 1.0):
         data = Samples()
-        data.samples = torch.full_like(data.samples, level)
+        data.samples = level + 0.01 * data.samples
         memory.update_from_dataset(data)
-    assert rows(memory).mean().item() == 0.5
+    assert (rows(memory) > 0.5).float().mean().item() == 0.5
 
 
 def test_a_class_is_divided_over_its_tasks() -> None:
@@ -367,20 +367,20 @@ class Odd(Samples):
 
 
 @pytest.mark.parametrize(
-    ("item", "error", "names"),
+    ("item", "names"),
     [
-        ({"x": 1, "y": 2}, TypeError, "dictionaries"),
-        (3, TypeError, "int"),
-        (("text", 0), TypeError, "not a tensor"),
-        ((torch.zeros(3), 0, 0, 0), ValueError, "4 fields"),
-        ((torch.zeros(3), 0), ValueError, "of shape"),
+        ({"x": 1, "y": 2}, "dictionaries"),
+        (3, "int"),
+        (("text", 0), "not a tensor"),
+        ((torch.zeros(3), 0, 0, 0), "4 fields"),
+        ((torch.zeros(3), 0), "of shape"),
     ],
 )
-def test_unsupported_items_are_refused(item: Any, error: type[Exception], names: str) -> None:
+def test_unsupported_items_are_refused(item: Any, names: str) -> None:
     memory = buffer()
     memory.update_from_dataset(Samples())
     before = rows(memory)
-    with pytest.raises(error, match=names):
+    with pytest.raises(ValueError, match=names):
         memory.update_from_dataset(Odd(item))
     assert torch.equal(rows(memory), before)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -193,7 +193,10 @@ def simulated() -> Iterator[list[str]]:
     _SYNCS.clear()
     try:
         # inference mode cannot make views of a subclass; no_grad computes the same
-        with patch("torch.inference_mode", torch.no_grad), _ProgramMode(), _FactoryMode():
+        without = patch("torch.inference_mode", torch.no_grad)
+        # the device is made of modes, which the program would leave
+        kept = patch("condensed_data.core.torch_settings._left_modes", nullcontext)
+        with without, kept, _ProgramMode(), _FactoryMode():
             yield _SYNCS
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrite)

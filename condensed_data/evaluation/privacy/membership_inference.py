@@ -17,6 +17,8 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from condensed_data.core.torch_settings import own_settings
+
 FALSE_POSITIVE_RATE = 0.01
 Z = 1.959964  # of a two-sided interval of 95 %
 
@@ -51,6 +53,7 @@ class MembershipInference:
         )
 
 
+@own_settings()
 def roc(name: str, members: Tensor, heldout: Tensor) -> MembershipInference:
     """Compare the scores of members (m,) with those of held-out samples (n,).
 

@@ -7,14 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.annotations import Count, Natural, checked
+from condensed_data.core.torch_settings import doors
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo
     from typing_extensions import Self
 
+    from condensed_data.storage.hub.author_tensors import Paths
+    from condensed_data.storage.hub.commit import PushResult
 
+
+@doors
 class HubMixin:
     """For a class that wraps a `CondensationResult`.
 
@@ -37,26 +42,30 @@ class HubMixin:
         """Wrap a result."""
 
     @classmethod
+    @checked
     def from_pt(
         cls,
-        path: str | Path,
-        labels: str | Path | None = None,
+        path: Paths,
+        labels: Paths | None = None,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         normalized: bool = True,
-        factor: int = 1,
-        run: int = 0,
+        whitening: Any = None,
+        label_kind: str | None = None,
+        factor: Count = 1,
+        run: Natural = 0,
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
-        """Read the `.pt` file in which the authors of a method published their images, without executing anything.
+        """Read the `.pt` files in which the authors of a method published their images, without executing anything.
 
-        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known;
-        `author_files.read` documents the arguments.
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known. Images that
+        were ZCA-whitened need `whitening=`, the training set. `author_files.read` documents the arguments.
 
         Raises:
             ArtifactError: for a file that contains anything but tensors and numbers, or has an unknown layout.
+            ValueError: for an argument that must be given because the files do not tell.
         """
         from condensed_data.storage.hub import author_files
 
@@ -67,6 +76,8 @@ class HubMixin:
                 mean=mean,
                 std=std,
                 normalized=normalized,
+                whitening=whitening,
+                label_kind=label_kind,
                 factor=factor,
                 run=run,
                 classes=classes,
@@ -74,6 +85,7 @@ class HubMixin:
             )
         )
 
+    @checked
     def push_to_hub(
         self,
         repo_id: str,
@@ -85,7 +97,7 @@ class HubMixin:
         commit_message: str | None = None,
         config_name: str = "default",
         license: str | None = None,  # noqa: A002 (the Hub calls it so)
-    ) -> CommitInfo:
+    ) -> PushResult:
         """Publish to a dataset repository of the Hub: all of it in one commit, or nothing.
 
         Args:
@@ -100,10 +112,10 @@ class HubMixin:
             license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
 
         Returns:
-            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
+            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head, with `.changed` False, if nothing changed.
 
         Raises:
-            HubError: or one of its subclasses; nothing is published, and the message says how to continue.
+            HubError: or one of its subclasses; the message says how to continue.
             ArtifactError: if a dataset that is already in the repository cannot be read.
             ValueError, ImportError: for problems found before anything is sent.
         """
@@ -114,6 +126,7 @@ class HubMixin:
         return push(self.result, options, config_name)
 
     @classmethod
+    @checked
     def from_hub(
         cls,
         repo_id: str,
