@@ -371,7 +371,7 @@ def test_second_reads_come_after_the_rest_of_their_batch() -> None:
     calls: list[int] = []
     read_batches(
         lambda index: calls.append(index),
-        2 * BATCH,
+        range(2 * BATCH),
         list,
         lambda batch: None,
         changed="",
