@@ -203,8 +203,9 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
         return iter(loader)
     except Exception as error:
         raise SourceError(
-            f"The worker processes cannot start: {type(error).__name__}: {error}. What they need is pickled: define "
-            "the dataset's classes and functions in a module, and open its files on first use. Or pass num_workers=0."
+            f"The worker processes cannot start: {type(error).__name__}: {error}. Pass num_workers=0; or, if "
+            "something cannot be pickled, define the dataset's classes and functions in a module and open its files on "
+            "first use."
         ) from error
 
 
