@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.core.text import storable_name
 from condensed_data.data.axes import axes_error
 from condensed_data.data.batched_reads import BATCH, batch_size, call_in_worker, check_second_read, read_batches
+from condensed_data.data.bit_depth import clipping_error
 from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
@@ -84,6 +86,8 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
         raise SourceError(f"source is a {type(dataset).__name__} without a length. Give it a __len__ method.")
     if len(dataset) == 0:
         raise SourceError("source is empty. Pass a dataset with at least one sample.")
+    if error := clipping_error(dataset):
+        raise SourceError(error)
     plain, random = without_random_transforms(dataset)
     if type(plain) is TensorDataset:
         num_workers = 0  # it is in memory
@@ -92,7 +96,7 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
         raise SourceError(f"source {error}")
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
-    return Source(plain, kind, random, name, names, num_workers)
+    return Source(plain, kind, random, storable_name(str(name)), names, num_workers)
 
 
 @dataclass(frozen=True)

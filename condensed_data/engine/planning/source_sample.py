@@ -27,11 +27,11 @@ LABELS = 2048  # samples to read for their labels if the source does not list th
 MIN_PER_CLASS = 32  # real samples to read per class
 
 
-def first_classes(real: RealData, classes: int) -> RealData:
-    """The samples of the first `classes` classes."""
-    if classes == real.num_classes:
+def first_samples(real: RealData, classes: int, rows: int) -> RealData:
+    """Up to `rows` samples of each of the first `classes` classes."""
+    keep = torch.cat([members[:rows] for members in real.members[:classes]]).sort().values
+    if len(keep) == len(real):
         return real
-    keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
     loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
     return RealData.from_loaded(loaded, real.kind, real.source_classes)
