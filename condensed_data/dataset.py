@@ -306,10 +306,12 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.add_evaluation(measured)
         return measured
 
+    @checked
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Record a measured accuracy in the metadata; the card shows it."""
         self.result = with_evaluation(self.result, evaluation)
 
+    @checked
     def add_baselines(self, baselines: Mapping[str, Evaluation]) -> None:
         """Record accuracies to compare with, by name ("random", "whole set", ...); the card shows them."""
         self.result = with_baselines(self.result, list(baselines.items()))
@@ -320,8 +322,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
 
         return to_ddranking(self)
 
+    @checked
     def standardized(
-        self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
+        self, name: str, dataset: Any, num_workers: Natural = 0, progress: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Real samples as networks receive them; see `condensed_data.engine.evaluate.standardized`."""
         return engine_evaluate.standardized(self.metadata, name, dataset, num_workers, progress)

@@ -20,6 +20,8 @@ import ray
 
 from condensed_data.core.annotations import checked
 
+__all__ = ["RayExecutor"]
+
 Result = TypeVar("Result")
 
 
