@@ -6,6 +6,7 @@ Letters: N condensed samples, n real samples, K classes.
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from math import prod
 from typing import Any, TypedDict
 
 import torch
@@ -18,6 +19,7 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
+from condensed_data.data.sample_store import require_memory
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
 from condensed_data.methods.replay import TrainingSchedule
@@ -154,6 +156,7 @@ def standardized(
 
     Raises:
         SourceError: for samples of another shape, with other labels or in another value space.
+        TooLargeError: for more samples than fit into memory.
     """
     source = inspect(dataset, num_workers)
     if source.kind.shape != metadata.kind.shape:
@@ -161,6 +164,11 @@ def standardized(
             f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
             f"{metadata.kind.shape}. Resize those of {name}."
         )
+    require_memory(
+        2 * 4 * len(source) * prod(source.kind.shape),
+        f"{name} has {len(source):,} samples of shape {source.kind.shape}",
+        "Use a part of them, such as torch.utils.data.Subset",
+    )
     real = RealData.read(source, None, progress)
     samples = real.all_samples()
     _check_value_space(metadata, name, samples)
