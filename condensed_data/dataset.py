@@ -24,6 +24,7 @@ from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import doors
+from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as engine_evaluate
@@ -77,7 +78,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
         seed: the same seed gives the same bits on the same kind of machine.
-        num_workers: processes that read the source.
+        num_workers: processes that read the source; if there are any, no sample is read in this one.
         memory: bytes that the source's samples may take in memory, such as "2GB" (default: half of what is available);
             a larger source is kept in an unnamed temporary file under the cache while it is condensed.
         progress: whether to show progress bars.
@@ -105,6 +106,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
             K names of the classes with samples are `metadata.classes`.
         class_to_idx: the label of each class name.
+        sample_axes: "CHW", "CL" or None for vectors; what a source states about its samples, see `data.axes`.
         recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
@@ -207,6 +209,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
         self.recipe, self.stored, self.replay = result.recipe, result.stored, result.replay
+        self.sample_axes = AXES.get(self.images.dim() - 1)
         self.classes, self.training = self.metadata.names_by_label, self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft
@@ -221,6 +224,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     def stored_floats(self) -> int:
         """The storage budget in use: how many numbers are kept to decode all samples, decoders included."""
         return self.metadata.stored_floats or self.images.numel()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all tensors in `condensed.safetensors`, labels included."""
+        return self.result.stored_bytes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -276,8 +284,10 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             options |= {} if batch_size is None else {"batch_size": batch_size}
             return ordered_loader(quiet, self.replay, options)
         assert not isinstance(self.training, OrderedTraining)  # it comes with `replay`
+        if "batch_sampler" in options:
+            return DataLoader(self, **options)
         size = batch_size or min(self.training.batch_size, len(self))
-        return DataLoader(self, batch_size=size, **{"shuffle": True, **options})
+        return DataLoader(self, batch_size=size, **{"shuffle": "sampler" not in options, **options})
 
     @checked
     def evaluate(

@@ -22,7 +22,11 @@ from condensed_data.networks import ConvNet
 BAD = (None, 5, -1, 0, True, 0.5, math.nan, math.inf, "x", "", [], (), {}, [1], torch.tensor(3), object(), int)
 # called by a host library with values of its own, or made by this package
 EXEMPT = {
-    *(f"{name}.{method}" for name in ("Callback", "Logger", "ProgressBar") for method in ("on_end", "on_iteration")),
+    *(
+        f"{name}.{method}"
+        for name in ("Callback", "Logger", "ProgressBar")
+        for method in ("on_start", "on_iteration", "on_end")
+    ),
     *(f"{name}.__init__" for name in ("Cascade", "Evaluation", "Progress", "RankReport", "Result")),
     *("Range.__init__", "Stage.__init__"),  # dataclasses that check their fields
     *("CondensedBuffer.get_group_lengths", "CondensedBuffer.load_state_dict", "CondensedBuffer.resize"),

@@ -9,10 +9,11 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import NoReturn
 
 from condensed_data.cli.commands import COMMANDS
-from condensed_data.cli.terminal import visible_output
+from condensed_data.cli.terminal import VisibleStream
 from condensed_data.core.names import did_you_mean
 from condensed_data.core.text import visible
 from condensed_data.core.version import installed_version
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         similar = "".join(did_you_mean(word.partition("=")[0], options) for word in unknown)
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}.{similar}")
     try:
-        with visible_output():
+        with redirect_stdout(VisibleStream(sys.stdout)):
             arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, closed the pipe

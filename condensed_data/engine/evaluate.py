@@ -5,7 +5,9 @@ Letters: N condensed samples, n real samples, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from math import prod
 from typing import Any, TypedDict
 
@@ -158,7 +160,8 @@ def standardized(
         SourceError: for samples of another shape, with other labels or in another value space.
         TooLargeError: for more samples than fit into memory.
     """
-    source = inspect(dataset, num_workers)
+    with _called(name):
+        source = inspect(dataset, num_workers)
     if source.kind.shape != metadata.kind.shape:
         raise SourceError(
             f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
@@ -169,14 +172,26 @@ def standardized(
         f"{name} has {len(source):,} samples of shape {source.kind.shape}",
         "Use a part of them, such as torch.utils.data.Subset",
     )
-    real = RealData.read(source, None, progress)
+    with _called(name):
+        real = RealData.read(source, None, progress)
     samples = real.all_samples()
-    _check_value_space(metadata, name, samples)
+    check_value_space(metadata, name, samples)
+    _check_names(metadata, name, real)
     labels = _class_indices(metadata, name, real.class_values[real.labels])
     return metadata.space.standardize(samples), labels
 
 
-def _check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    """Begin the errors of a dataset with its name, because they call it "source"."""
+    try:
+        yield
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}") from error
+
+
+def check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
+    """Raise SourceError for real samples (n, *sample) that are not in the value space of condensed ones."""
     scaled = metadata.space.scale(samples)
     mean, std = float(scaled.mean()), float(scaled.std())
     if abs(mean) > 0.75 or not 0.5 < std < 2:
@@ -185,6 +200,39 @@ def _check_value_space(metadata: Metadata, name: str, samples: Tensor) -> None:
             f"standard deviation {std:.2f} instead of 0 and 1. Apply the transforms that the source had (its mean is "
             f"{metadata.space.mean.mean():.4g}, its standard deviation {metadata.space.std.mean():.4g})."
         )
+    if samples.dim() == 4 and samples.shape[1] == 3:
+        _check_channel_order(metadata, name, samples)
+
+
+def _check_channel_order(metadata: Metadata, name: str, samples: Tensor) -> None:
+    """Recognize BGR images by their channel means: as read they are off, in the other order they fit.
+
+    Natural images differ enough (0.18 standard deviations on CIFAR-10, 0.35 on ImageNet); a brighter or darker test
+    set is off in either order.
+    """
+    off, reversed_off = (
+        float(metadata.space.scale(images).mean((0, 2, 3)).abs().max()) for images in (samples, samples.flip(1))
+    )
+    if off > 0.15 and reversed_off < off / 4:
+        raise SourceError(
+            f"{name} seems to have its channels in reverse order (BGR instead of RGB): their means differ from those "
+            f"of the source by up to {off:.2f} standard deviations, in reverse order by {reversed_off:.2f}. Reverse "
+            "the channels, image[[2, 1, 0]]."
+        )
+
+
+def _check_names(metadata: Metadata, name: str, real: RealData) -> None:
+    """Refuse a test set that calls another label by the name of a class, such as a folder with fewer classes."""
+    if not real.named or class_names(metadata) is None:
+        return
+    known = dict(zip(metadata.classes, metadata.class_values, strict=True))
+    for value, label_name in zip(real.class_values.tolist(), real.class_names, strict=True):
+        if known.get(label_name, value) != value and metadata.classes.count(label_name) == 1:
+            raise SourceError(
+                f"{name} calls its label {value} {label_name!r}, but in the source {label_name!r} is label "
+                f"{known[label_name]}. Map the labels of {name} to those of the source, for example with its "
+                "target_transform=."
+            )
 
 
 def _class_indices(metadata: Metadata, name: str, values: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ def condense_tensors(
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.
-        ValueError: for a recipe whose samples depend on their order, which does not fit in two tensors.
+        ValueError: for a recipe whose samples depend on their order, which does not fit in two tensors; for tensors
+            without values (meta), sparse tensors, or another number of labels than of samples.
         DivergedError: when the loss diverges.
     """
     if isinstance(recipe.training, OrderedTraining):
@@ -63,6 +64,7 @@ def condense_tensors(
             f"Recipe {recipe.name} makes samples for one training run; its order, step sizes and initial weights do "
             "not fit in two tensors. Use CondensedDataset."
         )
+    _check_tensors(samples, labels)
     torch_device = choose_device(device)
     if samples.ndim < 2 or labels.ndim != 1 or len(labels) != len(samples) or not len(labels):
         raise ValueError(
@@ -93,3 +95,13 @@ def condense_tensors(
     if result.labels.ndim == 2:
         return result.images, result.labels
     return result.images, torch.tensor(result.metadata.class_values)[result.labels]
+
+
+def _check_tensors(samples: Tensor, labels: Tensor) -> None:
+    for name, tensor in (("samples", samples), ("labels", labels)):
+        if not isinstance(tensor, Tensor) or tensor.is_meta or tensor.layout != torch.strided or tensor.dim() == 0:
+            raise ValueError(f"condense_tensors({name}=...) must be a dense tensor with values. Give such a tensor.")
+    if len(samples) != len(labels):
+        raise ValueError(
+            f"condense_tensors() was given {len(samples)} samples and {len(labels)} labels. Give one label per sample."
+        )

@@ -217,6 +217,7 @@ class CondensationJob:
             self.precision,
             compiles=is_long(recipe),
             network_store=store,
+            progress=self.progress,
             ranks=self.ranks,
         )
         run = CondensationRun(recipe, context)

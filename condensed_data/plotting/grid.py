@@ -51,7 +51,8 @@ def grid(
         per_class: maximum number of samples shown of each class; None for all.
         scale: screen pixels per image pixel or per feature; for signals, a multiple of the default size.
         value_range: values shown as darkest and brightest. Default: [0, 255] for uint8 images, [0, 1] for images that
-            mostly lie there, else the minimum and maximum of all samples (of each feature for vectors).
+            mostly lie there and span a tenth of it, else the minimum and maximum of all samples (of each feature for
+            vectors).
         max_classes: maximum number of rows; the other classes are counted below.
         title: first line; by default the number and shape of the samples and the number of classes.
 

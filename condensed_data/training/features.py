@@ -78,6 +78,12 @@ class Trained(Extractor):
     def start(self, context: Context) -> Extract:
         module = initial_network(context, self.network, 0)
         layer = self._layer(module, context.real.sample_shape)  # raises before training
+        if context.progress:
+            print(
+                "features: from a network trained on the real samples first; features='raw' compares the samples' "
+                "values instead, without training",
+                flush=True,
+            )
         (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
         module.load_state_dict(found.weights)
         module.to(context.device).eval()
@@ -235,6 +241,12 @@ def extractor(which: Any) -> Extractor | Extract:
     )
 
 
+def _bar(samples: int) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=samples, desc="features of the real samples", unit=" samples", unit_scale=True, leave=False)
+
+
 class FeatureExtractor:
     """Computes features batch by batch; `features` is what `extractor` returns."""
 
@@ -243,10 +255,18 @@ class FeatureExtractor:
         if isinstance(features, nn.Module):  # a frozen copy, so that the original is not changed
             features = deepcopy(features).to(context.device).eval().requires_grad_(False)
         self.extract: Extract = features.start(context) if isinstance(features, Extractor) else features
+        self.bar = _bar(len(context.real)) if context.progress else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
-        return torch.cat([self.embed(self.context.real[rows]) for rows in index.split(256)])
+        found = []
+        for rows in index.split(256):
+            found.append(self.embed(self.context.real[rows]))
+            if self.bar is not None:
+                self.bar.update(len(rows))
+        if self.bar is not None and self.bar.n >= self.bar.total:
+            self.bar.close()
+        return torch.cat(found)
 
     def embed(self, x: Tensor) -> Tensor:
         """Features of standardized samples (B, *sample): (B, D) float32 on the CPU."""

@@ -26,8 +26,8 @@ _WEIGHT = "weight."
 class NetworkJobs(JobKind[TrainedNetwork]):
     """Training whose result is the network."""
 
-    def train(self, job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
-        return train(job, on_epoch)
+    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
+        return train(job, on_step)
 
     def to_tensors(self, result: TrainedNetwork) -> dict[str, Tensor]:
         tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in result.weights.items()}
@@ -90,7 +90,7 @@ def pretrain(
         folder: cache of trained networks; None for no cache.
         device, precision: where and how to compute.
         num_workers, progress: for reading the source.
-        report: called with (completed epochs, all epochs).
+        report: called with (samples trained on, all of them), which count once for every epoch and network.
 
     Returns:
         `pretraining.networks` state dictionaries on the CPU. Asking for more networks does not change the first ones.
