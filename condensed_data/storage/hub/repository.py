@@ -123,9 +123,18 @@ class RepositorySnapshot:
             yield item.path, getattr(item, "size", None)
 
     def listing(self) -> dict[str, int]:
-        """Size in bytes by path of the first `MAX_FILES` files."""
+        """Size in bytes of every file, by path.
+
+        Raises:
+            ArtifactError: for more than `MAX_FILES` files: those that were listed would be a part of the dataset.
+        """
         files = ((path, size) for path, size in self._tree(recursive=True) if size is not None)
-        found = dict(islice(files, MAX_FILES))
+        found = dict(islice(files, MAX_FILES + 1))
+        if len(found) > MAX_FILES:
+            raise ArtifactError(
+                f"{self.repo_id} contains more than {MAX_FILES:,} files. Ask its owner for parquet files, which hold "
+                "many samples each."
+            )
         self.sizes.update(found)
         return found
 
