@@ -48,12 +48,12 @@ def read(
         ArtifactError: for files that are too large or corrupt.
     """
     wanted = [path for path in sizes if config_name is None or config_name in PurePosixPath(path).parts[:-1]]
+    repository_paths.check(repo_id, [path for path in wanted if path.lower().endswith((".parquet", *_SUFFIXES))])
     tables = _tables(repo_id, wanted)
     folders = {} if tables else _folders(repo_id, wanted)
     chosen = tables or [path for paths in folders.values() for path in paths]
     if not chosen:
         raise NotACondensedDatasetError(_nothing_found(repo_id, sizes, config_name))
-    repository_paths.check(repo_id, chosen)
     total = sum(sizes[path] for path in chosen)
     if len(chosen) > _MAX_FILES:
         raise ArtifactError(
