@@ -23,6 +23,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError
+from condensed_data.data.axes import is_channels_last
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoding import decode_all
@@ -85,6 +86,11 @@ def read(
         raise ArtifactError(
             f"{first} contains images of shape {tuple(images.shape)} and type {images.dtype}, expected a "
             f"floating-point tensor (N, C, H, W) within max_bytes={max_bytes}."
+        )
+    if is_channels_last(tuple(images.shape[1:])):
+        raise ArtifactError(
+            f"{first} contains images of shape {tuple(images.shape)}, whose channels seem to be last. Save "
+            "images.permute(0, 3, 1, 2) instead."
         )
     hard, soft = author_labels.read(targets, label_kind, first)
     images, shape = images.float().contiguous(), tuple(images.shape[1:])
