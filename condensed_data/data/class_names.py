@@ -43,7 +43,12 @@ def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tu
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
     """Class names without repetitions: repeated names get their label appended."""
     count = Counter(names)
-    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+    found: dict[str, int] = {}
+    for name, value in zip(names, values, strict=True):
+        while count[name] > 1 or name in found:
+            name = f"{name} ({value})"
+        found[name] = value
+    return list(found)
 
 
 def _by_label(dataset: Any) -> dict[int, str] | None:
@@ -64,7 +69,9 @@ def _by_label(dataset: Any) -> dict[int, str] | None:
 
 def _targets(dataset: Any) -> Any:
     """(n,) integers that the dataset lists as its labels, also below subsets; None if it lists none."""
-    targets = getattr(dataset, "targets", None)
+    # a property may open a file, which only workers may do
+    listed = not isinstance(getattr(type(dataset), "targets", None), property)
+    targets = getattr(dataset, "targets", None) if listed else None
     if isinstance(targets, list | tuple | np.ndarray | Tensor):
         values = np.asarray(targets)
         return values.ravel() if values.dtype.kind in "iu" and values.size == len(values) else None

@@ -1,7 +1,7 @@
 """Reads and writes the artifact: a condensed dataset as files, on disk and in a Hub repository.
 
     condensed.json                      the manifest; `manifest.py` documents every field
-    condensed.safetensors               the tensors in full precision
+    condensed.safetensors               the tensors without loss, 8-bit samples in 8 bits
     README.md                           the dataset card
     data/train-00000-of-00001.parquet   a preview for `datasets`, 8-bit images or numbers; only if pyarrow is installed
 

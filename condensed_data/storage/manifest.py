@@ -15,7 +15,8 @@
 | `label` | {"kind": "index" or "probs"}: `labels` is (N,) int64 in 0..K-1, or (N, K) of a float type; |
 |   | with "probs", `hard_labels` (N,) int64 is the class that each sample was made for |
 | `encoding` | canonical JSON of the synthetic data's spec; if its "part" is "Pixels" there is a tensor `images` |
-|   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples |
+|   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples. `images` has the values of |
+|   | `value_space` in a float type, or 8-bit ones as uint8: divide them by 255 in the space "unit" |
 | `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null if it cannot be stored; its name |
 | `ipc`, `seed`, `iterations` | samples stored per class, seed, completed iterations |
 | `source` | {"name": ..., "fingerprint": text or null, "num_samples": ... or null} |

@@ -26,7 +26,7 @@ class Metadata:
 
     name: str  # of the source, for titles
     source_samples: int | None  # number of real samples that were condensed, or None if unknown (third-party datasets)
-    fingerprint: str | None  # hash of the source's content, or None if it was not computed
+    fingerprint: str | None  # hash of the source's content, or None if it is not known
     kind: SampleKind  # type and shape of the samples as returned to the user
     space: ValueSpace  # maps between the source's value space and standardized values
     classes: tuple[str, ...]  # K class names, of the classes that have samples

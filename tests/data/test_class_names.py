@@ -151,6 +151,7 @@ def test_labels_without_names() -> None:
         ([("crane", "bird"), ("crane", "machine")], None, ("crane, bird", "crane, machine")),  # as ImageNet
         ([("cat", "tom"), ("dog",)], {"cat": 0, "tom": 0, "dog": 1}, ("cat, tom", "dog")),
         (["crane", "owl", "crane"], None, ("crane (0)", "owl", "crane (2)")),
+        (["a", "a", "a (0)"], None, ("a (0)", "a (1)", "a (0) (2)")),
         (["crane", "owl", "crane"], {"crane": 2, "owl": 1}, ("crane (0)", "owl", "crane (2)")),
         (["cat", "dog"], {"cat": 5, "dog": 3}, None),  # `find_classes` of a subclass
         (["cat", "dog"], {"plane": 0, "car": 1}, None),
@@ -269,6 +270,11 @@ def test_photographs_are_flipped(fashion: Callable[..., Any]) -> None:
         (["ka", "shi", "tsu", "n", "kyo"], True),
         (["0", "1", "A"], True),
         (["7 - seven", "9 - nine"], True),
+        (["お (o)", "き (ki)"], True),
+        (["A", "B - bee", "c_small"], True),
+        (["U+304A", "U+4E00"], True),
+        (["T-shirt/top", "Trouser"], False),
+        (["", "a"], False),
         (["a", "b", "space"], False),
         (["cat", "dog"], False),
         (["no", "yes"], False),
