@@ -81,7 +81,8 @@ def read(
     whitens = not (whitening is None or (isinstance(whitening, str) and whitening == "none"))
     if whitens and (mean is not None or std is not None or factor != 1):
         raise ValueError("whitening= replaces mean= and std=, and excludes factor=. Omit those.")
-    first, images, targets = author_tensors.load(path, labels, run, max_bytes)
+    files, images, targets = author_tensors.load(path, labels, run, max_bytes)
+    first = files[0]
     if not images.is_floating_point() or images.dim() < 2 or images.numel() * 4 * factor**2 > max_bytes:
         raise ArtifactError(
             f"{first} contains images of shape {tuple(images.shape)} and type {images.dtype}, expected a "
@@ -99,7 +100,7 @@ def read(
     else:
         kind, space = SampleKind("tensor:float32", shape), author_spaces.affine(mean, std, normalized, shape[0])
     if whitening is None:
-        author_spaces.check_stated(first, images, normalized)
+        author_spaces.check_stated(files, images, normalized)
     stored = images if normalized else space.standardize(images * (kind.max_value if kind.eight_bit else 1.0))
     title = name or first.stem
     if soft is not None and classes is None:

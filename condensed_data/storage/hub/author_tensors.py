@@ -27,8 +27,8 @@ _LABELS = re.compile(r"(?<![a-z])labels?(?![a-z])", re.IGNORECASE)
 _OTHER = re.compile(r"(?<![a-z])lr(?![a-z])", re.IGNORECASE)  # learned learning rates beside images and labels
 
 
-def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[Path, Tensor, Tensor]:
-    """The first file, images (N, *sample) and labels (N,) or (N, K) as stored.
+def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[list[Path], Tensor, Tensor]:
+    """The files of images, images (N, *sample) and labels (N,) or (N, K) as stored.
 
     Raises:
         FileNotFoundError, ArtifactError, ValueError: see `author_files.read`.
@@ -47,7 +47,7 @@ def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[P
         left -= images[-1].numel() * images[-1].element_size()
     if in_common:
         targets = [_only(file, max_bytes) for file in label_files]
-    return files[0], _joined(images, files), _joined(targets, label_files or files)
+    return files, _joined(images, files), _joined(targets, label_files or files)
 
 
 def _files(path: Paths, labels: Paths | None) -> tuple[list[Path], list[Path]]:
