@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
 from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, to_hub_error
-from condensed_data.core.validation import check_choice
 from condensed_data.methods.synthetic.decoding import reject_inconsistent
 from condensed_data.storage import file_names
 from condensed_data.storage.hub import layout, repo_card
@@ -56,8 +55,6 @@ class PushOptions:
         check_token(self.token)
         check_revision(self.revision)
         check_text("commit_message", self.commit_message)
-        check_choice(None, "private", self.private, (None, True, False))
-        check_choice(None, "create_pr", self.create_pr, (True, False))
         if self.revision is not None and re.fullmatch("[0-9a-f]{40}", self.revision):
             raise ValueError(f"revision={self.revision!r} is a commit, which cannot change. Give a branch.")
         if self.license is not None:

@@ -36,7 +36,7 @@ def test_missing_repositories_revisions_and_configs(hub: HubServer, repository: 
 @pytest.mark.parametrize("name", ["", "a", "a/b/c", "../b", "a/b c", "a\n/b", None])
 def test_invalid_repository_names(hub: HubServer, name: Any) -> None:
     for call in (CondensedDataset.from_hub, small().push_to_hub):
-        with pytest.raises(ValueError, match=r"repo_id=.* Give USER/NAME"):
+        with pytest.raises(ValueError, match=r"repo_id=.* (Give USER/NAME|must be a string)"):
             call(name)
     assert hub.requests == []
 
@@ -81,13 +81,13 @@ def test_a_build_with_push_checks_the_token_first(hub: HubServer, repo_id: str, 
 
 
 @pytest.mark.parametrize(
-    "token", ["", " ", "hf_se\ncret", "hf_secret\u202e", "hf secret", "hf_s\xe4cret", "x" * 501, 5, b"x"]
+    "token", ["", " ", "hf_se\ncret", "hf_secret\u202e", "hf secret", "hf_s\xe4cret", "x" * 501, 5, b"cret"]
 )
 def test_values_that_are_no_token_are_not_sent_and_not_shown(
     token: Any, hub: HubServer, repository: Repository
 ) -> None:
     for call in (CondensedDataset.from_hub, small().push_to_hub):
-        with pytest.raises(ValueError, match=r"^token= cannot be a token") as caught:
+        with pytest.raises(ValueError, match=r"token=( cannot be a token|\*\*\*\) must be)") as caught:
             call(repository.name, token=token)
         assert "cret" not in str(caught.value)
     with pytest.raises(ValueError, match=r"^token= cannot be a token"):
@@ -106,7 +106,9 @@ def test_a_token_read_from_a_file_may_end_with_a_line_break(
 @pytest.mark.parametrize("revision", ["", "a\0b", "../x", "a b", "\u202e", "x" * 251, "a?b", "a:b", "-x", "a\\b", 5])
 def test_values_that_are_no_revision(revision: Any, hub: HubServer, repository: Repository) -> None:
     for call in (CondensedDataset.from_hub, small().push_to_hub):
-        with pytest.raises(ValueError, match=r"^revision=.* cannot be a revision\. Give a branch"):
+        with pytest.raises(
+            ValueError, match=r"revision=.* (cannot be a revision\. Give a branch|must be a string or None)"
+        ):
             call(repository.name, revision=revision)
     assert hub.requests == []
 
@@ -114,10 +116,10 @@ def test_values_that_are_no_revision(revision: Any, hub: HubServer, repository: 
 def test_other_values(hub: HubServer, repository: Repository) -> None:
     for options in ({"commit_message": ""}, {"commit_message": 5}, {"private": "no"}, {"create_pr": 1.5}):
         ((argument, _),) = options.items()
-        with pytest.raises(ValueError, match=rf"^{argument}="):
+        with pytest.raises(ValueError, match=rf"\b{argument}="):
             small().push_to_hub(repository.name, **options)
     for options in ({"cache_dir": 5}, {"cache_dir": "a\0b"}):
-        with pytest.raises(ValueError, match=r"^cache_dir="):
+        with pytest.raises(ValueError, match=r"\bcache_dir="):
             CondensedDataset.from_hub(repository.name, **options)
     for argument in ("source", "recipe", "author"):
         for value in ("", "\ud800", 5):
