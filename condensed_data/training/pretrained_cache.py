@@ -51,7 +51,7 @@ class PretrainedCache:
         fingerprint: of the source; by default that of its samples.
         executor: any `concurrent.futures.Executor` to train with; None trains one after another in this process.
         report: called during training with (samples trained on, all of them), which count once for every epoch and
-            job: with every step, or after every job of an executor.
+            job: several times a step, or after every job of an executor.
         ranks: processes that train a part each, if there are a folder to share and no executor.
     """
 

@@ -25,8 +25,8 @@ _WEIGHT = "weight."
 class NetworkJobs(JobKind[TrainedNetwork]):
     """Training whose result is the network."""
 
-    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
-        return train(job, on_step)
+    def train(self, job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> TrainedNetwork:
+        return train(job, on_rows)
 
     def to_tensors(self, result: TrainedNetwork) -> dict[str, Tensor]:
         tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in result.weights.items()}
