@@ -8,7 +8,6 @@ Letters: N samples, K classes.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
@@ -219,7 +219,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if self._warn_about_order:
             self._warn_about_order = False
-            warnings.warn(ORDER_WARNING, stacklevel=2)
+            warn_caller(ORDER_WARNING)
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
         sample = self.metadata.kind.to_sample(self.images[index].clone())

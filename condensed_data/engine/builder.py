@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from condensed_data.core import spec as specs
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
@@ -154,7 +154,7 @@ class CachedBuild:
         try:
             self.job.recipe.to_json()
         except specs.UnnamedCallableError as error:
-            warnings.warn(f"The result will not be cached: {error}", stacklevel=2)
+            warn_caller(f"The result will not be cached: {error}")
             return False
         return True
 
@@ -187,8 +187,7 @@ def _store(cache: Cache, key: str, result: CondensationResult) -> None:
 
 
 def _warn_cache(cache: Cache, error: OSError) -> None:
-    warnings.warn(
+    warn_caller(
         f"The cache {cache.root} cannot be written ({error}), so this result is not stored. Free some space, set "
-        "CONDENSED_DATA_CACHE to another folder, or pass cache=False.",
-        stacklevel=3,
+        "CONDENSED_DATA_CACHE to another folder, or pass cache=False."
     )

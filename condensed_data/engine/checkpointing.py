@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from pathlib import Path
 
 import torch
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.engine.callbacks.progress import Callback, Progress
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.storage import checkpoint
@@ -51,9 +51,7 @@ class Checkpointer(Callback):
         except checkpoint.CheckpointError as error:
             aside = self.path.with_suffix(".refused")
             os.replace(self.path, aside)
-            warnings.warn(
-                f"{error} The file was renamed to {aside.name}, and the run starts from the beginning.", stacklevel=2
-            )
+            warn_caller(f"{error} The file was renamed to {aside.name}, and the run starts from the beginning.")
             return
         if state["iteration"] <= run.iterations:
             run.load_state_dict(state)
@@ -63,11 +61,10 @@ class Checkpointer(Callback):
     def _mention_others(self) -> None:
         others = ", ".join(path.name for path in self._checkpoints())
         if others:
-            warnings.warn(
+            warn_caller(
                 f"The run starts from the beginning: it needs {self.path.name}, and there is only {others}. With "
                 "another torch or number of threads it would end at other bits than an uninterrupted run. To continue, "
-                "use the same ones again (OMP_NUM_THREADS, torch.set_num_threads).",
-                stacklevel=2,
+                "use the same ones again (OMP_NUM_THREADS, torch.set_num_threads)."
             )
 
     def _checkpoints(self) -> list[Path]:
@@ -92,9 +89,8 @@ class Checkpointer(Callback):
             try:
                 checkpoint.write(self.path, self.run.state_dict(), self.identity)
             except OSError as error:
-                warnings.warn(
+                warn_caller(
                     f"Could not save the checkpoint at iteration {self.run.iteration} ({error}); keeping the previous "
-                    "one.",
-                    stacklevel=2,
+                    "one."
                 )
         self.saved = time.monotonic()

@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from condensed_data.core.atomic import temporary_name, write_atomically
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.sizes import parse_bytes
 from condensed_data.storage import artifact
@@ -103,9 +103,8 @@ class Cache:
             found = artifact.read(path)
         except ArtifactError as error:
             aside = self._move_aside(key)
-            warnings.warn(
-                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}.",
-                stacklevel=2,
+            warn_caller(
+                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}."
             )
             return None
         _touch(path)

@@ -41,10 +41,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import (
     ArtifactError,
     IntegrityError,
@@ -107,10 +107,9 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     fields.check(manifest, fields.DESCRIBED | fields.COMPUTED, where)
     fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
-        warnings.warn(
+        warn_caller(
             f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}. Unknown additions are "
-            f"ignored. {_UPGRADE}",
-            stacklevel=4,
+            f"ignored. {_UPGRADE}"
         )
     return manifest
 

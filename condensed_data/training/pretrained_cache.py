@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from safetensors.torch import save
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
@@ -154,9 +154,7 @@ class _CachedResults(Sequence[Result]):
             except FileNotFoundError:
                 pass
             except INVALID_FILE_ERRORS as error:
-                warnings.warn(
-                    f"The cached file {self._path(index)} is corrupt ({error}); training it again.", stacklevel=2
-                )
+                warn_caller(f"The cached file {self._path(index)} is corrupt ({error}); training it again.")
             self._train_again(index)
         return self.in_memory[index] if index in self.in_memory else self._read(index)
 
@@ -227,8 +225,7 @@ class _CachedResults(Sequence[Result]):
             lock.release()
 
     def _warn(self, error: BaseException) -> None:
-        warnings.warn(
+        warn_caller(
             f"Cannot write trained networks to {self.folder} ({error}); keeping them in memory. Free disk space or "
-            "set CONDENSED_DATA_CACHE to another folder.",
-            stacklevel=3,
+            "set CONDENSED_DATA_CACHE to another folder."
         )

@@ -156,8 +156,8 @@ def test_defaults_are_resolved_at_any_depth() -> None:
 
 def test_a_recipe_is_resolved_with_its_own_or_another_ipc() -> None:
     recipe = replace(recipes.dm(ipc=3), iterations=TimesIpc())
-    assert recipe.resolve((1, 12, 12), ("a", "b")).iterations == 30
-    other = recipe.resolve((1, 12, 12), ("a", "b"), ipc=5)
+    assert recipe.resolve((1, 12, 12), ("ant", "bee")).iterations == 30
+    other = recipe.resolve((1, 12, 12), ("ant", "bee"), ipc=5)
     assert (other.iterations, other.ipc) == (50, 5)
     assert not any(isinstance(value, DataDefault) for _, value in specs.iter_fields(other))
     assert other.terms[0].augment == SiameseAugment()

@@ -190,9 +190,9 @@ def folder_of(root: Path, *images: Image.Image, suffix: str = "png") -> str:
 def test_a_folder_of_16_bit_images(tmp_path: Path) -> None:
     others = [Image.fromarray(DEEP), Image.fromarray(DEEP[::-1].copy())]
     folder = catalog.load(folder_of(tmp_path, *others), "train")
-    source = inspect(folder)
+    source = inspect(folder, num_workers=1)
     assert (source.kind.name, source.kind.shape) == ("tensor:float32", (1, 6, 5))
-    samples, labels = contents(source, num_workers=1)
+    samples, labels = contents(source)
     assert labels.tolist() == [0] * 4 + [1] * 4
     assert torch.equal(samples[0], torch.from_numpy(DEEP.astype(np.float32) / 65_535)[None])
     assert 0.4 < float(samples.min()) < float(samples.max()) < 0.8

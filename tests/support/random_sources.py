@@ -104,7 +104,7 @@ class Plan:
             return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
         if self.kind == "tensor:uint8":
             return torch.from_numpy(rng.integers(0, 256, self.shape, dtype=np.uint8))
-        values = torch.from_numpy(rng.standard_normal(self.shape)) * self.scale + self.offset
+        values = (torch.from_numpy(rng.standard_normal(self.shape)) + self.offset) * self.scale
         return values.to(getattr(torch, self.kind.removeprefix("tensor:")))
 
     def _wrap(self, inner: Any, rng: np.random.Generator) -> Dataset[Any]:

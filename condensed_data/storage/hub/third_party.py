@@ -7,7 +7,6 @@ recipe, training protocol. Letters: N samples, K classes, C, H, W.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError, shortened_list
 from condensed_data.core.text import visible
 from condensed_data.data.value_space import SampleKind, ValueSpace
@@ -128,7 +128,7 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
         missing.append(f"label values (names are sorted as text, so the label of {found.names[1]!r} is 1)")
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
     lacks = f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}"
-    warnings.warn(visible(lacks), stacklevel=2)
+    warn_caller(visible(lacks))
     return result
 
 
