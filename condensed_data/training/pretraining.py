@@ -99,6 +99,10 @@ class JobKind(ABC, Generic[Result]):
     def from_file(self, path: Path, tensors: dict[str, Tensor]) -> Result:
         """The result in a file with these tensors, which are views of it."""
 
+    def samples(self, job: PretrainingJob) -> int:
+        """How many samples `train` reports to `on_rows`."""
+        return require_resolved(job.pretraining.epochs) * len(job.real)
+
     def size(self, job: PretrainingJob) -> int | None:
         """Bytes of one result, if they are so many that they should be announced."""
         return None
@@ -122,7 +126,7 @@ def train(job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> 
                 )
             forgotten += was_correct & ~correct
             was_correct = correct
-        centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision)
+        centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision, on_rows)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     return TrainedNetwork(weights, centers, forgotten)
 
@@ -146,7 +150,13 @@ def train_epochs(
         yield float(steps[-1][0]), correct
 
 
-def class_means(module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32") -> Tensor | None:
+def class_means(
+    module: nn.Module,
+    real: RealData,
+    device: torch.device,
+    precision: str = "fp32",
+    on_rows: Callable[[int], None] | None = None,
+) -> Tensor | None:
     """Mean embedding of the real samples of every class, (K, D) float32 on the CPU; None without an embedding."""
     if networks.probe(module, real.sample_shape).features is None:
         return None
@@ -158,6 +168,8 @@ def class_means(module: nn.Module, real: RealData, device: torch.device, precisi
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)
+            if on_rows is not None:
+                on_rows(len(rows))
     assert total is not None
     counts = real.labels.bincount(minlength=real.num_classes)
     return (total / counts[:, None]).float()

@@ -207,7 +207,7 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         store = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(network_store=store), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
-    samples = 2 * len(context().real)  # of the two epochs of a network
+    samples = 3 * len(context().real)  # two epochs, and one pass for the class means
     assert seen == [(0, 2 * samples), (samples, 2 * samples), (2 * samples, 2 * samples)]
 
 
@@ -284,7 +284,7 @@ def test_progress_is_reported_from_the_start_and_in_every_step(capsys: pytest.Ca
     assert done == sorted(done)
     assert done[0] == 0
     assert len(done) > 4 * samples // 16  # batches of 16
-    assert seen[-1] == (4 * samples, 4 * samples)  # two epochs of two networks
+    assert seen[-1] == (6 * samples, 6 * samples)  # two networks: two epochs, and one pass for the class means
     assert "networks: 2 of 2 to train for 2 epochs each" in capsys.readouterr().out
 
 
