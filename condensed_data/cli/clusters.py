@@ -45,6 +45,7 @@ def run(arguments: Namespace) -> None:
     from condensed_data.core import spec as specs
     from condensed_data.core.rng import preserve_rng_state
     from condensed_data.core.spec import DatasetInfo
+    from condensed_data.core.torch_settings import own_settings
     from condensed_data.data.real import RealData
     from condensed_data.data.source import inspect
     from condensed_data.plotting.grid import check_suffix
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> None:
     source = inspect(load_split(arguments, arguments.source, "train"), arguments.workers)
     specs.validate(clustering, source.kind.shape)
     _check_class_name(source, arguments.label)
-    with preserve_rng_state():
+    with own_settings(), preserve_rng_state():
         real = RealData.read(source, None, not arguments.quiet)
         label = _class_index(real, arguments.label)
         info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))

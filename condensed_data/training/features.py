@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.annotations import Count
 from condensed_data.core.device import autocast
+from condensed_data.core.names import did_you_mean
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
 from condensed_data.core.validation import check_count, is_count, require
-from condensed_data.networks.registry import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
@@ -60,7 +62,7 @@ class Trained(Extractor):
         ValueError: for a layer number below 1; in `start`, for a layer that the network does not have.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     layer: int | str | DataDefault | None = None
     pooled: bool = True
@@ -204,7 +206,7 @@ class StageNetwork(DataDefault):
 class Stage(DataDefault):
     """The number of the feature map that a `StageNetwork` has at this stage; map 1 of a ResNet18 is its stem."""
 
-    stage: int = 1
+    stage: Count = 1
 
     def __call__(self, info: DatasetInfo) -> int:
         return self.stage + (len(info.sample_shape) == 3)
@@ -233,7 +235,10 @@ def extractor(which: Any) -> Extractor | Extract:
     if isinstance(which, Extractor) or (callable(which) and not isinstance(which, type)):
         return which
     known = ", ".join(map(repr, NAMES))
-    raise ValueError(f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function.")
+    raise ValueError(
+        f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function."
+        f"{did_you_mean(which, NAMES)}"
+    )
 
 
 def _bar(samples: int) -> Any:

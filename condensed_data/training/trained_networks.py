@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.data.real import RealData
@@ -64,16 +65,17 @@ def initial_network(context: Context, network: Any, index: int) -> nn.Module:
     return job.initial_network()
 
 
+@checked
 def pretrain(
     source: Any,
     network: str | Callable[..., nn.Module],
     pretraining: Pretraining | None = None,
     *,
-    seed: int = 0,
+    seed: Natural = 0,
     folder: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "fp32",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Tensor]]:

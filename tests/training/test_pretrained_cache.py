@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,7 @@ from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP
 from condensed_data.training import trained_networks as trained_module
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import PretrainedCache
+from condensed_data.training.pretrained_cache import INVALID_FILE_ERRORS, PretrainedCache
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, train
 from condensed_data.training.sgd import SGDConfig
 from condensed_data.training.trained_networks import initial_network, pretraining_jobs, trained_networks
@@ -162,6 +163,20 @@ def test_a_corrupt_file_is_reported_and_trained_again(tmp_path: Path, damage: st
         again = trained_networks(where, NETWORK, QUICK)[1]
     assert same(first, again)
     assert path.read_bytes() == whole
+
+
+def test_a_flipped_bit_anywhere_in_a_file_is_noticed(tmp_path: Path) -> None:
+    where = context(network_store=PretrainedCache(tmp_path))
+    results = trained_networks(where, NETWORK, QUICK)
+    (path,) = tmp_path.glob("*/0.safetensors")
+    whole, draw = path.read_bytes(), random.Random(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for position in [*draw.sample(range(header), 80), *draw.sample(range(header, len(whole)), 80)]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(INVALID_FILE_ERRORS):
+            results._read(0)
 
 
 def test_only_one_of_several_readers_replaces_a_corrupt_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

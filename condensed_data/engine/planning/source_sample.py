@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from condensed_data.core.spec import require_resolved
-from condensed_data.data.batched_reads import read_batches, second_reads
+from condensed_data.data.batched_reads import call_in_worker, read_batches, second_reads
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError, check_label, fetch, label_values
 from condensed_data.data.source import LoadedSource, Source
@@ -67,7 +67,7 @@ def read_classes(
 
 def read_labels(source: Source) -> tuple[Tensor, bool]:
     """The labels (n,) of all samples and True; or, if listing them needs reading all samples, of some and False."""
-    listed = _listed_labels(source.dataset)
+    listed = call_in_worker(partial(_listed_labels, source.dataset), source.num_workers)
     if listed is not None and len(listed) == len(source):
         return listed, True
     indices = _spread_indices(len(source))
