@@ -8,7 +8,6 @@ Letters: N samples, K classes.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -19,7 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import doors
 from condensed_data.data.groups import Groups
@@ -68,8 +69,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             under a `Subset`) that holds them; or a function (sample, label) -> integer or string.
         transform, target_transform: applied to every sample and to every label on access.
         cache: where results and checkpoints are kept: True for the default folder (`CONDENSED_DATA_CACHE`, or the
-            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed and
-            precision are condensed once; an interrupted build resumes from its last checkpoint.
+            assets folder of the Hugging Face cache), a folder, or False. The same source, recipe, groups, seed,
+            precision and kind of device are condensed once; an interrupted build resumes from its last checkpoint.
         force: condense even if the cache has the result.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
@@ -81,20 +82,25 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         callbacks: see `condensed_data.engine.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe needs trained on
             real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
-        soft: indexing returns class probabilities (K,), which `torch.nn.CrossEntropyLoss` takes, instead of the most
-            probable label; for soft labels only.
-        fingerprint: a name for the source's content, instead of the hash of all its samples.
+        soft: indexing returns class probabilities (len(classes),), which `torch.nn.CrossEntropyLoss` takes, instead
+            of the most probable label; for soft labels only.
+        fingerprint: a name for the source's content, instead of the hash of all its samples; a few are compared.
         hub: "user/name" of a dataset repository that is searched, after the cache, before condensing. If it cannot
             be reached, a warning is issued.
         push: publish the result to `hub` unless it is there already; a newly created repository is private.
         shard: "2/8" condenses the classes of the second of eight jobs, see `condensed_data.engine.job_array`.
+        distributed: if torch's process group is initialized, all of its processes condense together, and every rank
+            must make this call. False condenses in this process alone.
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
-        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities (soft labels).
+        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities (soft labels). K classes have
+            samples.
         class_indices: (N,) int64 class index in 0..K-1; for soft labels the most probable one.
         targets: list of N labels in the source's own values, of `class_indices`.
-        classes: K class names.
+        classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
+            K names of the classes with samples are `metadata.classes`.
+        class_to_idx: the label of each class name.
         recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
@@ -132,11 +138,12 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         hub: str | None = None,
         push: bool = False,
         shard: str | None = None,
+        distributed: bool = True,
     ) -> None:
         chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
         torch_device = choose_device(device)
-        with preserve_rng_state():
-            checked = inspect(source)
+        with preserve_rng_state(), failure_shared(distributed and bool(chosen.terms)):
+            checked = inspect(source, num_workers)
             specs.validate(chosen, checked.kind.shape)
             announce_random_transforms(checked, progress)
             opened = open_cache(cache)
@@ -149,12 +156,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
                 groups=None if groups is None else Groups(groups, checked),
                 memory=memory,
                 folder=None if opened is None else opened.root,
-                num_workers=num_workers,
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
                 ranks=parse_shard(shard),
-            ).distribute()
+            ).distribute(distributed)
             try:
                 result = CachedBuild(job, fingerprint, opened, force, hub_cache).result()
             except DivergedError as error:
@@ -192,7 +198,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
         self.recipe, self.stored, self.replay = result.recipe, result.stored, result.replay
-        self.classes, self.training = list(self.metadata.classes), self.metadata.training
+        self.classes, self.training = self.metadata.names_by_label, self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft
         self._warn_about_order = self.replay is not None
@@ -213,14 +219,28 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if self._warn_about_order:
             self._warn_about_order = False
-            warnings.warn(ORDER_WARNING, stacklevel=2)
+            warn_caller(ORDER_WARNING)
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} samples.")
         sample = self.metadata.kind.to_sample(self.images[index].clone())
-        label: Any = self.labels[index].clone() if self.soft else self.targets[index]
+        label: Any = self._probabilities(index) if self.soft else self.targets[index]
         for transform in (self._random, self.transform):
             sample = sample if transform is None else transform(sample)
         return sample, label if self.target_transform is None else self.target_transform(label)
+
+    def _probabilities(self, index: int) -> Tensor:
+        """(len(classes),) soft label; 0 for classes without samples."""
+        found = self.labels[index].clone()
+        if len(found) == len(self.classes):
+            return found
+        return found.new_zeros(len(self.classes)).index_copy(0, torch.tensor(self.metadata.class_values), found)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The label of each class name, as in torchvision."""
+        if len(self.classes) == len(self.metadata.classes):
+            return dict(zip(self.metadata.classes, self.metadata.class_values, strict=True))
+        return {name: label for label, name in enumerate(self.classes)}
 
     @property
     def preprocessing(self) -> dict[str, Any]:

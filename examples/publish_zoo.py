@@ -43,7 +43,7 @@ def publish(repo, train_set, test_set, recipe, args):
         baselines.compare(condensed, train_set, test_set, network=network, runs=args.runs, device=args.device)
     private = False if args.public else None
     commit = condensed.push_to_hub(repo, config_name=config, private=private, license=args.license)
-    return f"{repo} {config}: published in {commit.oid[:12]}"
+    return f"{repo} {config}: {'published' if commit.changed else 'already published'} in {commit.oid[:12]}"
 
 
 def datasets_of(source, args):

@@ -90,20 +90,24 @@ def _add_hub_options(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Build the condensed dataset, together with the other processes if torchrun started several."""
+    """Build the condensed dataset, together with the other processes if torchrun started several.
+
+    The others only compute. They end when the condensed samples are done, and the first process does the rest alone.
+    """
     from condensed_data.core.process_group import init_from_env
 
     with init_from_env() as ranks:
-        if ranks.is_main:
-            _build(arguments)
-        else:  # only computes; saving, reporting and publishing are up to the first process
+        if not ranks.is_main:
             arguments.quiet = True
             train = load_split(arguments, arguments.source, "train")
             _condense(arguments, train, recipe_from_options(arguments), [])
+            return
+        finish = _build(arguments)
+    finish()
 
 
-def _build(arguments: Namespace) -> None:
-    """Check everything that can be checked beforehand, then condense, save, compare and publish."""
+def _build(arguments: Namespace) -> Callable[[], None]:
+    """Check everything that can be checked beforehand, then condense; returns what saves, compares and publishes."""
     from condensed_data.cli.reporting import ResumePoint, format_build
     from condensed_data.evaluation import baselines
 
@@ -112,18 +116,22 @@ def _build(arguments: Namespace) -> None:
     callbacks = _loggers(arguments.log)
     train = load_split(arguments, arguments.source, "train")
     test, no_test = _test_split(arguments)
-    network = "" if test is None else baselines.check_splits(train, test, arguments.network)
+    network = "" if test is None else baselines.check_splits(train, test, arguments.network, arguments.workers)
 
     resumed = ResumePoint()
     condensed = _condense(arguments, train, recipe, [*callbacks, resumed])
-    _save(condensed, arguments.out)
-    print(format_build(condensed, arguments.out, not arguments.no_cache, resumed.iterations), flush=True)
-    if test is None:
-        print(no_test, flush=True)
-    else:
-        _compare(arguments, condensed, train, test, network)
-    if arguments.push:  # last, so that the dataset card shows the accuracies
-        print(_publish(condensed, arguments.hub))
+
+    def finish() -> None:
+        _save(condensed, arguments.out)
+        print(format_build(condensed, arguments.out, not arguments.no_cache, resumed.iterations), flush=True)
+        if test is None:
+            print(no_test, flush=True)
+        else:
+            _compare(arguments, condensed, train, test, network)
+        if arguments.push:  # last, so that the dataset card shows the accuracies
+            print(_publish(condensed, arguments.hub))
+
+    return finish
 
 
 def _check_destinations(arguments: Namespace) -> None:
@@ -251,5 +259,5 @@ def _publish(condensed: CondensedDataset, repo: str) -> str:
     try:
         commit = publish_build(condensed.result, repo)
     except HubError as error:
-        raise type(error)(f"Condensing succeeded but publishing failed: {error}") from error
+        raise type(error)(f"The result is ready, but publishing failed: {error}") from error
     return f"{repo} already has this result." if commit is None else f"published: {commit.commit_url}"

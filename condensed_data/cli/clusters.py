@@ -52,11 +52,11 @@ def run(arguments: Namespace) -> None:
 
     check_suffix(arguments.out)
     clustering = _clustering(arguments)
-    source = inspect(load_split(arguments, arguments.source, "train"))
+    source = inspect(load_split(arguments, arguments.source, "train"), arguments.workers)
     specs.validate(clustering, source.kind.shape)
     _check_class_name(source, arguments.label)
     with own_settings(), preserve_rng_state():
-        real = RealData.read(source, None, arguments.workers, not arguments.quiet)
+        real = RealData.read(source, None, not arguments.quiet)
         label = _class_index(real, arguments.label)
         info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
         (found,) = specs.resolve(clustering, info).partition(_context(arguments, real), [label])

@@ -86,7 +86,7 @@ def load_condensed(arguments: Namespace) -> CondensedDataset:
     try:
         return pull_condensed(name, arguments)
     except HubError as error:
-        raise type(error)(f"{name} is neither a local folder nor a readable repository of the Hub: {error}") from error
+        raise type(error)(f"{name} is not a local folder and was not read from the Hub: {error}") from error
 
 
 def _refuse_pull_options(arguments: Namespace) -> None:

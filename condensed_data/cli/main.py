@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from condensed_data.cli.commands import COMMANDS
+from condensed_data.cli.terminal import visible_output
+from condensed_data.core.text import visible
 from condensed_data.core.version import installed_version
 
 DEBUG = "CONDENSED_DATA_DEBUG"
@@ -38,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with visible_output():
+            arguments.run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -53,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"condensed-data: error: {' '.join(message.split())}", file=sys.stderr)
+    if os.environ.get("RANK", "0") != "0":  # rank 0 reports what ended all; torchrun then ends this process
+        time.sleep(2)
+    print(f"condensed-data: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,13 +85,14 @@ def run(arguments: Namespace) -> None:
     condensed = load_condensed(arguments)
     objective = _objective(arguments, condensed, space)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    terminal = getattr(sys.stdout, "stream", sys.stdout)  # the table moves the cursor itself
     study = optuna_study.search(
         objective,
         arguments.trials,
         storage=arguments.storage,
         name=arguments.study,
         sampler=arguments.sampler,
-        callbacks=[] if arguments.quiet else [optuna_study.LiveTable(arguments.trials, arguments.top)],
+        callbacks=[] if arguments.quiet else [optuna_study.LiveTable(arguments.trials, arguments.top, terminal)],
     )
     print("\n".join(optuna_study.best_trials(study, arguments.top)), flush=True)
     if arguments.csv is not None:

@@ -30,7 +30,7 @@ def run(arguments: Namespace) -> None:
 
     recipe = recipe_from_options(arguments)
     device = choose_device(arguments.device)
-    source = inspect(load_split(arguments, arguments.source, "train"))
+    source = inspect(load_split(arguments, arguments.source, "train"), arguments.workers)
     spec.validate(recipe, source.kind.shape)
     precision = choose_precision(arguments.precision, device)
     print(format_plan(plan(source, recipe, device, precision, arguments.seed)))

@@ -45,6 +45,9 @@ def run(arguments: Namespace) -> None:
         commit_message=arguments.message,
         license=arguments.license,
     )
-    url = getattr(commit, "pr_url", None) or getattr(commit, "commit_url", commit)
     config = "" if arguments.config == "default" else f" --config {arguments.config}"
-    print(f"published: {url}\nload it with: condensed-data pull {arguments.repo}{config} --out DIR")
+    revision = commit.pr_revision or arguments.revision
+    at = "" if revision is None else f" --revision {revision}"
+    done = "published" if commit.changed else "nothing to publish, the repository already has this dataset"
+    print(f"{done}: {commit.pr_url or commit.commit_url}")
+    print(f"load it with: condensed-data pull {arguments.repo}{config}{at} --out DIR")

@@ -48,9 +48,4 @@ def recipe_from_options(arguments: Namespace) -> Recipe:
         if not equals:
             raise ValueError(f"--set {assignment}: the value is missing. Write --set FIELD=VALUE.")
         recipe = spec.set_field(recipe, field.strip(), spec_text.parse_value(value))
-    if not recipe.terms and recipe.iterations != 0:
-        raise ValueError(
-            f"iterations={recipe.iterations}, but recipe {recipe.name} learns nothing. Remove --iterations, or set it "
-            "to 0."
-        )
     return recipe

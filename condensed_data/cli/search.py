@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> None:
     found = find(**wanted, limit=arguments.limit, token=arguments.token)
     if not found:
         filters = ", ".join(f"{name} {value}" for name, value in wanted.items() if value is not None)
-        print(f"No condensed dataset on the Hub matches {filters}." if filters else "The Hub has none yet.")
+        print(f"Found no condensed dataset on the Hub{f' with {filters}' if filters else ''}.")
         return
     print("\n".join(_table([_HEADER, *map(_cells, found)])))
     if len(found) == arguments.limit:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.text import VisibleMessage
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -32,7 +34,7 @@ if hasattr(errno, "EDQUOT"):  # absent on Windows
     _CAUSES[errno.EDQUOT] = ("the disk quota is exceeded", "Free some space or choose another directory")
 
 
-class ArtifactError(ValueError):
+class ArtifactError(VisibleMessage, ValueError):
     """A condensed dataset cannot be read, or the given content cannot be stored as one."""
 
     @classmethod
@@ -58,7 +60,7 @@ class NotACondensedDatasetError(ArtifactError):
     """The directory does not contain a condensed dataset."""
 
 
-class SaveError(OSError):
+class SaveError(VisibleMessage, OSError):
     """A condensed dataset could not be saved; the message says what the directory contains now."""
 
 
@@ -86,15 +88,13 @@ def shortened_list(names: Iterable[str], limit: int = 20) -> str:
 
 
 def save_error(directory: Path, cause: OSError) -> SaveError:
-    """The error for a `cause` that stopped a save before anything in `directory` changed."""
+    """The error for a `cause` that stopped a save or a download before anything in `directory` changed."""
     if isinstance(cause, SaveError):
         return cause
     reason, remedy = _CAUSES.get(
         cause.errno or 0, (cause.strerror or str(cause), "Choose another directory and save again")
     )
     where = f" ({cause.filename})" if cause.filename else ""
-    error = SaveError(
-        f"Cannot save a condensed dataset to {directory}: {reason}{where}. {remedy}. The previous content is unchanged."
-    )
+    error = SaveError(f"Cannot write to {directory}: {reason}{where}. {remedy}. Its previous content is unchanged.")
     error.errno = cause.errno
     return error

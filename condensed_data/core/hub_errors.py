@@ -6,15 +6,18 @@ checksum, a newer format, no condensed dataset) raise the errors in `core.errors
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from condensed_data.core.errors import ArtifactError, SaveError, save_error, short_repr
+from condensed_data.core.text import VisibleMessage
 
 
-class HubError(OSError):
+class HubError(VisibleMessage, OSError):
     """A request to the Hub failed; nothing was published or loaded."""
 
 
@@ -33,7 +36,7 @@ class HubAccessError(HubError):
 
 
 class HubUnavailableError(HubError):
-    """The Hub could not be reached or kept failing after several attempts."""
+    """The Hub could not be reached, or failed."""
 
 
 class HubRateLimitError(HubUnavailableError):
@@ -48,7 +51,8 @@ class ConcurrentPushError(HubError):
 def translate_hub_errors(repo_id: str, revision: str | None = None, *, folder: str | Path = "") -> Iterator[None]:
     """Convert exceptions of `huggingface_hub` to the errors in this module and in `core.errors`.
 
-    The messages name the repository, the revision (None for the default branch), and, for a full disk, the folder.
+    The messages name the repository, the revision (None for the default branch), and, for a full disk, the folder that
+    was written to (empty for none).
     """
     try:
         yield
@@ -78,25 +82,26 @@ def to_hub_error(
     if isinstance(error, client_errors.HfHubHTTPError):
         return _from_response(error, repo_id, revision)
     if isinstance(error, client_errors.RevisionResolutionError | client_errors.LocalEntryNotFoundError):
+        if isinstance(error.__cause__, client_errors.HfHubHTTPError):  # the Hub was reached, and refused
+            return _from_response(error.__cause__, repo_id, revision)
         return HubUnavailableError(
             f"{at} is not fully in the local cache, and the Hub was not reached "
-            f"({_first_line(error.__cause__ or error)}). Connect to the network, unset HF_HUB_OFFLINE and "
-            "local_files_only, or choose a revision that was loaded before."
+            f"({_first_line(error.__cause__ or error)}). Check the network, HF_HUB_OFFLINE and local_files_only, or "
+            "choose a revision that was loaded before."
         )
     if isinstance(error, httpx.TransportError):
         return HubUnavailableError(
             f"{repo_id}: cannot reach the Hub ({type(error).__name__}: {_first_line(error)}). Check the network "
             "and HF_ENDPOINT."
         )
-    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-        return save_error(Path(folder), error)
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _NETWORK_ERRORS):
+        return save_error(Path(folder), error) if folder else None
     if isinstance(error, OSError | RuntimeError):  # dropped or truncated transfer, or failed upload
-        return HubUnavailableError(
-            f"{repo_id}: a transfer failed after several attempts ({_first_line(error)}). Try again."
-        )
+        return HubUnavailableError(f"{repo_id}: a transfer failed ({_first_line(error)}). Try again.")
     return None
 
 
+_NETWORK_ERRORS = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
 _LOG_IN = "Log in with `hf auth login`, set HF_TOKEN, or pass token=."
 
 
@@ -104,7 +109,6 @@ def _from_response(error: Any, repo_id: str, revision: str | None) -> HubError:
     """The error for an HTTP error response."""
     from huggingface_hub import errors as client_errors
 
-    status = error.response.status_code
     if isinstance(error, client_errors.GatedRepoError):
         return HubAccessError(
             f"{repo_id} is gated: its owner must grant you access. Request access on the repository's page and use a "
@@ -122,21 +126,28 @@ def _from_response(error: Any, repo_id: str, revision: str | None) -> HubError:
         return HubNotFoundError(
             f"{repo_id}: a file does not exist ({_first_line(error)}). Check whether another revision has it."
         )
+    return _from_status(error, repo_id)
+
+
+def _from_status(error: Any, repo_id: str) -> HubError:
+    """The error for a response that the client knows only by its status."""
+    status = error.response.status_code
     if status == 401:
         return HubAccessError(f"{repo_id}: the Hub rejected the token, or requires one. {_LOG_IN}")
-    if status in (402, 403):
+    if status == 402:
+        return HubAccessError(f"{repo_id}: the Hub asks for payment ({_first_line(error)}). See the owner's settings.")
+    if status == 403:
         return HubAccessError(
-            f"{repo_id}: the token lacks permission ({_first_line(error)}). Use a token with write access to it."
+            f"{repo_id}: the token lacks permission ({_first_line(error)}). Use a token that may read it or, to "
+            "publish, write to it."
         )
     if status == 429:
         return HubRateLimitError(
-            f"{repo_id}: too many requests to the Hub{_retry_after(error.response)}. Wait, or log in: "
-            "anonymous requests have the lowest limit."
+            f"{repo_id}: too many requests to the Hub{_retry_after(error.response)}. Wait; requests without a token "
+            "have the lowest limit."
         )
     if status >= 500:
-        return HubUnavailableError(
-            f"{repo_id}: the Hub kept failing after several attempts (status {status}). Try again later."
-        )
+        return HubUnavailableError(f"{repo_id}: the Hub failed (status {status}). Try again later.")
     return HubError(f"{repo_id}: the Hub refused the request (status {status}: {_first_line(error)}).")
 
 

@@ -3,7 +3,8 @@
 `torchrun --nproc-per-node N -m condensed_data build ...`, or any program that has initialized a process group of
 torch.distributed, runs one build on several processes. All of them hold the real samples, the learned tensors and the
 networks; each computes its work units of every step (`condensed_data.engine.distributed`). Rank 0 alone reads and
-writes the cache.
+writes the cache. Everything else (evaluation, comparison, saving, publishing) runs in the process that asks for it and
+never communicates.
 
 Tensors are exchanged by adding whole numbers to zeros, so that every bit arrives as it was sent, in whatever order the
 processes add.
@@ -12,24 +13,28 @@ processes add.
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from condensed_data.core.rendezvous import (
+    START_TIMEOUT,
+    TIMEOUT,
+    LostRankError,
+    control_group,
+    failure_shared,
+    reported_wait,
+    short,
+    translate_dist_errors,
+)
+
 Found = TypeVar("Found")
-TIMEOUT = timedelta(days=7)  # reading a large source, or training networks on it, takes one rank hours
-START_TIMEOUT = timedelta(seconds=600)  # within which all ranks must begin the same build
-
-
-class LostRankError(ConnectionError):
-    """Another process of the build exited, or did not join in time."""
+START_PATIENCE = 5.0  # seconds after which a waiting rank says so
 
 
 @dataclass(eq=False)
@@ -38,7 +43,7 @@ class ProcessGroup:
 
     Attributes:
         rank: of this process, from 0.
-        count: number of processes.
+        count: number of processes; 1 for a process that computes by itself, even if its rank is not 0.
         released: whether rank 0 has sent the others the message that they wait for, see `main_first`.
         isolated: True for the shards of a job array, which never communicate; their results are merged afterwards.
     """
@@ -49,21 +54,27 @@ class ProcessGroup:
     isolated: bool = False
 
     @staticmethod
-    def here() -> ProcessGroup:
-        """The processes of torch's default process group, all of which call this; one process without a group.
+    def here(divided: bool = True) -> ProcessGroup:
+        """The processes of torch's default process group; one process without a group.
+
+        Args:
+            divided: whether these processes divide the work, so that all of them must call this. Otherwise each
+                computes by itself and waits for nobody; rank 0 alone prints and publishes.
 
         Raises:
             LostRankError: if some do not join within ten minutes.
         """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return ProcessGroup()
-        _control_group()
+        if not divided:
+            return ProcessGroup(dist.get_rank())
+        control_group()
         return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
     @property
     def control(self) -> Any:
         """The torch group for messages and for tensors on the CPU."""
-        return _control_group()
+        return control_group()
 
     @property
     def is_partitioned(self) -> bool:
@@ -128,16 +139,25 @@ class ProcessGroup:
         """
         if not self.is_distributed:
             return
-        _wait_for_all(self.control)
-        builds: list[Any] = [None] * self.count
+        with reported_wait():
+            dist.monitored_barrier(self.control, timeout=START_TIMEOUT, wait_all_ranks=True)
+        self.check_equal(
+            build,
+            "was started with different arguments",
+            "All ranks need the same source, recipe, seed, groups, device and precision, and the same use of a cache "
+            "and an executor.",
+        )
+
+    def check_equal(self, text: str, difference: str, remedy: str) -> None:
+        """Raise ValueError, with the name of the difference and the remedy, unless `text` is the same on all ranks."""
+        if not self.is_distributed:
+            return
+        texts: list[Any] = [None] * self.count
         with translate_dist_errors():
-            dist.all_gather_object(builds, build, group=self.control)
-        different = [rank for rank, other in enumerate(builds) if other != builds[0]]
-        if different:
-            raise ValueError(
-                f"Rank {different[0]} was started with different arguments than rank 0 ({builds[different[0]]} vs. "
-                f"{builds[0]}). All ranks need the same source, recipe, seed, device and precision."
-            )
+            dist.all_gather_object(texts, text, group=self.control)
+        for rank, other in enumerate(texts):
+            if other != texts[0]:
+                raise ValueError(f"Rank {rank} {difference} than rank 0 ({other} vs. {texts[0]}). {remedy}")
 
     def release_waiting(self, message: Any) -> None:
         """On rank 0: send the others the message that they wait for in `main_first`; only the first call counts."""
@@ -153,7 +173,7 @@ class ProcessGroup:
         Raises:
             LostRankError: on the others, if rank 0 failed before it sent anything.
         """
-        if not self.is_main:
+        if self.is_distributed and not self.is_main:
             message = self.broadcast()
             if isinstance(message, _Failure):
                 raise LostRankError(f"Rank 0 stopped: {message.reason}")
@@ -162,7 +182,7 @@ class ProcessGroup:
             found = first()
         except BaseException as error:
             if not isinstance(error, LostRankError):
-                self.release_waiting(_Failure(_short(error) or type(error).__name__))
+                self.release_waiting(_Failure(short(error) or type(error).__name__))
             raise
         self.release_waiting(found)
         return found
@@ -176,48 +196,6 @@ class _Failure:
 
 
 ALONE = ProcessGroup()
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-@contextmanager
-def translate_dist_errors() -> Iterator[None]:
-    """Turn the errors of torch.distributed about a lost rank into a `LostRankError` with a remedy."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise LostRankError(
-            "Another process of this build exited, so this one stops too. Start the same command again, with any "
-            f"number of processes, to continue from the last checkpoint. ({_short(error)})"
-        ) from error
-
-
-# Weak: a group that outlives destroy_process_group ends with the interpreter, which aborts on gloo's threads.
-_CONTROL: weakref.WeakKeyDictionary[Any, Callable[[], Any]] = weakref.WeakKeyDictionary()
-
-
-def _control_group() -> Any:
-    """The gloo group of all ranks with a long timeout; made once for the default process group, by all ranks."""
-    world = dist.group.WORLD
-    if world not in _CONTROL:
-        if dist.get_backend() == "gloo":
-            _wait_for_all(None)
-        _CONTROL[world] = weakref.ref(dist.new_group(backend="gloo", timeout=TIMEOUT))
-    return _CONTROL[world]()
-
-
-def _wait_for_all(group: Any) -> None:
-    try:
-        dist.monitored_barrier(group, timeout=START_TIMEOUT, wait_all_ranks=True)
-    except RuntimeError as error:
-        raise LostRankError(
-            f"Only some of the {dist.get_world_size()} processes of the process group joined this build within "
-            f"{START_TIMEOUT.seconds} s. Condense on every rank, or before init_process_group. ({_short(error)})"
-        ) from error
 
 
 def is_torchrun() -> bool:
@@ -238,7 +216,8 @@ def init_from_env() -> Iterator[ProcessGroup]:
     # nccl does not serve several ranks on one card
     dist.init_process_group("cpu:gloo,cuda:nccl" if cards >= local else "gloo", timeout=TIMEOUT)
     try:
-        yield ProcessGroup.here()
+        with failure_shared():
+            yield ProcessGroup.here()
     finally:
         dist.destroy_process_group()
 

@@ -14,7 +14,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from functools import cache, wraps
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from condensed_data.core.annotations import check_values
+from condensed_data.core.errors import short_repr
+from condensed_data.core.names import did_you_mean
 
 _REGISTRY: dict[str, type[Spec]] = {}
 _EXACT = 2**53  # a float represents every integer up to here
@@ -34,6 +39,28 @@ class Spec:
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
             _REGISTRY[cls.__name__] = cls
+        if "__post_init__" in vars(cls):
+            cls.__post_init__ = _after_types(cls.__post_init__)  # type: ignore[method-assign, assignment]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a field whose value is not of the annotated type. Runs before that of a subclass."""
+        check_values(type(self).__name__, vars(self), _annotations(type(self)))  # type: ignore[arg-type]
+
+
+def _after_types(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The `__post_init__` of a subclass, which may rely on the types of the fields."""
+
+    @wraps(check)
+    def checks(self: Spec) -> None:
+        Spec.__post_init__(self)
+        check(self)
+
+    return checks
+
+
+@cache
+def _annotations(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 @dataclass(frozen=True)
@@ -150,10 +177,11 @@ def from_json(value: Any) -> Any:
         raise ValueError(
             f"{cls.__name__}: the stored version is {value.get('version')!r}; this release reads version {cls.version}."
         )
+    rebuilt = {key: from_json(item) for key, item in fields.items()}
     try:
-        return cls(**{key: from_json(item) for key, item in fields.items()})
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__} cannot be rebuilt: {error}.") from error
+        return cls(**rebuilt)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{cls.__name__} cannot be rebuilt: {error}") from error
 
 
 def registered_parts() -> dict[str, type[Spec]]:
@@ -187,7 +215,7 @@ def set_field(spec: T, path: str, value: Any) -> T:
     matches = [name for name in known if name == path or name.endswith("." + path)]
     if not matches:
         listing = ", ".join(sorted(name for name in known if not name[-1].isdigit()))
-        raise ValueError(f"Unknown field {path!r}. Known fields: {listing}.")
+        raise ValueError(f"Unknown field {path!r}.{_similar_field(path, known)} Known fields: {listing}.")
     if path in known:
         matches = [path]
     elif any(known[name] != known[matches[0]] for name in matches):
@@ -196,8 +224,13 @@ def set_field(spec: T, path: str, value: Any) -> T:
         for name in matches:
             spec = _set_field(spec, name.split("."), value)
     except TypeError as error:
-        raise ValueError(f"Field {path!r} cannot be {value!r}: {error}.") from error
+        raise ValueError(f"Field {path!r} cannot be {short_repr(value)}: {error}") from error
     return spec
+
+
+def _similar_field(path: str, known: Iterable[str]) -> str:
+    """A suggestion by the whole path, or by the end of a path, which is enough in `set_field`."""
+    return did_you_mean(path, known) or did_you_mean(path, {name.rpartition(".")[2] for name in known})
 
 
 def _set_field(spec: Any, steps: list[str], value: Any) -> Any:

@@ -6,6 +6,7 @@ import ast
 import inspect
 from typing import Any
 
+from condensed_data.core.names import unknown_name
 from condensed_data.core.spec import Spec, registered_parts
 
 
@@ -62,7 +63,7 @@ def _value(node: ast.expr, source: str, text: str | None = None) -> Any:
 def _part(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Spec:
     known = registered_parts()
     if name not in known:
-        raise ValueError(f"Unknown part {name!r}. Known parts: {', '.join(sorted(known))}.")
+        raise ValueError(unknown_name("part", name, sorted(known)))
     try:
         return known[name](*arguments, **keywords)
     except TypeError as error:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from condensed_data.core.errors import short_repr
+from condensed_data.core.names import did_you_mean
 from condensed_data.core.spec import DataDefault
 
 
-def require(valid: bool, part: str | None, name: str, value: object, rule: str) -> None:
-    """Raise ValueError unless `valid`: "part(name=value) must be `rule`."."""
+def require(valid: bool, part: str | None, name: str, value: object, rule: str, remedy: str = "") -> None:
+    """Raise ValueError unless `valid`: "part(name=value) must be `rule`.`remedy`"."""
     if not valid:
-        argument = f"{name}={value!r}"
-        raise ValueError(f"{argument if part is None else f'{part}({argument})'} must be {rule}.")
+        argument = f"{name}={short_repr(value)}"
+        raise ValueError(f"{argument if part is None else f'{part}({argument})'} must be {rule}.{remedy}")
 
 
 def is_count(value: object, least: int = 1) -> bool:
@@ -36,4 +38,5 @@ def check_choice(
 ) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     valid = (or_default and isinstance(value, DataDefault)) or value in choices
-    require(valid, part, name, value, f"one of {', '.join(map(repr, choices))}")
+    similar = did_you_mean(value, [choice for choice in choices if isinstance(choice, str)])
+    require(valid, part, name, value, f"one of {', '.join(map(repr, choices))}", similar)

@@ -7,6 +7,8 @@ operations. Letters: G blocks, B rows.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +24,8 @@ from condensed_data.core.validation import require
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS, Parameters, Strengths
 
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+# romanized, such as "ki" and "tsu"
+_KANA = re.compile(r"[kgsztdnhbpmyrwjf]?[hsy]?[aiueo]|chi|n")
 
 AugmentFn = Callable[[Batch], Tensor]
 
@@ -156,8 +160,8 @@ class _SiameseDraw:
 class DefaultDSAOps(DataDefault):
     """The operations that the authors use: all of them, without flip for digits.
 
-    Digits are recognized by class names that begin with a digit or its English word. If the source has no class
-    names, flip is left out: a wrong flip costs far more than a missing one. Signals are never flipped or rotated,
+    Other characters count as digits. They are recognized by their names, see `names_characters`. If the source has no
+    class names, flip is left out: a wrong flip costs far more than a missing one. Signals are never flipped or rotated,
     and vectors are not augmented.
     """
 
@@ -168,8 +172,14 @@ class DefaultDSAOps(DataDefault):
             return ()
         if len(info.sample_shape) == 2:
             return tuple(op for op in self.ops if op not in ("flip", "rotate"))
-        digits = names_digits(info.classes)
-        return tuple(op for op in self.ops if op != "flip" or (info.named and not digits))
+        characters = names_characters(info.classes)
+        return tuple(op for op in self.ops if op != "flip" or (info.named and not characters))
+
+
+def names_characters(classes: Sequence[str]) -> bool:
+    """Whether the classes are digits, or all names are single characters or syllables of kana, as in KMNIST."""
+    names = [unicodedata.normalize("NFC", name.strip()) for name in classes]
+    return names_digits(classes) or all(len(name) == 1 or _KANA.fullmatch(name) for name in names)
 
 
 def names_digits(classes: Sequence[str]) -> bool:

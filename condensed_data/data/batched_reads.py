@@ -1,73 +1,189 @@
-"""Call a function for every sample of a source, in worker processes and with a progress bar."""
+"""Calls a function for every sample of a source where a `DataLoader` would read it, and notices hidden randomness.
+
+With workers, nothing of the dataset runs in this process: a file that it opens on first use is opened once in every
+worker. Without workers, it is opened here.
+
+A part of the samples is read a second time, later and in the same process: `second_reads` says which. Randomness that
+changes a sample in two reads with probability q stays unnoticed with probability (1 - q) ** (number of second reads).
+A flip with probability p has q = 2p(1 - p): with at least 512 second reads, one of p = 0.02 stays unnoticed once in
+10**8 sources, one of p = 0.005 in 0.6 % of them. A dataset that keeps its first draws and repeats them cannot be
+distinguished from a fixed one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from condensed_data.core.rng import RandomStreams
 from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
 BATCH = 256
+SECOND_READS = 512
 
 
 def read_batches(
     function: Callable[[int], Any],
     count: int,
     collate: Callable[[list[Any]], Any],
+    use: Callable[[Any], object],
     *,
+    changed: str,
     title: str,
     num_workers: int,
     progress: bool,
-) -> Iterator[Any]:
-    """Call a function for the indices below `count`, in order.
+) -> None:
+    """Call a function for the indices below `count`, in order, and some of them a second time.
 
     Args:
-        function: called with an index in `num_workers` processes, or in this one if that is 0; the first SourceError
-            that it raises for a sample is raised here.
+        function: called with an index in `num_workers` processes, or in this one if that is 0. Its results must not
+            share memory with each other.
         count: number of indices.
-        collate: makes one result of up to `BATCH` results, in the process that called the function; these are yielded.
+        collate: makes one batch of up to `BATCH` results, in the process that called the function.
+        use: called with every batch, in order, in this process.
+        changed: the error for a second result that differs from the first; "{index}" stands for the index.
         title: of the progress bar.
         num_workers, progress: see `function`; whether to show a progress bar.
+
+    Raises:
+        SourceError: the first one that the function raises; if a result changes; or if the workers cannot start or end.
     """
+    batches = _Batches(function, count, collate, changed)
+    with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
+
+        def add(batch: Any) -> None:
+            use(batch)
+            bar.update(min(BATCH, count - bar.n))
+
+        _for_each(batches, add, num_workers)
+
+
+def call_in_worker(function: Callable[[], Any], num_workers: int) -> Any:
+    """The result of a function that runs in a worker process, or in this process if `num_workers` is 0."""
+    results: list[Any] = []
+    _for_each(_One(function), results.append, min(num_workers, 1))
+    return results[0]
+
+
+def second_reads(count: int) -> Tensor:
+    """Indices, in increasing order, of the samples out of `count` that are read a second time.
+
+    These are `SECOND_READS` and 1 % of the samples, spread evenly; of a small source, each sample up to four times.
+    """
+    number = min(4 * count, SECOND_READS + count // 100)
+    inside = torch.rand(number, dtype=torch.float64, generator=RandomStreams(0).torch("second reads"))
+    # one index in each of so many equal parts: no step that the dataset could share
+    return ((torch.arange(number) + inside) * count / number).long().clamp_max(count - 1)
+
+
+def check_second_read(function: Callable[[int], Any], index: int, first: Any, changed: str) -> None:
+    """Raise SourceError(changed) if the function does not return `first` again for `index`."""
+    try:
+        same = _equal(first, function(index))
+    except SourceError:
+        same = False
+    if not same:
+        raise SourceError(changed.format(index=index))
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    if isinstance(first, Tensor):
+        same = first.shape == second.shape and first.dtype == second.dtype
+        return same and torch.equal(first.nan_to_num(), second.nan_to_num())
+    return bool(first == second)
+
+
+class _Batches(Dataset[Any]):
+    """One item per batch of results, or the SourceError that was raised for one of them."""
+
+    def __init__(
+        self, function: Callable[[int], Any], count: int, collate: Callable[[list[Any]], Any], changed: str
+    ) -> None:
+        self.function, self.count, self.collate, self.changed = function, count, collate, changed
+        self.again = second_reads(count)
+
+    def __len__(self) -> int:
+        return -(-self.count // BATCH)
+
+    def __getitem__(self, number: int) -> Any:
+        return _result_or_error(lambda: self._batch(number * BATCH))
+
+    def _batch(self, start: int) -> Any:
+        end = min(start + BATCH, self.count)
+        results = [self.function(index) for index in range(start, end)]
+        for index in self.again[(self.again >= start) & (self.again < end)].tolist():
+            check_second_read(self.function, index, results[index - start], self.changed)
+        return self.collate(results)
+
+
+class _One(Dataset[Any]):
+    """The result of a function as the only item, or the SourceError that it raised."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Any:
+        return _result_or_error(self.function)
+
+
+def _result_or_error(function: Callable[[], Any]) -> Any:
+    """Errors are returned, because a loader wraps what a worker raises in its traceback."""
+    try:
+        return function()
+    except SourceError as error:
+        return SourceError(*error.args)  # without its cause, which may not be picklable
+
+
+def _for_each(items: Dataset[Any], use: Callable[[Any], None], num_workers: int) -> None:
+    """Use all items in order; they are computed in `num_workers` processes, or in this one if that is 0."""
     loader: DataLoader[Any] = DataLoader(
-        _Results(function, count),
-        batch_size=BATCH,
+        items,
+        batch_size=None,
         num_workers=num_workers,
-        collate_fn=partial(_collate, collate),
+        collate_fn=_unchanged,
         worker_init_fn=enter_for_good,
         generator=torch.Generator(),  # without one, a loader draws from the global generator
     )
-    with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
-        for batch in loader:
-            if isinstance(batch, SourceError):
-                raise batch
-            yield batch
-            bar.update(min(BATCH, count - bar.n))
+    number = 0
+    try:
+        for item in _start(loader):
+            if isinstance(item, SourceError):
+                raise item
+            use(item)
+            number += 1
+        return
+    except RuntimeError as error:  # may be raised anywhere here, by the signal of a worker's end
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        ended = str(error).strip(". ")
+    # raised here, so that nothing refers to the other workers any more and they end
+    raise SourceError(
+        f"A worker process ended while the samples from source[{number * BATCH}] on were read: {ended}. It may have "
+        "run out of memory, or the dataset ended it. Start fewer workers; with num_workers=0 the program shows where "
+        "it happens. Where processes are not forked, a script also needs `if __name__ == '__main__':`."
+    )
 
 
-class _Results(Dataset[Any]):
-    """Results of a function; errors are returned, because a loader wraps what a worker raises in its traceback."""
-
-    def __init__(self, function: Callable[[int], Any], count: int) -> None:
-        self.function, self.count = function, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.function(index)
-        except SourceError as error:
-            return SourceError(*error.args)  # without its cause, which may not be picklable
+def _start(loader: DataLoader[Any]) -> Iterator[Any]:
+    try:
+        return iter(loader)
+    except Exception as error:
+        raise SourceError(
+            f"The worker processes cannot start: {type(error).__name__}: {error}. What they need is pickled: define "
+            "the dataset's classes and functions in a module, and open its files on first use. Or pass num_workers=0."
+        ) from error
 
 
-def _collate(collate: Callable[[list[Any]], Any], results: list[Any]) -> Any:
-    """Collate a batch, or return its first error."""
-    error = next((result for result in results if isinstance(result, SourceError)), None)
-    return collate(results) if error is None else error
+def _unchanged(item: Any) -> Any:
+    return item

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensed_data.data import hf_datasets, torchvision_sources
+from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
 
 SPLITS = ("train", "test")
@@ -81,7 +82,8 @@ def load(
         image_column, label_column: of a dataset on the Hub, if it has several candidates.
 
     Returns:
-        A map-style dataset of (sample, label): tensors for digits, PIL images for torchvision, folders and the Hub.
+        A map-style dataset of (sample, label): tensors for digits, PIL images for torchvision, folders and the Hub; for
+        folders and the Hub, tensors if images have more than 8 bits per channel, see `bit_depth`.
 
     Raises:
         SourceError: for an unknown source, missing files, or a callable that fails; `NoTestSplitError` if the
@@ -115,19 +117,29 @@ def _check_split(split: str) -> None:
 
 def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any]:
     from torchvision.datasets import ImageFolder
+    from torchvision.transforms import Compose
 
     if not path.is_dir():
         raise SourceError(
             f"imagefolder:{path} is not a folder. Give a folder that has one subfolder of images per class."
         )
     folder = _split_folder(path, split)
+    resize = torchvision_sources.resize(image_size)
     try:
-        # its own loader converts to RGB
-        dataset = ImageFolder(folder, transform=torchvision_sources.resize(image_size))
+        dataset = ImageFolder(folder, transform=resize)
     except (OSError, RuntimeError) as error:
         raise SourceError(
             f"imagefolder:{path}: {error} The folder must have one subfolder of images per class."
         ) from error
+    try:
+        form = common_form(len(dataset), lambda index: dataset.samples[index][0])
+    except ValueError as error:
+        raise SourceError(f"imagefolder:{path}: {error}") from error
+    if form in FLOAT_FORMS:
+        dataset.loader = ImageLoader(form)
+        dataset.transform = Compose([*([] if resize is None else [resize]), to_float_tensor])
+    else:
+        dataset.loader = ImageLoader("RGB")  # as torchvision's own
     train = folder.parent / "train"
     is_test = folder.name in ("test", "val") and train.is_dir()
     return _with_train_classes(dataset, train) if is_test else dataset
@@ -152,9 +164,10 @@ def _with_train_classes(dataset: Any, train: Path) -> Dataset[Any]:
         raise SourceError(
             f"{dataset.root} has classes that {train} does not have: {', '.join(unknown[:5])}. Remove them."
         )
-    indices = [classes.index(name) for name in dataset.classes]
-    dataset.target_transform = indices.__getitem__
-    dataset.classes = classes
+    dataset.class_to_idx = {name: index for index, name in enumerate(classes)}
+    dataset.targets = [dataset.class_to_idx[dataset.classes[label]] for label in dataset.targets]
+    dataset.samples = [(path, label) for (path, _), label in zip(dataset.samples, dataset.targets, strict=True)]
+    dataset.imgs, dataset.classes = dataset.samples, classes
     return dataset
 
 

@@ -1,35 +1,62 @@
-"""Identify a dataset by its content: a full fingerprint, and a quick digest that recalls it.
+"""Identify a dataset by its content: the fingerprint, and a digest that recalls it where every byte is covered.
 
 * The fingerprint is the SHA-256 of all samples and labels in order, computed in the pass that reads the source.
-* The digest is a cache key for a known fingerprint. It covers what the dataset object holds in memory, the path, size
-  and modification time of the files that it names, and up to `DIGEST_SAMPLES` decoded samples. An object with a
-  `content_key()` method is represented by what that method returns. A dataset that holds something opaque (an open
-  file, a socket) has no digest and is read in full every time.
+* The digest is the key of a memo: two datasets of one digest have one fingerprint. It exists only for datasets whose
+  reading is known, see `_READS`: arrays are hashed whole; of every file that is named, the path, size, times and inode
+  are taken. Anything else (an own class or function, a file that was changed just now, rows that lie elsewhere) has no
+  digest, and its samples are read and hashed every time.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
-import io
+import importlib.metadata
 import math
 import os
+import stat
+import sys
+import time
 import types
-from collections.abc import Iterable
-from itertools import chain
+from collections import OrderedDict
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from condensed_data.core.tensor_hash import raw_bytes
 from condensed_data.data.value_space import SampleKind, ValueSpace
 
 FINGERPRINT_VERSION = "condensed-data/fingerprint/1"
-DIGEST_SAMPLES = 200  # decoded for a digest
+# A file that changed this recently may change again without another time, as times have a resolution.
+YOUNG_SECONDS = 2.0
+
+# Classes that read nothing but their attributes and the files that these name.
+_READS = {
+    "torch.utils.data.dataset": ("TensorDataset", "Subset", "ConcatDataset"),
+    "torch.nn.modules.container": ("Sequential",),
+    "condensed_data.data.catalog": ("Digits",),
+    "torchvision.datasets.cifar": ("CIFAR10", "CIFAR100"),
+    "torchvision.datasets.dtd": ("DTD",),
+    "torchvision.datasets.fgvc_aircraft": ("FGVCAircraft",),
+    "torchvision.datasets.flowers102": ("Flowers102",),
+    "torchvision.datasets.folder": ("DatasetFolder", "ImageFolder"),
+    "torchvision.datasets.food101": ("Food101",),
+    "torchvision.datasets.gtsrb": ("GTSRB",),
+    "torchvision.datasets.imagenet": ("ImageNet",),
+    "torchvision.datasets.mnist": ("EMNIST", "FashionMNIST", "KMNIST", "MNIST", "QMNIST"),
+    "torchvision.datasets.oxford_iiit_pet": ("OxfordIIITPet",),
+    "torchvision.datasets.stl10": ("STL10",),
+    "torchvision.datasets.svhn": ("SVHN",),
+    "torchvision.datasets.usps": ("USPS",),
+    "torchvision.datasets.vision": ("StandardTransform",),
+}
+_TRANSFORMS = "torchvision.transforms."  # all of its classes, unless they hold a function
+_DESCRIBES_ITSELF = {"condensed_data.data.hf_datasets": ("HubDataset",)}  # by `content_key()`
+_DECODERS = ("torch", "torchvision", "numpy", "pillow")  # distributions whose versions decide what a sample is
+_PLAIN = (bool, int, float, complex, bytes, range, slice, torch.dtype, torch.device, torch.Size, type(None))
 
 
 class ContentHasher:
@@ -62,58 +89,53 @@ class ContentHasher:
         return ValueSpace.from_sums(self._total / scale, self._squares / scale**2, values)
 
 
-class _OpaqueError(Exception):
-    """Raised for an object whose content cannot be inspected."""
+class _UncoveredError(Exception):
+    """Raised for an object that could yield something else without a trace."""
 
 
-def object_digest(values: Iterable[Any]) -> str | None:
-    """Hash these values and everything that they hold, functions included; None if any of it is opaque."""
-    hasher = _ObjectHasher()
+def dataset_digest(dataset: Any, *described: Any) -> str | None:
+    """A digest that covers every byte that a dataset yields, and plain values; None if it cannot be proven."""
+    hasher = _Hasher()
     try:
-        for value in values:
-            hasher.visit(value)
-    except (_OpaqueError, OSError, RecursionError):
+        hasher.visit([FINGERPRINT_VERSION, *map(importlib.metadata.version, _DECODERS), *described])
+        hasher.visit(dataset)
+    except (_UncoveredError, OSError, RecursionError, RuntimeError, ValueError):
         return None
     return hasher.hash.hexdigest()
 
 
-def dataset_digest(dataset: Any) -> str | None:
-    """Hash what a dataset object holds and evenly spaced samples of it; None if it holds something opaque."""
-    code = getattr(type(dataset).__getitem__, "__code__", None)
-    samples = (dataset[index] for index in spaced_indices(len(dataset)))
-    return object_digest(chain((dataset, code), samples))
-
-
-def spaced_indices(count: int) -> list[int]:
-    """At most `DIGEST_SAMPLES` evenly spaced indices below `count`."""
-    return np.linspace(0, count - 1, min(DIGEST_SAMPLES, count), dtype=int).tolist()
-
-
-class _ObjectHasher:
-    """Feeds a hash with everything reachable from an object."""
+class _Hasher:
+    """Feeds a hash with everything that an object is made of, and refuses what it does not know."""
 
     def __init__(self) -> None:
-        self.hash = hashlib.sha256(FINGERPRINT_VERSION.encode())
-        self.seen: dict[int, Any] = {}
+        self.hash = hashlib.sha256()
+        self.lists: dict[int, Any] = {}  # seen before; holding them keeps their ids
 
     def visit(self, value: Any) -> None:
-        self._update(type(value).__module__, type(value).__qualname__)
-        if value is None or isinstance(value, bool | int | float | complex | bytes | enum.Enum | range | slice):
+        kind = type(value)
+        self._update(kind.__module__, kind.__qualname__)
+        if kind in _PLAIN or isinstance(value, enum.Enum | np.dtype):
             self._update(repr(value))
-        elif isinstance(value, str | PurePath):
-            self._text(str(value))
-        elif isinstance(value, torch.dtype | torch.device | torch.Size | type | types.BuiltinFunctionType | np.dtype):
-            self._update(repr(value))
-        elif isinstance(value, Tensor):
+        elif kind is str or isinstance(value, PurePath):
+            self._text(os.fspath(value))
+        elif kind in (Tensor, nn.Parameter):
             self._update(str(value.dtype), str(tuple(value.shape)))
             self.hash.update(raw_bytes(value))
-        elif isinstance(value, np.ndarray | np.generic):
-            self._array(value)
-        elif isinstance(value, Image.Image):
-            self._update(value.mode, str(value.size))
-            self.hash.update(value.tobytes())
+        elif kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
+            self._array(np.ascontiguousarray(value))
+        elif kind in (list, tuple, dict, OrderedDict, set, frozenset):
+            self._items(value)
+        elif kind in (types.FunctionType, types.BuiltinFunctionType, type):
+            self._function(value)
+        elif _is_original(kind) and kind.__qualname__ in _DESCRIBES_ITSELF.get(kind.__module__, ()):
+            key = value.content_key()
+            if key is None:
+                raise _UncoveredError
+            self.visit(key)
+        elif _is_original(kind) and _reads_attributes(kind):
+            self.visit(vars(value))
         else:
-            self._nested(value)
+            raise _UncoveredError
 
     def _update(self, *words: str) -> None:
         for word in words:
@@ -122,52 +144,50 @@ class _ObjectHasher:
 
     def _text(self, text: str) -> None:
         self._update(text)
-        if len(text) < 4096 and os.path.isfile(text):
-            stat = os.stat(text)
-            self._update(str(stat.st_size), str(stat.st_mtime_ns))
-
-    def _array(self, value: Any) -> None:
-        if value.dtype.hasobject:
-            raise _OpaqueError
-        self._update(str(value.dtype), str(value.shape))
-        if isinstance(value, np.memmap) and isinstance(value.filename, str | PurePath):
-            self._text(str(value.filename))
-        else:
-            self.hash.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
-
-    def _nested(self, value: Any) -> None:
-        if id(value) in self.seen:
-            self._update("seen")
+        try:
+            found = os.stat(text)
+        except (OSError, ValueError):  # not a path
             return
-        self.seen[id(value)] = value  # keeps it alive, so that its id is not reused
-        if isinstance(value, list | tuple):
-            self._update(str(len(value)))
-            for item in value:
-                self.visit(item)
-        elif isinstance(value, dict):
-            self._update(str(len(value)))
-            for key, item in value.items():
-                self.visit(key)
-                self.visit(item)
-        elif isinstance(value, set | frozenset):
-            self._update(*sorted(map(repr, value)))
-        else:
-            self._object(value)
+        if stat.S_ISREG(found.st_mode):
+            if found.st_ctime > time.time() - YOUNG_SECONDS:
+                raise _UncoveredError
+            numbers = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            self._update(os.path.abspath(text), repr(numbers))
 
-    def _object(self, value: Any) -> None:
-        if isinstance(value, types.CodeType):
-            self._update(value.co_code.hex(), repr(value.co_names))
-            self.visit([constant for constant in value.co_consts if not isinstance(constant, str)])
-        elif isinstance(value, types.FunctionType):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            self.visit([value.__qualname__, value.__code__, value.__defaults__, cells])
-        elif isinstance(value, types.MethodType):
-            self.visit([value.__func__, value.__self__])
-        elif isinstance(value, torch.Generator):
-            self.visit(value.get_state())
-        elif hasattr(value, "content_key"):
-            self.visit(value.content_key())
-        elif hasattr(value, "__dict__") and not isinstance(value, types.ModuleType | io.IOBase):
-            self.visit(dict(sorted(vars(value).items())))
-        else:
-            raise _OpaqueError
+    def _array(self, array: Any) -> None:
+        if array.dtype.hasobject:
+            raise _UncoveredError
+        self._update(repr(array.dtype), str(array.shape))
+        self.hash.update(array.reshape(-1).view(np.uint8).data)
+
+    def _items(self, value: Any) -> None:
+        if id(value) in self.lists:
+            self._update(str(list(self.lists).index(id(value))))
+            return
+        if not isinstance(value, tuple):  # of which a folder has one per image
+            self.lists[id(value)] = value
+        self._update(str(len(value)))
+        if isinstance(value, set | frozenset):
+            value = sorted(value, key=repr)
+        for item in value:
+            self.visit(item)
+            if isinstance(value, dict):
+                self.visit(value[item])
+
+    def _function(self, value: Any) -> None:
+        """A function or class of Python or torchvision, or a method of a container such as `names.index`."""
+        self._update(str(value.__module__), value.__qualname__)
+        owner = getattr(value, "__self__", None)
+        if isinstance(owner, list | tuple | dict):
+            self.visit(owner)
+        elif not (_is_original(value) and value.__module__.partition(".")[0] in ("builtins", "torchvision")):
+            raise _UncoveredError
+
+
+def _reads_attributes(kind: type) -> bool:
+    return kind.__qualname__ in _READS.get(kind.__module__, ()) or kind.__module__.startswith(_TRANSFORMS)
+
+
+def _is_original(value: Any) -> bool:
+    """Whether a class or function is the one that its name says; `functools.wraps` gives others the same name."""
+    return getattr(sys.modules.get(value.__module__), value.__qualname__, None) is value

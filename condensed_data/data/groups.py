@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,15 @@ import torch
 from torch.utils.data import ConcatDataset, Subset
 
 from condensed_data.data.batched_reads import read_batches
-from condensed_data.data.fingerprint import object_digest, spaced_indices
 from condensed_data.data.sample import SourceError, fetch
 from condensed_data.data.source import Source
 
 Value = int | str
 _ONE_EACH = "Give one integer or string per sample"
+_CHANGED = (
+    "The groups function returned two different values for source[{index}]. Remove what is random in the function or "
+    "in the source."
+)
 
 
 class Groups:
@@ -36,7 +38,7 @@ class Groups:
 
     Raises:
         SourceError: if there is not one value per sample, if a value is of another type, if the attribute does not
-            exist, or if the function fails on the first sample.
+            exist; `values` also raises it, if the function fails on a sample or returns another value in a second call.
     """
 
     def __init__(self, given: Any, source: Source) -> None:
@@ -49,39 +51,32 @@ class Groups:
             )
         elif callable(given):
             self.function = given
-            _call(given, source.dataset, 0)
         else:
             self._values = plain_values(given, len(source))
 
-    def values(self, num_workers: int = 0, progress: bool = False) -> list[Value]:
-        """The attribute of every sample. A function is called once per sample, in `num_workers` processes.
+    def values(self, progress: bool = False) -> list[Value]:
+        """The attribute of every sample. A function is called where the source is read.
 
         If it fails, SourceError names the sample.
         """
         if self._values is None:
-            batches = read_batches(
+            values: list[Value] = []
+            read_batches(
                 partial(_call, self.function, self.source.dataset),
                 len(self.source),
                 list,
+                values.extend,
+                changed=_CHANGED,
                 title=f"grouping {self.source.name}",
-                num_workers=num_workers,
+                num_workers=self.source.num_workers,
                 progress=progress,
             )
-            self._values = plain_values(list(chain.from_iterable(batches)), len(self.source))
+            self._values = plain_values(values, len(self.source))
         return self._values
 
-    def cache_key(self, dataset_digest: str) -> str | None:
-        """A key for the function's results on the dataset with this digest; None if the function is opaque.
-
-        It covers the function's code, what it holds, and its results on up to `fingerprint.DIGEST_SAMPLES` samples.
-        """
-        dataset = self.source.dataset
-        results = [_call(self.function, dataset, index) for index in spaced_indices(len(self.source))]
-        return object_digest(("groups", dataset_digest, self.function, results))
-
-    def digest(self, num_workers: int = 0, progress: bool = False) -> str:
+    def digest(self, progress: bool = False) -> str:
         """The SHA-256 of all values, as 64 hexadecimal digits."""
-        text = repr(self.values(num_workers, progress))
+        text = repr(self.values(progress))
         return hashlib.sha256(json.dumps(["text", text]).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Find the image and label columns of a `datasets.Dataset`, and their class names and image mode.
+"""Find the image and label columns of a `datasets.Dataset`, and their class names and image form.
 
 Letters: n rows, K classes.
 """
@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
-from PIL import Image
-
+from condensed_data.data.bit_depth import common_form
 from condensed_data.data.sample import SourceError
 
 _IMAGE_NAMES = ("image", "img", "picture")
 _LABEL_NAMES = ("label", "labels", "class", "target")
-_MAX_MODES = 1000  # images whose headers are read to decide the mode
-_GRAY = {"1", "L", "LA"}
-_DEEP = ("I", "F")  # more than 8 bits a channel: I, I;16, F, ...
 
 
 def image_column(features: Mapping[str, Any], wanted: str | None) -> str:
@@ -58,36 +53,25 @@ def is_text(feature: Any) -> bool:
     return _value(feature) in ("string", "large_string")
 
 
-def common_mode(rows: Any, column: str) -> str | None:
-    """The mode to which all images are converted: "L" if all are gray, "RGB" if some have color.
-
-    The headers of up to 1,000 evenly spaced images are read. If one has more than 8 bits per channel, images are not
-    converted: None.
-    """
+def image_form(rows: Any, column: str) -> str:
+    """The form to which all images of a column are converted, see `bit_depth`; SourceError if they have none."""
     from datasets import Image as Feature
 
     encoded = rows.cast_column(column, Feature(decode=False))
-    indices = np.linspace(0, len(rows) - 1, min(_MAX_MODES, len(rows)), dtype=int).tolist()
-    modes = {_mode(encoded[index][column]) for index in indices} - {""}
-    if any(mode.startswith(_DEEP) for mode in modes):
-        return None
-    return "L" if modes <= _GRAY else "RGB"
 
+    def file(index: int) -> str | IO[bytes]:
+        value = encoded[index][column] or {"path": None, "bytes": b""}
+        return io.BytesIO(value["bytes"]) if value["bytes"] is not None else str(value["path"])
 
-def convert(image: Image.Image, mode: str) -> Image.Image:
-    """Convert the image to `mode` unless that loses color."""
-    return image.convert(mode) if mode == "RGB" or image.mode in _GRAY else image
-
-
-def _mode(encoded: Mapping[str, Any] | None) -> str:
-    if encoded is None:
-        return ""
-    file = encoded["path"] if encoded["bytes"] is None else io.BytesIO(encoded["bytes"])
     try:
-        with Image.open(file) as image:
-            return image.mode
-    except OSError:  # reported with its index when it is read
-        return ""
+        return common_form(len(rows), file)
+    except ValueError as error:
+        raise SourceError(f"In column {column!r}, {error}") from error
+
+
+def holds_images(rows: Any, column: str) -> bool:
+    """Whether the rows hold the bytes of all images, none only the path of a file."""
+    return all(chunk.field("bytes").null_count == 0 for chunk in rows.data.column(column).chunks)
 
 
 def _column(features: Mapping[str, Any], wanted: str | None, what: str, matches: Any, usual: Sequence[str]) -> str:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from torch.utils.data import Dataset
 
 from condensed_data.data import hf_columns
+from condensed_data.data.bit_depth import FLOAT_FORMS, convert, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
 from condensed_data.data.torchvision_sources import resize
 
@@ -49,16 +51,18 @@ class Address:
 class HubDataset(Dataset[tuple[Image.Image, int]]):
     """A `datasets.Dataset` of images and labels as a source: PIL images of one mode, and class indices.
 
+    Images of more than 8 bits per channel are tensors (1, H, W) float32, see `bit_depth`.
+
     Args:
         rows: a `datasets.Dataset` with a column of images and one of labels.
         image_column, label_column: their names; None finds them by type, see `hf_columns`.
-        transform: function from a PIL image to a sample.
+        transform: function from a PIL image to a sample; images of more than 8 bits have the mode "F".
         label_names: class names for text labels, if `rows` does not contain all of them; ignored for other labels.
         name: for titles.
 
     Attributes:
         classes: K class names, or None if labels are integers.
-        mode: mode to which images are converted, "RGB" or "L"; None if they are not converted.
+        form: to which images are converted, such as "RGB", see `bit_depth`.
 
     Raises:
         SourceError: if the columns are ambiguous or missing; the error lists them.
@@ -81,7 +85,9 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         self._class_index = None
         if hf_columns.is_text(self.rows.features[self.label_column]):
             self._class_index = {text: index for index, text in enumerate(self.classes or ())}
-        self.mode = hf_columns.common_mode(self.rows, self.image_column)
+        self.form = hf_columns.image_form(self.rows, self.image_column)
+        if self.form in FLOAT_FORMS:  # a feature with a mode would clip them
+            self.rows = self.rows.cast_column(self.image_column, type(self.rows.features[self.image_column])())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -91,18 +97,22 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         image, label = row[self.image_column], row[self.label_column]
         if image is None:
             raise SourceError(f"Row {index} of {self.source_name} has no image. Remove it.")
-        if self.mode is not None and image.mode != self.mode:
-            image = hf_columns.convert(image, self.mode)
-        sample = image if self.transform is None else self.transform(image)
+        image = convert(image, self.form)
+        sample = to_float_tensor(image if self.transform is None else self.transform(image))
         return sample, label if self._class_index is None else self._class_index.get(label, label)
 
-    def content_key(self) -> list[Any]:
-        """What `fingerprint.dataset_digest` hashes for this object; the rows by the fingerprint that `datasets` keeps.
+    def content_key(self) -> list[Any] | None:
+        """What `fingerprint.dataset_digest` hashes for this object; None if the rows could change without a trace.
 
-        For a downloaded split it depends on repository, configuration, commit and split; every operation on the rows
-        changes it.
+        `datasets` keeps a fingerprint of the operations on the rows (for a downloaded split: repository, configuration,
+        commit and split), and rows in files that it names. Rows in memory, or images in files of their own, are not
+        covered.
         """
-        return [self.rows._fingerprint, self.image_column, self.label_column, self.classes, self.mode, self.transform]
+        files = [Path(file["filename"]) for file in self.rows.cache_files]
+        if not files or not hf_columns.holds_images(self.rows, self.image_column):
+            return None
+        described = [self.source_name, self.image_column, self.label_column, self.classes, self.form]
+        return [self.rows._fingerprint, files, described, self._class_index, self.transform]
 
 
 def load(

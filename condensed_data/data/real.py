@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.device import to_device
+from condensed_data.data.class_names import confirmed
 from condensed_data.data.groups import plain_values
 from condensed_data.data.sample_store import CHUNK, SampleStore
 from condensed_data.data.source import LoadedSource, Source, read
@@ -31,10 +32,15 @@ class RealData:
     labels: Tensor  # (n,) class index
     class_values: Tensor  # (K,) the source's own label of each class, increasing
     class_names: tuple[str, ...]  # K names
-    named: bool  # whether the source gave the names
+    source_classes: tuple[str, ...] | None  # the source's own names of all its labels, by label; None without names
     groups: Tensor  # (n,) group of each sample; groups are numbered class by class
     group_class: Tensor  # (G,) class of each group
     members: tuple[Tensor, ...]  # G tensors of sample indices
+
+    @property
+    def named(self) -> bool:
+        """Whether the source gave the names of its classes."""
+        return self.source_classes is not None
 
     @property
     def num_classes(self) -> int:
@@ -92,12 +98,11 @@ class RealData:
         return rows / 255 if self.kind.is_pil else rows
 
     @staticmethod
-    def read(
-        source: Source, groups: Any = None, num_workers: int = 0, progress: bool = True, **storage: Any
-    ) -> RealData:
+    def read(source: Source, groups: Any = None, progress: bool = True, **storage: Any) -> RealData:
         """Read all samples of a source; see `from_loaded`, and `source.read` for the `storage` arguments."""
-        loaded = read(source, num_workers, progress, **storage)
-        return RealData.from_loaded(loaded, source.kind, source.class_names, groups)
+        loaded = read(source, progress, **storage)
+        names = confirmed(source.class_names, source.dataset, loaded.labels)
+        return RealData.from_loaded(loaded, source.kind, names, groups)
 
     @staticmethod
     def from_loaded(
@@ -125,7 +130,7 @@ class RealData:
             classes,
             class_values,
             tuple(names),
-            named,
+            tuple(class_names) if named and class_names else None,
             group,
             pairs[:, 0],
             tuple(members),

@@ -5,6 +5,7 @@ Samples are PIL images or tensors: images (C, H, W), signals (C, L) or vectors (
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -13,15 +14,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condensed_data.data.value_space import PIL_CHANNELS, SampleKind
+from condensed_data.core.errors import short_repr
+from condensed_data.core.text import VisibleMessage
+from condensed_data.data import axes, bit_depth
+from condensed_data.data.value_space import PIL_CHANNELS, TENSOR_TYPES, SampleKind
 
 _LABELS = (
-    "Supported labels are single non-negative integers (int, NumPy integer or 0-d tensor). Map others to class "
-    "indices, for example with target_transform=."
+    "Labels must be single non-negative integers. Convert them in the source (a target_transform= of the source "
+    "dataset, not of CondensedDataset; or the labels of a TensorDataset):"
+)
+_WRAPPED = (
+    " If ToTensor() made it from a 16-bit image, values above 32,767 have become negative: use "
+    "torch.from_numpy(np.array(image, dtype=np.float32) / 65535)[None] instead of ToTensor()."
 )
 
 
-class SourceError(ValueError):
+class SourceError(VisibleMessage, ValueError):
     """Raised for a source that cannot be condensed; the message names the reason and the remedy."""
 
 
@@ -44,19 +52,55 @@ def fetch(dataset: Any, index: int) -> tuple[Any, Any]:
 
 
 def check_label(label: Any, index: int) -> int:
-    """The label as an int; SourceError unless it is one non-negative integer (Python, NumPy or a 0-d tensor)."""
+    """The label as an int; SourceError unless it is one non-negative integer.
+
+    It may be a Python or NumPy integer, or a tensor, array or list that holds a single integer.
+    """
     value = label
-    if isinstance(label, Tensor | np.ndarray | np.generic):
-        if label.ndim > 0:
-            raise SourceError(f"source[{index}] has a label of shape {tuple(label.shape)}. {_LABELS}")
-        value = label.item()
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise SourceError(f"source[{index}] has the label {value!r} ({type(label).__name__}). {_LABELS}") from None
-    if not 0 <= number < 2**63:
-        raise SourceError(f"source[{index}] has the label {number}. {_LABELS}")
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        shape = tuple(value.shape)
+        if math.prod(shape) != 1:
+            raise SourceError(f"source[{index}] has a label of shape {shape}. {_LABELS} {_vector_remedy(value)}")
+        value = value.item()
+    if type(value) is bool or not hasattr(value, "__index__"):
+        what = f"the label {short_repr(value)} ({type(label).__name__})"
+        raise SourceError(f"source[{index}] has {what}. {_LABELS} {_scalar_remedy(value)}")
+    number = operator.index(value)
+    if number < 0:
+        raise SourceError(
+            f"source[{index}] has the label {number}. Labels must be non-negative; negative ones often mark unlabeled "
+            "samples. Leave these out with torch.utils.data.Subset, or convert labels in the source dataset."
+        )
+    if number >= 2**63:
+        raise SourceError(f"source[{index}] has the label {number}. {_LABELS} number the classes from 0.")
     return number
+
+
+def label_values(labels: Tensor) -> Tensor:
+    """The labels of a `TensorDataset`, (n,) or (n, 1), as (n,) int64; SourceError as in `check_label`."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.numel() != len(labels):
+        check_label(labels[0], 0)  # raises
+    values = labels.detach().cpu().flatten().long()
+    for index in (values < 0).nonzero().flatten()[:1].tolist():
+        check_label(values[index], index)  # raises
+    return values
+
+
+def _vector_remedy(label: Any) -> str:
+    values = torch.as_tensor(label).flatten()
+    if values.is_complex() or not bool(((values == 0) | (values == 1)).all()) or int(values.sum()) != 1:
+        return "choose one class per sample, such as int(label.argmax()) for scores."
+    return "this one is one-hot; use int(label.argmax()), or labels.argmax(1) for all."
+
+
+def _scalar_remedy(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        return "number the classes, such as names.index(label) for a sorted list of names."
+    if isinstance(value, list | tuple):
+        return "choose one class per sample, such as label.index(max(label)) for one-hot labels."
+    return "use int(label), or labels.long() for all, if it is the number of a class."
 
 
 def kind_of(sample: Any, index: int) -> SampleKind:
@@ -64,24 +108,46 @@ def kind_of(sample: Any, index: int) -> SampleKind:
     if isinstance(sample, Image.Image):
         if sample.mode not in PIL_CHANNELS:
             raise SourceError(
-                f"source[{index}] is a PIL image of mode {sample.mode!r}; supported: "
-                f"{', '.join(PIL_CHANNELS)}. Add transforms.Lambda(lambda image: image.convert('RGB'))."
+                f"source[{index}] is a PIL image of mode {sample.mode!r}; supported: {', '.join(PIL_CHANNELS)}. Begin "
+                f"the source's transforms with transforms.Lambda(lambda image: {bit_depth.remedy(sample)})."
             )
         return SampleKind(f"pil:{sample.mode}", (PIL_CHANNELS[sample.mode], sample.height, sample.width))
     if not isinstance(sample, Tensor):
         raise SourceError(
             f"source[{index}] has a sample of type {type(sample).__name__}; supported: PIL images and "
-            "tensors. Add transforms.ToTensor() or torch.from_numpy."
+            f"tensors. {_conversion_remedy(sample)}"
         )
-    if not (sample.is_floating_point() or sample.dtype == torch.uint8):
+    dtype = str(sample.dtype).removeprefix("torch.")
+    if dtype not in TENSOR_TYPES or sample.layout != torch.strided:
         raise SourceError(
-            f"source[{index}] is a {sample.dtype} tensor; supported: floating point and uint8. Add .float()."
+            f"source[{index}] is a {sample.dtype} tensor of layout {sample.layout}; supported: dense ones of "
+            f"{', '.join(TENSOR_TYPES)}. Convert it in the source: {_tensor_remedy(sample)}"
         )
     if not 1 <= sample.dim() <= 3 or sample.numel() == 0:
         raise SourceError(
             f"source[{index}] has the shape {tuple(sample.shape)}; supported: (C, H, W), (C, L) and (D,), not empty."
         )
-    return SampleKind(f"tensor:{str(sample.dtype).removeprefix('torch.')}", tuple(sample.shape))
+    return SampleKind(f"tensor:{dtype}", tuple(sample.shape))
+
+
+def _conversion_remedy(sample: Any) -> str:
+    if not isinstance(sample, np.ndarray):
+        return "Add a transform that converts it to one of these, such as torch.tensor."
+    if axes.is_channels_last(sample.shape):
+        return "This is an image with its channels last: use torch.from_numpy(sample).permute(2, 0, 1)."
+    image = "[None] for an image (H, W), which needs a channel axis, or " if sample.ndim == 2 else ""
+    plain = "torch.from_numpy(sample)"
+    return f"Use {plain}{image}{plain + ' for a signal (C, L)' if image else ''}."
+
+
+def _tensor_remedy(sample: Tensor) -> str:
+    if sample.layout != torch.strided:
+        return "sample.to_dense()."
+    if sample.is_complex():
+        return "torch.cat([sample.real, sample.imag]), which doubles the channels."
+    if sample.is_quantized:
+        return "sample.dequantize()."
+    return f"sample.float().{_WRAPPED if sample.dtype == torch.int16 and sample.dim() == 3 else ''}"
 
 
 def check_kind(sample: Any, kind: SampleKind, index: int) -> None:
@@ -89,13 +155,43 @@ def check_kind(sample: Any, kind: SampleKind, index: int) -> None:
     found = kind_of(sample, index)
     if found == kind:
         return
-    remedy = "shape: transforms.Resize((H, W)), or --image-size N on the command line"
-    if found.name != kind.name:
-        remedy = "mode or dtype: transforms.Lambda(lambda image: image.convert('RGB')), or tensor.float()"
+    remedy = "shape: transforms.Resize((H, W)) or --image-size N for images, padding or cropping for signals"
+    if found.is_pil and kind.is_pil and found.name != kind.name:
+        remedy = "mode: transforms.Lambda(lambda image: image.convert('RGB'))"
+    elif found.is_pil != kind.is_pil:
+        remedy = "kind, with ToTensor() for all PIL images"
+    elif found.eight_bit != kind.eight_bit:
+        remedy = "dtype and range of values: sample.float() / 255 for uint8 if the others are in [0, 1]"
+    elif found.name != kind.name:
+        remedy = "dtype: sample.float()"
     raise SourceError(
         f"source[{index}] is {found.name} {found.shape}, but source[0] is {kind.name} {kind.shape}. "
         f"Convert all samples to one {remedy}."
     )
+
+
+class Variation:
+    """Notices whether all of `count` samples are identical, which cannot be condensed."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.varies = count, count == 1
+        self.first: Tensor | None = None
+
+    def update(self, samples: Tensor) -> None:
+        """Add samples (B, *shape)."""
+        if self.first is None:
+            self.first = samples[0].clone()
+        self.varies = self.varies or not torch.equal(samples, self.first.expand_as(samples))
+
+    def check(self) -> None:
+        """Raise SourceError if no sample differs from the first one."""
+        if not self.varies and self.first is not None:
+            values = self.first.unique()
+            what = f"every value is {float(values[0]):g}" if len(values) == 1 else "only the labels may differ"
+            raise SourceError(
+                f"All {self.count} samples of the source are identical: {what}. Look at what it yields: for example, "
+                "16-bit images become white if they are converted without scaling."
+            )
 
 
 def to_tensor(sample: Any) -> Tensor:

@@ -16,12 +16,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
-from condensed_data.data.batched_reads import BATCH, read_batches
+from condensed_data.data.axes import axes_error
+from condensed_data.data.batched_reads import BATCH, call_in_worker, check_second_read, read_batches
+from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
-from condensed_data.data.sample import SourceError, check_kind, check_label, fetch, kind_of, to_tensor
+from condensed_data.data.sample import (
+    SourceError,
+    Variation,
+    check_kind,
+    check_label,
+    fetch,
+    kind_of,
+    label_values,
+    to_tensor,
+)
 from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
 from condensed_data.data.value_space import SampleKind, ValueSpace
+
+SPOTS = 64  # samples that are read to check a fingerprint that the user gave
 
 
 @dataclass(frozen=True)
@@ -33,14 +46,27 @@ class Source:
     # the removed random transforms, which are applied to the condensed samples instead; or None
     random_transform: Callable[[Any], Any] | None
     name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
-    class_names: tuple[str, ...] | None  # from the dataset's `classes`, or None
+    class_names: tuple[str, ...] | None  # by label, see `data.class_names`
+    num_workers: int = 0  # processes that read it; if there are any, no sample is read in this one
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
 
-def inspect(dataset: Any) -> Source:
+_CHANGED = (
+    "source[{index}] differs between two reads, so there is no fixed dataset. Remove its random transforms (those of a "
+    "source to condense can be passed as CondensedDataset(..., transform=...)), or use a fixed copy, such as "
+    "TensorDataset(images, labels). With num_workers, a file that was opened before the workers started also gives "
+    "such errors: open it on first use."
+)
+
+
+def inspect(dataset: Any, num_workers: int = 0) -> Source:
     """Check a dataset by a few samples, and remove its random transforms.
+
+    Args:
+        dataset: a map-style dataset of (sample, label).
+        num_workers: processes that read it, now and later; see `Source`.
 
     Raises:
         SourceError: if the dataset is empty or not map-style; if items are not (sample, label) pairs; if samples
@@ -58,16 +84,16 @@ def inspect(dataset: Any) -> Source:
     if len(dataset) == 0:
         raise SourceError("source is empty. Pass a dataset with at least one sample.")
     plain, random = without_random_transforms(dataset)
-    sample, label = fetch(plain, 0)
-    kind = kind_of(sample, 0)
-    check_label(label, 0)
-    _check_repeatable(plain, kind)
+    if type(plain) is TensorDataset:
+        num_workers = 0  # it is in memory
+    kind, first = call_in_worker(partial(_examine, plain), num_workers)
+    if error := axes_error(dataset, kind):
+        raise SourceError(f"source {error}")
     if random is not None:
-        check_applies(random, kind.to_sample(to_tensor(sample).float() / (255 if kind.is_pil else 1)))
+        check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
     root = _root(dataset)
-    names = getattr(root, "classes", None)
-    class_names = tuple(map(str, names)) if isinstance(names, list | tuple) else None
-    return Source(plain, kind, random, getattr(root, "source_name", type(root).__name__), class_names)
+    name = getattr(root, "source_name", type(root).__name__)
+    return Source(plain, kind, random, name, class_names(dataset), num_workers)
 
 
 @dataclass(frozen=True)
@@ -80,53 +106,80 @@ class LoadedSource:
     fingerprint: str  # of the source's content
 
 
-def read(
-    source: Source, num_workers: int = 0, progress: bool = True, memory: int | None = None, folder: Path | None = None
-) -> LoadedSource:
-    """Read all samples once, decoded in `num_workers` processes.
+def read(source: Source, progress: bool = True, memory: int | None = None, folder: Path | None = None) -> LoadedSource:
+    """Read all samples once, and some a second time to notice randomness, see `batched_reads`.
 
     `memory` and `folder` are `limit` and `folder` of `SampleStoreWriter`.
 
     Raises:
-        SourceError: if a sample cannot be read, has another shape, or contains NaN or infinite values, or if a label
-            is not a non-negative integer; the error names the index.
+        SourceError: if a sample cannot be read, has another shape, contains NaN or infinite values or differs between
+            two reads, or if a label is not a non-negative integer; the error names the index.
         OSError: if the samples fit neither into memory nor on the disk.
     """
     if type(source.dataset) is TensorDataset:
         return _load_tensors(source)
     content = ContentHasher(source.kind, len(source))
     writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
-    labels = torch.empty(len(source), dtype=torch.int64)
-    batches = read_batches(
-        partial(_read_row, source),
+    varies, labels = Variation(len(source)), list[Tensor]()
+
+    def add(batch: list[Tensor]) -> None:
+        start = BATCH * len(labels)
+        _check_finite(batch[0], start)
+        content.update(batch[0])
+        varies.update(batch[0])
+        writer.write(start, batch[0])
+        labels.append(batch[1])
+
+    read_batches(
+        partial(_read_row, source.dataset, source.kind),
         len(source),
         default_collate,
+        add,
+        changed=_CHANGED,
         title=f"reading {source.name}",
-        num_workers=num_workers,
+        num_workers=source.num_workers,
         progress=progress,
     )
-    start = 0
-    for rows, values in batches:
-        _check_finite(rows, start)
-        content.update(rows)
-        writer.write(start, rows)
-        labels[start : start + len(rows)] = values
-        start += len(rows)
-    return LoadedSource(writer.finish(), labels, content.space(), content.fingerprint(labels))
+    varies.check()
+    values = torch.cat(labels)
+    return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
 
 
-def _check_repeatable(dataset: Any, kind: SampleKind) -> None:
+def spot_check(source: Source) -> str:
+    """A hash of up to `SPOTS` evenly spaced samples and their labels, of the kind of samples and of their number.
+
+    It notices that a source under the name of another one was given, not that a single sample changed.
+    """
+    spots = torch.linspace(0, len(source) - 1, min(SPOTS, len(source))).long().tolist()
+    content, labels = ContentHasher(source.kind, len(source)), list[Tensor]()
+
+    def add(batch: list[Tensor]) -> None:
+        content.update(batch[0])
+        labels.append(batch[1])
+
+    read_batches(
+        partial(_read_row, Subset(source.dataset, spots), source.kind),
+        len(spots),
+        default_collate,
+        add,
+        changed=_CHANGED,
+        title="",
+        num_workers=source.num_workers,
+        progress=False,
+    )
+    return content.fingerprint(torch.cat(labels))[:16]
+
+
+def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:
+    """Kind and values of the first sample, after a few samples were checked and read twice."""
+    sample, label = fetch(dataset, 0)
+    kind = kind_of(sample, 0)
+    row = partial(_read_row, dataset, kind)
+    first = _own(sample), check_label(label, 0)
     count = len(dataset)
     for index in sorted({0, count // 3, count // 2, count - 1}):
-        reads = [fetch(dataset, index)[0] for _ in range(2)]
-        kinds = [kind_of(sample, index) for sample in reads]
-        if kinds[0] != kinds[1] or not torch.equal(*(to_tensor(sample).nan_to_num() for sample in reads)):
-            raise SourceError(
-                f"source[{index}] differs between two reads, so there is no fixed dataset to condense. Remove random "
-                "transforms and pass them as CondensedDataset(..., transform=...), or condense a fixed copy, such as "
-                "TensorDataset(images, labels)."
-            )
-        check_kind(reads[0], kind, index)
+        check_second_read(row, index, row(index) if index else first, _CHANGED)
+    return kind, first[0]
 
 
 def _root(dataset: Any) -> Any:
@@ -141,21 +194,24 @@ def _load_tensors(source: Source) -> LoadedSource:
     if not source.kind.eight_bit:
         samples = samples.float()
         _check_finite(samples, 0)
-    if labels.is_floating_point() or labels.dim() != 1:
-        check_label(labels[0], 0)
-    labels = labels.detach().cpu().long()
-    for index in (labels < 0).nonzero().flatten().tolist():
-        check_label(labels[index], index)  # raises
-    content = ContentHasher(source.kind, len(source))
+    labels = label_values(labels)
+    content, varies = ContentHasher(source.kind, len(source)), Variation(len(source))
     for rows in samples.split(BATCH):
         content.update(rows)
+        varies.update(rows)
+    varies.check()
     return LoadedSource(SampleStore(samples), labels, content.space(), content.fingerprint(labels))
 
 
-def _read_row(source: Source, index: int) -> tuple[Tensor, int]:
-    sample, label = fetch(source.dataset, index)
-    check_kind(sample, source.kind, index)
-    return to_tensor(sample), check_label(label, index)
+def _read_row(dataset: Any, kind: SampleKind, index: int) -> tuple[Tensor, int]:
+    sample, label = fetch(dataset, index)
+    check_kind(sample, kind, index)
+    return _own(sample), check_label(label, index)
+
+
+def _own(sample: Any) -> Tensor:
+    """The values of a sample in memory of their own: a dataset may yield one buffer again and again."""
+    return to_tensor(sample).cpu().clone()
 
 
 def _check_finite(rows: Tensor, first: int) -> None:

@@ -152,13 +152,13 @@ def standardized(
     Raises:
         SourceError: for samples of another shape, with other labels or in another value space.
     """
-    source = inspect(dataset)
+    source = inspect(dataset, num_workers)
     if source.kind.shape != metadata.kind.shape:
         raise SourceError(
             f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
             f"{metadata.kind.shape}. Resize those of {name}."
         )
-    real = RealData.read(source, None, num_workers, progress)
+    real = RealData.read(source, None, progress)
     samples = real.all_samples()
     _check_value_space(metadata, name, samples)
     labels = _class_indices(metadata, name, real.class_values[real.labels])

@@ -14,6 +14,7 @@ from condensed_data.core import spec as specs
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import own_settings
+from condensed_data.data.axes import state_axes
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine.job import CondensationJob
@@ -29,6 +30,7 @@ def condense_tensors(
     *,
     groups: Any = None,
     classes: Sequence[str] | None = None,
+    sample_axes: str | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -41,6 +43,7 @@ def condense_tensors(
         recipe: how to condense them, `ipc` included.
         groups: see `CondensedDataset`.
         classes: class names by label.
+        sample_axes: "CL" or "CHW", if samples could be mistaken for images with other axes, see `data.axes`.
         seed, device, precision: see `CondensedDataset`.
 
     Returns:
@@ -60,7 +63,8 @@ def condense_tensors(
     torch_device = choose_device(device)
     names = None if classes is None else tuple(classes)
     with preserve_rng_state():
-        source = replace(inspect(TensorDataset(samples, labels)), class_names=names)
+        dataset = state_axes(TensorDataset(samples, labels), sample_axes)
+        source = replace(inspect(dataset), class_names=names)
         specs.validate(recipe, source.kind.shape)
         job = CondensationJob(
             source,

@@ -20,6 +20,7 @@ import torch
 from condensed_data.core import spec as specs
 from condensed_data.core.process_group import ALONE, ProcessGroup, local_count
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.tensor_hash import content_hash
 from condensed_data.data.groups import Groups
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
@@ -60,7 +61,7 @@ class CondensationJob:
         source, recipe, groups, seed: what decides the result, together with `precision`.
         memory: bytes that the source's samples may take in memory; more goes to a file.
         folder: of that file, and of networks that are trained beforehand; None keeps these in memory.
-        device, precision, num_workers, progress, callbacks: how to compute and report.
+        device, precision, progress, callbacks: how to compute and report.
         executor: trains the networks that learn from real samples beforehand; None for this process.
         ranks: the processes that divide the work; those but the first print and keep nothing. The result of a shard
             of a job array is the samples of its classes.
@@ -74,14 +75,15 @@ class CondensationJob:
     groups: Groups | None = None
     memory: int | None = None
     folder: Path | None = None
-    num_workers: int = 0
     progress: bool = True
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
     ranks: ProcessGroup = ALONE
 
-    def distribute(self) -> CondensationJob:
-        """The same job on all processes of the process group, if there is one; all of them call this.
+    def distribute(self, together: bool = True) -> CondensationJob:
+        """The same job on all processes of the process group, if there is one; all of them call this, if `together`.
+
+        A recipe that learns nothing is not divided: each process computes it by itself and waits for nobody.
 
         Raises:
             LostRankError: if some do not join within ten minutes.
@@ -89,9 +91,11 @@ class CondensationJob:
         """
         if self.ranks.isolated:
             job_array.check_recipe(self.recipe)
-        ranks = ProcessGroup.here()
-        if not ranks.is_distributed:
+        if not together:
             return self
+        ranks = ProcessGroup.here(divided=bool(self.recipe.terms))
+        if not ranks.is_distributed:
+            return self if self.ranks.isolated else replace(self, ranks=ranks, progress=self.progress and ranks.is_main)
         if self.ranks.isolated:
             raise ValueError(
                 "shard= runs in one process, but torchrun started several. Omit shard=, or start without torchrun."
@@ -99,7 +103,8 @@ class CondensationJob:
         recipe = hashlib.sha256(json.dumps(stored_form(self.recipe)).encode()).hexdigest()[:8]
         ranks.check_consistent(
             f"{self.source.name}, recipe {self.recipe.name} ({recipe}) at ipc {self.recipe.ipc}, seed {self.seed}, "
-            f"{self.device.type}, {self.precision}"
+            f"{self.device.type}, {self.precision}{', groups' * (self.groups is not None)}"
+            f"{', no cache' * (self.folder is None)}{', an executor' * (self.executor is not None)}"
         )
         memory = available_memory() // 2 // local_count() if self.memory is None else self.memory
         return replace(self, ranks=ranks, memory=memory, progress=self.progress and ranks.is_main)
@@ -119,8 +124,8 @@ class CondensationJob:
     def read(self) -> RealData:
         """The real samples."""
         folder = None if self.folder is None else self.folder / "stores"
-        groups = None if self.groups is None else self.groups.values(self.num_workers, self.progress)
-        return RealData.read(self.source, groups, self.num_workers, self.progress, memory=self.memory, folder=folder)
+        groups = None if self.groups is None else self.groups.values(self.progress)
+        return RealData.read(self.source, groups, self.progress, memory=self.memory, folder=folder)
 
     def resolve(self, info: Mapping[str, Any]) -> Recipe:
         """The recipe for a source with this `source_info`."""
@@ -145,8 +150,14 @@ class CondensationJob:
         Raises:
             DivergedError: when the loss diverges; its `result` is the last good state.
             KeyboardInterrupt: after a whole iteration, if there is a checkpointer.
+            ValueError: if other processes of the build read other samples.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
+        self.ranks.check_equal(
+            f"fingerprint {real.fingerprint[:8]}, groups {content_hash({'groups': real.groups})[:8]}",
+            "read different samples, labels or groups",
+            "All ranks need the same dataset in the same order: seed what splits or shuffles it.",
+        )
         if recipe.whitening == "zca":
             if self.progress:
                 print("whitening: computing the covariance of all samples and its eigenvectors", flush=True)
@@ -226,4 +237,10 @@ def is_long(recipe: Recipe) -> bool:
 
 def source_info(real: RealData) -> dict[str, Any]:
     """What is known of a source after it was read; the cache keeps it for the next time."""
-    return {"classes": list(real.class_names), "named": real.named, "samples": len(real)}
+    names = real.source_classes
+    return {
+        "classes": list(real.class_names),
+        "source_classes": None if names is None else list(names),
+        "named": real.named,
+        "samples": len(real),
+    }

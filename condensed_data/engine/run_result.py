@@ -39,6 +39,7 @@ def run_result(
         space=real.space,
         whitening=specs.require_resolved(recipe.whitening),
         classes=real.class_names,
+        source_classes=real.source_classes,
         class_values=tuple(real.class_values.tolist()),
         recipe=stored_form(recipe),
         recipe_name=recipe.name,

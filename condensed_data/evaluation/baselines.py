@@ -84,14 +84,14 @@ class Comparison:
 
 
 @own_settings()
-def check_splits(train: Any, test: Any, network: str | None) -> str:
+def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 0) -> str:
     """Check before a build that its result can be compared; returns the name of the network.
 
     Raises:
         SourceError: for samples that cannot be used, or of different shapes in the two splits.
         ValueError: for an unknown network, or one that does not accept such samples.
     """
-    shape, test_shape = inspect(train).kind.shape, inspect(test).kind.shape
+    shape, test_shape = (inspect(split, num_workers).kind.shape for split in (train, test))
     if shape != test_shape:
         raise SourceError(
             f"The train split has samples of shape {shape}, the test split {test_shape}. Bring both to one shape "

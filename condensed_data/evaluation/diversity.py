@@ -107,7 +107,7 @@ def diversity(
     """
     chosen = extractor(features)
     with preserve_rng_state():
-        checked, metadata = inspect(source), condensed.metadata
+        checked, metadata = inspect(source, num_workers), condensed.metadata
         specs.validate(chosen, checked.kind.shape)
         if checked.kind.shape != metadata.kind.shape:
             raise SourceError(
@@ -115,7 +115,7 @@ def diversity(
                 f"{metadata.kind.shape}. Give the source that they were condensed from."
             )
         within_class_distance(torch.zeros(len(condensed.labels), 1), condensed.class_indices)
-        real = RealData.read(checked, None, num_workers, progress)
+        real = RealData.read(checked, None, progress)
         counts = condensed.class_indices.bincount().tolist()
         if len(counts) != real.num_classes:
             raise SourceError(

@@ -14,6 +14,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.torch_settings import own_settings
+from condensed_data.data.axes import AXES, state_axes
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.functional import condense_tensors
@@ -42,8 +43,9 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
 @own_settings()
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
-    real = RealData.read(inspect(dataset), None, num_workers, progress)
-    return TensorDataset(real.all_samples(), real.class_values[real.labels])
+    real = RealData.read(inspect(dataset, num_workers), None, progress)
+    plain = TensorDataset(real.all_samples(), real.class_values[real.labels])
+    return state_axes(plain, AXES.get(len(real.sample_shape)))
 
 
 @own_settings()
@@ -58,10 +60,14 @@ def evaluate_random_subsets(
         seed: of the first subset and its network; the next has the next seed.
         runs, options: number of subsets, and keyword arguments of `evaluate_tensors`.
     """
-    recipe = recipes.random(ipc=ipc)
+    recipe, axes = recipes.random(ipc=ipc), AXES.get(full[0].dim() - 1)
     return [
         evaluate_tensors(
-            *condense_tensors(*full, recipe, seed=number, device="cpu"), *test, runs=1, seed=number, **options
+            *condense_tensors(*full, recipe, sample_axes=axes, seed=number, device="cpu"),
+            *test,
+            runs=1,
+            seed=number,
+            **options,
         )
         for number in range(seed, seed + runs)
     ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
-from condensed_data.core.validation import check_choice, check_count
+from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
@@ -33,7 +33,7 @@ class Optimizer(Spec):
     Args:
         kind: "sgd", "adam" or "adamw".
         lr: learning rate, positive.
-        momentum, betas: of SGD, and of Adam.
+        momentum, betas: of SGD, and of Adam, each in [0, 1).
         rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: factor at each milestone, positive.
@@ -56,6 +56,8 @@ class Optimizer(Spec):
             raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations.")
         if not 0 < self.decay < math.inf:
             raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
+        require(0 <= self.momentum < 1, "Optimizer", "momentum", self.momentum, "in [0, 1)")
+        require(all(0 <= beta < 1 for beta in self.betas), "Optimizer", "betas", self.betas, "in [0, 1)")
 
     def start(self, learned: Mapping[str, Tensor]) -> torch.optim.Optimizer:
         """A torch optimizer over the learned tensors, given by name."""
@@ -120,7 +122,7 @@ class Recipe(Spec):
         paper, deviations: the source, and the differences from it. Not part of a cache key.
 
     Raises:
-        ValueError: for soft labels that cannot be learned.
+        ValueError: for soft labels that cannot be learned, and for iterations of a recipe that learns nothing.
     """
 
     name: str
@@ -145,13 +147,14 @@ class Recipe(Spec):
         check_choice(None, "step_per", self.step_per, ("iteration", "class"))
         check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
         check_choice(None, "whitening", self.whitening, ("none", "zca"), or_default=True)
+        if not self.terms and self.iterations != 0:
+            raise ValueError(
+                f"Recipe(iterations={self.iterations}) must be 0, because recipe {self.name} learns nothing: it "
+                "selects samples. Omit iterations."
+            )
         self._check_labels()
 
     def _check_labels(self) -> None:
-        if not isinstance(self.soft_labels, bool):
-            raise ValueError(f"soft_labels={self.soft_labels!r} must be True or False.")
-        if not (self.labels_from is None or isinstance(self.labels_from, Teacher) or callable(self.labels_from)):
-            raise ValueError(f"labels_from={self.labels_from!r} must be a Teacher() or a module.")
         if not self.soft_labels:
             return
         if self.labels_from is not None:

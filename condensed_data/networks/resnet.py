@@ -40,7 +40,6 @@ class ResNet18(Spec):
 
     def __post_init__(self) -> None:
         check_choice("ResNet18", "norm", self.norm, layers.NORMS)
-        check_choice("ResNet18", "average_pool", self.average_pool, (False, True))
 
     def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
         layers.check_image("ResNet18", num_classes, sample_shape)

@@ -6,7 +6,6 @@ Letters: N samples, K classes, C channels, H, W, L length, D features.
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.text import html_text, visible_name
 from condensed_data.plotting.tiles import painter
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
@@ -65,7 +65,7 @@ def grid(
     heading += samples_painter.notes
     shown = list(rows.items())[:max_classes]
     more = len(rows) - len(shown)
-    tiles = [(" ".join(classes[label].split()), samples_painter.paint(images[index])) for label, index in shown]
+    tiles = [(visible_name(classes[label]), samples_painter.paint(images[index])) for label, index in shown]
     return _compose(heading, tiles, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
 
 
@@ -151,7 +151,7 @@ def to_html(
     image = grid(images, labels, classes, max_classes=10, value_range=value_range)
     data = base64.b64encode(_encode(image, "PNG")).decode()
     alt = f"samples of {_count(len(set(labels)), 'class', 'classes')}"
-    text = html.escape(summary)
+    text = html_text(summary)
     return f'<pre>{text}</pre><img alt="{alt}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 

@@ -12,16 +12,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from condensed_data.core.atomic import sync_folder, write_durably
+from condensed_data.core.atomic import sync_folder, temporary, write_durably
 from condensed_data.core.errors import ArtifactError, SaveError, save_error
 from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
@@ -29,7 +26,6 @@ PENDING = ".condensed-data.pending"
 
 _OWNED = (TENSORS, PREVIEW, README, MANIFEST)
 _REMOVED = ".gone"  # a pending file with this suffix marks the file without it for removal
-_ABANDONED_SECONDS = 3600
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 _ATTEMPTS = 100  # at a rename that competes with other writers of the same directory
 
@@ -72,9 +68,8 @@ def check_writable(directory: Path | str) -> None:
     with translate_os_errors(directory):
         _refuse_conflicts(directory)
         nearest = next((path for path in (directory, *directory.parents) if path.exists()), directory)
-        probe = nearest / _temporary(directory)
-        probe.mkdir()
-        probe.rmdir()
+        with temporary(nearest, folder=True):
+            pass
 
 
 @contextmanager
@@ -101,28 +96,9 @@ def replace_all(directory: Path, contents: Mapping[str, bytes | None]) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     exists = directory.exists()
     home = directory if exists else directory.parent
-    _remove_abandoned(home, directory.name)
-    staged = home / _temporary(directory)
-    try:
+    with temporary(home, folder=True) as staged:
         _fill(staged, contents, markers=exists)
         _commit(staged, directory)
-    except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise
-
-
-def _temporary(directory: Path) -> str:
-    return f".{directory.name}.tmp-{uuid.uuid4().hex}"
-
-
-def _remove_abandoned(home: Path, name: str) -> None:
-    """Remove what killed writers left behind; a live one finishes long before its files are an hour old."""
-    with os.scandir(home) as entries:
-        left = [Path(entry) for entry in entries if entry.name.startswith(f".{name}.tmp-")]
-    for path in left:
-        with suppress(FileNotFoundError):  # another writer removed it, or finished
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_conflicts(directory: Path) -> None:
@@ -137,7 +113,6 @@ def _refuse_conflicts(directory: Path) -> None:
 
 def _fill(staged: Path, contents: Mapping[str, bytes | None], *, markers: bool) -> None:
     """Write everything below `staged` and make it durable."""
-    staged.mkdir()
     for name, content in contents.items():
         if content is None and not markers:
             continue

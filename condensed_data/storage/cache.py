@@ -1,8 +1,8 @@
 """The local cache: condensed datasets, fingerprints of sources, and checkpoints of runs in progress.
 
     <root>/datasets/<key>/     an artifact, the same files as on the Hub
-    <root>/builds/<lineage>/   the checkpoint of a run, and a lock while a process condenses; runs that differ only in
-                               their number of iterations share it, so that a longer run continues a shorter one
+    <root>/builds/<lineage>/   the checkpoints of a run, and a lock while a process condenses; runs that differ only in
+                               their number of iterations share them, so that a longer run continues a shorter one
     <root>/sources/<digest>    fingerprint, classes and size of a source that was read before
     <root>/corrupt/<key>-<n>/  entries whose checksums failed
     <root>/networks/           networks trained on real samples, see `training.pretrained_cache`
@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from condensed_data.core.atomic import write_atomically
+from condensed_data.core.atomic import temporary_name, write_atomically
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.sizes import parse_bytes
 from condensed_data.storage import artifact
@@ -58,8 +58,11 @@ def default_limit() -> int | None:
 
 def cache_key(content: Mapping[str, Any]) -> str:
     """Key of a result: sha256 of the canonical JSON of everything that determines its bits."""
-    text = json.dumps({"key_version": KEY_VERSION, **content}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _sha256({"key_version": KEY_VERSION, **content})
+
+
+def _sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,8 @@ class Cache:
             found = artifact.read(path)
         except ArtifactError as error:
             aside = self._move_aside(key)
-            warnings.warn(
-                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}.",
-                stacklevel=2,
+            warn_caller(
+                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}."
             )
             return None
         _touch(path)
@@ -112,9 +114,9 @@ class Cache:
         """Folder for the artifact of `key`; `storage.artifact.write` replaces it as a whole."""
         return self.root / "datasets" / key
 
-    def checkpoint_path(self, lineage: str) -> Path:
-        """Checkpoint file of the runs of `lineage`."""
-        return self.root / "builds" / lineage / "checkpoint.safetensors"
+    def build_folder(self, lineage: str) -> Path:
+        """Folder of the checkpoints of the runs of `lineage`."""
+        return self.root / "builds" / lineage
 
     def finish(self, key: str) -> None:
         """Mark `key` as just used and enforce the size limit; call it after writing the artifact."""
@@ -128,7 +130,7 @@ class Cache:
         Raises:
             OSError: if the cache cannot be written.
         """
-        folder = self.checkpoint_path(lineage).parent
+        folder = self.build_folder(lineage)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         waited = False
@@ -146,14 +148,16 @@ class Cache:
     def source_info(self, digest: str) -> dict[str, Any] | None:
         """What `save_source_info` stored for a digest, or None: fingerprint, classes and number of samples."""
         try:
-            source_info = json.loads((self.root / "sources" / digest).read_text())
-        except (OSError, ValueError):
+            stored = json.loads((self.root / "sources" / digest).read_text())
+            found: dict[str, Any] = stored["info"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return source_info if isinstance(source_info, dict) and "fingerprint" in source_info else None
+        return found if stored.get("sha256") == _sha256(found) else None
 
     def save_source_info(self, digest: str, source_info: Mapping[str, Any]) -> None:
         """Store what is known about the source with this digest."""
-        write_atomically(self.root / "sources" / digest, json.dumps(dict(source_info)).encode())
+        stored = {"info": source_info, "sha256": _sha256(source_info)}
+        write_atomically(self.root / "sources" / digest, json.dumps(stored).encode())
 
     def entries(self) -> list[CacheEntry]:
         """All entries, most recently used first."""
@@ -205,8 +209,8 @@ def _touch(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Hide the folder by one rename, then delete it."""
-    gone = path.with_name(f".gone-{path.name}-{os.getpid()}")
+    """Hide the folder by one rename, then delete it; if this process is killed, the next writer does."""
+    gone = path.with_name(temporary_name())
     os.replace(path, gone)
     shutil.rmtree(gone, ignore_errors=True)
 

@@ -2,11 +2,12 @@
 
 The state of a run is a tree of dictionaries, lists, plain values and tensors. The tensors go into the file, and the
 tree into its only metadata key as JSON, together with the identity of the run: a checkpoint of another recipe, source
-or version is refused.
+or version is refused. A checksum over both tells whether a bit was flipped.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.tensor_hash import content_hash
 
 FORMAT = 1
 _KEY = "condensed_data_checkpoint"
+_DIGITS = 64  # of the checksum
 
 
 class CheckpointError(ValueError):
@@ -36,7 +39,7 @@ def write(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> 
     """
     tensors: dict[str, Tensor] = {}
     header = json.dumps({"format": FORMAT, "identity": dict(identity), "state": _flatten(state, tensors)})
-    write_atomically(path, save(tensors, {_KEY: header}))
+    write_atomically(path, save(tensors, {_KEY: _checksum(header, tensors) + header}))
 
 
 def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,10 +51,14 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     remedy = f"Delete {path} to start over."
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+            text = (file.metadata() or {})[_KEY]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"The checkpoint cannot be read ({error}). {remedy}") from error
+    checksum, header_text = text[:_DIGITS], text[_DIGITS:]
+    if checksum != _checksum(header_text, tensors):
+        raise CheckpointError(f"The checkpoint cannot be read (its checksum does not match). {remedy}")
+    header = json.loads(header_text)
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"The checkpoint has format {header.get('format')!r}, but this version reads {FORMAT}. {remedy}"
@@ -64,6 +71,10 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             )
     state: dict[str, Any] = _restore(header["state"], tensors)
     return state
+
+
+def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{content_hash(tensors)}\n{header}".encode(errors="surrogatepass")).hexdigest()
 
 
 def _flatten(value: Any, tensors: dict[str, Tensor]) -> Any:

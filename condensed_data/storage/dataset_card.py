@@ -14,6 +14,7 @@ from urllib.parse import quote
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import shortened_list
 from condensed_data.core.sizes import percent
+from condensed_data.core.text import markdown, visible_name
 from condensed_data.storage import parquet
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluation_result import Evaluation
@@ -77,7 +78,7 @@ def yaml_header(fields: Mapping[str, Any]) -> str:
 
 def pretty_name(metadata: Metadata) -> str:
     """Title of the dataset page on the Hub."""
-    return f"{metadata.name} condensed by {metadata.recipe_name}"
+    return visible_name(f"{metadata.name} condensed by {metadata.recipe_name}")
 
 
 def tasks(entries: Iterable[Metadata]) -> dict[str, list[str]]:
@@ -89,7 +90,7 @@ def tasks(entries: Iterable[Metadata]) -> dict[str, list[str]]:
 def tags(entries: Sequence[Metadata]) -> list[str]:
     """Tags for the search on the Hub: the library, then recipes, samples per class and sources."""
     found = ["condensed-data", "dataset-condensation", "dataset-distillation"]
-    found += sorted({metadata.recipe_name for metadata in entries})
+    found += sorted({visible_name(metadata.recipe_name) for metadata in entries})
     found += [f"ipc-{ipc}" for ipc in sorted({metadata.ipc for metadata in entries})]
     return found + sorted({source_tag(metadata.name) for metadata in entries})
 
@@ -127,26 +128,27 @@ def _title(metadata: Metadata) -> str:
     soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""
     floats = "" if metadata.stored_floats is None else f" They are stored as {metadata.stored_floats:,} numbers."
     return (
-        f"# {escape_markdown(metadata.name)}, condensed\n\n"
+        f"# {markdown(metadata.name)}, condensed\n\n"
         f"{number:,} synthetic samples, {decoded}{metadata.ipc} for each of {classes} classes, that "
-        f"replace the {real}training samples of {escape_markdown(metadata.name)}. Each sample has "
+        f"replace the {real}training samples of {markdown(metadata.name)}. Each sample has "
         f"shape {shape} and is returned as `{metadata.kind.name}`.{floats}{soft}\n\n"
-        f"Classes: {shortened_list(map(escape_markdown, metadata.classes), 100)}."
+        f"Classes: {shortened_list(map(markdown, metadata.classes), 100)}."
     )
 
 
 def _recipe(metadata: Metadata) -> str:
     if metadata.source_samples is None:
         return "## Recipe\n\nUnknown: another tool made this dataset, and its files contain no recipe."
-    lines = [f"## Recipe\n\n{metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}."]
+    made = f"Made by {markdown(metadata.recipe_name)}, {metadata.iterations:,} iterations, seed {metadata.seed}."
+    lines = [f"## Recipe\n\n{made}"]
     if metadata.recipe is None:
         lines.append("It contains a function without a name, so its fields are not stored.")
     else:
-        fields = json.dumps(metadata.recipe, indent=1, sort_keys=True)
+        fields = json.dumps(metadata.recipe, indent=1, sort_keys=True).replace("<", "\\u003c")  # no HTML
         lines.append(f"<details><summary>All fields</summary>\n\n```json\n{fields}\n```\n\n</details>")
     if metadata.environment:
         made = ", ".join(f"{name} {value}" for name, value in sorted(metadata.environment.items()))
-        lines.append(f"Made with {escape_markdown(made)}.")
+        lines.append(f"Made with {markdown(made)}.")
     return "\n\n".join(lines)
 
 
@@ -195,16 +197,11 @@ def _training(metadata: Metadata) -> str:
         )
     fields = specs.iter_fields(metadata.training)
     rows = [(path, repr(value)) for path, value in fields if not list(specs.iter_fields(value))]
-    note = f"Train on it with the {metadata.training.label}:"
+    note = f"Train on it with the {markdown(metadata.training.label)}:"
     return f"## Training\n\n{note}\n\n{markdown_table(('field', 'value'), rows)}"
 
 
 def markdown_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table; cells may contain any text and are escaped."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(escape_markdown, line))} |" for line in lines)
-
-
-def escape_markdown(text: str) -> str:
-    """`text` on one line, with everything escaped that has a meaning in Markdown or HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from condensed_data.core.text import visible_name
 from condensed_data.plotting import grid as plots
 from condensed_data.storage.interfaces import CondensedSamples
 
@@ -21,12 +22,12 @@ def summary(condensed: CondensedSamples) -> str:
     before = "" if metadata.source_samples is None else f"{metadata.source_samples:,} -> "
     stored_floats = metadata.stored_floats or condensed.images.numel()
     lines = [
-        f"CondensedDataset: {metadata.name}, {before}{len(condensed.labels):,} samples "
+        f"CondensedDataset: {visible_name(metadata.name)}, {before}{len(condensed.labels):,} samples "
         f"({metadata.ipc} per class, {len(metadata.classes)} classes)",
-        f"  recipe {metadata.recipe_name}, {metadata.iterations:,} iterations, seed {metadata.seed}",
+        f"  recipe {visible_name(metadata.recipe_name)}, {metadata.iterations:,} iterations, seed {metadata.seed}",
         f"  samples {shape} {metadata.kind.name}, stored as {stored_floats:,} numbers",
     ]
-    lines += [f"  {evaluation}" for evaluation in metadata.evaluations[-3:]]
+    lines += [f"  {visible_name(str(evaluation))}" for evaluation in metadata.evaluations[-3:]]
     return "\n".join(lines)
 
 

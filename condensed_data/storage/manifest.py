@@ -6,6 +6,7 @@
 | `required_features` | what a reader must support to use the dataset: "replay", "zca" |
 | `name` | name of the dataset that was condensed |
 | `num_classes`, `class_names`, `class_values` | K, K strings, and the K label values of the source |
+| `source_classes` | the source's names of all its labels, by label, or null |
 | `shape` | shape of one sample: [C, H, W], [C, L] or [D] |
 | `sample_kind` | what the source yields: "pil:L", "pil:RGB", "tensor:float32", "tensor:uint8", ... |
 | `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]} of the |
@@ -40,10 +41,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import (
     ArtifactError,
     IntegrityError,
@@ -106,10 +107,9 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     fields.check(manifest, fields.DESCRIBED | fields.COMPUTED, where)
     fields.check_consistency(manifest, where)
     if minor > VERSION[1]:
-        warnings.warn(
+        warn_caller(
             f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}. Unknown additions are "
-            f"ignored. {_UPGRADE}",
-            stacklevel=4,
+            f"ignored. {_UPGRADE}"
         )
     return manifest
 

@@ -148,6 +148,7 @@ OPTIONAL: dict[str, Field] = {
     ),
     "num_samples": (_optional(_POSITIVE), "an integer of at least 1 or null"),
     "stored_floats": (_optional(_POSITIVE), "an integer of at least 1 or null"),
+    "source_classes": (_optional(list_of(is_text)), "a list of strings or null"),
     "cache_key": (_optional(_DIGEST), "64 hexadecimal digits or null"),
     "replay": (
         _is_replay,

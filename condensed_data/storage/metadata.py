@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
+from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining, Training
@@ -27,7 +28,7 @@ class Metadata:
     fingerprint: str | None  # hash of the source's content, or None if it was not computed
     kind: SampleKind  # type and shape of the samples as returned to the user
     space: ValueSpace  # maps between the source's value space and standardized values
-    classes: tuple[str, ...]  # K class names
+    classes: tuple[str, ...]  # K class names, of the classes that have samples
     class_values: tuple[int, ...]  # K label values of the source, one per class
     recipe: Mapping[str, Any] | None  # canonical JSON once resolved, or None if it contains an unnamed callable
     recipe_name: str
@@ -50,11 +51,23 @@ class Metadata:
     key: str | None = None  # cache key of the build (see `storage.cache.cache_key`), or None if it has none
     whitening: str = "none"  # or "zca"; the manifest alone does not contain the whitening tensors of `space`
     label_kind: str = "index"  # or "probs" for soft labels
+    source_classes: tuple[str, ...] | None = None  # the source's own names of all its labels, by label; None if unnamed
 
     @property
     def value_space(self) -> str:
         """Kind of the stored values: "unit" for PIL images, "uint8" for 8-bit tensors, else "source"."""
         return "unit" if self.kind.is_pil else "uint8" if self.kind.eight_bit else "source"
+
+    @property
+    def names_by_label(self) -> list[str]:
+        """Names of the labels 0, 1, ...; of a label without samples or name, the label itself as text.
+
+        For labels of a million or more, only the K class names.
+        """
+        if not 0 <= min(self.class_values) <= max(self.class_values) < MAX_LABEL:
+            return list(self.classes)
+        known = dict(enumerate(self.source_classes or ())) | dict(zip(self.class_values, self.classes, strict=True))
+        return [known.get(label, str(label)) for label in range(max(known) + 1)]
 
     def to_manifest(self) -> dict[str, Any]:
         """The manifest's fields, except the format, checksums and content hash that `artifact.write` adds."""
@@ -63,6 +76,7 @@ class Metadata:
             "num_classes": len(self.classes),
             "class_names": list(self.classes),
             "class_values": list(self.class_values),
+            "source_classes": None if self.source_classes is None else list(self.source_classes),
             "shape": list(self.kind.shape),
             "sample_kind": self.kind.name,
             "value_space": {
@@ -100,6 +114,7 @@ class Metadata:
             space=ValueSpace(torch.tensor(space["mean"]), torch.tensor(space["std"])),
             classes=tuple(manifest["class_names"]),
             class_values=tuple(manifest["class_values"]),
+            source_classes=None if manifest.get("source_classes") is None else tuple(manifest["source_classes"]),
             training=training,
             history=tuple((int(iteration), float(loss)) for iteration, loss in manifest["history"]),
             evaluations=tuple(Evaluation.from_json(item) for item in manifest["evaluation"]),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from condensed_data.core.errors import ArtifactError
+from condensed_data.data.class_names import distinct
 from condensed_data.storage import strict_json
 
 _RANGES = {"unit": (0.0, 1.0), "uint8": (0.0, 255.0)}
@@ -127,9 +127,3 @@ def _pngs(samples: Tensor, limits: tuple[float, float]) -> list[bytes]:
         Image.fromarray(image.squeeze(2).contiguous().numpy()).save(sink, format="PNG")
         found.append(sink.getvalue())
     return found
-
-
-def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
-    """Class names as `datasets` requires them: repeated names get their value appended."""
-    count = Counter(names)
-    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]

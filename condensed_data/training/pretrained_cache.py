@@ -4,16 +4,15 @@
     <folder>/<key>/<i>.safetensors    the result of training job number i
 
 The key is the sha256 of everything that determines the result: the fingerprint and labels of the data, the network, its
-training, the seed, the precision and the kind of result. Files are written atomically and carry the hash of their
-tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same seed, share
-these files.
+training, the seed, the precision, the kind of device and the kind of result. Files are written atomically and carry the
+hash of their tensors; a corrupt one is reported and trained again. The parts of one run, and other runs with the same
+seed, share these files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -29,6 +29,7 @@ from safetensors.torch import save
 from condensed_data import networks
 from condensed_data.core import spec as specs
 from condensed_data.core.atomic import write_atomically
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.process_group import ALONE, ProcessGroup
 from condensed_data.core.sizes import format_bytes
 from condensed_data.core.spec import require_resolved
@@ -122,6 +123,7 @@ class PretrainedCache:
             "epochs": job.pretraining.epochs,
             "seed": job.seed,
             "precision": job.precision,
+            "device": torch.device(job.device).type,
         }
         if real.space.whitening is not None:
             content["whitening"] = "zca"
@@ -153,9 +155,7 @@ class _CachedResults(Sequence[Result]):
             except FileNotFoundError:
                 pass
             except INVALID_FILE_ERRORS as error:
-                warnings.warn(
-                    f"The cached file {self._path(index)} is corrupt ({error}); training it again.", stacklevel=2
-                )
+                warn_caller(f"The cached file {self._path(index)} is corrupt ({error}); training it again.")
             self._train_again(index)
         return self.in_memory[index] if index in self.in_memory else self._read(index)
 
@@ -218,8 +218,6 @@ class _CachedResults(Sequence[Result]):
             except Timeout:
                 print(f"Another process is training the same networks; waiting for it ({self.folder}).", flush=True)
                 lock.acquire()
-            for partial in self.folder.glob(".*"):
-                partial.unlink(missing_ok=True)  # of a process that was killed while writing
         except OSError as error:
             self._warn(error)
         try:
@@ -228,8 +226,7 @@ class _CachedResults(Sequence[Result]):
             lock.release()
 
     def _warn(self, error: BaseException) -> None:
-        warnings.warn(
+        warn_caller(
             f"Cannot write trained networks to {self.folder} ({error}); keeping them in memory. Free disk space or "
-            "set CONDENSED_DATA_CACHE to another folder.",
-            stacklevel=3,
+            "set CONDENSED_DATA_CACHE to another folder."
         )

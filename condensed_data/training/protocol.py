@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.names import unknown_name
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
@@ -78,8 +79,6 @@ class Training(Spec):
         require(self.decay > 0, "Training", "decay", self.decay, "positive")
         check_choice("Training", "optimizer", self.optimizer, OPTIMIZERS)
         require(self.cutmix_beta > 0, "Training", "cutmix_beta", self.cutmix_beta, "positive")
-        augments = isinstance(self.augment, Augment)
-        require(augments, "Training", "augment", self.augment, "an augmentation, such as Identity()")
 
     @property
     def label(self) -> str:
@@ -202,7 +201,7 @@ def protocol(which: str | Training) -> Training:
     if isinstance(which, Training):
         return which
     if not isinstance(which, str) or which not in _PROTOCOLS:
-        raise ValueError(f"Unknown training={which!r}. Give a Training or one of: {', '.join(_PROTOCOLS)}.")
+        raise ValueError(f"training={which!r}: {unknown_name('protocol', which, _PROTOCOLS)}")
     return _PROTOCOLS[which]()
 
 

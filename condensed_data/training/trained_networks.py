@@ -99,7 +99,7 @@ def pretrain(
     """
     device = choose_device(device)
     with preserve_rng_state():
-        real = RealData.read(inspect(source), None, num_workers, progress).to(device)
+        real = RealData.read(inspect(source, num_workers), None, progress).to(device)
         store = PretrainedCache(None if folder is None else Path(folder), report=report)
         precision = choose_precision(precision, device)
         context = Context(real, 1, RandomStreams(seed), device, precision, network_store=store)

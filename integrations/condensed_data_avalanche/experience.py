@@ -6,17 +6,23 @@ as many fields, labels of the same type, values of the same dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from avalanche.benchmarks.utils import AvalancheDataset
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from condensed_data.core.rng import preserve_rng_state
-from condensed_data.core.torch_settings import enter_for_good
+from condensed_data.data.batched_reads import read_batches
+from condensed_data.data.sample import SourceError
+
+_CHANGED = (
+    "Sample {index} of the experience differs between two reads. Give the benchmark an eval_transform without random "
+    "steps."
+)
 
 
 @dataclass(frozen=True)
@@ -63,66 +69,88 @@ def read_experience(dataset: Any, num_workers: int = 0) -> ExperienceData:
         num_workers: processes that read.
 
     Raises:
-        TypeError: for samples that are not tensors, or items that are not sequences.
-        ValueError: for items with other fields, or samples of several shapes.
+        SourceError: for samples that are not tensors, have several shapes or differ between two reads, or for items
+            other than (sample, label[, task]).
     """
     view = dataset.eval() if isinstance(dataset, AvalancheDataset) else dataset
+    batches: list[ExperienceData] = []
     with preserve_rng_state():
-        first = view[0]
-        _check_item(first, view)
-        samples: list[Tensor] = []
-        labels, tasks = [], []
-        for item in _items(view, num_workers):
-            samples.append(_sample(item[0], len(samples)))
-            labels.append(int(item[1]))
-            tasks.append(int(item[2]) if len(item) > 2 else 0)
+        read_batches(
+            partial(_read_item, view),
+            len(view),
+            _collate,
+            batches.append,
+            changed=_CHANGED,
+            title="reading the experience",
+            num_workers=num_workers,
+            progress=False,
+        )
+    _check_shapes([batch.samples[0] for batch in batches])
+    return ExperienceData(
+        torch.cat([batch.samples for batch in batches]).float(),
+        torch.cat([batch.labels for batch in batches]),
+        torch.cat([batch.tasks for batch in batches]),
+        _format(dataset, batches[0].format),
+    )
+
+
+def _format(dataset: Any, items: BenchmarkFormat) -> BenchmarkFormat:
+    """The format of a dataset whose items have the format `items`."""
+    if isinstance(dataset, AvalancheDataset):
+        return replace(items, task_set=hasattr(dataset, "task_set"))
+    return replace(items, tasks=True, task_set=True, tensor_labels=False)
+
+
+def _read_item(view: Any, index: int) -> tuple[Tensor, int, int, BenchmarkFormat]:
+    """Sample, label, task label (0 without one) and format of an item."""
+    try:
+        item = view[index]
+    except Exception as error:
+        raise SourceError(f"Sample {index} cannot be read: {type(error).__name__}: {error}") from error
+    _check_item(item, view)
+    sample = _sample(item[0], index)
+    form = BenchmarkFormat(
+        tasks=len(item) > 2,
+        task_set=False,  # known from the dataset
+        tensor_labels=isinstance(item[1], Tensor),
+        dtype=str(sample.dtype).removeprefix("torch."),
+    )
+    return sample, int(item[1]), int(item[2]) if len(item) > 2 else 0, form
+
+
+def _collate(items: list[tuple[Tensor, int, int, BenchmarkFormat]]) -> ExperienceData:
+    samples, labels, tasks, formats = zip(*items, strict=True)
+    _check_shapes(samples)
+    return ExperienceData(torch.stack(samples), torch.tensor(labels), torch.tensor(tasks), formats[0])
+
+
+def _check_shapes(samples: Sequence[Tensor]) -> None:
     shapes = {tuple(sample.shape) for sample in samples}
     if len(shapes) > 1:
-        raise ValueError(
+        raise SourceError(
             f"Samples have several shapes: {sorted(shapes)[:3]}. Give the benchmark a transform that resizes them."
         )
-    data = torch.stack(samples).float(), torch.tensor(labels), torch.tensor(tasks)
-    return ExperienceData(*data, _format(dataset, first))
-
-
-def _items(view: Any, num_workers: int) -> Iterator[Any]:
-    if not num_workers:
-        return (view[index] for index in range(len(view)))
-    loader: Any = DataLoader(
-        view, batch_size=64, num_workers=num_workers, collate_fn=list, worker_init_fn=enter_for_good
-    )
-    return (item for batch in loader for item in batch)
-
-
-def _format(dataset: Any, item: Any) -> BenchmarkFormat:
-    plain = not isinstance(dataset, AvalancheDataset)
-    return BenchmarkFormat(
-        tasks=plain or len(item) > 2,
-        task_set=plain or hasattr(dataset, "task_set"),
-        tensor_labels=not plain and isinstance(item[1], Tensor),
-        dtype=str(item[0].dtype).removeprefix("torch."),
-    )
 
 
 def _check_item(item: Any, view: Any) -> None:
     kind = type(view).__name__
     if isinstance(item, Mapping):
-        raise TypeError(
+        raise SourceError(
             f"{kind} returns dictionaries with keys {', '.join(map(repr, item))}, but CondensedBuffer needs "
             "(sample, label) or (sample, label, task). Give the benchmark a dataset of tuples."
         )
     if not isinstance(item, list | tuple):
-        raise TypeError(f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task]).")
+        raise SourceError(f"{kind} returns {type(item).__name__} items, but needs to return (sample, label[, task]).")
     if len(item) == 3 and isinstance(view, AvalancheDataset) and not hasattr(view, "targets_task_labels"):
-        raise ValueError(f"The third field of the items of {kind} is not a task label (targets_task_labels). Omit it.")
+        raise SourceError(f"The third field of the items of {kind} is not a task label (targets_task_labels). Omit it.")
     if len(item) not in (2, 3):
-        raise ValueError(f"{kind} returns items of {len(item)} fields, but needs to return (sample, label[, task]).")
+        raise SourceError(f"{kind} returns items of {len(item)} fields, but needs to return (sample, label[, task]).")
 
 
 def _sample(sample: Any, index: int) -> Tensor:
     if not isinstance(sample, Tensor):
-        raise TypeError(
+        raise SourceError(
             f"Sample {index} is a {type(sample).__name__}, not a tensor. Give the benchmark an eval_transform that "
             "makes tensors, such as torchvision's ToTensor()."
         )
-    return sample.detach().cpu()
+    return sample.detach().cpu().clone()

@@ -79,7 +79,7 @@ class Bench:
 
     def _read(self, in_two_groups: bool) -> RealData:
         source = inspect(self.data.train)
-        reading = read(source, 0, False)
+        reading = read(source, False)
         groups = [row % 2 for row in range(len(reading.labels))] if in_two_groups else None
         return RealData.from_loaded(reading, source.kind, source.class_names, groups).to(self.device)
 

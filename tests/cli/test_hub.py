@@ -133,7 +133,7 @@ def test_errors_name_their_cause(
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").write_text("in the way")
     asked = len(hub.requests)
-    assert "Cannot save a condensed dataset to" in fails(capsys, "pull", repo_id, *out)
+    assert "Cannot write to" in fails(capsys, "pull", repo_id, *out)
     assert len(hub.requests) == asked  # before anything is loaded
     with hub.away():
         assert "cannot reach the Hub" in fails(capsys, "push", folder, repo_id, "--message", "later")
@@ -185,7 +185,7 @@ def test_an_existing_folder_takes_precedence(
 def test_a_missing_dataset(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     message = fails(capsys, "show", "condensed/fashoin", "--out", "grid.png")
-    assert "condensed/fashoin is neither a local folder nor a readable repository of the Hub: " in message
+    assert "condensed/fashoin is not a local folder and was not read from the Hub: " in message
     assert "this dataset repository does not exist" in message
     for name in ("fashoin", "./condensed/fashoin", "a/b/c", "https://huggingface.co/datasets/a/b"):
         assert f"{name!r} is neither an existing folder nor a repository" in fails(
@@ -213,7 +213,9 @@ def test_pull_options_are_passed_to_from_hub(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_search(repo_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     user = f"seeker{repo_id.rpartition('-')[2]}"
-    assert succeeds(capsys, "search", "--author", user) == f"No condensed dataset on the Hub matches author {user}.\n"
+    assert (
+        succeeds(capsys, "search", "--author", user) == f"Found no condensed dataset on the Hub with author {user}.\n"
+    )
     small(ipc=3).push_to_hub(repo_id, private=False)
     rows = succeeds(capsys, "search", "--author", "alice", "--recipe", "random", "--ipc", 3).splitlines()
     assert rows[0].split() == ["REPOSITORY", "SOURCE", "RECIPE", "IPC", "DOWNLOADS", "LIKES"]
@@ -272,7 +274,7 @@ def test_build_without_network_succeeds_and_reports_the_failed_push(
         with pytest.warns(UserWarning, match="Publishing the result may fail|condensing locally instead") as warned:
             message = fails(capsys, *BUILD, "--hub", repo_id, "--push", "--out", tmp_path / "pushed")
     assert "Publishing the result may fail" in str(warned[0].message)
-    assert "Condensing succeeded but publishing failed: " in message
+    assert "The result is ready, but publishing failed: " in message
     for name in ("taken", "pushed"):
         assert len(CondensedDataset.load(tmp_path / name)) == 6
 
@@ -286,3 +288,26 @@ def test_an_impossible_push_is_reported_before_the_work(
     monkeypatch.setenv("HF_TOKEN", "wrong")
     assert "token" in fails(capsys, *words, "--hub", repo_id)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_push_that_changes_nothing_does_not_say_published(
+    folder: Path, repo_id: str, hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "\npublished: " in succeeds(capsys, "push", folder, repo_id)
+    head = hub.hub.repositories["dataset", repo_id].head.oid
+    for words in ([], ["--create-pr"]):
+        output = succeeds(capsys, "push", folder, repo_id, *words)
+        assert f"nothing to publish, the repository already has this dataset: {hub.url}" in output
+        assert head in output
+        assert "published:" not in output
+
+
+def test_the_command_to_load_what_was_pushed(
+    folder: Path, repo_id: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It works as printed, for branches and pull requests too."""
+    for number, words in enumerate(([], ["--config", "b"], ["--revision", "trial"], ["--create-pr", "--config", "c"])):
+        output = succeeds(capsys, "push", folder, repo_id, *words)
+        command = output.rstrip().rpartition("condensed-data ")[2].replace("DIR", str(tmp_path / str(number)))
+        succeeds(capsys, *command.split())
+        assert (tmp_path / str(number) / "condensed.json").is_file()

@@ -21,6 +21,7 @@ from torchvision.transforms import Compose, RandomHorizontalFlip, ToTensor
 
 from condensed_data import CondensedDataset, Recipe, SourceError, condense_tensors, recipes
 from condensed_data.cli.main import main
+from condensed_data.data.batched_reads import second_reads
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine.callbacks.progress import Callback, Progress
@@ -125,42 +126,37 @@ class _Fail(Callback):
         pytest.fail("condensed again")
 
 
-def test_a_functions_results_are_cached(tmp_path: Path, untouched_rng: None) -> None:
-    calls: list[int] = []
+def test_a_function_is_called_for_every_sample_each_time(tmp_path: Path, untouched_rng: None) -> None:
+    """Nothing tells whether a function would return the same again."""
+    calls, at = [], [301]
 
-    class Half:
-        def __init__(self, at: int) -> None:
-            self.at = at
-
-        def __call__(self, sample: Tensor, label: int) -> int:
-            calls.append(label)
-            torch.rand(1)
-            return int(float(sample[1]) >= self.at)
+    def half(sample: Tensor, label: int) -> int:
+        calls.append(label)
+        torch.rand(1)
+        return int(float(sample[1]) >= at[0])
 
     rows = torch.stack([torch.rand(600, generator=torch.Generator().manual_seed(0)), torch.arange(600.0)], 1)
     many = TensorDataset(rows, torch.arange(600) % 2)
     how: dict[str, Any] = {"cache": tmp_path, "progress": False}
-    recipe = recipes.random(2)
-    first = CondensedDataset(many, recipe, groups=Half(301), **how)
-    assert len(calls) == 1 + 200 + 600
-    calls.clear()
-    second = CondensedDataset(many, recipe, groups=Half(301), **how)
-    assert len(calls) == 1 + 200  # a few, to check that it still returns the same
+    first = CondensedDataset(many, recipes.random(2), groups=half, **how)
+    second = CondensedDataset(many, recipes.random(2), groups=half, callbacks=[_Fail()], **how)
+    assert len(calls) == 2 * (600 + len(second_reads(600)))
     assert torch.equal(first.images, second.images)
-    third = CondensedDataset(many, recipe, groups=Half(400), **how)
+    at[0] = 400
+    third = CondensedDataset(many, recipes.random(2), groups=half, **how)
+    fresh = CondensedDataset(many, recipes.random(2), groups=half, **how | {"cache": False})
+    assert torch.equal(third.images, fresh.images)
     assert not torch.equal(first.images, third.images)
-    fresh = CondensedDataset(many, recipe, groups=Half(301), **how | {"cache": False})
-    assert torch.equal(first.images, fresh.images)
 
 
 def test_a_function_runs_in_worker_processes(source: Colored) -> None:
-    groups = Groups(by_position, inspect(source))
-    assert groups.values(num_workers=2) == values(by_position, source)
-    failing = Groups(_fails_late, inspect(source))
+    groups = Groups(by_position, inspect(source, 2))
+    assert groups.values() == values(by_position, source)
+    failing = Groups(_fails_late, inspect(source, 2))
     with pytest.raises(
         SourceError, match=r"^The groups function failed on source\[41\]: ZeroDivisionError: .*groups\(sample"
     ):
-        failing.values(num_workers=2)
+        failing.values()
 
 
 def _fails_late(sample: Tensor, label: int) -> int:

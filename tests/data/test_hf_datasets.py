@@ -19,7 +19,7 @@ from hub_server import HubServer
 from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
 from condensed_data.core.hub_errors import HubAccessError, HubNotFoundError
-from condensed_data.data import catalog
+from condensed_data.data import catalog, fingerprint
 from condensed_data.data.fingerprint import dataset_digest
 from condensed_data.data.hf_datasets import Address, HubDataset
 from condensed_data.data.sample import NoTestSplitError, SourceError
@@ -60,8 +60,9 @@ def test_images_labels_and_class_names(hub: HubServer) -> None:
 
 
 def test_it_is_condensed_and_recalled_without_reading(
-    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fingerprint, "YOUNG_SECONDS", 0.0)
     source = f"hf:{publish(hub, both())}"
     first = CondensedDataset(catalog.load(source, "train"), "random", ipc=2, cache=tmp_path)
     assert first.classes == NAMES
@@ -82,6 +83,7 @@ def test_the_fingerprint_depends_on_the_content_only(hub: HubServer, tmp_path: P
 
 def test_a_revision_is_pinned(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client waits between attempts
+    monkeypatch.setattr(fingerprint, "YOUNG_SECONDS", 0.0)
     name = publish(hub, both())
     repository = hub.hub.repositories["dataset", name]
     old = repository.head.oid

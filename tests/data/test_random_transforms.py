@@ -181,4 +181,4 @@ def test_other_random_transforms_are_detected_by_reading_twice() -> None:
 
 def test_checking_and_reading_do_not_change_random_states(untouched_rng: None) -> None:
     for workers in (0, 2):
-        contents(inspect(Pictures(transforms.Compose(SCRIPT))), workers)
+        contents(inspect(Pictures(transforms.Compose(SCRIPT)), workers))

@@ -56,9 +56,10 @@ def test_samples_are_standardized_and_in_the_requested_order() -> None:
 
 def test_pil_images_are_read_as_fractions_of_255() -> None:
     values = np.array([[0, 255], [51, 102]], dtype=np.uint8)
-    source = real_of(ListDataset([(Image.fromarray(values), 0), (Image.fromarray(values), 1)]))
-    assert float(source.space.mean) == pytest.approx(values.mean() / 255)
-    assert float(source.space.std) == pytest.approx(values.std() / 255)
+    source = real_of(ListDataset([(Image.fromarray(255 - values), 0), (Image.fromarray(values), 1)]))
+    both = np.stack([255 - values, values])
+    assert float(source.space.mean) == pytest.approx(both.mean() / 255)
+    assert float(source.space.std) == pytest.approx(both.std() / 255)
     torch.testing.assert_close(source.space.restore(source[torch.tensor([1])])[0, 0], torch.tensor(values) / 255)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -174,21 +175,60 @@ def test_a_corrupt_entry_is_moved_aside_and_rebuilt(make: Make, tmp_path: Path) 
 @pytest.mark.parametrize("damage", [b"", b"nonsense" * 100])
 def test_a_corrupt_checkpoint_is_refused_with_a_warning(make: Make, tmp_path: Path, damage: bytes) -> None:
     make()
-    (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint.safetensors")
+    (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint-*.safetensors")
     path.write_bytes(damage)
     with pytest.warns(UserWarning, match="cannot be read"):
         longer = make(small(iterations=6))
     assert torch.equal(longer.images, make(small(iterations=6), cache=False).images)
 
 
-def test_a_checkpoint_of_another_torch_is_refused(make: Make, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_number_of_threads_waits_for_it(make: Make, tmp_path: Path) -> None:
+    before = make()
+    folder = tmp_path / "cache" / "builds"
+    (mine,) = folder.glob("*/checkpoint-*.safetensors")
+    theirs = mine.rename(mine.with_name("checkpoint-torch-1.0-threads-7.safetensors"))
+    counter = Counter()
+    with pytest.warns(UserWarning, match=r"starts from the beginning.*there is only checkpoint-torch-1.0-threads-7"):
+        make(small(iterations=5), callbacks=[counter])
+    assert counter.iterations == 5
+    theirs.replace(mine)
+    counter = Counter()
+    make(small(iterations=6), callbacks=[counter])
+    assert counter.iterations == 2
+    assert torch.equal(make().images, before.images)  # the number of threads is no part of the key
+
+
+def test_a_checkpoint_that_was_renamed_by_hand_is_refused(make: Make, tmp_path: Path) -> None:
     make()
-    (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint.safetensors")
+    (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint-*.safetensors")
     checkpoint.write(path, checkpoint.read(path, {}), {"lineage": path.parent.name, "torch": "1.0"})
     counter = Counter()
     with pytest.warns(UserWarning, match="another run: its torch is '1.0'"):
         make(small(iterations=5), callbacks=[counter])
     assert counter.iterations == 5
+    assert path.with_suffix(".refused").is_file()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(make: Make, tmp_path: Path, seed: int) -> None:
+    make()
+    (path,) = (tmp_path / "cache" / "builds").glob("*/checkpoint-*.safetensors")
+    whole, identity = path.read_bytes(), {"lineage": path.parent.name}
+    state = checkpoint.read(path, identity)
+    draw = random.Random(seed)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for position in [*draw.sample(range(header), 60), *draw.sample(range(header, len(whole)), 60), len(whole) - 1]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(checkpoint.CheckpointError, match="cannot be read"):
+            checkpoint.read(path, identity)
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"checksum does not match.*starts from the beginning"):
+        longer = make(small(iterations=6))
+    assert torch.equal(longer.images, make(small(iterations=6), cache=False).images)
+    path.write_bytes(whole)
+    assert state["iteration"] == checkpoint.read(path, identity)["iteration"] == 4
 
 
 def test_a_recipe_with_an_unnamed_callable_is_not_cached(make: Make, tmp_path: Path) -> None:

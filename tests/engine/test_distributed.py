@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import ranks_bits
@@ -18,37 +14,11 @@ import ranks_worker
 import torch
 import torch.distributed as dist
 from exam import GROUPED, LEARNING, start
+from ranks_tools import SECONDS, begin, ended
 
 from condensed_data.core.process_group import ProcessGroup
 from condensed_data.engine.distributed.gradient_exchange import row_groups
 from condensed_data.engine.distributed.work_plan import WorkUnit, assign_owners, chunks, partition
-
-Process = subprocess.Popen[str]
-SECONDS = 120  # in which anything here ends, on a machine that does much else
-
-
-def begin(count: int, folder: Path, *words: object, script: ModuleType = ranks_worker) -> list[Process]:
-    """The processes of one build."""
-    environment = os.environ | {"CONDENSED_DATA_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, (script.__file__, rank, count, folder, *words))],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-
-
-def ended(processes: list[Process], seconds: int = SECONDS) -> list[tuple[int, str]]:
-    """Their exit statuses and last words; none may hang."""
-    try:
-        said = [process.communicate(timeout=seconds)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
 
 
 def alone(folder: Path, iterations: int) -> torch.Tensor:
@@ -104,7 +74,7 @@ def test_every_recipe_gives_the_bits_of_one_process(
 
 
 def test_a_rank_that_dies_ends_the_others_and_one_process_goes_on(tmp_path: Path) -> None:
-    found = ended(begin(2, tmp_path, 12, "dies"))
+    found = ended(begin(2, tmp_path, 12, "dies", script=ranks_worker))
     assert found[0][0] == -signal.SIGKILL
     assert found[1][0] == 1
     assert "LostRankError" in found[1][1]
@@ -124,7 +94,7 @@ class _Counts(ranks_worker.Callback):
 
 
 def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
-    processes = begin(2, tmp_path, 60, "stopped")
+    processes = begin(2, tmp_path, 60, "stopped", script=ranks_worker)
     waiting = time.monotonic() + SECONDS
     while not (tmp_path / "iteration").exists() and time.monotonic() < waiting:
         time.sleep(0.05)
@@ -133,7 +103,7 @@ def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
     found = ended(processes)
     assert [code for code, _ in found] == [1, 1]
     assert all("KeyboardInterrupt: Stopped after iteration" in words for _, words in found)
-    again = ended(begin(3, tmp_path, 60, "whole"))
+    again = ended(begin(3, tmp_path, 60, "whole", script=ranks_worker))
     assert [code for code, _ in again] == [0, 0, 0], again
     images = [torch.load(tmp_path / f"whole-{rank}.pt", weights_only=True) for rank in range(3)]
     assert torch.equal(images[0], images[1])
@@ -142,7 +112,7 @@ def test_asked_to_stop_all_stop_and_three_go_on(tmp_path: Path) -> None:
 
 
 def test_ranks_with_different_arguments_are_refused(tmp_path: Path) -> None:
-    for code, words in ended(begin(2, tmp_path, 2, "other")):
+    for code, words in ended(begin(2, tmp_path, 2, "other", script=ranks_worker)):
         assert code == 1
         assert "Rank 1 was started with different arguments than rank 0" in words
 

@@ -75,7 +75,7 @@ def test_a_plan_agrees_with_the_run(name: str, source: TensorDataset) -> None:
 def test_a_large_source_is_sampled(listed: bool) -> None:
     source = Large(listed)
     found = planned(source, recipes.dm(ipc=1, iterations=100, batch=16, network=NET))
-    assert source.read < 3_000
+    assert source.read < 3_500
     assert found.classes == 50
     assert found.all_labels_read is listed
     assert found.memory.samples == 100_000 * 36 * 4

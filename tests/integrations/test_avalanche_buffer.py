@@ -367,20 +367,20 @@ class Odd(Samples):
 
 
 @pytest.mark.parametrize(
-    ("item", "error", "names"),
+    ("item", "names"),
     [
-        ({"x": 1, "y": 2}, TypeError, "dictionaries"),
-        (3, TypeError, "int"),
-        (("text", 0), TypeError, "not a tensor"),
-        ((torch.zeros(3), 0, 0, 0), ValueError, "4 fields"),
-        ((torch.zeros(3), 0), ValueError, "of shape"),
+        ({"x": 1, "y": 2}, "dictionaries"),
+        (3, "int"),
+        (("text", 0), "not a tensor"),
+        ((torch.zeros(3), 0, 0, 0), "4 fields"),
+        ((torch.zeros(3), 0), "of shape"),
     ],
 )
-def test_unsupported_items_are_refused(item: Any, error: type[Exception], names: str) -> None:
+def test_unsupported_items_are_refused(item: Any, names: str) -> None:
     memory = buffer()
     memory.update_from_dataset(Samples())
     before = rows(memory)
-    with pytest.raises(error, match=names):
+    with pytest.raises(ValueError, match=names):
         memory.update_from_dataset(Odd(item))
     assert torch.equal(rows(memory), before)
 

@@ -160,7 +160,7 @@ def test_the_command(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (("--space", "wide=1,2"), "unknown name 'wide'. Known names: width"),
         (("--space", "width"), "NAME=VALUE"),
         (("--space", "lr=a..b"), "are not numbers"),
-        (("--protocol", "longest"), "Unknown training='longest'"),
+        (("--protocol", "longest"), "training='longest': Unknown protocol"),
         (("--val", "cli_sources:four_pixels"), "samples of shape"),
     ],
 )

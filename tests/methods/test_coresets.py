@@ -215,9 +215,11 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
 
 
 def test_unknown_features_are_refused() -> None:
-    for wrong in ("trainde", 3, MLP):
+    for wrong in ("trainde", MLP):
         with pytest.raises(ValueError, match=r"features=.* is unknown; known: 'trained', 'raw', 'imagenet'"):
             Herding(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Herding\(features=3\) must be a string or an Extractor or callable"):
+        Herding(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ConvNet"):
         Forgetting(NETWORK).check((4,))
 

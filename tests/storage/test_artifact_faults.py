@@ -86,7 +86,7 @@ def test_a_file_size_limit() -> None:
     lines = run("file_size_limit")
     assert len(lines) == 2
     for line, name in zip(lines, ("set", "new"), strict=True):
-        assert line.startswith("Cannot save a condensed dataset to ")
+        assert line.startswith("Cannot write to ")
         assert f"/{name}: a file exceeds the file size limit. Raise the file size limit" in line
 
 
@@ -136,7 +136,7 @@ def test_an_interrupt_keeps_the_old_dataset(tmp_path: Path, monkeypatch: pytest.
 def test_a_file_in_place_of_a_folder(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("mine")
     for save_or_check in (atomic_directory.check_writable, lambda path: save(path, 0)):
-        with pytest.raises(SaveError, match="Cannot save a condensed dataset to"):
+        with pytest.raises(SaveError, match="Cannot write to"):
             save_or_check(tmp_path / where)
     assert listing(tmp_path) == {"file": b"mine"}
 

@@ -206,18 +206,6 @@ def test_readers_never_see_a_partial_dataset_beside_several_writers(printed: Pri
     assert last in (124, 224, 324)
 
 
-def test_leftovers_of_killed_writers_are_removed_after_an_hour(tmp_path: Path) -> None:
-    directory = tmp_path / "set"
-    for exists in (False, True):
-        home = directory if exists else tmp_path
-        old, young = home / ".set.tmp-old", home / ".set.tmp-young"
-        for left in (old, young):
-            left.mkdir()
-        os.utime(old, (0, time.time() - 3700))
-        save(directory, 0)
-        assert (old.exists(), young.exists()) == (False, True)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     run_all(Path(sys.argv[1]))

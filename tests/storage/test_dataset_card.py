@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from hostile_text import HOSTILE, has_controls
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
@@ -68,12 +70,27 @@ def test_sizes(metadata: Metadata, classes: int, expected: str) -> None:
     assert front(card(many))["size_categories"] == [expected]
 
 
-def test_hostile_names_are_escaped(metadata: Metadata) -> None:
-    name = 'evil"\n---\ntags: [x]\n# <script>|*a*'
-    text = card(replace(metadata, name=name, classes=("a|b", "<b>", "c\n## d")))
-    assert front(text)["pretty_name"] == f"{name} condensed by random"
-    assert "<script>" not in text.split("---\n", 2)[2]
-    assert not any(line.startswith("## d") for line in text.splitlines())
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_escaped(name: str, metadata: Metadata) -> None:
+    """They change neither the lines nor the header of a card, wherever they stand."""
+    measured = Evaluation(name, Training(name=name), (0.5,), (0.6, 0.6, None), (0.4,))
+    texts = []
+    for value in (name, "harmless"):
+        named = replace(metadata, name=value, recipe_name=value, classes=(value, value + "2", value + "3"))
+        named = replace(named, environment={value: value}, recipe={"part": value, "x": [value]})
+        evaluation = replace(measured, network=value, training=Training(name=value))
+        named = replace(named, evaluations=(evaluation,), baselines=((value, evaluation),))
+        texts.append(card(named))
+        assert f"{value[:20]}" in repr(front(texts[-1])["pretty_name"]) or value == name
+    hostile, harmless = texts
+    assert not has_controls(hostile.replace("\n", ""))
+    assert hostile.count("\n") == harmless.count("\n")
+    assert front(hostile).keys() == front(harmless).keys()
+    assert len(front(hostile)["pretty_name"]) <= 200
+    headings = [line for line in hostile.splitlines() if line.startswith("#")]
+    assert len(headings) == len([line for line in harmless.splitlines() if line.startswith("#")])
+    body, marks = hostile.split("---\n", 2)[2], re.compile(r"(?<!\\)<(?!/?(details|summary)>)")
+    assert not marks.search(body.replace("\\\\", ""))
 
 
 def test_a_recipe_without_stored_fields(metadata: Metadata) -> None:

@@ -28,9 +28,9 @@ class ListDataset(Dataset[Any]):
         return self.items[index]
 
 
-def contents(source: Source, num_workers: int = 0) -> tuple[Tensor, Tensor]:
+def contents(source: Source) -> tuple[Tensor, Tensor]:
     """Samples (n, *shape) and labels (n,) as `read` loads them."""
-    loaded = read(source, num_workers, progress=False)
+    loaded = read(source, progress=False)
     return loaded.store[torch.arange(len(source))], loaded.labels
 
 

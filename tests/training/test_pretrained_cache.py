@@ -19,6 +19,7 @@ from sources import real as real_of
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.atomic import temporary_name
 from condensed_data.core.process_group import ProcessGroup
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import from_json, to_json
@@ -114,6 +115,14 @@ def test_equal_requests_are_trained_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert same(more[-1], trained_networks(context(), NETWORK, replace(QUICK, networks=3))[2])
     with pytest.raises(IndexError):
         more[3]
+
+
+def test_each_kind_of_device_has_its_own_networks(tmp_path: Path) -> None:
+    (job,) = pretraining_jobs(context(), NETWORK, replace(QUICK, networks=1))
+    store, kind = PretrainedCache(tmp_path), trained_module.NetworkJobs()
+    keys = [store._key(kind, replace(job, device=device)) for device in ("cpu", "cuda:0", "cuda:1", "mps")]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[2]
 
 
 def test_everything_that_decides_the_bits_has_its_own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +257,7 @@ def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     trained_networks(where, NETWORK, QUICK)
     (folder,) = tmp_path.iterdir()
-    (folder / ".1.safetensors.123").write_bytes((folder / "1.safetensors").read_bytes()[:50])
+    (folder / temporary_name()).write_bytes((folder / "1.safetensors").read_bytes()[:50])
     (folder / "1.safetensors").unlink()
     trained_networks(where, NETWORK, QUICK)
     assert sorted(path.name for path in folder.glob("*")) == ["0.safetensors", "1.safetensors", "lock"]
@@ -308,7 +317,7 @@ def test_initial_weights_are_those_before_training() -> None:
 
 @pytest.mark.parametrize(("fields", "name"), [({"epochs": 0}, "epochs"), ({"networks": 1.5}, "networks")])
 def test_counts_are_checked(fields: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValueError, match=rf"Pretraining\({name}=.*\) must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=rf"Pretraining\({name}=.*\) must be an integer"):
         Pretraining(**fields)
 
 

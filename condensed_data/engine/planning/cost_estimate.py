@@ -15,6 +15,7 @@ import torch
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import require_resolved
 from condensed_data.core.torch_settings import own_settings
+from condensed_data.data.batched_reads import second_reads
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
@@ -113,7 +114,7 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
         classes=len(names),
         all_labels_read=all_read,
         iterations=require_resolved(resolved.iterations),
-        reading_seconds=sample_seconds * len(source),
+        reading_seconds=sample_seconds * (len(source) + len(second_reads(len(source)))),
         pretraining_seconds=pretraining_seconds,
         iteration_seconds=total("seconds"),
         iteration_flop=total("flop"),

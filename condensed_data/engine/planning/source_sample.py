@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from condensed_data.core.spec import require_resolved
+from condensed_data.data.batched_reads import read_batches, second_reads
 from condensed_data.data.real import RealData
-from condensed_data.data.sample import SourceError, fetch
+from condensed_data.data.sample import SourceError, check_label, fetch, label_values
 from condensed_data.data.source import LoadedSource, Source
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -32,7 +34,7 @@ def first_classes(real: RealData, classes: int) -> RealData:
     keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
     loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
-    return replace(RealData.from_loaded(loaded, real.kind), class_names=real.class_names[:classes], named=real.named)
+    return RealData.from_loaded(loaded, real.kind, real.source_classes)
 
 
 def read_classes(
@@ -46,7 +48,7 @@ def read_classes(
         classes: (k,) label values of the classes to read.
 
     Returns:
-        The samples, and the seconds that reading one took.
+        The samples, and the seconds that one read of one sample took.
     """
     batches = [require_resolved(term.sampler.batch) for term in recipe.terms if isinstance(term.sampler, PerGroup)]
     per_class = max([MIN_PER_CLASS, *batches])
@@ -60,7 +62,7 @@ def read_classes(
     rows = torch.cat([row[:per_class] for row in members]).tolist()
     started = time.perf_counter()
     real = RealData.read(replace(source, dataset=Subset(source.dataset, rows)), progress=False)
-    return real, (time.perf_counter() - started) / len(rows)
+    return real, (time.perf_counter() - started) / (len(rows) + len(second_reads(len(rows))))
 
 
 def read_labels(source: Source) -> tuple[Tensor, bool]:
@@ -69,8 +71,22 @@ def read_labels(source: Source) -> tuple[Tensor, bool]:
     if listed is not None and len(listed) == len(source):
         return listed, True
     indices = _spread_indices(len(source))
-    labels = torch.tensor([int(fetch(source.dataset, int(index))[1]) for index in indices])
-    return labels, len(indices) == len(source)
+    labels: list[int] = []
+    read_batches(
+        partial(_label, Subset(source.dataset, indices.tolist())),
+        len(indices),
+        list,
+        labels.extend,
+        changed="source has other labels in a second read. Give it fixed labels.",
+        title="reading labels",
+        num_workers=source.num_workers,
+        progress=False,
+    )
+    return torch.tensor(labels), len(indices) == len(source)
+
+
+def _label(dataset: Any, index: int) -> int:
+    return check_label(fetch(dataset, index)[1], index)
 
 
 def _spread_indices(count: int) -> Tensor:
@@ -87,11 +103,12 @@ def _listed_labels(dataset: Any) -> Tensor | None:
         parts = [part for part in map(_listed_labels, dataset.datasets) if part is not None]
         return torch.cat(parts) if len(parts) == len(dataset.datasets) else None
     if isinstance(dataset, TensorDataset):
-        return dataset.tensors[1].long()
+        return label_values(dataset.tensors[1])
     targets = getattr(dataset, "targets", None)
-    if targets is None or len(targets) != len(dataset):
+    changed = getattr(dataset, "target_transform", None) is not None
+    if targets is None or changed or len(targets) != len(dataset):
         return None
     try:
-        return torch.as_tensor(np.asarray(targets)).long()
+        return torch.as_tensor(np.asarray(targets)).long().flatten()
     except (TypeError, ValueError) as error:
         raise SourceError(f"source.targets cannot be converted to integers: {error}. Give integer labels.") from error

@@ -98,8 +98,6 @@ class Centralization(Objective):
         check_choice("Centralization", "centers", self.centers, ("synthetic", "real"))
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"Centralization(alpha={self.alpha}) must be positive and finite.")
-        if not math.isfinite(self.beta):
-            raise ValueError(f"Centralization(beta={self.beta}) must be finite.")
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if self.centers == "synthetic" and min(synthetic) < 2:

@@ -11,8 +11,10 @@ The first line of its docstring is what `condensed-data recipes` prints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from condensed_data.core.annotations import checked
+from condensed_data.core.names import unknown_name
 from condensed_data.core.spec_text import parse_call
 from condensed_data.methods.recipe import Recipe
 
@@ -23,6 +25,7 @@ _FUNCTIONS: dict[str, Callable[..., Recipe]] = {}
 def register(function: F) -> F:
     """Make a recipe available by the name of its function, which takes `ipc=`. Use as a decorator.
 
+    Arguments are checked against the function's annotations.
     Defining the same function again, as notebooks do, replaces it.
 
     Raises:
@@ -32,8 +35,8 @@ def register(function: F) -> F:
     other = _FUNCTIONS.get(name, function)
     if (other.__module__, other.__qualname__) != (function.__module__, function.__qualname__):
         raise ValueError(f"Recipe {name!r} is already registered by {other.__module__}. Rename the new function.")
-    _FUNCTIONS[name] = function
-    return function
+    _FUNCTIONS[name] = checked(function)
+    return cast("F", _FUNCTIONS[name])
 
 
 def names() -> list[str]:
@@ -48,7 +51,7 @@ def function(name: str) -> Callable[..., Recipe]:
         ValueError: for an unknown name; the message lists the known ones.
     """
     if name not in _FUNCTIONS:
-        raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(names())}.")
+        raise ValueError(unknown_name("recipe", name, names()))
     return _FUNCTIONS[name]
 
 

@@ -38,10 +38,6 @@ class PerGroup(Sampler):
     def __post_init__(self) -> None:
         check_count("PerGroup", "batch", self.batch, or_default=True)
         check_count("PerGroup", "synthetic", self.synthetic, optional=True)
-        if self.within is not None and not isinstance(self.within, BatchSelection):
-            raise ValueError(
-                f"PerGroup(within={self.within!r}) must be None, Clusters(...) or NearestToCentroids(...)."
-            )
 
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         if self.grouped and context.real.num_groups == context.real.num_classes:

@@ -24,7 +24,7 @@ from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
 from condensed_data.storage.metadata import Metadata
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo, HfApi
+    from huggingface_hub import HfApi
 
 CONFLICTS = 20  # other pushes that may be faster before this one fails
 
@@ -52,12 +52,31 @@ class PushOptions:
 
 
 @dataclass(frozen=True)
+class PushResult:
+    """What a push did: the commit of the repository that has the dataset, and its addresses.
+
+    Attributes:
+        oid: the commit, 40 hexadecimal digits.
+        commit_url: its page.
+        pr_url, pr_revision: the page of the pull request and its revision ("refs/pr/1"), or None.
+        changed: whether the push made a commit; False if the repository had all of it already.
+    """
+
+    oid: str
+    commit_url: str
+    pr_url: str | None = None
+    pr_revision: str | None = None
+    changed: bool = True
+
+
+@dataclass(frozen=True)
 class Push:
     """One push.
 
     Attributes:
         folder: temporary folder that contains the files of the dataset in `set`.
-        choose: returns the config name, given the manifests in the repository, or None to publish nothing.
+        choose: returns the config name, given the manifests in the repository (empty for those that cannot be read),
+            or None to publish nothing.
     """
 
     options: PushOptions
@@ -66,7 +85,7 @@ class Push:
     manifest: dict[str, Any]
     choose: Callable[[Manifests], str | None]
 
-    def run(self) -> CommitInfo | None:
+    def run(self) -> PushResult | None:
         """Push; its errors must pass through `hub_errors.translate_hub_errors`."""
         conflicts = failures = 0
         while True:
@@ -89,10 +108,10 @@ class Push:
                     raise
                 pause(conflicts + failures)
 
-    def _attempt(self) -> CommitInfo | None:
+    def _attempt(self) -> PushResult | None:
         snapshot = self._head()
         manifests, corrupt = _manifests(snapshot)
-        name = self.choose(manifests)
+        name = self.choose(manifests | {unread: {} for unread in corrupt})
         if name is None:
             return None
         corrupt.pop(name, None)  # it is replaced
@@ -105,7 +124,7 @@ class Push:
         rendered = repo_card.render(snapshot.repo_id, manifests | {name: self.manifest}, text, self.options.license)
         operations = self._operations(snapshot, name, rendered)
         title = f"{self.manifest['name']} condensed by {self.manifest['recipe_name']}, ipc {self.manifest['ipc']}"
-        return self.api.create_commit(
+        done = self.api.create_commit(
             self.options.repo_id,
             operations,
             commit_message=self.options.commit_message or f"Publish {name}: {title}",
@@ -114,6 +133,9 @@ class Push:
             create_pr=self.options.create_pr,
             parent_commit=snapshot.commit,
         )
+        # without changes the client returns the present head
+        changed = done.pr_url is not None or done.oid != snapshot.commit
+        return PushResult(done.oid, done.commit_url, done.pr_url, done.pr_revision, changed)
 
     def _operations(self, snapshot: RepositorySnapshot, name: str, text: str) -> list[Any]:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete

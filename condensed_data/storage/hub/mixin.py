@@ -12,8 +12,10 @@ from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo
     from typing_extensions import Self
+
+    from condensed_data.storage.hub.author_tensors import Paths
+    from condensed_data.storage.hub.commit import PushResult
 
 
 @doors
@@ -41,24 +43,27 @@ class HubMixin:
     @classmethod
     def from_pt(
         cls,
-        path: str | Path,
-        labels: str | Path | None = None,
+        path: Paths,
+        labels: Paths | None = None,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         normalized: bool = True,
+        whitening: Any = None,
+        label_kind: str | None = None,
         factor: int = 1,
         run: int = 0,
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
-        """Read the `.pt` file in which the authors of a method published their images, without executing anything.
+        """Read the `.pt` files in which the authors of a method published their images, without executing anything.
 
-        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known;
-        `author_files.read` documents the arguments.
+        The files of DC, DSA, DM, MTT and its successors, and IDC (`normalized=False, factor=2`) are known. Images that
+        were ZCA-whitened need `whitening=`, the training set. `author_files.read` documents the arguments.
 
         Raises:
             ArtifactError: for a file that contains anything but tensors and numbers, or has an unknown layout.
+            ValueError: for an argument that must be given because the files do not tell.
         """
         from condensed_data.storage.hub import author_files
 
@@ -69,6 +74,8 @@ class HubMixin:
                 mean=mean,
                 std=std,
                 normalized=normalized,
+                whitening=whitening,
+                label_kind=label_kind,
                 factor=factor,
                 run=run,
                 classes=classes,
@@ -87,7 +94,7 @@ class HubMixin:
         commit_message: str | None = None,
         config_name: str = "default",
         license: str | None = None,  # noqa: A002 (the Hub calls it so)
-    ) -> CommitInfo:
+    ) -> PushResult:
         """Publish to a dataset repository of the Hub: all of it in one commit, or nothing.
 
         Args:
@@ -102,10 +109,10 @@ class HubMixin:
             license: identifier of the source's license for the card, such as "mit" or "cc-by-4.0".
 
         Returns:
-            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head if nothing changed.
+            The commit (`.oid`, `.commit_url`, `.pr_url`); the present head, with `.changed` False, if nothing changed.
 
         Raises:
-            HubError: or one of its subclasses; nothing is published, and the message says how to continue.
+            HubError: or one of its subclasses; the message says how to continue.
             ArtifactError: if a dataset that is already in the repository cannot be read.
             ValueError, ImportError: for problems found before anything is sent.
         """

@@ -7,28 +7,29 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from condensed_data.core.hub_errors import HubError, translate_hub_errors
+from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, translate_hub_errors
 from condensed_data.storage import artifact, display, parquet
 from condensed_data.storage.hub import layout
 from condensed_data.storage.hub.client import check_name, client
-from condensed_data.storage.hub.commit import Manifests, Push, PushOptions
+from condensed_data.storage.hub.commit import Manifests, Push, PushOptions, PushResult
 from condensed_data.storage.result import CondensationResult
 
-if TYPE_CHECKING:
-    from huggingface_hub import CommitInfo
+_NOTHING = "Nothing was published."
+_WHOLE = "The dataset is published as a whole or not at all; push again, what is there already is not sent twice."
+_REQUEST = "Check its pull requests before you push again: each push with create_pr opens a new one."
 
-_UNCHANGED = "Nothing was published partially, and the local dataset is unchanged. Push again to continue."
 
-
-def push(result: CondensationResult, options: PushOptions, config_name: str) -> CommitInfo:
+def push(result: CondensationResult, options: PushOptions, config_name: str) -> PushResult:
     """Publish a condensed dataset under the given name; `HubMixin.push_to_hub` documents arguments and errors."""
     layout.check_config(config_name)
-    return publish(result, options, lambda manifests: config_name)
+    pushed = publish(result, options, lambda manifests: config_name)
+    assert pushed is not None  # the name is given
+    return pushed
 
 
-def publish_build(result: CondensationResult, repo_id: str) -> CommitInfo | None:
+def publish_build(result: CondensationResult, repo_id: str) -> PushResult | None:
     """Publish the result of a build under an unused name, unless the repository already has it.
 
     Returns:
@@ -40,8 +41,8 @@ def publish_build(result: CondensationResult, repo_id: str) -> CommitInfo | None
     key = result.metadata.key
     if key is None:
         raise ValueError(
-            f"{repo_id}: this dataset has no cache key, because its recipe contains a function without a name. Name "
-            "the function, or publish it with push_to_hub(config_name=...)."
+            f"{repo_id}: this dataset has no cache key: its recipe contains a function without a name, or it was "
+            "condensed without a cache. Publish it with push_to_hub(config_name=...)."
         )
 
     def choose(manifests: Manifests) -> str | None:
@@ -69,7 +70,9 @@ def check_access(repo_id: str) -> None:
         api.whoami()
 
 
-def publish(result: CondensationResult, options: PushOptions, choose: Callable[[Manifests], str | None]) -> Any:
+def publish(
+    result: CondensationResult, options: PushOptions, choose: Callable[[Manifests], str | None]
+) -> PushResult | None:
     """Publish under the name that `choose` returns for the manifests in the repository; None publishes nothing."""
     _check_preview(result)
     with tempfile.TemporaryDirectory(prefix="condensed-data-") as folder:
@@ -78,7 +81,14 @@ def publish(result: CondensationResult, options: PushOptions, choose: Callable[[
             with translate_hub_errors(options.repo_id, options.revision, folder=folder):
                 return Push(options, client(options.token), Path(folder), written, choose).run()
         except HubError as error:
-            raise type(error)(f"{error} {_UNCHANGED}") from error
+            raise type(error)(f"{error} {_state(error, options)}") from error
+
+
+def _state(error: HubError, options: PushOptions) -> str:
+    """What a failed push left, and how to continue; the response to a commit may be all that was lost."""
+    if not isinstance(error, HubUnavailableError | ConcurrentPushError):
+        return _NOTHING
+    return _REQUEST if options.create_pr else _WHOLE
 
 
 def _check_preview(result: CondensationResult) -> None:

@@ -6,11 +6,11 @@ before a long run starts: an invalid repository name, or a token that the Hub re
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubError, HubUnavailableError
 from condensed_data.storage.result import CondensationResult
@@ -44,7 +44,7 @@ class HubCache:
             try:
                 check_access(hub)
             except HubUnavailableError as error:
-                warnings.warn(f"Publishing the result may fail: {error}", stacklevel=4)
+                warn_caller(f"Publishing the result may fail: {error}")
         return hub_cache
 
     def fetch(self, key: str, content: Mapping[str, Any]) -> CondensationResult | None:
@@ -54,7 +54,7 @@ class HubCache:
         try:
             found = lookup(self.repo_id, key, content)
         except (HubError, ArtifactError, OSError) as error:
-            warnings.warn(f"Could not load the result from the Hub; condensing locally instead. {error}", stacklevel=8)
+            warn_caller(f"Could not load the result from the Hub; condensing locally instead. {error}")
             return None
         if found is None:
             return None
@@ -70,7 +70,6 @@ class HubCache:
         try:
             publish_build(result, self.repo_id)
         except (HubError, ArtifactError, OSError, ValueError, ImportError) as error:
-            warnings.warn(
-                f"Condensing succeeded but publishing failed: {error} Call push_to_hub({self.repo_id!r}) to try again.",
-                stacklevel=4,
+            warn_caller(
+                f"The result is ready, but publishing failed: {error} Publish it with push_to_hub({self.repo_id!r})."
             )

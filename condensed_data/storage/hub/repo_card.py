@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from condensed_data.core.text import visible_name
+from condensed_data.data.class_names import distinct
 from condensed_data.storage import dataset_card, file_names, parquet, readme
 from condensed_data.storage.hub import layout
 from condensed_data.storage.metadata import Metadata
@@ -83,7 +85,7 @@ def _pretty_name(entries: Sequence[Metadata], old: Mapping[str, Any]) -> str:
         return given
     if len(entries) == 1:
         return dataset_card.pretty_name(entries[0])
-    return f"{', '.join(sorted({metadata.name for metadata in entries}))} condensed"
+    return f"{', '.join(sorted({visible_name(metadata.name) for metadata in entries}))} condensed"
 
 
 def _tags(entries: Sequence[Metadata], old: Mapping[str, Any]) -> list[str]:
@@ -102,7 +104,7 @@ def _config(name: str) -> dict[str, Any]:
 
 def _info(name: str, metadata: Metadata, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of `dataset_info`: what `datasets` knows before it has loaded anything."""
-    names = parquet.distinct(metadata.classes, metadata.class_values)
+    names = distinct(metadata.classes, metadata.class_values)
     label = {"class_label": {"names": {str(index): text for index, text in enumerate(names)}}}
     features: list[dict[str, Any]] = [_sample(manifest), {"name": "label", "dtype": label}]
     if manifest["label"]["kind"] == "probs":

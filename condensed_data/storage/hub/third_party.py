@@ -7,7 +7,6 @@ recipe, training protocol. Letters: N samples, K classes, C, H, W.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError, shortened_list
+from condensed_data.core.text import visible
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import Pixels
-from condensed_data.storage.hub import third_party_images
+from condensed_data.storage.hub import repository_paths, third_party_images
 from condensed_data.storage.hub.third_party_images import Fetch, LabeledImages
 from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
@@ -52,6 +53,7 @@ def read(
     chosen = tables or [path for paths in folders.values() for path in paths]
     if not chosen:
         raise NotACondensedDatasetError(_nothing_found(repo_id, sizes, config_name))
+    repository_paths.check(repo_id, chosen)
     total = sum(sizes[path] for path in chosen)
     if total > max_bytes or len(chosen) > _MAX_FILES:
         raise ArtifactError(
@@ -108,20 +110,25 @@ def result_from_samples(
         seed=0,
         encoding=specs.to_json(Pixels()),
         training=Training(),
+        whitening="none" if space.whitening is None else "zca",
     )
     return with_storage_size(CondensationResult(images, index, metadata, None), images.numel())
 
 
 def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     """Build the result and warn once about missing metadata."""
-    kind = SampleKind(f"pil:{found.mode}", tuple(found.images.shape[1:]))
+    kind = SampleKind(found.kind, tuple(found.images.shape[1:]))
     missing = ["mean and standard deviation of its source (those of its own images are used)"]
     if found.names is None:
         missing.append("class names")
     missing += ["recipe", "training protocol (the standard one is used)"]
     result = result_from_samples(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
+    numeric = found.names is not None and all(name.isdecimal() for name in found.names)
+    if numeric and found.names and list(found.names) != sorted(found.names, key=int):
+        missing.append(f"label values (names are sorted as text, so the label of {found.names[1]!r} is 1)")
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
-    warnings.warn(f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}", stacklevel=2)
+    lacks = f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}"
+    warn_caller(visible(lacks))
     return result
 
 
@@ -132,8 +139,8 @@ def _space(images: Tensor) -> ValueSpace:
 
 
 def _tables(repo_id: str, paths: Sequence[str]) -> list[str]:
-    """The parquet files of the train split, in order; they must be in one folder, because each is a config."""
-    tables = sorted(path for path in paths if path.endswith(".parquet"))
+    """The parquet files of the train split, in order and complete, in one folder, because each folder is a config."""
+    tables = [path for path in paths if path.endswith(".parquet")]
     train = [path for path in tables if _TRAIN.search(path)]
     chosen = train or [path for path in tables if not _OTHER_SPLIT.search(path)]
     folders = sorted({PurePosixPath(path).parent.as_posix() for path in chosen})
@@ -142,7 +149,7 @@ def _tables(repo_id: str, paths: Sequence[str]) -> list[str]:
             f"{repo_id} was not made by condensed-data and has parquet files in {len(folders)} folders. Give one as "
             f"config_name: {shortened_list(folders)}."
         )
-    return chosen
+    return repository_paths.in_order(repo_id, chosen)
 
 
 def _folders(paths: Sequence[str]) -> dict[str, list[str]]:

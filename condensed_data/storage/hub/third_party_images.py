@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError
+from condensed_data.data.bit_depth import convert, form_of, to_float_tensor
+from condensed_data.data.sample import to_tensor
 from condensed_data.storage import strict_json
 
 Fetch = Callable[[str], Path]  # from a path in the repository to a local file
@@ -33,13 +34,15 @@ class LabeledImages:
 
     images: Tensor  # (N, C, H, W) float32 in [0, 1]
     labels: Tensor  # (N,) int64, as stored
-    mode: str  # PIL mode, "L" or "RGB"
+    kind: str  # "pil:L" or "pil:RGB"; "tensor:float32" if some have more than 8 bits
     names: tuple[str, ...] | None  # class names by label, or None if the files have none
     ignored: tuple[str, ...] = ()  # names of columns that were not read, such as soft labels
 
 
 def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int) -> LabeledImages:
-    """Read parquet files with a column of encoded images and a column of integers.
+    """Read parquet files with a column of encoded images and a column of integers or of class names.
+
+    Names are numbered in their order.
 
     Raises:
         NotACondensedDatasetError: if one of the two columns is missing; the message lists the columns.
@@ -52,13 +55,20 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
             f'{repo_id} contains parquet files, which need pyarrow. Run pip install "condensed-data[hub]".'
         ) from error
     stack, labels, names = _ImageStack(repo_id, max_bytes), [], None
+    first: tuple[str, str, tuple[str, ...] | None] | None = None  # columns and class names of the first file
     others: set[str] = set()
     for path in paths:
         where = f"{repo_id}/{path}"
         try:
             with parquet.ParquetFile(fetch(path)) as file:
                 image, label = _columns(where, file.schema_arrow)
-                names = names or _names(where, file.schema_arrow, label)
+                names = _names(where, file.schema_arrow, label)
+                first = first or (image, label, names)
+                if first != (image, label, names):
+                    raise ArtifactError(
+                        f"{where} has other columns or class names than {repo_id}/{paths[0]}. The files of one split "
+                        "must agree; ask their owner to correct them."
+                    )
                 others |= set(file.schema_arrow.names) - {image, label}
                 _check_rows(where, file.metadata, max_bytes)
                 for row, (encoded, value) in enumerate(_rows(file, image, label)):
@@ -66,7 +76,10 @@ def from_tables(repo_id: str, paths: Sequence[str], fetch: Fetch, max_bytes: int
                     labels.append(_label(f"{where}, row {row}", value))
         except ArrowException as error:
             raise ArtifactError(f"{where} cannot be read as a parquet file: {error}") from error
-    return LabeledImages(stack.images(), torch.tensor(labels), stack.mode, names, tuple(sorted(others)))
+    if labels and all(isinstance(label, str) for label in labels):
+        names = tuple(sorted(set(labels)))
+        labels = [names.index(label) for label in labels]
+    return LabeledImages(stack.images(), torch.tensor(labels), stack.kind, names, tuple(sorted(others)))
 
 
 def from_folders(repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetch, max_bytes: int) -> LabeledImages:
@@ -80,38 +93,39 @@ def from_folders(repo_id: str, folders: Mapping[str, Sequence[str]], fetch: Fetc
         for path in folders[name]:
             stack.add(f"{repo_id}/{path}", Path(fetch(path)).read_bytes())
             labels.append(number)
-    return LabeledImages(stack.images(), torch.tensor(labels), stack.mode, names)
+    return LabeledImages(stack.images(), torch.tensor(labels), stack.kind, names)
 
 
 class _ImageStack:
-    """Decodes images of one size and mode, checking each header before decoding the pixels."""
+    """Decodes images of one size, checking each header before decoding the pixels."""
 
     def __init__(self, repo_id: str, max_bytes: int) -> None:
         self.repo_id, self.max_bytes = repo_id, max_bytes
-        self.mode, self.size = "", (0, 0)
-        self.rows: list[Tensor] = []
+        self.size, self.channels = (0, 0), 1
+        self.rows: list[Tensor] = []  # (1 or 3, H, W) uint8, or float32 in [0, 1]
 
     def add(self, where: str, encoded: bytes) -> None:
         try:
             with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
                 self._check(where, image)
-                pixels = np.array(image.convert(self.mode))
+                decoded = convert(image, form_of(image))
         except ArtifactError:
             raise
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError) as error:
             raise ArtifactError(f"{where} cannot be read as an image: {error}") from error
-        self.rows.append(torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy()))
+        self.rows.append(to_tensor(to_float_tensor(decoded)))
 
     def _check(self, where: str, image: Image.Image) -> None:
         if not self.rows:
-            self.size, self.mode = image.size, "L" if image.mode in ("1", "L", "LA") else "RGB"
+            self.size = image.size
         elif image.size != self.size:
             raise ArtifactError(
                 f"{where} has {image.size[0]}x{image.size[1]} pixels, but the first image has "
                 f"{self.size[0]}x{self.size[1]}. Resize the images to one size."
             )
+        self.channels = max(self.channels, 3 if form_of(image) == "RGB" else 1)
         # 4 bytes per value, as float32 in the end
-        values = (len(self.rows) + 1) * image.size[0] * image.size[1] * len(self.mode)
+        values = (len(self.rows) + 1) * image.size[0] * image.size[1] * self.channels
         if 4 * values > self.max_bytes:
             raise ArtifactError(
                 f"{self.repo_id} contains more than max_bytes={self.max_bytes} of images. If it is a condensed "
@@ -122,7 +136,13 @@ class _ImageStack:
         """(N, C, H, W) float32 in [0, 1]."""
         if not self.rows:
             raise NotACondensedDatasetError(f"{self.repo_id} contains no images.")
-        return torch.stack(self.rows).float().div_(255)
+        rows = (row if row.is_floating_point() else row.float().div_(255) for row in self.rows)
+        return torch.stack([row.expand(self.channels, -1, -1) for row in rows])
+
+    @property
+    def kind(self) -> str:
+        deep = any(row.is_floating_point() for row in self.rows)
+        return "tensor:float32" if deep else "pil:L" if self.channels == 1 else "pil:RGB"
 
 
 def _columns(where: str, schema: Any) -> tuple[str, str]:
@@ -134,8 +154,12 @@ def _columns(where: str, schema: Any) -> tuple[str, str]:
             return any(field.name == "bytes" and pyarrow.types.is_binary(field.type) for field in kind)
         return pyarrow.types.is_binary(kind)
 
+    def is_text(kind: Any) -> bool:
+        return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+
     image = _pick_column([field.name for field in schema if is_image(field.type)], _IMAGES)
     label = _pick_column([field.name for field in schema if pyarrow.types.is_integer(field.type)], _LABELS)
+    label = label or next((name for name in _LABELS if name in schema.names and is_text(schema.field(name).type)), None)
     if image is None or label is None:
         missing = [content for content, found in (("images", image), ("labels", label)) if found is None]
         columns = ", ".join(f"{field.name} ({str(field.type)[:60]})" for field in schema)
@@ -181,7 +205,7 @@ def _rows(file: Any, image: str, label: str) -> Iterator[tuple[bytes, Any]]:
         yield (encoded["bytes"] if isinstance(encoded, dict) else encoded), row[label]
 
 
-def _label(where: str, value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 2**31:
-        raise ArtifactError(f"{where} has the label {value!r}, expected an integer from 0 to 2**31 - 1.")
-    return value
+def _label(where: str, value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, int) and 0 <= value < 2**31):
+        return value
+    raise ArtifactError(f"{where} has the label {value!r}, expected an integer from 0 to 2**31 - 1, or a class name.")

@@ -131,7 +131,7 @@ def test_real_centers_need_a_pool_that_has_them() -> None:
             r"Centralization\(centers='mean'\) must be one of 'synthetic', 'real'",
         ),
         (Centralization, {"alpha": 0}, r"Centralization\(alpha=0\) must be positive"),
-        (Centralization, {"beta": math.nan}, r"Centralization\(beta=nan\) must be finite"),
+        (Centralization, {"beta": math.nan}, r"Centralization\(beta=nan\) must be a finite number"),
     ],
 )
 def test_arguments_out_of_range_are_refused(part: Any, fields: dict[str, Any], message: str) -> None:

@@ -170,5 +170,5 @@ def test_impossible_training_is_refused() -> None:
         Unrolled().check_sizes((0,), STEPS)
     with pytest.raises(ValueError, match="'full', 'checkpointed', 'constant'"):
         Unrolled("tesla")
-    with pytest.raises(ValueError, match="pairs of class indices"):
+    with pytest.raises(ValueError, match=r"every item is a tuple \(an integer, an integer\)"):
         Unrolled(relabel=((1, 0, 2),))  # type: ignore[arg-type]

@@ -257,7 +257,7 @@ def test_fields_by_text_and_json() -> None:
         (lambda: NearestToCentroids(period=0), r"NearestToCentroids\(period=0\)"),
         (lambda: ImageNet(layer=5), r"ImageNet\(layer=5\) must be 1, 2, 3 or 4"),
         (lambda: ImageNet(side=8), r"ImageNet\(side=8\) must be an integer of at least 32"),
-        (lambda: PerGroup(within=20), r"PerGroup\(within=20\) must be None, Clusters"),
+        (lambda: PerGroup(within=20), r"PerGroup\(within=20\) must be a BatchSelection or None"),
     ],
 )
 def test_fields_are_checked(build: Any, message: str) -> None:

@@ -159,9 +159,9 @@ def test_invalid_arguments_are_rejected(tiny_images: TensorDataset, tmp_path: Pa
             built(tiny_images, recipe, soft=True)
     with pytest.raises(ValueError, match="mutually exclusive"):
         dsa().set(soft_labels=True).set(labels_from=TEACHER)
-    with pytest.raises(ValueError, match="soft_labels='yes' must be True or False"):
+    with pytest.raises(ValueError, match=r"soft_labels='yes'\) must be True or False"):
         dsa().set(soft_labels="yes")
-    with pytest.raises(ValueError, match=r"labels_from='resnet' must be a Teacher\(\) or a module"):
+    with pytest.raises(ValueError, match=r"labels_from='resnet'\) must be a Teacher or callable"):
         dsa().set(labels_from="resnet")
     with pytest.raises(ValueError, match=r"labels_from returned shape \(2, 7\) for 2 samples"):
         built(tiny_images, recipes.random(2).set(labels_from=nn.Sequential(nn.Flatten(), nn.Linear(144, 7))))

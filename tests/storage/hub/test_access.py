@@ -61,7 +61,7 @@ def test_repositories_without_write_access(hub: HubServer, repository: Repositor
     for token in (hub.token("bob"), hub.token("alice", "read")):
         refused(
             errors.HubAccessError,
-            "the token lacks permission.*Use a token with write access",
+            "the token lacks permission.*to publish, write to it",
             small(1).push_to_hub,
             repo_id=repository.name,
             token=token,

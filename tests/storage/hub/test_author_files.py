@@ -98,13 +98,6 @@ def test_probabilities_are_kept(factor: int, tmp_path: Path) -> None:
         CondensedDataset.from_pt(tmp_path / "data.pt", classes=list("abcdefg"))
 
 
-def test_soft_labels_that_are_not_probabilities_warn(tmp_path: Path) -> None:
-    torch.save(images(), tmp_path / "images_best.pt")
-    torch.save(torch.eye(3)[LABELS] - 0.1, tmp_path / "labels_best.pt")
-    with pytest.warns(UserWarning, match=r"soft labels \(6, 3\) that are not probabilities; the argmax"):
-        assert CondensedDataset.from_pt(tmp_path / "images_best.pt").targets == LABELS.tolist()
-
-
 @pytest.mark.parametrize("side", [8, 9])
 def test_a_file_of_idc(side: int, tmp_path: Path) -> None:
     grids = torch.rand(6, 3, side, side, generator=torch.Generator().manual_seed(0))

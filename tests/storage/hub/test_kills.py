@@ -5,6 +5,7 @@ Every commit has the old or the new dataset, complete; repeating the call finish
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from condensed_data.core.hub_errors import HubUnavailableError
 from condensed_data.storage import artifact
 
 pytestmark = pytest.mark.slow
+
+KILLS = 12  # at random moments, of pushes and of pulls
 
 PUSH = ("GET /api/datasets/", "POST .*/preupload/", "POST .*/batch", "PUT /uploads/", "POST /lfs/verify")
 PULL = ("GET /api/datasets/", "POST .*/paths-info/", "HEAD .*/resolve/.*json", "GET /api/resolve-cache/")
@@ -114,21 +117,21 @@ def test_a_first_push_that_is_killed(
 def test_pushes_that_are_killed_at_any_time(
     hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
 ) -> None:
-    started = time.monotonic()
-    workers.do("push", repository.name, 1)
-    took, last = time.monotonic() - started, 1
-    for attempt in range(12):
-        job = workers.start("push", repository.name, attempt + 2)
-        time.sleep(took * attempt / 12)
+    moments, last = throttled_moments(hub, workers, "push", repository.name, 1), 1
+    for attempt, moment in enumerate(moments, start=2):
+        job = workers.start("push", repository.name, attempt)
+        time.sleep(moment)
         job.kill()
         job.result()
         time.sleep(0.05)
         visible = seeds(hub, repository, tmp_path)
-        assert visible[-1] in (last, attempt + 2)
+        assert visible[-1] in (last, attempt)
         assert visible == sorted(visible)
         last = visible[-1]
-    workers.do("push", repository.name, 50)
-    assert seeds(hub, repository, tmp_path)[-1] == 50
+        assert seed_of(CondensedDataset.from_hub(repository.name, cache_dir=tmp_path / f"reader {attempt}")) == last
+    hub.faults.clear()
+    workers.do("push", repository.name, 90)
+    assert seeds(hub, repository, tmp_path)[-1] == 90
 
 
 @pytest.mark.parametrize(
@@ -155,13 +158,11 @@ def test_a_pull_that_is_killed(
 def test_pulls_that_are_killed_at_any_time(
     hub: HubServer, repository: Repository, workers: Workers, tmp_path: Path
 ) -> None:
-    started = time.monotonic()
-    workers.do("pull", repository.name, cache_dir=str(tmp_path / "first"))
-    took = time.monotonic() - started
-    for attempt in range(12):
+    moments = throttled_moments(hub, workers, "pull", repository.name, cache_dir=str(tmp_path / "first"))
+    for attempt, moment in enumerate(moments):
         cache = tmp_path / str(attempt)
         job = workers.start("pull", repository.name, cache_dir=str(cache))
-        time.sleep(took * attempt / 12)
+        time.sleep(moment)
         job.kill()
         job.result()
         try:
@@ -170,6 +171,15 @@ def test_pulls_that_are_killed_at_any_time(
         except HubUnavailableError:
             pass  # nothing at all is fine, a part would not be
         assert seed_of(CondensedDataset.from_hub(repository.name, cache_dir=cache)) == 0
+
+
+def throttled_moments(hub: HubServer, workers: Workers, task: str, /, *what: Any, **more: Any) -> list[float]:
+    """Slow the Hub down, run a task to its end, and draw random moments of its duration in seconds."""
+    hub.fault(match=".", delay=0.02, times=10**6)
+    started = time.monotonic()
+    assert "error" not in workers.do(task, *what, **more)
+    took, rng = time.monotonic() - started, random.Random(f"{task} 0")
+    return [rng.uniform(0, took) for _ in range(KILLS)]
 
 
 def test_a_build_that_is_killed_while_it_publishes(

@@ -77,6 +77,85 @@ def test_third_party_parquet_files(hub: HubServer, repo_id: str) -> None:
     assert torch.allclose(found.metadata.space.mean, pixels(range(6)).mean((0, 2, 3)), atol=1e-6)
 
 
+def shards(names: list[str]) -> dict[str, bytes]:
+    """One sample per file, whose seed and label are the position."""
+    return {f"data/{name}.parquet": table(range(i, i + 1), labels=[i % 3]) for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train-00000-of-00002", "train-00001-of-00002"],
+        ["train-1-of-2", "train-2-of-2"],
+        [f"train-{i}-of-12" for i in range(12)],  # as text, 10 comes before 2
+        [f"part{i}" for i in range(12)],
+    ],
+)
+def test_shards_are_one_dataset_in_order(names: list[str], hub: HubServer, repo_id: str) -> None:
+    hub.add_repo(repo_id, shards(names))
+    assert torch.equal(read(repo_id).images, pixels(range(len(names))))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train-00000-of-00003", "train-00002-of-00003"], r"2 of 3 shards of its train split \(missing: 1\)"),
+        (["train-00001-of-00002"], r"1 of 2 shards .*missing: 0"),
+        (["train-00000-of-00002", "train-00001-of-00002", "train-00000-of-00001"], "several numbers of files"),
+        (["train-00000-of-00001", "train"], "several numbers of files"),
+        (["train-0-of-99999999999"], "1 of 99999999999 shards"),
+        (["train-5-of-2", "train-6-of-2"], "2 of 2 shards"),
+    ],
+)
+def test_incomplete_shards_are_refused(names: list[str], message: str, hub: HubServer, repo_id: str) -> None:
+    hub.add_repo(repo_id, shards(names))
+    with pytest.raises(ArtifactError, match=message):
+        CondensedDataset.from_hub(repo_id)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [table(range(3), names=["bee", "ant", "cat"]), table(range(3), names=None), written({"image": [png(1)], "y": [0]})],
+)
+def test_files_of_one_split_must_agree(other: bytes, hub: HubServer, repo_id: str) -> None:
+    hub.add_repo(repo_id, {"train-0.parquet": table(range(3)), "train-1.parquet": other})
+    with pytest.raises(ArtifactError, match=r"train-1\.parquet has other columns or class names than .*train-0"):
+        CondensedDataset.from_hub(repo_id)
+
+
+def test_labels_that_are_class_names(hub: HubServer, repo_id: str) -> None:
+    words = ["cat", "ant", "cat"]
+    hub.add_repo(repo_id, {"train.parquet": table(range(3), names=None, labels=words)})
+    found = read(repo_id)
+    assert (found.targets, found.classes) == ([1, 0, 1], ["ant", "cat"])
+
+
+def test_folders_with_numbers_as_names(hub: HubServer, repo_id: str) -> None:
+    """Numbered in the order of their names, as torchvision and `datasets` do; said where that surprises."""
+    hub.add_repo(repo_id, {f"{name}/0.png": png(name) for name in (2, 10)})
+    with pytest.warns(UserWarning, match=r"names are sorted as text, so the label of '2' is 1"):
+        found = CondensedDataset.from_hub(repo_id)
+    assert (found.classes, found.targets) == (["10", "2"], [0, 1])
+    hub.add_repo(f"{repo_id}-b", {f"{name:02}/0.png": png(name) for name in (2, 10)})
+    with pytest.warns(UserWarning, match=LACKS_METADATA) as caught:
+        assert CondensedDataset.from_hub(f"{repo_id}-b").classes == ["02", "10"]
+    assert "sorted as text" not in str(caught[0].message)
+
+
+@pytest.mark.parametrize("name", ["../a/1.png", "a/../../1.png", "a//1.png", "a/./1.png", "/a/1.png", "a/\0.png"])
+def test_file_names_that_leave_their_folder_are_refused(name: str) -> None:
+    def never(path: str) -> Path:
+        raise AssertionError(path)
+
+    with pytest.raises(ArtifactError, match=r"alice/set contains a file with the name .*Ask its owner to rename"):
+        third_party.read("alice/set", {name: 10, "b/1.png": 10, "a/2.png": 10}, never, max_bytes=1000)
+
+
+@pytest.mark.parametrize("name", ["a\\b/1.png", "a\n/1.png", "a" * 300 + "/1.png", "a/\x1b[31m.png", "a/\ud800.png"])
+def test_file_names_that_cannot_be_stored_are_refused(name: str) -> None:
+    test_file_names_that_leave_their_folder_are_refused(name)
+
+
 def test_the_warning_lists_missing_metadata(hub: HubServer, repo_id: str) -> None:
     soft = pyarrow.array([[0.2, 0.8]] * 3, pyarrow.list_(pyarrow.float32()))
     hub.add_repo(repo_id, {"train.parquet": table(range(3), names=None, soft_label=soft)})

@@ -1,0 +1,104 @@
+"""Finds the names of a dataset's classes, and keeps them only if they name the labels that it yields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset
+
+from condensed_data.data.sample import check_label
+
+MAX_LABEL = 1_000_000  # names of larger labels are not listed by label
+
+
+def class_names(dataset: Any) -> tuple[str, ...] | None:
+    """Class names by label, or None if there are none or if they may name other labels.
+
+    They come from `classes` (strings by label, or a mapping between both) or `class_to_idx`; of a subset, from the
+    dataset below; of a concatenation, if all parts agree. They are dropped if `classes` and `class_to_idx` disagree, or
+    if a `target_transform` changes labels. Repeated names get their label appended.
+    """
+    found = _by_label(dataset)
+    if not found or not 0 <= max(found) < MAX_LABEL:
+        return None
+    labels = range(max(found) + 1)
+    return tuple(distinct([found.get(label, str(label)) for label in labels], labels))
+
+
+def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tuple[str, ...] | None:
+    """The names, or None if the dataset lists other labels in `targets` than those that were read (n,)."""
+    if names is None:
+        return None
+    listed = _targets(dataset)
+    if listed is None or len(listed) != len(labels):
+        return names
+    return names if np.array_equal(listed, labels.numpy()) else None
+
+
+def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
+    """Class names without repetitions: repeated names get their label appended."""
+    count = Counter(names)
+    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+
+
+def _by_label(dataset: Any) -> dict[int, str] | None:
+    listed, indexed = _listed(getattr(dataset, "classes", None)), _inverted(getattr(dataset, "class_to_idx", None))
+    if listed is None and indexed is None:
+        if isinstance(dataset, Subset):
+            return _by_label(dataset.dataset)
+        if isinstance(dataset, ConcatDataset):
+            first, *others = map(_by_label, dataset.datasets)
+            return first if all(other == first for other in others) else None
+        return None
+    if listed is not None and indexed is not None and any(listed.get(k) != name for k, name in indexed.items()):
+        return None
+    names = indexed if listed is None else listed
+    transform = getattr(dataset, "target_transform", None)
+    return names if transform is None or names is None or _keeps(transform, names) else None
+
+
+def _targets(dataset: Any) -> Any:
+    """(n,) integers that the dataset lists as its labels, also below subsets; None if it lists none."""
+    targets = getattr(dataset, "targets", None)
+    if isinstance(targets, list | tuple | np.ndarray | Tensor):
+        values = np.asarray(targets)
+        return values.ravel() if values.dtype.kind in "iu" and values.size == len(values) else None
+    if isinstance(dataset, Subset):
+        below = _targets(dataset.dataset)
+        return None if below is None else below[np.asarray(dataset.indices, dtype=np.int64)]
+    return None
+
+
+def _listed(classes: Any) -> dict[int, str] | None:
+    """Names by label from `classes`: strings or tuples of synonyms by label, or a mapping from or to labels."""
+    if isinstance(classes, Mapping):
+        texts = all(isinstance(key, str) for key in classes)
+        return _inverted(classes) if texts else _inverted({name: label for label, name in classes.items()})
+    if not isinstance(classes, list | tuple | np.ndarray) or len(classes) == 0:
+        return None
+    names = [", ".join(map(str, name)) if isinstance(name, list | tuple) else name for name in classes]
+    return {i: str(name) for i, name in enumerate(names)} if all(isinstance(name, str) for name in names) else None
+
+
+def _inverted(index: Any) -> dict[int, str] | None:
+    """Names by label from a mapping of names to labels; the names of one label are joined."""
+    if not isinstance(index, Mapping) or not index:
+        return None
+    names: dict[int, list[str]] = {}
+    for name, label in index.items():
+        if not isinstance(name, str) or not isinstance(label, int | np.integer) or label < 0:
+            return None
+        names.setdefault(int(label), []).append(name)
+    return {label: ", ".join(several) for label, several in names.items()}
+
+
+def _keeps(transform: Callable[[Any], Any], labels: Mapping[int, str]) -> bool:
+    """Whether a transform of labels leaves all of these as they are."""
+    try:
+        return all(check_label(transform(label), 0) == label for label in labels)
+    except Exception:
+        return False
