@@ -166,7 +166,9 @@ DOORS: dict[str, Door] = {
     "CondensedDataset._repr_html_": lambda state: state.small._repr_html_(),
     "CondensedDataset.class_to_idx": lambda state: state.small.class_to_idx,
     "CondensedDataset.evaluate": lambda state: _again(state).evaluate(state.test, runs=1, **_SHORT, **QUIET),
-    "CondensedDataset.from_pt": lambda state: CondensedDataset.from_pt(state.folder / "authors.pt", normalized=False),
+    "CondensedDataset.from_pt": lambda state: CondensedDataset.from_pt(
+        state.folder / "authors.pt", normalized=False, mean=[0.5] * 3, std=[0.25] * 3
+    ),
     "CondensedDataset.from_result": lambda state: CondensedDataset.from_result(state.factorized.result),
     "CondensedDataset.load": lambda state: CondensedDataset.load(state.folder / "factorized"),
     "CondensedDataset.loader": lambda state: state.small.loader(shuffle=False).batch_size,
