@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,15 @@ def test_a_loader_shuffles_and_passes_its_options_on(condensed: CondensedDataset
     assert loader.dataset is condensed
     assert [len(y) for _, y in loader] == [4]
     assert isinstance(loader.sampler, torch.utils.data.RandomSampler)
+
+
+def test_a_sampler_of_the_user_decides_the_order(condensed: CondensedDataset) -> None:
+    def seen(**options: Any) -> list[list[int]]:
+        return [y.tolist() for _, y in condensed.loader(**options)]
+
+    assert seen(sampler=[5, 0, 3, 1], batch_size=3) == [[2, 0, 1], [0]]
+    assert seen(batch_sampler=[[5], [0, 2]]) == [[2], [0, 1]]
+    assert seen(shuffle=False) == [[0, 0, 1, 1, 2, 2]]
 
 
 def test_a_dataset_can_be_made_from_a_result(condensed: CondensedDataset) -> None:

@@ -6,14 +6,17 @@ import copy
 import io
 import itertools
 import pickle
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from exam import LEARNING
 from hub_server import HubServer
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 from random_sources import Plan, naive_names, naive_rows, naive_type, naive_values, plans, same_sample
@@ -22,6 +25,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.transforms import PILToTensor
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.parquet import value_range
 
@@ -62,6 +66,9 @@ def check_labels(small: CondensedDataset, source: Any, rows: list[tuple[Any, int
         assert type(small[index][1]) is int
         name = small.metadata.classes[small.class_indices[index]]
         assert name in naive_names(source, target)
+        assert small.class_to_idx[name] == target
+        if max(small.targets) < MAX_LABEL:
+            assert small.classes[target] == name
 
 
 def check_samples(small: CondensedDataset, rows: list[tuple[Any, int]]) -> None:
@@ -133,7 +140,7 @@ def assert_same(one: CondensedDataset, other: CondensedDataset) -> None:
 
 
 def check_kept(plan: Plan) -> None:
-    """Files, the cache, pickles and copies give the same dataset again, and the preview shows it."""
+    """The cache, files and copies give the same dataset again."""
     source = plan.build()
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"cache": folder, "progress": False, "device": "cpu", "groups": plan.groups(source)}
@@ -141,13 +148,19 @@ def check_kept(plan: Plan) -> None:
         check_labels(small, source, naive_rows(source))
         check_samples(small, naive_rows(source))
         assert_same(small, CondensedDataset(plan.build(), learned(plan), **options))  # `seconds` too: a hit
-        small.save(Path(folder) / "set")
-        assert_same(small, CondensedDataset.load(Path(folder) / "set"))
-        check_preview(small, next(Path(folder).glob("set/data/*.parquet")))
+    check_copies(small)
+    check_loaders(small, source)
+
+
+def check_copies(small: CondensedDataset) -> None:
+    """Files, pickles and copies give the same dataset again, and the preview shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        small.save(folder)
+        assert_same(small, CondensedDataset.load(folder))
+        check_preview(small, next(Path(folder).glob("data/*.parquet")))
     assert_same(small, pickle.loads(pickle.dumps(small)))  # noqa: S301
     assert_same(small, copy.deepcopy(small))
     assert_same(small, CondensedDataset.from_result(small.result))
-    check_loaders(small, source)
 
 
 def check_preview(small: CondensedDataset, path: Path) -> None:
@@ -244,3 +257,21 @@ def test_worker_processes_read_the_same(plan: Plan) -> None:
     assert torch.equal(alone.images, parallel.images)
     for context in ("fork", "spawn"):
         check_loaders(parallel, source, num_workers=2, multiprocessing_context=context)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This dataset was condensed for one training run:UserWarning")
+@settings(many, max_examples=150, phases=[Phase.generate])
+@given(plans(), st.sampled_from(sorted(LEARNING)))
+def test_every_recipe_takes_a_source_or_says_what_to_use(plan: Plan, name: str) -> None:
+    source, options = plan.build(), {"cache": False, "progress": False, "device": "cpu"}
+    try:
+        small = CondensedDataset(source, LEARNING[name]().set(iterations=1), groups=plan.groups(source), **options)
+    except ValueError as error:
+        if re.search(r"Use [^.]+\.$|Use [^.]+, or [^.]+\.$", str(error)) is None:
+            raise
+        return
+    assert {type(label) for _, label in small} == {int}
+    assert set(small.targets) <= {label for _, label in naive_rows(source)}
+    check_samples(small, naive_rows(source))
+    check_copies(small)

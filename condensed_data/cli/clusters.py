@@ -114,18 +114,15 @@ def _unknown_class(text: str, names: Sequence[str]) -> ValueError:
 def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.core.device import choose_device, choose_precision
     from condensed_data.core.rng import RandomStreams
+    from condensed_data.engine.callbacks.bar import TrainingBar
     from condensed_data.storage.cache import default_root
     from condensed_data.training.context import Context
     from condensed_data.training.pretrained_cache import PretrainedCache
 
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
-    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else _report_epoch)
+    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else TrainingBar())
     return Context(real, 1, RandomStreams(arguments.seed), device, precision, network_store=trained)
-
-
-def _report_epoch(done: int, total: int) -> None:
-    print(f"training the network: epoch {done} of {total}", flush=True)
 
 
 def _draw(real: RealData, clusters: Sequence[Tensor], arguments: Namespace, title: str) -> None:

@@ -5,7 +5,7 @@ Letters: N samples, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +13,24 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.errors import shortened_list
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
+from condensed_data.engine.evaluate import check_value_space
 from condensed_data.methods.coresets import Random
 from condensed_data.storage.cache import default_root
 from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.context import Context
 from condensed_data.training.features import FeatureExtractor, extractor
 from condensed_data.training.pretrained_cache import PretrainedCache
+
+MAX_CHECKED = 1_000  # samples of the source whose value space is compared, at most
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,17 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
 
 
 @own_settings()
+@checked
 def diversity(
     condensed: CondensedSamples,
     source: Any,
     features: Any = "raw",
     *,
-    subsets: int = 5,
-    seed: int = 0,
+    subsets: Count = 5,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> DiversityReport:
     """Compare the distances between condensed samples of a class with those between as many random real ones.
@@ -103,7 +109,7 @@ def diversity(
 
     Raises:
         ValueError: for unknown features, or if every class has one sample.
-        SourceError: for a source of other samples or with another number of classes.
+        SourceError: for a source of samples of another shape or value space, or with other labels.
     """
     chosen = extractor(features)
     with preserve_rng_state():
@@ -122,6 +128,13 @@ def diversity(
                 f"source has {real.num_classes} classes, but the condensed samples have {len(counts)}. Give the source "
                 "that they were condensed from."
             )
+        if real.class_values.tolist() != list(metadata.class_values):
+            raise SourceError(
+                f"source has the labels {_listed(real.class_values.tolist())}, but the condensed samples have "
+                f"{_listed(metadata.class_values)}. Give the source that they were condensed from."
+            )
+        some = torch.linspace(0, len(real) - 1, min(len(real), MAX_CHECKED)).long()
+        check_value_space(metadata, "source", real.space.restore(real[some]))
         torch_device = choose_device(device)
         context = Context(
             real,
@@ -147,3 +160,7 @@ def _random_distance(context: Context, embed: Callable[[Tensor], Tensor], counts
     rows = Random(spread=0).samples(replace(context, rng=rng), counts)
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     return within_class_distance(embed(rows), labels)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return shortened_list([str(value) for value in values], 5)

@@ -42,9 +42,11 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
 
 @own_settings()
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
-    """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values."""
+    """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values, with their names."""
     real = RealData.read(inspect(dataset, num_workers), None, progress)
     plain = TensorDataset(real.all_samples(), real.class_values[real.labels])
+    if real.source_classes is not None:
+        plain.classes = real.source_classes  # type: ignore[attr-defined]
     return state_axes(plain, AXES.get(len(real.sample_shape)))
 
 

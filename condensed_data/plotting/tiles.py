@@ -71,7 +71,7 @@ def _check_arguments(images: Tensor, scale: int | None, value_range: tuple[float
 
 
 def _minimum_and_maximum(values: Tensor) -> tuple[float, float]:
-    low, high = map(float, values.aminmax())
+    low, high = map(float, values.detach().aminmax())
     return low, high if high > low else low + 1
 
 
@@ -98,10 +98,10 @@ def _brightness(images: Tensor, given: tuple[float, float] | None) -> tuple[tupl
         return given, []
     if images.dtype == torch.uint8:
         return (0.0, 255.0), []
-    # learned images leave their range slightly, standardized ones by far
-    if float(((images > -0.1) & (images < 1.1)).float().mean()) > 0.9:
+    low, high = _minimum_and_maximum(images)  # different, even if all values are equal
+    # learned images leave their range slightly, standardized ones by far; tiny values would all be black
+    if float(((images > -0.1) & (images < 1.1)).float().mean()) > 0.9 and high - low > 0.1:
         return (0.0, 1.0), []
-    low, high = _minimum_and_maximum(images)
     return (low, high), [f"black is {low:.3g}, white is {high:.3g}"]
 
 

@@ -5,7 +5,7 @@ Letters: N samples, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,16 +19,23 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.storage.result import CondensationResult, with_storage_size
 
 # fields that the shards of one build have in common
-_SAME = ("fingerprint", "recipe", "seed", "iterations", "classes", "kind", "encoding", "whitening", "label_kind")
+_SAME = (
+    *("fingerprint", "source_samples", "recipe", "seed", "iterations", "classes", "class_values", "kind"),
+    *("encoding", "whitening", "label_kind", "training"),
+)
 
 
 @own_settings()
 def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
     """The result of all shards together: the bits of one process that computes in blocks (`Recipe.num_blocks`).
 
+    Shards may come from machines of several kinds; `environment` names all of them.
+
     Raises:
-        ValueError: if the shards are of different builds, overlap, or leave classes out.
+        ValueError: if there are no shards, or if they are of different builds, overlap, or leave classes out.
     """
+    if not parts:
+        raise ValueError("merge([]) has no shards. Give all shards of one build.")
     first = parts[0]
     for number, other in enumerate(parts[1:], start=2):
         _check_same(first.metadata, other.metadata, number)
@@ -47,6 +54,7 @@ def merge(parts: Sequence[CondensationResult]) -> CondensationResult:
         history=_summed([part.metadata.history for part in parts]),
         evaluations=(),
         baselines=(),
+        environment=_joined_environment([part.metadata.environment for part in parts]),
     )
     whole = replace(
         first,
@@ -91,6 +99,12 @@ def _joined(tensors: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
         return tensors[0]
     classes = [rows[:: len(rows) // len(tensor)] for rows, tensor in zip(labels, tensors, strict=True)]
     return torch.cat(list(tensors))[torch.cat(classes).argsort(stable=True)]
+
+
+def _joined_environment(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Every value of each name, once."""
+    names = dict.fromkeys(name for environment in environments for name in environment)
+    return {name: ", ".join(dict.fromkeys(found[name] for found in environments if name in found)) for name in names}
 
 
 def _summed(histories: Sequence[tuple[tuple[int, float], ...]]) -> tuple[tuple[int, float], ...]:

@@ -10,6 +10,7 @@ from cli_tools import NET, shorten
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.reporting import format_comparison
+from condensed_data.data.sample import SourceError
 from condensed_data.evaluation import baselines, real_data
 from condensed_data.training.protocol import quick
 
@@ -43,6 +44,15 @@ def test_all_datasets_are_evaluated_alike(monkeypatch: pytest.MonkeyPatch) -> No
         assert sum(filter(None, kept[name].per_class)) / 3 == pytest.approx(kept[name].mean)
     # the same samples, drawn with the same seed and trained with the same seed
     assert found.random.accuracies[0] == found.condensed.accuracies[0]
+
+
+def test_a_test_set_with_other_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = cli_sources.tiny("train"), cli_sources.tiny("test")
+    train.classes, test.classes = ["cat", "dog", "fox"], ["dog", "fox", "cat"]
+    condensed = CondensedDataset(train, recipes.random(ipc=1), cache=False, progress=False)
+    with pytest.raises(SourceError, match="test_set calls its label 0 'dog', but in the source 'dog' is label 1"):
+        baselines.compare(condensed, train, test, network=NET, runs=1, progress=False)
+    assert condensed.metadata.evaluations == ()
 
 
 def test_a_part_of_a_large_dataset_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:

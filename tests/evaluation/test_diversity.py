@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +73,19 @@ def test_other_sources_are_refused(tiny_images: TensorDataset) -> None:
         diversity(made, tiny_images, "pixels", progress=False)
     with pytest.raises(ValueError, match="Use ipc=2 or more"):
         diversity(condense(tiny_images, 1), tiny_images, progress=False)
+
+
+@pytest.mark.parametrize("change", [lambda x: x * 255, lambda x: (x * 255).byte(), lambda x: x * 4 - 2])
+def test_a_source_in_another_value_space_is_refused(tiny_images: TensorDataset, change: Any) -> None:
+    images, labels = tiny_images.tensors
+    with pytest.raises(SourceError, match="source is in another value space"):
+        diversity(condense(tiny_images), TensorDataset(change(images), labels), "raw", progress=False)
+
+
+def test_a_source_with_other_labels_is_refused(tiny_images: TensorDataset) -> None:
+    images, labels = tiny_images.tensors
+    with pytest.raises(SourceError, match=r"has the labels 5, 6, 7, but the condensed samples have 0, 1, 2\."):
+        diversity(condense(tiny_images), TensorDataset(images, labels + 5), "raw", progress=False)
 
 
 def test_evaluate_prints_it(

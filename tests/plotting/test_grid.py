@@ -124,6 +124,14 @@ def test_other_images_are_stretched_over_the_range_of_all_samples_with_a_note() 
     assert painter(images).notes == ("black is -2, white is 3",)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.05])
+def test_images_of_tiny_values_are_stretched(scale: float) -> None:
+    images = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * scale
+    found = painter(images)
+    assert found.paint(images)[0].getextrema()[0] == (0, 255)
+    assert found.notes == (f"black is {float(images.min()):.3g}, white is {float(images.max()):.3g}",)
+
+
 def test_a_given_value_range_and_uint8_determine_white() -> None:
     assert colors(tile(uniform([[5.0], [10.0]]), value_range=(0, 10))) == {(128,) * 3}
     assert colors(tile(torch.full((1, 1, 4, 4), 7, dtype=torch.uint8))) == {(7,) * 3}
