@@ -23,7 +23,7 @@ from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
-from condensed_data.core.torch_settings import doors
+from condensed_data.core.torch_settings import doors, own_settings
 from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
@@ -226,6 +226,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self.metadata.stored_floats or self.images.numel()
 
     @property
+    @own_settings()
     def stored_bytes(self) -> int:
         """Bytes of all tensors in `condensed.safetensors`, labels included."""
         return self.result.stored_bytes

@@ -185,7 +185,8 @@ def check_values(part: str, values: Mapping[str, object], annotations: Mapping[s
     for name, value in values.items():
         wanted = requirement(value, annotations.get(name, Any))
         if wanted is not None:
-            raise ValueError(f"{part}({name}={short_repr(value)}) must be {wanted}.")
+            shown = "***" if name == "token" else short_repr(value)  # a secret of the wrong type is still one
+            raise ValueError(f"{part}({name}={shown}) must be {wanted}.")
 
 
 @cache

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.text import visible_name
 from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
@@ -59,7 +60,7 @@ def read_batches(
         SourceError: the first one that the function raises; if a result changes; or if the workers cannot start or end.
     """
     batches = _Batches(function, count, collate, changed, size)
-    with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
+    with tqdm(total=count, desc=visible_name(title), unit=" samples", disable=not progress) as bar:
 
         def add(batch: Any) -> None:
             use(batch)

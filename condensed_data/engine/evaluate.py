@@ -46,8 +46,8 @@ class EvaluateKwargs(TypedDict, total=False):
     executor: Executor | None
 
 
-@checked
 @own_settings()
+@checked
 def evaluate(
     condensed: CondensedSamples,
     test_set: Any,

@@ -79,8 +79,8 @@ class Ranking:
         )
 
 
-@checked
 @own_settings()
+@checked
 def rank(
     condensed: EvaluationRecorder,
     train: Any,
