@@ -225,11 +225,6 @@ def test_plain_tensors_and_class_names_fit_each_other() -> None:
     samples, labels = TINY.tensors
     with pytest.raises(ValueError, match=r"classes=\['a'\]\) has 1 names, but labels go up to 2"):
         condense_tensors(samples, labels, recipes.random(2), classes=["a"])
-    for wrong in (
-        (samples[0, 0, 0, 0], labels),
-        (samples, labels[:5]),
-        (samples, labels[0]),
-        (samples[:0], labels[:0]),
-    ):
-        with pytest.raises(ValueError, match=r"must have the shapes \(n, \*sample\) and \(n,\)"):
+    for wrong in ((samples[0, 0, 0, 0], labels), (samples, labels[:5]), (samples, labels[0]), (samples[0], labels)):
+        with pytest.raises(ValueError, match=r"dense tensor|Give one label per sample"):
             condense_tensors(*wrong, recipes.random(2))
