@@ -123,7 +123,7 @@ def _noun(annotation: Any) -> str:
     """An annotation in words: "an integer", "a tuple (an integer, a string)", "a Recipe"."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _noun(arguments[0])
+        return " ".join([_noun(arguments[0]), *map(str, arguments[1:])])
     if origin in (Union, types.UnionType):
         return _either(map(_noun, arguments))
     if origin is Callable:

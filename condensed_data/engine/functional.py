@@ -24,8 +24,8 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.training.protocol import OrderedTraining
 
 
-@checked
 @own_settings()
+@checked
 def condense_tensors(
     samples: Tensor,
     labels: Tensor,

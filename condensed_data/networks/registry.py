@@ -37,6 +37,9 @@ class _IsNetwork:
         network(value)
         return True
 
+    def __str__(self) -> str:
+        return "that builds a network"
+
 
 NetworkLike = Annotated[str | NetworkFunction, _IsNetwork()]  # what `network` takes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import ranks_scripts
@@ -29,3 +31,11 @@ def test_the_reason_of_a_rank_that_fails_reaches_the_others(tmp_path: Path) -> N
     found = run(tmp_path, "broken")
     assert [code for code, _ in found] == [1, 1], found
     assert "Rank 1 stopped: source[20] cannot be read: OSError: the file of sample 20 is missing" in found[0][1]
+
+
+def test_an_error_of_all_ranks_is_printed_once(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "condensed_data", "build", "digits", "--recipe", "nope", "--no-cache"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.count("condensed-data: error: ") == 1
