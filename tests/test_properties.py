@@ -227,6 +227,7 @@ def test_the_hub_gives_a_dataset_again(hub: HubServer, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(plans())
 def test_coresets_of_many_sources(plan: Plan) -> None:
@@ -234,6 +235,7 @@ def test_coresets_of_many_sources(plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(plans())
 def test_keeping_many_datasets(plan: Plan) -> None:
@@ -241,6 +243,7 @@ def test_keeping_many_datasets(plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(many, max_examples=100)
 @given(plans())
 def test_many_datasets_on_the_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
