@@ -8,7 +8,7 @@ Letters: N samples, K classes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, Text, checked, parameter_annotations
 from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import doors
+from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
 from condensed_data.engine import evaluate as engine_evaluate
-from condensed_data.engine.arguments import announce_random_transforms, get_recipe, open_cache
+from condensed_data.engine.arguments import announce_random_transforms, get_recipe, memory_limit, open_cache
 from condensed_data.engine.builder import CachedBuild
 from condensed_data.engine.callbacks.progress import Callback
 from condensed_data.engine.divergence import DivergedError
@@ -34,12 +36,13 @@ from condensed_data.engine.job import CondensationJob
 from condensed_data.engine.job_array import parse_shard
 from condensed_data.engine.ordered_loader import ORDER_WARNING, ordered_loader
 from condensed_data.methods.recipe import Recipe
+from condensed_data.networks import NetworkLike
 from condensed_data.storage import display
 from condensed_data.storage.hub.mixin import HubMixin
 from condensed_data.storage.hub.remote_cache import HubCache
 from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocol import OrderedTraining, Training
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,9 +78,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         device: "auto", "cpu", "cuda", "cuda:1", ...
         precision: "auto", "fp32" or "bf16": of the networks' forward passes; sums are always in fp32.
         seed: the same seed gives the same bits on the same kind of machine.
-        num_workers: processes that read the source.
-        memory: bytes that the source's samples may take in memory (default: half of what is available); a larger
-            source is kept in an unnamed temporary file under the cache while it is condensed.
+        num_workers: processes that read the source; if there are any, no sample is read in this one.
+        memory: bytes that the source's samples may take in memory, such as "2GB" (default: half of what is available);
+            a larger source is kept in an unnamed temporary file under the cache while it is condensed.
         progress: whether to show progress bars.
         callbacks: see `condensed_data.engine.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe needs trained on
@@ -89,6 +92,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             be reached, a warning is issued.
         push: publish the result to `hub` unless it is there already; a newly created repository is private.
         shard: "2/8" condenses the classes of the second of eight jobs, see `condensed_data.engine.job_array`.
+        recipe_options: further arguments of the recipe's function, such as `iterations=100`, and other fields of the
+            recipe as `Recipe.set` takes them, such as `optimizer__lr=0.1`.
         distributed: if torch's process group is initialized, all of its processes condense together, and every rank
             must make this call. False condenses in this process alone.
 
@@ -101,6 +106,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
             K names of the classes with samples are `metadata.classes`.
         class_to_idx: the label of each class name.
+        sample_axes: "CHW", "CL" or None for vectors; what a source states about its samples, see `data.axes`.
         recipe, stored, replay: see `CondensationResult`.
         training: how to train on it: epochs, batch size, learning rate, augmentation.
         result: the `CondensationResult` behind all of these, with the evaluations recorded so far.
@@ -108,72 +114,77 @@ class CondensedDataset(HubMixin, Dataset[Any]):
 
     Raises:
         SourceError: for a source that cannot be condensed, before any long work.
-        ValueError: for an unknown argument or one out of range, before any long work.
+        ValueError: for an argument of a wrong type or out of range, before the source is read.
+        TypeError: for an unknown argument.
         DivergedError: when the loss diverges; its `condensed` attribute is the last good state.
     """
 
     _random: Transform | None = None  # the source's random transforms
 
+    @checked
     def __init__(
         self,
         source: Any,
         recipe: str | Recipe = "dm",
         *,
-        ipc: int | None = None,
-        groups: Any = None,
+        ipc: Count | None = None,
+        groups: str | Callable[..., Any] | Iterable[Any] | None = None,
         transform: Transform | None = None,
         target_transform: Transform | None = None,
         cache: bool | str | Path = True,
         force: bool = False,
         device: str | torch.device | None = None,
         precision: str = "auto",
-        seed: int = 0,
-        num_workers: int = 0,
-        memory: int | None = None,
+        seed: Natural = 0,
+        num_workers: Natural = 0,
+        memory: int | str | None = None,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
         executor: Executor | None = None,
         soft: bool = False,
-        fingerprint: str | None = None,
+        fingerprint: Text | None = None,
         hub: str | None = None,
         push: bool = False,
         shard: str | None = None,
         distributed: bool = True,
+        **recipe_options: Any,
     ) -> None:
-        chosen, hub_cache = get_recipe(recipe, ipc, soft), HubCache.from_options(hub, push)
+        chosen = get_recipe(recipe, ipc, soft, recipe_options, parameter_annotations(type(self).__init__))
         torch_device = choose_device(device)
+        torch_precision, ranks = choose_precision(precision, torch_device), parse_shard(shard)
+        limit, opened, hub_cache = memory_limit(memory), open_cache(cache), HubCache.from_options(hub, push)
         with preserve_rng_state(), failure_shared(distributed and bool(chosen.terms)):
-            checked = inspect(source, num_workers)
-            specs.validate(chosen, checked.kind.shape)
-            announce_random_transforms(checked, progress)
-            opened = open_cache(cache)
+            dataset = inspect(source, num_workers)
+            specs.validate(chosen, dataset.kind.shape)
+            announce_random_transforms(dataset, progress)
             job = CondensationJob(
-                checked,
+                dataset,
                 chosen,
                 seed,
                 torch_device,
-                choose_precision(precision, torch_device),
-                groups=None if groups is None else Groups(groups, checked),
-                memory=memory,
+                torch_precision,
+                groups=None if groups is None else Groups(groups, dataset),
+                memory=limit,
                 folder=None if opened is None else opened.root,
                 progress=progress,
                 callbacks=callbacks,
                 executor=executor,
-                ranks=parse_shard(shard),
+                ranks=ranks,
             ).distribute(distributed)
             try:
                 result = CachedBuild(job, fingerprint, opened, force, hub_cache).result()
             except DivergedError as error:
                 error.condensed = CondensedDataset.from_result(error.result, transform, target_transform)
-                error.condensed._random = checked.random_transform
+                error.condensed._random = dataset.random_transform
                 raise
         self._adopt(result, transform, target_transform, soft)
-        self._random = checked.random_transform
+        self._random = dataset.random_transform
         if hub_cache is not None and job.ranks.is_main:
             self.hub_revision = hub_cache.commit
             hub_cache.publish(result)
 
     @classmethod
+    @checked
     def from_result(
         cls,
         result: CondensationResult,
@@ -198,6 +209,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result = result
         self.images, self.labels, self.class_indices = result.images, result.labels, result.class_indices
         self.recipe, self.stored, self.replay = result.recipe, result.stored, result.replay
+        self.sample_axes = AXES.get(self.images.dim() - 1)
         self.classes, self.training = self.metadata.names_by_label, self.metadata.training
         self.targets: list[int] = [self.metadata.class_values[label] for label in self.class_indices.tolist()]
         self.transform, self.target_transform, self.soft = transform, target_transform, soft
@@ -212,6 +224,11 @@ class CondensedDataset(HubMixin, Dataset[Any]):
     def stored_floats(self) -> int:
         """The storage budget in use: how many numbers are kept to decode all samples, decoders included."""
         return self.metadata.stored_floats or self.images.numel()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all tensors in `condensed.safetensors`, labels included."""
+        return self.result.stored_bytes
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -255,7 +272,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         """
         return self.metadata.space.torchvision_transform(self.metadata.kind.shape)
 
-    def loader(self, batch_size: int | None = None, **options: Any) -> DataLoader[Any]:
+    @checked
+    def loader(self, batch_size: Count | None = None, **options: Any) -> DataLoader[Any]:
         """A shuffling DataLoader with the batch size of the training protocol; `options` go to `DataLoader`.
 
         For an order-dependent dataset, the batches are those of its training schedule, see `replay`.
@@ -271,8 +289,13 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         size = batch_size or min(self.training.batch_size, len(self))
         return DataLoader(self, batch_size=size, **{"shuffle": "sampler" not in options, **options})
 
+    @checked
     def evaluate(
-        self, test_set: Any, network: Any = None, runs: int = 5, **options: Unpack[engine_evaluate.EvaluateKwargs]
+        self,
+        test_set: Any,
+        network: NetworkLike | None = None,
+        runs: Count = 5,
+        **options: Unpack[engine_evaluate.EvaluateKwargs],
     ) -> Evaluation:
         """Train new networks on this dataset, test them on real samples and record the accuracy in the metadata.
 
@@ -283,6 +306,12 @@ class CondensedDataset(HubMixin, Dataset[Any]):
             runs: networks to train; one, if all would start from the same weights.
             options: see `condensed_data.engine.evaluate.evaluate`, which also says what is returned and raised.
         """
+        protocol = [name for name in options if name in Training.__dataclass_fields__]
+        if protocol:
+            raise TypeError(
+                f"CondensedDataset.evaluate() has no argument {protocol[0]!r}: it is a field of the training protocol. "
+                f"Use training=dataclasses.replace(dataset.training, {protocol[0]}=...)."
+            )
         measured = engine_evaluate.evaluate(self, test_set, network, runs, **options)
         self.add_evaluation(measured)
         return measured
@@ -307,7 +336,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         """Real samples as networks receive them; see `condensed_data.engine.evaluate.standardized`."""
         return engine_evaluate.standardized(self.metadata, name, dataset, num_workers, progress)
 
-    def save(self, directory: str | Path) -> None:
+    @checked
+    def save(self, directory: Text | Path) -> None:
         """Write the artifact: `condensed.json`, `condensed.safetensors`, `README.md` and an 8-bit preview.
 
         Raises:
@@ -316,9 +346,10 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.result.save(directory)
 
     @classmethod
+    @checked
     def load(
         cls,
-        directory: str | Path,
+        directory: Text | Path,
         *,
         transform: Transform | None = None,
         target_transform: Transform | None = None,
@@ -332,6 +363,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         """
         return cls.from_result(CondensationResult.load(directory), transform, target_transform, soft)
 
+    @checked
     def plot(self, path: str | Path | None = None) -> Image:
         """A labeled grid of the samples, also written to `path` if given."""
         return display.grid(self, path)

@@ -29,6 +29,8 @@ from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.parquet import value_range
 
+# sources have classes of one sample
+pytestmark = pytest.mark.filterwarnings("ignore:ipc=.*the condensed samples are no fewer than the real:UserWarning")
 _NUMBERS = itertools.count()
 
 _COMMON: dict[str, Any] = {

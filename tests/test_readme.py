@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cli_sources import tiny
-from fake_data import fashion_mnist
+from fake_data import fashion_mnist, image_folder
 from hub_server import HubServer
 
 from condensed_data import CondensedDataset, recipes
@@ -85,6 +85,42 @@ def test_the_python_of_a_search_runs(capsys: pytest.CaptureFixture[str]) -> None
     names: dict[str, Any] = {"small": small, "val_set": tiny("test"), "train_set": tiny("train")}
     exec(compile(block, "README.md", "exec"), names)
     assert "condensed " in capsys.readouterr().out
+
+
+def lines_of_many_devices() -> list[list[str]]:
+    """The commands that name several processes, with the Python of the tests."""
+    programs = {"condensed-data": ("-m", "condensed_data"), "torchrun": ("-m", "torch.distributed.run")}
+    (block,) = (block for block in blocks("sh") if "torchrun" in block)
+    words = [shlex.split(line) for line in block.splitlines()]
+    return [[sys.executable, *programs[program], *rest] for program, *rest in words]
+
+
+def run_in(folder: Path, command: list[str]) -> str:
+    """Output of a command that must end with status 0."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+def test_torchrun_builds_and_rank_0_compares_alone(tmp_path: Path) -> None:
+    """The README's command, in few steps: the comparison needs nobody but rank 0."""
+    command = lines_of_many_devices()[0]
+    small = ("--set", "network=convnet-d2-w4", "--network", "convnet-d1-w4", "--runs", "1", "--ipc", "1")
+    output = run_in(tmp_path, [*command, *small])
+    assert re.search(r"random +[\d.]+ %", output), output
+    assert output.count("Digits condensed by dm") == 1
+    assert (tmp_path / "condensed" / "two" / "grid.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_commands_of_many_devices_run_as_they_stand(tmp_path: Path) -> None:
+    image_folder(tmp_path / "imagenet" / "train", {f"class {i}": (9 * i, 20, 200) for i in range(20)}, count=12)
+    outputs = [run_in(tmp_path, command) for command in lines_of_many_devices()]
+    assert all(re.search(r"random +[\d.]+ %", output) for output in outputs[:1])
+    assert "convnet" in outputs[4]
+    assert "240 samples of 20 classes" in outputs[5]
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ def run(arguments: Namespace) -> None:
     from condensed_data.core import spec as specs
     from condensed_data.core.rng import preserve_rng_state
     from condensed_data.core.spec import DatasetInfo
+    from condensed_data.core.torch_settings import own_settings
     from condensed_data.data.real import RealData
     from condensed_data.data.source import inspect
     from condensed_data.plotting.grid import check_suffix
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> None:
     source = inspect(load_split(arguments, arguments.source, "train"), arguments.workers)
     specs.validate(clustering, source.kind.shape)
     _check_class_name(source, arguments.label)
-    with preserve_rng_state():
+    with own_settings(), preserve_rng_state():
         real = RealData.read(source, None, not arguments.quiet)
         label = _class_index(real, arguments.label)
         info = DatasetInfo(real.sample_shape, real.class_names, 1, real.named, len(real))
@@ -113,18 +114,15 @@ def _unknown_class(text: str, names: Sequence[str]) -> ValueError:
 def _context(arguments: Namespace, real: RealData) -> Context:
     from condensed_data.core.device import choose_device, choose_precision
     from condensed_data.core.rng import RandomStreams
+    from condensed_data.engine.callbacks.bar import TrainingBar
     from condensed_data.storage.cache import default_root
     from condensed_data.training.context import Context
     from condensed_data.training.pretrained_cache import PretrainedCache
 
     device = choose_device(arguments.device)
     precision = choose_precision(arguments.precision, device)
-    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else _report_epoch)
+    trained = PretrainedCache(default_root() / "networks", report=None if arguments.quiet else TrainingBar())
     return Context(real, 1, RandomStreams(arguments.seed), device, precision, network_store=trained)
-
-
-def _report_epoch(done: int, total: int) -> None:
-    print(f"training the network: epoch {done} of {total}", flush=True)
 
 
 def _draw(real: RealData, clusters: Sequence[Tensor], arguments: Namespace, title: str) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import NoReturn
 
 from condensed_data.cli.commands import COMMANDS
-from condensed_data.cli.terminal import visible_output
+from condensed_data.cli.terminal import VisibleStream
+from condensed_data.core.names import did_you_mean
 from condensed_data.core.text import visible
 from condensed_data.core.version import installed_version
 
@@ -39,9 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after an error, which is printed on standard error in one line. Usage errors exit with
         status 2. With CONDENSED_DATA_DEBUG=1 in the environment, errors are raised instead of printed.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        options = arguments.parser._option_string_actions
+        similar = "".join(did_you_mean(word.partition("=")[0], options) for word in unknown)
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}.{similar}")
     try:
-        with visible_output():
+        with redirect_stdout(VisibleStream(sys.stdout)):
             arguments.run(arguments)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, closed the pipe
@@ -63,10 +71,17 @@ def _fail(message: str) -> int:
     return 1
 
 
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with the message, and with a similar choice for one that does not exist."""
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        super().error(message + did_you_mean(found[1], re.findall(r"[^\s',]+", found[2])) if found else message)
+
+
 def build_parser() -> ArgumentParser:
     """The parser of all commands; the namespace that it returns holds the command's `run`."""
     version = f"condensed-data {installed_version()}"
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="condensed-data",
         description="Condense a dataset to a few synthetic samples per class, and train on those.",
         epilog=_SOURCES,
@@ -83,5 +98,5 @@ def build_parser() -> ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.module.add_options(subparser)
-        subparser.set_defaults(run=command.module.run)
+        subparser.set_defaults(run=command.module.run, parser=subparser)
     return parser

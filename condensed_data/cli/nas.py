@@ -131,6 +131,7 @@ def _random_subset(dataset: Any, size: int, seed: int) -> Any:
 
 def _space(assignments: list[str]) -> dict[str, Any]:
     """The default space of 720 ConvNets, changed by every --space."""
+    from condensed_data.core.names import unknown_name
     from condensed_data_nas.space import TRAINING_FIELDS, convnet_space
 
     space: dict[str, Any] = dict(convnet_space())
@@ -139,8 +140,8 @@ def _space(assignments: list[str]) -> dict[str, Any]:
         if not equals or not values:
             raise ValueError(f"--space {assignment}: values are missing. Write NAME=VALUE,VALUE,... or NAME=LOW..HIGH.")
         if name not in space and name not in TRAINING_FIELDS:
-            known = ", ".join([*convnet_space(), *sorted(TRAINING_FIELDS)])
-            raise ValueError(f"--space {assignment}: unknown name {name!r}. Known names: {known}.")
+            known = [*convnet_space(), *sorted(TRAINING_FIELDS)]
+            raise ValueError(f"--space {assignment}: {unknown_name('name', name, known)}")
         space[name] = _choices(assignment, values)
     return space
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from condensed_data.cli.options import add_compute_options, add_source_options, load_split
@@ -33,7 +35,18 @@ def run(arguments: Namespace) -> None:
     source = inspect(load_split(arguments, arguments.source, "train"), arguments.workers)
     spec.validate(recipe, source.kind.shape)
     precision = choose_precision(arguments.precision, device)
-    print(format_plan(plan(source, recipe, device, precision, arguments.seed)))
+    with _announcer(arguments.quiet) as announce:
+        found = plan(source, recipe, device, precision, arguments.seed, announce)
+    print(format_plan(found))
+
+
+@contextmanager
+def _announcer(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar that says what is measured."""
+    from tqdm.auto import tqdm
+
+    with tqdm(desc="plan", bar_format="{desc} ({elapsed})", leave=False, disable=quiet) as bar:
+        yield lambda step: bar.set_description_str(f"plan: {step}")
 
 
 def format_plan(plan: Plan) -> str:

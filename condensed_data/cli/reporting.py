@@ -51,7 +51,8 @@ def format_build(condensed: CondensedDataset, directory: Path | None, cached: bo
     lines = {
         "samples": f"{before:,} -> {after:,} ({_ratio(before / after)} times fewer)",
         "8 bit": f"{format_bytes(before * values)} -> {format_bytes(after * values)}",
-        "float32": f"{format_bytes(4 * before * values)} -> {format_bytes(4 * condensed.stored_floats)} (as stored)",
+        "float32": f"{format_bytes(4 * before * values)} -> {format_bytes(4 * condensed.stored_floats)}",
+        "stored": f"{format_bytes(condensed.stored_bytes)}, labels included",
         "condensing": _time(metadata.seconds, metadata.iterations, resumed_at, condensed.hub_revision),
         "result": str(directory or f"{elsewhere}; use --out DIR to write it to a folder"),
     }

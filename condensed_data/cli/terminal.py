@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from typing import Any, TextIO
+from typing import TextIO
 
 from condensed_data.core.text import visible
 
@@ -30,19 +26,3 @@ class VisibleStream(io.TextIOBase):
 
     def fileno(self) -> int:
         return self.stream.fileno()
-
-
-@contextmanager
-def visible_output() -> Iterator[None]:
-    """While inside, what is printed and warned passes through `visible`."""
-    original = warnings.formatwarning
-
-    def formatted(message: Warning | str, *arguments: Any, **options: Any) -> str:
-        return original(visible(str(message), "\n\t"), *arguments, **options)
-
-    warnings.formatwarning = formatted
-    try:
-        with redirect_stdout(VisibleStream(sys.stdout)):
-            yield
-    finally:
-        warnings.formatwarning = original

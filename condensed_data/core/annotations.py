@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -37,8 +37,20 @@ class AtLeast:
         return f"of at least {self.least:g}"
 
 
+class NotEmpty:
+    """At least one character or item, for `Annotated`."""
+
+    def __call__(self, value: Sized) -> bool:
+        return len(value) > 0
+
+    def __str__(self) -> str:
+        return "that is not empty"
+
+
 Count = Annotated[int, AtLeast(1)]
 Natural = Annotated[int, AtLeast(0)]
+NonNegative = Annotated[float, AtLeast(0)]
+Text = Annotated[str, NotEmpty()]
 
 
 def requirement(value: object, annotation: Any) -> str | None:
@@ -58,9 +70,14 @@ def requirement(value: object, annotation: Any) -> str | None:
         return _generic(value, origin, arguments)
     if annotation is None:
         annotation = type(None)
-    if annotation is Any or not isinstance(annotation, type) or getattr(annotation, "_is_protocol", False):
+    if annotation is Any or not isinstance(annotation, type) or _is_opaque(annotation):
         return None
     return None if _is_a(value, annotation) else _noun(annotation)
+
+
+def _is_opaque(annotation: type) -> bool:
+    """Whether it is a protocol that `isinstance` cannot check."""
+    return getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False)
 
 
 def _is_a(value: object, kind: type) -> bool:
@@ -94,11 +111,12 @@ def _generic(value: object, origin: Any, arguments: tuple[Any, ...]) -> str | No
         return None if callable(value) else "callable"
     if not isinstance(origin, type):
         return None
-    if not isinstance(value, origin) or (issubclass(origin, Sequence) and isinstance(value, str)):
-        return f"{_noun(origin)} of {_noun(arguments[0])}"
-    items: Any = value if issubclass(origin, Sequence | Mapping) else ()
-    wrong = any(requirement(item, arguments[0]) is not None for item in items)
-    return f"{_noun(origin)} of {_noun(arguments[0])}" if wrong else None
+    valid = isinstance(value, origin) and not (issubclass(origin, Sequence) and isinstance(value, str))
+    items: Any = value if valid and issubclass(origin, Sequence | Mapping) else ()
+    if valid and all(requirement(item, arguments[0]) is None for item in items):
+        return None
+    text = _with_article(origin.__name__.lower())
+    return text if arguments[0] is Any else f"{text}, in which every item is {_noun(arguments[0])}"
 
 
 def _noun(annotation: Any) -> str:
@@ -117,7 +135,11 @@ def _noun(annotation: Any) -> str:
     if annotation in _NOUNS:
         return _NOUNS[annotation]
     name = getattr(annotation, "__name__", str(annotation))
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    return _with_article(name)
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
 
 
 def _either(nouns: Iterable[str]) -> str:
@@ -148,6 +170,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def check_fields(instance: Any) -> None:
+    """Raise ValueError for a field of a dataclass whose value its annotation excludes. Call it in `__post_init__`."""
+    check_values(type(instance).__name__, vars(instance), _field_annotations(instance.__class__))
+
+
+@cache
+def _field_annotations(cls: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
 def check_values(part: str, values: Mapping[str, object], annotations: Mapping[str, Any]) -> None:
     """Raise ValueError, "part(name=value) must be ...", for a value that its annotation excludes."""
     for name, value in values.items():
@@ -161,7 +193,8 @@ def parameter_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotation of every parameter, without `*args` and `**kwargs`, and without names for type checkers only."""
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or parameter.annotation is Any:
+        variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if variadic or parameter.annotation is parameter.empty:
             continue
         holder = type("_", (), {"__annotations__": {name: parameter.annotation}})
         with suppress(NameError):

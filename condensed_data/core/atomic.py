@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from condensed_data.core.errors import checked_path, reason_and_remedy
+
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
 except ImportError:  # Windows, where age alone tells
@@ -37,16 +39,16 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         OSError: if the file cannot be written, with the `errno` of the cause. The previous file is then unchanged, and
             no temporary file remains.
+        ValueError: if no file can have this name.
     """
+    checked_path("path", path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary(path.parent) as new:
             write_durably(new, content)
             new.replace(path)
     except OSError as error:
-        failure = OSError(
-            f"Cannot write path={str(path)!r}: {error.strerror or error}. Give a file in a writable folder."
-        )
+        failure = OSError(f"Cannot write path={str(path)!r}: {reason_and_remedy(error)}.")
         failure.errno = error.errno
         raise failure from error
     return path

@@ -6,13 +6,18 @@ import sys
 import warnings
 from types import FrameType
 
+from condensed_data.core.text import visible
+
 
 def warn_caller(message: str) -> None:
-    """Issue a UserWarning for the innermost line outside this package, its integrations and what wraps their calls."""
+    """Issue a UserWarning for the innermost line outside this package, its integrations and what wraps their calls.
+
+    Text of others in the message is made visible, see `core.text`.
+    """
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and _is_own(frame):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(visible(message), stacklevel=level)
 
 
 def _is_own(frame: FrameType) -> bool:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from condensed_data.core.names import did_you_mean
 from condensed_data.core.validation import check_choice
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -30,7 +31,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device={device!r} is unknown; available: auto, {', '.join(available)}.") from None
+        raise ValueError(
+            f"device={device!r} is unknown; available: auto, {', '.join(available)}.{did_you_mean(device, available)}"
+        ) from None
     name = f"cuda:{chosen.index or 0}" if chosen.type == "cuda" else chosen.type
     if name not in available:
         raise ValueError(f"device={device!r} is not available; available: auto, {', '.join(available)}.")

@@ -6,6 +6,7 @@ Every message names the file, what was found, what was expected, and how to fix 
 from __future__ import annotations
 
 import errno
+import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from condensed_data.core.text import VisibleMessage
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+OTHER_RELEASE = (
+    "Use the release of condensed-data that wrote it; pip install --upgrade condensed-data installs the newest."
+)
 _SAVE_AGAIN = "The file is corrupt or was not written by condensed-data. Save or download it again."
 
 _CAUSES = {
@@ -25,10 +29,12 @@ _CAUSES = {
     errno.EACCES: ("permission denied", "Choose a directory you can write to"),
     errno.EPERM: ("the operation is not permitted", "Choose a directory you can write to"),
     errno.EROFS: ("the file system is read-only", "Choose a directory you can write to"),
-    errno.ENOTDIR: ("a parent of the path is a file", "Choose a directory whose parents are directories"),
+    errno.ENOTDIR: ("the path or a parent of it is not a directory", "Choose another directory"),
     errno.EEXIST: ("an unrelated file is in the way", "Move it away or choose another directory"),
     errno.ENOTEMPTY: ("unrelated files are in the way", "Move them away or choose another directory"),
+    errno.EISDIR: ("a directory is in the way", "Move it away or choose another directory"),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one"),
+    errno.ELOOP: ("a symbolic link leads to itself", "Correct the link or choose another directory"),
 }
 if hasattr(errno, "EDQUOT"):  # absent on Windows
     _CAUSES[errno.EDQUOT] = ("the disk quota is exceeded", "Free some space or choose another directory")
@@ -64,6 +70,26 @@ class SaveError(VisibleMessage, OSError):
     """A condensed dataset could not be saved; the message says what the directory contains now."""
 
 
+def checked_path(argument: str, path: str | os.PathLike[str]) -> Path:
+    """A path that the system can be asked about.
+
+    Raises:
+        ValueError: if the value of `argument` is not a path, or contains NUL or half a character.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{argument}={short_repr(path)} is not a path. Give a string or a Path.")
+    try:
+        valid = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"{argument}={short_repr(os.fspath(path))} contains NUL or half a character, which no file name may. "
+            "Choose another name."
+        )
+    return Path(path)
+
+
 @contextmanager
 def before_saving() -> Iterator[None]:
     """Replace the remedy of errors raised while checking content that is about to be saved."""
@@ -87,14 +113,17 @@ def shortened_list(names: Iterable[str], limit: int = 20) -> str:
     return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
 
 
+def reason_and_remedy(cause: OSError) -> str:
+    """Why something could not be written, and what helps, without the last period."""
+    reason, remedy = _CAUSES.get(cause.errno or 0, (cause.strerror or str(cause), "Choose another directory"))
+    where = f" ({cause.filename})" if cause.filename else ""
+    return f"{reason}{where}. {remedy}"
+
+
 def save_error(directory: Path, cause: OSError) -> SaveError:
     """The error for a `cause` that stopped a save or a download before anything in `directory` changed."""
     if isinstance(cause, SaveError):
         return cause
-    reason, remedy = _CAUSES.get(
-        cause.errno or 0, (cause.strerror or str(cause), "Choose another directory and save again")
-    )
-    where = f" ({cause.filename})" if cause.filename else ""
-    error = SaveError(f"Cannot write to {directory}: {reason}{where}. {remedy}. Its previous content is unchanged.")
+    error = SaveError(f"Cannot write to {directory}: {reason_and_remedy(cause)}. Its previous content is unchanged.")
     error.errno = cause.errno
     return error

@@ -10,7 +10,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The sentence " Did you mean 'convnet'?" for a `name` that resembles a known one, else an empty string."""
     text, names = str(name).lower().replace("-", "_"), list(known)
     folded = {other.lower().replace("-", "_"): other for other in reversed(names)}
-    similar = difflib.get_close_matches(text, folded, n=1)
+    similar = difflib.get_close_matches(text, folded, n=1, cutoff=0.7)
     return f" Did you mean {folded[similar[0]]!r}?" if similar else ""
 
 

@@ -40,17 +40,27 @@ def _none_if_refused(read: Callable[[], Any]) -> Callable[[], Any]:
     return read_or_none
 
 
-# (backend, operation) -> how fp32 is multiplied, in torch 2.9 and newer; "none" follows the backend's "all"
+# (backend, operation) -> how fp32 is multiplied, in torch 2.9 and newer; "none" follows the backend's "all", and that
+# of a backend the generic one
 _FP32 = {
-    **dict.fromkeys([("generic", "all"), ("cuda", "all"), ("cuda", "matmul"), ("mkldnn", "all")], "none"),
-    **dict.fromkeys([("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn")], "none"),
+    **dict.fromkeys([("generic", "all"), ("cuda", "all"), ("mkldnn", "all")], "none"),
+    **dict.fromkeys([("cuda", "matmul"), ("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn")], "none"),
     **dict.fromkeys([("cuda", "conv"), ("cuda", "rnn")], "tf32"),
 }
 
 
 def _fp32_precisions() -> tuple[str, ...] | None:
     read = getattr(torch._C, "_get_fp32_precision_getter", None)
-    return None if read is None else tuple(read(*key) for key in _FP32)
+    if read is None:
+        return None
+    values = []
+    for backend, operation in _FP32:
+        values.append(read(backend, operation))
+        if operation == "all" and values[-1] != "none":  # else what follows it could not be told from what is set
+            torch._C._set_fp32_precision_setter(backend, operation, "none")
+    if any(value != "none" for value in values[:3]):
+        _set_fp32_precisions(values)
+    return tuple(values)
 
 
 def _set_fp32_precisions(values: Sequence[str]) -> None:

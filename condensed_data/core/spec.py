@@ -14,10 +14,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
 
-from condensed_data.core.annotations import check_values
+from condensed_data.core.annotations import check_fields
 from condensed_data.core.errors import short_repr
 from condensed_data.core.names import did_you_mean
 
@@ -44,7 +44,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a field whose value is not of the annotated type. Runs before that of a subclass."""
-        check_values(type(self).__name__, vars(self), _annotations(type(self)))  # type: ignore[arg-type]
+        check_fields(self)
 
 
 def _after_types(check: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -56,11 +56,6 @@ def _after_types(check: Callable[[Any], None]) -> Callable[[Any], None]:
         check(self)
 
     return checks
-
-
-@cache
-def _annotations(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 MAX_NAME = 200  # characters shown of a name
+MAX_STORED = 900  # characters kept of a name; a manifest allows 1,000
 # controls, invisible separators and marks, changes of direction, halves of characters, tags; not the joiners of scripts
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -28,6 +29,12 @@ def visible_name(name: str) -> str:
     """A name on one line of a terminal, at most `MAX_NAME` characters of it."""
     shown = visible(" ".join(name.split()))
     return shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 1] + "…"
+
+
+def storable_name(name: str) -> str:
+    """A name as files can hold it: halves of characters (undecodable file names) as escapes, long ones cut."""
+    stored = re.sub("[\ud800-\udfff]", lambda found: _escaped(found[0]), name)
+    return stored if len(stored) <= MAX_STORED else stored[: MAX_STORED - 1] + "…"
 
 
 def markdown(text: str) -> str:

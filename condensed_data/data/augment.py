@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
@@ -24,8 +25,9 @@ from condensed_data.core.validation import require
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS, Parameters, Strengths
 
 _DIGIT_WORDS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
-# romanized, such as "ki" and "tsu"
-_KANA = re.compile(r"[kgsztdnhbpmyrwjf]?[hsy]?[aiueo]|chi|n")
+# kana in Latin letters, such as "ki" and "tsu", and code points, such as "U+304A"
+_CHARACTER = re.compile(r"[kgsztdnhbpmyrwjf]?[hsy]?[aiueo]|chi|n|U\+[0-9A-F]{4,6}")
+_SINGLE = re.compile(r"\w(?=[\s(:_-]|$)")
 
 AugmentFn = Callable[[Batch], Tensor]
 
@@ -79,12 +81,12 @@ class SiameseAugment(Augment):
     per_sample: bool = False
     flip: float = 0.5
     scale: float = 1.2
-    rotate: float = 15.0
+    rotate: NonNegative = 15.0
     crop: float = 0.125
     cutout: float = 0.5
-    brightness: float = 1.0
-    saturation: float = 2.0
-    contrast: float = 0.5
+    brightness: NonNegative = 1.0
+    saturation: NonNegative = 2.0
+    contrast: NonNegative = 0.5
 
     def __post_init__(self) -> None:
         for name, ops in (("ops", self.ops), ("always", self.always)):
@@ -177,9 +179,9 @@ class DefaultDSAOps(DataDefault):
 
 
 def names_characters(classes: Sequence[str]) -> bool:
-    """Whether the classes are digits, or all names are single characters or syllables of kana, as in KMNIST."""
+    """Whether the classes are digits, or all names begin with a single character, or are kana as KMNIST writes them."""
     names = [unicodedata.normalize("NFC", name.strip()) for name in classes]
-    return names_digits(classes) or all(len(name) == 1 or _KANA.fullmatch(name) for name in names)
+    return names_digits(classes) or all(_SINGLE.match(name) or _CHARACTER.fullmatch(name) for name in names)
 
 
 def names_digits(classes: Sequence[str]) -> bool:

@@ -48,7 +48,7 @@ def axes_error(dataset: Any, kind: SampleKind) -> str | None:
     * (H, W, 3) and (H, W, 4) of at least 5 x 5 pixels, and (H, W, 1) if no side is more than twice the other.
     """
     shape, expected = kind.shape, AXES.get(len(kind.shape))
-    stated = next((layer.sample_axes for layer in layers(dataset) if hasattr(layer, "sample_axes")), None)
+    stated = next((axes for layer in layers(dataset) if (axes := getattr(layer, "sample_axes", None))), None)
     if stated is not None:
         if stated == expected:
             return None

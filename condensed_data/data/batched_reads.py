@@ -3,15 +3,17 @@
 With workers, nothing of the dataset runs in this process: a file that it opens on first use is opened once in every
 worker. Without workers, it is opened here.
 
-A part of the samples is read a second time, later and in the same process: `second_reads` says which. Randomness that
-changes a sample in two reads with probability q stays unnoticed with probability (1 - q) ** (number of second reads).
-A flip with probability p has q = 2p(1 - p): with at least 512 second reads, one of p = 0.02 stays unnoticed once in
-10**8 sources, one of p = 0.005 in 0.6 % of them. A dataset that keeps its first draws and repeats them cannot be
-distinguished from a fixed one.
+A part of the samples is read a second time, after the rest of their batch and in the same process: `second_reads` says
+which. Randomness that makes two reads of a sample differ with probability q stays unnoticed with probability
+(1 - q) ** r if r different samples are read again. For a flip with probability p, q = 2p(1 - p): with r = 512, a flip
+of p = 0.02 stays unnoticed in less than one of 10**8 sources, one of p = 0.005 in 0.6 % of them. (Of n < 512 samples
+each is read again up to four times: for n = 100, 4 * 10**-5 and 8 %.) A dataset that keeps its first draws and repeats
+them cannot be distinguished from a fixed one.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +27,7 @@ from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
 BATCH = 256
+BATCH_BYTES = 64 << 20  # a batch of large samples is smaller; every worker prepares a few
 SECOND_READS = 512
 
 
@@ -38,6 +41,7 @@ def read_batches(
     title: str,
     num_workers: int,
     progress: bool,
+    size: int = BATCH,
 ) -> None:
     """Call a function for the indices below `count`, in order, and some of them a second time.
 
@@ -45,7 +49,7 @@ def read_batches(
         function: called with an index in `num_workers` processes, or in this one if that is 0. Its results must not
             share memory with each other.
         count: number of indices.
-        collate: makes one batch of up to `BATCH` results, in the process that called the function.
+        collate: makes one batch of up to `size` results, in the process that called the function.
         use: called with every batch, in order, in this process.
         changed: the error for a second result that differs from the first; "{index}" stands for the index.
         title: of the progress bar.
@@ -54,12 +58,12 @@ def read_batches(
     Raises:
         SourceError: the first one that the function raises; if a result changes; or if the workers cannot start or end.
     """
-    batches = _Batches(function, count, collate, changed)
+    batches = _Batches(function, count, collate, changed, size)
     with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
 
         def add(batch: Any) -> None:
             use(batch)
-            bar.update(min(BATCH, count - bar.n))
+            bar.update(min(size, count - bar.n))
 
         _for_each(batches, add, num_workers)
 
@@ -69,6 +73,11 @@ def call_in_worker(function: Callable[[], Any], num_workers: int) -> Any:
     results: list[Any] = []
     _for_each(_One(function), results.append, min(num_workers, 1))
     return results[0]
+
+
+def batch_size(sample_bytes: int) -> int:
+    """Samples of one batch: at most `BATCH`, and a multiple of 16, because statistics are summed by 16 samples."""
+    return min(BATCH, max(16, BATCH_BYTES // sample_bytes // 16 * 16))
 
 
 def second_reads(count: int) -> Tensor:
@@ -105,19 +114,19 @@ class _Batches(Dataset[Any]):
     """One item per batch of results, or the SourceError that was raised for one of them."""
 
     def __init__(
-        self, function: Callable[[int], Any], count: int, collate: Callable[[list[Any]], Any], changed: str
+        self, function: Callable[[int], Any], count: int, collate: Callable[[list[Any]], Any], changed: str, size: int
     ) -> None:
-        self.function, self.count, self.collate, self.changed = function, count, collate, changed
+        self.function, self.count, self.collate, self.changed, self.size = function, count, collate, changed, size
         self.again = second_reads(count)
 
     def __len__(self) -> int:
-        return -(-self.count // BATCH)
+        return -(-self.count // self.size)
 
     def __getitem__(self, number: int) -> Any:
-        return _result_or_error(lambda: self._batch(number * BATCH))
+        return _result_or_error(lambda: self._batch(number * self.size))
 
     def _batch(self, start: int) -> Any:
-        end = min(start + BATCH, self.count)
+        end = min(start + self.size, self.count)
         results = [self.function(index) for index in range(start, end)]
         for index in self.again[(self.again >= start) & (self.again < end)].tolist():
             check_second_read(self.function, index, results[index - start], self.changed)
@@ -126,6 +135,8 @@ class _Batches(Dataset[Any]):
 
 class _One(Dataset[Any]):
     """The result of a function as the only item, or the SourceError that it raised."""
+
+    size = 1
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function
@@ -145,7 +156,7 @@ def _result_or_error(function: Callable[[], Any]) -> Any:
         return SourceError(*error.args)  # without its cause, which may not be picklable
 
 
-def _for_each(items: Dataset[Any], use: Callable[[Any], None], num_workers: int) -> None:
+def _for_each(items: _Batches | _One, use: Callable[[Any], None], num_workers: int) -> None:
     """Use all items in order; they are computed in `num_workers` processes, or in this one if that is 0."""
     loader: DataLoader[Any] = DataLoader(
         items,
@@ -167,11 +178,18 @@ def _for_each(items: Dataset[Any], use: Callable[[Any], None], num_workers: int)
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         ended = str(error).strip(". ")
+    remedy = (
+        "It may have run out of memory, or the dataset ended it. Start fewer workers; with num_workers=0 the program "
+        "shows where it happens."
+    )
+    if number == 0 and multiprocessing.get_start_method() != "fork":
+        remedy = (
+            "A worker that is not forked imports the program again: put what the program does under "
+            "`if __name__ == '__main__':`, or pass num_workers=0."
+        )
     # raised here, so that nothing refers to the other workers any more and they end
     raise SourceError(
-        f"A worker process ended while the samples from source[{number * BATCH}] on were read: {ended}. It may have "
-        "run out of memory, or the dataset ended it. Start fewer workers; with num_workers=0 the program shows where "
-        "it happens. Where processes are not forked, a script also needs `if __name__ == '__main__':`."
+        f"A worker process ended while the samples from source[{number * items.size}] on were read: {ended}. {remedy}"
     )
 
 

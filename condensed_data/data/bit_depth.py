@@ -13,7 +13,7 @@ EXIF orientation is not applied, as in torchvision; the `datasets` library appli
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -21,8 +21,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from condensed_data.data.axes import layers
+
 FLOAT_FORMS = ("unit", "source")
 _MAX_HEADERS = 1000
+_FEW_HEADERS = 50  # of a folder that is read by torchvision
+_ONLY_8_BITS = (".jpg", ".jpeg", ".webp", ".bmp")
 _GRAY_MODES = ("1", "L", "LA", "La")
 _BITS_PER_SAMPLE = 258  # the TIFF tag
 _TO_FLOAT = "torch.from_numpy(np.array(image, dtype=np.float32){scale})[None]"
@@ -48,24 +52,29 @@ def form_of(image: Image.Image) -> str:
     return "source" if image.mode in ("I", "F") else "RGB"
 
 
-def common_form(count: int, file: Callable[[int], str | IO[bytes]]) -> str:
-    """The common form of `count` image files, by the headers of up to 1,000 evenly spaced ones.
+def forms_of(count: int, file: Callable[[int], str | IO[bytes]], most: int = _MAX_HEADERS) -> set[str]:
+    """The forms of `count` image files, by the headers of up to `most` evenly spaced ones.
+
+    `file` gives the path or content of the file of an index; unreadable ones are skipped.
+    """
+    forms = set()
+    for index in np.linspace(0, count - 1, min(most, count), dtype=int).tolist():
+        try:
+            with Image.open(file(index)) as image:
+                forms.add(form_of(image))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # named when it is read
+            continue
+    return forms
+
+
+def common_form(forms: Set[str]) -> str:
+    """The form to which images of several forms are converted.
 
     Gray images of more than 8 bits among images with color are rounded to 8 bits.
-
-    Args:
-        file: path or content of the file of an index; unreadable ones are skipped.
 
     Raises:
         ValueError: for 32-bit images among others, because their values have no common scale.
     """
-    forms = set()
-    for index in np.linspace(0, count - 1, min(_MAX_HEADERS, count), dtype=int).tolist():
-        try:
-            with Image.open(file(index)) as image:
-                forms.add(form_of(image))
-        except OSError:  # reported with its index when it is read
-            continue
     if "source" in forms and len(forms) > 1:
         raise ValueError(
             "some images have 32 bits and others at most 16, so their values have no common scale. Save all of them "
@@ -95,6 +104,25 @@ def convert(image: Image.Image, form: str) -> Image.Image:
     if form == "unit":
         return Image.fromarray(np.asarray(_to_8_bits(image, "L"), dtype=np.float32) / 255)
     return _to_8_bits(image, form)
+
+
+def clipping_error(dataset: Any) -> str | None:
+    """What is wrong with a folder of torchvision whose own loader clips images of more than 8 bits; None otherwise."""
+    from torchvision.datasets import DatasetFolder
+    from torchvision.datasets.folder import default_loader, pil_loader
+
+    for part in layers(dataset):
+        if not isinstance(part, DatasetFolder) or part.loader not in (default_loader, pil_loader):
+            continue
+        paths = [path for path, _ in part.samples if not path.lower().endswith(_ONLY_8_BITS)]
+        deep = forms_of(len(paths), paths.__getitem__, most=_FEW_HEADERS) & set(FLOAT_FORMS)
+        if deep:
+            return (
+                f"source reads {part.root}, which has images of more than 8 bits, with torchvision's loader, which "
+                f"clips them to white. Give {type(part).__name__} the loader= "
+                f"condensed_data.data.bit_depth.ImageLoader({min(deep)!r}), and ToTensor() among its transforms."
+            )
+    return None
 
 
 def to_float_tensor(sample: Any) -> Any:

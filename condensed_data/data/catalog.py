@@ -15,7 +15,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from condensed_data.core.annotations import Count, checked
+from condensed_data.core.names import unknown_name
 from condensed_data.data import hf_datasets, torchvision_sources
-from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, to_float_tensor
+from condensed_data.data.bit_depth import FLOAT_FORMS, ImageLoader, common_form, forms_of, to_float_tensor
 from condensed_data.data.sample import NoTestSplitError, SourceError
 
 SPLITS = ("train", "test")
@@ -61,12 +63,13 @@ def source_names() -> list[str]:
     return ["digits", *sorted(torchvision_sources.DATASETS), *_FORMS]
 
 
+@checked
 def load(
     source: str,
     split: str,
     *,
     data_root: str | Path | None = None,
-    image_size: int | None = None,
+    image_size: Count | None = None,
     download: bool = False,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -119,7 +122,7 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose
 
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise SourceError(
             f"imagefolder:{path} is not a folder. Give a folder that has one subfolder of images per class."
         )
@@ -127,12 +130,16 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
     resize = torchvision_sources.resize(image_size)
     try:
         dataset = ImageFolder(folder, transform=resize)
+        _refuse_results(folder, dataset.classes)
     except (OSError, RuntimeError) as error:
         raise SourceError(
             f"imagefolder:{path}: {error} The folder must have one subfolder of images per class."
         ) from error
+    train = folder.parent / "train"
+    is_test = folder.name in ("test", "val") and train.is_dir()
+    paths = _some_paths(train) if is_test else [name for name, _ in dataset.samples]
     try:
-        form = common_form(len(dataset), lambda index: dataset.samples[index][0])
+        form = common_form(forms_of(len(paths), paths.__getitem__))
     except ValueError as error:
         raise SourceError(f"imagefolder:{path}: {error}") from error
     if form in FLOAT_FORMS:
@@ -140,9 +147,14 @@ def _image_folder(path: Path, split: str, image_size: int | None) -> Dataset[Any
         dataset.transform = Compose([*([] if resize is None else [resize]), to_float_tensor])
     else:
         dataset.loader = ImageLoader("RGB")  # as torchvision's own
-    train = folder.parent / "train"
-    is_test = folder.name in ("test", "val") and train.is_dir()
     return _with_train_classes(dataset, train) if is_test else dataset
+
+
+def _refuse_results(folder: Path, classes: Sequence[str]) -> None:
+    """Refuse a folder in which a condensed dataset was saved: its pictures would become a class."""
+    for name in classes:
+        if (folder / name / "condensed.json").is_file():
+            raise SourceError(f"{folder / name} contains a condensed dataset, not a class. Move it to another folder.")
 
 
 def _split_folder(path: Path, split: str) -> Path:
@@ -154,6 +166,12 @@ def _split_folder(path: Path, split: str) -> Path:
     if split == "train" or path.name in names:
         return path
     raise NoTestSplitError(f"imagefolder:{path} has no test split: it has no subfolder 'test' or 'val'.")
+
+
+def _some_paths(folder: Path) -> list[str]:
+    """Up to 20 files of each subfolder."""
+    classes = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    return [os.path.join(path, name) for path in classes for name in os.listdir(path)[:20]]
 
 
 def _with_train_classes(dataset: Any, train: Path) -> Dataset[Any]:
@@ -175,7 +193,7 @@ def _call(source: str, split: str) -> Dataset[Any]:
     """The dataset that `module:name` returns; the current folder is searched for the module, too."""
     module, colon, name = source.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
-        raise SourceError(f"Unknown source {source!r}. Known sources: {', '.join(source_names())}.")
+        raise SourceError(unknown_name("source", source, source_names()))
     function = _import(source)
     if not callable(function):
         raise SourceError(f"{source} is a {type(function).__name__}, not a callable that returns a dataset.")

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
+from condensed_data.core.text import storable_name
 from condensed_data.data.sample import SourceError, check_label
 
 MAX_LABEL = 1_000_000  # names of larger labels are not listed by label
@@ -20,14 +21,14 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
 
     They come from `classes` (strings by label, or a mapping between both) or `class_to_idx`; of a subset, from the
     dataset below; of a concatenation, if all parts agree. They are dropped if `classes` and `class_to_idx` disagree, or
-    if a `target_transform` changes labels. Repeated names get their label appended. SourceError is raised for a
-    concatenation whose parts give one name to different labels.
+    if a `target_transform` changes labels. Repeated names get their label appended; very long ones are cut. SourceError
+    is raised for a concatenation whose parts give one name to different labels.
     """
     found = _by_label(dataset)
     if not found or not 0 <= max(found) < MAX_LABEL:
         return None
     labels = range(max(found) + 1)
-    return tuple(distinct([found.get(label, str(label)) for label in labels], labels))
+    return tuple(distinct([storable_name(found.get(label, str(label))) for label in labels], labels))
 
 
 def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tuple[str, ...] | None:
@@ -43,7 +44,12 @@ def confirmed(names: tuple[str, ...] | None, dataset: Any, labels: Tensor) -> tu
 def distinct(names: Sequence[str], values: Sequence[int]) -> list[str]:
     """Class names without repetitions: repeated names get their label appended."""
     count = Counter(names)
-    return [name if count[name] == 1 else f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+    found: dict[str, int] = {}
+    for name, value in zip(names, values, strict=True):
+        while count[name] > 1 or name in found:
+            name = f"{name} ({value})"
+        found[name] = value
+    return list(found)
 
 
 def _by_label(dataset: Any) -> dict[int, str] | None:
@@ -78,7 +84,9 @@ def _check_one_label(parts: Sequence[dict[int, str] | None]) -> None:
 
 def _targets(dataset: Any) -> Any:
     """(n,) integers that the dataset lists as its labels, also below subsets; None if it lists none."""
-    targets = getattr(dataset, "targets", None)
+    # a property may open a file, which only workers may do
+    listed = not isinstance(getattr(type(dataset), "targets", None), property)
+    targets = getattr(dataset, "targets", None) if listed else None
     if isinstance(targets, list | tuple | np.ndarray | Tensor):
         values = np.asarray(targets)
         return values.ravel() if values.dtype.kind in "iu" and values.size == len(values) else None

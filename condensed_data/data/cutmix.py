@@ -15,6 +15,7 @@ from torch import Tensor
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DataDefault, DatasetInfo
+from condensed_data.core.validation import require
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class SpatialCutMix(DataDefault):
     """A probability of CutMix in a step for images and signals; 0 for vectors, which have no box to paste."""
 
     probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(0 <= self.probability <= 1, "SpatialCutMix", "probability", self.probability, "in [0, 1]")
 
     def __call__(self, info: DatasetInfo) -> float:
         return self.probability if len(info.sample_shape) > 1 else 0.0

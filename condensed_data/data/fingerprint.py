@@ -37,6 +37,7 @@ YOUNG_SECONDS = 2.0
 _READS = {
     "torch.utils.data.dataset": ("TensorDataset", "Subset", "ConcatDataset"),
     "torch.nn.modules.container": ("Sequential",),
+    "condensed_data.data.bit_depth": ("ImageLoader",),
     "condensed_data.data.catalog": ("Digits",),
     "torchvision.datasets.cifar": ("CIFAR10", "CIFAR100"),
     "torchvision.datasets.dtd": ("DTD",),

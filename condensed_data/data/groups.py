@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, Subset
 
-from condensed_data.data.batched_reads import read_batches
+from condensed_data.data.batched_reads import call_in_worker, read_batches
 from condensed_data.data.sample import SourceError, fetch
 from condensed_data.data.source import Source
 
@@ -46,9 +46,8 @@ class Groups:
         self.function: Callable[[Any, Any], Any] | None = None
         self._values: list[Value] | None = None
         if isinstance(given, str):
-            self._values = plain_values(
-                _attribute(source.dataset, given), len(source), f"groups={given!r}: source.{given}"
-            )
+            # where the source is read, because an attribute may open a file, too
+            self._values = call_in_worker(partial(_attribute_values, source.dataset, given), source.num_workers)
         elif callable(given):
             self.function = given
         else:
@@ -124,6 +123,10 @@ def plain_values(values: Any, count: int, name: str = "groups") -> list[Value]:
 def _unpack(value: Any) -> Any:
     """The Python number in a 0-d array or tensor; any other value as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _attribute_values(dataset: Any, name: str) -> list[Value]:
+    return plain_values(_attribute(dataset, name), len(dataset), f"groups={name!r}: source.{name}")
 
 
 def _attribute(dataset: Any, name: str) -> Any:

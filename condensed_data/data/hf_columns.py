@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from condensed_data.data.bit_depth import common_form
+from condensed_data.data.bit_depth import common_form, forms_of
 from condensed_data.data.sample import SourceError
 
 _IMAGE_NAMES = ("image", "img", "picture")
@@ -64,7 +64,7 @@ def image_form(rows: Any, column: str) -> str:
         return io.BytesIO(value["bytes"]) if value["bytes"] is not None else str(value["path"])
 
     try:
-        return common_form(len(rows), file)
+        return common_form(forms_of(len(rows), file))
     except ValueError as error:
         raise SourceError(f"In column {column!r}, {error}") from error
 

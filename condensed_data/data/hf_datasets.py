@@ -59,10 +59,11 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         transform: function from a PIL image to a sample; images of more than 8 bits have the mode "F".
         label_names: class names for text labels, if `rows` does not contain all of them; ignored for other labels.
         name: for titles.
+        form: to which images are converted, such as "RGB", see `bit_depth`; None for the one that fits `rows`.
 
     Attributes:
         classes: K class names, or None if labels are integers.
-        form: to which images are converted, such as "RGB", see `bit_depth`.
+        form: see above.
 
     Raises:
         SourceError: if the columns are ambiguous or missing; the error lists them.
@@ -76,6 +77,7 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         transform: Callable[[Any], Any] | None = None,
         label_names: Sequence[str] | None = None,
         name: str = "HubDataset",
+        form: str | None = None,
     ) -> None:
         self.source_name, self.transform = name, transform
         self.image_column = hf_columns.image_column(rows.features, image_column)
@@ -85,7 +87,7 @@ class HubDataset(Dataset[tuple[Image.Image, int]]):
         self._class_index = None
         if hf_columns.is_text(self.rows.features[self.label_column]):
             self._class_index = {text: index for index, text in enumerate(self.classes or ())}
-        self.form = hf_columns.image_form(self.rows, self.image_column)
+        self.form = form or hf_columns.image_form(self.rows, self.image_column)
         if self.form in FLOAT_FORMS:  # a feature with a mode would clip them
             self.rows = self.rows.cast_column(self.image_column, type(self.rows.features[self.image_column])())
 
@@ -140,8 +142,11 @@ def load(
         label = hf_columns.label_column(rows.features, label_column)
         if split == "test" and hf_columns.has_no_labels(rows, label):
             continue
-        classes = hf_columns.class_names(train, label) if train is not None and split == "test" else None
-        return HubDataset(rows, image_column, label, resize(image_size), classes, source)
+        classes = form = None
+        if train is not None and split == "test":
+            classes = hf_columns.class_names(train, label)
+            form = hf_columns.image_form(train, hf_columns.image_column(train.features, image_column))
+        return HubDataset(rows, image_column, label, resize(image_size), classes, source, form)
     raise NoTestSplitError(f"{source} has no labels in {' and '.join(candidates)}: they are all -1.")
 
 

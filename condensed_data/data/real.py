@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from condensed_data.core.device import to_device
+from condensed_data.data.batched_reads import call_in_worker
 from condensed_data.data.class_names import confirmed
 from condensed_data.data.groups import plain_values
 from condensed_data.data.sample_store import CHUNK, SampleStore
@@ -101,7 +103,10 @@ class RealData:
     def read(source: Source, groups: Any = None, progress: bool = True, **storage: Any) -> RealData:
         """Read all samples of a source; see `from_loaded`, and `source.read` for the `storage` arguments."""
         loaded = read(source, progress, **storage)
-        names = confirmed(source.class_names, source.dataset, loaded.labels)
+        names = source.class_names
+        if names is not None:
+            check = partial(confirmed, names, source.dataset, loaded.labels)
+            names = call_in_worker(check, source.num_workers)  # as its `targets` may open a file
         return RealData.from_loaded(loaded, source.kind, names, groups)
 
     @staticmethod

@@ -98,9 +98,13 @@ def _vector_remedy(label: Any) -> str:
 def _scalar_remedy(value: Any) -> str:
     if isinstance(value, str | bytes):
         return "number the classes, such as names.index(label) for a sorted list of names."
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and value:
         return "choose one class per sample, such as label.index(max(label)) for one-hot labels."
-    return "use int(label), or labels.long() for all, if it is the number of a class."
+    if isinstance(value, bool | float) and value == value // 1:
+        return "use int(label), or labels.long() for all."
+    if isinstance(value, float):
+        return "a number to predict has no classes; divide its range, such as int(label > 0.5)."
+    return "yield the number of the class."
 
 
 def kind_of(sample: Any, index: int) -> SampleKind:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.device import to_device
+from condensed_data.core.sizes import format_bytes
 
 CHUNK = 1024
 
@@ -30,6 +31,19 @@ def available_memory() -> int:
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
+
+
+class TooLargeError(ValueError):
+    """Something does not fit into memory; the message says what to change."""
+
+
+def require_memory(needed: int, what: str, remedy: str) -> None:
+    """Raise TooLargeError, "`what`, which needs ... `remedy`.", if fewer than `needed` bytes of memory are free."""
+    free = available_memory()
+    if needed > free:
+        raise TooLargeError(
+            f"{what}, which needs {format_bytes(needed)} of memory, but only {format_bytes(free)} is free. {remedy}."
+        )
 
 
 @dataclass(frozen=True, eq=False)

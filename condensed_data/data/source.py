@@ -6,6 +6,7 @@ shape: images (C, H, W), signals (C, L) or vectors (D,).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from condensed_data.core.text import storable_name
 from condensed_data.data.axes import axes_error
-from condensed_data.data.batched_reads import BATCH, call_in_worker, check_second_read, read_batches
+from condensed_data.data.batched_reads import BATCH, batch_size, call_in_worker, check_second_read, read_batches
+from condensed_data.data.bit_depth import clipping_error
 from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
@@ -83,17 +86,17 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
         raise SourceError(f"source is a {type(dataset).__name__} without a length. Give it a __len__ method.")
     if len(dataset) == 0:
         raise SourceError("source is empty. Pass a dataset with at least one sample.")
+    if error := clipping_error(dataset):
+        raise SourceError(error)
     plain, random = without_random_transforms(dataset)
     if type(plain) is TensorDataset:
         num_workers = 0  # it is in memory
-    kind, first = call_in_worker(partial(_examine, plain), num_workers)
+    kind, first, name, names = call_in_worker(partial(_examine, plain), num_workers)
     if error := axes_error(dataset, kind):
         raise SourceError(f"source {error}")
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
-    root = _root(dataset)
-    name = getattr(root, "source_name", type(root).__name__)
-    return Source(plain, kind, random, name, class_names(dataset), num_workers)
+    return Source(plain, kind, random, storable_name(str(name)), names, num_workers)
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,10 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
     content = ContentHasher(source.kind, len(source))
     writer = SampleStoreWriter(len(source), source.kind.shape, source.kind.eight_bit, memory, folder)
     varies, labels = Variation(len(source)), list[Tensor]()
+    size = batch_size(math.prod(source.kind.shape) * (1 if source.kind.eight_bit else 4))
 
     def add(batch: list[Tensor]) -> None:
-        start = BATCH * len(labels)
+        start = size * len(labels)
         _check_finite(batch[0], start)
         content.update(batch[0])
         varies.update(batch[0])
@@ -139,6 +143,7 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
         title=f"reading {source.name}",
         num_workers=source.num_workers,
         progress=progress,
+        size=size,
     )
     varies.check()
     values = torch.cat(labels)
@@ -170,8 +175,11 @@ def spot_check(source: Source) -> str:
     return content.fingerprint(torch.cat(labels))[:16]
 
 
-def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:
-    """Kind and values of the first sample, after a few samples were checked and read twice."""
+def _examine(dataset: Any) -> tuple[SampleKind, Tensor, str, tuple[str, ...] | None]:
+    """Kind and values of the first sample, name and class names, after a few samples were checked and read twice.
+
+    An attribute may open a file, too.
+    """
     sample, label = fetch(dataset, 0)
     kind = kind_of(sample, 0)
     row = partial(_read_row, dataset, kind)
@@ -179,7 +187,8 @@ def _examine(dataset: Any) -> tuple[SampleKind, Tensor]:
     count = len(dataset)
     for index in sorted({0, count // 3, count // 2, count - 1}):
         check_second_read(row, index, row(index) if index else first, _CHANGED)
-    return kind, first[0]
+    root = _root(dataset)
+    return kind, first[0], getattr(root, "source_name", type(root).__name__), class_names(dataset)
 
 
 def _root(dataset: Any) -> Any:

@@ -64,6 +64,22 @@ class SampleKind:
         """Smallest and largest value of an 8-bit sample; None for other samples."""
         return (0.0, self.max_value) if self.eight_bit else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the values that the source yields; uint8 for PIL images."""
+        dtype: torch.dtype = torch.uint8 if self.is_pil else getattr(torch, self.name.removeprefix("tensor:"))
+        return dtype
+
+    def to_dtype(self, samples: Tensor) -> Tensor:
+        """Round (N, *shape) float32 in the source's value space to the nearest values of its dtype."""
+        if self.eight_bit:
+            samples = (samples * (255 / self.max_value)).round().clamp(0, 255)
+        return samples.to(self.dtype)
+
+    def from_dtype(self, samples: Tensor) -> Tensor:
+        """Convert (N, *shape) as `to_dtype` returns it to float32 in the source's value space."""
+        return samples.float() / 255 if self.is_pil and samples.dtype == torch.uint8 else samples.float()
+
     def to_sample(self, sample: Tensor) -> Any:
         """Convert (*shape) float32 in the source's value space to a sample as the source yields it."""
         if self.is_pil:

@@ -105,7 +105,7 @@ class CachedBuild:
             return None
         kept = None if self.cache is None else self.cache.load(key)
         if kept is not None:
-            return _keyed(CondensationResult.from_artifact(kept), key)
+            return _keyed(kept, key)
         found = None if self.hub_cache is None else self.hub_cache.fetch(key, content)
         if found is not None and self.cache is not None:
             _store(self.cache, key, found)
@@ -133,7 +133,7 @@ class CachedBuild:
                 return condense()
             found = cache.load(key) if waited and not self.force else None
             if found is not None:
-                return _keyed(CondensationResult.from_artifact(found), key)
+                return _keyed(found, key)
             checkpointer = Checkpointer(cache.build_folder(lineage), lineage, self.job.progress)
             if self.force:
                 checkpointer.delete()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import own_settings
@@ -22,6 +23,7 @@ from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
 from condensed_data.methods.replay import TrainingSchedule
+from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import evaluate_tensors
@@ -42,19 +44,20 @@ class EvaluateKwargs(TypedDict, total=False):
     executor: Executor | None
 
 
+@checked
 @own_settings()
 def evaluate(
     condensed: CondensedSamples,
     test_set: Any,
-    network: Any = None,
-    runs: int = 5,
+    network: NetworkLike | None = None,
+    runs: Count = 5,
     *,
     training: str | Training | None = None,
     initial: Any = None,
-    seed: int = 0,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
     executor: Executor | None = None,
 ) -> Evaluation:

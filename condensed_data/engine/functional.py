@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.core.errors import short_repr
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.axes import state_axes
@@ -22,6 +24,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.training.protocol import OrderedTraining
 
 
+@checked
 @own_settings()
 def condense_tensors(
     samples: Tensor,
@@ -31,7 +34,7 @@ def condense_tensors(
     groups: Any = None,
     classes: Sequence[str] | None = None,
     sample_axes: str | None = None,
-    seed: int = 0,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
 ) -> tuple[Tensor, Tensor]:
@@ -63,7 +66,17 @@ def condense_tensors(
         )
     _check_tensors(samples, labels)
     torch_device = choose_device(device)
+    if samples.ndim < 2 or labels.ndim != 1 or len(labels) != len(samples) or not len(labels):
+        raise ValueError(
+            f"condense_tensors(samples=, labels=) must have the shapes (n, *sample) and (n,); got "
+            f"{tuple(samples.shape)} and {tuple(labels.shape)}."
+        )
     names = None if classes is None else tuple(classes)
+    if names is not None and len(names) <= int(labels.max()):
+        raise ValueError(
+            f"condense_tensors(classes={short_repr(list(names))}) has {len(names)} names, but labels go up to "
+            f"{int(labels.max())}. Give a name for every label from 0."
+        )
     with preserve_rng_state():
         dataset = state_axes(TensorDataset(samples, labels), sample_axes)
         source = replace(inspect(dataset), class_names=names)
@@ -76,6 +89,7 @@ def condense_tensors(
             choose_precision(precision, torch_device),
             groups=None if groups is None else Groups(groups, source),
             progress=False,
+            warns=False,
         )
         result = job.run_uncached()
     if result.labels.ndim == 2:

@@ -33,7 +33,7 @@ from condensed_data.engine.checkpointing import Checkpointer
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.engine.interrupt import DelayedInterrupt
 from condensed_data.engine.loop import CondensationRun, condense
-from condensed_data.engine.memory_estimate import fit_memory
+from condensed_data.engine.memory_estimate import check_result, fit_memory, warn_about_class_sizes
 from condensed_data.engine.run_result import run_result, stored_form, training_schedule
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic.soft_labels import labeler
@@ -65,6 +65,7 @@ class CondensationJob:
         executor: trains the networks that learn from real samples beforehand; None for this process.
         ranks: the processes that divide the work; those but the first print and keep nothing. The result of a shard
             of a job array is the samples of its classes.
+        warns: whether to warn of an `ipc` that condenses nothing, which a memory of few samples may have.
     """
 
     source: Source
@@ -79,6 +80,7 @@ class CondensationJob:
     callbacks: Sequence[Callback] = ()
     executor: Executor | None = None
     ranks: ProcessGroup = ALONE
+    warns: bool = True
 
     def distribute(self, together: bool = True) -> CondensationJob:
         """The same job on all processes of the process group, if there is one; all of them call this, if `together`.
@@ -122,7 +124,10 @@ class CondensationJob:
         return self.run_uncached(message.fingerprint)
 
     def read(self) -> RealData:
-        """The real samples."""
+        """The real samples; TooLargeError if the condensed samples of one class alone do not fit into memory."""
+        names = self.source.class_names or ("",)
+        recipe = self.recipe.resolve(self.source.kind.shape, names, samples=len(self.source))
+        check_result(recipe, self.source.kind.shape, classes=1)
         folder = None if self.folder is None else self.folder / "stores"
         groups = None if self.groups is None else self.groups.values(self.progress)
         return RealData.read(self.source, groups, self.progress, memory=self.memory, folder=folder)
@@ -153,6 +158,10 @@ class CondensationJob:
             ValueError: if other processes of the build read other samples.
         """
         self.ranks.release_waiting(BuildStarted(fingerprint))
+        recipe.check_outputs(real.num_classes, real.sample_shape)
+        check_result(recipe, real.sample_shape, real.num_classes)
+        if self.warns and self.ranks.is_main:
+            warn_about_class_sizes(recipe, real)
         self.ranks.check_equal(
             f"fingerprint {real.fingerprint[:8]}, groups {content_hash({'groups': real.groups})[:8]}",
             "read different samples, labels or groups",
@@ -208,6 +217,7 @@ class CondensationJob:
             self.precision,
             compiles=is_long(recipe),
             network_store=store,
+            progress=self.progress,
             ranks=self.ranks,
         )
         run = CondensationRun(recipe, context)

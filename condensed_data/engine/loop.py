@@ -135,6 +135,8 @@ def condense(run: CondensationRun, callbacks: Sequence[Callback] = ()) -> None:
     pace = Pace(run.iteration, run.iterations, run.recipe.name, every_iteration)
     lr = require_resolved(run.recipe.optimizer.lr)
     guard = DivergenceGuard(run.synthetic_data, run.iteration, lr, context.precision)
+    if not run.finished:
+        listeners.on_start(pace.start())
     while not run.finished:
         loss = run.step()
         if pace.is_due() or run.finished or run.stopping:

@@ -13,18 +13,17 @@ from math import prod
 
 import torch
 
+from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.sizes import format_bytes
-from condensed_data.data.sample_store import available_memory
+from condensed_data.data.real import RealData
+from condensed_data.data.sample_store import TooLargeError, available_memory, require_memory
 from condensed_data.engine.parts import StartedParts
+from condensed_data.methods.recipe import Recipe
 from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 
 # float32 copies of every learned tensor: the values, their gradient, and the optimizer's state
 _COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
-
-
-class TooLargeError(ValueError):
-    """A build does not fit into memory; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,39 @@ def fit_memory(parts: StartedParts, context: Context, groups: Sequence[int]) -> 
             f"{device} ({needed}). Use {', '.join(needed.remedies[:-1])}, or {needed.remedies[-1]}."
         )
     return needed, num_chunks
+
+
+def check_result(recipe: Recipe, sample_shape: tuple[int, ...], classes: int) -> None:
+    """Multiply out the size of a result before anything is allocated.
+
+    Args:
+        recipe: resolved.
+        sample_shape: of one sample.
+        classes: number of classes, or a smaller one if not all are known yet.
+
+    Raises:
+        TooLargeError: if the samples, and what is kept to learn them, do not fit into memory.
+    """
+    decoded = recipe.synthetic.samples_per_class(recipe.ipc, sample_shape)
+    stored = recipe.ipc * (_COPIES[recipe.optimizer.kind] if recipe.terms else 1)
+    require_memory(
+        classes * (decoded + stored) * prod(sample_shape) * 4,
+        f"ipc={recipe.ipc:,} with {classes} {'class' if classes == 1 else 'classes'} of shape {sample_shape} is "
+        f"{classes * decoded:,} samples",
+        "Use a smaller ipc",
+    )
+
+
+def warn_about_class_sizes(recipe: Recipe, real: RealData) -> None:
+    """Warn if `ipc` is so large that a class is not condensed: not below its size, or above it for a selection."""
+    least, sizes = recipe.ipc + (0 if recipe.terms else -1), real.labels.bincount(minlength=real.num_classes).tolist()
+    names = [(name, size) for name, size in zip(real.class_names, sizes, strict=True) if size <= least]
+    if not names:
+        return
+    name, size = names[0]
+    others = f" ({len(names) - 1} more such classes)" if len(names) > 1 else ""
+    effect = "the condensed samples are no fewer than the real ones" if recipe.terms else "its samples are repeated"
+    warn_caller(f"ipc={recipe.ipc}, but class {name!r} has only {size} samples{others}: {effect}. Use a smaller ipc.")
 
 
 def free_memory(device: torch.device) -> int:

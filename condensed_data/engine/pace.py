@@ -1,4 +1,7 @@
-"""Decides when to read the loss of a run, and computes its speed."""
+"""Decides when to read the loss of a run, and computes its speed.
+
+The first iteration also compiles networks and fills caches, so speed and time left are computed from those after it.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ class Pace:
         self.first, self.iterations, self.recipe = first, iterations, recipe
         self.every_iteration = every_iteration
         self.started, self.last_read = time.perf_counter(), -math.inf
+        self._warm: tuple[int, float] | None = None  # the first iteration whose loss was read, and the time then
 
     def is_due(self) -> bool:
         """Whether to read the loss of the iteration that has just ended."""
@@ -30,15 +34,23 @@ class Pace:
     def progress(self, iteration: int, loss: float) -> Progress:
         """The state and the speed of the run after this iteration."""
         self.last_read = time.perf_counter()
-        seconds = self.last_read - self.started
-        rate = (iteration - self.first) / seconds
+        warm_iteration, warm_time = self._warm = self._warm or (iteration, self.last_read)
+        rate = (iteration - warm_iteration) / max(self.last_read - warm_time, 1e-9)
+        return self._progress(iteration, loss, rate)
+
+    def start(self) -> Progress:
+        """The state before the first iteration."""
+        return self._progress(self.first, math.nan, 0.0)
+
+    def _progress(self, iteration: int, loss: float, rate: float) -> Progress:
+        left = self.iterations - iteration
         return Progress(
             iteration=iteration,
             iterations=self.iterations,
             loss=loss,
-            seconds=seconds,
+            seconds=time.perf_counter() - self.started,
             iterations_per_second=rate,
-            eta_seconds=(self.iterations - iteration) / rate,
+            eta_seconds=0.0 if left <= 0 else left / rate if rate else math.inf,
             recipe=self.recipe,
             resumed_at=self.first,
         )

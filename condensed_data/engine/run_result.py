@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.data.value_space import SampleKind
 from condensed_data.engine.callbacks.loggers import History
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.recipe import Recipe
@@ -58,12 +60,24 @@ def run_result(
     samples, labels = decode_all(synthetic_data), synthetic_data.labels.cpu()
     stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
     schedule = training_schedule(run)
-    result = CondensationResult(real.space.restore(samples), labels, metadata, recipe, stored, schedule)
+    images = real.space.restore(samples)
+    if iterations == 0:
+        images = _unrounded(images, real.kind)
+    result = CondensationResult(images, labels, metadata, recipe, stored, schedule)
     if label is not None:
         result = with_soft_labels(result, label(samples))
     elif recipe.soft_labels:
         result = with_soft_labels(result, synthetic_data.targets(torch.arange(len(labels))).detach().cpu())
     return with_storage_size(result, synthetic_data.stored_floats)
+
+
+def _unrounded(images: Tensor, kind: SampleKind) -> Tensor:
+    """Selected samples as the source yields them: standardizing and restoring changes last bits.
+
+    What the source's dtype cannot hold, such as means of samples, stays as it is.
+    """
+    exact = kind.from_dtype(kind.to_dtype(images))
+    return exact if torch.allclose(exact, images, rtol=1e-5, atol=1e-5 * float(images.abs().max())) else images
 
 
 def stored_form(recipe: Recipe) -> dict[str, Any] | None:

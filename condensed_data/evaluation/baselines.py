@@ -19,6 +19,7 @@ from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.core.torch_settings import own_settings
@@ -102,6 +103,7 @@ def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 
     return name
 
 
+@checked
 @own_settings()
 def compare(
     condensed: EvaluationRecorder,
@@ -109,11 +111,11 @@ def compare(
     test: Any,
     *,
     network: str = "convnet",
-    runs: int = 3,
-    seed: int = 0,
+    runs: Count = 3,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> Comparison:
     """Train networks on condensed samples, on random subsets of the same size and on the full dataset.

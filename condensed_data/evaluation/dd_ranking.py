@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import networks
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.sizes import mean_percent
 from condensed_data.core.torch_settings import own_settings
@@ -23,6 +24,7 @@ from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
 from condensed_data.evaluation import real_data
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, check_fractions, label_robust
+from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
@@ -77,20 +79,21 @@ class Ranking:
         )
 
 
+@checked
 @own_settings()
 def rank(
     condensed: EvaluationRecorder,
     train: Any,
     test: Any,
     *,
-    network: Any = None,
-    runs: int = 5,
+    network: NetworkLike | None = None,
+    runs: Count = 5,
     training: str | Training | None = None,
     whole: float | None = None,
-    seed: int = 0,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> Ranking:
     """Measure the accuracies from which DD-Ranking's scores are computed.
@@ -132,7 +135,7 @@ def rank(
         "device": torch_device,
         "precision": choose_precision(precision, torch_device),
         "progress": progress,
-        "network": network or networks.default_name(metadata.kind.shape),
+        "network": networks.default_name(metadata.kind.shape) if network is None else network,
     }
     part, _ = real_data.training_part(train, steps * chosen.batch_size, metadata, seed)
     full_data = standardized(metadata, "train", part, num_workers, progress)

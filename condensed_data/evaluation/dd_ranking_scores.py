@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import math
 
+from condensed_data.core.annotations import checked
 
+
+@checked
 def label_robust(
     *,
     whole: float,
@@ -45,6 +48,7 @@ def label_robust(
     return _score(weight * (own - random) - (1 - weight) * (whole - condensed))
 
 
+@checked
 def augmentation_robust(
     *, condensed: float, random: float, condensed_plain: float, random_plain: float, weight: float = 0.5
 ) -> float:

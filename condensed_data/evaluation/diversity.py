@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.errors import shortened_list
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
@@ -81,17 +82,18 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
     return float(torch.stack(means).mean())
 
 
+@checked
 @own_settings()
 def diversity(
     condensed: CondensedSamples,
     source: Any,
     features: Any = "raw",
     *,
-    subsets: int = 5,
-    seed: int = 0,
+    subsets: Count = 5,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = True,
 ) -> DiversityReport:
     """Compare the distances between condensed samples of a class with those between as many random real ones.

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.sizes import mean_percent
@@ -27,6 +28,7 @@ from condensed_data.core.torch_settings import own_settings
 from condensed_data.engine.evaluate import schedule_for, standardized
 from condensed_data.engine.evaluate_replay import initial_networks
 from condensed_data.methods.recipe import Recipe
+from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.compute import predict
 
@@ -65,6 +67,7 @@ class LabelSwitch:
         return f"class {self.pair[0]} as {self.pair[1]}, {networks} networks: {self.before} -> {self.after}"
 
 
+@checked
 @own_settings()
 def attack(
     condensed: CondensedSamples,
@@ -72,12 +75,12 @@ def attack(
     pair: tuple[int, int] | None = None,
     *,
     initial: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
-    network: Any = None,
-    runs: int = 5,
-    seed: int = 0,
+    network: NetworkLike | None = None,
+    runs: Count = 5,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "fp32",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = False,
 ) -> LabelSwitch:
     """Repeat the training steps of a condensed dataset, and compare the predictions of networks before and after.

@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 from condensed_data.core import spec
+from condensed_data.core.annotations import Count, checked
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.methods.synthetic import Factorized
 from condensed_data.plotting import grid as plots
 from condensed_data.storage.interfaces import CondensedSamples
 
 
+@checked
 @own_settings()
-def decoders(condensed: CondensedSamples, *, max_classes: int = 20) -> Image.Image:
+def decoders(condensed: CondensedSamples, *, max_classes: Count = 20) -> Image.Image:
     """One row per class: its first code, if that has the shape of a sample, then the output of each decoder.
 
     Args:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.axes import AXES, state_axes
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
@@ -25,6 +26,7 @@ from condensed_data.training.evaluation_result import Evaluation
 MAX_BYTES = 1 << 30  # of the full dataset's samples that are kept in memory to train on
 
 
+@own_settings()
 def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tuple[Any, str]:
     """The part of the full dataset that so many draws need, within `MAX_BYTES`, and a name for it.
 
@@ -38,6 +40,7 @@ def training_part(train: Any, draws: int, metadata: Metadata, seed: int) -> tupl
     return part, "whole set" if draws <= fit else f"{fit:,} of the whole set"
 
 
+@own_settings()
 def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> TensorDataset:
     """Samples (n, *shape) float32 in the source's value space, and labels (n,) in its own values, with their names."""
     real = RealData.read(inspect(dataset, num_workers), None, progress)
@@ -47,6 +50,7 @@ def in_memory(dataset: Any, num_workers: int = 0, progress: bool = False) -> Ten
     return state_axes(plain, AXES.get(len(real.sample_shape)))
 
 
+@own_settings()
 def evaluate_random_subsets(
     full: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ipc: int, runs: int, seed: int, **options: Any
 ) -> list[Evaluation]:

@@ -126,6 +126,10 @@ class SyntheticData(Stateful):
 class SyntheticSpec(Spec, ABC):
     """Specification of what is learned and how it is decoded into samples."""
 
+    def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
+        """About how many samples are decoded per class from a budget of `ipc` stored ones."""
+        return ipc
+
     @abstractmethod
     def start(self, context: Context) -> SyntheticData:
         """Initialize from the real data."""
@@ -165,6 +169,9 @@ class SamplerState(Stateful):
 
 class Sampler(Spec, ABC):
     """Specification of which real samples are compared with which synthetic ones."""
+
+    def check_synthetic(self, synthetic: SyntheticSpec) -> None:
+        """Raise ValueError for synthetic data that this sampler cannot draw from."""
 
     @abstractmethod
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:

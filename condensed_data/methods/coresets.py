@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.samplers.clustering import representatives
-from condensed_data.networks.registry import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.features import Extractor, FeatureExtractor, extractor
 from condensed_data.training.pretraining import Pretraining
@@ -57,7 +58,7 @@ class Random(Init):
             equal samples would get equal gradients and stay equal. 0 keeps exact repeats.
     """
 
-    spread: float = 0.1
+    spread: NonNegative = 0.1
 
     def samples(self, context: Context, sizes: Sequence[int]) -> Tensor:
         def select(group: int, members: Tensor, count: int) -> Tensor:
@@ -154,7 +155,7 @@ class Forgetting(Init):
         pretrain: its training, 200 epochs as published; the events of several networks are summed.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default=Pretraining(epochs=200))
 
     def check(self, sample_shape: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
@@ -23,6 +24,7 @@ from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic.soft_labels import Teacher
+from condensed_data.networks.registry import check_outputs
 from condensed_data.training.protocol import OrderedTraining, Training
 
 
@@ -171,8 +173,16 @@ class Recipe(Spec):
 
     @own_settings()
     def check(self, sample_shape: tuple[int, ...]) -> None:
+        for term in self.terms:
+            term.sampler.check_synthetic(self.synthetic)
         if self.whitening == "zca":
             Whitening.check(sample_shape)
+
+    def check_outputs(self, num_classes: int, sample_shape: tuple[int, ...]) -> None:
+        """Raise ValueError if a network of the resolved recipe has fewer outputs than classes."""
+        for path, value in specs.iter_fields(self):
+            if path.rpartition(".")[2] == "network":
+                check_outputs(value, num_classes, sample_shape)
 
     @own_settings()
     def resolve(
@@ -209,8 +219,8 @@ class DefaultIterations(DataDefault):
     The published sources have 50,000 samples and more; one of 1,400 does not need as many iterations.
     """
 
-    published: int = 20_000
-    samples: int = 50_000
+    published: Count = 20_000
+    samples: Count = 50_000
 
     def __call__(self, info: DatasetInfo) -> int:
         fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)

@@ -21,7 +21,16 @@ from condensed_data.networks.probing import (
     is_stochastic,
     probe,
 )
-from condensed_data.networks.registry import NetworkFunction, Timm, build, default_name, default_network, names, network
+from condensed_data.networks.registry import (
+    NetworkFunction,
+    NetworkLike,
+    Timm,
+    build,
+    default_name,
+    default_network,
+    names,
+    network,
+)
 from condensed_data.networks.reinitialization import WeightInitializer
 from condensed_data.networks.resnet import ResNet18
 
@@ -33,6 +42,7 @@ __all__ = [
     "ConvNet1d",
     "LeNet",
     "NetworkFunction",
+    "NetworkLike",
     "Probe",
     "ResNet18",
     "Timm",

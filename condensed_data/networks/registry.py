@@ -14,18 +14,32 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakSet
 
 import torch
 from torch import nn
 
+from condensed_data.core.names import unknown_name
+from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.networks import layers
 from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.modes import temporary_mode
 from condensed_data.networks.resnet import ResNet18
 
 NetworkFunction = Callable[[int, tuple[int, ...]], nn.Module]
+
+
+class _IsNetwork:
+    """The rule of `NetworkLike`: raises what `network` raises."""
+
+    def __call__(self, value: Any) -> bool:
+        network(value)
+        return True
+
+
+NetworkLike = Annotated[str | NetworkFunction, _IsNetwork()]  # what `network` takes
 
 _FAMILIES: dict[str, Any] = {
     "convnet": ConvNet(),
@@ -89,19 +103,19 @@ def network(which: str | NetworkFunction) -> NetworkFunction:
     """The network with this name; a callable `(num_classes, sample_shape) -> nn.Module` is returned unchanged.
 
     A name is one of `names()`, a family with settings such as "convnet-d4-w64-bn" (see the module docstring), or
-    "timm:NAME". For an unknown one, ValueError lists the known ones; a module, or anything else that is neither a name
-    nor a callable, raises TypeError.
+    "timm:NAME". For an unknown one, ValueError lists the known ones; likewise for a module, or anything else that is
+    neither a name nor a callable.
     """
     if isinstance(which, str):
         return _by_name(which)
     if isinstance(which, nn.Module):
         name = type(which).__name__
-        raise TypeError(
+        raise ValueError(
             f"A network must be a function that builds a module; got a {name} module. "
             f"Pass lambda num_classes, sample_shape: {name}(...)."
         )
     if not callable(which):
-        raise TypeError(f"A network must be a name or a callable; got {which!r}. Known names: {', '.join(_NAMES)}.")
+        raise ValueError(f"A network must be a name or a callable; got {which!r}. Known names: {', '.join(_NAMES)}.")
     return which
 
 
@@ -115,7 +129,7 @@ def _by_name(name: str) -> NetworkFunction:
     chosen = [field for field, _ in changes]
     if spec is None or not known.issuperset(chosen) or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"Unknown network {name!r}. Known networks: {', '.join(_NAMES)}, timm:NAME. "
+            f"{unknown_name('network', name, (*_NAMES, 'timm:NAME'))} "
             "A name may add each setting once, as in convnet-d4-w64-bn: "
             f"dN, wN, {', '.join(_SETTINGS)}."
         )
@@ -167,6 +181,26 @@ def check_network(which: Any, sample_shape: tuple[int, ...]) -> None:
     if isinstance(which, DataDefault):
         which = which(DatasetInfo(sample_shape, (), 1))
     build(network(which), 2, sample_shape, 0)
+
+
+def check_outputs(which: Any, num_classes: int, sample_shape: tuple[int, ...]) -> None:
+    """Raise ValueError for a network with fewer outputs than classes, or that cannot take such samples."""
+    function = network(which)
+    if isinstance(function, _OURS):
+        return
+    module, x = build(function, num_classes, sample_shape, 0), torch.zeros(2, *sample_shape)
+    with temporary_mode(module, training=False), torch.no_grad(), preserve_rng_state():
+        try:
+            logits = module(x)
+        except Exception as error:
+            raise ValueError(
+                f"The network {_label(function)} cannot take samples of {sample_shape}: {error}"
+            ) from error
+    if isinstance(logits, torch.Tensor) and logits.ndim == 2 and logits.shape[1] < num_classes:
+        raise ValueError(
+            f"The network {_label(function)} has {logits.shape[1]} outputs, but there are {num_classes} classes. Build "
+            "it with the num_classes that it is called with."
+        )
 
 
 _BUILT: WeakSet[nn.Module] = WeakSet()  # what `build` returned, as long as it lives

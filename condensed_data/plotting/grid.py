@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from condensed_data.core.annotations import Count, checked
 from condensed_data.core.atomic import write_atomically
 from condensed_data.core.text import html_text, visible_name
 from condensed_data.plotting.tiles import painter
@@ -25,15 +26,16 @@ _LABEL_WIDTH = 190  # pixels; longer names are cut
 _INK, _FAINT = (32, 36, 42), (110, 116, 126)
 
 
+@checked
 def grid(
     images: Tensor,
     labels: Sequence[int],
     classes: Sequence[str],
     *,
-    per_class: int | None = 10,
-    scale: int | None = None,
+    per_class: Count | None = 10,
+    scale: Count | None = None,
     value_range: tuple[float, float] | None = None,
-    max_classes: int = 20,
+    max_classes: Count = 20,
     title: str | None = None,
 ) -> Image.Image:
     """Draw samples in rows, one row per class, with the class name to the left.

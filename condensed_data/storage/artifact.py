@@ -1,7 +1,7 @@
 """Reads and writes the artifact: a condensed dataset as files, on disk and in a Hub repository.
 
     condensed.json                      the manifest; `manifest.py` documents every field
-    condensed.safetensors               the tensors in full precision
+    condensed.safetensors               the tensors without loss, 8-bit samples in 8 bits
     README.md                           the dataset card
     data/train-00000-of-00001.parquet   a preview for `datasets`, 8-bit images or numbers; only if pyarrow is installed
 
@@ -22,7 +22,13 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from condensed_data.core import tensor_hash
-from condensed_data.core.errors import ArtifactError, IntegrityError, NotACondensedDatasetError, before_saving
+from condensed_data.core.errors import (
+    ArtifactError,
+    IntegrityError,
+    NotACondensedDatasetError,
+    before_saving,
+    checked_path,
+)
 from condensed_data.storage import atomic_directory, file_names, parquet, readme, safetensors_io
 from condensed_data.storage import manifest as manifests
 
@@ -64,7 +70,7 @@ def write(
         ArtifactError: if an artifact may not hold this content; nothing is changed.
         SaveError: if the directory cannot be written, with the cause and the remedy.
     """
-    directory = Path(os.path.abspath(directory))
+    directory = Path(os.path.abspath(checked_path("directory", directory)))
     where = str(directory / file_names.MANIFEST)
     with before_saving():
         described = manifests.describe(manifest, where)
@@ -104,7 +110,7 @@ def read(directory: Path | str, *, max_bytes: int = MAX_BYTES, verify: bool = Tr
         IntegrityError: if a file is missing or differs from what the manifest describes.
         ArtifactError: if a file contains something an artifact may not hold.
     """
-    directory = Path(directory)
+    directory = checked_path("directory", directory)
     raw = _manifest_bytes(directory)
     while True:
         try:
@@ -123,6 +129,11 @@ def read_manifest(directory: Path | str, *, verify: bool = True) -> dict[str, An
 
 def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact:
     manifest = manifests.decode(raw, str(directory / file_names.MANIFEST), verify=verify)
+    with manifests.newer_is_unsupported(manifest, directory):
+        return Artifact(_read_tensors(directory, manifest, max_bytes, verify), manifest, directory)
+
+
+def _read_tensors(directory: Path, manifest: Mapping[str, Any], max_bytes: int, verify: bool) -> dict[str, Tensor]:
     listed = manifest["files"]
     total = sum(entry["size"] for entry in listed.values())
     if total > max_bytes:
@@ -142,7 +153,7 @@ def _read(directory: Path, raw: bytes, max_bytes: int, verify: bool) -> Artifact
     safetensors_io.check(tensors, manifest, where)
     if verify and tensor_hash.content_hash(tensors) != manifest["content_hash"]:
         raise IntegrityError.mismatch(where, "different content", f"content_hash {manifest['content_hash']}")
-    return Artifact(tensors, manifest, directory)
+    return tensors
 
 
 def _manifest_bytes(directory: Path) -> bytes:

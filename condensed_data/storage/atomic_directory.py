@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from condensed_data.core.atomic import sync_folder, temporary, write_durably
-from condensed_data.core.errors import ArtifactError, SaveError, save_error
+from condensed_data.core.errors import ArtifactError, SaveError, checked_path, save_error
 from condensed_data.storage.file_names import MANIFEST, PREVIEW, README, TENSORS
 
 PENDING = ".condensed-data.pending"
@@ -35,13 +35,21 @@ def open_regular(directory: Path, name: str) -> BinaryIO:
 
     Raises:
         FileNotFoundError: if it does not exist.
-        ArtifactError: for a pipe, device or directory; opening never blocks on one.
+        ArtifactError: for a pipe, device or directory, on which opening never blocks, or a file that cannot be opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(directory / PENDING / name, flags)
+        try:
+            descriptor = os.open(directory / PENDING / name, flags)
+        except (FileNotFoundError, NotADirectoryError):
+            descriptor = os.open(directory / name, flags)
     except (FileNotFoundError, NotADirectoryError):
-        descriptor = os.open(directory / name, flags)
+        raise
+    except OSError as error:
+        remedy = "Correct its permissions, or the link or name that leads to it."
+        raise ArtifactError.mismatch(
+            directory / name, f"an error ({error.strerror})", "a readable file", remedy
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArtifactError.mismatch(directory / name, "a pipe, device or directory", "a regular file")
@@ -64,10 +72,10 @@ def check_writable(directory: Path | str) -> None:
     Raises:
         SaveError: if it cannot, with the directory, the cause and the remedy.
     """
-    directory = Path(os.path.abspath(directory))
+    directory = Path(os.path.abspath(checked_path("directory", directory)))
     with translate_os_errors(directory):
         _refuse_conflicts(directory)
-        nearest = next((path for path in (directory, *directory.parents) if path.exists()), directory)
+        nearest = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), directory)
         with temporary(nearest, folder=True):
             pass
 
@@ -107,6 +115,9 @@ def _refuse_conflicts(directory: Path) -> None:
         path = directory / name
         if path.exists() and path.is_dir() != (name not in _OWNED):
             raise FileExistsError(errno.EEXIST, "in the way", str(path))
+    pending = directory / PENDING
+    if PENDING in directory.parts or (os.path.lexists(pending) and (pending.is_symlink() or not pending.is_dir())):
+        raise FileExistsError(errno.EEXIST, "in the way", str(pending))
     if (directory / PREVIEW).exists() and not (directory / MANIFEST).exists():
         raise FileExistsError(errno.EEXIST, "unrelated", str(directory / PREVIEW))
 

@@ -28,10 +28,10 @@ from filelock import FileLock, Timeout
 
 from condensed_data.core.atomic import temporary_name, write_atomically
 from condensed_data.core.caller_warnings import warn_caller
-from condensed_data.core.errors import ArtifactError
+from condensed_data.core.errors import ArtifactError, UnsupportedFormatError
 from condensed_data.core.sizes import parse_bytes
-from condensed_data.storage import artifact
 from condensed_data.storage.file_names import MANIFEST
+from condensed_data.storage.result import CondensationResult
 
 KEY_VERSION = 1
 _SCRATCH = ("builds", "sources", "corrupt", "networks")  # folders of everything but condensed datasets
@@ -91,21 +91,23 @@ class Cache:
     root: Path
     max_bytes: int | None = None
 
-    def load(self, key: str) -> artifact.Artifact | None:
+    def load(self, key: str) -> CondensationResult | None:
         """The entry of `key`, or None if there is none.
 
-        A corrupt entry is moved aside, a warning is issued, and None is returned.
+        For an entry that cannot be read a warning is issued and None is returned; unless another release wrote it, it
+        is moved aside.
         """
         path = self.entry_path(key)
         if not path.is_dir():
             return None
         try:
-            found = artifact.read(path)
+            found = CondensationResult.load(path)
+        except UnsupportedFormatError as error:
+            warn_caller(f"A cached dataset cannot be read and is condensed again: {error}")
+            return None
         except ArtifactError as error:
             aside = self._move_aside(key)
-            warn_caller(
-                f"A cached dataset is corrupt and will be condensed again: {error} Its files were moved to {aside}."
-            )
+            warn_caller(f"A cached dataset cannot be read and is condensed again: {error} Its files {aside}.")
             return None
         _touch(path)
         return found
@@ -195,12 +197,16 @@ class Cache:
                 _remove(entry.path)
                 total -= entry.size
 
-    def _move_aside(self, key: str) -> Path:
+    def _move_aside(self, key: str) -> str:
+        """Where the files of an entry are now, as the end of a sentence."""
         folder = self.root / "corrupt"
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{key}-{len(list(folder.glob(key + '-*')))}"
-        os.replace(self.entry_path(key), aside)
-        return aside
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            aside = folder / f"{key}-{len(list(folder.glob(key + '-*')))}"
+            os.replace(self.entry_path(key), aside)
+        except OSError as error:
+            return f"stay in {self.entry_path(key)}, because they could not be moved ({error.strerror})"
+        return f"were moved to {aside}"
 
 
 def _touch(path: Path) -> None:

@@ -48,26 +48,26 @@ def read(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: if the file is corrupt, of another format, or of another run.
     """
-    remedy = f"Delete {path} to start over."
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {})[_KEY]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"The checkpoint cannot be read ({error}). {remedy}") from error
+        raise CheckpointError(f"The checkpoint {path} cannot be read ({error}).") from error
     checksum, header_text = text[:_DIGITS], text[_DIGITS:]
     if checksum != _checksum(header_text, tensors):
-        raise CheckpointError(f"The checkpoint cannot be read (its checksum does not match). {remedy}")
+        raise CheckpointError(f"The checkpoint {path} cannot be read (its checksum does not match).")
     header = json.loads(header_text)
     if header.get("format") != FORMAT:
         raise CheckpointError(
-            f"The checkpoint has format {header.get('format')!r}, but this version reads {FORMAT}. {remedy}"
+            f"The checkpoint {path} has format {header.get('format')!r}, but this release reads {FORMAT}. The release "
+            "of condensed-data that wrote it can continue it."
         )
     for name, value in identity.items():
         found = header["identity"].get(name)
         if found != value:
             raise CheckpointError(
-                f"The checkpoint belongs to another run: its {name} is {found!r}, but this run's is {value!r}. {remedy}"
+                f"The checkpoint {path} belongs to another run: its {name} is {found!r}, but this run's is {value!r}."
             )
     state: dict[str, Any] = _restore(header["state"], tensors)
     return state

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from condensed_data.core.sizes import format_bytes
 from condensed_data.core.text import visible_name
 from condensed_data.plotting import grid as plots
 from condensed_data.storage.interfaces import CondensedSamples
@@ -25,7 +26,8 @@ def summary(condensed: CondensedSamples) -> str:
         f"CondensedDataset: {visible_name(metadata.name)}, {before}{len(condensed.labels):,} samples "
         f"({metadata.ipc} per class, {len(metadata.classes)} classes)",
         f"  recipe {visible_name(metadata.recipe_name)}, {metadata.iterations:,} iterations, seed {metadata.seed}",
-        f"  samples {shape} {metadata.kind.name}, stored as {stored_floats:,} numbers",
+        f"  samples {shape} {metadata.kind.name}, stored as {stored_floats:,} numbers "
+        f"in {format_bytes(condensed.stored_bytes)}",
     ]
     lines += [f"  {visible_name(str(evaluation))}" for evaluation in metadata.evaluations[-3:]]
     return "\n".join(lines)

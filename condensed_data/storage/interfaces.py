@@ -6,7 +6,7 @@ Letters: N samples, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluation_result import Evaluation
 
 
+@runtime_checkable
 class CondensedSamples(Protocol):
     """The samples of a condensed dataset and what is known about them.
 
@@ -35,9 +36,12 @@ class CondensedSamples(Protocol):
     @property
     def stored(self) -> Mapping[str, Tensor] | None: ...
     @property
+    def stored_bytes(self) -> int: ...
+    @property
     def replay(self) -> TrainingSchedule | None: ...
 
 
+@runtime_checkable
 class EvaluationRecorder(CondensedSamples, Protocol):
     """A condensed dataset that keeps the accuracies measured on it, as `CondensedDataset` does."""
 

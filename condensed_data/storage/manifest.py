@@ -15,7 +15,8 @@
 | `label` | {"kind": "index" or "probs"}: `labels` is (N,) int64 in 0..K-1, or (N, K) of a float type; |
 |   | with "probs", `hard_labels` (N,) int64 is the class that each sample was made for |
 | `encoding` | canonical JSON of the synthetic data's spec; if its "part" is "Pixels" there is a tensor `images` |
-|   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples |
+|   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples. `images` has the values of |
+|   | `value_space` in a float type, or 8-bit ones as uint8: divide them by 255 in the space "unit" |
 | `recipe`, `recipe_name` | canonical JSON of the resolved recipe, or null if it cannot be stored; its name |
 | `ipc`, `seed`, `iterations` | samples stored per class, seed, completed iterations |
 | `source` | {"name": ..., "fingerprint": text or null, "num_samples": ... or null} |
@@ -41,7 +42,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from condensed_data.core.caller_warnings import warn_caller
@@ -100,6 +103,11 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
     """
     manifest = strict_json.loads(raw, where)
     minor = _check_version(manifest, where)
+    with newer_is_unsupported(manifest, where):
+        return _checked(manifest, minor, where, verify)
+
+
+def _checked(manifest: dict[str, Any], minor: int, where: str, verify: bool) -> dict[str, Any]:
     if verify and manifest.get(_CHECKSUM) != _checksum(manifest):
         expected = f"{_CHECKSUM} {_checksum(manifest)}"
         remedy = "The file is corrupt or was edited. Save or download it again, or read it with verify=False."
@@ -112,6 +120,26 @@ def decode(raw: bytes, where: str, *, verify: bool) -> dict[str, Any]:
             f"ignored. {_UPGRADE}"
         )
     return manifest
+
+
+@contextmanager
+def newer_is_unsupported(manifest: Mapping[str, Any], where: str | Path) -> Iterator[None]:
+    """Inside, what is wrong with a file of a newer minor version is that this version does not know it.
+
+    Raises:
+        UnsupportedFormatError: in place of an ArtifactError, unless the bytes themselves changed.
+    """
+    try:
+        yield
+    except (IntegrityError, UnsupportedFormatError):
+        raise
+    except ArtifactError as error:
+        if _minor(manifest) <= VERSION[1]:
+            raise
+        raise UnsupportedFormatError(
+            f"{where} has format {manifest['format_version']}, newer than {TEXT_VERSION}, and cannot be read by this "
+            f"version ({str(error).partition(', expected')[0]}). {_UPGRADE}"
+        ) from error
 
 
 def describe(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -139,15 +167,22 @@ def _check_version(manifest: Mapping[str, Any], where: str) -> int:
     if manifest.get("format") != FORMAT:
         found = f"format {short_repr(manifest.get('format'))}"
         raise NotACondensedDatasetError.mismatch(where, found, f"format {FORMAT!r}")
-    text = manifest.get("format_version")
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
-        raise ArtifactError.mismatch(where, f"format_version {short_repr(text)}", "two numbers, such as '1.0'")
-    major, minor = map(int, text.split("."))
-    if major != VERSION[0]:
-        expected = f"version {VERSION[0]}.x"
-        raise UnsupportedFormatError.mismatch(where, f"format version {text}", expected, _UPGRADE)
+    given = manifest.get("format_version")
+    text = given if isinstance(given, str) else ""
+    major = re.match(r"([0-9]{1,4})(?![0-9])", text)
+    if major is not None and int(major[1]) > VERSION[0]:
+        found, expected = f"format version {text[:20]}", f"version {VERSION[0]}.x"
+        raise UnsupportedFormatError.mismatch(where, found, expected, _UPGRADE)
+    if not re.fullmatch(rf"{VERSION[0]}\.[0-9]{{1,4}}", text):
+        raise ArtifactError.mismatch(
+            where, f"format_version {short_repr(given)}", f"a version such as {TEXT_VERSION!r}"
+        )
     _check_features(manifest.get("required_features"), where)
-    return minor
+    return _minor(manifest)
+
+
+def _minor(manifest: Mapping[str, Any]) -> int:
+    return int(str(manifest["format_version"]).split(".")[1])
 
 
 def _check_features(features: Any, where: str) -> None:

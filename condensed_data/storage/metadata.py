@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
+from condensed_data.core.errors import OTHER_RELEASE, UnsupportedFormatError
 from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.training.evaluation_result import Evaluation
@@ -101,9 +102,14 @@ class Metadata:
         """Parse a manifest whose fields have been checked.
 
         Raises:
-            ValueError: if the sample kind or the training protocol is unknown.
+            ValueError: if the sample kind is unknown.
+            UnsupportedFormatError: if the training protocol is unknown.
         """
-        space, training = manifest["value_space"], specs.from_json(manifest["training"])
+        space = manifest["value_space"]
+        try:
+            training = specs.from_json(manifest["training"])
+        except ValueError as error:
+            raise UnsupportedFormatError(f"The training protocol is not known: {error} {OTHER_RELEASE}") from error
         if not isinstance(training, Training | OrderedTraining):
             raise ValueError(f"training={type(training).__name__} is not a training protocol.")
         return Metadata(

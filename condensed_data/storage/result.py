@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
@@ -15,6 +16,7 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.replay import TrainingSchedule
 from condensed_data.methods.synthetic.decoding import INVALID_CONTENT_ERRORS, decode_artifact, reject_inconsistent
 from condensed_data.storage import artifact
+from condensed_data.storage import manifest as manifests
 from condensed_data.storage import replay as replays
 from condensed_data.storage.dataset_card import card
 from condensed_data.storage.metadata import Metadata
@@ -52,26 +54,40 @@ class CondensationResult:
         """(N,) class index; for soft labels the most probable class."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
-    def save(self, directory: str | Path) -> None:
-        """Save as an artifact; see `storage.artifact.write`."""
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all tensors that are saved, labels included."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved, by name. Samples that the source's own dtype can hold are converted to it."""
         if self.stored is None:
-            tensors = {"images": self.images}
+            kind = self.metadata.kind
+            narrow = kind.to_dtype(self.images)
+            exact = narrow.itemsize < self.images.itemsize and torch.equal(kind.from_dtype(narrow), self.images)
+            tensors = {"images": narrow if exact else self.images}
         else:
             tensors = {f"{_PREFIX}{name}": tensor for name, tensor in self.stored.items()}
         tensors["labels"] = self.labels
         if self.hard_labels is not None:
             tensors["hard_labels"] = self.hard_labels
+        if self.metadata.space.whitening is not None:
+            tensors |= self.metadata.space.whitening.tensors()
+        if self.replay is not None:
+            tensors |= replays.tensors_of(self.replay)
+        return tensors
+
+    def save(self, directory: str | Path) -> None:
+        """Save as an artifact; see `storage.artifact.write`."""
         manifest = self.metadata.to_manifest()
         needed = []
         if self.metadata.space.whitening is not None:
-            tensors |= self.metadata.space.whitening.tensors()
             needed.append(self.metadata.whitening)
         if self.replay is not None:
-            tensors |= replays.tensors_of(self.replay)
             manifest[replays.FEATURE] = replays.to_manifest(self.replay)
             needed.append(replays.FEATURE)
         manifest["required_features"] = needed
-        artifact.write(directory, tensors, manifest, card=card(self.metadata), preview=self.images)
+        artifact.write(directory, self.tensors(), manifest, card=card(self.metadata), preview=self.images)
 
     @staticmethod
     def load(directory: str | Path) -> CondensationResult:
@@ -85,7 +101,8 @@ class CondensationResult:
         Raises:
             ArtifactError: if manifest and tensors are inconsistent, or the decoded samples exceed `max_bytes`.
         """
-        with reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
+        newer = manifests.newer_is_unsupported(stored.manifest, stored.directory)
+        with newer, reject_inconsistent(stored.directory, "fields that do not form a condensed dataset"):
             return CondensationResult._from_artifact(stored, max_bytes)
 
     @staticmethod
@@ -98,7 +115,7 @@ class CondensationResult:
         replay = None if field is None else replays.read(field, tensors, len(labels), stored.directory)
         hard_labels = tensors.get("hard_labels")
         if "images" in tensors:
-            images = tensors["images"].float()
+            images = metadata.kind.from_dtype(tensors["images"])
             result = CondensationResult(images, labels, metadata, recipe, None, replay, hard_labels)
             return with_storage_size(result, images.numel())
         parts = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}

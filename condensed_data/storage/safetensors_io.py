@@ -89,7 +89,8 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
         _expect(len(hard) == len(labels), hard, "one per label", "hard_labels", where)
     if not encoded:
         images, shape = _required(tensors, "images", where), (len(labels), *manifest["shape"])
-        _expect(images.shape == shape, images, f"{shape}, one sample per label", "images", where)
+        valid = images.shape == shape and images.dtype != torch.int64
+        _expect(valid, images, f"{shape}, one sample per label, of uint8 or a float type", "images", where)
     if manifest["value_space"].get("whitening") == "zca":
         values = math.prod(manifest["shape"])
         for name, form in (("mean", (values,)), ("vectors", (values, values)), ("scales", (values,))):

@@ -24,4 +24,5 @@ class Context:
     compiles: bool = True  # whether the run is long enough for compiling networks to pay off
     # cache of networks trained on the real samples; by default in memory
     network_store: PretrainedCache = field(default_factory=PretrainedCache)
+    progress: bool = False  # whether parts that take long when they start show a bar
     ranks: ProcessGroup = ALONE  # the processes among which the run is divided

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, NamedCallable, Spec
 from condensed_data.core.torch_settings import call_with_own_settings, own_settings
@@ -54,6 +55,7 @@ class _Task:
         return overall, per_class.tolist()
 
 
+@checked
 @own_settings()
 def evaluate_tensors(
     images: Tensor,
@@ -63,9 +65,9 @@ def evaluate_tensors(
     *,
     num_classes: int,
     network: str | Callable[..., nn.Module] = "convnet",
-    runs: int = 5,
+    runs: Count = 5,
     training: str | Training = "standard",
-    seed: int = 0,
+    seed: Natural = 0,
     classes: Sequence[str] | None = None,
     eight_bit: Tensor | None = None,
     device: str | torch.device | None = "cpu",

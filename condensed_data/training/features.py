@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.annotations import Count
 from condensed_data.core.device import autocast
+from condensed_data.core.names import did_you_mean
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
 from condensed_data.core.validation import check_count, is_count, require
-from condensed_data.networks.registry import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
@@ -60,7 +62,7 @@ class Trained(Extractor):
         ValueError: for a layer number below 1; in `start`, for a layer that the network does not have.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     layer: int | str | DataDefault | None = None
     pooled: bool = True
@@ -76,6 +78,12 @@ class Trained(Extractor):
     def start(self, context: Context) -> Extract:
         module = initial_network(context, self.network, 0)
         layer = self._layer(module, context.real.sample_shape)  # raises before training
+        if context.progress:
+            print(
+                "features: from a network trained on the real samples first; features='raw' compares the samples' "
+                "values instead, without training",
+                flush=True,
+            )
         (found,) = trained_networks(context, self.network, replace(self.pretrain, networks=1))
         module.load_state_dict(found.weights)
         module.to(context.device).eval()
@@ -198,7 +206,7 @@ class StageNetwork(DataDefault):
 class Stage(DataDefault):
     """The number of the feature map that a `StageNetwork` has at this stage; map 1 of a ResNet18 is its stem."""
 
-    stage: int = 1
+    stage: Count = 1
 
     def __call__(self, info: DatasetInfo) -> int:
         return self.stage + (len(info.sample_shape) == 3)
@@ -227,7 +235,16 @@ def extractor(which: Any) -> Extractor | Extract:
     if isinstance(which, Extractor) or (callable(which) and not isinstance(which, type)):
         return which
     known = ", ".join(map(repr, NAMES))
-    raise ValueError(f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function.")
+    raise ValueError(
+        f"features={which!r} is unknown; known: {known}, an Extractor, a module or a function."
+        f"{did_you_mean(which, NAMES)}"
+    )
+
+
+def _bar(samples: int) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=samples, desc="features of the real samples", unit=" samples", unit_scale=True, leave=False)
 
 
 class FeatureExtractor:
@@ -238,10 +255,18 @@ class FeatureExtractor:
         if isinstance(features, nn.Module):  # a frozen copy, so that the original is not changed
             features = deepcopy(features).to(context.device).eval().requires_grad_(False)
         self.extract: Extract = features.start(context) if isinstance(features, Extractor) else features
+        self.bar = _bar(len(context.real)) if context.progress else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """Features of the real samples with these indices: (len(index), D) float32 on the CPU."""
-        return torch.cat([self.embed(self.context.real[rows]) for rows in index.split(256)])
+        found = []
+        for rows in index.split(256):
+            found.append(self.embed(self.context.real[rows]))
+            if self.bar is not None:
+                self.bar.update(len(rows))
+        if self.bar is not None and self.bar.n >= self.bar.total:
+            self.bar.close()
+        return torch.cat(found)
 
     def embed(self, x: Tensor) -> Tensor:
         """Features of standardized samples (B, *sample): (B, D) float32 on the CPU."""

@@ -50,8 +50,8 @@ class PretrainedCache:
         folder: where results are kept; None keeps them in memory, for the caller alone.
         fingerprint: of the source; by default that of its samples.
         executor: any `concurrent.futures.Executor` to train with; None trains one after another in this process.
-        report: called with (completed epochs, all epochs) during training: after every epoch, or after every job of
-            an executor.
+        report: called during training with (samples trained on, all of them), which count once for every epoch and
+            job: with every step, or after every job of an executor.
         ranks: processes that train a part each, if there are a folder to share and no executor.
     """
 
@@ -81,20 +81,19 @@ class PretrainedCache:
         if not indices:
             return
         chosen, epochs = [jobs[index] for index in indices], require_resolved(jobs[0].pretraining.epochs)
-        size = kind.size(jobs[0])
-        if self.report is not None and size is not None:
-            print(
-                f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each, "
-                f"{format_bytes(size * len(jobs))} to keep",
-                flush=True,
-            )
+        size, samples = kind.size(jobs[0]), epochs * len(jobs[0].real)
+        if self.report is not None:
+            kept = "" if size is None else f", {format_bytes(size * len(jobs))} to keep"
+            print(f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each{kept}", flush=True)
         completed = 0
 
-        def count(more: int = 1) -> None:
+        def count(more: int) -> None:
             nonlocal completed
             completed += more
             if self.report is not None:
-                self.report(completed, len(chosen) * epochs)
+                self.report(completed, len(chosen) * samples)
+
+        count(0)
 
         if self.executor is None:
             for index, job in zip(indices, chosen, strict=True):
@@ -102,7 +101,7 @@ class PretrainedCache:
             return
         train = partial(call_with_own_settings, kind.train)
         for index, result in zip(indices, self.executor.map(train, chosen), strict=True):
-            count(epochs)
+            count(samples)
             yield index, result
 
     def _key(self, kind: JobKind[Any], job: PretrainingJob) -> str | None:

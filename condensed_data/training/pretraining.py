@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -88,8 +88,8 @@ class JobKind(ABC, Generic[Result]):
     name: ClassVar[str] = "networks"
 
     @abstractmethod
-    def train(self, job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> Result:
-        """Run one job; `on_epoch` is called after every epoch."""
+    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> Result:
+        """Run one job; `on_step` is called after every step with the number of its samples."""
 
     @abstractmethod
     def to_tensors(self, result: Result) -> dict[str, Tensor]:
@@ -104,16 +104,17 @@ class JobKind(ABC, Generic[Result]):
         return None
 
 
-def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
+def train(job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
 
-    `on_epoch` is called after every epoch. A loss that ends as NaN or infinite raises FloatingPointError.
+    `on_step` is called after every step with the number of its samples. A loss that ends as NaN or infinite raises
+    FloatingPointError.
     """
     with ONE_AT_A_TIME:
         module = job.initial_network().to(job.device)
         was_correct = torch.zeros(len(job.real), dtype=torch.bool)
         forgotten = torch.zeros(len(job.real), dtype=torch.int32)
-        for epoch, (loss, correct) in enumerate(train_epochs(job, module)):
+        for epoch, (loss, correct) in enumerate(train_epochs(job, module, on_step)):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"Training a {type(module).__name__} on the real samples diverged to a loss of {loss} in epoch "
@@ -121,25 +122,32 @@ def train(job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> Tr
                 )
             forgotten += was_correct & ~correct
             was_correct = correct
-            if on_epoch is not None:
-                on_epoch()
         centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     return TrainedNetwork(weights, centers, forgotten)
 
 
-def train_epochs(job: PretrainingJob, module: nn.Module) -> Iterator[tuple[float, Tensor]]:
+def train_epochs(
+    job: PretrainingJob, module: nn.Module, on_step: Callable[[int], None] | None = None
+) -> Iterator[tuple[float, Tensor]]:
     """Train a module in place, one epoch after another.
 
     Yields the loss of the last step of every epoch, and which samples were classified correctly just before they were
-    trained on, (n,) bool on the CPU.
+    trained on, (n,) bool on the CPU. `on_step` is called after every step, with its number of samples.
     """
     real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
     trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision)
+
+    def batches(index: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in index:
+            yield real.batch(rows, device)
+            if on_step is not None:
+                on_step(len(rows))
+
     for epoch in range(require_resolved(job.pretraining.epochs)):
         rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
         index = sgd.batches(len(real), rng.torch("shuffle"))
-        steps = run_steps(trainer, (real.batch(rows, device) for rows in index), rng)
+        steps = run_steps(trainer, batches(index), rng)
         correct = torch.zeros(len(real), dtype=torch.bool)
         correct[torch.cat(index)] = torch.cat([hits for _, hits in steps]).cpu()
         yield float(steps[-1][0]), correct

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.data.real import RealData
@@ -25,8 +26,8 @@ _WEIGHT = "weight."
 class NetworkJobs(JobKind[TrainedNetwork]):
     """Training whose result is the network."""
 
-    def train(self, job: PretrainingJob, on_epoch: Callable[[], None] | None = None) -> TrainedNetwork:
-        return train(job, on_epoch)
+    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
+        return train(job, on_step)
 
     def to_tensors(self, result: TrainedNetwork) -> dict[str, Tensor]:
         tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in result.weights.items()}
@@ -61,16 +62,17 @@ def initial_network(context: Context, network: Any, index: int) -> nn.Module:
     return job.initial_network()
 
 
+@checked
 def pretrain(
     source: Any,
     network: str | Callable[..., nn.Module],
     pretraining: Pretraining | None = None,
     *,
-    seed: int = 0,
+    seed: Natural = 0,
     folder: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "fp32",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Tensor]]:
@@ -88,7 +90,7 @@ def pretrain(
         folder: cache of trained networks; None for no cache.
         device, precision: where and how to compute.
         num_workers, progress: for reading the source.
-        report: called with (completed epochs, all epochs).
+        report: called with (samples trained on, all of them), which count once for every epoch and network.
 
     Returns:
         `pretraining.networks` state dictionaries on the CPU. Asking for more networks does not change the first ones.

@@ -13,7 +13,10 @@ from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.storage_policy import BalancedExemplarsBuffer
 
+from condensed_data.core.annotations import Natural, check_values, checked, parameter_annotations
+from condensed_data.core.device import PRECISIONS, choose_device
 from condensed_data.core.torch_settings import doors
+from condensed_data.core.validation import check_choice
 from condensed_data.methods.recipe import Recipe
 from condensed_data_avalanche import serialization
 from condensed_data_avalanche.arguments import check_classes, check_options, check_samples, check_sizes, max_samples
@@ -79,6 +82,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         ValueError, TypeError: for an invalid argument.
     """
 
+    @checked
     def __init__(
         self,
         max_size: int,
@@ -95,7 +99,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         device: str | torch.device | None = None,
         reduced_inputs: bool = False,
         precision: str = "auto",
-        seed: int = 0,
+        seed: Natural = 0,
         max_bytes: int | None = None,
     ) -> None:
         check_sizes(max_size, adaptive_size, total_num_classes)
@@ -105,7 +109,8 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         self.factor, self.storage_dtype = factor, storage_dtype
         self.buffer_transform, self.condense_on = buffer_transform, condense_on
         self.real_fraction, self.logits = real_fraction, bool(logits)
-        self.device, self.precision = None if device is None else torch.device(device), precision
+        self.device, self.precision = None if device is None else choose_device(device), precision
+        check_choice("CondensedBuffer", "precision", precision, PRECISIONS)
         self.reduced_inputs = bool(reduced_inputs)
         resolved = memory_recipe(recipe, factor, self.reduced_inputs)
         self.memory = Memory(Settings(resolved, factor, storage_dtype, real_fraction, precision, seed))
@@ -130,6 +135,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         Raises:
             ValueError: if no sample fits, or the budget cannot be guaranteed.
         """
+        check_values("CondensedBuffer", arguments, parameter_annotations(cls.__init__))
         size = max_samples(memory_bytes, tuple(sample_shape), total_num_classes, arguments)
         fixed = total_num_classes is not None
         return cls(size, not fixed, total_num_classes, max_bytes=memory_bytes, **arguments)

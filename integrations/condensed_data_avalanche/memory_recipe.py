@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.annotations import checked
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.methods import coresets, recipes
 from condensed_data.methods.base import SyntheticSpec
@@ -59,6 +60,7 @@ class AutoLearningRate(DataDefault):
         return 1.0 if info.ipc <= FEW_SAMPLES else 0.2
 
 
+@checked
 def fast(
     iterations: int = FAST_ITERATIONS,
     lr: float | None = None,

@@ -10,6 +10,7 @@ from avalanche.training.plugins.replay import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
+from condensed_data.core.annotations import Count, checked
 from condensed_data.core.torch_settings import doors
 from condensed_data.core.validation import check_count
 from condensed_data.methods.synthetic.low_resolution import downsample
@@ -30,7 +31,8 @@ class CondensedGDumbPlugin(GDumbPlugin, supports_distributed=True):  # type: ign
         ValueError: if `mem_size` and the size of `storage_policy` differ.
     """
 
-    def __init__(self, mem_size: int | None = None, storage_policy: ExemplarsBuffer | None = None) -> None:
+    @checked
+    def __init__(self, mem_size: Count | None = None, storage_policy: ExemplarsBuffer | None = None) -> None:
         memory = _memory(mem_size, storage_policy)
         super().__init__(memory.max_size)
         self.storage_policy = memory
@@ -49,13 +51,14 @@ class CondensedReplayPlugin(ReplayPlugin, supports_distributed=True):  # type: i
         task_balanced_dataloader: draw equally many samples of every task.
     """
 
-    batch_size_mem: int | None
+    batch_size_mem: Count | None
 
+    @checked
     def __init__(
         self,
-        mem_size: int | None = None,
-        batch_size: int | None = None,
-        batch_size_mem: int | None = None,
+        mem_size: Count | None = None,
+        batch_size: Count | None = None,
+        batch_size_mem: Count | None = None,
         task_balanced_dataloader: bool = False,
         storage_policy: ExemplarsBuffer | None = None,
     ) -> None:
@@ -88,7 +91,8 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
             the memory; for samples that cannot be reduced by this factor.
     """
 
-    def __init__(self, factor: int, train: bool = True) -> None:
+    @checked
+    def __init__(self, factor: Count, train: bool = True) -> None:
         super().__init__()
         check_count("ReducedInputs", "factor", factor, least=2)
         self.factor, self.train = factor, train
@@ -119,7 +123,7 @@ class ReducedInputs(SupervisedPlugin, supports_distributed=True):  # type: ignor
         strategy.mbatch[0] = self.reduce_resolution(strategy.mbatch[0])
 
 
-def _memory(mem_size: int | None, given: ExemplarsBuffer | None) -> Any:
+def _memory(mem_size: Count | None, given: ExemplarsBuffer | None) -> Any:
     if given is None:
         return CondensedBuffer(200 if mem_size is None else mem_size)
     if mem_size is not None and given.max_size != mem_size:

@@ -8,6 +8,7 @@ from typing import Any
 from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 
+from condensed_data.core.annotations import Count, checked
 from condensed_data_avalanche.buffer import CondensedBuffer
 from condensed_data_avalanche.plugins import CondensedGDumbPlugin, CondensedReplayPlugin
 
@@ -22,11 +23,12 @@ class CondensedReplay(SupervisedTemplate):  # type: ignore[misc]
             arguments of SupervisedTemplate.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        mem_size: int | None = None,
-        batch_size_mem: int | None = None,
+        mem_size: Count | None = None,
+        batch_size_mem: Count | None = None,
         storage_policy: CondensedBuffer | None = None,
         plugins: Sequence[SupervisedPlugin] | None = None,
         **base_kwargs: Any,
@@ -38,10 +40,11 @@ class CondensedReplay(SupervisedTemplate):  # type: ignore[misc]
 class CondensedGDumb(SupervisedTemplate):  # type: ignore[misc]
     """A new network after every experience, trained on condensed samples alone; arguments as for `CondensedReplay`."""
 
+    @checked
     def __init__(
         self,
         *,
-        mem_size: int | None = None,
+        mem_size: Count | None = None,
         storage_policy: CondensedBuffer | None = None,
         plugins: Sequence[SupervisedPlugin] | None = None,
         **base_kwargs: Any,

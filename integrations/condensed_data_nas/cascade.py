@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.annotations import check_fields, checked
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_count
 from condensed_data_nas.objective import ProxyObjective
@@ -43,6 +44,7 @@ class Stage:
     keep: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_count(f"Stage({self.name!r})", "keep", self.keep)
 
 
@@ -72,6 +74,7 @@ class Cascade:
         return "\n".join(lines)
 
 
+@checked
 @own_settings()
 def cascade(
     configs: Iterable[Config],

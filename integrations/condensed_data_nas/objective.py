@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.tensor_hash import content_hash
@@ -77,6 +78,7 @@ class ProxyObjective:
         ValueError, TypeError: for invalid arguments, and for an order-dependent condensed dataset.
     """
 
+    @checked
     def __init__(
         self,
         condensed: Any,
@@ -85,12 +87,12 @@ class ProxyObjective:
         space: ValueSpace | None = None,
         val: Any,
         training: str | Training | None = None,
-        epochs: int | None = None,
-        seeds: int = 1,
-        seed: int = 0,
+        epochs: Natural | None = None,
+        seeds: Count = 1,
+        seed: Natural = 0,
         device: str | torch.device | None = None,
         precision: str = "auto",
-        report_every: int | None = None,
+        report_every: Count | None = None,
         batched: bool | None = None,
         recalibrate: bool = False,
     ) -> None:

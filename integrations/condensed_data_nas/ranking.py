@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.objective import ProxyObjective
 from condensed_data_nas.rank_statistics import (
@@ -48,6 +49,7 @@ from condensed_data_nas.zero_cost import ZeroCost, zero_cost_proxy
 Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
 
 
+@checked
 @own_settings()
 def rank_report(
     configs: Iterable[Config],
@@ -55,10 +57,10 @@ def rank_report(
     reference: Proxy,
     *,
     preparation_seconds: Mapping[str, float] | None = None,
-    top_sizes: Sequence[int] = (5, 10, 30),
-    search_size: int | None = None,
-    draws: int = 1000,
-    seed: int = 0,
+    top_sizes: Sequence[Count] = (5, 10, 30),
+    search_size: Count | None = None,
+    draws: Count = 1000,
+    seed: Natural = 0,
     executor: Executor | None = None,
     journal: str | Path | None = None,
     progress: bool = False,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural, check_fields, checked
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import Spec
 from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
@@ -41,6 +42,7 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"Range({self.low!r}, {self.high!r}) needs finite bounds with low < high.")
         if self.log and self.low <= 0:
@@ -61,6 +63,7 @@ class Range:
 ValueSpace = Mapping[str, Range | Sequence[Any]]
 
 
+@checked
 def convnet_space(
     widths: Sequence[int] = (32, 64, 128, 256),
     depths: Sequence[int] = (1, 2, 3, 4),
@@ -103,6 +106,7 @@ def check_space(space: ValueSpace) -> None:
             )
 
 
+@checked
 def grid(space: ValueSpace) -> list[dict[str, Any]]:
     """Every configuration of a space of choices.
 
@@ -117,7 +121,8 @@ def grid(space: ValueSpace) -> list[dict[str, Any]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*listed)]
 
 
-def sample(space: ValueSpace, count: int, seed: int = 0) -> list[dict[str, Any]]:
+@checked
+def sample(space: ValueSpace, count: Count, seed: Natural = 0) -> list[dict[str, Any]]:
     """`count` random configurations; those of a space of choices are distinct, and all of it if it has fewer."""
     check_space(space)
     generator = RandomStreams(seed).numpy("space")

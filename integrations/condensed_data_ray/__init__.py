@@ -18,6 +18,10 @@ from typing import Any, TypeVar
 
 import ray
 
+from condensed_data.core.annotations import checked
+
+__all__ = ["RayExecutor"]
+
 Result = TypeVar("Result")
 
 
@@ -38,6 +42,7 @@ class RayExecutor(Executor):
         ValueError: for a number out of range.
     """
 
+    @checked
     def __init__(
         self, *, num_cpus: int = 1, num_gpus: float = 0, retries: int = 3, cluster: Mapping[str, Any] | None = None
     ) -> None:

@@ -133,7 +133,7 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
         (["--set", "lr=1"], "'lr' is ambiguous: optimizer.lr, training.lr"),
         (["--set", "iterations"], "--set iterations: the value is missing"),
         (["--set", "optimizer.lr=fast"], "Optimizer(lr='fast') must be a finite number"),
-        (["--network", "convnot"], "Unknown network 'convnot'. Known networks: convnet"),
+        (["--network", "convnot"], "Unknown network 'convnot'. Did you mean 'convnet'? Known networks: convnet"),
         (["--device", "abacus"], "device='abacus' is unknown; available: auto, cpu"),
         (["--precision", "fp8"], "precision='fp8' must be one of 'auto', 'fp32', 'bf16'"),
         (["--log", "run.txt"], "--log run.txt: unknown suffix '.txt'. Use FILE.jsonl"),

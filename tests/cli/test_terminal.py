@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from hub_worker import small
 
 from condensed_data import CondensedDataset
 from condensed_data.cli.main import main
+from condensed_data.cli.terminal import VisibleStream
+from condensed_data.core.caller_warnings import warn_caller
 
 NAMES = [name for name in HOSTILE if "\ud800" not in name and len(name) < 1000]  # others cannot be stored
 
@@ -78,16 +78,11 @@ def test_errors_about_files_of_others(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not has_controls(fails(capsys, "build", source, "--image-size", 8, "--no-cache").replace("\n", ""))
 
 
-def test_warnings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    program = (
-        "import warnings, sys\n"
-        "from condensed_data.cli.terminal import visible_output\n"
-        "with visible_output():\n"
-        "    warnings.warn('\\x1b[31m \\u202e')\n"
-        "    print('\\x1b[31m', '\\ud800')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not has_controls((done.stdout + done.stderr).replace("\n", ""))
-    before = warnings.formatwarning
-    main(["recipes"])
-    assert warnings.formatwarning is before
+def test_what_is_printed_and_warned(recwarn: pytest.WarningsRecorder) -> None:
+    written = io.StringIO()
+    for name in HOSTILE:
+        print(name, file=VisibleStream(written))
+        warn_caller(name)
+    for text in (written.getvalue(), *(str(warning.message) for warning in recwarn)):
+        assert not has_controls(text.replace("\n", ""))
+        text.encode("utf-8")

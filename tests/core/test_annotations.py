@@ -47,8 +47,8 @@ REFUSED: list[tuple[Any, list[object], str]] = [
     (tuple[int, ...], [[1], 1, (1, "x")], "a tuple, in which every item is an integer"),
     (tuple[float, float], [(1,), (1, 2, 3), (1, math.nan), 1], "a tuple (a finite number, a finite number)"),
     (Callable[..., Any], [5, "len", None], "callable"),
-    (Sequence[str], ["abc", 5, [1], {"a"}], "a Sequence of a string"),
-    (Mapping[str, Any], [[("a", 1)], {1: 2}], "a Mapping of a string"),
+    (Sequence[str], ["abc", 5, [1], {"a"}], "a sequence, in which every item is a string"),
+    (Mapping[str, Any], [[("a", 1)], {1: 2}], "a mapping, in which every item is a string"),
     (Executor | None, ["dask", 5], "an Executor or None"),
 ]
 

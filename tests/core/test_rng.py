@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from condensed_data.core.rng import RandomStreams, preserve_rng_state
+from condensed_data.core.rng import RandomStreams, preserve_rng_state, seeded_rng
 
 PINNED = 5_694_190_336_952_033_404
 
@@ -126,3 +126,33 @@ def draw_globally() -> None:
     torch.rand(3)
     np.random.rand(3)
     random.random()
+
+
+def test_devices_that_are_not_in_use_are_not_seeded() -> None:
+    """A seed for CUDA would wait in a queue until CUDA is first used."""
+    tracker = torch.cuda._lazy_seed_tracker
+    torch.cuda.manual_seed_all(5)
+    queued = tracker.get_calls()
+    with seeded_rng(RandomStreams(0)):
+        torch.rand(2)
+    assert tracker.get_calls() == queued
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_devices_in_use_are_seeded_and_restored(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = tuple(torch.Generator().manual_seed(number) for number in range(2))
+    monkeypatch.setattr(f"torch.{kind}.is_initialized", lambda: True)
+    monkeypatch.setattr(f"torch.{kind}.default_generators", generators)
+    before = [generator.get_state() for generator in generators]
+    with seeded_rng(RandomStreams(0)):
+        drawn = [torch.rand(3, generator=generator) for generator in (torch.default_generator, *generators)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+    assert all(map(torch.equal, before, [generator.get_state() for generator in generators]))
+
+
+def test_seeding_is_that_of_torch() -> None:
+    with seeded_rng(RandomStreams(3)):
+        drawn = torch.rand(3)
+    torch.manual_seed(RandomStreams(3).seed_for("forward"))
+    assert torch.equal(torch.rand(3), drawn)

@@ -87,6 +87,15 @@ def test_every_door_refuses_them() -> None:
         small.evaluate(source)
 
 
+def test_a_condensed_dataset_of_signals_is_a_source_again() -> None:
+    dataset: Any = tensors(28, 28, count=8)
+    dataset.sample_axes = "CL"
+    small = CondensedDataset(dataset, "random", ipc=2, cache=False, progress=False)
+    for source in (small, ConcatDataset([small, dataset]), CondensedDataset.from_result(small.result)):
+        assert inspect(source).kind.shape == (28, 28)
+    assert inspect(CondensedDataset(tensors(5), "random", ipc=1, cache=False, progress=False)).kind.shape == (5,)
+
+
 def test_arrays_of_either_kind_are_not_led_there() -> None:
     image = np.zeros((28, 28), dtype=np.float32)
     with pytest.raises(SourceError, match=r"\[None\] for an image"):

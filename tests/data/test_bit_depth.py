@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import torch
 from PIL import Image
 from sources import contents
+from torch.utils.data import ConcatDataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
 
 from condensed_data import CondensedDataset
 from condensed_data.data import catalog
-from condensed_data.data.bit_depth import common_form, convert, form_of, to_float_tensor
+from condensed_data.data.bit_depth import ImageLoader, common_form, convert, form_of, forms_of, to_float_tensor
 from condensed_data.data.hf_datasets import HubDataset
 from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
@@ -161,11 +163,11 @@ def test_the_common_form_of_several_files() -> None:
         ([real, real], "source"),
     ):
         files = files_of(*images)
-        assert common_form(len(files), files.__getitem__) == form
-    assert common_form(2, [io.BytesIO(b"broken"), *files_of(gray)].__getitem__) == "L"
+        assert common_form(forms_of(len(files), files.__getitem__)) == form
+    assert forms_of(2, [io.BytesIO(b"broken"), *files_of(gray)].__getitem__) == {"L"}
     for other in (gray, color, deep):
         with pytest.raises(ValueError, match="no common scale"):
-            common_form(2, files_of(real, other).__getitem__)
+            common_form(forms_of(2, files_of(real, other).__getitem__))
 
 
 def test_conversions_to_another_form_lose_no_color_and_no_scale() -> None:
@@ -216,6 +218,24 @@ def test_folders_of_8_bit_images_are_those_of_torchvision(tmp_path: Path, mode: 
         assert np.array_equal(np.array(image), np.array(expected))
 
 
+@pytest.mark.parametrize("form", ["unit", "source"])
+def test_deep_folders_that_torchvision_itself_would_clip_are_refused(tmp_path: Path, form: str) -> None:
+    values = DEEP if form == "unit" else DEEP.astype(np.float32)
+    folder_of(tmp_path, *map(Image.fromarray, (values, values[::-1].copy())), suffix="tiff")
+    clipped = ImageFolder(str(tmp_path))
+    assert np.array(clipped[0][0]).min() == 255
+    for source in (clipped, Subset(clipped, [0, 1]), ConcatDataset([clipped, clipped])):
+        with pytest.raises(SourceError, match=r"clips them to white\. Give ImageFolder the loader=") as error:
+            inspect(source)
+    assert f"bit_depth.ImageLoader({form!r}), and ToTensor() among" in str(error.value)
+    mended = ImageFolder(str(tmp_path), ToTensor(), loader=ImageLoader(form))
+    expected = DEEP.astype(np.float32) / (65_535 if form == "unit" else 1)
+    assert torch.equal(contents(inspect(mended))[0][0], torch.from_numpy(expected)[None])
+    without = ImageFolder(str(tmp_path), loader=ImageLoader(form))
+    with pytest.raises(SourceError, match="PIL image of mode 'F'"):
+        inspect(without)
+
+
 def test_a_folder_of_mixed_depths(tmp_path: Path) -> None:
     gray, color, deep = Image.fromarray(GRAY), Image.fromarray(COLOR), Image.fromarray(DEEP)
     mixed: Any = catalog.load(folder_of(tmp_path / "gray", gray, deep), "train")
@@ -228,6 +248,22 @@ def test_a_folder_of_mixed_depths(tmp_path: Path) -> None:
         catalog.load(
             folder_of(tmp_path / "real", Image.fromarray(DEEP.astype(np.float32)), gray, suffix="tiff"), "train"
         )
+
+
+@pytest.mark.parametrize(("train", "test"), [("deep", "gray"), ("gray", "deep"), ("color", "deep"), ("color", "gray")])
+def test_test_images_take_the_form_of_the_training_images(tmp_path: Path, train: str, test: str) -> None:
+    images = {
+        "deep": [DEEP, DEEP[::-1].copy()],
+        "gray": [GRAY, GRAY[::-1].copy()],
+        "color": [COLOR, COLOR[::-1].copy()],
+    }
+    for split, kind in (("train", train), ("test", test)):
+        folder_of(tmp_path / split, *map(Image.fromarray, images[kind]))
+    source, tested = (inspect(catalog.load(f"imagefolder:{tmp_path}", split)) for split in ("train", "test"))
+    assert source.kind == tested.kind
+    white = {"deep": 65_535, "gray": 255, "color": 255}[test]
+    found = contents(tested)[0][0].float().mean() / (255 if tested.kind.is_pil else 1)
+    assert float(found) == pytest.approx(images[test][0].mean() / white, abs=2e-3)
 
 
 def rows_of(*images: Image.Image, mode: str | None = None, file_format: str = "PNG") -> datasets.Dataset:
@@ -261,8 +297,24 @@ def test_float_images_of_the_datasets_library() -> None:
         )
 
 
+def test_exif_orientation_is_left_to_the_library_that_reads(tmp_path: Path) -> None:
+    """torchvision ignores it, `datasets` applies it, and so do we with each."""
+    image, tags = Image.fromarray(COLOR), Image.Exif()
+    tags[274] = 6  # rotated by 90 degrees
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png", exif=tags)
+    folder: Any = catalog.load(f"imagefolder:{tmp_path}", "train")
+    assert np.array_equal(np.array(folder[0][0]), COLOR)
+    content = (tmp_path / "a" / "0.png").read_bytes()
+    columns = {"image": [{"bytes": content, "path": None}], "label": [0]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    table = datasets.Dataset.from_dict(columns, features=features)
+    assert np.array_equal(np.array(HubDataset(table)[0][0]), np.rot90(COLOR, -1))
+
+
 def test_an_unlike_image_beyond_the_headers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("condensed_data.data.bit_depth._MAX_HEADERS", 2)
+    monkeypatch.setattr("condensed_data.data.hf_columns.forms_of", functools.partial(forms_of, most=2))
     gray = Image.fromarray(GRAY)
     dataset = HubDataset(rows_of(gray, Image.fromarray(COLOR), gray))
     with pytest.raises(SourceError, match=r"source\[1\] cannot be read: ValueError: it is an image of mode 'RGB'"):

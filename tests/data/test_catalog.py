@@ -10,6 +10,7 @@ from typing import Any
 import fake_data
 import pytest
 import torch
+from PIL import Image
 from torchvision import datasets
 
 from condensed_data.data import catalog
@@ -19,6 +20,7 @@ from condensed_data.data.torchvision_sources import DATASETS
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 MODULE = """
 import torch
+from PIL import Image
 from torch.utils.data import TensorDataset
 
 def both(split):
@@ -219,3 +221,16 @@ def test_other_attributes_of_a_module_are_refused(module: str, name: str, messag
 def test_a_missing_module_is_refused() -> None:
     with pytest.raises(SourceError, match=r"can be imported neither from .*: ModuleNotFoundError"):
         catalog.load("no_such_module_anywhere:function", "train")
+
+
+def test_results_saved_inside_a_folder_of_images_are_no_class(tmp_path: Path) -> None:
+    """The picture of a result would become one more class, without a word."""
+    for name in ("ant", "bee", "out"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "grid.png")
+    assert catalog.load(f"imagefolder:{tmp_path}", "train", image_size=4).classes == ["ant", "bee", "out"]
+    (tmp_path / "out" / "condensed.json").touch()
+    with pytest.raises(SourceError, match=r"out contains a condensed dataset, not a class. Move it"):
+        catalog.load(f"imagefolder:{tmp_path}", "train", image_size=4)
+    with pytest.raises(SourceError, match="is not a folder"):
+        catalog.load(f"imagefolder:{'a' * 300}", "train", image_size=4)

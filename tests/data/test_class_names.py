@@ -10,6 +10,7 @@ import fake_data
 import numpy as np
 import pytest
 import torch
+from hostile_text import HOSTILE
 from sources import ListDataset
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, random_split
 from torchvision import datasets as tv
@@ -151,6 +152,7 @@ def test_labels_without_names() -> None:
         ([("crane", "bird"), ("crane", "machine")], None, ("crane, bird", "crane, machine")),  # as ImageNet
         ([("cat", "tom"), ("dog",)], {"cat": 0, "tom": 0, "dog": 1}, ("cat, tom", "dog")),
         (["crane", "owl", "crane"], None, ("crane (0)", "owl", "crane (2)")),
+        (["a", "a", "a (0)"], None, ("a (0)", "a (1)", "a (0) (2)")),
         (["crane", "owl", "crane"], {"crane": 2, "owl": 1}, ("crane (0)", "owl", "crane (2)")),
         (["cat", "dog"], {"cat": 5, "dog": 3}, None),  # `find_classes` of a subclass
         (["cat", "dog"], {"plane": 0, "car": 1}, None),
@@ -269,6 +271,11 @@ def test_photographs_are_flipped(fashion: Callable[..., Any]) -> None:
         (["ka", "shi", "tsu", "n", "kyo"], True),
         (["0", "1", "A"], True),
         (["7 - seven", "9 - nine"], True),
+        (["お (o)", "き (ki)"], True),
+        (["A", "B - bee", "c_small"], True),
+        (["U+304A", "U+4E00"], True),
+        (["T-shirt/top", "Trouser"], False),
+        (["", "a"], False),
         (["a", "b", "space"], False),
         (["cat", "dog"], False),
         (["no", "yes"], False),
@@ -290,3 +297,17 @@ def test_parts_of_a_concatenation_that_mix_classes_are_refused(wrap: Callable[[A
     assert inspect(ConcatDataset([first, wrap(mapped)])).class_names is None
     repeated = ConcatDataset([named([0, 1, 2], ["ant", "bee", "ant"]), named([0, 1, 2], ["ant", "bee", "ant"])])
     assert inspect(repeated).class_names == ("ant (0)", "bee", "ant (2)")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_name_can_be_stored(name: str, tmp_path: Path) -> None:
+    """Found out before the work, not when its result is saved; names of folders need not be text."""
+    dataset = TensorDataset(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)
+    dataset.classes, dataset.source_name = [name, "b", name], name
+    made = CondensedDataset(dataset, "random", ipc=1, cache=tmp_path / "cache", progress=False)
+    made.save(tmp_path / "set")
+    again = CondensedDataset.load(tmp_path / "set")
+    assert again.classes == made.classes
+    assert len(set(again.classes)) == 3
+    if len(name) < 900 and name.isprintable():
+        assert again.classes == [f"{name} (0)", "b", f"{name} (2)"]

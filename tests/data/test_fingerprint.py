@@ -121,6 +121,7 @@ def test_what_runs_code_of_others_has_no_digest(folder: Path, kind: str) -> None
 
 
 COVERED: dict[str, Callable[[Path], Any]] = {
+    "folder by name": lambda path: catalog.load(f"imagefolder:{path}", "train", image_size=4),
     "plain": lambda path: ImageFolder(str(path)),
     "transforms": lambda path: ImageFolder(str(path), Compose([Resize(3), ToTensor(), Normalize(0.5, 0.5)])),
     "other numbers": lambda path: ImageFolder(str(path), Compose([Resize(3), ToTensor(), Normalize(0.4, 0.5)])),

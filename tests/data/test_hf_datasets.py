@@ -242,3 +242,10 @@ def test_on_the_command_line(hub: HubServer, tmp_path: Path, capsys: pytest.Capt
     assert main(words) == 0
     assert f"{source} condensed by dm: 2 samples of shape 3x8x8 for each of 3 classes" in capsys.readouterr().out
     assert CondensedDataset.load(tmp_path / "out").classes == NAMES
+
+
+def test_test_images_take_the_form_of_the_training_images(hub: HubServer) -> None:
+    for train, test, name in (("RGB", "L", "pil:RGB"), ("L", "1", "pil:L")):
+        source = f"hf:{publish(hub, both(rows(modes=(train,)), rows(6, modes=(test,), first=100)))}"
+        kinds = {inspect(catalog.load(source, split)).kind for split in ("train", "test")}
+        assert [kind.name for kind in kinds] == [name]

@@ -191,7 +191,11 @@ def test_a_column_of_labels_is_unwrapped() -> None:
         (torch.tensor(True), r"the label True \(Tensor\)", "int(label)"),
         ("cat", r"the label 'cat' \(str\)", "names.index(label)"),
         (np.str_("cat"), r"the label 'cat' \(str_\)", "names.index(label)"),
-        (None, r"the label None \(NoneType\)", "int(label)"),
+        (None, r"the label None \(NoneType\)", "yield the number of the class"),
+        (1.5, r"the label 1\.5 \(float\)", "int(label > 0.5)"),
+        (float("nan"), r"the label nan \(float\)", "divide its range"),
+        ({"class": 1}, r"the label \{'class': 1\} \(dict\)", "yield the number of the class"),
+        (np.array("cat"), r"the label 'cat' \(ndarray\)", "names.index(label)"),
         ([0, 1], r"the label \[0, 1\] \(list\)", "label.index(max(label))"),
         (torch.tensor([0, 1, 0]), r"a label of shape \(3,\)", "int(label.argmax())"),
         (np.array([0.0, 1.0]), r"a label of shape \(2,\)", "int(label.argmax())"),
@@ -209,7 +213,7 @@ def test_other_labels_are_refused_with_a_remedy_of_the_source(label: Any, messag
         assert NOT_OURS in str(error.value)
         assert remedy in str(error.value)
     expected = {"int(label)": 1, "int(label.argmax())": 1, "label.index(max(label))": 1, "names.index(label)": 0}
-    if remedy in expected and label is not None:
+    if remedy in expected:
         found = eval(remedy, {"label": label, "names": ["cat", "dog"]})  # noqa: S307 (from the table above)
         assert found == expected[remedy]
 

@@ -166,7 +166,7 @@ def test_a_corrupt_entry_is_moved_aside_and_rebuilt(make: Make, tmp_path: Path) 
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
     file.write_bytes(bytes(data))
-    with pytest.warns(UserWarning, match="A cached dataset is corrupt"):
+    with pytest.warns(UserWarning, match="A cached dataset cannot be read and is condensed again"):
         again = make()
     assert torch.equal(first.images, again.images)
     assert len(list((tmp_path / "cache" / "corrupt").iterdir())) == 1

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from tqdm.auto import tqdm
 
-from condensed_data.engine.callbacks.bar import ProgressBar
+from condensed_data.engine.callbacks.bar import ProgressBar, TrainingBar
 from condensed_data.engine.callbacks.loggers import History
 from condensed_data.engine.callbacks.progress import Callback, Callbacks, Progress
+from condensed_data.engine.pace import Pace
 
 ITERATION = Progress(
     iteration=1,
@@ -27,6 +28,9 @@ class Recorder(Callback):
     def __init__(self, calls: list[object], name: str) -> None:
         self.calls, self.name = calls, name
 
+    def on_start(self, progress: Progress) -> None:
+        self.calls.append((self.name, "start", progress.iteration))
+
     def on_iteration(self, progress: Progress) -> None:
         self.calls.append((self.name, "iteration", progress.iteration))
 
@@ -42,9 +46,40 @@ class Failing(Callback):
 def test_all_callbacks_are_called_in_order() -> None:
     calls: list[object] = []
     both = Callbacks([Recorder(calls, "a"), Callback(), Recorder(calls, "b")])
+    both.on_start(replace(ITERATION, iteration=0))
     both.on_iteration(ITERATION)
     both.on_end(ITERATION)
-    assert calls == [(name, event, 1) for event in ("iteration", "end") for name in ("a", "b")]
+    assert calls[:2] == [("a", "start", 0), ("b", "start", 0)]
+    assert calls[2:] == [(name, event, 1) for event in ("iteration", "end") for name in ("a", "b")]
+
+
+def test_the_time_left_does_not_count_the_first_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    pace = Pace(first=10, iterations=110, recipe="dm", every_iteration=True)
+    assert (pace.start().iteration, pace.start().eta_seconds) == (10, math.inf)
+    now[0] = 80.0  # compiling
+    first = pace.progress(11, 1.0)
+    assert (first.eta_seconds, first.iterations_per_second, first.seconds) == (math.inf, 0.0, 80.0)
+    now[0] = 81.0
+    assert (pace.progress(12, 1.0).eta_seconds, pace.progress(110, 1.0).eta_seconds) == (98.0, 0.0)
+    assert Pace(0, 1, "dm", True).progress(1, 1.0).eta_seconds == 0
+
+
+def test_the_bar_is_there_before_the_first_iteration(capsys) -> None:
+    bar = ProgressBar()
+    bar.on_start(replace(ITERATION, iteration=0))
+    assert "0/10, first iteration, which also compiles" in capsys.readouterr().err
+    bar.on_iteration(replace(ITERATION, iterations_per_second=0.0, eta_seconds=math.inf, seconds=80.0))
+    assert "1/10, loss 2.5, 80.0 s for the first iteration" in capsys.readouterr().err
+    bar.on_end(ITERATION)
+
+
+def test_the_bar_of_training_is_there_before_the_first_step(capsys) -> None:
+    bar = TrainingBar()
+    bar(0, 4000)
+    assert "training networks on real samples:   0%" in capsys.readouterr().err
+    bar(4000, 4000)
 
 
 def test_an_exception_of_a_callback_reaches_the_user() -> None:

@@ -16,6 +16,7 @@ from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory
+from condensed_data.engine.planning import iteration_cost
 from condensed_data.engine.planning.cost_estimate import Plan, plan
 from condensed_data.engine.planning.iteration_cost import IterationCost, extrapolate
 from condensed_data.methods.recipe import Recipe
@@ -82,6 +83,24 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
     assert found.memory.learned == 3 * 50 * 36 * 4
 
 
+@pytest.mark.parametrize("name", ["dm", "dsa", "idm", "cafe", "mtt"])
+def test_few_samples_of_few_classes_predict_large_iterations(
+    name: str, source: TensorDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for photographs, of which the measured classes cannot be computed whole within seconds."""
+    short = {"experts": 1, "steps": 2, "epochs": 2, "ahead": 1} if name == "mtt" else {"batch": 16}
+    recipe = recipes.get(name, ipc=2, iterations=4, network=NET, **short)
+    whole = planned(source, recipe)
+    announced: list[str] = []
+    monkeypatch.setattr(iteration_cost, "SECONDS", 1e-3)
+    found = plan(inspect(source), recipe, CPU, "fp32", announce=announced.append)
+    assert found.iteration_flop == pytest.approx(whole.iteration_flop, rel=0.15)
+    assert found.memory.working == pytest.approx(whole.memory.working, rel=0.15)
+    assert found.result_bytes == whole.result_bytes
+    assert "timing iterations with 2 classes of 4 real samples" in announced
+    assert not any("of 16 real samples" in step for step in announced)
+
+
 def test_pretraining_is_included(source: TensorDataset) -> None:
     short = {"ipc": 2, "iterations": 2, "network": NET, "steps": 2, "epochs": 4, "ahead": 1}
     two, four = (planned(source, recipes.mtt(experts=experts, **short)) for experts in (2, 4))
@@ -91,7 +110,7 @@ def test_pretraining_is_included(source: TensorDataset) -> None:
 
 def test_time_and_memory_grow_with_classes() -> None:
     memory = MemoryEstimate(0, False, 10, 20, 30)
-    costs = [IterationCost(2, 1.0, 10.0, memory, 0, 0), IterationCost(4, 2.0, 30.0, memory, 0, 0)]
+    costs = [IterationCost(2, 8, 1.0, 10.0, memory, 0, 0), IterationCost(4, 8, 2.0, 30.0, memory, 0, 0)]
     assert extrapolate(costs, 10, lambda cost: cost.seconds) == 5.0
     assert extrapolate(costs, 10, lambda cost: cost.flop) == 90.0
     assert extrapolate(costs[:1], 4, lambda cost: cost.flop) == 20.0

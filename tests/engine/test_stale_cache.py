@@ -336,9 +336,9 @@ def test_another_kind_of_sample_is_another_source(tmp_path: Path, dtype: torch.d
 def test_other_label_values_are_another_source(tmp_path: Path) -> None:
     images = torch.arange(240.0).view(20, 1, 3, 4)
     labels = torch.arange(20) % 2
-    for values in (labels, labels + 5, labels * 3, labels.bool(), labels.to(torch.int16)):
+    for values in (labels, labels + 5, labels * 3, labels[:, None], labels.to(torch.int16)):
         again = build(TensorDataset(images, values), tmp_path, recipe=recipes.random(2))
-        assert set(again.targets) == set(values.long().tolist())
+        assert set(again.targets) == set(values.flatten().tolist())
 
 
 def test_a_function_that_returns_other_groups_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

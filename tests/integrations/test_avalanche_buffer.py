@@ -120,9 +120,9 @@ def test_a_coreset_of_recurring_classes_keeps_old_and_new_samples() -> None:
     memory = CondensedBuffer(16, recipe="random", storage_dtype=torch.float32)
     for level in (0.0, 1.0):
         data = Samples()
-        data.samples = torch.full_like(data.samples, level)
+        data.samples = level + 0.01 * data.samples
         memory.update_from_dataset(data)
-    assert rows(memory).mean().item() == 0.5
+    assert (rows(memory) > 0.5).float().mean().item() == 0.5
 
 
 def test_a_class_is_divided_over_its_tasks() -> None:

@@ -69,9 +69,9 @@ def test_callables_are_accepted_and_other_values_raise():
         return nn.Linear(sample_shape[0], num_classes)
 
     assert networks.network(mine) is mine
-    with pytest.raises(TypeError, match=r"got a Linear module\. Pass lambda num_classes, sample_shape: Linear"):
+    with pytest.raises(ValueError, match=r"got a Linear module\. Pass lambda num_classes, sample_shape: Linear"):
         networks.network(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="must be a name or a callable; got 3"):
+    with pytest.raises(ValueError, match="must be a name or a callable; got 3"):
         networks.network(3)
 
 

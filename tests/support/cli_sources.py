@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from sources import ListDataset
+from sources import InWorkers, ListDataset
 from torch import Tensor
 from torch.utils.data import IterableDataset, TensorDataset
 
@@ -21,6 +21,11 @@ def tiny(split: str) -> TensorDataset:
     labels = torch.arange(3).repeat_interleave(per_class)
     noise = torch.randn(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(per_class))
     return TensorDataset((patterns[labels] + 0.1 * noise).clamp(0, 1), labels)
+
+
+def in_workers(split: str) -> InWorkers:
+    """`tiny`, which can only be read in workers."""
+    return InWorkers(tiny(split))
 
 
 def only_train() -> TensorDataset:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+CLASSES = 10
 SIZE = 64  # bytes of a sample
 
 
@@ -39,13 +40,17 @@ class LazyFile(Dataset[Any]):
         if self.file is None:
             self.file = self.open()
         values = np.frombuffer(self.read(index), np.uint8).reshape(1, 8, 8)
-        return torch.from_numpy(values.copy()), index % 10
+        return torch.from_numpy(values.copy()), index % CLASSES
 
     def open(self) -> Any:
         return self.path.open("rb")
 
     def read(self, index: int) -> Any:
         raise NotImplementedError
+
+    def __del__(self) -> None:
+        if hasattr(self.file, "close"):
+            self.file.close()
 
 
 class Flat(LazyFile):
@@ -69,22 +74,21 @@ class Zip(LazyFile):
 class Tar(LazyFile):
     suffix = ".tar"
 
-    def open(self) -> dict[str, Any]:
-        archive = tarfile.TarFile(self.path)
-        return {"archive": archive, "members": archive.getmembers()}
+    def open(self) -> tarfile.TarFile:
+        return tarfile.TarFile(self.path)
 
     def read(self, index: int) -> bytes:
-        return self.file["archive"].extractfile(self.file["members"][index]).read()
+        return self.file.extractfile(self.file.getmembers()[index]).read()
 
 
 class Hdf5(LazyFile):
     suffix = ".h5"
 
     def open(self) -> Any:
-        return h5py.File(self.path, "r")["samples"]
+        return h5py.File(self.path, "r")
 
     def read(self, index: int) -> Any:
-        return self.file[index].tobytes()
+        return self.file["samples"][index].tobytes()
 
 
 class Memmap(LazyFile):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset, get_worker_info
 
 from condensed_data.data.real import RealData
 from condensed_data.data.source import Source, inspect, read
@@ -44,3 +44,37 @@ def real(samples: Tensor, labels: Tensor | None = None, groups: Any = None) -> R
     """Real data of tensors (n, *shape) and (n,); without labels, two classes alternate."""
     classes = torch.arange(len(samples)) % 2 if labels is None else labels
     return real_of(TensorDataset(samples, classes), groups)
+
+
+class InWorkers(Dataset[Any]):
+    """The samples of a dataset, which must be read in worker processes, as must attributes that open a file."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        self._check(f"sample {index}")
+        return self.dataset[index]
+
+    @property
+    def classes(self) -> list[str]:
+        self._check("classes")
+        return ["a", "b", "c"]
+
+    @property
+    def targets(self) -> list[int]:
+        self._check("targets")
+        return [label for _, label in self.dataset]
+
+    @property
+    def halves(self) -> list[int]:
+        self._check("halves")
+        return [index % 2 for index in range(len(self))]
+
+    @staticmethod
+    def _check(what: str) -> None:
+        if get_worker_info() is None:
+            raise RuntimeError(f"{what} is read in the calling process")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,7 @@ from condensed_data.core.spec import from_json, to_json
 from condensed_data.networks import MLP
 from condensed_data.training import trained_networks as trained_module
 from condensed_data.training.context import Context
-from condensed_data.training.pretrained_cache import PretrainedCache
+from condensed_data.training.pretrained_cache import INVALID_FILE_ERRORS, PretrainedCache
 from condensed_data.training.pretraining import Pretraining, PretrainingJob, TrainedNetwork, train
 from condensed_data.training.sgd import SGDConfig
 from condensed_data.training.trained_networks import initial_network, pretraining_jobs, trained_networks
@@ -164,6 +165,20 @@ def test_a_corrupt_file_is_reported_and_trained_again(tmp_path: Path, damage: st
     assert path.read_bytes() == whole
 
 
+def test_a_flipped_bit_anywhere_in_a_file_is_noticed(tmp_path: Path) -> None:
+    where = context(network_store=PretrainedCache(tmp_path))
+    results = trained_networks(where, NETWORK, QUICK)
+    (path,) = tmp_path.glob("*/0.safetensors")
+    whole, draw = path.read_bytes(), random.Random(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for position in [*draw.sample(range(header), 80), *draw.sample(range(header, len(whole)), 80)]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(INVALID_FILE_ERRORS):
+            results._read(0)
+
+
 def test_only_one_of_several_readers_replaces_a_corrupt_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = context(network_store=PretrainedCache(tmp_path))
     first = trained_networks(where, NETWORK, QUICK)[1]
@@ -207,7 +222,8 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         store = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(network_store=store), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
-    assert seen == [(2, 4), (4, 4)]
+    samples = 2 * len(context().real)  # of the two epochs of a network
+    assert seen == [(0, 2 * samples), (samples, 2 * samples), (2 * samples, 2 * samples)]
 
 
 def test_only_one_of_several_concurrent_requests_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,11 +290,14 @@ def test_a_full_disk_keeps_results_in_memory(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
 
 
-def test_progress_is_reported_by_epochs() -> None:
+def test_progress_is_reported_from_the_start_and_with_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     store = PretrainedCache(report=lambda done, of: seen.append((done, of)))
     trained_networks(context(network_store=store), NETWORK, QUICK)
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    samples = len(context().real)
+    assert [done for done, _ in seen[:3]] == [0, 16, 32]  # batches of 16
+    assert seen[-1] == (4 * samples, 4 * samples)  # two epochs of two networks
+    assert "networks: 2 of 2 to train for 2 epochs each" in capsys.readouterr().out
 
 
 def test_global_random_states_stay(untouched_rng: None) -> None:

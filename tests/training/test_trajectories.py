@@ -64,12 +64,14 @@ def test_experts_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(jobs) == 7
 
 
-def test_progress_counts_the_epochs_of_missing_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_counts_the_samples_of_missing_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reported: list[tuple[int, int]] = []
     expert_trajectories(context(network_store=PretrainedCache(tmp_path)), NETWORK, replace(QUICK, networks=1), "fp16")
     store = PretrainedCache(tmp_path, report=lambda *done: reported.append(done))
     expert_trajectories(context(network_store=store), NETWORK, replace(QUICK, networks=3), "fp16")
-    assert reported == [(done, 8) for done in range(1, 9)]
+    samples = 8 * len(context().real)  # two experts, four epochs
+    assert reported[0] == (0, samples)
+    assert reported[-1] == (samples, samples)
     assert "experts: 2 of 3 to train for 4 epochs each" in capsys.readouterr().out
 
 
@@ -108,7 +110,8 @@ def test_any_executor_trains_the_same_experts(kind: str, capsys: pytest.CaptureF
     for index in range(2):
         for name, weight in alone[index].at(4).items():
             assert torch.equal(weight, found[index].at(4)[name])
-    assert reported == [(4, 8), (8, 8)]
+    samples = 4 * len(context().real)  # of the four epochs of an expert
+    assert reported == [(0, 2 * samples), (samples, 2 * samples), (2 * samples, 2 * samples)]
     assert "experts: 2 of 2 to train for 4 epochs each, " in capsys.readouterr().out
 
 

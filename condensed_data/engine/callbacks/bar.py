@@ -14,13 +14,16 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._bar: Any = None
 
+    def on_start(self, progress: Progress) -> None:
+        self._bar = _open_bar(progress)
+        self._bar.set_postfix_str("first iteration, which also compiles")
+
     def on_iteration(self, progress: Progress) -> None:
-        is_new = self._bar is None
-        if is_new:
-            self._bar = _open_bar(progress)
+        if self._bar is None:
+            self.on_start(progress)
         self._bar.set_postfix_str(_describe(progress), refresh=False)
         self._bar.update(progress.iteration - self._bar.n)
-        if is_new:  # tqdm would draw it at the next iteration, which may take long
+        if progress.iteration <= progress.resumed_at + 2:  # tqdm would draw it after the next, which may take long
             self._bar.refresh()
 
     def on_end(self, progress: Progress) -> None:
@@ -31,17 +34,18 @@ class ProgressBar(Callback):
 
 
 class TrainingBar:
-    """A tqdm bar of the epochs for which networks are trained on real samples before a run."""
+    """A tqdm bar of the real samples that networks are trained on before a run, epochs times samples times networks."""
 
     def __init__(self) -> None:
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total` epochs; the bar disappears at the end."""
+        """Show `done` of `total` samples; the bar disappears at the end."""
         from tqdm.auto import tqdm
 
         if self._bar is None:
-            self._bar = tqdm(total=total, desc="training networks on real samples", unit="epoch", leave=False)
+            title = "training networks on real samples"
+            self._bar = tqdm(total=total, desc=title, unit=" samples", unit_scale=True, leave=False)
         self._bar.update(done - self._bar.n)
         if done >= total:
             self._bar.close()
@@ -59,7 +63,9 @@ def _open_bar(progress: Progress) -> Any:
 
 def _describe(progress: Progress) -> str:
     speed = progress.iterations_per_second
-    text = f"{speed:.1f} iterations/s" if speed >= 1 or speed <= 0 else f"{1 / speed:.1f} s/iteration"
+    if speed <= 0:
+        return f"loss {progress.loss:.4g}, {progress.seconds:.1f} s for the first iteration"
+    text = f"{speed:.1f} iterations/s" if speed >= 1 else f"{1 / speed:.1f} s/iteration"
     return f"loss {progress.loss:.4g}, {text}, ETA {_clock(progress.eta_seconds)}"
 
 

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.annotations import checked
 from condensed_data.core.atomic import write_atomically
 from condensed_data.engine.callbacks.progress import Callback, Progress
 
@@ -90,6 +91,7 @@ class _FileLogger(Logger):
 
     header = ""
 
+    @checked
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = _check_writable(Path(path))
@@ -181,6 +183,7 @@ class TensorBoardLogger(Logger):
         ImportError: if tensorboard, an optional dependency, is not installed.
     """
 
+    @checked
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError("TensorBoardLogger needs tensorboard: pip install condensed-data[tensorboard]")

@@ -1,14 +1,9 @@
-"""Estimates what a build would take by running a few iterations on a few classes.
-
-Time, memory, disk space and operations of an iteration grow linearly with the number of classes, so two measurements
-with different numbers of classes predict those of all.
-"""
+"""Estimates what a build would take by running a few iterations on few samples of a few classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 import torch
 
@@ -20,9 +15,9 @@ from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
 from condensed_data.engine.memory_estimate import MemoryEstimate, free_memory
-from condensed_data.engine.planning.iteration_cost import IterationCost, extrapolate, measure_iterations
+from condensed_data.engine.planning.iteration_cost import estimate_iteration
 from condensed_data.engine.planning.pretraining_cost import pretraining_cost
-from condensed_data.engine.planning.source_sample import first_classes, read_classes, read_labels
+from condensed_data.engine.planning.source_sample import read_classes, read_labels
 from condensed_data.methods.recipe import Recipe
 from condensed_data.training.context import Context
 
@@ -77,8 +72,17 @@ class Plan:
 
 
 @own_settings()
-def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, seed: int = 0) -> Plan:
+def plan(
+    source: Source,
+    recipe: Recipe,
+    device: torch.device,
+    precision: str,
+    seed: int = 0,
+    announce: Callable[[str], None] = lambda step: None,
+) -> Plan:
     """Measure what `recipe` would take on `source`, of which only a few classes are read.
+
+    `announce` is called with what is done next, in words.
 
     Networks run eagerly, although a long build may compile them. Whitening and initializations that examine all real
     samples, such as herding, are not included.
@@ -89,6 +93,7 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
     """
     if not recipe.terms:
         raise ValueError(f"Recipe {recipe.name} learns nothing, so there is nothing to plan. Build it directly.")
+    announce("reading labels")
     labels, all_read = read_labels(source)
     values, counts = labels.unique(return_counts=True)
     names = _class_names(source, len(values), all_read)
@@ -100,13 +105,12 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
 
     with preserve_rng_state():
         largest = values[counts.argsort(descending=True)][:MEASURED_CLASSES]
+        announce(f"reading samples of {len(largest)} classes")
         real, sample_seconds = read_classes(source, labels, largest, resolved, all_read)
-        costs = _measure_twice(resolved, real, start)
-        pretraining_seconds, network_bytes = pretraining_cost(resolved, start(real), len(source))
-
-    def total(field: str) -> float:
-        return extrapolate(costs, len(names), attrgetter(field))
-
+        cost = estimate_iteration(resolved, real, len(names), start, announce)
+        announce("timing the training of networks beforehand")
+        pretraining_seconds, network_bytes = pretraining_cost(resolved, real, start, len(source))
+    samples_bytes = real.store.bytes // len(real) * len(source)
     return Plan(
         name=source.name,
         recipe=resolved.name,
@@ -116,14 +120,14 @@ def plan(source: Source, recipe: Recipe, device: torch.device, precision: str, s
         iterations=require_resolved(resolved.iterations),
         reading_seconds=sample_seconds * (len(source) + len(second_reads(len(source)))),
         pretraining_seconds=pretraining_seconds,
-        iteration_seconds=total("seconds"),
-        iteration_flop=total("flop"),
-        memory=_total_memory(costs[-1].memory, total, real.store.bytes // len(real) * len(source)),
+        iteration_seconds=cost.seconds,
+        iteration_flop=cost.flop,
+        memory=replace(cost.memory, samples=samples_bytes, on_disk=samples_bytes > available_memory() // 2),
         free_memory=free_memory(device),
         separable=all(term.objective.separable for term in resolved.terms),
-        checkpoint_bytes=round(total("checkpoint_bytes")),
+        checkpoint_bytes=round(cost.checkpoint_bytes),
         network_bytes=network_bytes,
-        result_bytes=round(total("result_bytes")),
+        result_bytes=round(cost.result_bytes),
         device=_device_name(device),
     )
 
@@ -141,21 +145,3 @@ def _device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
-
-
-def _measure_twice(recipe: Recipe, real: RealData, start: Callable[[RealData], Context]) -> list[IterationCost]:
-    """Measure with about half of the classes that were read, and with all of them."""
-    half = min(max(2, real.num_classes // 2), real.num_classes)
-    return [measure_iterations(recipe, start(first_classes(real, count))) for count in sorted({half, real.num_classes})]
-
-
-def _total_memory(measured: MemoryEstimate, total: Callable[[str], float], samples: int) -> MemoryEstimate:
-    """The memory estimate for all classes; `samples` are the bytes of the whole source."""
-    return replace(
-        measured,
-        samples=samples,
-        on_disk=samples > available_memory() // 2,
-        learned=round(total("memory.learned")),
-        batch=round(total("memory.batch")),
-        activations=round(total("memory.activations")),
-    )

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from condensed_data import networks
 from condensed_data.core.spec import require_resolved
+from condensed_data.data.real import RealData
+from condensed_data.engine.planning.source_sample import first_samples
 from condensed_data.methods.recipe import Recipe
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining, train
 from condensed_data.training.trained_networks import pretraining_jobs
 
+SECONDS = 4.0  # that a measurement may take
 
-def pretraining_cost(recipe: Recipe, context: Context, samples: int) -> tuple[float, int]:
+
+def pretraining_cost(
+    recipe: Recipe, real: RealData, start: Callable[[RealData], Context], samples: int
+) -> tuple[float, int]:
     """Seconds to train all networks that the recipe needs beforehand on `samples` samples, and their bytes on disk.
 
-    One epoch is measured on the samples of `context`.
+    One epoch is measured on as many of the samples of `real` as take a few seconds; `start` gives the context of a run
+    on them.
     """
     seconds, size = 0.0, 0
     for network, pretraining, keeps_epochs in dict.fromkeys(_pretrained_networks(recipe)):
-        (job,) = pretraining_jobs(context, network, replace(pretraining, epochs=1, networks=1))
-        started = time.perf_counter()
-        train(job)
-        epoch_seconds = (time.perf_counter() - started) / len(context.real) * samples
+        shorter, rows, took = replace(pretraining, epochs=1, networks=1), 1, 0.0
+        while took * 4 < SECONDS and rows < 4 * max(map(len, real.members)):
+            part = first_samples(real, real.num_classes, rows)
+            (job,) = pretraining_jobs(start(part), network, shorter)
+            started = time.perf_counter()
+            train(job)
+            took, rows = time.perf_counter() - started, 4 * rows
+        epoch_seconds = took / len(part) * samples
         epochs = require_resolved(pretraining.epochs)
-        real = context.real
         module = networks.build(networks.network(network), real.num_classes, real.sample_shape, 0)
         # trajectories keep the weights of every epoch in half precision, other networks the last ones in float32
         bytes_per_weight = 2 * (epochs + 1) if keeps_epochs else 4
@@ -48,6 +58,11 @@ def _pretrained_networks(part: Any) -> Iterator[tuple[Any, Pretraining, bool]]:
             yield network, pretraining, hasattr(part, "ahead")
         for field in fields(part):
             yield from _pretrained_networks(getattr(part, field.name))
+
+
+def is_pretrained(recipe: Recipe) -> bool:
+    """Whether the recipe needs networks trained on the real samples beforehand."""
+    return any(True for _ in _pretrained_networks(recipe))
 
 
 def with_short_pretraining(part: Any) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from condensed_data.core.spec import require_resolved
-from condensed_data.data.batched_reads import read_batches, second_reads
+from condensed_data.data.batched_reads import call_in_worker, read_batches, second_reads
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError, check_label, fetch, label_values
 from condensed_data.data.source import LoadedSource, Source
@@ -27,11 +27,11 @@ LABELS = 2048  # samples to read for their labels if the source does not list th
 MIN_PER_CLASS = 32  # real samples to read per class
 
 
-def first_classes(real: RealData, classes: int) -> RealData:
-    """The samples of the first `classes` classes."""
-    if classes == real.num_classes:
+def first_samples(real: RealData, classes: int, rows: int) -> RealData:
+    """Up to `rows` samples of each of the first `classes` classes."""
+    keep = torch.cat([members[:rows] for members in real.members[:classes]]).sort().values
+    if len(keep) == len(real):
         return real
-    keep = real.labels < classes
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
     loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
     return RealData.from_loaded(loaded, real.kind, real.source_classes)
@@ -67,7 +67,7 @@ def read_classes(
 
 def read_labels(source: Source) -> tuple[Tensor, bool]:
     """The labels (n,) of all samples and True; or, if listing them needs reading all samples, of some and False."""
-    listed = _listed_labels(source.dataset)
+    listed = call_in_worker(partial(_listed_labels, source.dataset), source.num_workers)
     if listed is not None and len(listed) == len(source):
         return listed, True
     indices = _spread_indices(len(source))

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from condensed_data import networks
 from condensed_data.core import spec
+from condensed_data.core.annotations import Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.core.torch_settings import own_settings
-from condensed_data.core.validation import check_count
 from condensed_data.engine.evaluate import standardized
 from condensed_data.evaluation.privacy.membership_inference import roc
 from condensed_data.evaluation.privacy.nearest_neighbors import nearest
 from condensed_data.evaluation.privacy.report import Privacy
+from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.compute import split_evenly
 from condensed_data.training.protocol import Training, protocol
@@ -32,19 +33,20 @@ MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluate
 MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at most
 
 
+@checked
 @own_settings()
 def measure(
     condensed: CondensedSamples,
     source: Any,
     heldout: Any,
     *,
-    network: Any = None,
-    networks_trained: int = 1,
+    network: NetworkLike | None = None,
+    networks_trained: Natural = 1,
     training: str | Training = "quick",
-    seed: int = 0,
+    seed: Natural = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    num_workers: int = 0,
+    num_workers: Natural = 0,
     progress: bool = False,
 ) -> Privacy:
     """Measure how much a condensed dataset reveals about its source.
@@ -69,9 +71,6 @@ def measure(
         ValueError: for an argument out of range; for a source of another size than the condensed dataset was made
             from; for fewer than two members or held-out samples.
     """
-    check_count("measure", "networks_trained", networks_trained, 0)
-    if network is not None:
-        networks.network(network)  # an unknown name fails before anything is read
     torch_device, chosen, rng = choose_device(device), protocol(training), RandomStreams(seed)
     metadata = condensed.metadata
     with preserve_rng_state():
@@ -128,7 +127,7 @@ def _networks(
     metadata = condensed.metadata
     shape, classes = metadata.kind.shape, metadata.classes
     samples = (metadata.space.standardize(condensed.images), condensed.labels)
-    options |= {"network": network or networks.default_name(shape), "num_classes": len(classes)}
+    options |= {"network": networks.default_name(shape) if network is None else network, "num_classes": len(classes)}
     options["training"] = spec.resolve(training, DatasetInfo(shape, classes, metadata.ipc))
     streams = (RandomStreams(rng.seed_for("privacy", index)) for index in range(count))
     trainer = Trainer.prepare(*samples, **options)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from condensed_data.core.torch_settings import own_settings
+
 ROWS = 4096  # of a block
 
 
+@own_settings()
 def nearest(queries: Tensor, samples: Tensor, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """The sample nearest to each query.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.sizes import percent
-from condensed_data.core.torch_settings import own_settings
+from condensed_data.core.torch_settings import doors, own_settings
 from condensed_data.evaluation.privacy.membership_inference import MembershipInference
 from condensed_data.plotting import grid as plots
 
@@ -20,6 +20,7 @@ TOO_NEAR = 0.01
 PAIRS_PER_ROW = 10
 
 
+@doors
 @dataclass(frozen=True)
 class Privacy:
     """Distances are root mean squared differences per value, in standard deviations of the source.
@@ -47,11 +48,13 @@ class Privacy:
     value_range: tuple[float, float] | None = None
 
     @property
+    @own_settings()
     def too_near(self) -> int:
         """Number of condensed samples that are nearer to a member than 99 % of held-out samples are."""
         return int((self.distances < self.reference.quantile(TOO_NEAR)).sum())
 
     @property
+    @own_settings()
     def nearer_to_members(self) -> float:
         """Fraction of condensed samples that are nearer to a member than to any held-out sample; a tie counts half."""
         nearer, equal = self.distances < self.to_heldout, self.distances == self.to_heldout
@@ -79,7 +82,6 @@ class Privacy:
         ]
         return "\n".join([*lines, *(f"    {attack}" for attack in self.attacks)])
 
-    @own_settings()
     def plot(self, path: Any = None, pairs: int = 20) -> Any:
         """An image of the closest pairs, condensed samples above real ones, also written to `path` if given."""
         order = self.distances.argsort(stable=True)[:pairs]

@@ -16,7 +16,7 @@ from condensed_data.core.batch import NetworkView
 from condensed_data.core.device import supports_async_copy
 from condensed_data.core.spec import DataDefault
 from condensed_data.methods.base import Pool, PoolState
-from condensed_data.networks.registry import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
 from condensed_data.training.compute import can_compile, compiled, embed
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, SGDTrainer
@@ -84,7 +84,7 @@ class NetworkPool(Pool):
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
 
     def check(self, sample_shape: tuple[int, ...]) -> None:
         check_network(self.network, sample_shape)

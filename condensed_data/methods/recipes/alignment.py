@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -15,6 +15,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import standard
 
 __all__ = ["cafe"]
@@ -22,13 +23,13 @@ __all__ = ["cafe"]
 
 @register
 def cafe(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 0.1,
     augment: bool = False,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """CAFE: alignment of the features of all layers, discrimination of classes, and dynamic bi-level optimization.
@@ -42,7 +43,7 @@ def cafe(
         augment: use siamese augmentation ("CAFE+DSA").
         init: initial samples; Gaussian noise by default.
     """
-    pool, sampler = DynamicBilevel(network or DefaultNetwork()), PerGroup(batch, within=within)
+    pool, sampler = DynamicBilevel(DefaultNetwork() if network is None else network), PerGroup(batch, within=within)
     siamese = SiameseAugment(DefaultDSAOps()) if augment else Identity()
     return Recipe(
         name="cafe",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from condensed_data.core.annotations import Count
 from condensed_data.methods import coresets
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.recipes.registry import register
@@ -14,13 +15,13 @@ __all__ = ["forgetting", "herding", "k_center", "k_means", "random"]
 
 
 @register
-def random(ipc: int = 10) -> Recipe:
+def random(ipc: Count = 10) -> Recipe:
     """Random real samples of each class: the baseline that every method must beat."""
     return _coreset("random", ipc, coresets.Random(spread=0), "the baseline")
 
 
 @register
-def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
+def herding(ipc: Count = 10, features: Any = "trained") -> Recipe:
     """Herding: real samples whose mean feature stays close to that of their class.
 
     Welling, Herding Dynamical Weights to Learn, ICML 2009; Rebuffi et al., iCaRL, CVPR 2017.
@@ -34,7 +35,7 @@ def herding(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 
 @register
-def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
+def k_center(ipc: Count = 10, features: Any = "trained") -> Recipe:
     """Greedy k-center: start nearest to the class mean, then add the sample farthest from those selected.
 
     Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
@@ -46,7 +47,7 @@ def k_center(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 
 @register
-def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
+def k_means(ipc: Count = 10, features: Any = "trained") -> Recipe:
     """k-means: the real samples nearest to the centroids of their class.
 
     Cui et al., DC-BENCH: Dataset Condensation Benchmark, NeurIPS 2022, https://arxiv.org/abs/2207.09639.
@@ -58,7 +59,7 @@ def k_means(ipc: int = 10, features: Any = "trained") -> Recipe:
 
 
 @register
-def forgetting(ipc: int = 10, epochs: int = 200) -> Recipe:
+def forgetting(ipc: Count = 10, epochs: int = 200) -> Recipe:
     """Forgetting: the real samples that a network forgets most often during training.
 
     Toneva et al., An Empirical Study of Example Forgetting, ICLR 2019, https://arxiv.org/abs/1812.05159.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
@@ -17,6 +17,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import idc as idc_training
 
 __all__ = ["dm", "idm", "m3d"]
@@ -29,12 +30,12 @@ M3D_WEIGHT = 100.0
 
 @register
 def dm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 1.0,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """Distribution matching: class means of embeddings under randomly initialized networks.
@@ -51,7 +52,7 @@ def dm(
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
     """
-    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
+    pool, sampler = RandomInit(DefaultNetwork() if network is None else network), PerGroup(batch, within=within)
     return Recipe(
         name="dm",
         synthetic=Pixels(init or coresets.Random()),
@@ -67,14 +68,14 @@ def dm(
 
 @register
 def idm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int | None = None,
     lr: float = 0.2,
     factor: int | None = None,
     calibration: float | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """IDM: distribution matching with a queue of trained networks, cross-entropy, and multi-formation.
@@ -89,7 +90,7 @@ def idm(
         calibration: weight of the cross-entropy; 0.5, and 0.1 from 50 samples per class (published for CIFAR-10).
         init: initial training samples, downsampled; random real ones by default.
     """
-    pool = Queue(network or DefaultNetwork(), interval=ByIpc((1, 10), (5, 30)))
+    pool = Queue(DefaultNetwork() if network is None else network, interval=ByIpc((1, 10), (5, 30)))
     sampler = PerGroup(ByIpc((1, 10), (5000, 256)) if batch is None else batch, within=within)
     augment = SiameseAugment(DefaultDSAOps())
     weight = ByIpc((10, 50), (0.5, 0.1)) if calibration is None else calibration
@@ -129,14 +130,14 @@ class ByIpc(DataDefault):
 
 @register
 def m3d(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 1.0,
     kernel: str = "gaussian",
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """M3D: all moments of the embeddings are matched through the maximum mean discrepancy.
@@ -150,7 +151,7 @@ def m3d(
         factor: of the grids; by default 2, and 1 (no grid) for vectors.
         init: initial training samples, downsampled; random real ones by default.
     """
-    pool, sampler = RandomInit(network or DefaultNetwork()), PerGroup(batch, within=within)
+    pool, sampler = RandomInit(DefaultNetwork() if network is None else network), PerGroup(batch, within=within)
     weight = M3D_WEIGHT if kernel == "gaussian" else 1.0
     return Recipe(
         name="m3d",

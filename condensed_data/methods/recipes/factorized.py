@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -23,6 +24,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
 from condensed_data.methods.synthetic.step_sizes import NAME
+from condensed_data.networks import NetworkLike
 
 __all__ = ["fred", "haba", "kfs"]
 
@@ -45,7 +47,7 @@ class ScaledValue(DataDefault):
 @register
 def haba(
     base: str | Recipe = "dm",
-    ipc: int | None = None,
+    ipc: Count | None = None,
     bases: int | None = None,
     hallucinators: int = 5,
     contrast: float = 0.1,
@@ -127,8 +129,8 @@ def fred(
 
 @register
 def kfs(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     decoders: int = 2,
     codes: int | None = None,
@@ -136,7 +138,7 @@ def kfs(
     width: int = 16,
     fit: int = 500,
     lr: float = 0.01,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     init: coresets.Init | None = None,
 ) -> Recipe:
     """KFS: every pair of a latent code of a class and a small decoder shared by all classes makes a sample; loss of DM.
@@ -153,7 +155,7 @@ def kfs(
         lr: learning rate of Adam for codes and decoders.
         init: targets of `fit`; random real samples by default.
     """
-    pool = TrainedOnReal(network or DefaultNetwork(), samples=64)
+    pool = TrainedOnReal(DefaultNetwork() if network is None else network, samples=64)
     return Recipe(
         name="kfs",
         synthetic=Factorized(LatentDecoder(channels, width), decoders, codes, init or coresets.Random(), fit),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.methods import coresets
@@ -16,6 +16,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import idc as idc_training
 from condensed_data.training.protocol import standard
 from condensed_data.training.sgd import SGDConfig
@@ -25,13 +26,13 @@ __all__ = ["dc", "dsa", "idc", "idc_i"]
 
 @register
 def dc(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """Gradient matching: per class, the gradients of the loss on real and synthetic samples.
@@ -48,7 +49,7 @@ def dc(
         network: matching network; by default a ConvNet for images, its 1-D twin for signals, an MLP for vectors.
         within: how real batches are drawn within a class, see `condensed_data.methods.samplers.clustering`.
     """
-    pool, sampler = TrainedOnSynthetic(network or DefaultNetwork()), PerGroup(batch, within=within)
+    pool, sampler = TrainedOnSynthetic(DefaultNetwork() if network is None else network), PerGroup(batch, within=within)
     return Recipe(
         name="dc",
         synthetic=Pixels(init or coresets.Noise()),
@@ -64,13 +65,13 @@ def dc(
 
 @register
 def dsa(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 256,
     lr: float = 0.1,
     distance: str = "rows_cosine",
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """Gradient matching under siamese augmentation: DC with the same random operation on real and synthetic samples.
@@ -83,7 +84,7 @@ def dsa(
     """
     recipe = dc(ipc, iterations, batch, lr, distance, init or coresets.Random(), network, within)
     sgd = SGDConfig(augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
-    pool = TrainedOnSynthetic(network or DefaultNetwork(), sgd=sgd)
+    pool = TrainedOnSynthetic(DefaultNetwork() if network is None else network, sgd=sgd)
     return replace(
         recipe,
         name="dsa",
@@ -96,13 +97,13 @@ def dsa(
 
 @register
 def idc_i(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """IDC without multi-formation: gradients of convolutions in networks trained on real samples.
@@ -121,7 +122,7 @@ def idc_i(
     """
     term = Term(
         Gradient(distance or IDCDistance(), "conv"),
-        TrainedOnReal(network or DefaultNetwork(), samples=IDCSamples()),
+        TrainedOnReal(DefaultNetwork() if network is None else network, samples=IDCSamples()),
         PerGroup(batch, synthetic=128, within=within),
         SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout")),
     )
@@ -144,14 +145,14 @@ def idc_i(
 
 @register
 def idc(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 64,
     lr: float | None = None,
     distance: str | None = None,
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
     """IDC: every stored sample is a grid of smaller ones, matched as in `idc_i`.

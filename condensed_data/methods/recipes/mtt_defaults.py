@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from condensed_data.core.annotations import Count
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.core.validation import check_choice
 from condensed_data.data.augment import names_digits
@@ -105,9 +106,9 @@ class EpochsAhead(DataDefault):
         most: upper bound, the epochs of an expert; None for no bound.
     """
 
-    steps: int | None = None
-    batch: int = 256
-    most: int | None = None
+    steps: Count | None = None
+    batch: Count = 256
+    most: Count | None = None
 
     def __call__(self, info: DatasetInfo) -> int:
         row = interpolated(info)

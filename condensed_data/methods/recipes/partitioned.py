@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from condensed_data.core.annotations import Count
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
@@ -18,7 +19,7 @@ __all__ = ["bdm", "bdm_published", "debiased"]
 @register
 def bdm(
     base: str | Recipe = "dc",
-    ipc: int | None = None,
+    ipc: Count | None = None,
     k: int = 20,
     layer: int = 1,
     features: Any = "imagenet",
@@ -48,7 +49,7 @@ def bdm(
 
 
 @register
-def bdm_published(ipc: int = 10, features: Any = "imagenet", **options: Any) -> Recipe:
+def bdm_published(ipc: Count = 10, features: Any = "imagenet", **options: Any) -> Recipe:
     """BDM in the setting of its original paper: DC with 20 clusters and batch normalization.
 
     Three blocks of 128 channels, learning rates 0.1 for samples and 0.01 for networks, 1,000 networks. The

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
@@ -23,6 +24,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
+from condensed_data.networks import NetworkLike
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocol import idc as idc_training
 
@@ -35,7 +37,7 @@ _IID_WEIGHTS = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}
 @register
 def iid(
     base: str = "dm",
-    ipc: int = 10,
+    ipc: Count = 10,
     centralization: Centralization | None = None,
     centralization_weight: float | None = None,
     covariance_weight: float | None = None,
@@ -94,13 +96,13 @@ def iid(
 
 @register
 def dance(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 128,
     lr: float | None = None,
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
@@ -132,14 +134,14 @@ def dance(
 
 @register
 def ncfm(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     batch: int = 1024,
     lr: float = 1e-3,
     sampling_lr: float = 1e-3,
     factor: int | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     pretrain: Pretraining | None = None,
     within: BatchSelection | None = None,
 ) -> Recipe:
@@ -175,13 +177,15 @@ def ncfm(
 def _calibrated(
     objective: Objective,
     weight: float,
-    network: Any,
+    network: NetworkLike | DataDefault | None,
     pretrain: Pretraining | None,
     batch: int,
     within: BatchSelection | None,
 ) -> tuple[Term, Term]:
     """The objective under interpolated networks, and the cross-entropy under the same networks once trained."""
-    pool = Pretrained(network or DefaultNetwork(), pretrain or Pretraining(epochs=60, networks=20), "dance")
+    pool = Pretrained(
+        DefaultNetwork() if network is None else network, pretrain or Pretraining(epochs=60, networks=20), "dance"
+    )
     augment = SiameseAugment(DefaultDSAOps(("crop",)), ("color", "cutout"))
     term = Term(objective, pool, PerGroup(batch, synthetic=128, within=within), augment, weight)
     return term, replace(term, objective=CrossEntropy(), pool=replace(pool, interpolate=None), weight=1.0)

@@ -1,7 +1,7 @@
 """The recipes by name: each one registers itself where it is defined.
 
     @register
-    def my_method(ipc: int = 10, iterations: int | None = None) -> Recipe:
+    def my_method(ipc: Count = 10, iterations: int | None = None) -> Recipe:
         \"\"\"Return the recipe of my method.\"\"\"
         return Recipe(name="my_method", ...)
 

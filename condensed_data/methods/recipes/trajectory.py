@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from condensed_data.core.annotations import Count, Natural
+from condensed_data.core.spec import DataDefault
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Trajectory
@@ -13,6 +13,7 @@ from condensed_data.methods.recipes.mtt_defaults import EpochsAhead, PublishedMT
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
+from condensed_data.networks import NetworkLike
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
 
@@ -23,8 +24,8 @@ LABEL_LR = 2.0  # of learned soft labels: 2 to 10 in the settings of DATM (Guo e
 
 @register
 def mtt(
-    ipc: int = 10,
-    iterations: int | None = None,
+    ipc: Count = 10,
+    iterations: Natural | None = None,
     steps: int | None = None,
     batch: int | None = None,
     unroll: str = "full",
@@ -33,7 +34,7 @@ def mtt(
     ahead: int | None = None,
     lr: float | None = None,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     whitening: str | None = None,
 ) -> Recipe:
     """MTT: the weights of students trained on the samples are matched with those of experts trained on real data.
@@ -61,7 +62,7 @@ def mtt(
     epochs_ahead = EpochsAhead(steps, most=epochs) if ahead is None else ahead
     sgd = SGDConfig(0.01, augment=SiameseAugment(DefaultDSAOps(), per_sample=True))
     pretrain = Pretraining(UsedEpochs(epochs_ahead) if epochs is None else epochs, experts, sgd)
-    pool = Experts(network or DefaultNetwork(), pretrain, epochs_ahead)
+    pool = Experts(DefaultNetwork() if network is None else network, pretrain, epochs_ahead)
     steps_taken = PublishedMTT("steps") if steps is None else steps
     student = TrainingSteps(steps_taken, order="shuffled", batch=0, synthetic=batch)
     rates = (("step_sizes", PublishedMTT("step_lr")), ("labels", LABEL_LR))

@@ -7,6 +7,7 @@ from typing import Any
 
 from condensed_data import networks
 from condensed_data.core import spec as specs
+from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import Identity
@@ -19,6 +20,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.methods.synthetic.step_sizes import WithSteps
+from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import OrderedTraining
 
 __all__ = ["dd"]
@@ -30,7 +32,7 @@ PUBLISHED_SAMPLES = 60_000
 class DigitNetwork(DataDefault):
     """DD's LeNet for images from `smallest` pixels on, else the default network; with Xavier-normal weights."""
 
-    smallest: int = 16
+    smallest: Count = 16
 
     def __call__(self, info: DatasetInfo) -> Any:
         shape = info.sample_shape
@@ -45,9 +47,9 @@ class PassesOverReal(DataDefault):
     The minimum is for sources of a few thousand samples, whose passes have too few batches to converge.
     """
 
-    passes: int = 400
-    batch: int = 1024
-    least: int = 2000
+    passes: Count = 400
+    batch: Count = 1024
+    least: Count = 2000
 
     def __call__(self, info: DatasetInfo) -> int:
         return max(self.least, self.passes * -(-(info.samples or PUBLISHED_SAMPLES) // max(1, self.batch)))
@@ -57,7 +59,7 @@ class PassesOverReal(DataDefault):
 class Tenths(DataDefault):
     """Milestones at every tenth of the iterations of `PassesOverReal`, however many are run: DD's 40 of 400 epochs."""
 
-    batch: int = 1024
+    batch: Count = 1024
 
     def __call__(self, info: DatasetInfo) -> tuple[int, ...]:
         iterations = PassesOverReal(batch=self.batch)(info)
@@ -66,15 +68,15 @@ class Tenths(DataDefault):
 
 @register
 def dd(
-    ipc: int = 10,
+    ipc: Count = 10,
     steps: int | None = None,
     epochs: int = 3,
-    iterations: int | None = None,
+    iterations: Natural | None = None,
     batch: int = 1024,
     lr: float = 0.01,
     step_size: float = 0.02,
     init: coresets.Init | None = None,
-    network: Any = None,
+    network: NetworkLike | DataDefault | None = None,
     fixed: bool = False,
     pool: Pool | None = None,
     n_nets: int = 1,
@@ -114,7 +116,7 @@ def dd(
     if fixed and n_nets > 1:
         raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1.")
     blocks = ipc if steps is None else steps
-    initial = pool or RandomInit(network or DigitNetwork(), period=None if fixed else 1)
+    initial = pool or RandomInit(DigitNetwork() if network is None else network, period=None if fixed else 1)
     sampler = TrainingSteps(steps=blocks, epochs=epochs, batch=batch)
     pools = [initial, *(specs.set_field(initial, "member", member) for member in range(1, n_nets))]
     return Recipe(

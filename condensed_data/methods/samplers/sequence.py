@@ -15,7 +15,7 @@ from torch import Tensor
 
 from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_choice, check_count
-from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData
+from condensed_data.methods.base import PairIndices, Sampler, SamplerState, SyntheticData, SyntheticSpec
 from condensed_data.training.context import Context
 
 
@@ -63,6 +63,17 @@ class TrainingSteps(Sampler):
                     f"TrainingSteps(synthetic={self.synthetic}) needs order='shuffled': the blocks of order='stored' "
                     "already divide all samples."
                 )
+
+    def check_synthetic(self, synthetic: SyntheticSpec) -> None:
+        learned = getattr(synthetic, "steps", None)
+        if not isinstance(learned, int) or isinstance(self.steps, DataDefault):
+            return
+        if learned not in (1, self.steps * self.epochs):
+            raise ValueError(
+                f"WithSteps(steps={learned}) does not fit TrainingSteps(steps={self.steps}, epochs={self.epochs}), "
+                f"which is {self.steps * self.epochs} training steps. Use WithSteps(steps={self.steps * self.epochs}), "
+                "or give steps= and epochs= to the recipe's function."
+            )
 
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         blocks = self._blocks(synthetic_data.labels) if self.order == "stored" else ()

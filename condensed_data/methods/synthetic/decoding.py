@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.errors import ArtifactError, UnsupportedFormatError, short_repr
+from condensed_data.core.errors import OTHER_RELEASE, ArtifactError, UnsupportedFormatError, short_repr
 from condensed_data.methods.base import SyntheticData, SyntheticSpec
 
 _MAX_NUMBER = 1 << 16  # in an encoding; real widths and factors are far smaller
@@ -89,9 +89,8 @@ def _spec(encoding: Mapping[str, Any], path: Path) -> SyntheticSpec:
         try:
             spec = specs.from_json(dict(encoding))
         except ValueError as error:
-            remedy = "Upgrade condensed-data (pip install --upgrade condensed-data)."
             raise UnsupportedFormatError.mismatch(
-                path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", remedy
+                path, f"the encoding {short_repr(encoding.get('part'))}", f"a known one ({error})", OTHER_RELEASE
             ) from error
     if not isinstance(spec, SyntheticSpec):
         raise ArtifactError.mismatch(path, f"the encoding {type(spec).__name__}", "a SyntheticSpec")

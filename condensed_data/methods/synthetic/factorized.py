@@ -60,6 +60,10 @@ class Factorized(SyntheticSpec):
         check_count("Factorized", "fit", self.fit, 0)
         check_count("Factorized", "codes", self.codes, optional=True)
 
+    def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
+        codes = self.codes or ipc * prod(sample_shape) // prod(self.decoder.code_shape(sample_shape))
+        return codes * self.decoders
+
     def check(self, sample_shape: tuple[int, ...]) -> None:
         self.decoder.check(sample_shape)
 

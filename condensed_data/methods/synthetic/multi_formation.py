@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from condensed_data.core.annotations import Count
 from condensed_data.core.device import to_device
 from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
 from condensed_data.core.validation import check_choice, check_count
@@ -94,6 +95,10 @@ class MultiFormation(SyntheticSpec):
             pad = ((low + high) / 2).to(context.device)
         return _MultiFormationData(inner.start(context), factor, shape, pad)
 
+    def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
+        cells = require_resolved(self.factor) ** (len(sample_shape) - 1)
+        return int(cells) * self.inner.samples_per_class(ipc, sample_shape)
+
     def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         factor = require_resolved(self.factor)
         cells = factor ** (len(sample_shape) - 1)
@@ -107,7 +112,7 @@ class MultiFormation(SyntheticSpec):
 class DefaultFactor(DataDefault):
     """This factor for images and signals, and 1 for vectors, which cannot be cut."""
 
-    factor: int = 2
+    factor: Count = 2
 
     def __call__(self, info: DatasetInfo) -> int:
         return self.factor if len(info.sample_shape) > 1 else 1

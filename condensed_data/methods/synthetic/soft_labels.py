@@ -24,7 +24,7 @@ from condensed_data.core.spec import DataDefault, Spec
 from condensed_data.methods.base import SyntheticData
 from condensed_data.methods.synthetic.wrapper import WrappedData
 from condensed_data.networks.modes import temporary_mode
-from condensed_data.networks.registry import DefaultNetwork, check_network
+from condensed_data.networks.registry import DefaultNetwork, NetworkLike, check_network
 from condensed_data.training.context import Context
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.trained_networks import initial_network, trained_networks
@@ -67,7 +67,7 @@ class Teacher(Spec):
         temperature: divides the logits; positive and finite.
     """
 
-    network: str | Callable[..., nn.Module] | DataDefault = field(default_factory=DefaultNetwork)
+    network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     temperature: float = 1.0
 

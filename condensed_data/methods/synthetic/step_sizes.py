@@ -58,6 +58,9 @@ class WithSteps(SyntheticSpec):
         learned = torch.full((self.steps,), raw, device=context.device).requires_grad_()
         return _WithStepSizes(self, self.inner.start(context), learned)
 
+    def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
+        return self.inner.samples_per_class(ipc, sample_shape)
+
     def restore(self, tensors: Mapping[str, Tensor], labels: Tensor, sample_shape: tuple[int, ...]) -> SyntheticData:
         others = {name: tensor for name, tensor in tensors.items() if name != NAME}
         inner = self.inner.restore(others, labels, sample_shape)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensed_data.core.errors import ArtifactError, shortened_list
+from condensed_data.core.errors import ArtifactError, checked_path, shortened_list
 
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike]
@@ -49,7 +49,7 @@ def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[P
 def _files(path: Paths, labels: Paths | None) -> tuple[list[Path], list[Path]]:
     """The files of images in their order, and those of labels; empty if each file of images finds its own."""
     given = _listed(path)
-    if len(given) == 1 and given[0].is_dir():
+    if len(given) == 1 and os.path.isdir(given[0]):
         given = [_in_folder(given[0])]
     named = [file for file in given if _LABELS.search(file.name)] if len(given) > 1 else []
     images = [file for file in given if file not in named]
@@ -64,7 +64,8 @@ def _files(path: Paths, labels: Paths | None) -> tuple[list[Path], list[Path]]:
 
 
 def _listed(paths: Paths) -> list[Path]:
-    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    several: Sequence[Any] = paths if isinstance(paths, list | tuple) else [paths]
+    return [checked_path("path", path) for path in several]
 
 
 def _in_folder(folder: Path) -> Path:
@@ -139,7 +140,7 @@ def _beside(path: Path) -> Path:
 
 def _load(path: Path, max_bytes: int) -> Any:
     """Load what `torch.save` wrote: only tensors, numbers and containers of them."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} does not exist or is not a file. Give a file that torch.save wrote.")
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
@@ -156,7 +157,9 @@ def _load(path: Path, max_bytes: int) -> Any:
     except PermissionError:
         raise
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        reason = str(error).split("\n")[0][:300]
+        # torch's own text recommends to load the file without these checks
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it refers to {named[1]}" if named else type(error).__name__
         raise ArtifactError(
             f"{path} contains more than tensors, or is corrupt, and was not loaded ({reason}). Ask its authors for a "
             "file of plain tensors."

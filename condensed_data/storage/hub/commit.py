@@ -21,6 +21,7 @@ from condensed_data.storage.hub import layout, repo_card
 from condensed_data.storage.hub.client import check_name, missing_dataset_error
 from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
+from condensed_data.storage.manifest import newer_is_unsupported
 from condensed_data.storage.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -203,7 +204,9 @@ def _manifests(snapshot: RepositorySnapshot) -> tuple[Manifests, dict[str, Artif
         try:
             manifest = snapshot.manifest(name)
             if manifest is not None:
-                with reject_inconsistent(Path(snapshot.repo_id, name), "fields that do not form a condensed dataset"):
+                where = Path(snapshot.repo_id, name)
+                newer = newer_is_unsupported(manifest, where)
+                with newer, reject_inconsistent(where, "fields that do not form a condensed dataset"):
                     Metadata.from_manifest(manifest)
                 found[name] = manifest
         except NotACondensedDatasetError:  # a folder of this name with other content

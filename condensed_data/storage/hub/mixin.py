@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.torch_settings import doors
 from condensed_data.storage.artifact import MAX_BYTES
 from condensed_data.storage.result import CondensationResult
@@ -41,6 +42,7 @@ class HubMixin:
         """Wrap a result."""
 
     @classmethod
+    @checked
     def from_pt(
         cls,
         path: Paths,
@@ -51,8 +53,8 @@ class HubMixin:
         normalized: bool = True,
         whitening: Any = None,
         label_kind: str | None = None,
-        factor: int = 1,
-        run: int = 0,
+        factor: Count = 1,
+        run: Natural = 0,
         classes: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Self:
@@ -83,6 +85,7 @@ class HubMixin:
             )
         )
 
+    @checked
     def push_to_hub(
         self,
         repo_id: str,
@@ -123,6 +126,7 @@ class HubMixin:
         return push(self.result, options, config_name)
 
     @classmethod
+    @checked
     def from_hub(
         cls,
         repo_id: str,

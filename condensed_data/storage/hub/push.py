@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from condensed_data.core.atomic import temporary
 from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUnavailableError, translate_hub_errors
 from condensed_data.storage import artifact, display, parquet
 from condensed_data.storage.hub import layout
@@ -75,11 +76,12 @@ def publish(
 ) -> PushResult | None:
     """Publish under the name that `choose` returns for the manifests in the repository; None publishes nothing."""
     _check_preview(result)
-    with tempfile.TemporaryDirectory(prefix="condensed-data-") as folder:
-        written = _write(result, Path(folder) / "set")
+    with temporary(Path(tempfile.gettempdir()), folder=True) as folder:
+        folder.chmod(0o700)  # others may read the system's temporary folder
+        written = _write(result, folder / "set")
         try:
             with translate_hub_errors(options.repo_id, options.revision, folder=folder):
-                return Push(options, client(options.token), Path(folder), written, choose).run()
+                return Push(options, client(options.token), folder, written, choose).run()
         except HubError as error:
             raise type(error)(f"{error} {_state(error, options)}") from error
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from condensed_data.core import spec as specs
 from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.errors import ArtifactError, NotACondensedDatasetError, shortened_list
-from condensed_data.core.text import visible
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.storage.hub import repository_paths, third_party_images
@@ -128,7 +127,7 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
         missing.append(f"label values (names are sorted as text, so the label of {found.names[1]!r} is 1)")
     ignored = f" Ignored columns: {', '.join(found.ignored)}." if found.ignored else ""
     lacks = f"{repo_id} was not made by condensed-data and lacks: {', '.join(missing)}.{ignored}"
-    warn_caller(visible(lacks))
+    warn_caller(lacks)
     return result
 
 

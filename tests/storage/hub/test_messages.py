@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,48 @@ def test_failures_of_the_disk(code: int, tmp_path: Path) -> None:
     assert isinstance(found, OSError)
     assert str(found).startswith(f"Cannot write to {tmp_path}: ")
     assert errors.to_hub_error(OSError(code, os.strerror(code)), "a/b") is None  # nothing was written
+
+
+def test_a_renamed_repository(hub: HubServer, repository: Repository, cache: Path) -> None:
+    """The Hub redirects its old name; whatever the client makes of it, nothing is half done, and the name is said."""
+    new = f"{repository.name}-renamed"
+    files = hub.content(repository)
+    moved = hub.add_repo(new, files)
+    before = moved.head.oid
+    del hub.hub.repositories["dataset", repository.name]
+    hub.fault(
+        f"/api/datasets/{repository.name}(/revision/[^/]*)?$",
+        status=307,
+        headers={"Location": f"/api/datasets/{new}"},
+        times=1000,
+    )
+    for call, options in ((load, {"repository": repository, "cache_dir": cache}), (small(1).push_to_hub, {})):
+        arguments = () if options else (repository.name,)
+        kind, message = message_of(call, *arguments, **options)
+        assert issubclass(kind, errors.HubError)
+        assert repository.name in message
+    assert moved.head.oid == before
+
+
+@pytest.mark.parametrize("state", ["gated", "private", "disabled", "gone"])
+def test_repositories_that_close_between_two_requests(
+    state: str, hub: HubServer, repository: Repository, cache: Path
+) -> None:
+    """While a push or pull runs, the owner changes the settings; the next request is refused."""
+    held = hub.fault("POST .*/paths-info/", hold=True, times=1)
+    outcome: list[tuple[type[Exception], str]] = []
+    bob = hub.token("bob")
+    repository.private = False
+    reader = threading.Thread(target=lambda: outcome.append(message_of(load, repository, cache_dir=cache, token=bob)))
+    reader.start()
+    held.reached.wait(30)
+    if state == "gone":
+        del hub.hub.repositories["dataset", repository.name]
+    else:
+        setattr(repository, state, True)
+    held.release()
+    reader.join(30)
+    ((kind, message),) = outcome
+    assert issubclass(kind, errors.HubAccessError | errors.HubNotFoundError)
+    assert repository.name in message
+    assert "not reached" not in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from hub_worker import seed_of, small, source
 from PIL import Image
 
 from condensed_data import ArtifactError, CondensedDataset
+from condensed_data.core.atomic import temporary_name
 from condensed_data.storage import manifest as manifests
+from condensed_data.storage.hub.commit import Push, PushResult
 
 FILES = {"README.md", "condensed.json", "condensed.safetensors", "data/train-00000-of-00001.parquet", "grid.png"}
 
@@ -253,6 +256,23 @@ def test_a_dataset_that_contradicts_its_cache_key_is_not_loaded(hub: HubServer, 
     with pytest.warns(UserWarning, match=r"condensing locally.* has the cache key .* but a different seed"):
         again = build(cache=tmp_path / "two", hub=repo_id)
     assert (again.hub_revision, seed_of(again)) == (None, 0)
+
+
+def test_what_a_killed_push_left_is_removed_by_the_next(
+    hub: HubServer, repo_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / temporary_name() / "set").mkdir(parents=True)
+    modes, whole = [], Push.run
+
+    def run(self: Push) -> PushResult | None:
+        modes.append(self.folder.stat().st_mode & 0o777)
+        return whole(self)
+
+    monkeypatch.setattr(Push, "run", run)
+    small().push_to_hub(repo_id)
+    assert modes == [0o700]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tokens_are_not_published(hub: HubServer, repo_id: str) -> None:

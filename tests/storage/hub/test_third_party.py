@@ -205,6 +205,31 @@ def test_folders_of_images(hub: HubServer, repo_id: str) -> None:
     assert torch.equal(found.images[0], pixels(range(1, 2))[0])
 
 
+def test_images_of_16_bits_are_scaled(hub: HubServer, repo_id: str) -> None:
+    levels = np.random.default_rng(0).integers(30_000, 50_000, (2, 8, 8), dtype=np.uint16)
+    files = {}
+    for name, image in zip("ab", levels, strict=True):
+        sink = io.BytesIO()
+        Image.fromarray(image).save(sink, "PNG")
+        files[f"{name}/0.png"] = sink.getvalue()
+    hub.add_repo(repo_id, files)
+    found = read(repo_id)
+    assert found.metadata.kind.name == "tensor:float32"
+    assert torch.equal(found.images[:, 0], torch.from_numpy(levels.astype(np.float32) / 65_535))
+    hub.add_repo(f"{repo_id}-mixed", files | {"c/0.png": png(1), "c/1.png": png(2, "L")})
+    mixed = read(f"{repo_id}-mixed")  # gray images become colored, in [0, 1] too
+    assert mixed.images.shape == (4, 3, 8, 8)
+    assert torch.equal(mixed.images[:2], found.images.expand(-1, 3, -1, -1))
+    assert torch.equal(mixed.images[2], pixels(range(1, 2))[0])
+
+
+def test_color_after_gray_is_kept(hub: HubServer, repo_id: str) -> None:
+    hub.add_repo(repo_id, {"a/0.png": png(0, "L"), "b/0.png": png(1)})
+    found = read(repo_id)
+    assert (found.metadata.kind.name, found.images.shape) == ("pil:RGB", (2, 3, 8, 8))
+    assert torch.equal(found.images[1], pixels(range(1, 2))[0])
+
+
 def test_grayscale_images_stay_grayscale(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {f"{name}/{seed}.png": png(seed, "L") for seed, name in enumerate(("a", "b"))})
     found = read(repo_id)
@@ -313,3 +338,26 @@ def test_result_from_samples_with_one_row() -> None:
     assert (named.metadata.classes, named.labels.tolist()) == (tuple(NAMES), [1])
     plain = third_party.result_from_samples("x", torch.zeros(2, 2), torch.tensor([7, 4]), kind, space, None)
     assert (plain.metadata.class_values, plain.labels.tolist()) == ((4, 7), [1, 0])
+
+
+def deep(seed: int) -> tuple[bytes, torch.Tensor]:
+    """A gray PNG of 16 bits with few of the 65,536 levels, and its values in [0, 1]."""
+    values = np.random.default_rng(seed).integers(30_000, 50_000, (8, 8), dtype=np.uint16)
+    sink = io.BytesIO()
+    Image.fromarray(values).save(sink, format="PNG")
+    return sink.getvalue(), torch.from_numpy(values.astype(np.float32) / 65_535)[None]
+
+
+@pytest.mark.parametrize("layout", ["parquet", "folders", "bytes"])
+def test_images_of_16_bits_are_scaled_by_their_depth(layout: str, hub: HubServer, repo_id: str) -> None:
+    pngs, values = zip(*(deep(seed) for seed in range(4)), strict=True)
+    if layout == "folders":
+        files = {f"{'ab'[seed // 2]}/{seed}.png": png for seed, png in enumerate(pngs)}
+    else:
+        images = [{"bytes": png, "path": None} for png in pngs] if layout == "parquet" else list(pngs)
+        files = {"train.parquet": written({"image": pyarrow.array(images), "label": pyarrow.array([0, 0, 1, 1])})}
+    hub.add_repo(repo_id, files)
+    found = read(repo_id)
+    assert torch.allclose(found.images, torch.stack(values), atol=1e-6)
+    assert (found.metadata.kind.name, found.targets) == ("tensor:float32", [0, 0, 1, 1])
+    assert found[0][0].shape == (1, 8, 8)
