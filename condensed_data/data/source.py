@@ -136,7 +136,7 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
 
     read_batches(
         partial(_read_row, source.dataset, source.kind),
-        len(source),
+        range(len(source)),
         default_collate,
         add,
         changed=_CHANGED,
@@ -163,8 +163,8 @@ def spot_check(source: Source) -> str:
         labels.append(batch[1])
 
     read_batches(
-        partial(_read_row, Subset(source.dataset, spots), source.kind),
-        len(spots),
+        partial(_read_row, source.dataset, source.kind),
+        spots,
         default_collate,
         add,
         changed=_CHANGED,

@@ -40,7 +40,12 @@ def get_recipe(
         given = {name: value for name, value in options.items() if _takes(own, name)}
         given |= {} if ipc is None else {"ipc": ipc}
         known = [*arguments, *inspect.signature(own).parameters]
-        found = _with_fields(own(**given), {name: options[name] for name in options.keys() - given.keys()}, known)
+        try:
+            built = own(**given)
+        except TypeError as error:  # an argument that its base does not take
+            unknown = [name for name in given if name not in inspect.signature(own).parameters]
+            raise TypeError(f"{error}{''.join(did_you_mean(name, arguments) for name in unknown)}") from None
+        found = _with_fields(built, {name: options[name] for name in options.keys() - given.keys()}, known)
     if soft and not found.soft_labels and found.labels_from is None:
         raise ValueError(
             f"soft=True needs soft labels, but recipe {found.name} has hard ones. Use recipe.set(soft_labels=True) if "

@@ -178,6 +178,7 @@ class Recipe(Spec):
         if self.whitening == "zca":
             Whitening.check(sample_shape)
 
+    @own_settings()
     def check_outputs(self, num_classes: int, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError if a network of the resolved recipe has fewer outputs than classes."""
         for path, value in specs.iter_fields(self):

@@ -73,8 +73,8 @@ def read_labels(source: Source) -> tuple[Tensor, bool]:
     indices = _spread_indices(len(source))
     labels: list[int] = []
     read_batches(
-        partial(_label, Subset(source.dataset, indices.tolist())),
-        len(indices),
+        partial(_label, source.dataset),
+        indices.tolist(),
         list,
         labels.extend,
         changed="source has other labels in a second read. Give it fixed labels.",
