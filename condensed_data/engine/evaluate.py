@@ -36,7 +36,7 @@ from condensed_data.training.protocol import OrderedTraining, Training
 class EvaluateKwargs(TypedDict, total=False):
     """Keyword arguments of `evaluate`, for methods that pass them on."""
 
-    training: str | Training | None
+    training: str | Training | OrderedTraining | None
     initial: Any
     seed: int
     device: str | torch.device | None
@@ -54,7 +54,7 @@ def evaluate(
     network: NetworkLike | None = None,
     runs: Count = 5,
     *,
-    training: str | Training | None = None,
+    training: str | Training | OrderedTraining | None = None,
     initial: Any = None,
     seed: Natural = 0,
     device: str | torch.device | None = None,

@@ -233,8 +233,8 @@ def test_damaged_json_raises(damage: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"runs": 0}, r"evaluate\(runs=0\) must be an integer of at least 1"),
-        ({"runs": 1.5}, r"evaluate\(runs=1.5\) must be an integer of at least 1"),
+        ({"runs": 0}, r"evaluate_tensors\(runs=0\) must be an integer of at least 1"),
+        ({"runs": 1.5}, r"evaluate_tensors\(runs=1.5\) must be an integer of at least 1"),
         ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*standard, quick"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),
