@@ -100,7 +100,7 @@ def add_protocol_option(parser: argparse._ActionsContainer) -> None:
 
 def protocol_from_options(arguments: Namespace) -> Training | None:
     """The protocol of --protocol; None for the stored one."""
-    from condensed_data.training.protocol import protocol
+    from condensed_data.training.protocols import protocol
 
     return None if arguments.protocol == "stored" else protocol(arguments.protocol)
 

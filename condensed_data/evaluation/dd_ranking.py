@@ -28,7 +28,8 @@ from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import OrderedTraining, Training, protocol
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from condensed_data.data import catalog
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.training.evaluate import evaluate_tensors
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import protocol
 from condensed_data_avalanche import CondensedBuffer
 
 

@@ -33,7 +33,7 @@ from condensed_data import networks
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, resolve
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import protocol
 from condensed_data.training.trainer import Trainer
 
 

@@ -29,7 +29,7 @@ from condensed_data.data import catalog
 from condensed_data.methods.objectives import Centralization
 from condensed_data.training.features import Trained
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import protocol
 
 PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralization and of covariance matching
 FACTORS = (0.1, 1.0, 10.0)  # of the published weights

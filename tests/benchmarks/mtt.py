@@ -34,7 +34,7 @@ from condensed_data.core.device import choose_device, device_time
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import quick, standard
+from condensed_data.training.protocols import dsa, quick
 
 NETWORK = ConvNet(width=64)
 IMAGES, EXPERTS, EPOCHS, IPC = 10_000, 10, 10, 1

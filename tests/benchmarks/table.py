@@ -38,7 +38,8 @@ from condensed_data.engine.divergence import DivergedError
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.features import extractor
-from condensed_data.training.protocol import Training, protocol, standard
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import dsa, protocol
 
 PROTOCOLS = ("standard", "quick", "unaugmented", "idc", "own")
 SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features for --diversity; one epoch is enough

@@ -17,7 +17,8 @@ from condensed_data.cli.main import main
 from condensed_data.data.sample import SourceError
 from condensed_data.evaluation.dd_ranking import Ranking, rank, variants
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, label_robust
-from condensed_data.training.protocol import OrderedTraining, quick, standard
+from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocols import dsa, quick
 
 
 def test_label_robust_by_hand() -> None:

@@ -31,7 +31,8 @@ from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact
 from condensed_data.storage import manifest as manifests
 from condensed_data.training.compute import accuracy
-from condensed_data.training.protocol import OrderedTraining, standard
+from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocols import dsa
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"iterations": 3, "batch": 20, "network": NET, "step_size": 0.1}

@@ -19,7 +19,8 @@ from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.recipes.mtt_defaults import FIELDS, PublishedMTT
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}

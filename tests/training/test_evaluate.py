@@ -25,7 +25,8 @@ from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluate import cross_architecture, evaluate_tensors, network_name
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 from condensed_data.training.trainer import Trainer
 
 SHORT = Training(name="quick", epochs=40, lr=0.05, augment=Identity())

@@ -12,7 +12,8 @@ from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Identity, SiameseAugment
 from condensed_data.data.cutmix import mix
-from condensed_data.training.protocol import Training, protocol, quick, standard
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import dsa, protocol, quick
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:

@@ -25,6 +25,7 @@ from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
 from condensed_data.methods.synthetic.step_sizes import NAME
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 
 __all__ = ["fred", "haba", "kfs"]
 
@@ -93,6 +94,7 @@ def haba(
     return replace(
         combined,
         terms=(*combined.terms, constraint) if contrast else combined.terms,
+        training=protocols.haba(hallucinators),
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
         deviations="Adam instead of SGD, whose published rate of 100 is specific to one base; every step uses all "
         "samples of a class instead of those of one hallucinator.",
