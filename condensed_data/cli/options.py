@@ -94,7 +94,8 @@ def add_protocol_option(parser: argparse._ActionsContainer) -> None:
         "--protocol",
         default="stored",
         metavar="NAME",
-        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
+        help="training protocol by its paper (dc, dsa, idc, ...), quick, or stored, the one saved with the dataset "
+        "(default: stored)",
     )
 
 

@@ -67,7 +67,7 @@ def evaluate_tensors(
     num_classes: int,
     network: str | Callable[..., nn.Module] = "convnet",
     runs: Count = 5,
-    training: str | Training = "standard",
+    training: str | Training = "dsa",
     seed: Natural = 0,
     classes: Sequence[str] | None = None,
     eight_bit: Tensor | None = None,

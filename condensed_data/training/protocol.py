@@ -1,7 +1,7 @@
-"""What an evaluation protocol is: how networks are trained on condensed data. Every accuracy is stored with its protocol.
+"""What an evaluation protocol is: how networks are trained on condensed data.
 
-The protocols of the papers are in `protocols`. In all of them the network after the last epoch is tested. Letters: N
-samples, B rows of a batch, K classes, E epochs.
+Every accuracy is stored with its protocol. The protocols of the papers are in `protocols`; in all of them the network
+after the last epoch is tested. Letters: N samples, B rows of a batch, K classes, E epochs.
 """
 
 from __future__ import annotations

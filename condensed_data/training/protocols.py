@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from condensed_data.core.names import unknown_name
 from condensed_data.core.spec import DataDefault, DatasetInfo
@@ -23,6 +23,7 @@ from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.data.dc_augment import DCAugment
 from condensed_data.training.protocol import Training
 
+F = TypeVar("F", bound=Callable[..., Training])
 _REGISTRY: dict[str, Callable[[], Training]] = {}
 PROTOCOLS: Mapping[str, Callable[[], Training]] = MappingProxyType(_REGISTRY)
 
@@ -43,7 +44,7 @@ class OnGrayDigits(DataDefault):
         return self.digits if gray and info.named and names_digits(info.classes) else self.otherwise
 
 
-def register(function: Callable[[], Training]) -> Callable[[], Training]:
+def register(function: F) -> F:
     """Make a protocol available by the name of its function, which needs no argument. Use as a decorator."""
     _REGISTRY[function.__name__] = function
     return function
@@ -97,8 +98,9 @@ def idc() -> Training:
     """IDC: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
 
     Every sample is recolored and, except for digits, flipped with probability 1/2; one of translation, scaling and
-    rotation is drawn for the batch; CutMix in half of the steps, on MNIST in none. On ImageNet subsets the authors train
-    300 to 3,000 epochs, by the number of samples, and crop and resize at random instead; here they are trained as others.
+    rotation is drawn for the batch; CutMix in half of the steps, on MNIST in none. On ImageNet subsets the authors
+    train 300 to 3,000 epochs, by the number of samples, and crop and resize at random instead; here they are trained as
+    others.
     """
     return Training(
         "idc",

@@ -164,8 +164,8 @@ class Protocol:
     def _evaluate(
         self, images: Tensor, labels: Tensor, tested: tuple[Tensor, Tensor], names: list[str], seed: int
     ) -> Any:
-        standard = protocol("standard")
-        training = standard if self.steps is None else replace(standard, max_steps=self.steps)
+        usual = protocol("dsa")
+        training = usual if self.steps is None else replace(usual, max_steps=self.steps)
         device = torch.device(self.device)
         return evaluate_tensors(
             images,

@@ -111,7 +111,7 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
         if not rows.find(what="random", seed=seed):
             how: dict[str, Any] = {"device": arguments.device, "seed": seed, "progress": False}
             condensed = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
-            found = condensed.evaluate(test, NETWORK, 1, training=standard(), **how)
+            found = condensed.evaluate(test, NETWORK, 1, training=dsa(), **how)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])

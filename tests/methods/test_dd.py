@@ -159,8 +159,8 @@ def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, ti
     assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies
     elsewhere = made.evaluate(tiny_test_images, "mlp", runs=1, progress=False)
     assert elsewhere.network == "mlp"
-    usual = made.evaluate(tiny_test_images, runs=1, training=replace(standard(), epochs=1), progress=False)
-    assert usual.protocol == "standard"
+    usual = made.evaluate(tiny_test_images, runs=1, training=replace(dsa(), epochs=1), progress=False)
+    assert usual.protocol == "dsa"
 
 
 @pytest.mark.parametrize("options", [{}, {"fixed": True}])

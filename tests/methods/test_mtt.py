@@ -124,11 +124,11 @@ def test_the_result_is_trained_on_at_its_learned_step_size(tiny_images: TensorDa
     assert isinstance(made.training, Training)
     assert made.stored is not None
     assert made.training.lr == float(made.stored["step_sizes"][0]) != 0.01
-    assert made.training.label == "standard, learned rate protocol"
+    assert made.training.label == "mtt, learned rate protocol"
     made.save(tmp_path / "set")
     assert CondensedDataset.load(tmp_path / "set").training == made.training
     assert isinstance(made.recipe, Recipe)
-    assert replace(made.training, name="standard", lr=0.01) == made.recipe.training
+    assert replace(made.training, name="mtt", lr=0.01) == made.recipe.training
 
 
 def test_any_executor_gives_the_same_samples(

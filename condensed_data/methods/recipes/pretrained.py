@@ -25,8 +25,8 @@ from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.pretraining import Pretraining
 from condensed_data.training import protocols
+from condensed_data.training.pretraining import Pretraining
 
 __all__ = ["dance", "iid", "ncfm"]
 
