@@ -95,13 +95,13 @@ def test_the_rate_of_every_step_is_the_authors(name: str) -> None:
     assert (training.epochs, training.batch_size) == (epochs, batch)
     module = nn.Linear(2, 2)
     samples = (2 * batch + 1) * training.views
-    expected = [step.param_groups[0]["lr"] for step in loop(list(module.parameters()), epochs, 3)]
-    drops, ours = training.drops(samples), []
-    for number in range(training.steps(samples)):
-        passed = sum(drop <= number for drop in drops)
-        ours.append(
-            training.make_optimizer(module, passed).param_groups[0]["lr"] if number in (0, *drops) else ours[-1]
-        )
+    expected = []
+    for optimizer in loop(list(module.parameters()), epochs, 3):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+    drops = training.drops(samples)
+    rates = [training.make_optimizer(module, passed).param_groups[0]["lr"] for passed in range(len(drops) + 1)]
+    ours = [rates[sum(drop <= number for drop in drops)] for number in range(training.steps(samples))]
     assert ours == pytest.approx(expected)
 
 
