@@ -1,7 +1,7 @@
 """DM's protocol for continual learning: networks are trained on the memory only, with k images per class.
 
 Classes arrive in 5 or 10 equal parts, in an order drawn by the seed. For each part, `--per-class` samples per class are
-made from its data and kept; then new networks are trained from scratch on the whole memory, by the standard protocol
+made from its data and kept; then new networks are trained from scratch on the whole memory, by DSA's protocol
 with DSA's augmentation for every method, and tested on all classes seen (after Prabhu, Torr and Dokania,
 GDumb, ECCV 2020). Methods are recipes: `random`, `herding`, `dsa`, `dm`, any other name or call.
 

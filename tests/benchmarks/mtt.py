@@ -169,7 +169,7 @@ def measure_iterations(
 
 
 def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str) -> None:
-    """Evaluate the last iterate by the standard protocol at the learned rate."""
+    """Evaluate the last iterate by MTT's protocol at the learned rate."""
     key = {"what": "final", "unroll": unroll, "iterations": max(arguments.iterations), "lr": arguments.lr}
     if not rows.find(**key):
         condensed = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))
