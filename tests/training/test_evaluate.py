@@ -197,7 +197,7 @@ def test_a_result_names_its_protocol() -> None:
     assert result.std == pytest.approx(0.003)  # population standard deviation, not the sample estimate
     assert result.protocol == "quick"
     one = Evaluation("mlp", Training(max_steps=9), (0.5,), (0.5,), eight_bit=(0.25,))
-    assert str(one) == "mlp: 50.0 % (1 network, standard protocol, 9 steps); rounded to 8 bits 25.0 %"
+    assert str(one) == "mlp: 50.0 % (1 network, dsa protocol, 9 steps); rounded to 8 bits 25.0 %"
     with pytest.raises(FrozenInstanceError):
         one.network = "other"  # type: ignore[misc]
 
