@@ -61,9 +61,7 @@ class CondensationRun:
             pool_state.network_at(self.iteration)  # on every process, whether or not it computes with it
         if self.optimizer is not None:
             self.recipe.optimizer.tune(self.optimizer, self.iteration)
-            ranks, update = self.context.ranks, self._update_losses
-            stepper = Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, ranks, update)
-            total, self.stopping = stepper.step(self.stop_requested())
+            total, self.stopping = self.stepper.step(self.stop_requested())
         for pool_state in self.pool_states.values():
             pool_state.update(self.iteration, self.synthetic_data)
         parts.iteration += 1
@@ -102,6 +100,13 @@ class CondensationRun:
         blocks = groups if indices.steps is None else indices.steps
         augment = term.augment.draw(self.context.rng, self.iteration, blocks, real.sample_shape)
         return StepInputs(self.iteration, indices, real.labels[indices.real], augment, rows)
+
+    @property
+    def stepper(self) -> Stepper:
+        """Takes the steps of the coming iteration."""
+        assert self.optimizer is not None
+        ranks, update = self.context.ranks, self._update_losses
+        return Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, ranks, update)
 
     @property
     def iteration(self) -> int:
