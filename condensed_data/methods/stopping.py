@@ -102,21 +102,29 @@ class PlateauState(Stateful):
 
     def __init__(self, spec: Plateau) -> None:
         self.spec, self.lowest, self.without = spec, math.inf, 0
+        self.unread: list[Tensor] = []
 
     def add(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Add the loss of one iteration; its value is read, which synchronizes with an accelerator."""
-        value = float(loss)
-        if value < self.lowest * (1 - self.spec.threshold):
-            self.lowest, self.without = value, 0
-        else:
-            self.without += 1
+        """Add the loss of one iteration.
+
+        Values are read, which synchronizes with an accelerator, when they may change the rates: after `patience` more
+        losses than there were without a new minimum when they were last read.
+        """
+        self.unread.append(loss.detach())
+        if self.without + len(self.unread) <= self.spec.patience:
+            return
+        for value in map(float, self.unread):
+            better = value < self.lowest * (1 - self.spec.threshold)
+            self.lowest, self.without = (value, 0) if better else (self.lowest, self.without + 1)
+        self.unread = []
         if self.without > self.spec.patience:
             self.without = 0
             for group in optimizer.param_groups:
                 group["initial_lr"] *= self.spec.factor  # `Optimizer.tune` sets "lr" by it
 
     def state_dict(self) -> dict[str, Any]:
-        return {"lowest": self.lowest, "without": self.without}
+        unread = torch.stack(self.unread).cpu() if self.unread else torch.empty(0)
+        return {"lowest": self.lowest, "without": self.without, "unread": unread}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.lowest, self.without = state["lowest"], state["without"]
+        self.lowest, self.without, self.unread = state["lowest"], state["without"], list(state["unread"].unbind())
