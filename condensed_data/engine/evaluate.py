@@ -68,7 +68,8 @@ def evaluate(
     Args:
         condensed: N samples; nothing is recorded in their metadata.
         test_set, network, runs: see `CondensedDataset.evaluate`.
-        training: a protocol or its name ("standard", "quick"); by default the one in the metadata.
+        training: a protocol or its name ("dsa", "idc", see `condensed_data.training.protocols`); by default the one in
+            the metadata.
         initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
         seed: of the networks.
         device, num_workers, progress: see `CondensedDataset`.
@@ -129,7 +130,7 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
     if schedule is None and isinstance(training, OrderedTraining):
         raise ValueError(
             "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Give "
-            "training= a Training, such as 'standard'."
+            "training= a Training, such as 'dsa'."
         )
     if schedule is None and initial is not None:
         raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")

@@ -18,8 +18,8 @@ from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import Plateau
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import idc as idc_training
 from condensed_data.training.sgd import SGDConfig
 
 __all__ = ["dance", "ncfm"]
@@ -53,7 +53,12 @@ SettingsTable(
         ("imagenet-subset", 10): ("adamw", 0.001, 80),
     },
 )
-_SHARED_DRAWS = "Both terms of an iteration use the same draw of the augmentation; the authors draw twice."
+_SHARED = (
+    "Both terms of an iteration use the same draw of the augmentation; the authors draw twice. The cells of the first "
+    "samples are averages over areas of random samples; the authors pick single pixels of the first samples of a class. Sources of "
+    "less than 50,000 samples get fewer iterations in proportion: subsets of ImageNet a fourth of the authors'."
+)
+_REPORTED = "The authors report the best of several tests of a training; here it is the last."
 
 
 @register
@@ -92,14 +97,13 @@ def dance(
         iterations=DefaultIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
         step_per="class and term",
-        training=idc_training(),
+        training=protocols.dance(),
         paper="Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024, "
         "arXiv:2406.01063",
-        deviations=f"{_SHARED_DRAWS} Real samples are drawn independently in every step; the authors go through a "
+        deviations=f"{_SHARED} Real samples are drawn independently in every step; the authors go through a "
         "class before they repeat a sample. 5 networks are trained; the authors train 20, and their code draws from "
         "the first 5. On subsets of ImageNet, too, these networks are trained in batches of 64; the authors use 128. "
-        "The authors train evaluation networks for 1,500 epochs and report the best of several tests; here these are "
-        "IDC's 1,000, and the last.",
+        f"{_REPORTED}",
     )
 
 
@@ -147,14 +151,13 @@ def ncfm(
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         step_per="class and term",
-        training=idc_training(),
+        training=protocols.ncfm(),
         paper="Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR "
         "2025, arXiv:2502.20653",
-        deviations=f"{_SHARED_DRAWS} The authors' code reads the same first 1,024 samples of each class in every "
+        deviations=f"{_SHARED} The authors' code reads the same first 1,024 samples of each class in every "
         "iteration, and decodes synthetic samples up to ten steps ahead of their update. The sampling network learns "
         "with Adam and makes 4,096 frequencies; that of the authors' code, which their configurations disable, makes 4 "
-        "and learns with SGD. The authors train evaluation networks for 2,000 epochs with AdamW and report the best of "
-        "several tests; here IDC's protocol is used.",
+        f"and learns with SGD. {_REPORTED}",
     )
 
 
