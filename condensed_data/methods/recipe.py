@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.annotations import Count
+from condensed_data.core.annotations import Count, NonNegative
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
-from condensed_data.methods.stopping import EarlyStopping
+from condensed_data.methods.stopping import EarlyStopping, Plateau
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks.registry import check_outputs
 from condensed_data.training.protocol import OrderedTraining, Training
@@ -39,18 +39,22 @@ class Optimizer(Spec):
         rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: factor at each milestone, positive.
+        weight_decay: of "adamw", at least 0; the others have none.
+        plateau: lowers all learning rates when the loss stops falling; None for none.
     """
 
-    kind: str = "sgd"
+    kind: str | DataDefault = "sgd"
     lr: float | DataDefault = 1.0
     momentum: float = 0.5
     betas: tuple[float, float] = (0.9, 0.999)
     rates: tuple[tuple[str, float | DataDefault], ...] = ()
     milestones: tuple[int, ...] | DataDefault = ()
     decay: float = 0.5
+    weight_decay: NonNegative = 0.0
+    plateau: Plateau | None = None
 
     def __post_init__(self) -> None:
-        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw"))
+        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw"), or_default=True)
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -68,8 +72,9 @@ class Optimizer(Spec):
         groups = [{"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
-        cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return cls(groups, betas=self.betas)
+        if self.kind == "adam":
+            return torch.optim.Adam(groups, betas=self.betas)
+        return torch.optim.AdamW(groups, betas=self.betas, weight_decay=self.weight_decay)
 
     def tune(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         """Set the learning rates for the iteration after `iteration` completed ones."""
@@ -109,7 +114,9 @@ class Recipe(Spec):
         optimizer: of the synthetic data.
         iterations: updates of the samples of all classes.
         ipc: samples stored per class (for factorized data: the storage budget, in samples).
-        step_per: "iteration" sums the loss over all classes and takes one step; "class" takes a step for each class.
+        step_per: "iteration" sums the loss over all classes and terms and takes one step; "class" takes a step for
+            each class; "class and term" takes a step for each class by the first term alone, then for each class by
+            the second, and so on, as DANCE and NCFM do.
         num_blocks: compute the classes of a step in this many fixed blocks, which gives the same bits on any number of
             processes, see `condensed_data.engine.distributed.gradient_exchange`; None for all at once in one process,
             and 64 blocks in several.
@@ -146,7 +153,7 @@ class Recipe(Spec):
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
         check_count(None, "iterations", self.iterations, least=0, or_default=True)
-        check_choice(None, "step_per", self.step_per, ("iteration", "class"))
+        check_choice(None, "step_per", self.step_per, ("iteration", "class", "class and term"))
         check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
         check_choice(None, "whitening", self.whitening, ("none", "zca"), or_default=True)
         if not self.terms and self.iterations != 0:
