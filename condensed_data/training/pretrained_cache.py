@@ -117,7 +117,7 @@ class PretrainedCache:
             "kind": repr(kind),
             "fingerprint": self.fingerprint or real.fingerprint,
             "labels": content_hash({"labels": real.labels}),
-            "sample": [real.kind.name, list(real.sample_shape)],
+            "sample": [real.kind.name, list(real.sample_shape), real.known],
             "network": network,
             "sgd": sgd,
             "epochs": job.pretraining.epochs,

@@ -97,7 +97,7 @@ def plan(
     labels, all_read = read_labels(source)
     values, counts = labels.unique(return_counts=True)
     names = _class_names(source, len(values), all_read)
-    resolved = recipe.resolve(source.kind.shape, names, samples=len(source))
+    resolved = recipe.resolve(source.kind.shape, names, samples=len(source), dataset=source.known)
     check_result(resolved, source.kind.shape, min(MEASURED_CLASSES, len(names)))
 
     def start(real: RealData) -> Context:
