@@ -27,7 +27,7 @@ __all__ = ["dc", "dsa"]
 # per class the authors advise the better of (50, 10) and (20, 25), and (100, 2) for DSA at 100.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 _DATASETS = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar100")
-SETTINGS = SettingsTable(
+SettingsTable(
     "dc",
     ("period", "epochs"),
     {(dataset, ipc): loops for dataset in _DATASETS for ipc, loops in _LOOPS.items()},
@@ -115,9 +115,10 @@ class NetworkLifetimes(DataDefault):
     """Iterations of DC and DSA: 1,000 networks of the published length each, and fewer networks for small sources."""
 
     networks: DefaultIterations = field(default_factory=lambda: DefaultIterations(1000))
+    period: Published = field(default_factory=lambda: Published("dc", "period"))
 
     def __call__(self, info: DatasetInfo) -> int:
-        return self.networks(info) * int(SETTINGS.value(info, "period"))
+        return self.networks(info) * int(self.period(info))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
-from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.methods import coresets
 from condensed_data.methods.objectives import Gradient
 from condensed_data.methods.pools import DefaultNetwork, TrainedOnReal
@@ -17,7 +17,7 @@ from condensed_data.methods.recipes.published import Published, SettingsTable
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
-from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
+from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
 from condensed_data.training.protocol import idc as idc_training
 from condensed_data.training.sgd import SGDConfig
@@ -93,7 +93,12 @@ def idc(
         init: initial samples of the grids, downsampled; random real ones by default.
     """
     recipe = _recipe("idc", ipc, iterations, batch, lr, distance, init, network, within)
-    return replace(recipe, synthetic=MultiFormation(recipe.synthetic, PublishedFactor() if factor is None else factor))
+    return replace(
+        recipe,
+        synthetic=MultiFormation(
+            recipe.synthetic, Spatial(Published("idc", "factor"), 1) if factor is None else factor
+        ),
+    )
 
 
 def _recipe(
@@ -108,21 +113,22 @@ def _recipe(
     within: BatchSelection | None,
 ) -> Recipe:
     """Either recipe, with the settings of the table of this name, and without grids."""
-    training = SGDConfig(
-        0.01, 0.9, 5e-4, 64, SiameseAugment(("crop",), ("color",), per_sample=True), PublishedCutMix(name)
-    )
+    table = {column: Published(name, column) for column in _COLUMNS}
+    augment = SiameseAugment(("crop",), ("color",), per_sample=True)
+    training = SGDConfig(0.01, 0.9, 5e-4, 64, augment, Spatial(table["cutmix"], 0.0))
+    rate = RateBySize(table["rate"], table["side"], table["distance"], distance)
     term = Term(
-        Gradient(distance or Published(name, "distance"), "conv"),
-        TrainedOnReal(DefaultNetwork() if network is None else network, 100, Published(name, "samples"), training),
+        Gradient(distance or table["distance"], "conv"),
+        TrainedOnReal(DefaultNetwork() if network is None else network, 100, table["samples"], training),
         PerGroup(batch, synthetic=128, within=within),
-        SiameseAugment(DefaultDSAOps(("crop",)), Published(name, "matched")),
+        SiameseAugment(DefaultDSAOps(("crop",)), table["matched"]),
     )
     return Recipe(
         name=name,
         synthetic=Pixels(init or coresets.Random(), clamp=True),
         terms=(term,),
-        optimizer=Optimizer("sgd", lr=PublishedRate(name, distance) if lr is None else lr, momentum=0.5),
-        iterations=DefaultIterations(Published(name, "iterations")) if iterations is None else iterations,
+        optimizer=Optimizer("sgd", lr=rate if lr is None else lr, momentum=0.5),
+        iterations=DefaultIterations(table["iterations"]) if iterations is None else iterations,
         ipc=ipc,
         step_per="class",
         training=idc_training(),
@@ -135,42 +141,33 @@ def _recipe(
 
 
 @dataclass(frozen=True)
-class PublishedRate(DataDefault):
+class RateBySize(DataDefault):
     """IDC's learning rate for values in [0, 1], proportional to the samples per class and the values of a channel.
 
     Args:
-        table: "idc" or "idc_i".
-        distance: None for the published one; with another one, the rate is 1e-4 ("l1") or 5e-3 at 10 samples per class
-            and 32 x 32 values.
+        rate, side: at 10 samples per class and images of side x side values.
+        published: distance that these are for.
+        distance: of gradients; with another one than the published, the rate is 1e-4 ("l1") or 5e-3 at 32 x 32 values.
     """
 
-    table: str
+    rate: Published
+    side: Published
+    published: Published
     distance: str | None = None
 
     def __call__(self, info: DatasetInfo) -> float:
-        distance, rate, side = (Published(self.table, name)(info) for name in ("distance", "rate", "side"))
-        if self.distance not in (None, distance):
+        rate, side = self.rate(info), self.side(info)
+        if self.distance not in (None, self.published(info)):
             rate, side = (1e-4 if self.distance == "l1" else 5e-3), 32
-        return float(rate * info.ipc / 10 * prod(info.sample_shape[1:]) / side**2)
-
-    def origin(self, info: DatasetInfo) -> str:
-        """See `SettingsTable.origin`."""
-        return Published(self.table, "rate").origin(info)
+        return float(rate * (info.ipc / 10) * (prod(info.sample_shape[1:]) / side**2))
 
 
 @dataclass(frozen=True)
-class PublishedCutMix(DataDefault):
-    """The published probability of CutMix in the networks' training; 0 for vectors, which have no box to paste."""
+class Spatial(DataDefault):
+    """A published value for images and signals, and another one for vectors, in which no box or cell can be cut."""
 
-    table: str
+    value: Published
+    otherwise: float
 
-    def __call__(self, info: DatasetInfo) -> float:
-        return SpatialCutMix(Published(self.table, "cutmix")(info))(info)
-
-
-@dataclass(frozen=True)
-class PublishedFactor(DataDefault):
-    """The published grid for images and signals, and 1 for vectors, which cannot be cut."""
-
-    def __call__(self, info: DatasetInfo) -> int:
-        return DefaultFactor(Published("idc", "factor")(info))(info)
+    def __call__(self, info: DatasetInfo) -> Any:
+        return self.value(info) if len(info.sample_shape) > 1 else self.otherwise
