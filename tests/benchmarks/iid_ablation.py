@@ -83,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     add("--extractor", default="resnet18", help="network trained on the real samples, for centralization")
     add("--extractors", type=int, default=20, help="number of extractors")
     add("--epochs", type=int, default=40, help="epochs of training the extractors")
+    add("--extractor-batch", type=int, default=256, help="batch size of training them")
     add("--protocol", default="quick", choices=("standard", "quick"))
     add("--train-epochs", type=int, help="epochs instead of those of the protocol")
     add("--runs", type=int, default=3, help="networks trained on each result")
@@ -149,6 +150,7 @@ def _settings(arguments: argparse.Namespace) -> Row:
         "extractor",
         "extractors",
         "epochs",
+        "extractor_batch",
         "protocol",
         "train_epochs",
         "runs",
@@ -176,10 +178,16 @@ def recipe_of(row: Row) -> Recipe:
         covariance_weight=row["covariance"],
         network=row["network"],
         extractor=row["extractor"],
-        pretrain=Pretraining(epochs=row["epochs"], networks=row["extractors"]),
+        pretrain=_pretraining(row["epochs"], row["extractors"], row["extractor_batch"]),
         early_stopping=None,
         **batch,
     )
+
+
+def _pretraining(epochs: int, networks: int, batch: int) -> Pretraining:
+    """The authors' training of extractors, with these values."""
+    default = Pretraining(epochs, networks)
+    return replace(default, sgd=replace(default.sgd, batch_size=batch))
 
 
 def _measure(train: Any, test: Any, row: Row) -> Row:
@@ -222,7 +230,7 @@ def _draw(train: Any, arguments: argparse.Namespace) -> None:
         f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | settings), progress=False)
         for name, row in (("neither term", neither), ("both terms", _row(arguments)))
     }
-    pretrain = Pretraining(epochs=arguments.epochs, networks=arguments.extractors)
+    pretrain = _pretraining(arguments.epochs, arguments.extractors, arguments.extractor_batch)
     draw(
         train,
         condensed,

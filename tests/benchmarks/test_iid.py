@@ -104,6 +104,7 @@ def test_the_recipe_of_a_row(ablation: Any) -> None:
         "form": "linear",
         "beta": 2.0,
         "batch": 7,
+        "extractor_batch": 9,
         "network": NET,
         "extractor": NET,
     }
@@ -111,7 +112,8 @@ def test_the_recipe_of_a_row(ablation: Any) -> None:
     recipe = ablation.recipe_of(row)
     (centralizing,) = (term for term in recipe.terms if isinstance(term.objective, Centralization))
     assert (centralizing.weight, centralizing.objective.beta, centralizing.sampler.batch) == (0.5, 2.0, 7)
-    assert (centralizing.pool.pretrain.epochs, centralizing.pool.pretrain.networks) == (4, 5)
+    pretrain = centralizing.pool.pretrain
+    assert (pretrain.epochs, pretrain.networks, pretrain.sgd.batch_size) == (4, 5, 9)
     assert not any(isinstance(term.objective, Covariance) for term in recipe.terms)
     assert (recipe.iterations, recipe.early_stopping) == (3, None)
     (covariance,) = (
