@@ -9,9 +9,10 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from imagenet_weights import first_stage, saved_weights
 from pool_data import NETWORK, context, small_real
 from sources import real as real_of
-from torch import Tensor, nn
+from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core.spec import DatasetInfo, from_json, resolve, set_field, to_json
@@ -175,51 +176,18 @@ def test_missing_layers_are_rejected_before_training(monkeypatch: pytest.MonkeyP
         Trained(layer=0)
 
 
-def saved_weights(root: Path) -> nn.Module:
-    """A ResNet18 with random weights where torchvision looks for ImageNet's."""
-    from torchvision.models import ResNet18_Weights, resnet18
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = resnet18(weights=None)
-    place = root / "hub" / "checkpoints" / ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
-    place.parent.mkdir(parents=True)
-    torch.save(module.state_dict(), place)
-    return module.eval()
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_imagenet_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, untouched_rng: None) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     module = saved_weights(tmp_path)
     ctx, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
     found = FeatureExtractor(ImageNet(layer=2, side=32), ctx)(index)
+    x = enlarge(ctx.real[index], 32)
+    assert x.shape == (2, 3, 32, 48)
     with torch.no_grad():
-        x = enlarge(ctx.real[index], 32)
-        assert x.shape == (2, 3, 32, 48)
-        x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
-        expected = module.layer2(module.layer1(x)).mean((2, 3))
+        expected = module.layer2(first_stage(module, x)).mean((2, 3))
     torch.testing.assert_close(found, expected)
     assert len(Clusters(2).partition(ctx)) == 3
-
-
-def test_the_paper_clusters_whole_feature_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lloyd's algorithm on the map of stage 1 of each image of 32x32 is at rest at the clusters of every class."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    module, ctx = saved_weights(tmp_path), context(small_real((3, 32, 32)))
-    for members, clusters in zip(ctx.real.members, Clusters(3).partition(ctx), strict=True):
-        maps = {}
-        for index in members.tolist():
-            with torch.no_grad():
-                x = module.maxpool(module.relu(module.bn1(module.conv1(ctx.real[torch.tensor([index])]))))
-                maps[index] = module.layer1(x).double().flatten()
-                assert maps[index].numel() == 64 * 8 * 8
-        means = [torch.stack([maps[index] for index in cluster.tolist()]).mean(0) for cluster in clusters]
-        assert len(means) == 3
-        for number, cluster in enumerate(clusters):
-            for index in cluster.tolist():
-                distances = [float((maps[index] - mean).square().sum()) for mean in means]
-                assert distances.index(min(distances)) == number
 
 
 def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
