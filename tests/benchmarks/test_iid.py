@@ -57,6 +57,7 @@ def run(ablation: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calla
             "2",
         ]
         monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(importlib.import_module("iid_shares"), "DRAWS", 1)
         monkeypatch.setattr(sys, "argv", ["iid_ablation.py", *fixed, *TINY, *words])
         ablation.main()
         return [json.loads(line) for line in (tmp_path / "iid.jsonl").read_text().splitlines()]
