@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
+from condensed_data.core.names import unknown_name
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.value_space import ValueSpace
 
@@ -79,6 +80,8 @@ def published_space(name: str | None, measured: ValueSpace) -> ValueSpace:
 
 
 def known_info(name: str, ipc: int) -> DatasetInfo:
-    """The properties of a known dataset, without reading it."""
+    """The properties of a known dataset, without reading it; ValueError for any other name."""
+    if name not in KNOWN:
+        raise ValueError(unknown_name("dataset", name, KNOWN))
     known = KNOWN[name]
     return DatasetInfo(known.shape, known.classes, ipc, samples=known.samples, dataset=name)

@@ -203,9 +203,12 @@ class Recipe(Spec):
             samples: size of the source; None for that of the published ones.
             dataset: name of a dataset with published settings, such as "cifar10"; None for any other.
         """
-        recipe = self if ipc is None else replace(self, ipc=ipc)
-        info = DatasetInfo(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples, dataset)
-        return specs.resolve(recipe, info)
+        own = self.ipc if ipc is None else ipc
+        return self.resolve_for(DatasetInfo(tuple(sample_shape), tuple(classes), own, all(classes), samples, dataset))
+
+    def resolve_for(self, info: DatasetInfo) -> Recipe:
+        """The recipe for data with these properties, with their `ipc`; see `resolve`."""
+        return specs.resolve(replace(self, ipc=info.ipc), info)
 
     def set(self, **fields: Any) -> Recipe:
         """A copy with other fields, by path with `__` for the dot (`optimizer__lr=0.1`) or by a name that is unique."""
