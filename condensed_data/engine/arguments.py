@@ -41,7 +41,8 @@ def get_recipe(
         given |= {} if ipc is None else {"ipc": ipc}
         known = [*arguments, *inspect.signature(own).parameters]
         found = _with_fields(own(**given), {name: options[name] for name in options.keys() - given.keys()}, known)
-    if soft and not found.soft_labels and found.labels_from is None:
+    learned = found.soft_labels or found.synthetic.learns_scores
+    if soft and not learned and found.labels_from is None:
         raise ValueError(
             f"soft=True needs soft labels, but recipe {found.name} has hard ones. Use recipe.set(soft_labels=True) if "
             "its objective reads labels, otherwise recipe.set(labels_from=Teacher())."

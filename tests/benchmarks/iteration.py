@@ -108,7 +108,7 @@ class Ours:
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
-        run.recipe.optimizer.tune(run.optimizer, run.iteration)
+        run.recipe.optimizer.tune(run.optimizer, run.iteration, run.iterations)
         for ((unit, _),) in run.plan.steps:  # a single process has one unit per step
             _, gradients = run.gradient(unit)
             for name, tensor in run.synthetic_data.learned.items():

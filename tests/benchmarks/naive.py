@@ -88,7 +88,7 @@ class Naive:
 
     def matching(self) -> None:
         """The synthetic steps of one iteration."""
-        self.recipe.optimizer.tune(self.optimizer, self.iteration)
+        self.recipe.optimizer.tune(self.optimizer, self.iteration, self.run.iterations)
         groups = list(range(self.run.context.real.num_groups))
         for some in [[group] for group in groups] if self.recipe.step_per == "class" else [groups]:
             self._step(some)
