@@ -116,7 +116,7 @@ class DoublingConvNet(Spec):
 
     width: int = 128
     depth: int = 3
-    norm: str = "batch"
+    norm: str = "none"
 
     def __post_init__(self) -> None:
         check_count("DoublingConvNet", "width", self.width)

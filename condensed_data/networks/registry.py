@@ -52,7 +52,7 @@ _FAMILIES: dict[str, Any] = {
 }
 _OURS = tuple(type(spec) for spec in _FAMILIES.values())
 _NAMES = (
-    *("convnet", "convnet-bn", "convnet1d", "doubling", "doubling-nn", "mlp", "lenet", "alexnet", "alexnet-bn"),
+    *("convnet", "convnet-bn", "convnet1d", "doubling", "doubling-bn", "mlp", "lenet", "alexnet", "alexnet-bn"),
     *("vgg11", "vgg11-bn", "resnet18", "resnet18-bn", "resnet18-ap", "resnet18-bn-ap"),
 )
 _SETTINGS: dict[str, tuple[str, Any]] = {

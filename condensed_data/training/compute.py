@@ -58,12 +58,11 @@ def split_evenly(length: int, most: int | None) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def regression_targets(y: Tensor, num_classes: int) -> Tensor:
-    """What outputs are regressed on: scores (B, K) as they are, classes (B,) as one-hot rows minus 1/K, (B, K)."""
+def regression_targets(y: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """What outputs are regressed on, (B, K): scores (B, K) as they are, classes (B,) as one-hot rows minus 1/K."""
     if y.ndim == 2:
-        return y
-    classes = torch.arange(num_classes, device=y.device)
-    return (y.unsqueeze(1) == classes).float() - 1 / num_classes
+        return y.to(dtype)
+    return (y.unsqueeze(1) == torch.arange(num_classes, device=y.device)).to(dtype) - 1 / num_classes
 
 
 def loss_and_logits(
@@ -83,7 +82,7 @@ def loss_and_logits(
     logits = at_least_float32(logits)
     if loss == "cross_entropy":
         return F.cross_entropy(logits, y, reduction=reduction), logits
-    rows = (logits - regression_targets(y, logits.shape[1])).square().sum(1) / 2
+    rows = (logits - regression_targets(y, logits.shape[1], logits.dtype)).square().sum(1) / 2
     return rows.mean() if reduction == "mean" else rows.sum(), logits
 
 

@@ -240,7 +240,7 @@ def frepo() -> Training:
     Outputs are regressed on the labels by Adam at 3e-4 in batches of up to 500: 500 steps from 0 to this rate, then
     half a cosine to a hundredth of it. In every step one of color changes, zoom, rotation, translation, cutout and
     (except for characters) flips. The authors test a network without normalization whose width doubles with every
-    block: `network="doubling-nn"`; they leave Fashion-MNIST unflipped as well.
+    block: `network="doubling"`; they leave Fashion-MNIST unflipped as well.
 
     Differences: the batches of more than 500 samples are shuffled (theirs follow the classes); DSA's zoom (each side
     by up to 1.2, around the center; theirs both by up to 1.25, anywhere), saturation and contrast (a factor between

@@ -84,8 +84,8 @@ class Trainer:
             compilable = isinstance(build, Spec) and device.type == "cpu" and precision == "bf16"
             compile = compilable and values >= COMPILE_PAYS and can_compile()  # noqa: A001
         if training.cutmix and labels.ndim == 1:
-            rows = F.one_hot if training.loss == "cross_entropy" else regression_targets
-            labels = rows(labels, num_classes).to(images.dtype)
+            centered = regression_targets(labels, num_classes, images.dtype)
+            labels = F.one_hot(labels, num_classes).to(images.dtype) if training.loss == "cross_entropy" else centered
         return Trainer(
             images.to(device),
             labels.to(device),

@@ -113,6 +113,9 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
         ("optimizer", "lion"),
         ("cutmix", 1.1),
         ("cutmix_beta", 0.0),
+        ("loss", "hinge"),
+        ("warmup", 5),
+        ("cosine", 0.1),
         ("augment", "dsa"),
     ],
 )

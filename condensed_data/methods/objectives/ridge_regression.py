@@ -72,8 +72,10 @@ class RidgeRegression(Objective):
             x, y = torch.cat([x, x.flip(-1)]), torch.cat([y, y])
         with torch.no_grad():
             real = net.embed(pair.real.x)
-        predicted = predict_by_ridge(real, net.embed(x), regression_targets(y, classes), self.regularization)
-        error = predicted - regression_targets(pair.real.y, classes)
+        features = net.embed(x)
+        targets = regression_targets(y, classes, features.dtype)
+        predicted = predict_by_ridge(real, features, targets, self.regularization)
+        error = predicted - regression_targets(pair.real.y, classes, predicted.dtype)
         return loss + error.square().sum(1).mean().to(x.dtype) / 2
 
 

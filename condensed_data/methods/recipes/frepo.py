@@ -60,7 +60,7 @@ class DoublingNetwork(DataDefault):
 
     def __call__(self, info: DatasetInfo) -> Any:
         found = networks.default_network(info.sample_shape)
-        return DoublingConvNet(depth=found.depth) if isinstance(found, ConvNet) else found
+        return DoublingConvNet(depth=found.depth, norm="batch") if isinstance(found, ConvNet) else found
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def frepo(
 
     The features are those of ten networks that are trained on the synthetic samples all along, each for up to 100
     steps. Published for Fashion-MNIST: 75.6, 86.2 and 89.6 % at 1, 10 and 50 samples per class, with
-    `network="doubling-nn"` trained by the protocol "frepo". The labels are scores (`WithScores`).
+    `network="doubling"` trained by the protocol "frepo". The labels are scores (`WithScores`).
 
     Args:
         ipc: synthetic samples per class.
