@@ -52,7 +52,7 @@ class Training(Spec):
             learning rate drops after int(max_steps * milestone) steps.
         loss: "cross_entropy"; or "squared_error": half the squared distance of the K outputs to the label, which is a
             row of learned scores, or a class as its one-hot row minus 1/K.
-        warmup: steps over which the learning rate rises linearly from 0; only with `cosine`.
+        warmup: steps over which the learning rate rises linearly from 0.
         cosine: after `warmup`, half a cosine brings the learning rate to this fraction of `lr` at the last step;
             None for a rate that changes at `milestones` only.
 
@@ -86,7 +86,6 @@ class Training(Spec):
         check_choice("Training", "loss", self.loss, LOSSES)
         is_fraction = self.cosine is None or (0 <= self.cosine <= 1 and not self.milestones)
         require(is_fraction, "Training", "cosine", self.cosine, "a fraction in [0, 1], with milestones=()")
-        require(not self.warmup or self.cosine is not None, "Training", "warmup", self.warmup, "0 without cosine=")
         check_sgd("Training", self.lr, self.momentum, self.weight_decay, self.cutmix)
         is_fraction = all(0 < at < 1 for at in self.milestones)
         require(is_fraction, "Training", "milestones", self.milestones, "fractions in (0, 1)")
@@ -116,11 +115,13 @@ class Training(Spec):
         return tuple(sorted(step for step in after if 0 < step < self.steps(samples)))
 
     def tune(self, optimizer: torch.optim.Optimizer, step: int, samples: int) -> None:
-        """Set the learning rates of step number `step`, from 0, for this many samples, if they follow a cosine."""
-        if self.cosine is None:
+        """Set the learning rates of step number `step`, from 0, for this many samples, if it has others than drops."""
+        if self.cosine is None and not self.warmup:
             return
         if step < self.warmup:
             fraction = step / self.warmup
+        elif self.cosine is None:
+            fraction = self.decay ** sum(drop <= step for drop in self.drops(samples))
         else:
             progress = (step - self.warmup) / max(1, self.steps(samples) - self.warmup)
             fraction = self.cosine + (1 - self.cosine) * (1 + math.cos(math.pi * progress)) / 2
