@@ -23,7 +23,7 @@ from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.rendezvous import failure_shared
 from condensed_data.core.rng import preserve_rng_state
-from condensed_data.core.torch_settings import doors
+from condensed_data.core.torch_settings import doors, own_settings
 from condensed_data.data.axes import AXES
 from condensed_data.data.groups import Groups
 from condensed_data.data.source import inspect
@@ -226,6 +226,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return self.metadata.stored_floats or self.images.numel()
 
     @property
+    @own_settings()
     def stored_bytes(self) -> int:
         """Bytes of all tensors in `condensed.safetensors`, labels included."""
         return self.result.stored_bytes
@@ -316,10 +317,12 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         self.add_evaluation(measured)
         return measured
 
+    @checked
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Record a measured accuracy in the metadata; the card shows it."""
         self.result = with_evaluation(self.result, evaluation)
 
+    @checked
     def add_baselines(self, baselines: Mapping[str, Evaluation]) -> None:
         """Record accuracies to compare with, by name ("random", "whole set", ...); the card shows them."""
         self.result = with_baselines(self.result, list(baselines.items()))
@@ -330,8 +333,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
 
         return to_ddranking(self)
 
+    @checked
     def standardized(
-        self, name: str, dataset: Any, num_workers: int = 0, progress: bool = False
+        self, name: str, dataset: Any, num_workers: Natural = 0, progress: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Real samples as networks receive them; see `condensed_data.engine.evaluate.standardized`."""
         return engine_evaluate.standardized(self.metadata, name, dataset, num_workers, progress)

@@ -29,6 +29,8 @@ from condensed_data.data.class_names import MAX_LABEL
 from condensed_data.methods.recipe import Recipe
 from condensed_data.storage.parquet import value_range
 
+# sources have classes of one sample
+pytestmark = pytest.mark.filterwarnings("ignore:ipc=.*the condensed samples are no fewer than the real:UserWarning")
 _NUMBERS = itertools.count()
 
 _COMMON: dict[str, Any] = {
@@ -227,6 +229,7 @@ def test_the_hub_gives_a_dataset_again(hub: HubServer, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(plans())
 def test_coresets_of_many_sources(plan: Plan) -> None:
@@ -234,6 +237,7 @@ def test_coresets_of_many_sources(plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @many
 @given(plans())
 def test_keeping_many_datasets(plan: Plan) -> None:
@@ -241,6 +245,7 @@ def test_keeping_many_datasets(plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(many, max_examples=100)
 @given(plans())
 def test_many_datasets_on_the_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:

@@ -46,6 +46,7 @@ def test_a_command_has_only_known_options(words: list[str]) -> None:
     assert callable(build_parser().parse_args(words).run)
 
 
+@pytest.mark.filterwarnings("ignore:ipc=:UserWarning")  # the data have few samples of a class
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     whole = recipes.dm
 

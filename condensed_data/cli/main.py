@@ -60,13 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         if os.environ.get(DEBUG) == "1":
             raise
+        if os.environ.get("RANK", "0") != "0":  # rank 0 reports what ended all; torchrun then ends this process
+            time.sleep(30)
         return _fail(str(error) or type(error).__name__)
     return 0
 
 
 def _fail(message: str) -> int:
-    if os.environ.get("RANK", "0") != "0":  # rank 0 reports what ended all; torchrun then ends this process
-        time.sleep(2)
     print(f"condensed-data: error: {visible(' '.join(message.split()))}", file=sys.stderr)
     return 1
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import inspect
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from condensed_data.cli.options import POSITIVE
+
+if TYPE_CHECKING:
+    from condensed_data.core.spec import DatasetInfo
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -16,11 +21,22 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="show the fields of this recipe, which `build --set` can change; also with arguments: 'bdm(base=dm)'",
     )
+    parser.add_argument(
+        "--data",
+        metavar="DATASET",
+        help="show the values for this dataset, and which of them its authors published: mnist, cifar10, ...",
+    )
+    parser.add_argument("--ipc", **POSITIVE, default=10, help="samples per class for --data (default: 10)")
 
 
 def run(arguments: Namespace) -> None:
     """Print all recipes, or the fields of one."""
-    print("\n".join(_fields_of(arguments.recipe) if arguments.recipe else _all_recipes()))
+    from condensed_data.data.known_datasets import known_info
+
+    if arguments.data is not None and arguments.recipe is None:
+        raise ValueError(f"--data {arguments.data} needs the name of a recipe, such as `recipes mtt --data cifar10`.")
+    info = None if arguments.data is None else known_info(arguments.data, arguments.ipc)
+    print("\n".join(_fields_of(arguments.recipe, info) if arguments.recipe else _all_recipes()))
 
 
 def _all_recipes() -> Iterator[str]:
@@ -33,7 +49,7 @@ def _all_recipes() -> Iterator[str]:
             yield f"{'':<{width}}  {paper}"
 
 
-def _fields_of(name: str) -> Iterator[str]:
+def _fields_of(name: str, info: DatasetInfo | None) -> Iterator[str]:
     from condensed_data.methods import recipes
 
     recipe = recipes.parse(name)
@@ -42,9 +58,12 @@ def _fields_of(name: str) -> Iterator[str]:
         if text:
             yield f"{title}: {text}"
     yield "\nFields for `build --set FIELD=VALUE`; the last part of a name is enough if it is unique:"
-    rows = [row for row in _paths_and_values(recipe) if row[0] not in ("name", "paper", "deviations")]
+    shown = recipe if info is None else recipe.resolve_for(info)
+    origins = {} if info is None else _origins(recipe, info)
+    rows = [row for row in _paths_and_values(shown) if row[0] not in ("name", "paper", "deviations")]
     width = max(len(path) for path, _ in rows)
-    yield from (f"  {path:<{width}}  {value}" for path, value in rows)
+    for path, value in rows:
+        yield f"  {path:<{width}}  {value}" + (f"  ({origins[path]})" if path in origins else "")
 
 
 def _summary(name: str) -> str:
@@ -53,6 +72,20 @@ def _summary(name: str) -> str:
 
     documentation = inspect.getdoc(recipes.function(name)) or ""
     return documentation.partition("\n")[0]
+
+
+def _origins(recipe: Any, info: DatasetInfo) -> dict[str, str]:
+    """Where the value of every field that depends on the data comes from, by path."""
+    from condensed_data.core import spec
+    from condensed_data.methods.recipes.published import Published
+
+    origins = {}
+    for path, value in spec.iter_fields(recipe):
+        if isinstance(value, spec.DataDefault):
+            parts = (value, *(part for _, part in spec.iter_fields(value)))
+            tables = [part.origin(info) for part in parts if isinstance(part, Published)]
+            origins[path] = tables[0] if tables else "by a rule, see the documentation of the recipe"
+    return origins
 
 
 def _paths_and_values(recipe: Any) -> Iterator[tuple[str, str]]:

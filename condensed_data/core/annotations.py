@@ -123,7 +123,7 @@ def _noun(annotation: Any) -> str:
     """An annotation in words: "an integer", "a tuple (an integer, a string)", "a Recipe"."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _noun(arguments[0])
+        return " ".join([_noun(arguments[0]), *map(str, arguments[1:])])
     if origin in (Union, types.UnionType):
         return _either(map(_noun, arguments))
     if origin is Callable:
@@ -185,7 +185,8 @@ def check_values(part: str, values: Mapping[str, object], annotations: Mapping[s
     for name, value in values.items():
         wanted = requirement(value, annotations.get(name, Any))
         if wanted is not None:
-            raise ValueError(f"{part}({name}={short_repr(value)}) must be {wanted}.")
+            shown = "***" if name == "token" else short_repr(value)  # a secret of the wrong type is still one
+            raise ValueError(f"{part}({name}={shown}) must be {wanted}.")
 
 
 @cache

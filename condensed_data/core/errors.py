@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensed_data.core.text import VisibleMessage
+from condensed_data.core.text import VisibleMessage, visible_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -108,9 +108,10 @@ def short_repr(value: Any) -> str:
 
 
 def shortened_list(names: Iterable[str], limit: int = 20) -> str:
-    """The first names, comma-separated, and how many more there are."""
+    """The first names, comma-separated and visible, and how many more there are."""
     listed = list(names)
-    return ", ".join(listed[:limit]) + (f" and {len(listed) - limit} more" if len(listed) > limit else "")
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(map(visible_name, listed[:limit])) + more
 
 
 def reason_and_remedy(cause: OSError) -> str:

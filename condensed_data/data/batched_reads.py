@@ -14,7 +14,7 @@ them cannot be distinguished from a fixed one.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from condensed_data.core.rng import RandomStreams
+from condensed_data.core.text import visible_name
 from condensed_data.core.torch_settings import enter_for_good
 from condensed_data.data.sample import SourceError
 
@@ -33,7 +34,7 @@ SECOND_READS = 512
 
 def read_batches(
     function: Callable[[int], Any],
-    count: int,
+    indices: Sequence[int],
     collate: Callable[[list[Any]], Any],
     use: Callable[[Any], object],
     *,
@@ -43,27 +44,28 @@ def read_batches(
     progress: bool,
     size: int = BATCH,
 ) -> None:
-    """Call a function for the indices below `count`, in order, and some of them a second time.
+    """Call a function for some indices of a source, in order, and for a part of them a second time.
 
     Args:
         function: called with an index in `num_workers` processes, or in this one if that is 0. Its results must not
             share memory with each other.
-        count: number of indices.
+        indices: all, for example `range(len(source))`.
         collate: makes one batch of up to `size` results, in the process that called the function.
         use: called with every batch, in order, in this process.
         changed: the error for a second result that differs from the first; "{index}" stands for the index.
         title: of the progress bar.
         num_workers, progress: see `function`; whether to show a progress bar.
+        size: most results in a batch.
 
     Raises:
         SourceError: the first one that the function raises; if a result changes; or if the workers cannot start or end.
     """
-    batches = _Batches(function, count, collate, changed, size)
-    with tqdm(total=count, desc=title, unit=" samples", disable=not progress) as bar:
+    batches = _Batches(function, indices, collate, changed, size)
+    with tqdm(total=len(indices), desc=visible_name(title), unit=" samples", disable=not progress) as bar:
 
         def add(batch: Any) -> None:
             use(batch)
-            bar.update(min(size, count - bar.n))
+            bar.update(min(size, len(indices) - bar.n))
 
         _for_each(batches, add, num_workers)
 
@@ -114,29 +116,34 @@ class _Batches(Dataset[Any]):
     """One item per batch of results, or the SourceError that was raised for one of them."""
 
     def __init__(
-        self, function: Callable[[int], Any], count: int, collate: Callable[[list[Any]], Any], changed: str, size: int
+        self,
+        function: Callable[[int], Any],
+        indices: Sequence[int],
+        collate: Callable[[list[Any]], Any],
+        changed: str,
+        size: int,
     ) -> None:
-        self.function, self.count, self.collate, self.changed, self.size = function, count, collate, changed, size
-        self.again = second_reads(count)
+        self.function, self.indices, self.collate, self.changed, self.size = function, indices, collate, changed, size
+        self.again = second_reads(len(indices))
 
     def __len__(self) -> int:
-        return -(-self.count // self.size)
+        return -(-len(self.indices) // self.size)
 
     def __getitem__(self, number: int) -> Any:
         return _result_or_error(lambda: self._batch(number * self.size))
 
     def _batch(self, start: int) -> Any:
-        end = min(start + self.size, self.count)
-        results = [self.function(index) for index in range(start, end)]
-        for index in self.again[(self.again >= start) & (self.again < end)].tolist():
-            check_second_read(self.function, index, results[index - start], self.changed)
+        end = start + self.size
+        results = [self.function(index) for index in self.indices[start:end]]
+        for position in self.again[(self.again >= start) & (self.again < end)].tolist():
+            check_second_read(self.function, self.indices[position], results[position - start], self.changed)
         return self.collate(results)
 
 
 class _One(Dataset[Any]):
     """The result of a function as the only item, or the SourceError that it raised."""
 
-    size = 1
+    indices, size = (0,), 1
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.function = function
@@ -187,10 +194,9 @@ def _for_each(items: _Batches | _One, use: Callable[[Any], None], num_workers: i
             "A worker that is not forked imports the program again: put what the program does under "
             "`if __name__ == '__main__':`, or pass num_workers=0."
         )
+    first = items.indices[number * items.size]
     # raised here, so that nothing refers to the other workers any more and they end
-    raise SourceError(
-        f"A worker process ended while the samples from source[{number * items.size}] on were read: {ended}. {remedy}"
-    )
+    raise SourceError(f"A worker process ended while the samples from source[{first}] on were read: {ended}. {remedy}")
 
 
 def _start(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -198,8 +204,9 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
         return iter(loader)
     except Exception as error:
         raise SourceError(
-            f"The worker processes cannot start: {type(error).__name__}: {error}. What they need is pickled: define "
-            "the dataset's classes and functions in a module, and open its files on first use. Or pass num_workers=0."
+            f"The worker processes cannot start: {type(error).__name__}: {error}. Pass num_workers=0; or, if "
+            "something cannot be pickled, define the dataset's classes and functions in a module and open its files on "
+            "first use."
         ) from error
 
 

@@ -93,8 +93,6 @@ def load(
             source has no test split.
     """
     _check_split(split)
-    if image_size is not None and image_size < 1:
-        raise SourceError(f"image_size={image_size} must be a positive number of pixels.")
     if source.startswith(hf_datasets.PREFIX):
         return hf_datasets.load(source, split, image_size, image_column, label_column)
     for name, value in (("image_column", image_column), ("label_column", label_column)):

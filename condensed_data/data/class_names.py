@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
 from condensed_data.core.text import storable_name
-from condensed_data.data.sample import check_label
+from condensed_data.data.sample import SourceError, check_label
 
 MAX_LABEL = 1_000_000  # names of larger labels are not listed by label
 
@@ -21,7 +21,8 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
 
     They come from `classes` (strings by label, or a mapping between both) or `class_to_idx`; of a subset, from the
     dataset below; of a concatenation, if all parts agree. They are dropped if `classes` and `class_to_idx` disagree, or
-    if a `target_transform` changes labels. Repeated names get their label appended; very long ones are cut.
+    if a `target_transform` changes labels. Repeated names get their label appended; very long ones are cut. SourceError
+    is raised for a concatenation whose parts give one name to different labels.
     """
     found = _by_label(dataset)
     if not found or not 0 <= max(found) < MAX_LABEL:
@@ -57,7 +58,8 @@ def _by_label(dataset: Any) -> dict[int, str] | None:
         if isinstance(dataset, Subset):
             return _by_label(dataset.dataset)
         if isinstance(dataset, ConcatDataset):
-            first, *others = map(_by_label, dataset.datasets)
+            first, *others = parts = [_by_label(part) for part in dataset.datasets]
+            _check_one_label(parts)
             return first if all(other == first for other in others) else None
         return None
     if listed is not None and indexed is not None and any(listed.get(k) != name for k, name in indexed.items()):
@@ -65,6 +67,19 @@ def _by_label(dataset: Any) -> dict[int, str] | None:
     names = indexed if listed is None else listed
     transform = getattr(dataset, "target_transform", None)
     return names if transform is None or names is None or _keeps(transform, names) else None
+
+
+def _check_one_label(parts: Sequence[dict[int, str] | None]) -> None:
+    """Refuse parts of a concatenation that give one name to different labels: their classes would be mixed."""
+    seen: dict[str, int] = {}
+    for names in filter(None, parts):
+        count = Counter(names.values())
+        for label, name in names.items():
+            if count[name] == 1 and seen.setdefault(name, label) != label:
+                raise SourceError(
+                    f"source is a concatenation whose parts disagree: {name!r} is label {seen[name]} in one and label "
+                    f"{label} in another. Give the parts the same labels, for example with a target_transform=."
+                )
 
 
 def _targets(dataset: Any) -> Any:

@@ -62,7 +62,7 @@ class Groups:
             values: list[Value] = []
             read_batches(
                 partial(_call, self.function, self.source.dataset),
-                len(self.source),
+                range(len(self.source)),
                 list,
                 values.extend,
                 changed=_CHANGED,

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Subset
 
+from condensed_data.core.names import unknown_name
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.data.value_space import ValueSpace
 
 _DIGITS = tuple(map(str, range(10)))
 TOLERANCE = 0.03  # between the mean of a source (perhaps a subset) and the published one
@@ -38,20 +39,13 @@ class KnownDataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def standardization(self, mean: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The published mean and standard deviation (C,), if `mean` (C,) shows that values are in [0, 1], else None."""
-        published = torch.tensor(self.mean)
-        if mean.shape != published.shape or not bool(((mean - published).abs() < TOLERANCE).all()):
-            return None
-        return published, torch.tensor(self.std)
-
 
 def _names(count: int) -> tuple[str, ...]:
     return tuple(f"class {number}" for number in range(count))
 
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# CIFAR-10's deviations are smaller than those of all its pixels, .247 .243 .262: a step of equal rate moves a pixel less.
+# CIFAR-10's deviations are smaller than those of all its pixels (.247, .243, .262): an equal step moves pixels less.
 KNOWN = {
     "mnist": KnownDataset("MNIST", (1, 28, 28), _DIGITS, 60_000, (0.1307,), (0.3081,)),
     "fashion-mnist": KnownDataset("FashionMNIST", (1, 28, 28), _names(10), 60_000, (0.2861,), (0.3530,)),
@@ -67,17 +61,27 @@ KNOWN = {
 }
 
 
-def known_name(dataset: Any) -> str | None:
-    """The name of a torchvision dataset with published settings, also below subsets; None for any other source."""
+def known_name(dataset: Any, shape: tuple[int, ...]) -> str | None:
+    """The name of a torchvision dataset of samples of this shape, also below subsets; None for any other source."""
     if isinstance(dataset, Subset):
-        return known_name(dataset.dataset)
+        return known_name(dataset.dataset, shape)
     kind = type(dataset)
     if not kind.__module__.startswith("torchvision.datasets"):
         return None
-    return next((name for name, known in KNOWN.items() if known.cls == kind.__name__), None)
+    return next((name for name, known in KNOWN.items() if (known.cls, known.shape) == (kind.__name__, shape)), None)
+
+
+def published_space(name: str | None, measured: ValueSpace) -> ValueSpace:
+    """The space of a known dataset, if the measured means show that its values are in [0, 1]; else the measured one."""
+    if name is None:
+        return measured
+    mean, std = torch.tensor(KNOWN[name].mean), torch.tensor(KNOWN[name].std)
+    return ValueSpace(mean, std) if bool(((measured.mean - mean).abs() < TOLERANCE).all()) else measured
 
 
 def known_info(name: str, ipc: int) -> DatasetInfo:
-    """The properties of a known dataset, without reading it."""
+    """The properties of a known dataset, without reading it; ValueError for any other name."""
+    if name not in KNOWN:
+        raise ValueError(unknown_name("dataset", name, KNOWN))
     known = KNOWN[name]
     return DatasetInfo(known.shape, known.classes, ipc, samples=known.samples, dataset=name)

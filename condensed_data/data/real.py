@@ -38,6 +38,7 @@ class RealData:
     groups: Tensor  # (n,) group of each sample; groups are numbered class by class
     group_class: Tensor  # (G,) class of each group
     members: tuple[Tensor, ...]  # G tensors of sample indices
+    known: str | None = None  # name of a dataset with published settings, see `data.known_datasets`
 
     @property
     def named(self) -> bool:
@@ -139,6 +140,7 @@ class RealData:
             group,
             pairs[:, 0],
             tuple(members),
+            loaded.known,
         )
 
 

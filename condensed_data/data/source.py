@@ -23,6 +23,7 @@ from condensed_data.data.batched_reads import BATCH, batch_size, call_in_worker,
 from condensed_data.data.bit_depth import clipping_error
 from condensed_data.data.class_names import class_names
 from condensed_data.data.fingerprint import ContentHasher
+from condensed_data.data.known_datasets import known_name, published_space
 from condensed_data.data.random_transforms import check_applies, without_random_transforms
 from condensed_data.data.sample import (
     SourceError,
@@ -51,6 +52,7 @@ class Source:
     name: str  # the dataset's `source_name`, or its class name; for a subset, those of the underlying dataset
     class_names: tuple[str, ...] | None  # by label, see `data.class_names`
     num_workers: int = 0  # processes that read it; if there are any, no sample is read in this one
+    known: str | None = None  # name of a dataset with published settings, see `data.known_datasets`
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -96,7 +98,8 @@ def inspect(dataset: Any, num_workers: int = 0) -> Source:
         raise SourceError(f"source {error}")
     if random is not None:
         check_applies(random, kind.to_sample(first.float() / (255 if kind.is_pil else 1)))
-    return Source(plain, kind, random, storable_name(str(name)), names, num_workers)
+    known = known_name(plain, kind.shape)
+    return Source(plain, kind, random, storable_name(str(name)), names, num_workers, known)
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class LoadedSource:
     labels: Tensor  # (n,) int64, the source's own labels
     space: ValueSpace  # conversion to the standardized space
     fingerprint: str  # of the source's content
+    known: str | None = None  # see `Source`
 
 
 def read(source: Source, progress: bool = True, memory: int | None = None, folder: Path | None = None) -> LoadedSource:
@@ -136,7 +140,7 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
 
     read_batches(
         partial(_read_row, source.dataset, source.kind),
-        len(source),
+        range(len(source)),
         default_collate,
         add,
         changed=_CHANGED,
@@ -147,7 +151,8 @@ def read(source: Source, progress: bool = True, memory: int | None = None, folde
     )
     varies.check()
     values = torch.cat(labels)
-    return LoadedSource(writer.finish(), values, content.space(), content.fingerprint(values))
+    space = published_space(source.known, content.space())
+    return LoadedSource(writer.finish(), values, space, content.fingerprint(values), source.known)
 
 
 def spot_check(source: Source) -> str:
@@ -163,8 +168,8 @@ def spot_check(source: Source) -> str:
         labels.append(batch[1])
 
     read_batches(
-        partial(_read_row, Subset(source.dataset, spots), source.kind),
-        len(spots),
+        partial(_read_row, source.dataset, source.kind),
+        spots,
         default_collate,
         add,
         changed=_CHANGED,

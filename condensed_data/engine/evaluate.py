@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from math import prod
 from typing import Any, TypedDict
 
 import torch
@@ -20,6 +21,7 @@ from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.real import RealData
 from condensed_data.data.sample import SourceError
+from condensed_data.data.sample_store import require_memory
 from condensed_data.data.source import inspect
 from condensed_data.engine.evaluate_replay import evaluate_replay
 from condensed_data.methods.replay import TrainingSchedule
@@ -44,8 +46,8 @@ class EvaluateKwargs(TypedDict, total=False):
     executor: Executor | None
 
 
-@checked
 @own_settings()
+@checked
 def evaluate(
     condensed: CondensedSamples,
     test_set: Any,
@@ -167,6 +169,7 @@ def standardized(
 
     Raises:
         SourceError: for samples of another shape, with other labels or in another value space.
+        TooLargeError: for more samples than fit into memory.
     """
     with _called(name):
         source = inspect(dataset, num_workers)
@@ -175,6 +178,11 @@ def standardized(
             f"{name} has samples of shape {source.kind.shape}, but the condensed samples have shape "
             f"{metadata.kind.shape}. Resize those of {name}."
         )
+    require_memory(
+        2 * 4 * len(source) * prod(source.kind.shape),
+        f"{name} has {len(source):,} samples of shape {source.kind.shape}",
+        "Use a part of them, such as torch.utils.data.Subset",
+    )
     with _called(name):
         real = RealData.read(source, None, progress)
     samples = real.all_samples()

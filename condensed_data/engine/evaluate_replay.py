@@ -75,7 +75,13 @@ def _states(schedule: TrainingSchedule, initial: StateDict | Sequence[StateDict]
                 "it. Give initial=, their state dictionary or a list of them."
             )
         return () if stored.weights is None else (stored.weights,)
-    states = (initial,) if isinstance(initial, Mapping) else tuple(initial)
+    states = (initial,) if isinstance(initial, Mapping) else initial
+    if not isinstance(states, Sequence) or not all(isinstance(state, Mapping) for state in states):
+        raise ValueError(
+            f"initial={type(initial).__name__} must be a state dictionary, such as module.state_dict(), or a list of "
+            "them."
+        )
+    states = tuple(states)
     if not states:
         raise ValueError("initial=[] contains no state dictionary. Give one or more, or omit it.")
     digests = [content_hash(state) for state in states] if stored.digest else []

@@ -24,8 +24,8 @@ from condensed_data.methods.recipe import Recipe
 from condensed_data.training.protocol import OrderedTraining
 
 
-@checked
 @own_settings()
+@checked
 def condense_tensors(
     samples: Tensor,
     labels: Tensor,
@@ -67,13 +67,8 @@ def condense_tensors(
         )
     _check_tensors(samples, labels)
     torch_device = choose_device(device)
-    if samples.ndim < 2 or labels.ndim != 1 or len(labels) != len(samples) or not len(labels):
-        raise ValueError(
-            f"condense_tensors(samples=, labels=) must have the shapes (n, *sample) and (n,); got "
-            f"{tuple(samples.shape)} and {tuple(labels.shape)}."
-        )
     names = None if classes is None else tuple(classes)
-    if names is not None and len(names) <= int(labels.max()):
+    if names is not None and len(labels) and len(names) <= int(labels.max()):
         raise ValueError(
             f"condense_tensors(classes={short_repr(list(names))}) has {len(names)} names, but labels go up to "
             f"{int(labels.max())}. Give a name for every label from 0."
@@ -100,7 +95,7 @@ def condense_tensors(
 
 def _check_tensors(samples: Tensor, labels: Tensor) -> None:
     for name, tensor in (("samples", samples), ("labels", labels)):
-        if not isinstance(tensor, Tensor) or tensor.is_meta or tensor.layout != torch.strided or tensor.dim() == 0:
+        if tensor.is_meta or tensor.layout != torch.strided or tensor.dim() == 0:
             raise ValueError(f"condense_tensors({name}=...) must be a dense tensor with values. Give such a tensor.")
     if len(samples) != len(labels):
         raise ValueError(

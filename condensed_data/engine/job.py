@@ -135,7 +135,7 @@ class CondensationJob:
     def resolve(self, info: Mapping[str, Any]) -> Recipe:
         """The recipe for a source with this `source_info`."""
         names = info["classes"] if info["named"] else [""] * len(info["classes"])
-        return self.recipe.resolve(self.source.kind.shape, names, samples=info["samples"])
+        return self.recipe.resolve(self.source.kind.shape, names, samples=info["samples"], dataset=info["dataset"])
 
     def condense(
         self,
@@ -253,4 +253,5 @@ def source_info(real: RealData) -> dict[str, Any]:
         "source_classes": None if names is None else list(names),
         "named": real.named,
         "samples": len(real),
+        "dataset": real.known,
     }

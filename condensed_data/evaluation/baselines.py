@@ -103,8 +103,8 @@ def check_splits(train: Any, test: Any, network: str | None, num_workers: int = 
     return name
 
 
-@checked
 @own_settings()
+@checked
 def compare(
     condensed: EvaluationRecorder,
     train: Any,

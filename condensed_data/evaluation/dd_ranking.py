@@ -79,8 +79,8 @@ class Ranking:
         )
 
 
-@checked
 @own_settings()
+@checked
 def rank(
     condensed: EvaluationRecorder,
     train: Any,
@@ -191,6 +191,7 @@ def _is_plain(training: Training) -> bool:
 
 
 @own_settings()
+@checked
 def to_ddranking(condensed: CondensedSamples) -> tuple[Tensor, Tensor]:
     """Plain tensors for the package `ddranking`, which takes RGB images.
 

@@ -82,8 +82,8 @@ def within_class_distance(features: Tensor, labels: Tensor) -> float:
     return float(torch.stack(means).mean())
 
 
-@checked
 @own_settings()
+@checked
 def diversity(
     condensed: CondensedSamples,
     source: Any,

@@ -67,8 +67,8 @@ class LabelSwitch:
         return f"class {self.pair[0]} as {self.pair[1]}, {networks} networks: {self.before} -> {self.after}"
 
 
-@checked
 @own_settings()
+@checked
 def attack(
     condensed: CondensedSamples,
     test_set: Any,

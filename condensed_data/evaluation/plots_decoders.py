@@ -16,8 +16,8 @@ from condensed_data.plotting import grid as plots
 from condensed_data.storage.interfaces import CondensedSamples
 
 
-@checked
 @own_settings()
+@checked
 def decoders(condensed: CondensedSamples, *, max_classes: Count = 20) -> Image.Image:
     """One row per class: its first code, if that has the shape of a sample, then the output of each decoder.
 

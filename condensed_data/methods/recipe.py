@@ -207,6 +207,7 @@ class Recipe(Spec):
         if self.whitening == "zca":
             Whitening.check(sample_shape)
 
+    @own_settings()
     def check_outputs(self, num_classes: int, sample_shape: tuple[int, ...]) -> None:
         """Raise ValueError if a network of the resolved recipe has fewer outputs than classes."""
         for path, value in specs.iter_fields(self):
@@ -215,7 +216,12 @@ class Recipe(Spec):
 
     @own_settings()
     def resolve(
-        self, sample_shape: Sequence[int], classes: Sequence[str], ipc: int | None = None, samples: int | None = None
+        self,
+        sample_shape: Sequence[int],
+        classes: Sequence[str],
+        ipc: int | None = None,
+        samples: int | None = None,
+        dataset: str | None = None,
     ) -> Recipe:
         """The recipe with every `DataDefault` replaced by its value: this is what is run, shown, stored and hashed.
 
@@ -224,10 +230,14 @@ class Recipe(Spec):
             classes: class names; empty for classes that the source does not name.
             ipc: replaces the recipe's own.
             samples: size of the source; None for that of the published ones.
+            dataset: name of a dataset with published settings, such as "cifar10"; None for any other.
         """
-        recipe = self if ipc is None else replace(self, ipc=ipc)
-        info = DatasetInfo(tuple(sample_shape), tuple(classes), recipe.ipc, all(classes), samples)
-        return specs.resolve(recipe, info)
+        own = self.ipc if ipc is None else ipc
+        return self.resolve_for(DatasetInfo(tuple(sample_shape), tuple(classes), own, all(classes), samples, dataset))
+
+    def resolve_for(self, info: DatasetInfo) -> Recipe:
+        """The recipe for data with these properties, with their `ipc`; see `resolve`."""
+        return specs.resolve(replace(self, ipc=info.ipc), info)
 
     def set(self, **fields: Any) -> Recipe:
         """A copy with other fields, by path with `__` for the dot (`optimizer__lr=0.1`) or by a name that is unique."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import Annotated, Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -36,6 +37,9 @@ class _IsNetwork:
     def __call__(self, value: Any) -> bool:
         network(value)
         return True
+
+    def __str__(self) -> str:
+        return "that builds a network"
 
 
 NetworkLike = Annotated[str | NetworkFunction, _IsNetwork()]  # what `network` takes
@@ -203,12 +207,15 @@ def check_outputs(which: Any, num_classes: int, sample_shape: tuple[int, ...]) -
         )
 
 
+_BUILT: WeakSet[nn.Module] = WeakSet()  # what `build` returned, as long as it lives
+
+
 def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...], seed: int) -> nn.Module:
     """A new network on the CPU; the same seed gives the same weights, and global random states do not change.
 
     Args:
         spec: what `network` returns. If it fails, ValueError names the sample shape; if it returns no module, TypeError
-            is raised.
+            is raised; if it returns the same module twice, ValueError.
         num_classes: number of logits K.
         sample_shape: shape of one sample, without the batch.
         seed: of the initial weights.
@@ -228,6 +235,12 @@ def build(spec: NetworkFunction, num_classes: int, sample_shape: tuple[int, ...]
             ) from error
     if not isinstance(module, nn.Module):
         raise TypeError(f"The network {_label(spec)} must return a torch.nn.Module; got {type(module).__name__}.")
+    if module in _BUILT:
+        raise ValueError(
+            f"The network {_label(spec)} returned the same module again, which may be trained already. Build a new "
+            "module in every call."
+        )
+    _BUILT.add(module)
     return module
 
 

@@ -23,6 +23,7 @@ from condensed_data.plotting.tiles import painter
 
 _MARGIN, _GAP, _ROW_GAP, _LINE = 16, 4, 6, 20  # pixels
 _LABEL_WIDTH = 190  # pixels; longer names are cut
+_MAX_TILES = 20_000  # pictures of more samples take gigabytes
 _INK, _FAINT = (32, 36, 42), (110, 116, 126)
 
 
@@ -68,6 +69,9 @@ def grid(
     heading += samples_painter.notes
     shown = list(rows.items())[:max_classes]
     more = len(rows) - len(shown)
+    count = sum(len(index) for _, index in shown)
+    if count > _MAX_TILES:
+        raise ValueError(f"grid() would draw {count:,} samples, more than {_MAX_TILES:,}. Use a smaller per_class.")
     tiles = [(visible_name(classes[label]), samples_painter.paint(images[index])) for label, index in shown]
     return _compose(heading, tiles, f"… and {_count(more, 'more class', 'more classes')}" if more else "")
 

@@ -55,8 +55,8 @@ class _Task:
         return overall, per_class.tolist()
 
 
-@checked
 @own_settings()
+@checked
 def evaluate_tensors(
     images: Tensor,
     labels: Tensor,

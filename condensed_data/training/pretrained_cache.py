@@ -51,7 +51,7 @@ class PretrainedCache:
         fingerprint: of the source; by default that of its samples.
         executor: any `concurrent.futures.Executor` to train with; None trains one after another in this process.
         report: called during training with (samples trained on, all of them), which count once for every epoch and
-            job: with every step, or after every job of an executor.
+            job: several times a step, or after every job of an executor.
         ranks: processes that train a part each, if there are a folder to share and no executor.
     """
 
@@ -81,7 +81,7 @@ class PretrainedCache:
         if not indices:
             return
         chosen, epochs = [jobs[index] for index in indices], require_resolved(jobs[0].pretraining.epochs)
-        size, samples = kind.size(jobs[0]), epochs * len(jobs[0].real)
+        size, samples = kind.size(jobs[0]), kind.samples(jobs[0])
         if self.report is not None:
             kept = "" if size is None else f", {format_bytes(size * len(jobs))} to keep"
             print(f"{kind.name}: {len(indices)} of {len(jobs)} to train for {epochs} epochs each{kept}", flush=True)
@@ -96,8 +96,9 @@ class PretrainedCache:
         count(0)
 
         if self.executor is None:
-            for index, job in zip(indices, chosen, strict=True):
+            for number, (index, job) in enumerate(zip(indices, chosen, strict=True), 1):
                 yield index, kind.train(job, count)
+                count(number * samples - completed)  # what a network without an embedding leaves out
             return
         train = partial(call_with_own_settings, kind.train)
         for index, result in zip(indices, self.executor.map(train, chosen), strict=True):
@@ -116,7 +117,7 @@ class PretrainedCache:
             "kind": repr(kind),
             "fingerprint": self.fingerprint or real.fingerprint,
             "labels": content_hash({"labels": real.labels}),
-            "sample": [real.kind.name, list(real.sample_shape)],
+            "sample": [real.kind.name, list(real.sample_shape), real.known],
             "network": network,
             "sgd": sgd,
             "epochs": job.pretraining.epochs,

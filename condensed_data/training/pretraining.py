@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -88,8 +88,8 @@ class JobKind(ABC, Generic[Result]):
     name: ClassVar[str] = "networks"
 
     @abstractmethod
-    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> Result:
-        """Run one job; `on_step` is called after every step with the number of its samples."""
+    def train(self, job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> Result:
+        """Run one job; `on_rows` is called with the number of samples of every part of a batch."""
 
     @abstractmethod
     def to_tensors(self, result: Result) -> dict[str, Tensor]:
@@ -99,22 +99,26 @@ class JobKind(ABC, Generic[Result]):
     def from_file(self, path: Path, tensors: dict[str, Tensor]) -> Result:
         """The result in a file with these tensors, which are views of it."""
 
+    def samples(self, job: PretrainingJob) -> int:
+        """How many samples `train` reports to `on_rows`."""
+        return require_resolved(job.pretraining.epochs) * len(job.real)
+
     def size(self, job: PretrainingJob) -> int | None:
         """Bytes of one result, if they are so many that they should be announced."""
         return None
 
 
-def train(job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
+def train(job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> TrainedNetwork:
     """Train one network from scratch; equal jobs give equal bits.
 
-    `on_step` is called after every step with the number of its samples. A loss that ends as NaN or infinite raises
+    `on_rows` is called with the number of samples of every part of a batch. A loss that ends as NaN or infinite raises
     FloatingPointError.
     """
     with ONE_AT_A_TIME:
         module = job.initial_network().to(job.device)
         was_correct = torch.zeros(len(job.real), dtype=torch.bool)
         forgotten = torch.zeros(len(job.real), dtype=torch.int32)
-        for epoch, (loss, correct) in enumerate(train_epochs(job, module, on_step)):
+        for epoch, (loss, correct) in enumerate(train_epochs(job, module, on_rows)):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"Training a {type(module).__name__} on the real samples diverged to a loss of {loss} in epoch "
@@ -122,38 +126,37 @@ def train(job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> 
                 )
             forgotten += was_correct & ~correct
             was_correct = correct
-        centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision)
+        centers = class_means(module.eval(), job.real, torch.device(job.device), job.precision, on_rows)
     weights = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     return TrainedNetwork(weights, centers, forgotten)
 
 
 def train_epochs(
-    job: PretrainingJob, module: nn.Module, on_step: Callable[[int], None] | None = None
+    job: PretrainingJob, module: nn.Module, on_rows: Callable[[int], None] | None = None
 ) -> Iterator[tuple[float, Tensor]]:
     """Train a module in place, one epoch after another.
 
     Yields the loss of the last step of every epoch, and which samples were classified correctly just before they were
-    trained on, (n,) bool on the CPU. `on_step` is called after every step, with its number of samples.
+    trained on, (n,) bool on the CPU. `on_rows` is called with the number of samples of every part of a batch.
     """
     real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
-    trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision)
-
-    def batches(index: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in index:
-            yield real.batch(rows, device)
-            if on_step is not None:
-                on_step(len(rows))
-
+    trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision, on_rows)
     for epoch in range(require_resolved(job.pretraining.epochs)):
         rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
         index = sgd.batches(len(real), rng.torch("shuffle"))
-        steps = run_steps(trainer, batches(index), rng)
+        steps = run_steps(trainer, (real.batch(rows, device) for rows in index), rng)
         correct = torch.zeros(len(real), dtype=torch.bool)
         correct[torch.cat(index)] = torch.cat([hits for _, hits in steps]).cpu()
         yield float(steps[-1][0]), correct
 
 
-def class_means(module: nn.Module, real: RealData, device: torch.device, precision: str = "fp32") -> Tensor | None:
+def class_means(
+    module: nn.Module,
+    real: RealData,
+    device: torch.device,
+    precision: str = "fp32",
+    on_rows: Callable[[int], None] | None = None,
+) -> Tensor | None:
     """Mean embedding of the real samples of every class, (K, D) float32 on the CPU; None without an embedding."""
     if networks.probe(module, real.sample_shape).features is None:
         return None
@@ -165,6 +168,8 @@ def class_means(module: nn.Module, real: RealData, device: torch.device, precisi
             if total is None:
                 total = torch.zeros(real.num_classes, features.shape[1], dtype=torch.float64)
             total.index_add_(0, real.labels[rows], features)
+            if on_rows is not None:
+                on_rows(len(rows))
     assert total is not None
     counts = real.labels.bincount(minlength=real.num_classes)
     return (total / counts[:, None]).float()

@@ -6,7 +6,7 @@ instead (`condensed_data.training.protocol`). Letters: B rows of a batch, K clas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -75,7 +75,8 @@ class SGDConfig(Spec):
 class SGDTrainer:
     """Trains one module in place; the optimizer lives as long as this object.
 
-    The module is on its device; its parameters require gradients only within a step. `sgd` is resolved.
+    The module is on its device; its parameters require gradients only within a step. `sgd` is resolved. `on_rows` is
+    called with the number of rows of every part of a batch, which may take long for large images.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class SGDTrainer:
         num_classes: int,
         sample_shape: tuple[int, ...],
         precision: str = "fp32",
+        on_rows: Callable[[int], None] | None = None,
     ) -> None:
         self.module, self.sgd, self.num_classes, self.precision = module, sgd, num_classes, precision
+        self.on_rows = on_rows or (lambda rows: None)
         self.optimizer = sgd.make_optimizer(module)
         self.rows = _rows(module, sample_shape)
 
@@ -115,6 +118,7 @@ class SGDTrainer:
         def chunk_loss(x: Tensor, y: Tensor) -> Tensor:
             loss, logits = loss_and_logits(self.module, x, y, self.precision, loss=self.sgd.loss)
             predicted.append(logits.detach().argmax(1))
+            self.on_rows(len(x))
             return loss
 
         with _trainable(self.module), torch.enable_grad():

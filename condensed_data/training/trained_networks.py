@@ -26,8 +26,11 @@ _WEIGHT = "weight."
 class NetworkJobs(JobKind[TrainedNetwork]):
     """Training whose result is the network."""
 
-    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> TrainedNetwork:
-        return train(job, on_step)
+    def train(self, job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> TrainedNetwork:
+        return train(job, on_rows)
+
+    def samples(self, job: PretrainingJob) -> int:
+        return super().samples(job) + len(job.real)  # the last pass gives the class means
 
     def to_tensors(self, result: TrainedNetwork) -> dict[str, Tensor]:
         tensors = {_WEIGHT + name: tensor.contiguous().clone() for name, tensor in result.weights.items()}
@@ -90,7 +93,8 @@ def pretrain(
         folder: cache of trained networks; None for no cache.
         device, precision: where and how to compute.
         num_workers, progress: for reading the source.
-        report: called with (samples trained on, all of them), which count once for every epoch and network.
+        report: called with (samples done, all of them), which count once for every epoch and network, and once more
+            for its class means.
 
     Returns:
         `pretraining.networks` state dictionaries on the CPU. Asking for more networks does not change the first ones.

@@ -51,11 +51,11 @@ class ExpertJobs(JobKind[ExpertTrajectory]):
     precision: str = "fp16"
     name = "experts"
 
-    def train(self, job: PretrainingJob, on_step: Callable[[int], None] | None = None) -> ExpertTrajectory:
+    def train(self, job: PretrainingJob, on_rows: Callable[[int], None] | None = None) -> ExpertTrajectory:
         with ONE_AT_A_TIME:
             module = job.initial_network().to(job.device)
             history = {name: [weight.detach().cpu().clone()] for name, weight in module.named_parameters()}
-            for _ in train_epochs(job, module, on_step):
+            for _ in train_epochs(job, module, on_rows):
                 for name, weight in module.named_parameters():
                     history[name].append(weight.detach().cpu().clone())
         kept = {name: torch.stack(weights).to(PRECISIONS[self.precision]) for name, weights in history.items()}

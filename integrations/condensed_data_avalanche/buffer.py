@@ -120,6 +120,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         self._datasets: dict[int | None, AvalancheDataset[Any]] = {}
 
     @classmethod
+    @checked
     def from_bytes(
         cls, memory_bytes: int, sample_shape: tuple[int, ...], *, total_num_classes: int | None = None, **arguments: Any
     ) -> CondensedBuffer:
@@ -207,6 +208,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         """Bytes of everything kept: values, logits, labels, affine maps and staged samples."""
         return self.memory.nbytes
 
+    @checked
     def class_dataset(self, label: int) -> AvalancheDataset[Any]:
         """The samples of one class; the same object until the memory changes."""
         if label not in self._datasets:
@@ -242,6 +244,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         self.sample_shape = None if shape is None else tuple(shape)
         self._refresh()
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write arguments, recipe and state to a file."""
         arguments = {name: getattr(self, name) for name in _PLAIN}
@@ -249,6 +252,7 @@ class CondensedBuffer(BalancedExemplarsBuffer[ClassBuffer]):  # type: ignore[mis
         serialization.save(path, arguments, self.memory.settings, self.state_dict())
 
     @classmethod
+    @checked
     def load(cls, path: str | Path, **arguments: Any) -> CondensedBuffer:
         """Read a buffer that `save` wrote; nothing in the file is executed.
 

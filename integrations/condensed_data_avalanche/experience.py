@@ -77,7 +77,7 @@ def read_experience(dataset: Any, num_workers: int = 0) -> ExperienceData:
     with preserve_rng_state():
         read_batches(
             partial(_read_item, view),
-            len(view),
+            range(len(view)),
             _collate,
             batches.append,
             changed=_CHANGED,

@@ -74,8 +74,8 @@ class Cascade:
         return "\n".join(lines)
 
 
-@checked
 @own_settings()
+@checked
 def cascade(
     configs: Iterable[Config],
     stages: Sequence[Stage],

@@ -133,6 +133,7 @@ class ProxyObjective:
         measure = functools.partial(self.measure, trial=trial if self.space is None else None)
         return adapters.run_optuna_trial(trial, self._suggest, measure)
 
+    @checked
     def measure(self, config: Config, report: Reporter | None = None, trial: Any = None) -> Result:
         """Train and test the networks of a configuration, or return the result of this process for it.
 
@@ -166,6 +167,7 @@ class ProxyObjective:
             self._task_on_device = self.task.to(self.device)
         return self._task_on_device
 
+    @checked
     def trained_on(
         self,
         dataset: Any,
@@ -194,6 +196,7 @@ class ProxyObjective:
         other.condensed = self.condensed  # the other state that `__getstate__` drops starts empty
         return other
 
+    @checked
     def evaluate_many(
         self,
         configs: Iterable[Config],

@@ -49,8 +49,8 @@ from condensed_data_nas.zero_cost import ZeroCost, zero_cost_proxy
 Proxy = ProxyObjective | ZeroCost | str | Callable[[dict[str, Any]], float] | Mapping[str, float] | Sequence[Any]
 
 
-@checked
 @own_settings()
+@checked
 def rank_report(
     configs: Iterable[Config],
     proxies: Mapping[str, Proxy],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from condensed_data.core.annotations import checked
 from condensed_data.core.atomic import write_atomically
 from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.rank_statistics import Estimate
@@ -129,6 +130,7 @@ class RankReport:
         failed = [row for row in self.rows if row.failed]
         return notes + [f"{row.name} failed on {row.failed}, which it ranks last." for row in failed]
 
+    @checked
     def to_csv(self, path: str | Path) -> Path:
         """Write one line per configuration: its values, the reference and every proxy."""
         names = sorted({name for config in self.configs for name in config})
@@ -139,6 +141,7 @@ class RankReport:
         return write_csv(path, lines)
 
     @own_settings()
+    @checked
     def plot(self, path: str | Path | None = None) -> Image:
         """Draw every proxy against the reference, one panel each; also to a PNG file if `path` is given.
 

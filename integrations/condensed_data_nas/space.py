@@ -79,6 +79,7 @@ def convnet_space(
     return {name: tuple(values) for name, values in choices.items()}
 
 
+@checked
 def convnet(config: Config) -> ConvNet:
     """The network of a configuration of `convnet_space`; other names are ignored."""
     known = {field.name for field in fields(ConvNet)}

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from condensed_data import networks
+from condensed_data.core.annotations import checked
 from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.torch_settings import doors
 from condensed_data_nas.objective import ProxyObjective
@@ -98,6 +99,7 @@ def zero_cost_proxy(label: str, name: str, others: Iterable[Any], place: str) ->
 class ZeroCost:
     """The score of this name, one of `SCORES`, as a proxy; `objective` gives networks, samples and seeds."""
 
+    @checked
     def __init__(self, name: str, objective: ProxyObjective) -> None:
         if name not in SCORES:
             raise ValueError(f"Unknown zero-cost proxy {name!r}. Known: {', '.join(SCORES)}.")
@@ -107,6 +109,7 @@ class ZeroCost:
         """The score of a configuration; minus infinity for a network that cannot be built."""
         return self.measure(config).value
 
+    @checked
     def measure(self, config: Config) -> Result:
         """The score of a configuration and its cost."""
         task, seed = self.objective.task, self.objective.seed

@@ -123,8 +123,8 @@ def test_fields_of_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--ipc", "0"], "ipc=0 must be an integer of at least 1"),
-        (["--ipc", "-1"], "ipc=-1 must be an integer of at least 1"),
+        (["--ipc", "0"], "dm(ipc=0) must be an integer of at least 1"),
+        (["--ipc", "-1"], "dm(ipc=-1) must be an integer of at least 1"),
         (["--iterations", "-1"], "iterations=-1 must be an integer of at least 0"),
         (["--recipe", "magic"], "Unknown recipe 'magic'. Known recipes: bdm, "),
         (["--recipe", "random"], "Recipe(iterations=2) must be 0, because recipe random learns nothing"),

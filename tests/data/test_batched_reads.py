@@ -222,7 +222,7 @@ def test_a_source_that_cannot_be_sent_to_a_worker(method: str, tmp_path: Path) -
             text = error_of(dataset)
             assert text.startswith("The worker processes cannot start: ")
             assert "pickle" in text
-            assert "open its files on first use. Or pass num_workers=0." in text
+            assert "Pass num_workers=0; or, if something cannot be pickled, define the dataset's classes" in text
     fixed = replace(inspect(ListDataset([(torch.rand(3), 0)] * 9)), num_workers=1)
     groups = Groups(lambda sample, label: 0, fixed)
     with pytest.raises(SourceError, match="cannot start"):
@@ -371,7 +371,7 @@ def test_second_reads_come_after_the_rest_of_their_batch() -> None:
     calls: list[int] = []
     read_batches(
         lambda index: calls.append(index),
-        2 * BATCH,
+        range(2 * BATCH),
         list,
         lambda batch: None,
         changed="",

@@ -93,7 +93,7 @@ def test_an_unknown_split_is_refused() -> None:
 def test_image_size_is_refused_for_other_sources() -> None:
     with pytest.raises(SourceError, match="image_size=16"):
         catalog.load("digits", "train", image_size=16)
-    with pytest.raises(SourceError, match="image_size=0"):
+    with pytest.raises(ValueError, match="image_size=0"):
         catalog.load("mnist", "train", image_size=0)
 
 

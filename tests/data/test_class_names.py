@@ -21,6 +21,7 @@ from condensed_data.core.spec import DatasetInfo
 from condensed_data.data import catalog
 from condensed_data.data.augment import DefaultDSAOps
 from condensed_data.data.class_names import class_names
+from condensed_data.data.sample import SourceError
 from condensed_data.data.source import inspect
 
 NAMES = ["ant", "bee", "cat", "dog", "elk", "fox"]
@@ -180,7 +181,7 @@ def test_too_few_names_are_dropped() -> None:
 def test_concatenated_datasets_keep_names_on_which_they_agree() -> None:
     first, second = named([0, 1], ["cat", "dog"]), named([1, 0], ["cat", "dog"])
     assert class_names(ConcatDataset([first, Subset(second, [0])])) == ("cat", "dog")
-    for other in (named([0, 1], ["dog", "cat"]), named([0, 1], None), TensorDataset(torch.rand(2, 3), torch.arange(2))):
+    for other in (named([0, 1], ["hen", "owl"]), named([0, 1], None), TensorDataset(torch.rand(2, 3), torch.arange(2))):
         assert class_names(ConcatDataset([first, other])) is None
 
 
@@ -282,6 +283,20 @@ def test_photographs_are_flipped(fashion: Callable[..., Any]) -> None:
 )
 def test_names_of_characters(classes: list[str], characters: bool) -> None:
     assert ("flip" in DefaultDSAOps()(DatasetInfo((1, 8, 8), tuple(classes), 1))) != characters
+
+
+@pytest.mark.parametrize("wrap", [lambda part: part, lambda part: Subset(part, [0, 1])], ids=["plain", "subset"])
+def test_parts_of_a_concatenation_that_mix_classes_are_refused(wrap: Callable[[Any], Any]) -> None:
+    first = named([0, 1, 2], ["ant", "bee", "cat"])
+    shifted = named([0, 1], ["ant", "cat"])  # a folder without "bee"
+    with pytest.raises(SourceError, match="parts disagree: 'cat' is label 2 in one and label 1 in another"):
+        inspect(ConcatDataset([first, wrap(shifted)]))
+    with pytest.raises(SourceError, match="parts disagree: 'bee' is label 1 in one and label 0 in another"):
+        inspect(ConcatDataset([Subset(first, [0]), ConcatDataset([wrap(named([0, 1], ["bee", "ant"]))])]))
+    mapped = named([0, 2], ["ant", "cat"], target_transform=lambda label: [0, 2][label])
+    assert inspect(ConcatDataset([first, wrap(mapped)])).class_names is None
+    repeated = ConcatDataset([named([0, 1, 2], ["ant", "bee", "ant"]), named([0, 1, 2], ["ant", "bee", "ant"])])
+    assert inspect(repeated).class_names == ("ant (0)", "bee", "ant (2)")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

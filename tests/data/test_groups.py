@@ -180,7 +180,7 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
         ("tensors", r"source\.tensors has 2 entries"),
         ("__doc__", r"source\.__doc__ is a str\. Give one integer or string per sample"),
         ([0, 1], "groups has 2 entries, but the source has 60 samples"),
-        (7, "groups is a int. Give one integer or string per sample"),
+        (7, r"groups=7\) must be a string or callable or an iterable"),
         (torch.tensor(7), "groups is the single value 7"),
         ({0: "red"}, "groups is a dict"),
         (
@@ -203,7 +203,7 @@ def _late(tiny_images: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_invalid_groups_are_refused(source: Colored, given: Any, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ValueError, match=message):
         CondensedDataset(source, small(), groups=given, cache=False, progress=False)
 
 

@@ -96,3 +96,20 @@ def test_fewer_classes_in_the_same_order_are_accepted(condensed: CondensedDatase
     assert condensed.standardized("test_set", ConcatDataset([test]))[1].unique().tolist() == [2]
     with pytest.raises(SourceError, match=r"labels that the source did not have: \[3\]"):
         condensed.standardized("test_set", labeled(colored(seed=1), None, torch.full((90,), 3)))
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_network_that_is_trained_already_is_refused(condensed: CondensedDataset, runs: int) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 3))
+    before = module[1].weight.detach().clone()
+    with pytest.raises(ValueError, match="returned the same module again"):
+        condensed.evaluate(labeled(colored(seed=1)), lambda *_: module, runs, progress=False, training="quick")
+    assert torch.equal(module[1].weight, before)
+
+
+@pytest.mark.parametrize("initial", [5, "weights.pt", [torch.zeros(3)], {1: 2}.keys()])
+def test_initial_weights_of_another_type_are_refused(initial: Any) -> None:
+    recipe = recipes.dd(ipc=1, iterations=1, steps=1, epochs=1, network="convnet-d1-w4")
+    made = CondensedDataset(labeled(colored()), recipe, cache=False, progress=False, device="cpu")
+    with pytest.raises(ValueError, match=r"initial=\w+ must be a state dictionary, such as module.state_dict\(\)"):
+        made.evaluate(labeled(colored(seed=1)), initial=initial, progress=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import resource
 import signal
 import subprocess
@@ -17,8 +16,8 @@ import pytest
 
 from condensed_data.core.atomic import TEMPORARY
 
-# One build in a process of its own: small enough for seconds, with every stage in it.
-BUILD = """
+# One build: small enough for seconds, with every stage in it.
+DEFINITIONS = """
 import sys, time, torch
 torch.set_num_threads(1)
 from torch.utils.data import TensorDataset, Dataset
@@ -35,11 +34,48 @@ class Slow(Dataset):
         time.sleep(0.0005)
         return self.x[index], index % 3
 
+def build(cache, out):
+    recipe = recipes.dm(ipc=2, iterations=40, batch=16, network=ConvNet(width=8, depth=2))
+    made = CondensedDataset(Slow(), recipe, cache=cache, progress=False, device="cpu", precision="fp32")
+    made.save(out)
+"""
+BUILD = f"""{DEFINITIONS}
 print("start", flush=True)
-recipe = recipes.dm(ipc=2, iterations=40, batch=16, network=ConvNet(width=8, depth=2))
-made = CondensedDataset(Slow(), recipe, cache=sys.argv[1], progress=False, device="cpu", precision="fp32")
-made.save(sys.argv[2])
+build(*sys.argv[1:])
 print("done", flush=True)
+"""
+# Many builds in forks of one process, which imports once: each is killed, and then finished.
+KILLS = f"""{DEFINITIONS}
+import os, random, signal, traceback
+from pathlib import Path
+
+def start(folder):
+    child = os.fork()
+    if child == 0:
+        try:
+            build(folder / "cache", folder / "out")
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+root, draw = Path(sys.argv[1]), random.Random(0)
+for name in ("first", "second"):  # the second time counts
+    begin = time.perf_counter()
+    assert ended(start(root / name)) == 0
+    took = time.perf_counter() - begin
+for number in range(int(sys.argv[2])):
+    folder = root / str(number)
+    child = start(folder)
+    time.sleep(took * (draw.random() * 1.05 if number % 2 else draw.uniform(0.8, 1.05)))
+    os.kill(child, signal.SIGKILL)
+    print(ended(child), flush=True)
+    assert all((stored / "condensed.json").is_file() for stored in folder.glob("cache/datasets/[!.]*"))
+    assert ended(start(folder)) == 0
 """
 
 
@@ -107,11 +143,13 @@ def test_killed_three_times_in_a_row(tmp_path: Path, whole: tuple[str, float]) -
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_killed_at_fifty_random_moments(tmp_path: Path, whole: tuple[str, float]) -> None:
-    """Half of them near the end, where the result is saved."""
-    draw = random.Random(0)
-    for number in range(50):
-        moment = draw.random() * 1.05 if number % 2 else draw.uniform(0.8, 1.05)
-        check_kills(tmp_path / str(number), whole, [moment])
+    """Half of them near the end, where the result is saved to the cache and to a folder."""
+    environment = os.environ | {"CONDENSED_DATA_CHECKPOINT_SECONDS": "0.02"}
+    command = [sys.executable, "-c", KILLS, str(tmp_path), "50"]
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert output.split().count(str(-signal.SIGKILL)) > 25  # the others had ended
+    assert {bits(tmp_path / str(number)) for number in range(50)} == {whole[0]}
+    assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
 
 def test_four_processes_build_one_key_once(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from condensed_data import recipes
 from condensed_data.cli.main import main
 from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
-from condensed_data.data.source import inspect
+from condensed_data.data.sample import SourceError
+from condensed_data.data.source import Source, inspect
+from condensed_data.data.value_space import SampleKind
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.engine.memory_estimate import MemoryEstimate, estimate_memory
 from condensed_data.engine.planning import iteration_cost
 from condensed_data.engine.planning.cost_estimate import Plan, plan
 from condensed_data.engine.planning.iteration_cost import IterationCost, extrapolate
+from condensed_data.engine.planning.source_sample import read_labels
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
 from condensed_data.training.context import Context
@@ -81,6 +84,17 @@ def test_a_large_source_is_sampled(listed: bool) -> None:
     assert found.all_labels_read is listed
     assert found.memory.samples == 100_000 * 36 * 4
     assert found.memory.learned == 3 * 50 * 36 * 4
+
+
+def test_an_error_names_the_sample_of_the_source() -> None:
+    class Broken(Large):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            if index > 50_000:
+                raise OSError("broken file")
+            return super().__getitem__(index)
+
+    with pytest.raises(SourceError, match=r"source\[50\d\d\d\] cannot be read: OSError: broken file"):
+        read_labels(Source(Broken(False), SampleKind("tensor:float32", (1, 6, 6)), None, "broken", None))
 
 
 @pytest.mark.parametrize("name", ["dm", "dsa", "idm", "cafe", "mtt"])

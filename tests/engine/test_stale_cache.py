@@ -237,7 +237,7 @@ class Fail(Callback):
 
 
 def build(source: Any, cache: Path | bool, **options: Any) -> CondensedDataset:
-    recipe = options.pop("recipe", recipes.random(20))
+    recipe = options.pop("recipe", recipes.random(19))
     return CondensedDataset(source, recipe, cache=cache, progress=False, device="cpu", precision="fp32", **options)
 
 
@@ -259,6 +259,7 @@ def order(data: Arrays, index: int) -> Arrays:
     return images, data[1]
 
 
+@pytest.mark.filterwarnings("ignore:ipc=20:UserWarning")  # a class has one sample fewer after the change
 @pytest.mark.parametrize("change", [one_pixel, one_label, order])
 @pytest.mark.parametrize("name", KINDS)
 def test_one_change_anywhere_is_another_result(tmp_path: Path, name: str, change: Callable[..., Arrays]) -> None:
@@ -399,7 +400,7 @@ def test_a_file_that_changes_while_a_known_source_is_opened_is_noticed(
 
     monkeypatch.setattr(builder, "dataset_digest", then_change)
     with pytest.raises(ValueError, match=r"not those that the cache knows. Run the same command again"):
-        build(kind.open(source), tmp_path / "cache", recipe=recipes.random(19))
+        build(kind.open(source), tmp_path / "cache", recipe=recipes.random(18))
 
 
 def test_a_damaged_memo_is_not_believed(tmp_path: Path) -> None:

@@ -386,6 +386,16 @@ def test_unsupported_items_are_refused(item: Any, names: str) -> None:
     assert torch.equal(rows(memory), before)
 
 
+def test_random_samples_are_refused() -> None:
+    class Noisy(Samples):
+        def __getitem__(self, index: int) -> Any:
+            sample, label = super().__getitem__(index)
+            return sample + torch.rand(()), label
+
+    with pytest.raises(ValueError, match=r"Sample \d+ of the experience differs between two reads"):
+        buffer().update_from_dataset(Noisy())
+
+
 def test_more_classes_than_total_num_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="total_num_classes=2"):
         buffer(4, adaptive_size=False, total_num_classes=2).update_from_dataset(Samples())

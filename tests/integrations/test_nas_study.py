@@ -157,7 +157,7 @@ def test_the_command(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--space", "wide=1,2"), "unknown name 'wide'. Known names: width"),
+        (("--space", "wide=1,2"), "Unknown name 'wide'. Known names: width"),
         (("--space", "width"), "NAME=VALUE"),
         (("--space", "lr=a..b"), "are not numbers"),
         (("--protocol", "longest"), "training='longest': Unknown protocol"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ray_work import dies_once, fails, square, threads
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.methods.recipes import registry
 from condensed_data.training.protocol import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -78,3 +80,16 @@ def test_invalid_numbers_and_use_after_shutdown_are_refused(executor: Any) -> No
     with pytest.raises(RuntimeError, match="shut down"):
         second.submit(square, 1)
     assert executor.submit(square, 3).result(60) == 9
+
+
+def test_the_example_of_the_package_runs(
+    executor: Any, tiny_images: TensorDataset, tiny_test_images: TensorDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import condensed_data_ray
+
+    example = str(condensed_data_ray.__doc__).split("\n\n", 1)[1].split("\nInstall")[0]
+    small = mtt().set(training__epochs=1)
+    monkeypatch.setitem(registry._FUNCTIONS, "mtt", lambda ipc=1: small)
+    names = {"CondensedDataset": CondensedDataset, "train_set": tiny_images, "test_set": tiny_test_images}
+    exec(compile(textwrap.dedent(example), "condensed_data_ray", "exec"), names)
+    assert len(names["condensed"]) > 0  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ import torch
 from pool_data import NETWORK, context, samples, small_real
 from sources import real as real_of
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-from condensed_data import networks
+from condensed_data import CondensedDataset, networks, recipes
 from condensed_data.core.spec import DatasetInfo, from_json, resolve, to_json
 from condensed_data.methods.coresets import (
     Forgetting,
@@ -235,3 +236,16 @@ def test_noise_and_random_samples() -> None:
     spread = Random().samples(where, [5, 5, 5])[-5:]
     assert len(indices(where, spread[:3])) == 3
     assert 0.05 < float((spread[3:] - spread[:2]).std()) < 0.15
+
+
+@pytest.mark.parametrize("name", ["herding", "k_center", "k_means"])
+def test_a_coreset_says_that_it_trains_a_network_first(
+    name: str, tiny_images: TensorDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = Trained("convnet-w4-d1", Pretraining(epochs=1))
+    CondensedDataset(tiny_images, recipes.get(name, ipc=1, features=features), cache=False, device="cpu")
+    shown = capsys.readouterr()
+    assert "features='raw' compares the samples' values instead, without training" in shown.out
+    assert "networks: 1 of 1 to train for 1 epochs each" in shown.out
+    assert "training networks on real samples:   0%" in shown.err
+    assert "features of the real samples:   0%" in shown.err

@@ -1,5 +1,6 @@
 """Networks by name, and building them without touching the global random state."""
 
+import copy
 import sys
 
 import pytest
@@ -69,9 +70,9 @@ def test_callables_are_accepted_and_other_values_raise():
         return nn.Linear(sample_shape[0], num_classes)
 
     assert networks.network(mine) is mine
-    with pytest.raises(TypeError, match=r"got a Linear module\. Pass lambda num_classes, sample_shape: Linear"):
+    with pytest.raises(ValueError, match=r"got a Linear module\. Pass lambda num_classes, sample_shape: Linear"):
         networks.network(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="must be a name or a callable; got 3"):
+    with pytest.raises(ValueError, match="must be a name or a callable; got 3"):
         networks.network(3)
 
 
@@ -118,3 +119,13 @@ def test_timm_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r"timm:resnet18.*pip install timm"):
         make("timm:resnet18", GRAY)
+
+
+def test_a_function_that_returns_one_module_again_is_refused() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    shared = networks.network(lambda num_classes, shape: module)
+    assert networks.build(shared, 3, (3, 2, 2), 0) is module
+    with pytest.raises(ValueError, match=r"returned the same module again.*Build a new module in every call"):
+        networks.build(shared, 3, (3, 2, 2), 1)
+    copied = networks.network(lambda num_classes, shape: copy.deepcopy(module))
+    assert networks.build(copied, 3, (3, 2, 2), 0) is not networks.build(copied, 3, (3, 2, 2), 0)

@@ -222,7 +222,7 @@ def test_any_executor_gives_the_same_bits(tmp_path: Path, kind: str) -> None:
         store = PretrainedCache(tmp_path, executor=pool, report=lambda done, of: seen.append((done, of)))
         found = trained_networks(context(network_store=store), NETWORK, QUICK)
         assert all(same(a, b) for a, b in zip(alone, found, strict=True))
-    samples = 2 * len(context().real)  # of the two epochs of a network
+    samples = 3 * len(context().real)  # two epochs, and one pass for the class means
     assert seen == [(0, 2 * samples), (samples, 2 * samples), (2 * samples, 2 * samples)]
 
 
@@ -290,13 +290,16 @@ def test_a_full_disk_keeps_results_in_memory(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.glob("*/*.safetensors*")) == list(tmp_path.glob("*/.*")) == []
 
 
-def test_progress_is_reported_from_the_start_and_with_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_reported_from_the_start_and_in_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     store = PretrainedCache(report=lambda done, of: seen.append((done, of)))
     trained_networks(context(network_store=store), NETWORK, QUICK)
     samples = len(context().real)
-    assert [done for done, _ in seen[:3]] == [0, 16, 32]  # batches of 16
-    assert seen[-1] == (4 * samples, 4 * samples)  # two epochs of two networks
+    done = [done for done, _ in seen]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert len(done) > 4 * samples // 16  # batches of 16
+    assert seen[-1] == (6 * samples, 6 * samples)  # two networks: two epochs, and one pass for the class means
     assert "networks: 2 of 2 to train for 2 epochs each" in capsys.readouterr().out
 
 

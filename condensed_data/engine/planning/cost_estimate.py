@@ -14,7 +14,7 @@ from condensed_data.data.batched_reads import second_reads
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import available_memory
 from condensed_data.data.source import Source
-from condensed_data.engine.memory_estimate import MemoryEstimate, free_memory
+from condensed_data.engine.memory_estimate import MemoryEstimate, check_result, free_memory
 from condensed_data.engine.planning.iteration_cost import estimate_iteration
 from condensed_data.engine.planning.pretraining_cost import pretraining_cost
 from condensed_data.engine.planning.source_sample import read_classes, read_labels
@@ -97,7 +97,8 @@ def plan(
     labels, all_read = read_labels(source)
     values, counts = labels.unique(return_counts=True)
     names = _class_names(source, len(values), all_read)
-    resolved = recipe.resolve(source.kind.shape, names, samples=len(source))
+    resolved = recipe.resolve(source.kind.shape, names, samples=len(source), dataset=source.known)
+    check_result(resolved, source.kind.shape, min(MEASURED_CLASSES, len(names)))
 
     def start(real: RealData) -> Context:
         rng = RandomStreams(seed)

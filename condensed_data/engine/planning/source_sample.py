@@ -33,7 +33,7 @@ def first_samples(real: RealData, classes: int, rows: int) -> RealData:
     if len(keep) == len(real):
         return real
     store = type(real.store)(torch.cat(list(real.store.chunks()))[keep])
-    loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint)
+    loaded = LoadedSource(store, real.class_values[real.labels[keep]], real.space, real.fingerprint, real.known)
     return RealData.from_loaded(loaded, real.kind, real.source_classes)
 
 
@@ -73,8 +73,8 @@ def read_labels(source: Source) -> tuple[Tensor, bool]:
     indices = _spread_indices(len(source))
     labels: list[int] = []
     read_batches(
-        partial(_label, Subset(source.dataset, indices.tolist())),
-        len(indices),
+        partial(_label, source.dataset),
+        indices.tolist(),
         list,
         labels.extend,
         changed="source has other labels in a second read. Give it fixed labels.",

@@ -33,8 +33,8 @@ MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluate
 MAX_REFERENCE = 2_000  # held-out samples whose nearest members are searched, at most
 
 
-@checked
 @own_settings()
+@checked
 def measure(
     condensed: CondensedSamples,
     source: Any,

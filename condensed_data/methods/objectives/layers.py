@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
+from condensed_data.core.annotations import NonNegative
 from condensed_data.core.batch import Batch, NetworkView, Pair, at_least_float32
 from condensed_data.core.device import to_device
 from condensed_data.methods.base import Objective
@@ -44,12 +45,8 @@ class LayerAlignment(Objective):
         ValueError: when called, for another number of maps than weights, or a network without maps if no `layers`.
     """
 
-    weights: tuple[float, ...] | None = None
+    weights: tuple[NonNegative, ...] | None = None
     layers: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for weight in self.weights or ():
-            _check_weight("LayerAlignment", "weights", weight)
 
     def __call__(self, net: NetworkView, pair: Pair) -> Tensor:
         with torch.no_grad():
@@ -85,11 +82,8 @@ class Discrimination(Objective):
         ValueError: when called, for less than two groups.
     """
 
-    weight: float = 0.01
+    weight: NonNegative = 0.01
     separable: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check_weight("Discrimination", "weight", self.weight)
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if len(synthetic) < 2:
@@ -110,11 +104,6 @@ class Discrimination(Objective):
         same_class = (classes[:, None] == classes) & (groups[:, None] != groups)
         logits = logits.masked_fill(same_class[group], -math.inf)
         return self.weight * F.cross_entropy(logits, group, reduction="sum")
-
-
-def _check_weight(part: str, name: str, weight: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{part}({name}=...) must be at least 0 and finite, got {weight}.")
 
 
 def block_maps(net: NetworkView, batch: Batch, layers: tuple[str, ...] = ()) -> Iterator[tuple[Tensor, ...]]:

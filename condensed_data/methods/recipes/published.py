@@ -141,4 +141,3 @@ def most_similar(info: DatasetInfo, datasets: Collection[str]) -> str:
         order = ["cifar10"]
     known = (name for name in (*order, "cifar10", "fashion-mnist", "mnist") if name in datasets)
     return next(known, next(iter(datasets)))
-

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from condensed_data.core import spec as specs
 from condensed_data.core.errors import ArtifactError
+from condensed_data.data.axes import is_channels_last
 from condensed_data.data.value_space import SampleKind, ValueSpace
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.methods.synthetic.decoding import decode_all
@@ -80,11 +81,17 @@ def read(
     whitens = not (whitening is None or (isinstance(whitening, str) and whitening == "none"))
     if whitens and (mean is not None or std is not None or factor != 1):
         raise ValueError("whitening= replaces mean= and std=, and excludes factor=. Omit those.")
-    first, images, targets = author_tensors.load(path, labels, run, max_bytes)
+    files, images, targets = author_tensors.load(path, labels, run, max_bytes)
+    first = files[0]
     if not images.is_floating_point() or images.dim() < 2 or images.numel() * 4 * factor**2 > max_bytes:
         raise ArtifactError(
             f"{first} contains images of shape {tuple(images.shape)} and type {images.dtype}, expected a "
             f"floating-point tensor (N, C, H, W) within max_bytes={max_bytes}."
+        )
+    if is_channels_last(tuple(images.shape[1:])):
+        raise ArtifactError(
+            f"{first} contains images of shape {tuple(images.shape)}, whose channels seem to be last. Save "
+            "images.permute(0, 3, 1, 2) instead."
         )
     hard, soft = author_labels.read(targets, label_kind, first)
     images, shape = images.float().contiguous(), tuple(images.shape[1:])
@@ -93,7 +100,7 @@ def read(
     else:
         kind, space = SampleKind("tensor:float32", shape), author_spaces.affine(mean, std, normalized, shape[0])
     if whitening is None:
-        author_spaces.check_stated(first, images, normalized)
+        author_spaces.check_stated(files, images, normalized)
     stored = images if normalized else space.standardize(images * (kind.max_value if kind.eight_bit else 1.0))
     title = name or first.stem
     if soft is not None and classes is None:

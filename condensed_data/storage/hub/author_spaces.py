@@ -34,23 +34,24 @@ _REMEDY = (
 )
 
 
-def check_stated(path: Path, images: Tensor, normalized: bool) -> None:
+def check_stated(files: Sequence[Path], images: Tensor, normalized: bool) -> None:
     """Refuse images whose name or values contradict what is assumed without `whitening=`: normalized values.
 
     Raises:
         ValueError: with what was seen and the arguments to give.
     """
-    if _ZCA.search(path.name) or _ZCA.search(path.absolute().parent.name):
+    named = [path for path in files if _ZCA.search(path.name) or _ZCA.search(path.absolute().parent.name)]
+    if named:
         raise ValueError(
-            f"{path} is named as ZCA-whitened. Networks that learn from whitened images fail on test images that are "
-            f"only normalized. {_REMEDY} (images that were mapped back are not normalized either: give also "
+            f"{named[0]} is named as ZCA-whitened. Networks that learn from whitened images fail on test images that "
+            f"are only normalized. {_REMEDY} (images that were mapped back are not normalized either: give also "
             "normalized=False, mean= and std=)."
         )
     mean, std = float(images.mean()), float(images.std(correction=0))
     if normalized and math.isfinite(std) and (abs(mean) > 1 or not 0.5 < std < 4):
         raise ValueError(
-            f"{path} contains values with mean {mean:.3g} and standard deviation {std:.3g}, far from normalized ones "
-            "(0 and 1). If they are in [0, 1], give normalized=False, mean= and std=. If they are ZCA-whitened: "
+            f"{files[0]} contains values with mean {mean:.3g} and standard deviation {std:.3g}, far from normalized "
+            "ones (0 and 1). If they are in [0, 1], give normalized=False, mean= and std=. If they are ZCA-whitened: "
             f"{_REMEDY}."
         )
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core.errors import ArtifactError, checked_path, shortened_list
+from condensed_data.core.text import visible
 
 PathLike = str | os.PathLike[str]
 Paths = PathLike | Sequence[PathLike]
@@ -26,24 +27,27 @@ _LABELS = re.compile(r"(?<![a-z])labels?(?![a-z])", re.IGNORECASE)
 _OTHER = re.compile(r"(?<![a-z])lr(?![a-z])", re.IGNORECASE)  # learned learning rates beside images and labels
 
 
-def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[Path, Tensor, Tensor]:
-    """The first file, images (N, *sample) and labels (N,) or (N, K) as stored.
+def load(path: Paths, labels: Paths | None, run: int, max_bytes: int) -> tuple[list[Path], Tensor, Tensor]:
+    """The files of images, images (N, *sample) and labels (N,) or (N, K) as stored.
 
     Raises:
         FileNotFoundError, ArtifactError, ValueError: see `author_files.read`.
     """
     files, label_files = _files(path, labels)
-    total, pairs = max_bytes, []
+    in_common = len(label_files) not in (0, len(files))  # the labels of all files of images
+    left, images, targets = max_bytes, [], []
     for number, file in enumerate(files):
-        beside = label_files[number] if len(label_files) == len(files) else None
-        own_labels = len(label_files) in (0, len(files))
-        pairs.append(_pair(_load(file, total), file, beside, run, total) if own_labels else (_only(file, total), None))
-        total -= pairs[-1][0].numel() * pairs[-1][0].element_size()
-    images = _joined([pair[0] for pair in pairs], files)
-    found = [pair[1] for pair in pairs if pair[1] is not None]
-    if not found:
-        found = [_only(file, max_bytes) for file in label_files]
-    return files[0], images, _joined(found, label_files or files)
+        if in_common:
+            images.append(_only(file, left))
+        else:
+            labels_file = label_files[number] if label_files else None
+            pair = _pair(_load(file, left), file, labels_file, run, left)
+            images.append(pair[0])
+            targets.append(pair[1])
+        left -= images[-1].numel() * images[-1].element_size()
+    if in_common:
+        targets = [_only(file, max_bytes) for file in label_files]
+    return files, _joined(images, files), _joined(targets, label_files or files)
 
 
 def _files(path: Paths, labels: Paths | None) -> tuple[list[Path], list[Path]]:
@@ -133,15 +137,15 @@ def _beside(path: Path) -> Path:
     for guess in guesses:
         if guess != path and guess.is_file():
             return guess
-    raise FileNotFoundError(
-        f"{path} contains images without labels, and {guesses[-1]} does not exist. Give labels=, their path."
-    )
+    text = f"{path} contains images without labels, and {guesses[-1]} does not exist. Give labels=, their path."
+    raise FileNotFoundError(visible(text))
 
 
 def _load(path: Path, max_bytes: int) -> Any:
     """Load what `torch.save` wrote: only tensors, numbers and containers of them."""
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path} does not exist or is not a file. Give a file that torch.save wrote.")
+        text = f"{path} does not exist or is not a file. Give a file that torch.save wrote."
+        raise FileNotFoundError(visible(text))
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

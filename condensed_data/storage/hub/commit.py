@@ -18,7 +18,13 @@ from condensed_data.core.hub_errors import ConcurrentPushError, HubError, HubUna
 from condensed_data.methods.synthetic.decoding import reject_inconsistent
 from condensed_data.storage import file_names
 from condensed_data.storage.hub import layout, repo_card
-from condensed_data.storage.hub.client import check_name, missing_dataset_error
+from condensed_data.storage.hub.client import (
+    check_name,
+    check_revision,
+    check_text,
+    check_token,
+    missing_dataset_error,
+)
 from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import ATTEMPTS, is_transient, pause
 from condensed_data.storage.manifest import newer_is_unsupported
@@ -46,6 +52,9 @@ class PushOptions:
 
     def __post_init__(self) -> None:
         check_name(self.repo_id)
+        check_token(self.token)
+        check_revision(self.revision)
+        check_text("commit_message", self.commit_message)
         if self.revision is not None and re.fullmatch("[0-9a-f]{40}", self.revision):
             raise ValueError(f"revision={self.revision!r} is a commit, which cannot change. Give a branch.")
         if self.license is not None:

@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from condensed_data.core.errors import ArtifactError, IntegrityError
+from condensed_data.core.errors import ArtifactError, IntegrityError, checked_path
 from condensed_data.core.hub_errors import HubUnavailableError
 from condensed_data.storage import file_names
 from condensed_data.storage import manifest as manifests
 from condensed_data.storage.hub import layout
-from condensed_data.storage.hub.client import check_name, client, missing_dataset_error
+from condensed_data.storage.hub.client import check_name, check_revision, check_token, client, missing_dataset_error
 from condensed_data.storage.hub.retry import with_retries
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class Access:
     force_download: bool = False
 
     def __post_init__(self) -> None:
+        check_token(self.token)
+        if self.cache_dir is not None:
+            checked_path("cache_dir", self.cache_dir)
         if self.local_files_only and self.force_download:
             raise ValueError(
                 "force_download=True needs the network, but local_files_only=True forbids it. Give only one of them."
@@ -86,7 +89,7 @@ class RepositorySnapshot:
 
         api = client(access.token)
         try:
-            commit = _resolved(api, check_name(repo_id), revision, access, fresh)
+            commit = _resolved(api, check_name(repo_id), check_revision(revision), access, fresh)
         except GatedRepoError:
             raise
         except RepositoryNotFoundError as error:
@@ -123,9 +126,18 @@ class RepositorySnapshot:
             yield item.path, getattr(item, "size", None)
 
     def listing(self) -> dict[str, int]:
-        """Size in bytes by path of the first `MAX_FILES` files."""
+        """Size in bytes of every file, by path.
+
+        Raises:
+            ArtifactError: for more than `MAX_FILES` files: those that were listed would be a part of the dataset.
+        """
         files = ((path, size) for path, size in self._tree(recursive=True) if size is not None)
-        found = dict(islice(files, MAX_FILES))
+        found = dict(islice(files, MAX_FILES + 1))
+        if len(found) > MAX_FILES:
+            raise ArtifactError(
+                f"{self.repo_id} contains more than {MAX_FILES:,} files. Ask its owner for parquet files, which hold "
+                "many samples each."
+            )
         self.sizes.update(found)
         return found
 

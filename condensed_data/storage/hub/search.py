@@ -11,7 +11,7 @@ from condensed_data.core.errors import ArtifactError
 from condensed_data.core.hub_errors import HubNotFoundError, translate_hub_errors
 from condensed_data.storage import strict_json
 from condensed_data.storage.dataset_card import source_tag
-from condensed_data.storage.hub.client import client
+from condensed_data.storage.hub.client import check_text, client
 from condensed_data.storage.hub.pull import PullResult, load
 from condensed_data.storage.hub.repository import Access, RepositorySnapshot
 from condensed_data.storage.hub.retry import with_retries
@@ -55,6 +55,8 @@ def find(
     Raises:
         HubUnavailableError: without network.
     """
+    for argument, text in (("source", source), ("recipe", recipe), ("author", author)):
+        check_text(argument, text)
     wanted = [TAG]
     wanted += [] if source is None else [source_tag(source)]
     wanted += [] if recipe is None else [recipe]

@@ -48,16 +48,22 @@ def read(
         ArtifactError: for files that are too large or corrupt.
     """
     wanted = [path for path in sizes if config_name is None or config_name in PurePosixPath(path).parts[:-1]]
-    tables, folders = _tables(repo_id, wanted), _folders(wanted)
+    repository_paths.check(repo_id, [path for path in wanted if path.lower().endswith((".parquet", *_SUFFIXES))])
+    tables = _tables(repo_id, wanted)
+    folders = {} if tables else _folders(repo_id, wanted)
     chosen = tables or [path for paths in folders.values() for path in paths]
     if not chosen:
         raise NotACondensedDatasetError(_nothing_found(repo_id, sizes, config_name))
-    repository_paths.check(repo_id, chosen)
     total = sum(sizes[path] for path in chosen)
-    if total > max_bytes or len(chosen) > _MAX_FILES:
+    if len(chosen) > _MAX_FILES:
         raise ArtifactError(
-            f"{repo_id} contains {len(chosen)} files with {total} bytes in total; the limits are {_MAX_FILES} files "
-            f"and max_bytes={max_bytes}. If it is a condensed dataset and you trust it, raise max_bytes."
+            f"{repo_id} contains {len(chosen):,} files of samples; the limit is {_MAX_FILES:,}. Ask its owner for "
+            "parquet files, which hold many samples each."
+        )
+    if total > max_bytes:
+        raise ArtifactError(
+            f"{repo_id} contains samples of {total} bytes, more than max_bytes={max_bytes}. If it is a condensed "
+            "dataset and you trust it, raise max_bytes."
         )
     if tables:
         return _with_warning(repo_id, third_party_images.from_tables(repo_id, tables, fetch, max_bytes))
@@ -142,25 +148,35 @@ def _tables(repo_id: str, paths: Sequence[str]) -> list[str]:
     tables = [path for path in paths if path.endswith(".parquet")]
     train = [path for path in tables if _TRAIN.search(path)]
     chosen = train or [path for path in tables if not _OTHER_SPLIT.search(path)]
-    folders = sorted({PurePosixPath(path).parent.as_posix() for path in chosen})
-    if len(folders) > 1:
-        raise NotACondensedDatasetError(
-            f"{repo_id} was not made by condensed-data and has parquet files in {len(folders)} folders. Give one as "
-            f"config_name: {shortened_list(folders)}."
-        )
+    _refuse_several(repo_id, "parquet files", {PurePosixPath(path).parent.as_posix() for path in chosen})
     return repository_paths.in_order(repo_id, chosen)
 
 
-def _folders(paths: Sequence[str]) -> dict[str, list[str]]:
+def _folders(repo_id: str, paths: Sequence[str]) -> dict[str, list[str]]:
     """Image files by the name of their folder, which is their class; only those below train/ if there are any."""
     images = sorted(path for path in paths if path.lower().endswith(_SUFFIXES))
     train = [path for path in images if "train" in PurePosixPath(path).parts[:-2]]
     other = [path for path in images if not _OTHER_SPLIT.search(path.rpartition("/")[0])]
     folders: dict[str, list[str]] = {}
+    above = set()
     for path in train or other:
-        if len(PurePosixPath(path).parts) > 1:
-            folders.setdefault(PurePosixPath(path).parent.name, []).append(path)
-    return folders if len(folders) > 1 else {}
+        folder = PurePosixPath(path).parent
+        if folder.name:
+            folders.setdefault(folder.name, []).append(path)
+            above.add(folder.parent.as_posix())
+    if len(folders) < 2:
+        return {}
+    _refuse_several(repo_id, "folders of images", above)
+    return folders
+
+
+def _refuse_several(repo_id: str, what: str, folders: set[str]) -> None:
+    """Each folder is a dataset of its own, so the samples of several are not mixed."""
+    if len(folders) > 1:
+        raise NotACondensedDatasetError(
+            f"{repo_id} was not made by condensed-data and has {what} in {len(folders)} folders. Give one as "
+            f"config_name: {shortened_list(sorted(folders))}."
+        )
 
 
 def _nothing_found(repo_id: str, sizes: Mapping[str, int], config_name: str | None) -> str:

@@ -13,6 +13,7 @@ from hub_worker import load, refused, seed_of, small, source
 
 from condensed_data import CondensedDataset
 from condensed_data.core import hub_errors as errors
+from condensed_data.storage.hub import search
 
 pytestmark = pytest.mark.usefixtures("alice")
 
@@ -35,7 +36,7 @@ def test_missing_repositories_revisions_and_configs(hub: HubServer, repository: 
 @pytest.mark.parametrize("name", ["", "a", "a/b/c", "../b", "a/b c", "a\n/b", None])
 def test_invalid_repository_names(hub: HubServer, name: Any) -> None:
     for call in (CondensedDataset.from_hub, small().push_to_hub):
-        with pytest.raises(ValueError, match=r"repo_id=.* Give USER/NAME"):
+        with pytest.raises(ValueError, match=r"repo_id=.* (Give USER/NAME|must be a string)"):
             call(name)
     assert hub.requests == []
 
@@ -77,3 +78,51 @@ def test_a_build_with_push_checks_the_token_first(hub: HubServer, repo_id: str, 
     with pytest.raises(errors.HubAccessError, match="rejected the token"):
         CondensedDataset(source(), "dm", ipc=1, hub=repo_id, push=True, cache=cache)
     assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    "token", ["", " ", "hf_se\ncret", "hf_secret\u202e", "hf secret", "hf_s\xe4cret", "x" * 501, 5, b"cret"]
+)
+def test_values_that_are_no_token_are_not_sent_and_not_shown(
+    token: Any, hub: HubServer, repository: Repository
+) -> None:
+    for call in (CondensedDataset.from_hub, small().push_to_hub):
+        with pytest.raises(ValueError, match=r"token=( cannot be a token|\*\*\*\) must be)") as caught:
+            call(repository.name, token=token)
+        assert "cret" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"^token= cannot be a token"):
+        search.find(token=token)
+    assert hub.requests == []
+
+
+def test_a_token_read_from_a_file_may_end_with_a_line_break(
+    hub: HubServer, repository: Repository, cache: Path
+) -> None:
+    token = f"{hub.token('alice')}\n"
+    assert seed_of(load(repository, token=token, cache_dir=cache)) == 0
+    assert small(1).push_to_hub(repository.name, token=token).changed
+
+
+@pytest.mark.parametrize("revision", ["", "a\0b", "../x", "a b", "\u202e", "x" * 251, "a?b", "a:b", "-x", "a\\b", 5])
+def test_values_that_are_no_revision(revision: Any, hub: HubServer, repository: Repository) -> None:
+    for call in (CondensedDataset.from_hub, small().push_to_hub):
+        with pytest.raises(
+            ValueError, match=r"revision=.* (cannot be a revision\. Give a branch|must be a string or None)"
+        ):
+            call(repository.name, revision=revision)
+    assert hub.requests == []
+
+
+def test_other_values(hub: HubServer, repository: Repository) -> None:
+    for options in ({"commit_message": ""}, {"commit_message": 5}, {"private": "no"}, {"create_pr": 1.5}):
+        ((argument, _),) = options.items()
+        with pytest.raises(ValueError, match=rf"\b{argument}="):
+            small().push_to_hub(repository.name, **options)
+    for options in ({"cache_dir": 5}, {"cache_dir": "a\0b"}):
+        with pytest.raises(ValueError, match=r"\bcache_dir="):
+            CondensedDataset.from_hub(repository.name, **options)
+    for argument in ("source", "recipe", "author"):
+        for value in ("", "\ud800", 5):
+            with pytest.raises(ValueError, match=rf"^{argument}="):
+                search.find(**{argument: value})
+    assert hub.requests == []

@@ -134,3 +134,12 @@ def test_columns_of_integers(kind: torch.dtype, tmp_path: Path) -> None:
 def test_labels_that_do_not_fit(labels: Any, options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         read(saved(labels, tmp_path), **options)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (32, 32, 1), (28, 28, 4)])
+def test_channels_that_are_last_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    torch.save([torch.randn(6, *shape), LABELS], tmp_path / "data.pt")
+    with pytest.raises(ValueError, match=r"channels seem to be last. Save images.permute"):
+        read(tmp_path / "data.pt")
+    torch.save([torch.load(tmp_path / "data.pt")[0].permute(0, 3, 1, 2), LABELS], tmp_path / "data.pt")
+    assert read(tmp_path / "data.pt").metadata.kind.shape == (shape[2], *shape[:2])

@@ -108,6 +108,13 @@ def test_names_of_whitened_files_are_asked(name: str, tmp_path: Path) -> None:
     assert len(CondensedDataset.from_pt(path, whitening="none")) == 6
 
 
+def test_any_file_of_a_list_may_be_whitened(folder: Path) -> None:
+    torch.save([torch.randn(6, 3, 6, 6), LABELS], folder / "other.pt")
+    torch.save([torch.randn(6, 3, 6, 6), LABELS], folder / "zca.pt")
+    with pytest.raises(ValueError, match=r"zca.pt is named as ZCA-whitened"):
+        CondensedDataset.from_pt([folder / "other.pt", folder / "zca.pt"])
+
+
 @pytest.mark.parametrize("name", ["no_zca/images_best.pt", "run_NO_ZCA.pt", "without-zca.pt", "wizcard.pt"])
 def test_other_names_are_not(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

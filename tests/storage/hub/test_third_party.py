@@ -17,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from condensed_data import ArtifactError, CondensedDataset, NotACondensedDatasetError
-from condensed_data.storage.hub import third_party
+from condensed_data.storage.hub import repository, third_party
 
 NAMES = ["ant", "bee", "cat"]
 LACKS_METADATA = "was not made by condensed-data and lacks"
@@ -247,6 +247,16 @@ def test_several_folders_require_config_name(hub: HubServer, repo_id: str) -> No
     assert len(read(repo_id, config_name="ipc2")) == 6
 
 
+def test_folders_of_several_datasets_are_not_mixed(hub: HubServer, repo_id: str) -> None:
+    """The classes of ipc1 and of ipc10 have the same names."""
+    sets = {"ipc1": range(1), "ipc10": range(3)}
+    files = {f"{ipc}/{name}/{seed}.png": png(seed) for ipc, seeds in sets.items() for name in "ab" for seed in seeds}
+    hub.add_repo(repo_id, files)
+    with pytest.raises(NotACondensedDatasetError, match=r"images in 2 folders\. Give one as config_name: ipc1, ipc10"):
+        CondensedDataset.from_hub(repo_id)
+    assert [len(read(repo_id, config_name=name)) for name in sets] == [2, 6]
+
+
 def plain(images: list[bytes | None], labels: list[int | None]) -> bytes:
     """Parquet without structure or description."""
     columns = {"image": pyarrow.array(images, pyarrow.binary()), "label": pyarrow.array(labels, pyarrow.int64())}
@@ -290,7 +300,7 @@ def test_invalid_repositories_are_refused(files: dict[str, bytes], message: str,
 def test_files_that_are_too_large_are_not_downloaded(hub: HubServer, repo_id: str) -> None:
     hub.add_repo(repo_id, {"train.parquet": table(range(6))})
     asked = len(hub.requests)
-    with pytest.raises(ArtifactError, match="and max_bytes=1000"):
+    with pytest.raises(ArtifactError, match=r"bytes, more than max_bytes=1000. If .*raise max_bytes"):
         CondensedDataset.from_hub(repo_id, max_bytes=1000)
     assert not any("/resolve/" in line and "parquet" in line for line in hub.requests[asked:])
 
@@ -361,3 +371,15 @@ def test_images_of_16_bits_are_scaled_by_their_depth(layout: str, hub: HubServer
     assert torch.allclose(found.images, torch.stack(values), atol=1e-6)
     assert (found.metadata.kind.name, found.targets) == ("tensor:float32", [0, 0, 1, 1])
     assert found[0][0].shape == (1, 8, 8)
+
+
+def test_repositories_of_too_many_files(hub: HubServer, repo_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are never read in part, and no larger max_bytes is recommended, which would not help."""
+    hub.add_repo(repo_id, {f"{name}/{seed}.png": png(seed) for seed in range(4) for name in "ab"})
+    for module, name in ((repository, "MAX_FILES"), (third_party, "_MAX_FILES")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, 5)
+            with pytest.raises(ArtifactError, match=r"files.* Ask its owner for parquet files") as caught:
+                CondensedDataset.from_hub(repo_id)
+        assert "max_bytes" not in str(caught.value)
+    assert len(read(repo_id)) == 8
