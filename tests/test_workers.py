@@ -31,7 +31,7 @@ from condensed_data.evaluation.privacy.measure import measure
 from condensed_data.networks import ConvNet
 from condensed_data.training import trained_networks
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 from condensed_data_avalanche import CondensedBuffer
 from condensed_data_avalanche.experience import read_experience
 

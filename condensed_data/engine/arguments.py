@@ -40,19 +40,14 @@ def get_recipe(
         given = {name: value for name, value in options.items() if _takes(own, name)}
         given |= {} if ipc is None else {"ipc": ipc}
         known = [*arguments, *inspect.signature(own).parameters]
-<<<<<<< HEAD
-        found = _with_fields(own(**given), {name: options[name] for name in options.keys() - given.keys()}, known)
-    learned = found.soft_labels or found.synthetic.learns_scores
-    if soft and not learned and found.labels_from is None:
-=======
         try:
             built = own(**given)
         except TypeError as error:  # an argument that its base does not take
             unknown = [name for name in given if name not in inspect.signature(own).parameters]
             raise TypeError(f"{error}{''.join(did_you_mean(name, arguments) for name in unknown)}") from None
         found = _with_fields(built, {name: options[name] for name in options.keys() - given.keys()}, known)
-    if soft and not found.soft_labels and found.labels_from is None:
->>>>>>> 979726b1ac5ae17c82f04ae916f8a4f3306d7219
+    learned = found.soft_labels or found.synthetic.learns_scores
+    if soft and not learned and found.labels_from is None:
         raise ValueError(
             f"soft=True needs soft labels, but recipe {found.name} has hard ones. Use recipe.set(soft_labels=True) if "
             "its objective reads labels, otherwise recipe.set(labels_from=Teacher())."

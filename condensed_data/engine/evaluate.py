@@ -30,7 +30,8 @@ from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import OrderedTraining, Training, protocol
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 class EvaluateKwargs(TypedDict, total=False):
@@ -68,8 +69,9 @@ def evaluate(
     Args:
         condensed: N samples; nothing is recorded in their metadata.
         test_set, network, runs: see `CondensedDataset.evaluate`.
-        training: a protocol or its name ("standard", "quick"); by default the one in the metadata. Learned scores are
-            regressed on by a protocol with that loss ("frepo"); others train on their classes.
+        training: a protocol or its name ("dsa", "idc", see `condensed_data.training.protocols`); by default the one in
+            the metadata. Learned scores are regressed on by a protocol with that loss ("frepo"); others train on their
+            classes.
         initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
         seed: of the networks.
         device, num_workers, progress: see `CondensedDataset`.
@@ -140,7 +142,7 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
     if schedule is None and isinstance(training, OrderedTraining):
         raise ValueError(
             "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Give "
-            "training= a Training, such as 'standard'."
+            "training= a Training, such as 'dsa'."
         )
     if schedule is None and initial is not None:
         raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")

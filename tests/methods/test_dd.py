@@ -31,7 +31,8 @@ from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact
 from condensed_data.storage import manifest as manifests
 from condensed_data.training.compute import accuracy
-from condensed_data.training.protocol import OrderedTraining, standard
+from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocols import dsa
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"iterations": 3, "batch": 20, "network": NET, "step_size": 0.1}
@@ -158,8 +159,8 @@ def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, ti
     assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies
     elsewhere = made.evaluate(tiny_test_images, "mlp", runs=1, progress=False)
     assert elsewhere.network == "mlp"
-    usual = made.evaluate(tiny_test_images, runs=1, training=replace(standard(), epochs=1), progress=False)
-    assert usual.protocol == "standard"
+    usual = made.evaluate(tiny_test_images, runs=1, training=replace(dsa(), epochs=1), progress=False)
+    assert usual.protocol == "dsa"
 
 
 @pytest.mark.parametrize("options", [{}, {"fixed": True}])

@@ -18,11 +18,13 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, condense_tensors, networks, recipes
 from condensed_data.core import spec as specs
 from condensed_data.core.spec import DatasetInfo
+from condensed_data.data.frepo_augment import OPERATIONS, FRePoAugment
 from condensed_data.methods.objectives import CrossEntropy
 from condensed_data.methods.recipe import Optimizer, Recipe
 from condensed_data.methods.synthetic import MultiFormation, Pixels, WithScores
 from condensed_data.networks import MLP, ConvNet, ConvNet1d, DoublingConvNet
-from condensed_data.training.protocol import Training, frepo, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import frepo, quick
 
 NET = DoublingConvNet(4, 2, "batch")
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32", "cache": False}
@@ -173,6 +175,7 @@ def test_the_protocol() -> None:
         (2, 1): 1000,
     }.items():
         assert resolved(classes, ipc).steps(classes * ipc) == steps
-    assert "flip" in resolved(10, 1).augment.ops  # type: ignore[attr-defined]
+    assert resolved(10, 1).augment == FRePoAugment(OPERATIONS)
+    assert resolved(10, 1, "").augment == FRePoAugment(OPERATIONS[1:])  # digits
     assert frepo().label == "frepo protocol"
     assert resolved(10, 1).label == "frepo protocol, 1000 steps"

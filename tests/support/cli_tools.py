@@ -12,7 +12,7 @@ from PIL import Image
 from condensed_data.cli.main import main
 from condensed_data.evaluation import baselines
 from condensed_data.training import protocol
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 NET = "convnet-d2-w4"
 FEW = ("--ipc", "2", "--iterations", "2", "--runs", "2", "--quiet", "--no-cache")

@@ -25,7 +25,8 @@ from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluate import cross_architecture, evaluate_tensors, network_name
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 from condensed_data.training.trainer import Trainer
 
 SHORT = Training(name="quick", epochs=40, lr=0.05, augment=Identity())
@@ -235,7 +236,7 @@ def test_damaged_json_raises(damage: dict[str, Any]) -> None:
     [
         ({"runs": 0}, r"evaluate\(runs=0\) must be an integer of at least 1"),
         ({"runs": 1.5}, r"evaluate\(runs=1.5\) must be an integer of at least 1"),
-        ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*standard, quick"),
+        ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*dc, dsa, quick, idc"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),
         ({"precision": "fp8"}, "precision='fp8' must be one of 'auto', 'fp32', 'bf16'"),

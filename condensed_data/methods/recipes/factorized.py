@@ -22,9 +22,18 @@ from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, 
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
-from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
+from condensed_data.methods.synthetic import (
+    Factorized,
+    Frequency,
+    Hallucinator,
+    LatentDecoder,
+    MultiFormation,
+    Pixels,
+    WithSteps,
+)
 from condensed_data.methods.synthetic.step_sizes import NAME
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 
 __all__ = ["fred", "haba", "kfs"]
 
@@ -90,9 +99,11 @@ def haba(
     combined = _with_parametrization(recipe, "haba", factorized, lr)
     network = getattr(recipe.terms[0].pool, "network", DefaultNetwork())
     constraint = Term(Diversity(), Critic(network), DecoderPairs(), Identity(), contrast)
+    in_cells = isinstance(recipe.synthetic, MultiFormation)  # samples of one basis are not successive
     return replace(
         combined,
         terms=(*combined.terms, constraint) if contrast else combined.terms,
+        training=recipe.training if in_cells else protocols.haba(hallucinators),
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
         deviations="Adam instead of SGD, whose published rate of 100 is specific to one base; every step uses all "
         "samples of a class instead of those of one hallucinator.",

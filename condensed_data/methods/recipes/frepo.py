@@ -20,7 +20,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithScores
 from condensed_data.networks import ConvNet, DoublingConvNet, NetworkLike
-from condensed_data.training.protocol import frepo as frepo_training
+from condensed_data.training.protocols import frepo as frepo_training
 
 __all__ = ["frepo"]
 
@@ -118,5 +118,5 @@ def frepo(
         deviations="Every real batch is drawn from all samples, so a pass may repeat and omit some. The last iterate "
         "is the result; the authors take the one of best test accuracy, measured every 10,000 iterations. ZCA adds 1.6 "
         "to the eigenvalues, as in mtt, theirs a tenth of their mean (0.1); images of more than 5,000 values are not "
-        "whitened. The evaluation augments as DSA, with nearly the authors' operations: see the protocol 'frepo'.",
+        "whitened.",
     )

@@ -17,8 +17,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.protocol import idc as idc_training
-from condensed_data.training.protocol import standard
+from condensed_data.training import protocols
 from condensed_data.training.sgd import SGDConfig
 
 __all__ = ["dc", "dsa", "idc", "idc_i"]
@@ -57,7 +56,7 @@ def dc(
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=NetworkLifetimes() if iterations is None else iterations,
         ipc=ipc,
-        training=standard(augment=False),
+        training=protocols.dc(),
         paper="Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, arXiv:2006.05929",
         deviations="One backward pass for all classes, as in the authors' code; the paper steps class by class.",
     )
@@ -89,7 +88,7 @@ def dsa(
         recipe,
         name="dsa",
         terms=(replace(recipe.terms[0], pool=pool, augment=SiameseAugment(DefaultDSAOps())),),
-        training=standard(augment=True),
+        training=protocols.dsa(),
         paper="Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, "
         "arXiv:2102.08259",
     )
@@ -134,7 +133,7 @@ def idc_i(
         iterations=DefaultIterations(200_000) if iterations is None else iterations,
         ipc=ipc,
         step_per="class",
-        training=idc_training(),
+        training=protocols.idc_i(),
         paper="Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
         "arXiv:2205.14959",
         deviations="Values are clamped to [0, 1] after every step, not every 100. One group of settings for grayscale "
@@ -166,7 +165,7 @@ def idc(
     """
     recipe = idc_i(ipc, iterations, batch, lr, distance, init, network, within)
     grids = MultiFormation(recipe.synthetic, DefaultFactor() if factor is None else factor)
-    return replace(recipe, name="idc", synthetic=grids)
+    return replace(recipe, name="idc", synthetic=grids, training=protocols.idc())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithSteps
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
 
@@ -73,6 +74,7 @@ def mtt(
         optimizer=Optimizer("sgd", lr=PublishedMTT("lr") if lr is None else lr, rates=rates),
         iterations=DefaultIterations(5_000) if iterations is None else iterations,
         ipc=ipc,
+        training=protocols.mtt(),
         whitening=PublishedWhitening() if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
         deviations="Experts are stored in half precision; ZCA is applied after standardizing channels; settings for "

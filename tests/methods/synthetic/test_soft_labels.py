@@ -22,7 +22,7 @@ from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormati
 from condensed_data.methods.synthetic.soft_labels import CONFIDENCE, Teacher
 from condensed_data.networks import ConvNet
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
