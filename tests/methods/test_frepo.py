@@ -173,6 +173,7 @@ def test_the_protocol() -> None:
         (100, 50): 40_000,
         (10, 12): 2000,
         (2, 1): 1000,
+        (10, 20): 2000,
     }.items():
         assert resolved(classes, ipc).steps(classes * ipc) == steps
     assert resolved(10, 1).augment == FRePoAugment(OPERATIONS)

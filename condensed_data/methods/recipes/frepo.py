@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from condensed_data import networks
@@ -15,7 +15,7 @@ from condensed_data.methods import coresets
 from condensed_data.methods.objectives import RidgeRegression
 from condensed_data.methods.pools import Online
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
-from condensed_data.methods.recipes.published import SettingsTable
+from condensed_data.methods.recipes.published import Published, SettingsTable
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels, WithScores
@@ -24,20 +24,27 @@ from condensed_data.training.protocols import frepo as frepo_training
 
 __all__ = ["frepo"]
 
-# From the authors' code, which gives no other ipc for these datasets.
-FREPO = SettingsTable(
+# From the authors' code, which decides by dataset alone except for CIFAR-100 and Tiny-ImageNet.
+SettingsTable(
     "frepo",
     ("mirror",),
     {
         ("mnist", 1): (False,),
+        ("mnist", 10): (False,),
+        ("mnist", 50): (False,),
         ("fashion-mnist", 1): (False,),
+        ("fashion-mnist", 10): (False,),
+        ("fashion-mnist", 50): (False,),
         ("cifar10", 1): (True,),
+        ("cifar10", 10): (True,),
+        ("cifar10", 50): (True,),
         ("cifar100", 1): (True,),
         ("cifar100", 10): (False,),
         ("cifar100", 50): (False,),
         ("tiny-imagenet", 1): (True,),
         ("tiny-imagenet", 10): (False,),
         ("imagenet-subset", 1): (True,),
+        ("imagenet-subset", 10): (True,),
     },
 )
 
@@ -46,12 +53,10 @@ FREPO = SettingsTable(
 class Mirrored(DataDefault):
     """Whether FRePo regresses on mirror images: as published, but not for characters (SVHN), signals and vectors."""
 
-    def __call__(self, info: DatasetInfo) -> bool:
-        return "flip" in DefaultDSAOps()(info) and bool(FREPO.value(info, "mirror"))
+    published: DataDefault = field(default=Published("frepo", "mirror"))
 
-    def origin(self, info: DatasetInfo) -> str:
-        """See `SettingsTable.origin`."""
-        return FREPO.origin(info)
+    def __call__(self, info: DatasetInfo) -> bool:
+        return "flip" in DefaultDSAOps()(info) and bool(self.published(info))
 
 
 @dataclass(frozen=True)
