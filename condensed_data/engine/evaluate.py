@@ -37,7 +37,7 @@ from condensed_data.training.protocols import protocol
 class EvaluateKwargs(TypedDict, total=False):
     """Keyword arguments of `evaluate`, for methods that pass them on."""
 
-    training: str | Training | None
+    training: str | Training | OrderedTraining | None
     initial: Any
     seed: int
     device: str | torch.device | None
@@ -55,7 +55,7 @@ def evaluate(
     network: NetworkLike | None = None,
     runs: Count = 5,
     *,
-    training: str | Training | None = None,
+    training: str | Training | OrderedTraining | None = None,
     initial: Any = None,
     seed: Natural = 0,
     device: str | torch.device | None = None,

@@ -43,7 +43,8 @@ class OnGrayDigits(DataDefault):
 
     def __call__(self, info: DatasetInfo) -> Any:
         gray = len(info.sample_shape) == 3 and info.sample_shape[0] == 1
-        return self.digits if gray and info.named and names_digits(info.classes) else self.otherwise
+        digits = info.dataset == "mnist" or (info.named and names_digits(info.classes))
+        return self.digits if gray and digits else self.otherwise
 
 
 def register(function: F) -> F:
