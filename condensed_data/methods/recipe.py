@@ -167,7 +167,7 @@ class Recipe(Spec):
                 f"Recipe(iterations={self.iterations}) must be 0, because recipe {self.name} learns nothing: it "
                 "selects samples. Omit iterations."
             )
-        if self.step_per == "class" and self.optimizer.kind == "lamb":
+        if self.step_per != "iteration" and self.optimizer.kind == "lamb":
             raise ValueError(
                 "Optimizer('lamb') scales a step by the norms of whole tensors, which hold the samples of all classes: "
                 "it cannot step class by class. Use step_per='iteration', or another optimizer."
