@@ -117,7 +117,7 @@ class SyntheticData(Stateful):
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def clamp(self) -> None:
-        """Clamp learned tensors to their range; called after every step, does nothing by default."""
+        """Clamp learned tensors to their range; called after every iteration, does nothing by default."""
 
     def state_dict(self) -> dict[str, Any]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.learned.items()}
@@ -263,7 +263,7 @@ class TrainableLoss(Stateful):
 
     @abstractmethod
     def update(self, iteration: int) -> None:
-        """Update its parameters after the synthetic step of `iteration`."""
+        """Update its parameters after a step with this term in `iteration`."""
 
 
 class Objective(Spec, ABC):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.annotations import Count
+from condensed_data.core.annotations import Count, NonNegative
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
@@ -23,17 +23,10 @@ from condensed_data.data.augment import Augment
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
 from condensed_data.methods.lamb import Lamb
-from condensed_data.methods.stopping import EarlyStopping
+from condensed_data.methods.stopping import EarlyStopping, Plateau
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks.registry import check_outputs
 from condensed_data.training.protocol import OrderedTraining, Training
-
-KINDS: dict[str, Any] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "lamb": Lamb,
-}
 
 
 @dataclass(frozen=True)
@@ -49,9 +42,11 @@ class Optimizer(Spec):
         decay: factor at each milestone, positive.
         final: fraction in [0, 1] of all learning rates to which half a cosine brings them by the last iteration; 1 for
             none.
+        weight_decay: of "adamw", at least 0; the others have none.
+        plateau: lowers all learning rates when the loss stops falling; None for none.
     """
 
-    kind: str = "sgd"
+    kind: str | DataDefault = "sgd"
     lr: float | DataDefault = 1.0
     momentum: float = 0.5
     betas: tuple[float, float] = (0.9, 0.999)
@@ -59,9 +54,11 @@ class Optimizer(Spec):
     milestones: tuple[int, ...] | DataDefault = ()
     decay: float = 0.5
     final: float = 1.0
+    weight_decay: NonNegative = 0.0
+    plateau: Plateau | None = None
 
     def __post_init__(self) -> None:
-        check_choice("Optimizer", "kind", self.kind, KINDS)
+        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw", "lamb"), or_default=True)
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -80,7 +77,9 @@ class Optimizer(Spec):
         groups = [{"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
-        return KINDS[self.kind](groups, betas=self.betas)
+        if self.kind == "adamw":
+            return torch.optim.AdamW(groups, betas=self.betas, weight_decay=self.weight_decay)
+        return (Lamb if self.kind == "lamb" else torch.optim.Adam)(groups, betas=self.betas)
 
     def tune(self, optimizer: torch.optim.Optimizer, iteration: int, iterations: int) -> None:
         """Set the learning rates for the iteration after `iteration` completed ones, of `iterations`."""
@@ -122,7 +121,9 @@ class Recipe(Spec):
         optimizer: of the synthetic data.
         iterations: updates of the samples of all classes.
         ipc: samples stored per class (for factorized data: the storage budget, in samples).
-        step_per: "iteration" sums the loss over all classes and takes one step; "class" takes a step for each class.
+        step_per: "iteration" sums the loss over all classes and terms and takes one step; "class" takes a step for
+            each class; "class and term" takes a step for each class by the first term alone, then for each class by
+            the second, and so on, as DANCE and NCFM do.
         num_blocks: compute the classes of a step in this many fixed blocks, which gives the same bits on any number of
             processes, see `condensed_data.engine.distributed.gradient_exchange`; None for all at once in one process,
             and 64 blocks in several.
@@ -159,7 +160,7 @@ class Recipe(Spec):
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
         check_count(None, "iterations", self.iterations, least=0, or_default=True)
-        check_choice(None, "step_per", self.step_per, ("iteration", "class"))
+        check_choice(None, "step_per", self.step_per, ("iteration", "class", "class and term"))
         check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
         check_choice(None, "whitening", self.whitening, ("none", "zca"), or_default=True)
         if not self.terms and self.iterations != 0:

@@ -92,9 +92,7 @@ class Training(Spec):
         is_fraction = self.cosine is None or (0 <= self.cosine <= 1 and not self.milestones)
         require(is_fraction, "Training", "cosine", self.cosine, "a fraction in [0, 1], with milestones=()")
         check_sgd("Training", self.lr, self.momentum, self.weight_decay, self.cutmix)
-        is_fraction = all(0 < at < 1 for at in self.milestones)
-        require(is_fraction, "Training", "milestones", self.milestones, "fractions in (0, 1)")
-        require(self.decay > 0, "Training", "decay", self.decay, "positive")
+        check_milestones("Training", self.milestones, self.decay)
         check_choice("Training", "optimizer", self.optimizer, OPTIMIZERS)
         require(self.cutmix_beta > 0, "Training", "cutmix_beta", self.cutmix_beta, "positive")
 
@@ -190,6 +188,12 @@ def check_sgd(part: str, lr: float, momentum: float, weight_decay: float, cutmix
     require(weight_decay >= 0, part, "weight_decay", weight_decay, "at least 0")
     mixes = isinstance(cutmix, DataDefault) or 0 <= cutmix <= 1
     require(mixes, part, "cutmix", cutmix, "a probability in [0, 1]")
+
+
+def check_milestones(part: str, milestones: tuple[float, ...], decay: float) -> None:
+    """Raise ValueError for a schedule out of range."""
+    require(all(0 < at < 1 for at in milestones), part, "milestones", milestones, "fractions in (0, 1)")
+    require(decay > 0, part, "decay", decay, "positive")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class SGDConfig(Spec):
     """SGD, or Adam, on mini-batches.
 
     Args:
-        lr, momentum, weight_decay: of SGD; the learning rate is constant. Adam uses torch's default betas instead of
-            `momentum`.
+        lr, momentum, weight_decay: of SGD; Adam uses torch's default betas instead of `momentum`. The learning rate is
+            constant within an epoch (see `Pretraining`).
         batch_size: rows of a step; the last step of an epoch takes the remainder.
         augment: applied to every batch.
         cutmix: probability of CutMix with Beta(1, 1) in a step, after `augment`.
@@ -92,6 +92,11 @@ class SGDTrainer:
         self.on_rows = on_rows or (lambda rows: None)
         self.optimizer = sgd.make_optimizer(module)
         self.rows = _rows(module, sample_shape)
+
+    def set_lr(self, lr: float) -> None:
+        """Take the next steps at another learning rate; the momentum is kept."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def step(self, x: Tensor, y: Tensor, rng: RandomStreams, number: int = 0) -> tuple[Tensor, Tensor]:
         """Take one step, with the module in training mode.
