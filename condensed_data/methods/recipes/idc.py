@@ -98,6 +98,7 @@ def idc(
         synthetic=MultiFormation(
             recipe.synthetic, Spatial(Published("idc", "factor"), 1) if factor is None else factor
         ),
+        training=protocols.idc(),
     )
 
 
