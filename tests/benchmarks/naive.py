@@ -89,7 +89,7 @@ class Naive:
 
     def matching(self) -> None:
         """The synthetic steps of one iteration."""
-        self.recipe.optimizer.tune(self.optimizer, self.iteration)
+        self.recipe.optimizer.tune(self.optimizer, self.iteration, self.run.iterations)
         groups = list(range(self.run.context.real.num_groups))
         terms, step_per = self.recipe.terms, self.recipe.step_per
         for some_terms in [[term] for term in terms] if step_per == "class and term" else [terms]:

@@ -93,8 +93,13 @@ def idc(
         init: initial samples of the grids, downsampled; random real ones by default.
     """
     recipe = _recipe("idc", ipc, iterations, batch, lr, distance, init, network, within)
-    cells = Spatial(Published("idc", "factor"), 1) if factor is None else factor
-    return replace(recipe, synthetic=MultiFormation(recipe.synthetic, cells), training=protocols.idc())
+    return replace(
+        recipe,
+        synthetic=MultiFormation(
+            recipe.synthetic, Spatial(Published("idc", "factor"), 1) if factor is None else factor
+        ),
+        training=protocols.idc(),
+    )
 
 
 def _recipe(
