@@ -88,7 +88,7 @@ def mtt(
         ),
         iterations=DefaultIterations(ITERATIONS[settings]) if iterations is None else iterations,
         ipc=ipc,
-        whitening=PublishedWhitening(settings) if whitening is None else whitening,
+        whitening=PublishedWhitening(Published(settings, "whitening")) if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
         deviations="Experts are stored in half precision; ZCA is applied after standardizing channels; a step size "
         "that would become negative, with which the authors' evaluation fails, stays at 1e-6; the last samples are "
