@@ -19,7 +19,8 @@ from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
@@ -134,11 +135,11 @@ def test_the_result_is_trained_on_at_its_learned_step_size(tiny_images: TensorDa
     assert isinstance(made.training, Training)
     assert made.stored is not None
     assert made.training.lr == float(made.stored["step_sizes"][0]) != 0.01
-    assert made.training.label == "standard, learned rate protocol"
+    assert made.training.label == "mtt, learned rate protocol"
     made.save(tmp_path / "set")
     assert CondensedDataset.load(tmp_path / "set").training == made.training
     assert isinstance(made.recipe, Recipe)
-    assert replace(made.training, name="standard", lr=0.01) == made.recipe.training
+    assert replace(made.training, name="mtt", lr=0.01) == made.recipe.training
 
 
 def test_any_executor_gives_the_same_samples(
