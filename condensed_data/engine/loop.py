@@ -60,7 +60,7 @@ class CondensationRun:
         for pool_state in self.pool_states.values():
             pool_state.network_at(self.iteration)  # on every process, whether or not it computes with it
         if self.optimizer is not None:
-            self.recipe.optimizer.tune(self.optimizer, self.iteration)
+            self.recipe.optimizer.tune(self.optimizer, self.iteration, self.iterations)
             total, self.stopping = self.stepper.step(self.stop_requested())
         for pool_state in self.pool_states.values():
             pool_state.update(self.iteration, self.synthetic_data)

@@ -24,7 +24,7 @@ from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 
 # float32 copies of every learned tensor: the values, their gradient, and the optimizer's state
-_COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
+_COPIES = {"sgd": 3, "adam": 4, "adamw": 4, "lamb": 4}
 
 
 @dataclass(frozen=True)

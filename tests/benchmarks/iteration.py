@@ -107,7 +107,7 @@ class Ours:
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
-        run.recipe.optimizer.tune(run.optimizer, run.iteration)
+        run.recipe.optimizer.tune(run.optimizer, run.iteration, run.iterations)
         run.stepper.step()
 
     def learning(self) -> None:

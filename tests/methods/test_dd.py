@@ -253,7 +253,7 @@ def test_impossible_evaluations_are_refused(
     with pytest.raises(ValueError, match=r"initial= is only used with a dataset's own training steps"):
         made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)
     with pytest.raises(ValueError, match="this dataset has none"):
-        plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)  # type: ignore[arg-type]
+        plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)
     with pytest.raises(ValueError, match="contains no state dictionary"):
         made.evaluate(tiny_test_images, initial=[], **quiet)
     with pytest.raises(ValueError, match="runs=0"):
@@ -326,7 +326,7 @@ class Drops(nn.Module):
         ({"n_nets": 2, "fixed": True}, r"fixed initialization is a single network"),
         ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) already defines the networks"),
         ({"step_size": -1.0}, "must be positive"),
-        ({"batch": 0}, "needs real samples"),
+        ({"batch": 0}, r"Tenths\(batch=0\) must be an integer of at least 1"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
         ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),

@@ -197,7 +197,7 @@ def test_a_result_names_its_protocol() -> None:
     assert result.std == pytest.approx(0.003)  # population standard deviation, not the sample estimate
     assert result.protocol == "quick"
     one = Evaluation("mlp", Training(max_steps=9), (0.5,), (0.5,), eight_bit=(0.25,))
-    assert str(one) == "mlp: 50.0 % (1 network, standard protocol, 9 steps); rounded to 8 bits 25.0 %"
+    assert str(one) == "mlp: 50.0 % (1 network, dsa protocol, 9 steps); rounded to 8 bits 25.0 %"
     with pytest.raises(FrozenInstanceError):
         one.network = "other"  # type: ignore[misc]
 
@@ -234,8 +234,8 @@ def test_damaged_json_raises(damage: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"runs": 0}, r"evaluate\(runs=0\) must be an integer of at least 1"),
-        ({"runs": 1.5}, r"evaluate\(runs=1.5\) must be an integer of at least 1"),
+        ({"runs": 0}, r"evaluate_tensors\(runs=0\) must be an integer of at least 1"),
+        ({"runs": 1.5}, r"evaluate_tensors\(runs=1.5\) must be an integer of at least 1"),
         ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*dc, dsa, quick, idc"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),

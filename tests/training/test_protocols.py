@@ -21,6 +21,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS
 from condensed_data.data.dc_augment import DCAugment
+from condensed_data.data.known_datasets import known_info
 from condensed_data.methods.recipes import registry
 from condensed_data.networks import MLP, build
 from condensed_data.training import protocols
@@ -210,16 +211,13 @@ def test_what_is_mixed_and_flipped_depends_on_the_data() -> None:
 
 def test_dc_augments_grayscale_digits_only() -> None:
     dc = protocol("dc")
-    for data in (
-        info((1, 28, 28), CLOTHES),
-        info((3, 32, 32), DIGITS),
-        info((9,), DIGITS),
-        info((1, 28, 28), DIGITS, False),
-    ):
+    svhn, unnamed = info((3, 32, 32), DIGITS), info((1, 28, 28), DIGITS, named=False)
+    for data in (info((1, 28, 28), CLOTHES), svhn, info((9,), DIGITS), unnamed):
         found = specs.resolve(dc, data)
         assert (found.epochs, found.augment) == (300, Identity())
-    found = specs.resolve(dc, info((1, 28, 28), DIGITS))
-    assert (found.epochs, found.augment) == (1000, DCAugment())
+    for data in (info((1, 28, 28), DIGITS), replace(unnamed, dataset="mnist"), known_info("mnist", 10)):
+        found = specs.resolve(dc, data)
+        assert (found.epochs, found.augment) == (1000, DCAugment())
     assert found.steps(10) == 1001
     with pytest.raises(TypeError, match="resolve"):
         dc.steps(10)
