@@ -36,7 +36,7 @@ from condensed_data.training.protocol import OrderedTraining, Training
 class EvaluateKwargs(TypedDict, total=False):
     """Keyword arguments of `evaluate`, for methods that pass them on."""
 
-    training: str | Training | None
+    training: str | Training | OrderedTraining | None
     initial: Any
     seed: int
     device: str | torch.device | None
@@ -54,7 +54,7 @@ def evaluate(
     network: NetworkLike | None = None,
     runs: Count = 5,
     *,
-    training: str | Training | None = None,
+    training: str | Training | OrderedTraining | None = None,
     initial: Any = None,
     seed: Natural = 0,
     device: str | torch.device | None = None,
@@ -68,7 +68,8 @@ def evaluate(
     Args:
         condensed: N samples; nothing is recorded in their metadata.
         test_set, network, runs: see `CondensedDataset.evaluate`.
-        training: a protocol or its name ("standard", "quick"); by default the one in the metadata.
+        training: a protocol or its name ("dsa", "idc", see `condensed_data.training.protocols`); by default the one in
+            the metadata.
         initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
         seed: of the networks.
         device, num_workers, progress: see `CondensedDataset`.
@@ -129,7 +130,7 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
     if schedule is None and isinstance(training, OrderedTraining):
         raise ValueError(
             "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Give "
-            "training= a Training, such as 'standard'."
+            "training= a Training, such as 'dsa'."
         )
     if schedule is None and initial is not None:
         raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")

@@ -122,5 +122,5 @@ def training_schedule(run: CondensationRun) -> TrainingSchedule | None:
 def _not_ordered(why: str) -> ValueError:
     return ValueError(
         f"Cannot use training=OrderedTraining() with this recipe: it {why}. Use TrainingSteps(steps=..., "
-        "order='stored') and WithSteps(...) in every term, or training=standard()."
+        "order='stored') and WithSteps(...) in every term, or another training, such as protocols.dsa()."
     )

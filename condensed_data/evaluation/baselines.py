@@ -32,7 +32,8 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 
 @dataclass(frozen=True)

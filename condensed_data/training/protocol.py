@@ -1,25 +1,21 @@
-"""Evaluation protocols: how networks are trained on condensed data. Every accuracy is stored with its protocol.
+"""What an evaluation protocol is: how networks are trained on condensed data.
 
-The standard protocol is that of DC, DSA and DM (Zhao, Mopuri and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929,
-and the authors' `evaluate_synset`): SGD for E + 1 epochs; after epoch E // 2 + 1, counted from 0, the learning rate is
-multiplied by 0.1 and the optimizer replaced, so that the momentum starts from zero again. The network after the last
-epoch is tested. Letters: N samples, B rows of a batch, K classes.
+Every accuracy is stored with its protocol. The protocols of the papers are in `protocols`; in all of them the network
+after the last epoch is tested. Letters: N samples, B rows of a batch, K classes, E epochs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from condensed_data.core.names import unknown_name
-from condensed_data.core.spec import DataDefault, Spec
+from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_choice, check_count, require
-from condensed_data.data.augment import Augment, DefaultDSAOps, Identity, SiameseAugment
-from condensed_data.data.cutmix import SpatialCutMix
+from condensed_data.data.augment import Augment, DefaultDSAOps, SiameseAugment
 
 OPTIMIZERS = ("sgd", "adamw", "adamw_fan_in")
 FULL_RATE_INPUTS = 64  # largest fan-in of a weight that "adamw_fan_in" trains at the full learning rate
@@ -29,14 +25,18 @@ FULL_RATE_INPUTS = 64  # largest fan-in of a weight that "adamw_fan_in" trains a
 class Training(Spec):
     """How a network is trained: everything but the data, the network and the seed.
 
+    The defaults are the protocol of DSA and DM, see `protocols.dsa`.
+
     Args:
         name: of the protocol, shown next to every accuracy. Give modified protocols their own name.
-        epochs: E; as in the reference, E + 1 epochs are trained.
+        epochs: E.
+        extra_epoch: count as the authors of DC and DSA do: E + 1 epochs are trained, and the learning rate drops two
+            epochs later than `milestones` say.
         batch_size: rows of a step; the last step of an epoch takes the remainder.
         lr: learning rate.
         momentum: of SGD; AdamW uses torch's default betas.
         weight_decay: of the optimizer.
-        milestones: the learning rate drops after the epochs numbered int(E * milestone) + 1, counted from 0.
+        milestones: the learning rate drops after int(E * milestone) epochs, each a fraction in (0, 1).
         decay: factor of a drop.
         reset_momentum: whether a drop starts a new optimizer.
         augment: applied to the batch of every step.
@@ -47,6 +47,8 @@ class Training(Spec):
             is not limited to 1, and their widths are relative to a base network.
         cutmix: probability of CutMix (Yun et al., ICCV 2019) in a step, after `augment`, as in IDC's evaluation.
         cutmix_beta: both parameters of the Beta distribution of the fraction that a sample keeps.
+        views: number of successive samples of which an epoch takes one, drawn anew in every epoch: those that HaBa
+            decodes from one basis. N must be a multiple of it.
         max_steps: number of steps to train, for comparisons at equal steps; `epochs` is ignored then, and the
             learning rate drops after int(max_steps * milestone) steps.
 
@@ -54,8 +56,9 @@ class Training(Spec):
         ValueError: for a value out of range.
     """
 
-    name: str = "standard"
-    epochs: int = 1000
+    name: str = "dsa"
+    epochs: int | DataDefault = 1000
+    extra_epoch: bool = True
     batch_size: int = 256
     lr: float = 0.01
     momentum: float = 0.9
@@ -63,15 +66,17 @@ class Training(Spec):
     milestones: tuple[float, ...] = (0.5,)
     decay: float = 0.1
     reset_momentum: bool = True
-    augment: Augment = field(default=SiameseAugment(DefaultDSAOps(), per_sample=True))
+    augment: Augment | DataDefault = field(default=SiameseAugment(DefaultDSAOps(), per_sample=True))
     optimizer: str = "sgd"
     cutmix: float | DataDefault = 0.0
     cutmix_beta: float = 1.0
+    views: int = 1
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_count("Training", "epochs", self.epochs)
+        check_count("Training", "epochs", self.epochs, or_default=True)
         check_count("Training", "batch_size", self.batch_size)
+        check_count("Training", "views", self.views)
         check_count("Training", "max_steps", self.max_steps, optional=True)
         check_sgd("Training", self.lr, self.momentum, self.weight_decay, self.cutmix)
         is_fraction = all(0 < at < 1 for at in self.milestones)
@@ -82,12 +87,12 @@ class Training(Spec):
 
     @property
     def label(self) -> str:
-        """The protocol as shown next to an accuracy, such as "quick protocol" or "standard protocol, 1001 steps"."""
+        """The protocol as shown next to an accuracy, such as "dc protocol" or "dsa protocol, 1001 steps"."""
         return f"{self.name} protocol" + (f", {self.max_steps} steps" if self.max_steps else "")
 
     def steps(self, samples: int) -> int:
         """Number of optimizer steps for this many samples."""
-        return self.max_steps or (self.epochs + 1) * self._per_epoch(samples)
+        return self.max_steps or (require_resolved(self.epochs) + self.extra_epoch) * self._per_epoch(samples)
 
     def started_epochs(self, samples: int) -> int:
         """Number of epochs for this many samples, including a last one that `max_steps` cuts short."""
@@ -98,11 +103,13 @@ class Training(Spec):
         if self.max_steps:
             after: Iterable[int] = (int(self.max_steps * at) for at in self.milestones)
         else:
-            after = ((int(self.epochs * at) + 2) * self._per_epoch(samples) for at in self.milestones)
+            epochs, late = require_resolved(self.epochs), 2 * self.extra_epoch
+            # the smallest number that is added makes 2 / 3 of 1,500 epochs 1,000 of them
+            after = ((int(epochs * at + 1e-9) + late) * self._per_epoch(samples) for at in self.milestones)
         return tuple(sorted(step for step in after if 0 < step < self.steps(samples)))
 
     def _per_epoch(self, samples: int) -> int:
-        return math.ceil(samples / self.batch_size)
+        return math.ceil(samples // self.views / self.batch_size)
 
     def make_optimizer(
         self, module: nn.Module, drops: int = 0, *, weights: Iterable[Tensor] | None = None
@@ -153,56 +160,6 @@ def check_sgd(part: str, lr: float, momentum: float, weight_decay: float, cutmix
     require(weight_decay >= 0, part, "weight_decay", weight_decay, "at least 0")
     mixes = isinstance(cutmix, DataDefault) or 0 <= cutmix <= 1
     require(mixes, part, "cutmix", cutmix, "a probability in [0, 1]")
-
-
-def standard(augment: bool = True) -> Training:
-    """The protocol of published results: 1000 epochs with DSA augmentation, or 300 without augmentation.
-
-    DC's results on Fashion-MNIST are published without augmentation; those of DSA, DM and later methods with it. This
-    matters for baselines: 10 random Fashion-MNIST samples per class gave 73.7 % without (6 subsets; published: 73.8 %)
-    and about 76.7 % with augmentation (2 subsets, 4000 test images).
-    """
-    return Training() if augment else Training(epochs=300, augment=Identity())
-
-
-def quick() -> Training:
-    """For small machines: the standard protocol with 300 epochs instead of 1000.
-
-    Measured with random Fashion-MNIST samples, a ConvNet in bf16 and 4000 test images: 0.1 points above
-    standard at 1 sample per class (4 networks each) and 0.7 points below at 10 (2 networks each), which at 1
-    is within the noise of so few networks, in a third of the time at 10. A learning rate of 0.02 was not better.
-    """
-    return replace(standard(), name="quick", epochs=300)
-
-
-def idc() -> Training:
-    """IDC's protocol: Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959, and the authors' code.
-
-    1000 epochs in batches of 64; the learning rate times 0.2 after 2/3 and 5/6 of them; for every sample color changes
-    and one of translation, scaling, rotation and (except for digits) flips; CutMix in half of the steps.
-    """
-    ops = DefaultDSAOps(("crop", "flip", "scale", "rotate"))
-    return Training(
-        "idc",
-        batch_size=64,
-        milestones=(2 / 3, 5 / 6),
-        decay=0.2,
-        reset_momentum=False,
-        augment=SiameseAugment(ops, ("color",), per_sample=True),
-        cutmix=SpatialCutMix(),
-    )
-
-
-_PROTOCOLS = {"standard": standard, "quick": quick, "idc": idc}
-
-
-def protocol(which: str | Training) -> Training:
-    """The protocol with this name; a `Training` is returned unchanged. For others, ValueError lists the names."""
-    if isinstance(which, Training):
-        return which
-    if not isinstance(which, str) or which not in _PROTOCOLS:
-        raise ValueError(f"training={which!r}: {unknown_name('protocol', which, _PROTOCOLS)}")
-    return _PROTOCOLS[which]()
 
 
 @dataclass(frozen=True)

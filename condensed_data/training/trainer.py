@@ -136,15 +136,19 @@ class Trainer:
         return run_protocol(training, len(self.images), module, batches, step, on_epoch)
 
     def order(self, rng: RandomStreams, epoch: int) -> Tensor:
-        """The order of the samples in one epoch, (N,) on the CPU."""
-        return torch.randperm(len(self.images), generator=rng.torch("shuffle", epoch))
+        """The order of the samples in one epoch, (N / views,) on the CPU."""
+        views = self.training.views
+        order = torch.randperm(len(self.images) // views, generator=rng.torch("shuffle", epoch))
+        if views == 1:
+            return order
+        return order * views + torch.randint(views, order.shape, generator=rng.torch("view", epoch))
 
     def batch(self, index: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
         """Samples and labels of one step, augmented."""
         return augment_batch(
             self.images[index],
             self.labels[index],
-            self.training.augment,
+            require_resolved(self.training.augment),
             rng,
             step,
             num_classes=self.num_classes,
@@ -171,6 +175,11 @@ def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training)
         raise ValueError(
             f"training: {', '.join(unresolved)} depends on the data. Call "
             "condensed_data.core.spec.resolve(training, info) first."
+        )
+    if len(images) % training.views:
+        raise ValueError(
+            f"Training(views={training.views}) takes one of every {training.views} samples in an epoch, but there are "
+            f"{len(images)}. Use views=1."
         )
     if training.cutmix and images.ndim < 3:
         raise ValueError(f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0.")

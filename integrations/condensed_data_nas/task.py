@@ -13,7 +13,8 @@ from torch import Tensor
 
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
-from condensed_data.training.protocol import OrderedTraining, Training, protocol
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,10 @@ import torch
 
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
-from condensed_data.data.augment import Identity, SiameseAugment
+from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import mix
-from condensed_data.training.protocol import Training, protocol, quick, standard
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:
@@ -76,18 +77,6 @@ def test_weights_of_many_inputs_learn_at_a_fraction_of_the_rate() -> None:
     assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in kept.param_groups]
 
 
-def test_named_protocols() -> None:
-    assert protocol("standard") == standard() == Training()
-    assert (standard().epochs, standard(augment=False).epochs) == (1000, 300)
-    assert standard(augment=False).augment == Identity()
-    assert protocol("quick") == quick()
-    assert (quick().name, quick().label) == ("quick", "quick protocol")
-    assert quick().epochs < standard().epochs
-    assert replace(quick(), max_steps=7).label == "quick protocol, 7 steps"
-    own = Training(name="mine")
-    assert protocol(own) is own
-
-
 def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
     info = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
     resolved = specs.resolve(quick(), info)
@@ -105,6 +94,7 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
         ("epochs", 1.5),
         ("batch_size", True),
         ("max_steps", 0),
+        ("views", 0),
         ("lr", 0.0),
         ("momentum", 1.0),
         ("weight_decay", -1.0),
@@ -119,12 +109,6 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
 def test_values_out_of_range_raise(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Training\({argument}=.* must be"):
         Training(**{argument: value})
-
-
-@pytest.mark.parametrize("which", ["slow", "", None, 3])
-def test_unknown_protocols_list_the_known(which: Any) -> None:
-    with pytest.raises(ValueError, match="standard, quick"):
-        protocol(which)
 
 
 @pytest.mark.parametrize("size", [(12, 9), (30,)])

@@ -15,7 +15,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.protocol import idc as idc_training
+from condensed_data.training import protocols
 
 __all__ = ["dm", "idm", "m3d"]
 
@@ -134,6 +134,7 @@ def idm(
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
         step_per="class",
+        training=protocols.idm(),
         paper="Zhao G. et al., Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv:2307.09742",
         deviations="An iteration uses one network, as in the authors' commands. For ImageNet subsets, the authors "
         "train the queue on batches of 128 (here 256) and match with a ConvNet-6.",
@@ -175,7 +176,7 @@ def m3d(
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        training=idc_training(),
+        training=protocols.idc(),
         paper="Zhang H. et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, "
         "arXiv:2312.15927",
         deviations="The authors' repository is empty. The Gaussian kernel is that of an M3DLoss in repositories of "

@@ -18,7 +18,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.protocol import standard
+from condensed_data.training import protocols
 from condensed_data.training.sgd import SGDConfig
 
 __all__ = ["dc", "dsa"]
@@ -68,7 +68,7 @@ def dc(
         optimizer=Optimizer("sgd", lr=RateByNetwork(pool.network) if lr is None else lr, momentum=0.5),
         iterations=NetworkLifetimes() if iterations is None else iterations,
         ipc=ipc,
-        training=standard(augment=False),
+        training=protocols.dc(),
         paper="Zhao, Mopuri and Bilen, Dataset Condensation with Gradient Matching, ICLR 2021, arXiv:2006.05929",
         deviations="One backward pass for all classes, as in the authors' code; the paper steps class by class.",
     )
@@ -99,7 +99,7 @@ def dsa(
         recipe,
         name="dsa",
         terms=(replace(recipe.terms[0], pool=_pool(network, sgd), augment=SiameseAugment(DefaultDSAOps())),),
-        training=standard(augment=True),
+        training=protocols.dsa(),
         paper="Zhao and Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, "
         "arXiv:2102.08259",
     )

@@ -19,7 +19,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.protocol import idc as idc_training
+from condensed_data.training import protocols
 from condensed_data.training.sgd import SGDConfig
 
 __all__ = ["idc", "idc_i"]
@@ -131,7 +131,7 @@ def _recipe(
         iterations=DefaultIterations(table["iterations"]) if iterations is None else iterations,
         ipc=ipc,
         step_per="class",
-        training=idc_training(),
+        training=protocols.protocol(name),
         paper="Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
         "arXiv:2205.14959",
         deviations="Values are clamped to [0, 1] after every step, not every 100. Initial cells of a grid are "

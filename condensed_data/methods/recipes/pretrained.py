@@ -25,8 +25,8 @@ from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.stopping import EarlyStopping
 from condensed_data.methods.synthetic import DefaultFactor, MultiFormation, Pixels
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import idc as idc_training
 
 __all__ = ["dance", "iid", "ncfm"]
 
@@ -124,11 +124,10 @@ def dance(
         optimizer=Optimizer("sgd", lr=ProportionalToIpc(0.01) if lr is None else lr, momentum=0.5),
         iterations=DefaultIterations(10_000) if iterations is None else iterations,
         ipc=ipc,
-        training=idc_training(),
+        training=protocols.dance(),
         paper="Zhang H. et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation, IJCAI 2024, "
         "arXiv:2406.01063",
-        deviations="One step for both terms; the authors step class by class, and for one term after the other. They "
-        "train evaluation networks for 1,500 epochs; here these are IDC's 1,000.",
+        deviations="One step for both terms; the authors step class by class, and for one term after the other.",
     )
 
 
@@ -165,12 +164,11 @@ def ncfm(
         optimizer=Optimizer("adamw", lr=lr),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        training=idc_training(),
+        training=protocols.ncfm(),
         paper="Wang S. et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective, CVPR "
         "2025, arXiv:2502.20653",
         deviations="One step for both terms and all classes. The learning rate is constant; the authors halve it when "
-        "the loss stops decreasing. They train evaluation networks for 2,000 epochs with AdamW; here IDC's protocol "
-        "is used.",
+        "the loss stops decreasing.",
     )
 
 

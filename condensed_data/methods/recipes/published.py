@@ -39,6 +39,7 @@ class SettingsTable:
         rows: by (dataset, ipc), one value per column. Datasets are named as on the command line.
         rules: how a column is filled between two published ipc: "geometric", "linear", or "nearest" on a logarithmic
             scale, which is the default. Integers are rounded. Outside the published ipc, the nearest row holds.
+        notes: by dataset, where its rows are from if not from the method's authors.
 
     Raises:
         ValueError: for a row of another length, or an unknown rule.
@@ -48,6 +49,7 @@ class SettingsTable:
     columns: tuple[str, ...]
     rows: Mapping[tuple[str, int], tuple[Any, ...]]
     rules: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for column, rule in self.rules.items():
@@ -88,6 +90,8 @@ class SettingsTable:
             where = f"of {dataset} at ipc {below}, the nearest published"
         else:
             where = f"between {dataset} at ipc {below} and {above}"
+        if dataset in self.notes:
+            where += f" ({self.notes[dataset]})"
         return where if info.dataset == dataset else f"{where}; {dataset} is the most similar published dataset"
 
     def _around(self, info: DatasetInfo) -> tuple[int, int]:
