@@ -11,8 +11,10 @@ from condensed_data.core.spec import DataDefault
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.data.dc_augment import DCAugment
+from condensed_data.data.frepo_augment import OPERATIONS as FREPO_OPERATIONS
+from condensed_data.data.frepo_augment import FRePoAugment
 from condensed_data.training.protocol import Training
-from condensed_data.training.protocols import PROTOCOLS, OnGrayDigits, OnSVHNAtOne
+from condensed_data.training.protocols import PROTOCOLS, FRePoSteps, OnGrayDigits, OnSVHNAtOne
 
 _HEAD = """# Evaluation protocols
 
@@ -25,8 +27,10 @@ _TAIL = """
 `E + 1` epochs: the authors train one epoch more than they name, and the rate drops two epochs after the named one.
 Operations: `crop` translates by up to 1/8 of the side (in `dc` 1/7) into a margin, `scale` by 1/1.2 to 1.2 (`dc`: 0.8
 to 1.2), `rotate` by up to 15 degrees (`dc`: 45), `flip` mirrors with probability 1/2, `cutout` erases a square of half
-the side. Where flips are listed, digits and other characters are not flipped; vectors are neither augmented nor mixed.
-`mtt` and `haba` train at the rate that is learned with a dataset and stored in its own protocol.
+the side. In `frepo`, `crop` zooms both sides by 1/1.25 to 1.25, `translate` is by up to 1/8 of the side, borders are
+repeated, and a quarter of the side is erased. Where flips are listed, digits and other characters are not flipped;
+vectors are neither augmented nor mixed. `mtt` and `haba` train at the rate that is learned with a dataset and stored in
+its own protocol.
 """
 
 
@@ -43,7 +47,7 @@ def _row(name: str, make: Callable[[], Training]) -> tuple[str, ...]:
     training = make()
     return (
         f"`{name}`",
-        _by_data(training.epochs, lambda epochs: f"{epochs:,}{' + 1' * training.extra_epoch}"),
+        _length(training),
         str(training.batch_size) + (f", one of {training.views} views" if training.views > 1 else ""),
         _optimizer(training),
         _drops(training),
@@ -51,6 +55,12 @@ def _row(name: str, make: Callable[[], Training]) -> tuple[str, ...]:
         _by_data(training.cutmix, _mixing),
         str(inspect.getdoc(make)).split(": ", 1)[0] if name != "quick" else "ours",
     )
+
+
+def _length(training: Training) -> str:
+    if isinstance(training.max_steps, FRePoSteps):
+        return "1,000 to 40,000 steps"
+    return _by_data(training.epochs, lambda epochs: f"{epochs:,}{' + 1' * training.extra_epoch}")
 
 
 def _by_data(value: Any, show: Callable[[Any], str]) -> str:
@@ -62,11 +72,14 @@ def _by_data(value: Any, show: Callable[[Any], str]) -> str:
 
 
 def _optimizer(training: Training) -> str:
-    kind = f"SGD, momentum {training.momentum}" if training.optimizer == "sgd" else "AdamW"
-    return f"{kind}, rate {training.lr}, weight decay {training.weight_decay}"
+    names = {"sgd": f"SGD, momentum {training.momentum}", "adam": "Adam"}
+    kind, loss = names.get(training.optimizer, "AdamW"), ", squared error" * (training.loss == "squared_error")
+    return f"{kind}, rate {training.lr}, weight decay {training.weight_decay}{loss}"
 
 
 def _drops(training: Training) -> str:
+    if training.cosine is not None:
+        return f"{training.warmup} steps of warm-up, then a cosine to {training.cosine} of it"
     at = ", ".join(str(Fraction(milestone).limit_denominator(12)) for milestone in training.milestones)
     return f"x {training.decay} after {at}" + (", with a new optimizer" if training.reset_momentum else "")
 
@@ -74,6 +87,8 @@ def _drops(training: Training) -> str:
 def _augment(augment: Any) -> str:
     if isinstance(augment, DCAugment):
         return f"one of {', '.join(augment.ops)} for every sample"
+    if isinstance(augment, FRePoAugment):
+        return f"one of {', '.join(FREPO_OPERATIONS)}, drawn per batch"
     if isinstance(augment, SiameseAugment):
         always = ", ".join(_names(augment.always))
         return f"{always} and " * bool(always) + f"one of {', '.join(_names(augment.ops))}, drawn per batch"

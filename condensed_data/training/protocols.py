@@ -11,6 +11,7 @@ test data chooses nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment, names_digits
 from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.data.dc_augment import DCAugment
+from condensed_data.data.frepo_augment import FRePoAugment
 from condensed_data.training.protocol import Training
 
 F = TypeVar("F", bound=Callable[..., Training])
@@ -209,4 +211,46 @@ def ncfm() -> Training:
         milestones=(0.2, 0.4, 0.6, 0.8),
         decay=0.5,
         cutmix=SpatialCutMix(),
+    )
+
+
+# Steps by the number of samples.
+_FREPO_STEPS = {10: 1000, 100: 2000, 400: 5000, 500: 5000, 1000: 10_000, 2000: 40_000, 5000: 40_000}
+
+
+@dataclass(frozen=True)
+class FRePoSteps(DataDefault):
+    """Steps by the number of samples, from FRePo's code; for another number those of the nearest, by its logarithm.
+
+    One sample of each of 200 classes (Tiny-ImageNet) takes 20,000, more than its neighbors.
+    """
+
+    def __call__(self, info: DatasetInfo) -> int:
+        samples = info.ipc * max(1, len(info.classes))
+        if len(info.classes) == samples == 200:
+            return 20_000
+        return _FREPO_STEPS[min(_FREPO_STEPS, key=lambda known: abs(math.log(known / samples)))]
+
+
+@register
+def frepo() -> Training:
+    """FRePo: Zhou, Nezhadarya and Ba, NeurIPS 2022, https://arxiv.org/abs/2206.00719, and the authors' code.
+
+    Outputs are regressed on the labels by Adam at 3e-4, in batches of up to 500 samples: 500 steps from 0 to this rate,
+    then half a cosine to a hundredth of it; 1,000 to 40,000 steps, by the number of samples. Characters are not
+    flipped, nor are grayscale images. The authors test a network without normalization whose width doubles with every
+    block, `network="doubling"`; their batches of more than 500 samples are not shuffled.
+    """
+    return Training(
+        "frepo",
+        batch_size=500,
+        lr=3e-4,
+        weight_decay=0.0,
+        milestones=(),
+        augment=FRePoAugment(),
+        optimizer="adam",
+        max_steps=FRePoSteps(),
+        loss="squared_error",
+        warmup=500,
+        cosine=0.01,
     )

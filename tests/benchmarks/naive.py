@@ -89,22 +89,26 @@ class Naive:
 
     def matching(self) -> None:
         """The synthetic steps of one iteration."""
-        self.recipe.optimizer.tune(self.optimizer, self.iteration)
+        self.recipe.optimizer.tune(self.optimizer, self.iteration, self.run.iterations)
         groups = list(range(self.run.context.real.num_groups))
-        for some in [[group] for group in groups] if self.recipe.step_per == "class" else [groups]:
-            self._step(some)
+        terms, step_per = self.recipe.terms, self.recipe.step_per
+        for some_terms in [[term] for term in terms] if step_per == "class and term" else [terms]:
+            for some in [groups] if step_per == "iteration" else [[group] for group in groups]:
+                self._step(some, some_terms)
+        self.samples.clamp()
 
-    def _step(self, groups: Sequence[int]) -> None:
+    def _step(self, groups: Sequence[int], terms: Sequence[Term]) -> None:
         compared: dict[tuple[Sampler, Augment], list[Group]] = {}
         losses = []
-        for term in self.recipe.terms:
+        for term in terms:
             key = (term.sampler, term.augment)
             if key not in compared and not isinstance(term.objective, Trajectory | Unrolled):
                 together = isinstance(term.sampler, DecoderPairs)  # one block, with one operation for all classes
                 compared[key] = [self._group(term, some) for some in ([groups] if together else [[g] for g in groups])]
             losses.append(require_resolved(term.weight) * self._loss(term, compared.get(key, [])))
         learned = list(self.samples.learned.values())
-        ascending = [(weight, term) for term, found in self.frequencies.items() for weight in found.weights]
+        searched = {term: self.frequencies[term] for term in terms if term in self.frequencies}
+        ascending = [(weight, term) for term, found in searched.items() for weight in found.weights]
         everything = [*learned, *(weight for weight, _ in ascending)]
         gradients = torch.autograd.grad(torch.stack(losses).sum(), everything)
         for tensor, gradient in zip(learned, gradients[: len(learned)], strict=True):
@@ -112,7 +116,8 @@ class Naive:
         for (weight, term), gradient in zip(ascending, gradients[len(learned) :], strict=True):
             weight.grad = -gradient / require_resolved(term.weight)
         self.optimizer.step()
-        self.samples.clamp()
+        for found in searched.values():
+            found.ascend()
 
     def _loss(self, term: Term, groups: list[Group]) -> Tensor:
         current = self.pools[term.pool].network_at(self.iteration)
@@ -143,6 +148,4 @@ class Naive:
         """Train the networks after the synthetic steps, and go on to the next iteration."""
         for pool in self.pools.values():
             pool.update(self.iteration, self.samples)
-        for frequencies in self.frequencies.values():
-            frequencies.ascend()
         self.iteration += 1

@@ -173,7 +173,7 @@ def _centralization(objective: Centralization, embedded: Tensor) -> Tensor:
     if objective.centers != "synthetic":
         raise ValueError(f"There is no naive loop for Centralization(centers={objective.centers!r}).")
     squares = (embedded - embedded.mean(0)).square().sum(1)
-    if objective.form == "simplified":
+    if objective.form == "linear":
         return squares.sum()
     return (torch.exp(objective.alpha * squares) - objective.beta).clamp_min(0).sum()
 

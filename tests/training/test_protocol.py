@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,24 @@ def test_the_rate_drops_where_the_reference_drops_it(epochs: int, samples: int, 
     assert training.steps(samples) == steps
     assert list(training.drops(samples)) == [drop for drop in drops if drop < steps]
     assert training.started_epochs(samples) == epochs + 1
+
+
+def test_the_rate_rises_first_and_then_drops_or_follows_a_cosine() -> None:
+    module = torch.nn.Linear(2, 2)
+
+    def rates(**changes: Any) -> list[float]:
+        training = Training(lr=8.0, max_steps=8, batch_size=4, optimizer="adam", **changes)
+        optimizer, found = training.make_optimizer(module), []
+        for step in range(8):
+            training.tune(optimizer, step, 4)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates(milestones=()) == [8] * 8
+    assert rates(warmup=4, milestones=(0.75,), decay=0.5) == [0, 2, 4, 6, 8, 8, 4, 4]
+    assert rates(warmup=2, milestones=(), cosine=0.5) == pytest.approx(
+        [0, 4, *(4 + 2 * (1 + math.cos(math.pi * i / 6)) for i in range(6))]
+    )
 
 
 def test_max_steps_is_exact_and_drops_at_the_same_fraction() -> None:
@@ -103,6 +122,9 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
         ("optimizer", "lion"),
         ("cutmix", 1.1),
         ("cutmix_beta", 0.0),
+        ("loss", "hinge"),
+        ("warmup", -1),
+        ("cosine", 0.1),
         ("augment", "dsa"),
     ],
 )

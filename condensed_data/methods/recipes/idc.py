@@ -93,12 +93,8 @@ def idc(
         init: initial samples of the grids, downsampled; random real ones by default.
     """
     recipe = _recipe("idc", ipc, iterations, batch, lr, distance, init, network, within)
-    return replace(
-        recipe,
-        synthetic=MultiFormation(
-            recipe.synthetic, Spatial(Published("idc", "factor"), 1) if factor is None else factor
-        ),
-    )
+    cells = Spatial(Published("idc", "factor"), 1) if factor is None else factor
+    return replace(recipe, synthetic=MultiFormation(recipe.synthetic, cells))
 
 
 def _recipe(

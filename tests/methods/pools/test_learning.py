@@ -21,6 +21,7 @@ from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.methods.base import Pool, PoolState
 from condensed_data.methods.pools import (
     DynamicBilevel,
+    Online,
     Queue,
     TrainedOnReal,
     TrainedOnSynthetic,
@@ -31,6 +32,7 @@ from condensed_data.training.sgd import SGDConfig, SGDTrainer
 
 PLAIN = SGDConfig(0.1, batch_size=5)
 MOVING = SGDConfig(0.1, 0.9, 5e-4, batch_size=5)
+REGRESSION = SGDConfig(0.01, batch_size=9, optimizer="adam", loss="squared_error")
 POOLS: dict[str, Pool] = {
     "on synthetic": TrainedOnSynthetic(NETWORK, period=4, epochs=2, sgd=MOVING),
     "on real": TrainedOnReal(
@@ -41,6 +43,9 @@ POOLS: dict[str, Pool] = {
     ),
     "queue": Queue(
         NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, reset=4, sgd=MOVING
+    ),
+    "online": Online(
+        NETWORK, networks=3, updates=3, sgd=SGDConfig(0.01, batch_size=9, optimizer="adam", loss="squared_error")
     ),
     "bilevel": DynamicBilevel(NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING),
 }
@@ -104,6 +109,31 @@ def test_networks_are_frozen_and_global_rng_is_untouched(name: str, untouched_rn
 @pytest.mark.parametrize("name", POOLS)
 def test_specifications_survive_json(name: str) -> None:
     assert from_json(json.loads(json.dumps(to_json(POOLS[name])))) == POOLS[name]
+
+
+def test_online_networks_are_replaced_after_their_updates() -> None:
+    ctx = context()
+    pool_state, stored = Online(MLP(8, 1), networks=4, updates=6, sgd=PLAIN).start(ctx), FixedData(ctx)
+    ages, created, chosen = [0, 1, 2, 3], 4, []
+    for iteration in range(40):
+        chosen.append(int(ctx.rng.choice("online look", iteration, 0, 4, 1)))
+        before = weights_of(pool_state.network_at(iteration).module)
+        assert not pool_state.network_at(iteration).module.training
+        pool_state.update(iteration, stored)
+        found = pool_state.state_dict()
+        if ages[chosen[-1]] > 6:
+            ages[chosen[-1]], created = 0, created + 1
+            weights = found["members"][chosen[-1]]["network"]
+            fresh_weights = fresh(ctx, created - 1, MLP(8, 1)).state_dict()
+            assert all(torch.equal(weights[name], fresh_weights[name]) for name in weights)
+        else:
+            ages[chosen[-1]] += 1
+            after = torch.cat([part.flatten() for part in found["members"][chosen[-1]]["network"].values()])
+            assert not torch.equal(before, after)
+        assert [member["updates"] for member in found["members"]] == ages
+        assert found["created"] == created
+    assert created > 6
+    assert set(chosen) == {0, 1, 2, 3}
 
 
 def test_trained_on_synthetic_equals_its_definition() -> None:
