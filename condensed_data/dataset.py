@@ -85,8 +85,8 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         callbacks: see `condensed_data.engine.callbacks`.
         executor: any `concurrent.futures.Executor`, whose workers train the networks that a recipe needs trained on
             real samples beforehand (experts of `mtt`, features of coresets, ...); by default this process.
-        soft: indexing returns class probabilities (len(classes),), which `torch.nn.CrossEntropyLoss` takes, instead
-            of the most probable label; for soft labels only.
+        soft: indexing returns class probabilities (len(classes),), which `torch.nn.CrossEntropyLoss` takes, or learned
+            scores, for a squared error, instead of the label of the largest; for soft labels only.
         fingerprint: a name for the source's content, instead of the hash of all its samples; a few are compared.
         hub: "user/name" of a dataset repository that is searched, after the cache, before condensing. If it cannot
             be reached, a warning is issued.
@@ -99,9 +99,9 @@ class CondensedDataset(HubMixin, Dataset[Any]):
 
     Attributes:
         images: (N, *sample) float32 in the source's value space ([0, 1] for PIL images), not rounded.
-        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 class probabilities (soft labels). K classes have
-            samples.
-        class_indices: (N,) int64 class index in 0..K-1; for soft labels the most probable one.
+        labels: (N,) int64 class index in 0..K-1, or (N, K) float32 soft labels: class probabilities, or scores of any
+            value (`metadata.label_kind`). K classes have samples.
+        class_indices: (N,) int64 class index in 0..K-1; for soft labels the largest.
         targets: list of N labels in the source's own values, of `class_indices`.
         classes: class names by label, `classes[targets[i]]`: those of all classes of the source, if it names them. The
             K names of the classes with samples are `metadata.classes`.
@@ -247,7 +247,7 @@ class CondensedDataset(HubMixin, Dataset[Any]):
         return sample, label if self.target_transform is None else self.target_transform(label)
 
     def _probabilities(self, index: int) -> Tensor:
-        """(len(classes),) soft label; 0 for classes without samples."""
+        """(len(classes),) soft label, probabilities or scores; 0 for classes without samples."""
         found = self.labels[index].clone()
         if len(found) == len(self.classes):
             return found

@@ -14,7 +14,7 @@ from torchvision.datasets import FashionMNIST
 
 from condensed_data import CondensedDataset, JSONLLogger, recipes
 from condensed_data.plotting.curves import curves
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 
 def main() -> None:

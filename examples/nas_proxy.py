@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.data import catalog
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 from condensed_data_nas import ProxyObjective, Range, Stage, cascade, convnet_space, rank_report, sample
 from condensed_data_nas.optuna_study import LiveTable, search
 

@@ -25,7 +25,7 @@ from condensed_data.data.catalog import Digits
 from condensed_data.methods.base import Objective
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.samplers.by_group import PerGroup
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ import condensed_data_nas
 import condensed_data_ray
 from condensed_data import CondensedDataset
 
+pytestmark = pytest.mark.filterwarnings("ignore:ipc=13")  # of a factorized dataset: its budget, in samples
+
 # pattern -> why it needs no entry in the table
 EXEMPT = {
     "Callback.*": "called by a build, whose settings hold",

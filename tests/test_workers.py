@@ -31,7 +31,7 @@ from condensed_data.evaluation.privacy.measure import measure
 from condensed_data.networks import ConvNet
 from condensed_data.training import trained_networks
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 from condensed_data_avalanche import CondensedBuffer
 from condensed_data_avalanche.experience import read_experience
 
@@ -68,7 +68,7 @@ def build_by_fingerprint(tmp_path: Path) -> None:
 
 
 def compare(tmp_path: Path) -> None:
-    training = {"network": NETWORK, "runs": 1}
+    training: dict[str, Any] = {"network": "mlp", "runs": 1}
     baselines.compare(small(), GUARDED, GUARDED_TEST, **training, **READ)
 
 

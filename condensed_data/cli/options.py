@@ -94,13 +94,14 @@ def add_protocol_option(parser: argparse._ActionsContainer) -> None:
         "--protocol",
         default="stored",
         metavar="NAME",
-        help="training protocol: standard, quick, or stored, the one saved with the dataset (default: stored)",
+        help="training protocol by its paper (dc, dsa, idc, ...), quick, or stored, the one saved with the dataset "
+        "(default: stored)",
     )
 
 
 def protocol_from_options(arguments: Namespace) -> Training | None:
     """The protocol of --protocol; None for the stored one."""
-    from condensed_data.training.protocol import protocol
+    from condensed_data.training.protocols import protocol
 
     return None if arguments.protocol == "stored" else protocol(arguments.protocol)
 

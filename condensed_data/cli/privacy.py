@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> None:
     from condensed_data import networks
     from condensed_data.evaluation import privacy
     from condensed_data.plotting.grid import check_suffix
-    from condensed_data.training.protocol import protocol
+    from condensed_data.training.protocols import protocol
 
     training = protocol(arguments.protocol)
     if arguments.out is not None:

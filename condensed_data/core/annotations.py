@@ -155,11 +155,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         ValueError: when called with a value that an annotation excludes.
         TypeError: when called with arguments that the function does not have; the message names a similar one.
     """
-    name = function.__qualname__.removesuffix(".__init__")
     signature = inspect.signature(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        name = _called_name(function, args)
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
@@ -168,6 +168,15 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _called_name(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """The function's name as the caller knows it: a method's begins with the class that it was called on."""
+    name = function.__qualname__.rpartition("<locals>.")[2]
+    if "." not in name or not args:
+        return name
+    owner = args[0] if isinstance(args[0], type) else type(args[0])
+    return owner.__name__ if function.__name__ == "__init__" else f"{owner.__name__}.{function.__name__}"
 
 
 def check_fields(instance: Any) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from condensed_data.core.annotations import NonNegative
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
-from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
+from condensed_data.core.spec import DataDefault, DatasetInfo, Spec, require_resolved
 from condensed_data.core.validation import require
 from condensed_data.data.augment_ops import NUM_UNIFORMS, OPERATIONS, Parameters, Strengths
 
@@ -53,7 +53,7 @@ class Identity(Augment):
     def draw(
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> AugmentFn:
-        return _unchanged
+        return unchanged
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class SiameseAugment(Augment):
 
     Args:
         ops: operations to draw from, a subset of `OPERATIONS`; or a `DataDefault`. Empty for no augmentation.
-        always: operations applied in addition to the drawn one.
+        always: operations applied in addition to the drawn one; or a `DataDefault`.
         per_sample: draw parameters for each row (the operation is still drawn per block), as in the standard
             evaluation; real and synthetic rows then differ.
-        flip: probability of a horizontal flip if "flip" is drawn.
+        flip: probability of a horizontal flip if "flip" applies.
         scale: horizontal and vertical factors are drawn from [1/scale, scale].
         rotate: the angle in degrees is drawn from [-rotate, rotate].
         crop: largest translation, as a fraction of the side; whole pixels.
@@ -77,7 +77,7 @@ class SiameseAugment(Augment):
     """
 
     ops: tuple[str, ...] | DataDefault = OPERATIONS
-    always: tuple[str, ...] = ()
+    always: tuple[str, ...] | DataDefault = ()
     per_sample: bool = False
     flip: float = 0.5
     scale: float = 1.2
@@ -99,10 +99,11 @@ class SiameseAugment(Augment):
     def draw(
         self, rng: RandomStreams, iteration: int, blocks: Sequence[int], sample_shape: tuple[int, ...]
     ) -> AugmentFn:
-        if not isinstance(self.ops, tuple):
-            raise TypeError(f"SiameseAugment(ops={self.ops}) depends on the dataset: resolve the recipe first.")
+        for name, names in (("ops", self.ops), ("always", self.always)):
+            if isinstance(names, DataDefault):
+                raise TypeError(f"SiameseAugment({name}={names}) depends on the dataset: resolve the recipe first.")
         if len(sample_shape) == 1 or not (self.ops or self.always):
-            return _unchanged
+            return unchanged
         return _SiameseDraw(self, rng, iteration, tuple(blocks), sample_shape)
 
     def active(self, rng: RandomStreams, iteration: int, blocks: Sequence[int]) -> Tensor:
@@ -113,7 +114,7 @@ class SiameseAugment(Augment):
             u = rng.uniform("augment op", iteration, blocks, 1)[:, 0]
             chosen = torch.tensor([OPERATIONS.index(name) for name in names])[(u * len(names)).long()]
             active[torch.arange(len(blocks)), chosen] = True
-        active[:, [OPERATIONS.index(name) for name in self.always]] = True
+        active[:, [OPERATIONS.index(name) for name in require_resolved(self.always)]] = True
         return active
 
 
@@ -124,7 +125,8 @@ def _check_ops(name: str, ops: Any) -> None:
         require(known, "SiameseAugment", name, ops, f"a tuple of these operations: {', '.join(OPERATIONS)}")
 
 
-def _unchanged(batch: Batch) -> Tensor:
+def unchanged(batch: Batch) -> Tensor:
+    """The rows of a batch as they are."""
     return batch.x
 
 

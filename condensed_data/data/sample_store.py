@@ -24,13 +24,24 @@ CHUNK = 1024
 
 
 def available_memory() -> int:
-    """Bytes of memory that are available without swapping."""
+    """Bytes of memory that are available without swapping, within the limit of a container."""
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":") for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        free = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
+        free = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // 2
+    return max(0, min(free, container_memory(Path("/sys/fs/cgroup"), free)))
+
+
+def container_memory(folder: Path, default: int) -> int:
+    """Bytes that the control group (version 2) of `folder` leaves free; `default` without a limit."""
+    try:
+        limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        lines = (folder / "memory.stat").read_text().splitlines()
+        return limit - used + int(dict(line.split() for line in lines)["inactive_file"])  # a cache, given up on demand
+    except (OSError, ValueError, KeyError):  # no control group, or its limit is "max"
+        return default
 
 
 class TooLargeError(ValueError):

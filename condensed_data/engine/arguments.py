@@ -46,7 +46,8 @@ def get_recipe(
             unknown = [name for name in given if name not in inspect.signature(own).parameters]
             raise TypeError(f"{error}{''.join(did_you_mean(name, arguments) for name in unknown)}") from None
         found = _with_fields(built, {name: options[name] for name in options.keys() - given.keys()}, known)
-    if soft and not found.soft_labels and found.labels_from is None:
+    learned = found.soft_labels or found.synthetic.learns_scores
+    if soft and not learned and found.labels_from is None:
         raise ValueError(
             f"soft=True needs soft labels, but recipe {found.name} has hard ones. Use recipe.set(soft_labels=True) if "
             "its objective reads labels, otherwise recipe.set(labels_from=Teacher())."

@@ -31,12 +31,13 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 class EvaluateKwargs(TypedDict, total=False):
     """Keyword arguments of `evaluate`, for methods that pass them on."""
 
-    training: str | Training | None
+    training: str | Training | OrderedTraining | None
     initial: Any
     seed: int
     device: str | torch.device | None
@@ -54,7 +55,7 @@ def evaluate(
     network: NetworkLike | None = None,
     runs: Count = 5,
     *,
-    training: str | Training | None = None,
+    training: str | Training | OrderedTraining | None = None,
     initial: Any = None,
     seed: Natural = 0,
     device: str | torch.device | None = None,
@@ -68,7 +69,9 @@ def evaluate(
     Args:
         condensed: N samples; nothing is recorded in their metadata.
         test_set, network, runs: see `CondensedDataset.evaluate`.
-        training: a protocol or its name ("standard", "quick"); by default the one in the metadata.
+        training: a protocol or its name ("dsa", "idc", see `condensed_data.training.protocols`); by default the one in
+            the metadata. Learned scores are regressed on by a protocol with that loss ("frepo"); others train on their
+            classes.
         initial: for an order-dependent dataset: weights to start from, a state dictionary or a list of them.
         seed: of the networks.
         device, num_workers, progress: see `CondensedDataset`.
@@ -94,7 +97,7 @@ def evaluate(
         )
     with preserve_rng_state():
         test = standardized(metadata, "test_set", test_set, num_workers, progress)
-        samples = (metadata.space.standardize(condensed.images), condensed.labels, *test)
+        samples = (metadata.space.standardize(condensed.images), training_labels(condensed, training), *test)
         options: dict[str, Any] = {
             "runs": runs,
             "seed": seed,
@@ -107,16 +110,26 @@ def evaluate(
             options["eight_bit"] = metadata.space.standardize(metadata.kind.round_to_8_bits(condensed.images))
         if schedule is not None:
             return evaluate_replay(*samples, replay=schedule, network=network, initial=initial, **options)
-        protocol = metadata.training if training is None else training
-        assert not isinstance(protocol, OrderedTraining)  # `schedule_for` refuses it
+        chosen = metadata.training if training is None else training
+        assert not isinstance(chosen, OrderedTraining)  # `schedule_for` refuses it
         return evaluate_tensors(
             *samples,
             network=networks.default_name(metadata.kind.shape) if network is None else network,
-            training=protocol,
+            training=chosen,
             classes=class_names(metadata),
             executor=executor,
             **options,
         )
+
+
+def training_labels(condensed: CondensedSamples, training: str | Training | OrderedTraining | None) -> Tensor:
+    """The labels that a protocol trains on: (N,) classes, or (N, K) as stored.
+
+    Scores are regressed on; a protocol with another loss trains on their classes.
+    """
+    chosen = condensed.metadata.training if training is None else training
+    regresses = not isinstance(chosen, OrderedTraining) and protocol(chosen).loss == "squared_error"
+    return condensed.labels if condensed.metadata.label_kind != "scores" or regresses else condensed.class_indices
 
 
 def schedule_for(condensed: CondensedSamples, training: object, initial: object) -> TrainingSchedule | None:
@@ -129,7 +142,7 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
     if schedule is None and isinstance(training, OrderedTraining):
         raise ValueError(
             "training=OrderedTraining() repeats a dataset's own training steps, but this dataset has none. Give "
-            "training= a Training, such as 'standard'."
+            "training= a Training, such as 'dsa'."
         )
     if schedule is None and initial is not None:
         raise ValueError("initial= is only used with a dataset's own training steps. Omit initial= or training=.")

@@ -51,7 +51,8 @@ def condense_tensors(
 
     Returns:
         Synthetic samples (N, *sample) float32 in the value space of `samples`, and their labels (N,) int64 in the
-        values of `labels`, or if they are soft, (N, K) float32 probabilities of these values in increasing order.
+        values of `labels`, or if they are soft, (N, K) float32 probabilities or scores of these values in increasing
+        order.
 
     Raises:
         SourceError: for samples or labels that cannot be condensed.

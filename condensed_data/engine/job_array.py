@@ -49,6 +49,8 @@ def check_recipe(recipe: Recipe) -> None:
         for term in recipe.terms
         if term.pool.trains_on_synthetic
     ]
+    if recipe.optimizer.plateau is not None:
+        reasons.append("its learning rate follows the loss of all classes (optimizer.plateau=None keeps it)")
     if recipe.early_stopping is not None:
         reasons.append("it stops by the loss of all classes (early_stopping=None runs all iterations)")
     _refuse(recipe, reasons)
@@ -70,7 +72,7 @@ def check_run(run: CondensationRun) -> None:
     real, count = run.context.real, run.context.ranks.count
     if real.num_groups > real.num_classes:
         raise ValueError("shard= cannot be combined with groups=. Omit groups=, or use torchrun instead of shards.")
-    most = max(len(run.plan.steps[0]), len(run.plan.steps))
+    most = len({unit.groups for step in run.plan.steps for unit, _ in step})
     if count > most:
         raise ValueError(f"This run can be divided into at most {most} shards, not {count}. Use --shard N/{most}.")
 

@@ -7,7 +7,7 @@ several processes (`distributed/`) and checkpoints (`checkpointing.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from condensed_data.engine.pace import Pace
 from condensed_data.engine.parts import StartedParts
 from condensed_data.engine.prefetch import Prefetcher
 from condensed_data.engine.step_inputs import StepInputs
+from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.recipe import Recipe, Term
 from condensed_data.training.context import Context
 
@@ -59,17 +60,22 @@ class CondensationRun:
         for pool_state in self.pool_states.values():
             pool_state.network_at(self.iteration)  # on every process, whether or not it computes with it
         if self.optimizer is not None:
-            self.recipe.optimizer.tune(self.optimizer, self.iteration)
-            stepper = Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, self.context.ranks)
-            total, self.stopping = stepper.step(self.stop_requested())
+            self.recipe.optimizer.tune(self.optimizer, self.iteration, self.iterations)
+            total, self.stopping = self.stepper.step(self.stop_requested())
         for pool_state in self.pool_states.values():
             pool_state.update(self.iteration, self.synthetic_data)
-        for loss in parts.trainable_losses:
-            loss.update(self.iteration)
         parts.iteration += 1
+        if parts.plateau is not None and self.optimizer is not None:
+            parts.plateau.add(total, self.optimizer)
         if parts.early_stopping is not None:
             parts.early_stopping.add(total)
         return total
+
+    def _update_losses(self, terms: Collection[int]) -> None:
+        """Train the losses of these terms, after a step with them."""
+        for loss in (self.losses[number] for number in terms):
+            if isinstance(loss, TrainableLoss):
+                loss.update(self.iteration)
 
     def loss(self, groups: Sequence[int], terms: Sequence[int]) -> Tensor:
         """The differentiable loss of the coming iteration over these groups, summed over terms, given by index."""
@@ -94,6 +100,13 @@ class CondensationRun:
         blocks = groups if indices.steps is None else indices.steps
         augment = term.augment.draw(self.context.rng, self.iteration, blocks, real.sample_shape)
         return StepInputs(self.iteration, indices, real.labels[indices.real], augment, rows)
+
+    @property
+    def stepper(self) -> Stepper:
+        """Takes the steps of the coming iteration."""
+        assert self.optimizer is not None
+        ranks, update = self.context.ranks, self._update_losses
+        return Stepper(self.plan, self.gradient, self.synthetic_data, self.optimizer, ranks, update)
 
     @property
     def iteration(self) -> int:

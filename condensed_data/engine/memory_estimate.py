@@ -15,6 +15,7 @@ import torch
 
 from condensed_data.core.caller_warnings import warn_caller
 from condensed_data.core.sizes import format_bytes
+from condensed_data.core.spec import require_resolved
 from condensed_data.data.real import RealData
 from condensed_data.data.sample_store import TooLargeError, available_memory, require_memory
 from condensed_data.engine.parts import StartedParts
@@ -23,7 +24,7 @@ from condensed_data.training.compute import activation_sizes
 from condensed_data.training.context import Context
 
 # float32 copies of every learned tensor: the values, their gradient, and the optimizer's state
-_COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
+_COPIES = {"sgd": 3, "adam": 4, "adamw": 4, "lamb": 4}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def estimate_memory(
     return MemoryEstimate(
         samples=store.bytes,
         on_disk=store.on_disk,
-        learned=_COPIES[parts.recipe.optimizer.kind] * learned,
+        learned=_COPIES[require_resolved(parts.recipe.optimizer.kind)] * learned,
         batch=2 * rows * 4 * prod(context.real.sample_shape),
         activations=activations,
         weights=weights,
@@ -135,7 +136,7 @@ def check_result(recipe: Recipe, sample_shape: tuple[int, ...], classes: int) ->
         TooLargeError: if the samples, and what is kept to learn them, do not fit into memory.
     """
     decoded = recipe.synthetic.samples_per_class(recipe.ipc, sample_shape)
-    stored = recipe.ipc * (_COPIES[recipe.optimizer.kind] if recipe.terms else 1)
+    stored = recipe.ipc * (_COPIES[require_resolved(recipe.optimizer.kind)] if recipe.terms else 1)
     require_memory(
         classes * (decoded + stored) * prod(sample_shape) * 4,
         f"ipc={recipe.ipc:,} with {classes} {'class' if classes == 1 else 'classes'} of shape {sample_shape} is "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from condensed_data import networks
-from condensed_data.engine.distributed.work_plan import group_steps
+from condensed_data.engine.distributed.work_plan import step_contents
 from condensed_data.methods.base import Loss, Pool, PoolState, Sampler, SamplerState, Stateful, TrainableLoss
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic.soft_labels import SoftLabeledData
@@ -25,7 +25,7 @@ class StartedParts(Stateful):
         synthetic_data: what is learned.
         sampler_states, pool_states: by specification; terms that name the same one share its state.
         losses: one for each term.
-        optimizer, early_stopping: None if the recipe has none.
+        optimizer, plateau, early_stopping: None if the recipe has none.
     """
 
     def __init__(self, recipe: Recipe, context: Context) -> None:
@@ -36,7 +36,7 @@ class StartedParts(Stateful):
         self.sampler_states: dict[Sampler, SamplerState] = {}
         self.pool_states: dict[Pool, PoolState] = {}
         self.losses: list[Loss] = []
-        groups = group_steps(recipe.step_per, context.real.num_groups)[0]
+        groups, _ = step_contents(recipe.step_per, context.real.num_groups, len(recipe.terms))[0]
         for term in recipe.terms:
             if term.sampler not in self.sampler_states:
                 self.sampler_states[term.sampler] = term.sampler.start(context, self.synthetic_data)
@@ -47,6 +47,7 @@ class StartedParts(Stateful):
                 self.pool_states[term.pool] = term.pool.start(context)
             self.losses.append(term.objective.start(context))
         self.optimizer = recipe.optimizer.start(self.synthetic_data.learned) if recipe.terms else None
+        self.plateau = recipe.optimizer.plateau.start() if recipe.optimizer.plateau else None
         self.early_stopping = recipe.early_stopping.start() if recipe.early_stopping else None
 
     @property
@@ -78,6 +79,7 @@ class StartedParts(Stateful):
             "pools": [state.state_dict() for state in self.pool_states.values()],
             "samplers": [state.state_dict() for state in self.sampler_states.values()],
             "losses": [loss.state_dict() for loss in self.trainable_losses],
+            "plateau": self.plateau.state_dict() if self.plateau else {},
             "early_stopping": self.early_stopping.state_dict() if self.early_stopping else {},
         }
 
@@ -93,5 +95,7 @@ class StartedParts(Stateful):
         ]
         for part, part_state in parts:
             part.load_state_dict(part_state)
+        if self.plateau:
+            self.plateau.load_state_dict(state["plateau"])
         if self.early_stopping:
             self.early_stopping.load_state_dict(state["early_stopping"])

@@ -50,7 +50,7 @@ def run_result(
         recipe_name=recipe.name,
         ipc=recipe.ipc,
         seed=run.context.rng.seed,
-        encoding=specs.to_json(recipe.synthetic),
+        encoding=specs.to_json(recipe.synthetic.encoding),
         training=_training(run),
         iterations=iterations,
         seconds=seconds,
@@ -58,7 +58,7 @@ def run_result(
         environment=environment(run.context.device, run.context.precision),
     )
     samples, labels = decode_all(synthetic_data), synthetic_data.labels.cpu()
-    stored = None if isinstance(recipe.synthetic, Pixels) else synthetic_data.tensors()
+    stored = None if isinstance(recipe.synthetic.encoding, Pixels) else synthetic_data.tensors()
     schedule = training_schedule(run)
     images = real.space.restore(samples)
     if iterations == 0:
@@ -66,8 +66,9 @@ def run_result(
     result = CondensationResult(images, labels, metadata, recipe, stored, schedule)
     if label is not None:
         result = with_soft_labels(result, label(samples))
-    elif recipe.soft_labels:
-        result = with_soft_labels(result, synthetic_data.targets(torch.arange(len(labels))).detach().cpu())
+    elif synthetic_data.label_kind != "index":
+        learned = synthetic_data.targets(torch.arange(len(labels))).detach().cpu()
+        result = with_soft_labels(result, learned, synthetic_data.label_kind)
     return with_storage_size(result, synthetic_data.stored_floats)
 
 
@@ -122,5 +123,5 @@ def training_schedule(run: CondensationRun) -> TrainingSchedule | None:
 def _not_ordered(why: str) -> ValueError:
     return ValueError(
         f"Cannot use training=OrderedTraining() with this recipe: it {why}. Use TrainingSteps(steps=..., "
-        "order='stored') and WithSteps(...) in every term, or training=standard()."
+        "order='stored') and WithSteps(...) in every term, or another training, such as protocols.dsa()."
     )

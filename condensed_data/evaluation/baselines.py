@@ -32,7 +32,8 @@ from condensed_data.storage.metadata import Metadata
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Comparison:
     @property
     def full_seconds(self) -> float:
         """Estimated seconds to train one network on the full dataset for the epochs of the condensed one."""
-        return self.whole.seconds / (self.training.max_steps or 1) * self.full_steps
+        return self.whole.seconds / (specs.require_resolved(self.training.max_steps) or 1) * self.full_steps
 
 
 @own_settings()
@@ -141,7 +142,7 @@ def compare(
         "progress": progress,
     }
     training, epochs, full_steps = _protocol(metadata, len(condensed.labels), len(train))
-    steps = training.max_steps or 1
+    steps = specs.require_resolved(training.max_steps) or 1
     test = in_memory(test, num_workers, progress)
     own: dict[str, Any] = {"training": training}
     if condensed.replay is not None:

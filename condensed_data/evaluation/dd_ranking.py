@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condensed_data import networks
+from condensed_data.core import spec as specs
 from condensed_data.core.annotations import Count, Natural, checked
 from condensed_data.core.device import choose_device, choose_precision
 from condensed_data.core.sizes import mean_percent
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
 from condensed_data.engine.evaluate import class_names, evaluate, standardized
@@ -28,7 +30,8 @@ from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples, EvaluationRecorder
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import OrderedTraining, Training, protocol
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def rank(
     """Measure the accuracies from which DD-Ranking's scores are computed.
 
     Networks are trained on the condensed samples and on random ones, with and without augmentation, in the same number
-    of steps. The augmentation is that of `training`, or the standard one if `training` has none. Soft labels are not
+    of steps. The augmentation is that of `training`, or DSA's if `training` has none. Soft labels are not
     used: all networks are trained with hard labels, those of a soft-labeled dataset with its most probable classes, so
     that a teacher's knowledge has no part in the scores. `label_robust(condensed_any=...)` is for other pairs.
 
@@ -127,9 +130,11 @@ def rank(
     if isinstance(given, OrderedTraining):
         raise ValueError(
             "training=None: this dataset is order-dependent, but random samples have no training schedule. "
-            'Give a protocol for both: training="standard" (--protocol standard).'
+            'Give a protocol for both: training="dsa" (--protocol dsa).'
         )
-    chosen = protocol(given)
+    names = class_names(metadata)
+    info = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named=names is not None)
+    chosen = specs.resolve(protocol(given), info)
     steps = chosen.steps(len(condensed.labels))
     options: dict[str, Any] = {
         "device": torch_device,
@@ -146,7 +151,8 @@ def rank(
         for variant in variants(chosen)
     )
     options["num_classes"] = len(metadata.classes)
-    protocols = [one.training for one in (first, second) if isinstance(one.training, Training)]  # resolved
+    # random samples and the full dataset are no views of anything
+    protocols = [replace(one.training, views=1) for one in (first, second) if isinstance(one.training, Training)]
     subsets = [
         real_data.evaluate_random_subsets(full_data, test_data, metadata.ipc, runs, seed, training=one, **options)
         for one in protocols
@@ -179,7 +185,7 @@ def _evaluate(condensed: EvaluationRecorder, test: TensorDataset, training: Trai
 
 
 def variants(training: Training) -> tuple[Training, Training]:
-    """A protocol with augmentation (its own, or the standard one if it has none) and without."""
+    """A protocol with augmentation (its own, or DSA's if it has none) and without."""
     if _is_plain(training):
         augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
         return replace(training, name=f"{training.name}-augmented", augment=augment), training

@@ -77,7 +77,7 @@ class SyntheticData(Stateful):
         """Tensors from which `SyntheticSpec.restore` decodes the samples again, detached and on the CPU."""
 
     def targets(self, index: Tensor) -> Tensor:
-        """Labels to train on: (B,) class indices, or (B, K) probabilities if they are learned."""
+        """Labels to train on: (B,) class indices; if they are learned, (B, K) probabilities or scores."""
         if self._labels_on_device is None:
             self._labels_on_device = to_device(self.labels, self.device)
         return self._labels_on_device[to_device(index, self.device)]
@@ -97,6 +97,11 @@ class SyntheticData(Stateful):
         return None
 
     @property
+    def label_kind(self) -> str:
+        """What `targets` are: "index", "probs" or "scores"."""
+        return "index"
+
+    @property
     def decoders_per_code(self) -> int:
         """Samples that different decoders make of one code, at consecutive indices; 1 without decoders."""
         return 1
@@ -112,7 +117,7 @@ class SyntheticData(Stateful):
         return sum(tensor.numel() for tensor in self.tensors().values())
 
     def clamp(self) -> None:
-        """Clamp learned tensors to their range; called after every step, does nothing by default."""
+        """Clamp learned tensors to their range; called after every iteration, does nothing by default."""
 
     def state_dict(self) -> dict[str, Any]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.learned.items()}
@@ -125,6 +130,13 @@ class SyntheticData(Stateful):
 
 class SyntheticSpec(Spec, ABC):
     """Specification of what is learned and how it is decoded into samples."""
+
+    learns_scores: ClassVar[bool] = False  # whether its labels are learned scores, which objectives regress on
+
+    @property
+    def encoding(self) -> SyntheticSpec:
+        """The specification that restores the samples from `SyntheticData.tensors`."""
+        return self
 
     def samples_per_class(self, ipc: int, sample_shape: tuple[int, ...]) -> int:
         """About how many samples are decoded per class from a budget of `ipc` stored ones."""
@@ -251,7 +263,7 @@ class TrainableLoss(Stateful):
 
     @abstractmethod
     def update(self, iteration: int) -> None:
-        """Update its parameters after the synthetic step of `iteration`."""
+        """Update its parameters after a step with this term in `iteration`."""
 
 
 class Objective(Spec, ABC):
@@ -259,6 +271,7 @@ class Objective(Spec, ABC):
 
     separable: ClassVar[bool] = True  # a sum over blocks, whose gradient can be accumulated block by block
     reads_labels: ClassVar[bool] = False  # differentiable in the synthetic labels, so that they can be learned
+    reads_scores: ClassVar[bool] = False  # takes labels of any value, which need not be probabilities
 
     def start(self, context: Context) -> Loss:
         """The function called in each step: (network, pair) -> scalar float32 tensor."""

@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from condensed_data.core import spec as specs
-from condensed_data.core.annotations import Count
+from condensed_data.core.annotations import Count, NonNegative
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.core.torch_settings import own_settings
 from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.data.augment import Augment
+from condensed_data.data.known_datasets import KNOWN
 from condensed_data.data.whitening import Whitening
 from condensed_data.methods.base import Objective, Pool, Sampler, SyntheticSpec
-from condensed_data.methods.stopping import EarlyStopping
+from condensed_data.methods.lamb import Lamb
+from condensed_data.methods.stopping import EarlyStopping, Plateau
 from condensed_data.methods.synthetic.soft_labels import Teacher
 from condensed_data.networks.registry import check_outputs
 from condensed_data.training.protocol import OrderedTraining, Training
@@ -33,24 +35,31 @@ class Optimizer(Spec):
     """The optimizer of the learned tensors.
 
     Args:
-        kind: "sgd", "adam" or "adamw".
+        kind: "sgd", "adam", "adamw" or "lamb" (`condensed_data.methods.lamb`).
         lr: learning rate, positive.
-        momentum, betas: of SGD, and of Adam, each in [0, 1).
+        momentum, betas: of SGD, and of the others, each in [0, 1).
         rates: learning rates of single learned tensors, as ((name, lr), ...).
         milestones: iterations after which all learning rates are multiplied by `decay`.
         decay: factor at each milestone, positive.
+        final: fraction in [0, 1] of all learning rates to which half a cosine brings them by the last iteration; 1 for
+            none.
+        weight_decay: of "adamw", at least 0; the others have none.
+        plateau: lowers all learning rates when the loss stops falling; None for none.
     """
 
-    kind: str = "sgd"
+    kind: str | DataDefault = "sgd"
     lr: float | DataDefault = 1.0
     momentum: float = 0.5
     betas: tuple[float, float] = (0.9, 0.999)
     rates: tuple[tuple[str, float | DataDefault], ...] = ()
     milestones: tuple[int, ...] | DataDefault = ()
     decay: float = 0.5
+    final: float = 1.0
+    weight_decay: NonNegative = 0.0
+    plateau: Plateau | None = None
 
     def __post_init__(self) -> None:
-        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw"))
+        check_choice("Optimizer", "kind", self.kind, ("sgd", "adam", "adamw", "lamb"), or_default=True)
         for lr in (self.lr, *(lr for _, lr in self.rates)):
             if not isinstance(lr, DataDefault) and not 0 < lr < math.inf:
                 raise ValueError(f"Optimizer(lr={lr}) must be positive and finite.")
@@ -58,6 +67,7 @@ class Optimizer(Spec):
             raise ValueError(f"Optimizer(milestones={self.milestones}) must be positive numbers of iterations.")
         if not 0 < self.decay < math.inf:
             raise ValueError(f"Optimizer(decay={self.decay}) must be positive and finite.")
+        require(0 <= self.final <= 1, "Optimizer", "final", self.final, "a fraction in [0, 1]")
         require(0 <= self.momentum < 1, "Optimizer", "momentum", self.momentum, "in [0, 1)")
         require(all(0 <= beta < 1 for beta in self.betas), "Optimizer", "betas", self.betas, "in [0, 1)")
 
@@ -68,12 +78,15 @@ class Optimizer(Spec):
         groups = [{"params": [tensor], "lr": lrs[name], "initial_lr": lrs[name]} for name, tensor in learned.items()]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, momentum=self.momentum)
-        cls = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return cls(groups, betas=self.betas)
+        if self.kind == "adamw":
+            return torch.optim.AdamW(groups, betas=self.betas, weight_decay=self.weight_decay)
+        return (Lamb if self.kind == "lamb" else torch.optim.Adam)(groups, betas=self.betas)
 
-    def tune(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
-        """Set the learning rates for the iteration after `iteration` completed ones."""
+    def tune(self, optimizer: torch.optim.Optimizer, iteration: int, iterations: int) -> None:
+        """Set the learning rates for the iteration after `iteration` completed ones, of `iterations`."""
         factor = self.decay ** sum(at <= iteration for at in specs.require_resolved(self.milestones))
+        cosine = (1 + math.cos(math.pi * min(1.0, iteration / max(1, iterations)))) / 2
+        factor *= self.final + (1 - self.final) * cosine
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
@@ -109,7 +122,9 @@ class Recipe(Spec):
         optimizer: of the synthetic data.
         iterations: updates of the samples of all classes.
         ipc: samples stored per class (for factorized data: the storage budget, in samples).
-        step_per: "iteration" sums the loss over all classes and takes one step; "class" takes a step for each class.
+        step_per: "iteration" sums the loss over all classes and terms and takes one step; "class" takes a step for
+            each class; "class and term" takes a step for each class by the first term alone, then for each class by
+            the second, and so on, as DANCE and NCFM do.
         num_blocks: compute the classes of a step in this many fixed blocks, which gives the same bits on any number of
             processes, see `condensed_data.engine.distributed.gradient_exchange`; None for all at once in one process,
             and 64 blocks in several.
@@ -146,7 +161,7 @@ class Recipe(Spec):
     def __post_init__(self) -> None:
         check_count(None, "ipc", self.ipc)
         check_count(None, "iterations", self.iterations, least=0, or_default=True)
-        check_choice(None, "step_per", self.step_per, ("iteration", "class"))
+        check_choice(None, "step_per", self.step_per, ("iteration", "class", "class and term"))
         check_count("Recipe", "num_blocks", self.num_blocks, optional=True)
         check_choice(None, "whitening", self.whitening, ("none", "zca"), or_default=True)
         if not self.terms and self.iterations != 0:
@@ -154,11 +169,27 @@ class Recipe(Spec):
                 f"Recipe(iterations={self.iterations}) must be 0, because recipe {self.name} learns nothing: it "
                 "selects samples. Omit iterations."
             )
+        if self.step_per != "iteration" and self.optimizer.kind == "lamb":
+            raise ValueError(
+                "Optimizer('lamb') scales a step by the norms of whole tensors, which hold the samples of all classes: "
+                "it cannot step class by class. Use step_per='iteration', or another optimizer."
+            )
         self._check_labels()
 
     def _check_labels(self) -> None:
+        scored = self.synthetic.learns_scores
+        others = [type(term.objective).__name__ for term in self.terms if not term.objective.reads_scores]
+        if scored and others:
+            raise ValueError(
+                f"Recipe {self.name} cannot learn scores with {type(self.synthetic).__name__}: {', '.join(others)} "
+                "needs classes or probabilities. Use soft_labels=True, or an objective that regresses."
+            )
         if not self.soft_labels:
             return
+        if scored:
+            raise ValueError(
+                f"soft_labels=True and {type(self.synthetic).__name__} both learn the labels. Use one of them."
+            )
         if self.labels_from is not None:
             raise ValueError(
                 "soft_labels=True and labels_from= are mutually exclusive: learn labels, or take them from a teacher."
@@ -226,12 +257,15 @@ class Recipe(Spec):
 class DefaultIterations(DataDefault):
     """The published number of iterations, and proportionally fewer for sources smaller than the published ones.
 
-    The published sources have 50,000 samples and more; one of 1,400 does not need as many iterations.
+    The published sources have 50,000 samples and more (CIFAR 50,000, MNIST 60,000, SVHN 73,257), ImageNet subsets about
+    13,000; one of 1,400 does not need as many iterations.
     """
 
-    published: Count = 20_000
+    published: Count | DataDefault = 20_000
     samples: Count = 50_000
 
     def __call__(self, info: DatasetInfo) -> int:
-        fraction = 1.0 if info.samples is None else min(1.0, info.samples / self.samples)
-        return max(1, round(self.published * fraction))
+        known = KNOWN[info.dataset].samples if info.dataset in KNOWN else self.samples
+        fraction = 1.0 if info.samples is None else min(1.0, info.samples / min(known, self.samples))
+        published = self.published(info) if isinstance(self.published, DataDefault) else self.published
+        return max(1, round(published * fraction))

@@ -10,7 +10,7 @@ weights are torch's defaults, as in the reference code, or those of `Xavier`. `e
 same for any other module.
 """
 
-from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, DoublingConvNet, LeNet
 from condensed_data.networks.initializers import Xavier
 from condensed_data.networks.probing import (
     Probe,
@@ -40,6 +40,7 @@ __all__ = [
     "AlexNet",
     "ConvNet",
     "ConvNet1d",
+    "DoublingConvNet",
     "LeNet",
     "NetworkFunction",
     "NetworkLike",

@@ -1,4 +1,4 @@
-"""Networks without shortcuts: ConvNet, ConvNet1d, MLP, LeNet, AlexNet and VGG11.
+"""Networks without shortcuts: ConvNet, ConvNet1d, DoublingConvNet, MLP, LeNet, AlexNet and VGG11.
 
 They are the networks of the standard evaluation (Zhao, Mopuri and Bilen, ICLR 2021, and its reference code), with the
 same shapes and parameter counts at 1x28x28 and 3x32x32, and also take samples of other sizes. Deviations:
@@ -15,10 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from condensed_data.core.spec import Spec
 from condensed_data.core.validation import check_choice, check_count, require
 from condensed_data.networks import layers
 from condensed_data.networks.layers import Chain, Conv, Size
+
+TRUNCATED = 0.87962566103423978  # standard deviation of a standard normal variable truncated at 2 and -2
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,52 @@ class ConvNet1d(_Blocks):
                 f'Use the network "{other}".'
             )
         return _convnet(self, num_classes, sample_shape)
+
+
+@dataclass(frozen=True)
+class DoublingConvNet(Spec):
+    """A ConvNet whose width doubles with every block: that of FRePo.
+
+    Zhou, Nezhadarya and Ba, NeurIPS 2022, https://arxiv.org/abs/2206.00719, and the authors' code. A block is a 3x3
+    convolution, ReLU and 2x2 average pooling; blocks after the first normalize their input. The embedding of a 28x28
+    or 32x32 image has 8,192 features. Weights start as in the authors' Flax: normal, truncated at two standard
+    deviations, of variance 1 / fan-in, and biases 0. Running statistics of batch normalization move nine tenths of the
+    way to those of a batch.
+
+    Args:
+        width: channels of the first block.
+        depth: number of blocks; every block halves the size of the map.
+        norm: none, batch, layer, instance or group, see `ConvNet`. The authors condense with batch and test with none.
+
+    Raises:
+        ValueError: for unknown field values; when called, for samples that are not images or are too small.
+    """
+
+    width: int = 128
+    depth: int = 3
+    norm: str = "none"
+
+    def __post_init__(self) -> None:
+        check_count("DoublingConvNet", "width", self.width)
+        check_count("DoublingConvNet", "depth", self.depth)
+        check_choice("DoublingConvNet", "norm", self.norm, layers.NORMS)
+        fits = self.norm != "group" or self.width % layers.GROUPS == 0
+        require(fits, "DoublingConvNet", "width", self.width, f"a multiple of {layers.GROUPS} with norm='group'")
+
+    def __call__(self, num_classes: int, sample_shape: Size) -> Chain:
+        layers.check_image("DoublingConvNet", num_classes, sample_shape)
+        convs = tuple(Conv(self.width * 2**block, pooling="avg") for block in range(self.depth))
+        # every block but the last leaves at least 2x2 values to pool, which any normalization can take
+        fitting = _fitting("DoublingConvNet", convs, 3, "none", sample_shape[1:], 'a smaller depth, the network "mlp"')
+        module = layers.assemble(fitting, (), num_classes, sample_shape, self.norm, norm_first=True)
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                std = part.weight[0].numel() ** -0.5 / TRUNCATED
+                nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+            elif isinstance(part, _BatchNorm):
+                part.momentum = 0.9
+        return module
 
 
 def _convnet(spec: _Blocks, num_classes: int, sample_shape: Size) -> Chain:

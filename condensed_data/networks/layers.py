@@ -117,16 +117,23 @@ def assemble(
     sample_shape: Size,
     norm: str = "none",
     activation: str = "relu",
+    norm_first: bool = False,
 ) -> Chain:
     """Convolutional blocks, then hidden linear blocks of these widths, then the classifier.
 
-    The caller has checked that the sample is large enough. Initial weights are torch's defaults, as in the reference.
+    `norm_first` normalizes the input of every block but the first, instead of what its convolution makes. The caller
+    has checked that the sample is large enough. Initial weights are torch's defaults, as in the reference.
     """
     channels, size = sample_shape[0], sample_shape[1:]
     blocks: list[nn.Module] = []
     pools: list[nn.Module] = []
     for conv, (before, after) in zip(convs, block_sizes(convs, size), strict=True):
-        blocks.append(_conv_block(channels, conv, before, norm, activation))
+        if norm_first:
+            normalized = norm_layer(norm if blocks else "none", channels, size)
+            block = nn.Sequential(normalized, *_conv_block(channels, conv, before, "none", activation))
+        else:
+            block = _conv_block(channels, conv, before, norm, activation)
+        blocks.append(block)
         pools.append(nn.Identity() if conv.pooling == "none" else _POOL[conv.pooling][len(size)](2))
         channels, size = conv.channels, after
     features = channels * prod(size)
@@ -137,7 +144,7 @@ def assemble(
     return Chain(blocks, pools, nn.Linear(features, num_classes))
 
 
-def _conv_block(channels: int, conv: Conv, size: Size, norm: str, activation: str) -> nn.Module:
+def _conv_block(channels: int, conv: Conv, size: Size, norm: str, activation: str) -> nn.Sequential:
     layer = _CONV[len(size)](channels, conv.channels, conv.kernel, padding=conv.pad)
     return nn.Sequential(layer, norm_layer(norm, conv.channels, size), ACTIVATIONS[activation]())
 

@@ -24,7 +24,7 @@ from condensed_data.core.names import unknown_name
 from condensed_data.core.rng import preserve_rng_state
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
 from condensed_data.networks import layers
-from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet
+from condensed_data.networks.convnets import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, DoublingConvNet, LeNet
 from condensed_data.networks.modes import temporary_mode
 from condensed_data.networks.resnet import ResNet18
 
@@ -47,6 +47,7 @@ NetworkLike = Annotated[str | NetworkFunction, _IsNetwork()]  # what `network` t
 _FAMILIES: dict[str, Any] = {
     "convnet": ConvNet(),
     "convnet1d": ConvNet1d(),
+    "doubling": DoublingConvNet(),
     "mlp": MLP(),
     "lenet": LeNet(),
     "alexnet": AlexNet(),
@@ -55,8 +56,8 @@ _FAMILIES: dict[str, Any] = {
 }
 _OURS = tuple(type(spec) for spec in _FAMILIES.values())
 _NAMES = (
-    *("convnet", "convnet-bn", "convnet1d", "mlp", "lenet", "alexnet", "alexnet-bn", "vgg11", "vgg11-bn"),
-    *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-bn-ap"),
+    *("convnet", "convnet-bn", "convnet1d", "doubling", "doubling-bn", "mlp", "lenet", "alexnet", "alexnet-bn"),
+    *("vgg11", "vgg11-bn", "resnet18", "resnet18-bn", "resnet18-ap", "resnet18-bn-ap"),
 )
 _SETTINGS: dict[str, tuple[str, Any]] = {
     **{short: ("norm", norm) for short, norm in zip(("nn", "bn", "ln", "in", "gn"), layers.NORMS, strict=True)},

@@ -125,7 +125,11 @@ def _title(metadata: Metadata) -> str:
     classes = len(metadata.classes)
     real = "" if metadata.source_samples is None else f"{metadata.source_samples:,} "
     decoded = "" if number == metadata.ipc * classes else "decoded from the storage of "
-    soft = " Labels are class probabilities." if metadata.label_kind == "probs" else ""
+    soft = {
+        "index": "",
+        "probs": " Labels are class probabilities.",
+        "scores": " Labels are scores to regress on; the class of a sample is its largest.",
+    }[metadata.label_kind]
     floats = "" if metadata.stored_floats is None else f" They are stored as {metadata.stored_floats:,} numbers."
     return (
         f"# {markdown(metadata.name)}, condensed\n\n"

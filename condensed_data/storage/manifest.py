@@ -12,8 +12,9 @@
 | `value_space` | {"kind": "unit", "uint8", "source" or "standardized", "mean": [...], "std": [...]} of the |
 |   | stored samples; mean and std (per channel, or one for all) standardize them. With "whitening": "zca" |
 |   | the tensors `zca.*` whiten the standardized values, see `condensed_data.data.whitening` |
-| `label` | {"kind": "index" or "probs"}: `labels` is (N,) int64 in 0..K-1, or (N, K) of a float type; |
-|   | with "probs", `hard_labels` (N,) int64 is the class that each sample was made for |
+| `label` | {"kind": "index", "probs" or "scores"}: `labels` is (N,) int64 in 0..K-1, or (N, K) of a float |
+|   | type, probabilities or scores of any value; with these, `hard_labels` (N,) int64 is the class that |
+|   | each sample was made for |
 | `encoding` | canonical JSON of the synthetic data's spec; if its "part" is "Pixels" there is a tensor `images` |
 |   | (N, *shape), else the tensors `synthetic.*` are decoded to the samples. `images` has the values of |
 |   | `value_space` in a float type, or 8-bit ones as uint8: divide them by 255 in the space "unit" |

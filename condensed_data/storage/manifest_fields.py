@@ -128,7 +128,7 @@ DESCRIBED: dict[str, Field] = {
         _VALUE_SPACE,
         f"an object with a kind ({', '.join(_SPACES)}), a mean of finite numbers and a std of positive numbers",
     ),
-    "label": (_object(kind=_one_of("index", "probs")), "an object with a kind (index, probs)"),
+    "label": (_object(kind=_one_of("index", "probs", "scores")), "an object with a kind (index, probs, scores)"),
     "encoding": (_object(part=is_text), "an object with the name of a synthetic data spec (part)"),
     "recipe": (_optional(_object()), "an object or null"),
     "recipe_name": (is_text, "a string"),

@@ -51,7 +51,7 @@ class Metadata:
     stored_floats: int | None = None
     key: str | None = None  # cache key of the build (see `storage.cache.cache_key`), or None if it has none
     whitening: str = "none"  # or "zca"; the manifest alone does not contain the whitening tensors of `space`
-    label_kind: str = "index"  # or "probs" for soft labels
+    label_kind: str = "index"  # or "probs" or "scores" for soft labels
     source_classes: tuple[str, ...] | None = None  # the source's own names of all its labels, by label; None if unnamed
 
     @property

@@ -31,7 +31,7 @@ class CondensationResult:
 
     Attributes:
         images: (N, *sample) float32 in the source's value space.
-        labels: (N,) class index, or (N, K) float32 class probabilities.
+        labels: (N,) class index, or (N, K) float32: class probabilities, or scores (`metadata.label_kind`).
         metadata: how the dataset was made, and its accuracies.
         recipe: resolved recipe, or its stored form if this version cannot rebuild it.
         stored: tensors that the samples are decoded from, or None if the samples are stored as they are. Only these
@@ -51,7 +51,7 @@ class CondensationResult:
 
     @property
     def class_indices(self) -> Tensor:
-        """(N,) class index; for soft labels the most probable class."""
+        """(N,) class index; for soft labels the class of the largest value."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
     @property
@@ -127,9 +127,9 @@ class CondensationResult:
         return with_storage_size(result, synthetic_data.stored_floats)
 
 
-def with_soft_labels(result: CondensationResult, soft: Tensor) -> CondensationResult:
-    """A copy with class probabilities `soft` (N, K) as labels."""
-    metadata = replace(result.metadata, label_kind="probs")
+def with_soft_labels(result: CondensationResult, soft: Tensor, kind: str = "probs") -> CondensationResult:
+    """A copy with `soft` (N, K) as labels: class probabilities, or of kind "scores"."""
+    metadata = replace(result.metadata, label_kind=kind)
     return replace(result, labels=soft.float(), hard_labels=result.class_indices, metadata=metadata)
 
 

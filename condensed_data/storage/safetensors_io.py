@@ -81,7 +81,7 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
     labels, classes = _required(tensors, "labels", where), manifest["num_classes"]
     _check_labels(labels, manifest["label"]["kind"], classes, where)
     encoded = manifest["encoding"]["part"] != "Pixels"
-    if manifest["label"]["kind"] == "probs" and encoded:
+    if manifest["label"]["kind"] != "index" and encoded:
         _required(tensors, "hard_labels", where)
     if "hard_labels" in tensors:
         hard = tensors["hard_labels"]
@@ -101,10 +101,11 @@ def check(tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], where: str
 
 
 def _check_labels(labels: Tensor, kind: str, num_classes: int, where: str) -> None:
-    if kind == "probs":
+    if kind != "index":
         shaped = labels.ndim == 2 and labels.shape[1] == num_classes and labels.is_floating_point()
         _expect(shaped, labels, f"(N, {num_classes}) of a float type", "labels", where)
-        _expect(bool((labels >= 0).all()), labels, "probabilities of at least 0", "labels", where)
+        if kind == "probs":
+            _expect(bool((labels >= 0).all()), labels, "probabilities of at least 0", "labels", where)
     else:
         _check_indices(labels, "labels", num_classes, where)
 

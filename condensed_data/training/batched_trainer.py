@@ -43,15 +43,18 @@ class BatchedModel(nn.Module):
         self.skeleton = copy.deepcopy(modules[0]).to("meta")
         self.skeleton.train(modules[0].training)
 
-    def loss(self, x: Tensor, y: Tensor, precision: str) -> Tensor:
-        """Mean cross-entropy of every network on its own batch: (S, B, *sample), (S, B) or (S, B, K) -> (S,)."""
+    def loss(self, x: Tensor, y: Tensor, precision: str, kind: str = "cross_entropy") -> Tensor:
+        """Mean loss of every network on its own batch: (S, B, *sample), (S, B) or (S, B, K) -> (S,).
+
+        `kind` is one of `protocol.LOSSES`.
+        """
         weights = dict(zip(self.names, self.stacked, strict=True))
 
         def one(weights: Any, buffers: Any, x: Tensor, y: Tensor) -> Tensor:
             def network(x: Tensor) -> Tensor:
                 return functional_call(self.skeleton, (weights, buffers), (x,))
 
-            return loss_and_logits(network, x, y, precision, "mean")[0]
+            return loss_and_logits(network, x, y, precision, "mean", kind)[0]
 
         return torch.vmap(one, randomness="different")(weights, self.state, x, y)
 
@@ -101,7 +104,7 @@ def _step(
     batches = [trainer.batch(rows, one, step) for rows, one in zip(index, rng, strict=True)]
     x, y = (torch.stack(part) for part in zip(*batches, strict=True))
     optimizer.zero_grad()
-    losses = stack.loss(x, y, trainer.precision)
+    losses = stack.loss(x, y, trainer.precision, trainer.training.loss)
     losses.sum().backward()
     optimizer.step()
     return losses.detach()

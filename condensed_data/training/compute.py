@@ -58,19 +58,45 @@ def split_evenly(length: int, most: int | None) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
+def regression_targets(y: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """What outputs are regressed on, (B, K): scores (B, K) as they are, classes (B,) as one-hot rows minus 1/K."""
+    if y.ndim == 2:
+        return y.to(dtype)
+    return (y.unsqueeze(1) == torch.arange(num_classes, device=y.device)).to(dtype) - 1 / num_classes
+
+
 def loss_and_logits(
-    module: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, precision: str, reduction: str = "sum"
+    module: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    precision: str,
+    reduction: str = "sum",
+    loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of samples (B, *sample) with labels (B,) or (B, K), and logits (B, K), in float32 at least."""
+    """Loss of samples (B, *sample) with labels (B,) or (B, K), and logits (B, K), in float32 at least.
+
+    `loss` is one of `protocol.LOSSES`; a row's squared error is half the sum over classes.
+    """
     with autocast(x.device, precision):
         logits = module(x)
     logits = at_least_float32(logits)
-    return F.cross_entropy(logits, y, reduction=reduction), logits
+    if loss == "cross_entropy":
+        return F.cross_entropy(logits, y, reduction=reduction), logits
+    rows = (logits - regression_targets(y, logits.shape[1], logits.dtype)).square().sum(1) / 2
+    return rows.mean() if reduction == "mean" else rows.sum(), logits
 
 
 def batch_loss(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tensor:
     """The loss of `loss_and_logits`, summed over the rows."""
     return loss_and_logits(module, x, y, precision)[0]
+
+
+def batch_squared_error(module: nn.Module, x: Tensor, y: Tensor, precision: str) -> Tensor:
+    """The squared error of `loss_and_logits`, summed over the rows."""
+    return loss_and_logits(module, x, y, precision, loss="squared_error")[0]
+
+
+BATCH_LOSSES: dict[str, LossFunction] = {"cross_entropy": batch_loss, "squared_error": batch_squared_error}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

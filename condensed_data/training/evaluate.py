@@ -27,7 +27,8 @@ from condensed_data.core.validation import check_count
 from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import protocol
 from condensed_data.training.trainer import Trainer, check_samples
 
 Scores = tuple[float, list[float]]
@@ -66,7 +67,7 @@ def evaluate_tensors(
     num_classes: int,
     network: str | Callable[..., nn.Module] = "convnet",
     runs: Count = 5,
-    training: str | Training = "standard",
+    training: str | Training = "dsa",
     seed: Natural = 0,
     classes: Sequence[str] | None = None,
     eight_bit: Tensor | None = None,

@@ -53,7 +53,7 @@ class Evaluation:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol, such as "standard" or "quick"."""
+        """Name of the protocol, such as "dc" or "dsa"."""
         return self.training.name
 
     @property

@@ -22,6 +22,7 @@ from condensed_data.core.rng import RandomStreams, preserve_rng_state
 from condensed_data.core.spec import DataDefault, Spec, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.real import RealData
+from condensed_data.training.protocol import check_milestones
 from condensed_data.training.sgd import SGDConfig, SGDTrainer, run_steps
 
 Result = TypeVar("Result")
@@ -38,15 +39,26 @@ class Pretraining(Spec):
         networks: how many to train, each from its own initial weights; positive.
         sgd: the steps. By default SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 256, without
             augmentation, as in IID's code.
+        milestones: fractions of the epochs, in (0, 1), after which the learning rate is multiplied by `decay`; none by
+            default. The momentum is kept.
+        decay: factor at each milestone, positive.
     """
 
     epochs: int | DataDefault = 20
     networks: int = 1
     sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
+    milestones: tuple[float, ...] = ()
+    decay: float = 0.2
 
     def __post_init__(self) -> None:
         check_count("Pretraining", "epochs", self.epochs, or_default=True)
         check_count("Pretraining", "networks", self.networks)
+        check_milestones("Pretraining", self.milestones, self.decay)
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate in an epoch, counted from 0."""
+        epochs = require_resolved(self.epochs)
+        return self.sgd.lr * self.decay ** sum(int(epochs * at) <= epoch for at in self.milestones)
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,7 @@ def train_epochs(
     real, sgd, device = job.real, job.pretraining.sgd, torch.device(job.device)
     trainer = SGDTrainer(module.requires_grad_(False), sgd, real.num_classes, real.sample_shape, job.precision, on_rows)
     for epoch in range(require_resolved(job.pretraining.epochs)):
+        trainer.set_lr(job.pretraining.lr_at(epoch))
         rng = RandomStreams(RandomStreams(job.seed).seed_for("epoch", epoch))
         index = sgd.batches(len(real), rng.torch("shuffle"))
         steps = run_steps(trainer, (real.batch(rows, device) for rows in index), rng)

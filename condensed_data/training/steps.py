@@ -79,6 +79,7 @@ def run_protocol(
     last, number = torch.zeros(()), 0
     for epoch in range(training.started_epochs(samples)):
         for index in batches(epoch)[: steps - number]:
+            training.tune(optimizer, number, samples)
             last = step(optimizer, index, number)
             number += 1
             if number in drops:

@@ -17,13 +17,14 @@ from condensed_data.core.device import choose_device, choose_precision, to_devic
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.spec import DataDefault, Spec, iter_fields, require_resolved
 from condensed_data.training.compute import (
+    BATCH_LOSSES,
     COMPILE_PAYS,
     LossFunction,
     activation_sizes,
-    batch_loss,
     cache_rows,
     can_compile,
     compiled,
+    regression_targets,
 )
 from condensed_data.training.protocol import Training
 from condensed_data.training.steps import augment_batch, backward_in_chunks, run_protocol
@@ -34,13 +35,13 @@ class Trainer:
     """Trains networks of one architecture on the same samples, which stay on the device."""
 
     images: Tensor  # (N, *sample) standardized samples on the device; networks compute in their dtype
-    labels: Tensor  # (N,) int64 or (N, K) probabilities, on the device
+    labels: Tensor  # (N,) int64, or (N, K) probabilities or scores, on the device
     network: Callable[..., nn.Module]  # (num_classes, sample_shape) -> Module
     num_classes: int  # K
     training: Training  # the resolved protocol
     precision: str  # "fp32" or "bf16"
     rows: int | None  # largest chunk in which a step is computed; None for whole batches
-    loss: LossFunction  # (module, x, y, precision) -> cross-entropy, summed over a chunk
+    loss: LossFunction  # (module, x, y, precision) -> that of the protocol, summed over a chunk
 
     @staticmethod
     def prepare(
@@ -59,7 +60,8 @@ class Trainer:
 
         Args:
             images: (N, *sample) standardized float samples.
-            labels: (N,) int64 class indices in [0, K), or (N, K) probabilities, trained with cross-entropy.
+            labels: (N,) int64 class indices in [0, K), or (N, K) probabilities; scores (N, K) of any value if
+                the protocol's loss is the squared error.
             network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
             num_classes: K.
             training: the protocol, resolved.
@@ -82,7 +84,8 @@ class Trainer:
             compilable = isinstance(build, Spec) and device.type == "cpu" and precision == "bf16"
             compile = compilable and values >= COMPILE_PAYS and can_compile()  # noqa: A001
         if training.cutmix and labels.ndim == 1:
-            labels = F.one_hot(labels, num_classes).to(images.dtype)
+            centered = regression_targets(labels, num_classes, images.dtype)
+            labels = F.one_hot(labels, num_classes).to(images.dtype) if training.loss == "cross_entropy" else centered
         return Trainer(
             images.to(device),
             labels.to(device),
@@ -91,7 +94,7 @@ class Trainer:
             training,
             precision,
             cache_rows(largest) if device.type == "cpu" and not coupled else None,
-            compiled(batch_loss) if compile else batch_loss,
+            compiled(BATCH_LOSSES[training.loss]) if compile else BATCH_LOSSES[training.loss],
         )
 
     def fit(self, rng: RandomStreams, on_epoch: Callable[[int], None] | None = None) -> nn.Module:
@@ -121,7 +124,7 @@ class Trainer:
     @property
     def compiled(self) -> bool:
         """Whether steps run as compiled code."""
-        return self.loss is not batch_loss
+        return self.loss is not BATCH_LOSSES[self.training.loss]
 
     def take_steps(self, module: nn.Module, rng: RandomStreams, on_epoch: Callable[[int], None]) -> Tensor:
         """Train a module in place by the whole protocol; returns the loss of the last step, on the device."""
@@ -136,15 +139,19 @@ class Trainer:
         return run_protocol(training, len(self.images), module, batches, step, on_epoch)
 
     def order(self, rng: RandomStreams, epoch: int) -> Tensor:
-        """The order of the samples in one epoch, (N,) on the CPU."""
-        return torch.randperm(len(self.images), generator=rng.torch("shuffle", epoch))
+        """The order of the samples in one epoch, (N / views,) on the CPU."""
+        views = self.training.views
+        order = torch.randperm(len(self.images) // views, generator=rng.torch("shuffle", epoch))
+        if views == 1:
+            return order
+        return order * views + torch.randint(views, order.shape, generator=rng.torch("view", epoch))
 
     def batch(self, index: Tensor, rng: RandomStreams, step: int) -> tuple[Tensor, Tensor]:
         """Samples and labels of one step, augmented."""
         return augment_batch(
             self.images[index],
             self.labels[index],
-            self.training.augment,
+            require_resolved(self.training.augment),
             rng,
             step,
             num_classes=self.num_classes,
@@ -171,6 +178,16 @@ def _check(images: Tensor, labels: Tensor, num_classes: int, training: Training)
         raise ValueError(
             f"training: {', '.join(unresolved)} depends on the data. Call "
             "condensed_data.core.spec.resolve(training, info) first."
+        )
+    if len(images) % training.views:
+        raise ValueError(
+            f"Training(views={training.views}) takes one of every {training.views} samples in an epoch, but there are "
+            f"{len(images)}. Use views=1."
+        )
+    if training.loss == "cross_entropy" and labels.ndim == 2 and bool((labels < 0).any()):
+        raise ValueError(
+            "labels have negative values, so they are scores to regress on, not probabilities. Use a protocol with "
+            "loss='squared_error' (such as \"frepo\"), or the classes labels.argmax(1)."
         )
     if training.cutmix and images.ndim < 3:
         raise ValueError(f"Training(cutmix={training.cutmix}) needs images or signals, not vectors. Use cutmix=0.")

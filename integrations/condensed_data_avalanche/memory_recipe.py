@@ -122,7 +122,7 @@ def _check_recipe(recipe: Any) -> None:
             f"Recipe {recipe.name} makes samples for one training run in one order, but samples are drawn from a "
             "memory in any order. Use another recipe, such as 'dm'."
         )
-    if recipe.soft_labels or recipe.labels_from is not None:
+    if recipe.soft_labels or recipe.synthetic.learns_scores or recipe.labels_from is not None:
         raise ValueError(
             f"Recipe {recipe.name} gives soft labels, which no strategy of Avalanche reads. Use "
             "CondensedBuffer(logits=True) with DER, or a recipe without soft labels."

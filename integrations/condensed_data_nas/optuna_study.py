@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.torch_settings import own_settings
 from condensed_data_nas.report import write_csv
@@ -61,7 +62,8 @@ def search(
         raise ImportError("search needs Optuna: pip install condensed-data[nas]") from error
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler={sampler!r} is unknown. Known: {', '.join(SAMPLERS)}.")
-    epochs = objective.training.started_epochs(len(objective.task.images))
+    training = specs.resolve(objective.training, objective.task.info)
+    epochs = training.started_epochs(len(objective.task.images))
     study = optuna.create_study(
         storage=_url(storage),
         study_name=name,

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from condensed_data.core.spec import DatasetInfo
 from condensed_data.dataset import CondensedDataset
-from condensed_data.training.protocol import OrderedTraining, Training, protocol
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ class ProxyTask:
         val_images, val_labels = condensed.standardized("val", val)
         named = metadata.classes != tuple(map(str, metadata.class_values))
         info = DatasetInfo(metadata.kind.shape, metadata.classes, metadata.ipc, named)
-        return ProxyTask(space.standardize(condensed.images), condensed.labels, val_images, val_labels, info)
+        labels = condensed.class_indices if metadata.label_kind == "scores" else condensed.labels
+        return ProxyTask(space.standardize(condensed.images), labels, val_images, val_labels, info)
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,7 @@
 """DM's protocol for continual learning: networks are trained on the memory only, with k images per class.
 
 Classes arrive in 5 or 10 equal parts, in an order drawn by the seed. For each part, `--per-class` samples per class are
-made from its data and kept; then new networks are trained from scratch on the whole memory, by the standard protocol
+made from its data and kept; then new networks are trained from scratch on the whole memory, by DSA's protocol
 with DSA's augmentation for every method, and tested on all classes seen (after Prabhu, Torr and Dokania,
 GDumb, ECCV 2020). Methods are recipes: `random`, `herding`, `dsa`, `dm`, any other name or call.
 
@@ -41,7 +41,7 @@ from condensed_data.data import catalog
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect
 from condensed_data.training.evaluate import evaluate_tensors
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import protocol
 from condensed_data_avalanche import CondensedBuffer
 
 
@@ -164,8 +164,8 @@ class Protocol:
     def _evaluate(
         self, images: Tensor, labels: Tensor, tested: tuple[Tensor, Tensor], names: list[str], seed: int
     ) -> Any:
-        standard = protocol("standard")
-        training = standard if self.steps is None else replace(standard, max_steps=self.steps)
+        usual = protocol("dsa")
+        training = usual if self.steps is None else replace(usual, max_steps=self.steps)
         device = torch.device(self.device)
         return evaluate_tensors(
             images,

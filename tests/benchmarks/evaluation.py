@@ -33,7 +33,7 @@ from condensed_data import networks
 from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams
 from condensed_data.core.spec import DatasetInfo, resolve
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import PROTOCOLS, protocol
 from condensed_data.training.trainer import Trainer
 
 
@@ -96,7 +96,7 @@ def naive(trainer: Trainer, rng: RandomStreams) -> nn.Module:
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--protocol", default="standard", help="standard or quick")
+    parser.add_argument("--protocol", default="dsa", choices=tuple(PROTOCOLS))
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--shape", type=int, nargs="+", default=[1, 28, 28])
     parser.add_argument("--classes", type=int, default=10)

@@ -26,7 +26,8 @@ from table_parts import Data
 from condensed_data import CondensedDataset, networks, recipes
 from condensed_data.core.spec_text import parse_call
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import protocol
 
 KFS = (("dm", 1), ("kfs", 1))
 HABA = (("dm", 2), ("haba", 2))

@@ -35,7 +35,7 @@ from condensed_data.methods.objectives import Centralization
 from condensed_data.methods.recipes.iid import TYPICAL_DISTANCE
 from condensed_data.training.features import Trained
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import protocol
+from condensed_data.training.protocols import PROTOCOLS, protocol
 
 PUBLISHED = {"dm": (0.05, 0.01), "idm": (0.01, 0.03)}  # weights of centralization and of covariance matching
 FACTORS = (0.1, 1.0, 10.0)  # of the published weights
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     add("--extractors", type=int, default=20, help="number of extractors")
     add("--epochs", type=int, default=40, help="epochs of training the extractors")
     add("--extractor-batch", type=int, default=256, help="batch size of training them")
-    add("--protocol", default="quick", choices=("standard", "quick"))
+    add("--protocol", default="quick", choices=tuple(PROTOCOLS))
     add("--train-epochs", type=int, help="epochs instead of those of the protocol")
     add("--runs", type=int, default=3, help="networks trained on each result")
     add("--figure", type=Path, help="image file for the features, such as iid.png")

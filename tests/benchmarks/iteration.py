@@ -44,7 +44,6 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.real import RealData
 from condensed_data.data.source import inspect, read
 from condensed_data.engine.loop import CondensationRun
-from condensed_data.methods.base import TrainableLoss
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.recipes import names as recipe_names
 from condensed_data.storage.cache import default_root
@@ -108,21 +107,13 @@ class Ours:
     def matching(self) -> None:
         run = self.run
         assert run.optimizer is not None
-        run.recipe.optimizer.tune(run.optimizer, run.iteration)
-        for ((unit, _),) in run.plan.steps:  # a single process has one unit per step
-            _, gradients = run.gradient(unit)
-            for name, tensor in run.synthetic_data.learned.items():
-                tensor.grad = gradients[name]
-            run.optimizer.step()
-            run.synthetic_data.clamp()
+        run.recipe.optimizer.tune(run.optimizer, run.iteration, run.iterations)
+        run.stepper.step()
 
     def learning(self) -> None:
         run = self.run
         for pool_state in run.pool_states.values():
             pool_state.update(run.iteration, run.synthetic_data)
-        for loss in run.losses:
-            if isinstance(loss, TrainableLoss):
-                loss.update(run.iteration)
         run.parts.iteration += 1
 
 

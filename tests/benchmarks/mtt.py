@@ -34,7 +34,7 @@ from condensed_data.core.device import choose_device, device_time
 from condensed_data.methods.objectives.unrolled import trained_weights
 from condensed_data.methods.recipe import Recipe
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import quick, standard
+from condensed_data.training.protocols import dsa, quick
 
 NETWORK = ConvNet(width=64)
 IMAGES, EXPERTS, EPOCHS, IPC = 10_000, 10, 10, 1
@@ -111,7 +111,7 @@ def measure_curves(arguments: argparse.Namespace, rows: Rows) -> None:
         if not rows.find(what="random", seed=seed):
             how: dict[str, Any] = {"device": arguments.device, "seed": seed, "progress": False}
             condensed = CondensedDataset(train, recipes.random(IPC), cache=False, **how)
-            found = condensed.evaluate(test, NETWORK, 1, training=standard(), **how)
+            found = condensed.evaluate(test, NETWORK, 1, training=dsa(), **how)
             rows.add({"what": "random", "seed": seed, "accuracies": list(found.accuracies)})
     for row in rows.find(what="final") + rows.find(what="random"):
         values = ", ".join(f"{100 * value:.1f}" for value in row["accuracies"])
@@ -169,7 +169,7 @@ def measure_iterations(
 
 
 def measure_final(arguments: argparse.Namespace, train: Any, test: Any, rows: Rows, unroll: str) -> None:
-    """Evaluate the last iterate by the standard protocol at the learned rate."""
+    """Evaluate the last iterate by MTT's protocol at the learned rate."""
     key = {"what": "final", "unroll": unroll, "iterations": max(arguments.iterations), "lr": arguments.lr}
     if not rows.find(**key):
         condensed = condense(arguments, train, recipe_of(arguments, key["iterations"], unroll))

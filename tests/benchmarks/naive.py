@@ -49,6 +49,7 @@ from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.base import Sampler
 from condensed_data.methods.objectives import CharacteristicFunction, Trajectory, Unrolled
 from condensed_data.methods.recipe import Recipe, Term
+from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
 from condensed_data.networks import embed_of
 
 
@@ -88,21 +89,26 @@ class Naive:
 
     def matching(self) -> None:
         """The synthetic steps of one iteration."""
-        self.recipe.optimizer.tune(self.optimizer, self.iteration)
+        self.recipe.optimizer.tune(self.optimizer, self.iteration, self.run.iterations)
         groups = list(range(self.run.context.real.num_groups))
-        for some in [[group] for group in groups] if self.recipe.step_per == "class" else [groups]:
-            self._step(some)
+        terms, step_per = self.recipe.terms, self.recipe.step_per
+        for some_terms in [[term] for term in terms] if step_per == "class and term" else [terms]:
+            for some in [groups] if step_per == "iteration" else [[group] for group in groups]:
+                self._step(some, some_terms)
+        self.samples.clamp()
 
-    def _step(self, groups: Sequence[int]) -> None:
+    def _step(self, groups: Sequence[int], terms: Sequence[Term]) -> None:
         compared: dict[tuple[Sampler, Augment], list[Group]] = {}
         losses = []
-        for term in self.recipe.terms:
+        for term in terms:
             key = (term.sampler, term.augment)
             if key not in compared and not isinstance(term.objective, Trajectory | Unrolled):
-                compared[key] = [self._group(term, group) for group in groups]
+                together = isinstance(term.sampler, DecoderPairs)  # one block, with one operation for all classes
+                compared[key] = [self._group(term, some) for some in ([groups] if together else [[g] for g in groups])]
             losses.append(require_resolved(term.weight) * self._loss(term, compared.get(key, [])))
         learned = list(self.samples.learned.values())
-        ascending = [(weight, term) for term, found in self.frequencies.items() for weight in found.weights]
+        searched = {term: self.frequencies[term] for term in terms if term in self.frequencies}
+        ascending = [(weight, term) for term, found in searched.items() for weight in found.weights]
         everything = [*learned, *(weight for weight, _ in ascending)]
         gradients = torch.autograd.grad(torch.stack(losses).sum(), everything)
         for tensor, gradient in zip(learned, gradients[: len(learned)], strict=True):
@@ -110,7 +116,8 @@ class Naive:
         for (weight, term), gradient in zip(ascending, gradients[len(learned) :], strict=True):
             weight.grad = -gradient / require_resolved(term.weight)
         self.optimizer.step()
-        self.samples.clamp()
+        for found in searched.values():
+            found.ascend()
 
     def _loss(self, term: Term, groups: list[Group]) -> Tensor:
         current = self.pools[term.pool].network_at(self.iteration)
@@ -122,25 +129,23 @@ class Naive:
             features = embed_of(current.module)(groups[0].real[:1]).shape[1]
         return loss_of(term.objective, current, groups, self.frequencies[term].at(self.iteration, features))
 
-    def _group(self, term: Term, group: int) -> Group:
+    def _group(self, term: Term, groups: Sequence[int]) -> Group:
         real, draw = (
             self.run.context.real,
-            self.run.sampler_states[term.sampler].draw(self.iteration, [group]),
+            self.run.sampler_states[term.sampler].draw(self.iteration, groups),
         )
-        applied = term.augment.draw(self.run.context.rng, self.iteration, [group], real.sample_shape)
+        applied = term.augment.draw(self.run.context.rng, self.iteration, groups[:1], real.sample_shape)
 
         def augmented(rows: Tensor) -> Tensor:
             y = torch.full((len(rows),), label, device=rows.device)
             return applied(Batch(rows, y, (len(rows),)))
 
-        label = int(real.group_class[group])
+        label = int(real.group_class[groups[0]])
         rows, _ = real.batch(draw.real, self.run.context.device)
-        return Group(label, augmented(rows), augmented(self.samples.rows(draw.synthetic)))
+        return Group(label, augmented(rows) if len(rows) else rows, augmented(self.samples.rows(draw.synthetic)))
 
     def learning(self) -> None:
         """Train the networks after the synthetic steps, and go on to the next iteration."""
         for pool in self.pools.values():
             pool.update(self.iteration, self.samples)
-        for frequencies in self.frequencies.values():
-            frequencies.ascend()
         self.iteration += 1

@@ -12,6 +12,7 @@ from naive_training import CurrentNetwork, NaivePool, build_network
 from torch import Tensor, nn
 
 from condensed_data import networks
+from condensed_data.core.batch import Batch
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.engine.loop import CondensationRun
 from condensed_data.methods.pools import Critic
@@ -42,20 +43,16 @@ class CriticPool(NaivePool):
     def _loss(self, iteration: int, samples: Samples, rng: RandomStreams) -> Tensor:
         embed, real = networks.embed_of(self.module), self.run.context.real
         *_, head = (layer for layer in self.module.modules() if isinstance(layer, nn.Linear))
-        features, logits, labels, distances = [], [], [], []
-        for group in range(real.num_groups):
-            sides = pairs(self.run.synthetic_data, rng, iteration, group, self.pool.codes)
-            with torch.no_grad():
-                rows = [samples.rows(index) for index in sides]
-            one, other = (embed(x) for x in rows)
-            features += [one, other]
-            logits += [head(one), head(other)]
-            labels += [real.group_class[group].repeat(2 * len(rows[0]))]
-            distances.append((1 - F.cosine_similarity(one, other)) / 2)
-        y = torch.cat(labels).to(self.run.context.device)
-        contrast = _contrast(torch.cat(features), y, self.pool.temperature)
-        distance = torch.cat(distances).mean()
-        return F.cross_entropy(torch.cat(logits), y) + self.pool.similarity * distance + self.pool.contrast * contrast
+        index = pairs(self.run.synthetic_data, rng, iteration, range(real.num_groups), self.pool.codes)
+        with torch.no_grad():
+            x = samples.rows(index)
+        y = self.run.synthetic_data.labels[index].to(x.device)
+        x = self.pool.augment.draw(rng, iteration, [0], real.sample_shape)(Batch(x, y, (len(x),)))
+        one, other = (embed(rows) for rows in x.chunk(2))
+        features = torch.cat([one, other])
+        distance = ((1 - F.cosine_similarity(one, other)) / 2).mean()
+        contrast = _contrast(features, y, self.pool.temperature)
+        return F.cross_entropy(head(features), y) + self.pool.similarity * distance + self.pool.contrast * contrast
 
 
 def _contrast(features: Tensor, y: Tensor, temperature: float) -> Tensor:

@@ -12,7 +12,8 @@ budgets: `--iterations N`, or `--seconds S`, which measures a few iterations of 
 that time; the first measurement decides their number, which is stored in every row. On a CPU, seconds are processor
 time over the number of threads, so that other work on the machine does not count. Networks that a recipe trains
 beforehand are not part of a budget; shorten their training with --set. The last iterate is evaluated; test data chooses
-nothing. `unaugmented` is the published protocol of DC (300 epochs), `own` that of each recipe.
+nothing. Protocols are those of `condensed_data.training.protocols`, `unaugmented` (`quick` without
+augmentation), and `own`, that of each recipe.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, networks
 from condensed_data.core import spec_text
 from condensed_data.core.device import choose_device, choose_precision
+from condensed_data.data.augment import Identity
 from condensed_data.data.source import inspect
 from condensed_data.engine.divergence import DivergedError
 from condensed_data.training.evaluate import evaluate_tensors
 from condensed_data.training.evaluation_result import Evaluation
 from condensed_data.training.features import extractor
-from condensed_data.training.protocol import Training, protocol, standard
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import PROTOCOLS, protocol, quick
 
-PROTOCOLS = ("standard", "quick", "unaugmented", "idc", "own")
+NAMES = (*PROTOCOLS, "unaugmented", "own")
 SHORT = "Trained(pretrain=Pretraining(epochs=1))"  # features for --diversity; one epoch is enough
 
 
@@ -68,7 +71,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--first-seed", type=int, default=0)
     add("--networks", nargs="+", default=["convnet"])
     add("--runs", type=int, default=3, help="networks per architecture and dataset")
-    add("--protocol", nargs="+", default=["standard"], choices=PROTOCOLS)
+    add("--protocol", nargs="+", default=["dsa"], choices=NAMES)
     add("--whole-epochs", type=int, default=20, help="epochs on the full dataset; the protocols add one")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--iterations", type=int, help="iterations of every recipe that learns (default: as published)")
@@ -273,10 +276,6 @@ def _overrides(texts: list[str], known: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _training(name: str) -> Training:
-    return standard(augment=False) if name == "unaugmented" else protocol(name)
-
-
 def _scores(result: Evaluation) -> Row:
     return {
         "mean": result.mean,
@@ -294,6 +293,10 @@ def main(words: Sequence[str] | None = None) -> None:
         Table(arguments).run()
     if arguments.render:
         print(render(Rows(arguments.out).all(), arguments.render))
+
+
+def _training(name: str) -> Training:
+    return replace(quick(), name=name, augment=Identity()) if name == "unaugmented" else protocol(name)
 
 
 if __name__ == "__main__":

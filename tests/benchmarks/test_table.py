@@ -34,7 +34,7 @@ def table(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """`table.main` on digits with a tiny network, short protocols and a cache of its own."""
     shorten(monkeypatch)
     plain = replace(training.quick(), epochs=2, augment=Identity())
-    monkeypatch.setattr(modules["table"], "standard", lambda augment: plain)
+    monkeypatch.setattr(modules["table"], "quick", lambda: plain)
     monkeypatch.setattr(modules["table_parts"], "PACE_SECONDS", 0.0)
     fixed = ["--data", "digits", "--out", str(tmp_path / "t.jsonl"), "--cache", str(tmp_path / "cache")]
     fixed += ["--ipc", "2", "--runs", "1", "--whole-epochs", "1", "--protocol", "quick"]

@@ -74,7 +74,7 @@ def test_evaluate_by_the_stored_protocol(tmp_path: Path, capsys: pytest.CaptureF
         (["--test", "cli_sources:only_train"], "has no test split"),
         (
             ["--test", "cli_sources:tiny", "--protocol", "slow"],
-            "Unknown protocol 'slow'. Known protocols: standard, quick",
+            "Unknown protocol 'slow'. Known protocols: dc, dsa, quick",
         ),
         (["--test", "cli_sources:tiny", "--network", f"{NET},convnot"], "Unknown network 'convnot'"),
     ],

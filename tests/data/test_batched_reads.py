@@ -203,6 +203,7 @@ def test_an_interrupt_of_the_user() -> None:
         def __call__(self) -> None:
             if not self.done:
                 self.done = True
+                time.sleep(0.5)  # until the parent waits: what is raised in the hooks of a fork is lost
                 os.kill(os.getppid(), signal.SIGINT)
                 time.sleep(0.5)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensed_data.data.sample_store import SampleStore, SampleStoreWriter
+from condensed_data.data.sample_store import SampleStore, SampleStoreWriter, container_memory
 
 
 def filled(samples: Tensor, batch: int, **options: object) -> SampleStore:
@@ -62,3 +62,12 @@ def test_a_full_disk_is_detected_immediately(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         SampleStoreWriter(1000, (7,), False, limit=10, folder=tmp_path)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
+    assert container_memory(tmp_path, 7) == 7
+    (tmp_path / "memory.current").write_text("600\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 150\n")
+    for limit, expected in (("max", 7), ("1000", 550)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        assert container_memory(tmp_path, 7) == expected

@@ -21,7 +21,7 @@ from condensed_data.data.whitening import EPSILON, MAX_VALUES, Whitening
 from condensed_data.methods.recipe import Recipe
 from condensed_data.methods.synthetic import MultiFormation, Pixels
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 SHORT = replace(quick(), name="short", epochs=60)

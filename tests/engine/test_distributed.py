@@ -18,7 +18,14 @@ from ranks_tools import SECONDS, begin, ended
 
 from condensed_data.core.process_group import ProcessGroup
 from condensed_data.engine.distributed.gradient_exchange import row_groups
-from condensed_data.engine.distributed.work_plan import WorkUnit, assign_owners, chunks, partition
+from condensed_data.engine.distributed.work_plan import (
+    WorkPlan,
+    WorkUnit,
+    assign_owners,
+    chunks,
+    partition,
+    step_contents,
+)
 
 
 def alone(folder: Path, iterations: int) -> torch.Tensor:
@@ -138,3 +145,15 @@ def test_work_units_do_not_depend_on_ranks_and_are_spread_evenly() -> None:
     assert assign_owners(units, 3, main_terms=[2])[-1] == 0
     assert partition(range(3), 64, [], [0, 1]) == [WorkUnit((0, 1, 2), (term,), False) for term in (0, 1)]
     assert [list(block) for block in chunks(range(5), 64)] == [[0], [1], [2], [3], [4]]
+
+
+def test_all_steps_of_a_group_belong_to_one_rank() -> None:
+    contents = step_contents("class and term", 5, 2)
+    assert contents == [([group], (term,)) for term in range(2) for group in range(5)]
+    steps = [[WorkUnit(tuple(groups), terms, False)] for groups, terms in contents]
+    plan = WorkPlan(steps, independent=True, main_terms=(), rank=1, world_size=2)
+    assert [unit for ((unit, _),) in plan.steps] == [unit for (unit,) in steps]
+    owners = [{owner for ((unit, owner),) in plan.steps if unit.groups == (group,)} for group in range(5)]
+    assert [len(found) for found in owners] == [1] * 5
+    assert plan.own_groups == [group for group in range(5) if owners[group] == {1}]
+    assert len(plan.own_groups) == 2

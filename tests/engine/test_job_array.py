@@ -67,6 +67,7 @@ def test_a_shard_is_a_set_of_its_classes(tiny_images: TensorDataset, tmp_path: P
         ("dsa", "networks of TrainedOnSynthetic learn from the samples of all classes"),
         ("cafe", "Discrimination needs all classes together"),
         ("iid on dm", "stops by the loss of all classes"),
+        ("ncfm", "its learning rate follows the loss of all classes"),
         ("mtt", "Trajectory needs all classes together"),
         ("kfs", "all classes share the learned decoders"),
     ],

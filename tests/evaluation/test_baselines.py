@@ -12,7 +12,7 @@ from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.reporting import format_comparison
 from condensed_data.data.sample import SourceError
 from condensed_data.evaluation import baselines, real_data
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,14 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.cli.main import main
+from condensed_data.data.augment import Identity
 from condensed_data.data.sample import SourceError
 from condensed_data.evaluation.dd_ranking import Ranking, rank, variants
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, label_robust
-from condensed_data.training.protocol import OrderedTraining, quick, standard
+from condensed_data.training.protocol import OrderedTraining, Training
+from condensed_data.training.protocols import dsa, quick
+
+PLAIN = Training("plain", epochs=300, augment=Identity())
 
 
 def test_label_robust_by_hand() -> None:
@@ -54,14 +58,14 @@ def test_percentages_are_refused() -> None:
 
 
 def test_variants_of_protocols() -> None:
-    augmented, plain = variants(standard())
-    assert augmented == standard()
-    assert plain == replace(standard(), name="standard-unaugmented", augment=standard(False).augment)
-    mixed = replace(standard(False), cutmix=0.5)
-    assert variants(mixed) == (mixed, replace(mixed, name="standard-unaugmented", cutmix=0.0))
-    augmented, plain = variants(standard(False))
-    assert plain == standard(False)
-    assert augmented == replace(plain, name="standard-augmented", augment=standard().augment)
+    augmented, plain = variants(dsa())
+    assert augmented == dsa()
+    assert plain == replace(dsa(), name="dsa-unaugmented", augment=Identity())
+    mixed = replace(PLAIN, cutmix=0.5)
+    assert variants(mixed) == (mixed, replace(mixed, name="plain-unaugmented", cutmix=0.0))
+    augmented, plain = variants(PLAIN)
+    assert plain == PLAIN
+    assert augmented == replace(plain, name="plain-augmented", augment=dsa().augment)
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def test_rank_measures_what_the_scores_need(condensed: CondensedDataset, untouch
 
 
 def test_the_label_robust_score_uses_the_protocol_of_the_dataset(condensed: CondensedDataset) -> None:
-    plain = replace(standard(False), name="own", epochs=9, lr=0.05)
+    plain = replace(PLAIN, name="own", epochs=9, lr=0.05)
     found = _rank(condensed, training=plain, whole=0.9)
     assert found.own_plain
     assert found.whole == (0.9,)
@@ -124,7 +128,7 @@ def test_datasets_that_cannot_be_ranked_are_refused(condensed: CondensedDataset)
     with pytest.raises(ValueError, match=r"whole=93 must be a fraction"):
         _rank(condensed, whole=93)
     ordered = replace(condensed.metadata, training=OrderedTraining())
-    with pytest.raises(ValueError, match=r"is order-dependent.*training=\"standard\""):
+    with pytest.raises(ValueError, match=r"is order-dependent.*training=\"dsa\""):
         _rank(CondensedDataset.from_result(replace(condensed.result, metadata=ordered)), training=None)
     other = TensorDataset(torch.rand(12, 1, 9, 9), torch.arange(12) % 3)
     with pytest.raises(SourceError, match=r"train has samples of shape \(1, 9, 9\)"):

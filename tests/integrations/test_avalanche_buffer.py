@@ -335,6 +335,7 @@ def test_recipes_by_name_get_few_iterations_and_recipe_objects_keep_theirs() -> 
         ({"recipe": "unknown"}, "Unknown recipe"),
         ({"recipe": "dd"}, "one order"),
         ({"recipe": recipes.dc().set(soft_labels=True)}, "soft labels"),
+        ({"recipe": recipes.frepo()}, "soft labels"),
         ({"recipe": "haba", "factor": 2}, "factor=2"),
     ],
 )

@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.core import spec as specs
 from condensed_data.data.sample import SourceError
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 from condensed_data_nas import ProxyObjective, Range, Result, convnet_space, grid, sample
 from condensed_data_nas import space as spaces
 

@@ -31,7 +31,8 @@ from condensed_data.networks import ConvNet, LeNet, Xavier
 from condensed_data.storage import artifact
 from condensed_data.storage import manifest as manifests
 from condensed_data.training.compute import accuracy
-from condensed_data.training.protocol import OrderedTraining, standard
+from condensed_data.training.protocol import OrderedTraining
+from condensed_data.training.protocols import dsa
 
 NET = ConvNet(width=8, depth=2)
 FIELDS: dict[str, Any] = {"iterations": 3, "batch": 20, "network": NET, "step_size": 0.1}
@@ -158,8 +159,8 @@ def test_random_initialization_takes_new_networks(tiny_images: TensorDataset, ti
     assert made.evaluate(tiny_test_images, runs=3, progress=False).accuracies == result.accuracies
     elsewhere = made.evaluate(tiny_test_images, "mlp", runs=1, progress=False)
     assert elsewhere.network == "mlp"
-    usual = made.evaluate(tiny_test_images, runs=1, training=replace(standard(), epochs=1), progress=False)
-    assert usual.protocol == "standard"
+    usual = made.evaluate(tiny_test_images, runs=1, training=replace(dsa(), epochs=1), progress=False)
+    assert usual.protocol == "dsa"
 
 
 @pytest.mark.parametrize("options", [{}, {"fixed": True}])
@@ -252,7 +253,7 @@ def test_impossible_evaluations_are_refused(
     with pytest.raises(ValueError, match=r"initial= is only used with a dataset's own training steps"):
         made.evaluate(tiny_test_images, training="quick", initial=initial_of(made), **quiet)
     with pytest.raises(ValueError, match="this dataset has none"):
-        plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)  # type: ignore[arg-type]
+        plain.evaluate(tiny_test_images, training=OrderedTraining(), **quiet)
     with pytest.raises(ValueError, match="contains no state dictionary"):
         made.evaluate(tiny_test_images, initial=[], **quiet)
     with pytest.raises(ValueError, match="runs=0"):
@@ -325,7 +326,7 @@ class Drops(nn.Module):
         ({"n_nets": 2, "fixed": True}, r"fixed initialization is a single network"),
         ({"pool": RandomInit(NET)}, r"dd\(pool=\.\.\.\) already defines the networks"),
         ({"step_size": -1.0}, "must be positive"),
-        ({"batch": 0}, "needs real samples"),
+        ({"batch": 0}, r"Tenths\(batch=0\) must be an integer of at least 1"),
         ({"unroll": "reverse"}, "'full', 'checkpointed', 'constant'"),
         ({"relabel": ((0, 3),)}, "class indices from 0 to 2"),
         ({"network": ConvNet(width=8, depth=2, norm="batch")}, "normalizes over the batch"),

@@ -17,9 +17,10 @@ from condensed_data.cli.main import main
 from condensed_data.data.catalog import load
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Recipe
-from condensed_data.methods.recipes.mtt_defaults import FIELDS, PublishedMTT
+from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
@@ -58,10 +59,13 @@ PUBLISHED = [
     ("Fashion-MNIST", 10, (1, 28, 28), FASHION, (60, 2, 16, 1000, 1e-5, 1e-2, "none")),
     ("SVHN", 50, (3, 32, 32), DIGITS, (40, 2, 41, 1000, 1e-5, 1e-3, "none")),
     ("CIFAR-10", 1, (3, 32, 32), ANIMALS, (50, 2, 3, 100, 1e-7, 1e-2, "zca")),
-    ("CIFAR-10", 10, (3, 32, 32), ANIMALS, (30, 2, 21, 1000, 1e-5, 1e-2, "zca")),
+    ("CIFAR-10", 10, (3, 32, 32), ANIMALS, (30, 2, 21, 100, 1e-5, 1e-3, "zca")),
     ("CIFAR-10", 50, (3, 32, 32), ANIMALS, (30, 2, 41, 1000, 1e-5, 1e-3, "none")),
     ("CIFAR-100", 1, (3, 32, 32), ANIMALS * 10, (20, 3, 22, 1000, 1e-5, 1e-2, "zca")),
+    ("CIFAR-100", 10, (3, 32, 32), ANIMALS * 10, (20, 2, 21, 1000, 1e-5, 1e-2, "none")),
     ("CIFAR-100", 50, (3, 32, 32), ANIMALS * 10, (80, 2, 41, 1000, 1e-5, 1e-2, "zca")),
+    ("Tiny-ImageNet", 10, (3, 64, 64), ANIMALS * 20, (20, 2, 41, 1e4, 1e-4, 1e-2, "none")),
+    ("ImageNet subsets", 1, (3, 128, 128), ANIMALS, (20, 2, 11, 1e5, 1e-6, 1e-2, "none")),
     ("beyond the last", 500, (3, 32, 32), ANIMALS, (30, 2, 41, 1000, 1e-5, 1e-3, "none")),
     ("too large to whiten", 1, (3, 64, 64), ANIMALS, (50, 2, 3, 100, 1e-7, 1e-2, "none")),
     ("signals", 1, (2, 40), ANIMALS, (50, 2, 6, 100, 1e-7, 1e-2, "none")),
@@ -86,6 +90,14 @@ def test_settings_between_published_points_are_interpolated() -> None:
     assert root[3] == pytest.approx(100 * 10 ** math.log10(3), rel=0.01)
 
 
+def test_steps_take_as_many_samples_as_published() -> None:
+    for classes, ipc, rows in ((ANIMALS * 10, 10, None), (ANIMALS * 10, 50, 125), (ANIMALS, 50, None)):
+        found: Any = recipes.mtt(ipc).resolve((3, 32, 32), classes)
+        assert found.terms[0].sampler.synthetic == rows
+    assert isinstance(recipes.mtt(50, batch=7).terms[0].sampler, TrainingSteps)
+    assert recipes.mtt(50, batch=7).terms[0].sampler.synthetic == 7
+
+
 def test_experts_of_small_sources_take_as_many_steps_as_the_student() -> None:
     for samples, ahead in ((60_000, 2), (6_400, 2), (6_000, 3), (1_400, 9), (60, 50)):
         pool: Any = recipes.mtt(1).resolve((1, 28, 28), FASHION, samples=samples).terms[0].pool
@@ -99,8 +111,8 @@ def test_experts_of_small_sources_take_as_many_steps_as_the_student() -> None:
 def test_arguments_replace_the_defaults() -> None:
     recipe = recipes.mtt(10, steps=7, ahead=3, epochs=9, lr=5.0, whitening="none")
     assert settings(recipe, (3, 32, 32), ANIMALS)[:4] == (7, 3, 9, 5.0)
-    with pytest.raises(ValueError, match=f"must be one of {', '.join(map(repr, FIELDS))}"):
-        PublishedMTT("epochs")
+    with pytest.raises(ValueError, match=r"settings='idc'\) must be one of 'mtt', 'haba', 'fred'"):
+        recipes.mtt(settings="idc")
     with pytest.raises(ValueError, match=r"ahead=5\) must not exceed pretrain.epochs=2"):
         recipes.mtt(10, ahead=5, epochs=2)
     with pytest.raises(ValueError, match=r"ahead=2\) must not exceed pretrain.epochs=1"):
@@ -123,11 +135,11 @@ def test_the_result_is_trained_on_at_its_learned_step_size(tiny_images: TensorDa
     assert isinstance(made.training, Training)
     assert made.stored is not None
     assert made.training.lr == float(made.stored["step_sizes"][0]) != 0.01
-    assert made.training.label == "standard, learned rate protocol"
+    assert made.training.label == "mtt, learned rate protocol"
     made.save(tmp_path / "set")
     assert CondensedDataset.load(tmp_path / "set").training == made.training
     assert isinstance(made.recipe, Recipe)
-    assert replace(made.training, name="standard", lr=0.01) == made.recipe.training
+    assert replace(made.training, name="mtt", lr=0.01) == made.recipe.training
 
 
 def test_any_executor_gives_the_same_samples(

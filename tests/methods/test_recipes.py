@@ -134,6 +134,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "cafe": {"iterations": 60},
     "iid": {"iterations": 60, "ipc": 2, "extractor": NARROW},
     "ncfm": {"lr": 0.01},
+    "frepo": {"lr": 0.03},
     "idc": {"lr": 3e-4},
     "idc_i": {"lr": 3e-4},
     "bdm": {"base": "dm", "features": "raw"},

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods.objectives import Diversity
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.recipe import Recipe
@@ -55,7 +56,9 @@ def test_the_constraint_is_a_separate_term() -> None:
     base = recipes.dm(network=NET)
     assert condensed.terms[:-1] == base.terms
     assert isinstance(condensed.terms[-1].objective, Diversity)
-    assert condensed.terms[-1].pool == Critic(NET)
+    augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
+    assert condensed.terms[-1].pool == Critic(NET, augment=augment)
+    assert condensed.terms[-1].augment == augment
     assert condensed.terms[-1].weight == 0.3
     assert recipes.haba("dm", network=NET, contrast=0).terms == base.terms
     assert recipes.haba(base).terms[:-1] == base.terms
@@ -68,6 +71,27 @@ def test_learned_step_sizes_have_their_own_learning_rate() -> None:
     assert isinstance(recipe.synthetic, WithSteps)
     assert rate == ("step_sizes", pytest.approx(1e-3 * recipe.synthetic.lr))
     assert recipes.fred("dm").optimizer.rates == ()
+
+
+def test_trajectories_are_matched_in_the_published_number_of_iterations_with_the_published_floor() -> None:
+    shape, classes = (3, 32, 32), [f"animal {letter}" for letter in "abcdefghij"]
+    for method, ipc, row in (
+        ("haba", 2, (50, 3, 1e-2, "zca")),
+        ("haba", 11, (30, 21, 1e-3, "zca")),
+        ("haba", 51, (30, 21, 1e-2, "zca")),
+        ("fred", 1, (50, 6, 1e-2, "none")),
+        ("fred", 10, (40, 16, 1e-2, "none")),
+        ("fred", 50, (30, 41, 1e-3, "none")),
+    ):
+        found: Any = recipes.get(method, base="mtt").resolve(shape, classes, ipc, dataset="cifar10")
+        pool, student = found.terms[0].pool, found.terms[0].sampler
+        assert (student.steps, pool.pretrain.epochs, found.synthetic.lr, found.whitening) == row
+        assert found.iterations == 15_000
+        assert found.synthetic.smallest == 1e-3
+        assert student.one_decoder == (method == "haba")
+    assert recipes.haba("mtt", iterations=7).iterations == 7
+    given: Any = recipes.haba(recipes.mtt(ipc=3)).resolve(shape, classes)
+    assert given.iterations == 5_000  # a base that is a recipe stays as it is
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 9), (3, 10, 7), (2, 12)])

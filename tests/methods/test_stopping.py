@@ -1,4 +1,4 @@
-"""Runs that end when their loss stops decreasing."""
+"""Runs that end, or take smaller steps, when their loss stops decreasing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pool_data import context, through_a_file
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.engine.callbacks.loggers import History
-from condensed_data.methods.stopping import EarlyStopping
+from condensed_data.engine.loop import CondensationRun
+from condensed_data.methods.stopping import EarlyStopping, Plateau
 from condensed_data.networks import ConvNet
 
 RECIPE = recipes.dm(ipc=1, iterations=40, batch=8, network=ConvNet(width=8, depth=2))
@@ -75,3 +77,38 @@ def test_milestones_lower_the_learning_rate(tiny_images: TensorDataset) -> None:
     )
     with pytest.raises(ValueError, match="milestones"):
         RECIPE.set(optimizer__milestones=(0,))
+
+
+def test_a_plateau_lowers_rates_as_pytorch_does() -> None:
+    losses = torch.rand(200, generator=torch.Generator().manual_seed(0)) - torch.arange(200) * 0.004
+    ours, theirs = (torch.optim.SGD([{"params": [torch.zeros(1)], "lr": 0.1, "initial_lr": 0.1}]) for _ in range(2))
+    state = Plateau(patience=4, factor=0.7).start()
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=0.7, patience=4)
+    for loss in losses:
+        state.add(loss, ours)
+        scheduler.step(float(loss))
+        RECIPE.optimizer.tune(ours, 0)
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
+    assert ours.param_groups[0]["lr"] < 0.01
+
+
+def test_a_run_on_a_plateau_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    optimizer = replace(RECIPE.optimizer, plateau=Plateau(patience=2, threshold=0.9))  # nothing falls by nine tenths
+    recipe = replace(RECIPE, optimizer=optimizer, iterations=8).resolve((1, 8, 8), ["a", "b", "c"])
+    whole, stopped, again = (CondensationRun(recipe, context()) for _ in range(3))
+    for _ in range(8):
+        whole.step()
+    for _ in range(5):
+        stopped.step()
+    again.load_state_dict(through_a_file(stopped.state_dict(), tmp_path))
+    for _ in range(3):
+        again.step()
+    assert torch.equal(again.synthetic_data.learned["images"], whole.synthetic_data.learned["images"])
+    assert whole.optimizer is not None
+    assert whole.optimizer.param_groups[0]["initial_lr"] == 0.25 * recipe.optimizer.lr  # after 4 and 7 iterations
+
+
+@pytest.mark.parametrize("fields", [{"patience": -1}, {"factor": 1.0}, {"factor": 0.0}, {"threshold": 1.0}])
+def test_a_plateau_is_checked(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"Plateau\({next(iter(fields))}="):
+        Plateau(**fields)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from condensed_data import networks
-from condensed_data.networks import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, LeNet, ResNet18
+from condensed_data.networks import MLP, VGG11, AlexNet, ConvNet, ConvNet1d, DoublingConvNet, LeNet, ResNet18
 from condensed_data.networks.layers import ACTIVATIONS, NORMS, POOLINGS
 
 GRAY, COLOR = (1, 28, 28), (3, 32, 32)
@@ -40,6 +40,8 @@ TABLE = [
     ("lenet", (61_706, 62_006), (84, 84)),
     ("convnet", (317_706, 320_010), (2048, 2048)),
     ("convnet-bn", (317_706, 320_010), (2048, 2048)),
+    ("doubling", (1_558_538, 1_560_842), (8192, 8192)),
+    ("doubling-bn", (1_559_306, 1_561_610), (8192, 8192)),
     ("alexnet", (1_865_802, 1_872_202), (3072, 3072)),
     ("vgg11", (9_229_962, 9_231_114), (512, 512)),
     ("vgg11-bn", (9_229_962, 9_231_114), (512, 512)),
@@ -48,6 +50,30 @@ TABLE = [
     ("resnet18-ap", (11_213_770, 11_250_762), (4608, 8192)),
     ("resnet18-bn-ap", (11_213_770, 11_250_762), (4608, 8192)),
 ]
+
+
+def test_the_doubling_network_equals_its_definition():
+    module = make(DoublingConvNet(4, 2, "batch"), (3, 8, 8)).eval()
+    first, second = module.blocks
+    x = samples((3, 8, 8))
+    hidden = F.avg_pool2d(F.relu(F.conv2d(x, first[1].weight, first[1].bias, padding=1)), 2)
+    norm = second[0]
+    norm.running_mean += 0.5
+    norm.running_var *= 2
+    hidden = (hidden - 0.5) / (2 + 1e-5) ** 0.5
+    hidden = F.avg_pool2d(F.relu(F.conv2d(hidden, second[1].weight, second[1].bias, padding=1)), 2)
+    torch.testing.assert_close(module.embed(x), hidden.flatten(1))
+    assert (first[1].out_channels, second[1].out_channels, norm.momentum) == (4, 8, 0.9)
+    wide = make(DoublingConvNet(), COLOR)
+    for layer in (wide.blocks[1][1], wide.blocks[2][1], wide.classifier):
+        inputs = layer.weight[0].numel()
+        assert layer.weight.var().item() * inputs == pytest.approx(1, rel=0.03)
+        assert layer.weight.abs().max() <= 2 * inputs**-0.5 / 0.8796
+        assert not layer.bias.any()
+    assert make(DoublingConvNet(), GRAY).blocks[0][1].padding == (3, 3)
+    assert "needs images of at least 8x8" in attempt(DoublingConvNet(), (1, 6, 6))
+    for norm in NORMS:
+        assert make(DoublingConvNet(8, 2, norm), (1, 4, 4))(samples((1, 4, 4))).shape == (3, 10)
 
 
 @pytest.mark.parametrize(("name", "parameters", "features"), TABLE)
@@ -137,8 +163,8 @@ def test_every_network_takes_odd_samples_or_raises(shape):
 def test_digits_can_be_compared_across_architectures():
     accepted = {name for name in networks.names() if not isinstance(attempt(name, (1, 8, 8)), str)}
     instance, batch = (
-        {"convnet", "mlp", "alexnet"},
-        {"convnet-bn", "alexnet-bn", "resnet18-bn", "resnet18-bn-ap"},
+        {"convnet", "doubling", "mlp", "alexnet"},
+        {"convnet-bn", "doubling-bn", "alexnet-bn", "resnet18-bn", "resnet18-bn-ap"},
     )
     assert accepted == instance | batch
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from condensed_data import networks
 from condensed_data.core.spec import from_json, to_json
-from condensed_data.networks import MLP, AlexNet, ConvNet, ConvNet1d, ResNet18, Timm
+from condensed_data.networks import MLP, AlexNet, ConvNet, ConvNet1d, DoublingConvNet, ResNet18, Timm
 
 GRAY = (1, 28, 28)
 
@@ -41,6 +41,7 @@ def test_names():
     assert networks.network("mlp-d3-w32") == MLP(32, 3)
     assert networks.network("convnet-d4-w64-gn-swish-maxpool") == ConvNet(64, 4, "group", "swish", "max")
     assert networks.network("convnet1d-nn-nopool") == ConvNet1d(norm="none", pooling="none")
+    assert networks.network("doubling-d4-bn") == DoublingConvNet(depth=4, norm="batch")
     assert networks.network("timm:resnet18") == Timm("resnet18")
 
 

@@ -49,7 +49,7 @@ def test_pairs_and_records_give_the_same_loss(monkeypatch, tmp_path) -> None:
 
 
 def test_accuracy_has_its_own_panel_in_percent_and_names_the_protocol(monkeypatch, tmp_path) -> None:
-    history = losses(100) + accuracies() + accuracies("mlp", "standard")
+    history = losses(100) + accuracies() + accuracies("mlp", "dsa")
     loss, accuracy = drawn(monkeypatch, json.loads(json.dumps(history)), tmp_path / "curves.svg")
     assert loss.get_yscale() == "log"
     assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [

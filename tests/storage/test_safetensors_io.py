@@ -145,6 +145,15 @@ def test_probabilities_with_a_wrong_number_of_classes(directory: Path) -> None:
     refused(directory, r"expected \(N, 2\) of a float type")
 
 
+def test_scores_may_be_negative_and_probabilities_may_not(directory: Path) -> None:
+    scores = {**GOOD, "labels": ("F32", [4, 2], struct.pack("<8f", *[-0.5, 0.5] * 4))}
+    replace_file(directory, pack(scores))
+    edit(directory, lambda manifest: manifest.update(label={"kind": "probs"}))
+    refused(directory, "probabilities of at least 0")
+    edit(directory, lambda manifest: manifest.update(label={"kind": "scores"}))
+    assert artifact.read(directory, verify=False).tensors["labels"].min() == -0.5
+
+
 def test_nothing_is_unpickled(directory: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[Any, ...]:

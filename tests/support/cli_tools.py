@@ -11,8 +11,8 @@ from PIL import Image
 
 from condensed_data.cli.main import main
 from condensed_data.evaluation import baselines
-from condensed_data.training import protocol
-from condensed_data.training.protocol import quick
+from condensed_data.training import protocols
+from condensed_data.training.protocols import quick
 
 NET = "convnet-d2-w4"
 FEW = ("--ipc", "2", "--iterations", "2", "--runs", "2", "--quiet", "--no-cache")
@@ -35,7 +35,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(quick(), epochs=3)
 
     monkeypatch.setattr(baselines, "quick", short)
-    monkeypatch.setitem(protocol._PROTOCOLS, "quick", short)
+    monkeypatch.setitem(protocols._REGISTRY, "quick", short)
 
 
 def width(path: Path) -> int:

@@ -100,6 +100,7 @@ LEARNING = {
     "m3d": lambda: quick("m3d"),
     "dance": lambda: quick("dance", lr=0.1),
     "ncfm": lambda: quick("ncfm").set(objective__frequencies=8),
+    "frepo": lambda: learned("frepo").set(updates=2),
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
     "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", weights="uniform"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),

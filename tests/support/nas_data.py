@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
 from condensed_data.networks import ConvNet
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 from condensed_data_nas import ProxyObjective, convnet_space
 
 SPACE = convnet_space(widths=(4, 8), depths=(1, 2, 4), norms=("none", "instance", "batch"), poolings=("avg",))

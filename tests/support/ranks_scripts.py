@@ -19,7 +19,7 @@ from condensed_data.core import rendezvous
 from condensed_data.evaluation import baselines
 from condensed_data.training.features import Trained
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 DM = recipes.dm(ipc=2, iterations=3, network="convnet-w4-d1")
 FEATURES = Trained(network="convnet-w4-d1", pretrain=Pretraining(epochs=1))

@@ -25,7 +25,8 @@ from condensed_data.training import batched_trainer
 from condensed_data.training.compute import accuracy, predict
 from condensed_data.training.evaluate import cross_architecture, evaluate_tensors, network_name
 from condensed_data.training.evaluation_result import Evaluation
-from condensed_data.training.protocol import Training, quick
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 from condensed_data.training.trainer import Trainer
 
 SHORT = Training(name="quick", epochs=40, lr=0.05, augment=Identity())
@@ -196,7 +197,7 @@ def test_a_result_names_its_protocol() -> None:
     assert result.std == pytest.approx(0.003)  # population standard deviation, not the sample estimate
     assert result.protocol == "quick"
     one = Evaluation("mlp", Training(max_steps=9), (0.5,), (0.5,), eight_bit=(0.25,))
-    assert str(one) == "mlp: 50.0 % (1 network, standard protocol, 9 steps); rounded to 8 bits 25.0 %"
+    assert str(one) == "mlp: 50.0 % (1 network, dsa protocol, 9 steps); rounded to 8 bits 25.0 %"
     with pytest.raises(FrozenInstanceError):
         one.network = "other"  # type: ignore[misc]
 
@@ -233,9 +234,9 @@ def test_damaged_json_raises(damage: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"runs": 0}, r"evaluate\(runs=0\) must be an integer of at least 1"),
-        ({"runs": 1.5}, r"evaluate\(runs=1.5\) must be an integer of at least 1"),
-        ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*standard, quick"),
+        ({"runs": 0}, r"evaluate_tensors\(runs=0\) must be an integer of at least 1"),
+        ({"runs": 1.5}, r"evaluate_tensors\(runs=1.5\) must be an integer of at least 1"),
+        ({"training": "slow"}, "training='slow': Unknown protocol 'slow'.*dc, dsa, quick, idc"),
         ({"network": "convnext"}, "convnext"),
         ({"device": "tpu9"}, "device='tpu9' is unknown"),
         ({"precision": "fp8"}, "precision='fp8' must be one of 'auto', 'fp32', 'bf16'"),

@@ -58,6 +58,8 @@ def reference(where: Context, network: Any, pretraining: Pretraining, index: int
     seed = where.rng.seed_for("trained network", index)
     module = networks.build(network, real.num_classes, real.sample_shape, RandomStreams(seed).seed_for("network"))
     optimizer = torch.optim.SGD(module.parameters(), steps.lr, steps.momentum, weight_decay=steps.weight_decay)
+    drops = [int(pretraining.epochs * at) for at in pretraining.milestones]
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, pretraining.decay)
     was, forgotten = [False] * len(real), [0] * len(real)
     for epoch in range(pretraining.epochs):
         draws = RandomStreams(RandomStreams(seed).seed_for("epoch", epoch))
@@ -72,12 +74,14 @@ def reference(where: Context, network: Any, pretraining: Pretraining, index: int
             optimizer.zero_grad()
             F.cross_entropy(logits, real.labels[rows]).backward()
             optimizer.step()
+        scheduler.step()
     return module, torch.tensor(forgotten)
 
 
-def test_training_equals_its_definition() -> None:
+@pytest.mark.parametrize("milestones", [(), (2 / 3, 5 / 6)])
+def test_training_equals_its_definition(milestones: tuple[float, ...]) -> None:
     noise = real_of(samples()[0], torch.arange(sum(SIZES)) % 3)  # hard to learn, so that some is forgotten
-    where, pretraining = context(noise), replace(QUICK, epochs=6)
+    where, pretraining = context(noise), replace(QUICK, epochs=6, milestones=milestones)
     found = trained_networks(where, NETWORK, pretraining)
     assert len(found) == 2
     for index in range(2):
@@ -335,6 +339,13 @@ def test_initial_weights_are_those_before_training() -> None:
     before = initial_network(where, NETWORK, 0).state_dict()
     for name, weight in found.weights.items():
         torch.testing.assert_close(weight, before[name])
+
+
+def test_schedules_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"Pretraining\(milestones=\(40,\)\) must be fractions in \(0, 1\)"):
+        Pretraining(milestones=(40,))
+    with pytest.raises(ValueError, match=r"Pretraining\(decay=0\) must be positive"):
+        Pretraining(decay=0)
 
 
 @pytest.mark.parametrize(("fields", "name"), [({"epochs": 0}, "epochs"), ({"networks": 1.5}, "networks")])

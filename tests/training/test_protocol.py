@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 
 from condensed_data.core import spec as specs
 from condensed_data.core.rng import RandomStreams
-from condensed_data.data.augment import Identity, SiameseAugment
+from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import mix
-from condensed_data.training.protocol import Training, protocol, quick, standard
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import quick
 
 
 def reference_schedule(epochs: int, per_epoch: int) -> tuple[int, list[int]]:
@@ -32,6 +34,24 @@ def test_the_rate_drops_where_the_reference_drops_it(epochs: int, samples: int, 
     assert training.steps(samples) == steps
     assert list(training.drops(samples)) == [drop for drop in drops if drop < steps]
     assert training.started_epochs(samples) == epochs + 1
+
+
+def test_the_rate_rises_first_and_then_drops_or_follows_a_cosine() -> None:
+    module = torch.nn.Linear(2, 2)
+
+    def rates(**changes: Any) -> list[float]:
+        training = Training(lr=8.0, max_steps=8, batch_size=4, optimizer="adam", **changes)
+        optimizer, found = training.make_optimizer(module), []
+        for step in range(8):
+            training.tune(optimizer, step, 4)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    assert rates(milestones=()) == [8] * 8
+    assert rates(warmup=4, milestones=(0.75,), decay=0.5) == [0, 2, 4, 6, 8, 8, 4, 4]
+    assert rates(warmup=2, milestones=(), cosine=0.5) == pytest.approx(
+        [0, 4, *(4 + 2 * (1 + math.cos(math.pi * i / 6)) for i in range(6))]
+    )
 
 
 def test_max_steps_is_exact_and_drops_at_the_same_fraction() -> None:
@@ -76,18 +96,6 @@ def test_weights_of_many_inputs_learn_at_a_fraction_of_the_rate() -> None:
     assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in kept.param_groups]
 
 
-def test_named_protocols() -> None:
-    assert protocol("standard") == standard() == Training()
-    assert (standard().epochs, standard(augment=False).epochs) == (1000, 300)
-    assert standard(augment=False).augment == Identity()
-    assert protocol("quick") == quick()
-    assert (quick().name, quick().label) == ("quick", "quick protocol")
-    assert quick().epochs < standard().epochs
-    assert replace(quick(), max_steps=7).label == "quick protocol, 7 steps"
-    own = Training(name="mine")
-    assert protocol(own) is own
-
-
 def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
     info = specs.DatasetInfo((1, 8, 8), ("0", "1"), ipc=1)
     resolved = specs.resolve(quick(), info)
@@ -105,6 +113,7 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
         ("epochs", 1.5),
         ("batch_size", True),
         ("max_steps", 0),
+        ("views", 0),
         ("lr", 0.0),
         ("momentum", 1.0),
         ("weight_decay", -1.0),
@@ -113,18 +122,15 @@ def test_data_defaults_are_resolved_and_json_keeps_everything() -> None:
         ("optimizer", "lion"),
         ("cutmix", 1.1),
         ("cutmix_beta", 0.0),
+        ("loss", "hinge"),
+        ("warmup", -1),
+        ("cosine", 0.1),
         ("augment", "dsa"),
     ],
 )
 def test_values_out_of_range_raise(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Training\({argument}=.* must be"):
         Training(**{argument: value})
-
-
-@pytest.mark.parametrize("which", ["slow", "", None, 3])
-def test_unknown_protocols_list_the_known(which: Any) -> None:
-    with pytest.raises(ValueError, match="standard, quick"):
-        protocol(which)
 
 
 @pytest.mark.parametrize("size", [(12, 9), (30,)])

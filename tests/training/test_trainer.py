@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from condensed_data.core.rng import RandomStreams
 from condensed_data.data.augment import Augment, AugmentFn, Identity, SiameseAugment
 from condensed_data.data.augment_ops import OPERATIONS
 from condensed_data.networks import MLP, ConvNet, build
+from condensed_data.training import batched_trainer
 from condensed_data.training import trainer as trainer_module
 from condensed_data.training.compute import batch_loss, cache_rows, can_compile, split_evenly
 from condensed_data.training.protocol import Training
@@ -96,6 +98,44 @@ def test_adamw_is_torchs(toy: tuple[Tensor, Tensor]) -> None:
         F.cross_entropy(module(x), y).backward()
         optimizer.step()
     assert_same(trained(toy, training), module, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_regression_with_warmup_and_cosine_equals_its_definition(toy: tuple[Tensor, Tensor], soft: bool) -> None:
+    x, y = toy
+    scores = torch.randn(10, 3, dtype=torch.float64, generator=seeded(1)) if soft else torch.eye(3).double()[y] - 1 / 3
+    training = Training(
+        "frepo", lr=0.01, weight_decay=0.0, milestones=(), augment=Identity(), optimizer="adam", max_steps=9,
+        loss="squared_error", warmup=4, cosine=0.01,
+    )  # fmt: skip
+    module = build(NET, 3, (1, 6, 6), RandomStreams(5).seed_for("network")).double()
+    first = [torch.zeros_like(weight) for weight in module.parameters()]
+    second = [torch.zeros_like(weight) for weight in module.parameters()]
+    for step in range(9):
+        lr = 0.01 * (step / 4 if step < 4 else 0.01 + 0.99 * (1 + math.cos(math.pi * (step - 4) / 5)) / 2)
+        error = sum(((row - target) ** 2).sum() / 2 for row, target in zip(module(x), scores, strict=True)) / 10
+        gradients = torch.autograd.grad(torch.as_tensor(error), list(module.parameters()))
+        with torch.no_grad():
+            for i, (weight, gradient) in enumerate(zip(module.parameters(), gradients, strict=True)):
+                first[i] = 0.9 * first[i] + 0.1 * gradient
+                second[i] = 0.999 * second[i] + 0.001 * gradient**2
+                mean, square = first[i] / (1 - 0.9 ** (step + 1)), second[i] / (1 - 0.999 ** (step + 1))
+                weight -= lr * mean / (square**0.5 + 1e-8)
+    labels = scores if soft else y
+    assert_same(trained((x, labels), training), module, rtol=1e-7, atol=1e-9)
+    trainer = Trainer.prepare(x, labels, network=NET, num_classes=3, training=training)
+    together = batched_trainer.fit(trainer, [RandomStreams(5), RandomStreams(6)], lambda epoch, first: None)
+    assert_same(together[0], module, rtol=1e-7, atol=1e-9)
+
+
+def test_scores_are_no_probabilities(toy: tuple[Tensor, Tensor]) -> None:
+    x, y = toy
+    with pytest.raises(ValueError, match=r"labels have negative values.*loss='squared_error'.*labels.argmax\(1\)"):
+        trained((x, torch.eye(3).double()[y] - 1 / 3), PLAIN)
+    mixing = replace(PLAIN, cutmix=1.0, epochs=1)
+    whole, centered = (Trainer.prepare(x, y, network=NET, num_classes=3, training=one).labels for one in (
+        mixing, replace(mixing, loss="squared_error")))  # fmt: skip
+    torch.testing.assert_close(centered, whole - 1 / 3)
 
 
 def test_chunked_batches_change_nothing_but_rounding(toy: tuple[Tensor, Tensor]) -> None:

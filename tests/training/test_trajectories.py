@@ -14,6 +14,7 @@ from expert_training import QUICK, by_hand, flat
 from pool_data import NETWORK, context
 
 from condensed_data import networks
+from condensed_data.core.atomic import temporary_name
 from condensed_data.training.pretrained_cache import PretrainedCache
 from condensed_data.training.pretraining import PretrainingJob
 from condensed_data.training.sgd import SGDConfig
@@ -82,7 +83,7 @@ def test_a_corrupt_or_partial_file_is_trained_again(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    path.with_name(".0.safetensors.1").write_bytes(b"partial")
+    path.with_name(temporary_name()).write_bytes(b"partial")
     with pytest.warns(UserWarning, match="is corrupt .* training it again"):
         after = expert_trajectories(where, NETWORK, QUICK, "fp16")[1].at(3)
     for name, weight in before.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ class Stepper:
         plan: which process of `ranks` computes what.
         gradient: work unit -> (loss, gradient of every learned tensor).
         synthetic_data: what is learned, by `optimizer`.
+        after_step: called with the numbers of the terms of every step, after it; only if processes step together.
     """
 
     plan: WorkPlan
@@ -31,6 +32,7 @@ class Stepper:
     synthetic_data: SyntheticData
     optimizer: torch.optim.Optimizer
     ranks: ProcessGroup
+    after_step: Callable[[Collection[int]], None]
 
     def step(self, stop_requested: bool = False) -> tuple[Tensor, bool]:
         """Take all steps of one iteration.
@@ -39,7 +41,9 @@ class Stepper:
             The summed loss, a scalar on the device; and whether all processes stop after this iteration, because rank
             0 was asked to.
         """
-        return self._independently(stop_requested) if self.plan.independent else self._jointly(stop_requested)
+        result = self._independently(stop_requested) if self.plan.independent else self._jointly(stop_requested)
+        self.synthetic_data.clamp()  # once an iteration, as the authors of IDC, DANCE and NCFM do
+        return result
 
     def _jointly(self, stop_requested: bool) -> tuple[Tensor, bool]:
         """Every process takes every step, with the gradient of all processes."""
@@ -51,7 +55,8 @@ class Stepper:
                     exchange.put(index, *self.gradient(unit))
             loss, stop = exchange.finish(stop_requested)
             stopping = stopping or stop
-            self._apply()
+            self.optimizer.step()
+            self.after_step({term for unit, _ in step for term in unit.terms})
             total = total + loss
         return total, stopping
 
@@ -66,11 +71,7 @@ class Stepper:
                 losses[number], gradients = self.gradient(unit)
             for name, tensor in learned.items():
                 tensor.grad = gradients[name]
-            self._apply()
+            self.optimizer.step()
         sync_rows(self.synthetic_data, self.optimizer, self.plan.own_groups, self.ranks)
         *reduced, stop = self.ranks.all_reduce_disjoint(losses)
         return sum(reduced, torch.zeros((), device=losses.device)), bool(stop)
-
-    def _apply(self) -> None:
-        self.optimizer.step()
-        self.synthetic_data.clamp()

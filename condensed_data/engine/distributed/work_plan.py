@@ -6,8 +6,8 @@ The division does not depend on the number of processes, so neither do the bits 
   gradient of such a unit lies in the rows of its groups;
 * terms that need all groups at once (CAFE's discrimination, a whole training run of DD or MTT) are one unit each.
 
-If the optimizer steps group by group (IDC, IDM), the steps of one process do not read the rows of another within an
-iteration, so each process takes its own steps and rows are synchronized after the iteration.
+If the optimizer steps group by group (IDC, IDM, DANCE), the steps of one process do not read the rows of another within
+an iteration, so each process takes its own steps and rows are synchronized after the iteration.
 
 Letters: U work units, G groups.
 """
@@ -40,10 +40,13 @@ class WorkUnit:
         return len(self.groups) * len(self.terms)
 
 
-def group_steps(step_per: str, num_groups: int) -> list[list[int]]:
-    """The groups of every optimizer step of an iteration: one over all ("iteration"), or one each ("class")."""
-    groups = list(range(num_groups))
-    return [groups] if step_per == "iteration" else [[group] for group in groups]
+def step_contents(step_per: str, num_groups: int, num_terms: int) -> list[tuple[list[int], tuple[int, ...]]]:
+    """The groups and the terms of every optimizer step of an iteration; see `Recipe.step_per`."""
+    groups, terms = list(range(num_groups)), tuple(range(num_terms))
+    if step_per == "iteration":
+        return [(groups, terms)]
+    together = [terms] if step_per == "class" else [(term,) for term in terms]
+    return [([group], some) for some in together for group in groups]
 
 
 def partition(
@@ -98,9 +101,12 @@ class WorkPlan:
         world_size: int,
     ) -> None:
         self.rank, self.independent = rank, independent and world_size > 1
-        together = [[unit for (unit,) in steps]] if independent else steps
+        together = [list({unit.groups: unit for (unit,) in steps}.values())] if independent else steps
         owned = [list(zip(units, assign_owners(units, world_size, main_terms), strict=True)) for units in together]
-        self.steps = [[pair] for pair in owned[0]] if independent else owned
+        if independent:  # all steps of a group belong to one rank
+            owners = {unit.groups: owner for unit, owner in owned[0]}
+            owned = [[(unit, owners[unit.groups])] for (unit,) in steps]
+        self.steps = owned
 
     @property
     def largest_block(self) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ from condensed_data.evaluation.privacy.report import Privacy
 from condensed_data.networks import NetworkLike
 from condensed_data.storage.interfaces import CondensedSamples
 from condensed_data.training.compute import split_evenly
-from condensed_data.training.protocol import Training, protocol
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import protocol
 from condensed_data.training.trainer import Trainer
 
 MAX_COMPARED = 10_000  # members and held-out samples that networks are evaluated on, at most

@@ -10,5 +10,6 @@ from condensed_data.methods.objectives.gradient import Gradient as Gradient
 from condensed_data.methods.objectives.layers import Discrimination as Discrimination
 from condensed_data.methods.objectives.layers import LayerAlignment as LayerAlignment
 from condensed_data.methods.objectives.mmd import KernelMMD as KernelMMD
+from condensed_data.methods.objectives.ridge_regression import RidgeRegression as RidgeRegression
 from condensed_data.methods.objectives.trajectory import Trajectory as Trajectory
 from condensed_data.methods.objectives.unrolled import Unrolled as Unrolled

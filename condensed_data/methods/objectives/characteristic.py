@@ -37,11 +37,12 @@ class CharacteristicFunction(Objective):
 
     The frequencies are t ~ N(0, I), or the output of a sampling network that learns to maximize the loss while the
     samples minimize it: three linear layers of D units with batch normalization, leaky ReLUs and a final tanh, applied
-    to D standard normal numbers, as in the paper and the authors' code (whose released configurations disable it).
+    to D standard normal numbers, as in the paper. It takes a step after every step of the samples.
 
-    Deviations: all groups of an iteration share the frequencies, and the sampling network takes one step per iteration
-    instead of one per class; if the argument of the root is below 1e-12, as for equal samples, the root and its
-    gradient are 0.
+    Deviations: all groups of an iteration share the random numbers from which the frequencies are made; if the argument
+    of the root is below 1e-12, as for equal samples, the root and its gradient are 0 (the authors keep p above 1e-12).
+    The authors' released configurations disable the sampling network, and their code for it makes only 4 frequencies,
+    repeated 16 times, and trains it by SGD with momentum 0.5.
 
     Args:
         frequencies: their number, at least 1 (2 with a sampling network, whose batch normalization needs them); new
@@ -87,7 +88,7 @@ class CharacteristicFunction(Objective):
 
 
 class _Sampled(TrainableLoss):
-    """The loss with its sampling network, which takes one step of gradient ascent per iteration."""
+    """The loss with its sampling network, which takes a step of gradient ascent after every step of the samples."""
 
     def __init__(self, spec: CharacteristicFunction, rng: RandomStreams) -> None:
         self.spec, self.rng = spec, rng

@@ -8,7 +8,7 @@ Letters: B pairs, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condensed_data import networks
-from condensed_data.core.batch import NetworkView
+from condensed_data.core.batch import Batch, NetworkView
 from condensed_data.core.device import to_device
 from condensed_data.core.rng import RandomStreams, seeded_rng
 from condensed_data.core.validation import check_count
+from condensed_data.data.augment import Augment, DefaultDSAOps, SiameseAugment
 from condensed_data.methods.base import PoolState, SyntheticData
 from condensed_data.methods.objectives.diversity import supervised_contrast
 from condensed_data.methods.pools.network_slot import NetworkPool, NetworkSlot, load_training_state, training_state
@@ -39,6 +40,7 @@ class Critic(NetworkPool):
         temperature: of the contrastive loss, positive; 0.07 as published.
         lr, momentum: of SGD, positive and in [0, 1); 0.001 and 0.9 as published.
         codes: random codes per group and step; None for all.
+        augment: of the pairs; DSA with parameters of their own for all rows as published.
 
     Raises:
         ValueError: after the first iteration, for synthetic data with fewer than two decoders per code.
@@ -50,6 +52,7 @@ class Critic(NetworkPool):
     lr: float = 0.001
     momentum: float = 0.9
     codes: int | None = None
+    augment: Augment = field(default=SiameseAugment(DefaultDSAOps(), per_sample=True))
     trains_on_synthetic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -94,11 +97,12 @@ class _CriticState(PoolState):
         check_decoder_pairs("Critic", synthetic_data)
         rng = RandomStreams(self.context.rng.seed_for("critic step", iteration))
         groups = range(self.context.real.num_groups)
-        drawn = [pairs(synthetic_data, rng, iteration, group, self.spec.codes) for group in groups]
-        index = torch.cat([side for pair in zip(*drawn, strict=True) for side in pair])
+        index = pairs(synthetic_data, rng, iteration, groups, self.spec.codes)
         with torch.no_grad():
             x = synthetic_data.decode(index)
-        self._step(x, to_device(synthetic_data.labels[index], x.device), rng)
+        y = to_device(synthetic_data.labels[index], x.device)
+        augmented = self.spec.augment.draw(rng, iteration, [0], tuple(x.shape[1:]))(Batch(x, y, (len(x),)))
+        self._step(augmented, y, rng)
 
     def _step(self, x: Tensor, y: Tensor, rng: RandomStreams) -> None:
         module = self.slot.module.requires_grad_(True)

@@ -27,8 +27,8 @@ class Pretrained(NetworkPool):
     term of a DANCE recipe (calibration) uses the trained end of the first term's interpolation.
 
     Args:
-        pretrain: how many networks and how long. IID: 40 epochs in the code (30 in the paper), 1,000 networks; DANCE
-            and NCFM: 60 epochs, 20 networks.
+        pretrain: how many networks, and how they are trained. IID: 40 epochs in the code (30 in the paper), 1,000
+            networks; DANCE: 5, NCFM: 20, for 60 epochs with color changes, translations and CutMix.
         interpolate: None, or "dance" for lam * initial + (1 - lam) * trained weights with a new lam ~ U(0, 1) in
             every iteration (Zhang et al., DANCE, IJCAI 2024); such a network has no `centers`.
         member: see `RandomInit`.

@@ -16,7 +16,7 @@ from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.clustering import BatchSelection
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.networks import NetworkLike
-from condensed_data.training.protocol import standard
+from condensed_data.training import protocols
 
 __all__ = ["cafe"]
 
@@ -52,7 +52,7 @@ def cafe(
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        training=standard(augment=augment),
+        training=protocols.dsa() if augment else protocols.dc(),
         paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
         deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
         "here iterations are steps, 10 for each published network, and a network takes at most 50. Without "

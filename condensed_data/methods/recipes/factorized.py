@@ -13,7 +13,7 @@ from typing import Any
 from condensed_data.core import spec as specs
 from condensed_data.core.annotations import Count, Natural
 from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
-from condensed_data.data.augment import DefaultDSAOps, Identity, SiameseAugment
+from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.objectives import Distribution, Diversity
@@ -22,13 +22,24 @@ from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, 
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
-from condensed_data.methods.synthetic import Factorized, Frequency, Hallucinator, LatentDecoder, Pixels, WithSteps
+from condensed_data.methods.samplers.sequence import TrainingSteps
+from condensed_data.methods.synthetic import (
+    Factorized,
+    Frequency,
+    Hallucinator,
+    LatentDecoder,
+    MultiFormation,
+    Pixels,
+    WithSteps,
+)
 from condensed_data.methods.synthetic.step_sizes import NAME
 from condensed_data.networks import NetworkLike
+from condensed_data.training import protocols
 
 __all__ = ["fred", "haba", "kfs"]
 
 STEP_SIZE_FACTOR = 1e-3  # learning rate of a learned step size, as a fraction of the step size
+SMALLEST_STEP = 1e-3  # to which both authors clip a learned step size
 BASES = "dm, dc, dsa, idc or mtt"
 
 
@@ -82,20 +93,25 @@ def haba(
             f"haba(hallucinators={hallucinators!r}, contrast={contrast!r}) needs at least two samples of "
             "each basis. Use hallucinators=2 or more, or contrast=0."
         )
-    recipe = get_base("haba", base, ipc, options)
+    recipe = get_base("haba", base, ipc, _as_published(base, "haba") | options)
 
     def factorized(pixels: Pixels) -> SyntheticSpec:
         return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
     combined = _with_parametrization(recipe, "haba", factorized, lr)
     network = getattr(recipe.terms[0].pool, "network", DefaultNetwork())
-    constraint = Term(Diversity(), Critic(network), DecoderPairs(), Identity(), contrast)
+    augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
+    constraint = Term(Diversity(), Critic(network, augment=augment), DecoderPairs(), augment, contrast)
+    terms = tuple(map(_one_decoder_a_step, combined.terms))
+    in_cells = isinstance(recipe.synthetic, MultiFormation)  # samples of one basis are not successive
     return replace(
         combined,
-        terms=(*combined.terms, constraint) if contrast else combined.terms,
+        terms=(*terms, constraint) if contrast else terms,
+        training=recipe.training if in_cells else protocols.haba(hallucinators),
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
-        deviations="Adam instead of SGD, whose published rate of 100 is specific to one base; every step uses all "
-        "samples of a class instead of those of one hallucinator.",
+        deviations="Adam instead of SGD, whose published rate of 100 (momentum 0.95; 0.9 for the step size) is "
+        "specific to mtt; with other bases than mtt, whose code the authors did not publish, every step uses all "
+        "samples of a class instead of those of one random hallucinator.",
     )
 
 
@@ -118,12 +134,14 @@ def fred(
     Raises:
         ValueError: for a base that does not learn pixels.
     """
-    recipe = get_base("fred", base, ipc, options)
+    recipe = get_base("fred", base, ipc, _as_published(base, "fred") | options)
     return replace(
         _with_parametrization(recipe, "fred", lambda pixels: Frequency(fraction, pixels.init), lr),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
-        deviations="An orthonormal transform, and Adam instead of SGD, whose published rate of 1e8 is specific to one "
-        "base and another scale of the transform.",
+        deviations="An orthonormal transform, and Adam instead of SGD with momentum 0.5, whose published rates (1e8 "
+        "with mtt, 1e6 with dm, 1e3 with dc) are for another scale of the transform: at sides of 32 they are those of "
+        "an orthonormal one times 4,096, and times twice or four times as much for frequencies of 0 along one or both "
+        "sides.",
     )
 
 
@@ -171,6 +189,20 @@ def kfs(
     )
 
 
+def _as_published(base: str | Recipe, paper: str) -> dict[str, Any]:
+    """Arguments for a base given by name whose published settings change with the parametrization."""
+    settings: dict[str, dict[str, Any]] = {"mtt": {"settings": paper}}
+    return settings.get(base, {}) if isinstance(base, str) else {}
+
+
+def _one_decoder_a_step(term: Term) -> Term:
+    """The term with training steps that decode their codes by one random decoder, as HaBa's."""
+    sampler = term.sampler
+    if not isinstance(sampler, TrainingSteps) or sampler.order == "stored":
+        return term
+    return replace(term, sampler=replace(sampler, one_decoder=True))
+
+
 def _with_parametrization(base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float) -> Recipe:
     """The base with other synthetic data, learned by Adam, whose steps do not depend on the scale of the loss."""
     if not base.terms:
@@ -183,7 +215,7 @@ def _with_parametrization(base: Recipe, name: str, make: Callable[[Pixels], Synt
 def _replace_pixels(
     part: SyntheticSpec, make: Callable[[Pixels], SyntheticSpec], name: str, base: str
 ) -> SyntheticSpec:
-    """`part` with its innermost `Pixels` replaced."""
+    """`part` with its innermost `Pixels` replaced; plain step sizes stay above `SMALLEST_STEP`."""
     if isinstance(part, Pixels):
         return make(part)
     inner = getattr(part, "inner", None)
@@ -192,6 +224,8 @@ def _replace_pixels(
             f"Cannot use {name} with base={base!r}: its samples are already parametrized by {type(part).__name__}. "
             f"Use a base that learns pixels, such as {BASES}."
         )
+    if isinstance(part, WithSteps) and part.form == "plain":
+        part = replace(part, smallest=SMALLEST_STEP)
     return specs.set_field(part, "inner", _replace_pixels(inner, make, name, base))
 
 

@@ -23,7 +23,7 @@ from condensed_data.core.spec import DataDefault, DatasetInfo
 from condensed_data.core.validation import check_choice
 from condensed_data.data.augment import names_digits
 
-RULES = ("geometric", "linear", "nearest")
+RULES = ("geometric", "linear", "nearest", "proportional")
 MANY_CLASSES = 100  # as CIFAR-100
 PHOTOGRAPH = 128  # pixels of a side, as the ImageNet subsets
 _TABLES: dict[str, SettingsTable] = {}
@@ -39,6 +39,8 @@ class SettingsTable:
         rows: by (dataset, ipc), one value per column. Datasets are named as on the command line.
         rules: how a column is filled between two published ipc: "geometric", "linear", or "nearest" on a logarithmic
             scale, which is the default. Integers are rounded. Outside the published ipc, the nearest row holds.
+            "proportional" to the ipc continues outside of them, too.
+        notes: by dataset, where its rows are from if not from the method's authors.
 
     Raises:
         ValueError: for a row of another length, or an unknown rule.
@@ -48,6 +50,7 @@ class SettingsTable:
     columns: tuple[str, ...]
     rows: Mapping[tuple[str, int], tuple[Any, ...]]
     rules: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for column, rule in self.rules.items():
@@ -63,6 +66,8 @@ class SettingsTable:
         below, above = self._around(info)
         dataset, rule = self.dataset(info), self.rules.get(column, "nearest")
         first, second = self.rows[dataset, below][at], self.rows[dataset, above][at]
+        if rule == "proportional":
+            return float(f"{first * info.ipc / below:.3g}")
         if first == second:
             return first
         if rule == "linear":
@@ -88,6 +93,8 @@ class SettingsTable:
             where = f"of {dataset} at ipc {below}, the nearest published"
         else:
             where = f"between {dataset} at ipc {below} and {above}"
+        if dataset in self.notes:
+            where += f" ({self.notes[dataset]})"
         return where if info.dataset == dataset else f"{where}; {dataset} is the most similar published dataset"
 
     def _around(self, info: DatasetInfo) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Compares random real samples of each group with the synthetic samples of the same group."""
+"""Each group by itself: its synthetic samples, and random real samples to compare them with."""
 
 from __future__ import annotations
 
@@ -45,10 +45,8 @@ class PerGroup(Sampler):
                 "This recipe removes a bias between groups, but no class has more than one group. Give groups=..., an "
                 "attribute of every sample (such as its color), or use the base recipe directly."
             )
-        counts = synthetic_data.groups.bincount(minlength=context.real.num_groups).tolist()
-        synthetic_members = torch.arange(len(synthetic_data.groups)).split(counts)
         selector = None if self.within is None else self.within.start(context)
-        return _PerGroupState(self, context, synthetic_members, selector)
+        return _PerGroupState(self, context, _members(context, synthetic_data), selector)
 
 
 @dataclass
@@ -72,7 +70,47 @@ class _PerGroupState(SamplerState):
         return members[self.context.rng.choice("real", iteration, group, len(members), min(len(members), batch))]
 
     def _synthetic(self, iteration: int, group: int) -> Tensor:
-        members, most = self.synthetic_members[group], self.spec.synthetic
-        if most is None or len(members) <= most:
-            return members
-        return members[self.context.rng.choice("synthetic", iteration, group, len(members), most)]
+        return _drawn(self.context, iteration, group, self.synthetic_members[group], self.spec.synthetic)
+
+
+@dataclass(frozen=True)
+class SyntheticPerGroup(Sampler):
+    """Per group its synthetic samples and no real ones, for objectives that compare nothing, such as `CrossEntropy`.
+
+    Args:
+        most: at most this many random synthetic samples per group and step; None for all. A `PerGroup` with an equal
+            `synthetic` draws the same ones in an iteration.
+    """
+
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("SyntheticPerGroup", "most", self.most, optional=True)
+
+    def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
+        return _SyntheticPerGroupState(self, context, _members(context, synthetic_data))
+
+
+@dataclass
+class _SyntheticPerGroupState(SamplerState):
+    spec: SyntheticPerGroup
+    context: Context
+    members: tuple[Tensor, ...]
+
+    def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
+        rows = [_drawn(self.context, iteration, group, self.members[group], self.spec.most) for group in groups]
+        none = torch.empty(0, dtype=torch.long)
+        return PairIndices(none, (0,) * len(rows), torch.cat(rows), tuple(map(len, rows)))
+
+
+def _members(context: Context, synthetic_data: SyntheticData) -> tuple[Tensor, ...]:
+    """The indices of the synthetic samples of every group."""
+    counts = synthetic_data.groups.bincount(minlength=context.real.num_groups).tolist()
+    return torch.arange(len(synthetic_data.groups)).split(counts)
+
+
+def _drawn(context: Context, iteration: int, group: int, members: Tensor, most: int | None) -> Tensor:
+    """At most this many of a group's synthetic samples."""
+    if most is None or len(members) <= most:
+        return members
+    return members[context.rng.choice("synthetic", iteration, group, len(members), most)]

@@ -1,6 +1,6 @@
 """Pairs of synthetic samples that two decoders make of the same code.
 
-Letters: B pairs of a group.
+Letters: B pairs of all groups of a step.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from condensed_data.training.context import Context
 
 @dataclass(frozen=True)
 class DecoderPairs(Sampler):
-    """Pairs of samples that two decoders make from the same codes, group by group; no real samples.
+    """Pairs of samples that two decoders make from the same codes; no real samples.
 
-    Two random decoders are used in each iteration, the same for all groups, as in HaBa (Liu S. et al., NeurIPS 2022,
-    https://arxiv.org/abs/2210.16774, section 3.3). Row i of a block's first half and row i of its second are a pair.
+    Two random decoders are used in each iteration, as in HaBa (Liu S. et al., NeurIPS 2022,
+    https://arxiv.org/abs/2210.16774, section 3.3). Pairs form one block of 2 B rows, for which an augmentation draws
+    one operation as the authors do: row i and row B + i are a pair.
 
     Args:
         codes: at most this many random codes per group and iteration; None for all.
@@ -49,16 +50,20 @@ def check_decoder_pairs(part: str, synthetic_data: SyntheticData) -> None:
 
 
 def pairs(
-    synthetic_data: SyntheticData, rng: RandomStreams, iteration: int, group: int, codes: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Indices (B,) of a group's samples from one decoder, and (B,) of those from another, code by code."""
+    synthetic_data: SyntheticData, rng: RandomStreams, iteration: int, groups: Sequence[int], codes: int | None = None
+) -> Tensor:
+    """Indices (2 B,) of samples from one decoder, and then of those that another makes of the same codes."""
     decoders = synthetic_data.decoders_per_code
-    members = (synthetic_data.groups == group).nonzero()[:, 0]
-    by_code = members.view(-1, decoders, synthetic_data.rows_per_decoder)
-    if codes is not None and codes < len(by_code):
-        by_code = by_code[rng.choice("codes of a pair", iteration, group, len(by_code), codes)]
     first, second = rng.numpy("decoders of a pair", iteration).permutation(decoders)[:2].tolist()
-    return by_code[:, first].flatten(), by_code[:, second].flatten()
+    chosen = []
+    for group in groups:
+        members = (synthetic_data.groups == group).nonzero()[:, 0]
+        by_code = members.view(-1, decoders, synthetic_data.rows_per_decoder)
+        if codes is not None and codes < len(by_code):
+            by_code = by_code[rng.choice("codes of a pair", iteration, group, len(by_code), codes)]
+        chosen.append(by_code)
+    rows = torch.cat(chosen)
+    return torch.cat([rows[:, first].flatten(), rows[:, second].flatten()])
 
 
 @dataclass
@@ -69,6 +74,5 @@ class _DecoderPairsState(SamplerState):
     can_prefetch: ClassVar[bool] = True
 
     def draw(self, iteration: int, groups: Sequence[int]) -> PairIndices:
-        blocks = [torch.cat(pairs(self.synthetic_data, self.rng, iteration, group, self.codes)) for group in groups]
-        no_real = torch.zeros(0, dtype=torch.int64)
-        return PairIndices(no_real, (0,) * len(groups), torch.cat(blocks), tuple(map(len, blocks)), tuple(groups))
+        index = pairs(self.synthetic_data, self.rng, iteration, groups, self.codes)
+        return PairIndices(torch.zeros(0, dtype=torch.int64), (0,), index, (len(index),), (groups[0],))

@@ -29,8 +29,10 @@ class TrainingSteps(Sampler):
     * DD (Wang et al., 2018, https://arxiv.org/abs/1811.10959): `TrainingSteps(steps=10, epochs=3)`. The samples of
       every class are split evenly over 10 blocks, which are used 3 times in the same order: T = 30.
     * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932):
-      `TrainingSteps(steps=50, order="shuffled", batch=0)`. Every step takes the next `synthetic` samples of a random
+      `TrainingSteps(steps=50, order="shuffled", batch=0)`. Every step takes `synthetic` samples of a random
       permutation; after its end, the next permutation starts.
+    * HaBa (Liu S. et al., NeurIPS 2022, https://arxiv.org/abs/2210.16774) adds `one_decoder=True`: a step decodes its
+      codes by one random decoder, so that a permutation is one of the codes.
 
     Args:
         steps: blocks (order "stored") or training steps (order "shuffled").
@@ -38,8 +40,9 @@ class TrainingSteps(Sampler):
         order: "stored" or "shuffled".
         batch: real samples per iteration, drawn without replacement from all classes; all of a smaller source; 0 for
             none, if the objective does not use them.
-        synthetic: samples per step in order "shuffled"; None for all N. The last step of a permutation has the
-            remaining ones.
+        synthetic: samples per step in order "shuffled"; None for all N. If it does not divide N, the first step of a
+            permutation has the remainder, as in the authors' code.
+        one_decoder: in order "shuffled", whether all samples of a step are from one decoder.
 
     Raises:
         ValueError: when the run starts, if `steps` does not divide the samples of a class.
@@ -49,7 +52,8 @@ class TrainingSteps(Sampler):
     epochs: int = 1
     order: str = "stored"
     batch: int = 1024
-    synthetic: int | None = None
+    synthetic: int | DataDefault | None = None
+    one_decoder: bool = False
 
     def __post_init__(self) -> None:
         check_count("TrainingSteps", "steps", self.steps, or_default=True)
@@ -57,11 +61,13 @@ class TrainingSteps(Sampler):
         check_count("TrainingSteps", "batch", self.batch, 0)
         check_choice("TrainingSteps", "order", self.order, ("stored", "shuffled"))
         if self.synthetic is not None:
-            check_count("TrainingSteps", "synthetic", self.synthetic)
-            if self.order == "stored":
+            check_count("TrainingSteps", "synthetic", self.synthetic, or_default=True)
+        shuffled = {"synthetic": self.synthetic, "one_decoder": self.one_decoder or None}
+        for name, value in shuffled.items():
+            if self.order == "stored" and value is not None:
                 raise ValueError(
-                    f"TrainingSteps(synthetic={self.synthetic}) needs order='shuffled': the blocks of order='stored' "
-                    "already divide all samples."
+                    f"TrainingSteps({name}={value}) needs order='shuffled': the blocks of order='stored' already "
+                    "divide all samples."
                 )
 
     def check_synthetic(self, synthetic: SyntheticSpec) -> None:
@@ -77,7 +83,7 @@ class TrainingSteps(Sampler):
 
     def start(self, context: Context, synthetic_data: SyntheticData) -> SamplerState:
         blocks = self._blocks(synthetic_data.labels) if self.order == "stored" else ()
-        return _TrainingStepsState(self, context, len(synthetic_data.groups), blocks)
+        return _TrainingStepsState(self, context, synthetic_data, blocks)
 
     def _blocks(self, labels: Tensor) -> tuple[Tensor, ...]:
         """Indices (B,) of every block, which holds equally many samples of every class; `labels` (N,) are sorted."""
@@ -97,7 +103,7 @@ class TrainingSteps(Sampler):
 class _TrainingStepsState(SamplerState):
     spec: TrainingSteps
     context: Context
-    num_synthetic: int
+    synthetic_data: SyntheticData
     blocks: tuple[Tensor, ...]
     can_prefetch: ClassVar[bool] = True
 
@@ -117,9 +123,16 @@ class _TrainingStepsState(SamplerState):
     def _steps(self, iteration: int) -> list[Tensor]:
         if self.spec.order == "stored":
             return [*self.blocks] * self.spec.epochs
-        count, size = self.num_synthetic, self.spec.synthetic or self.num_synthetic
+        decoders = self.synthetic_data.decoders_per_code if self.spec.one_decoder else 1
+        count = len(self.synthetic_data.groups) // decoders
+        size = require_resolved(self.spec.synthetic) or count
         steps = require_resolved(self.spec.steps) * self.spec.epochs
         permutations = ceil(steps / ceil(count / size))
         rngs = (self.context.rng.numpy("order", iteration, index) for index in range(permutations))
         orders = (torch.from_numpy(rng.permutation(count)) for rng in rngs)
-        return [step for order in orders for step in order.split(size)][:steps]
+        rows = [step for order in orders for step in order.split(size)[::-1]][:steps]
+        if decoders == 1:
+            return rows
+        chosen = self.context.rng.numpy("decoder of a step", iteration).integers(decoders, size=steps).tolist()
+        each = self.synthetic_data.rows_per_decoder
+        return [(row // each * decoders + one) * each + row % each for row, one in zip(rows, chosen, strict=True)]

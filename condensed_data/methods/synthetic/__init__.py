@@ -8,4 +8,5 @@ from condensed_data.methods.synthetic.low_resolution import LowResolution as Low
 from condensed_data.methods.synthetic.multi_formation import DefaultFactor as DefaultFactor
 from condensed_data.methods.synthetic.multi_formation import MultiFormation as MultiFormation
 from condensed_data.methods.synthetic.pixels import Pixels as Pixels
+from condensed_data.methods.synthetic.scores import WithScores as WithScores
 from condensed_data.methods.synthetic.step_sizes import WithSteps as WithSteps

@@ -26,7 +26,7 @@ class Pixels(SyntheticSpec):
     Args:
         init: initial samples.
         clamp: learn values in [0, 1], where 0 and 1 are the ends of the source's range (see `value_range`), and clamp
-            them to it after every step, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
+            them to it after every iteration, as IDC does (Kim et al., ICML 2022, https://arxiv.org/abs/2205.14959);
             learning rates then refer to that unit range. Other methods learn unbounded standardized values.
     """
 

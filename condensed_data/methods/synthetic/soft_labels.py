@@ -53,6 +53,10 @@ class SoftLabeledData(WrappedData):
     def targets(self, index: Tensor) -> Tensor:
         return self.logits[to_device(index, self.logits.device)].softmax(1)
 
+    @property
+    def label_kind(self) -> str:
+        return "probs"
+
 
 @dataclass(frozen=True)
 class Teacher(Spec):

@@ -28,14 +28,16 @@ class WithSteps(SyntheticSpec):
       number: `WithSteps(Pixels(Noise()), steps=30, lr=0.02)`.
     * MTT (Cazenavette et al., CVPR 2022, https://arxiv.org/abs/2203.11932): one for all training steps, learned
       directly: `WithSteps(Pixels(), lr=0.01, form="plain")`, with its own learning rate in
-      `Optimizer(rates=(("step_sizes", 1e-5),))`. It is kept above `smallest`, as in HaBa (Liu S. et al., NeurIPS 2022).
+      `Optimizer(rates=(("step_sizes", 1e-5),))`. MTT has no `smallest`; HaBa (Liu S. et al., NeurIPS 2022) and FreD
+      (Shin et al., NeurIPS 2023) have `smallest=1e-3`.
 
     Args:
         inner: the samples.
         steps: number of step sizes; 1 is used for all training steps.
         lr: initial step size, positive and finite.
         form: "softplus" or "plain".
-        smallest: lower bound of "plain" step sizes after every step, positive and finite.
+        smallest: lower bound of "plain" step sizes after every step, positive and finite; the default only keeps them
+            positive, as networks must be trained with them.
     """
 
     inner: SyntheticSpec = field(default_factory=Pixels)

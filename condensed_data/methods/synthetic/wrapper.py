@@ -41,6 +41,10 @@ class WrappedData(SyntheticData):
         return self.inner.step_sizes
 
     @property
+    def label_kind(self) -> str:
+        return self.inner.label_kind
+
+    @property
     def decoders_per_code(self) -> int:
         return self.inner.decoders_per_code
 

@@ -107,7 +107,7 @@ def _info(name: str, metadata: Metadata, manifest: Mapping[str, Any]) -> dict[st
     names = distinct(metadata.classes, metadata.class_values)
     label = {"class_label": {"names": {str(index): text for index, text in enumerate(names)}}}
     features: list[dict[str, Any]] = [_sample(manifest), {"name": "label", "dtype": label}]
-    if manifest["label"]["kind"] == "probs":
+    if manifest["label"]["kind"] != "index":
         features.append({"name": "soft_label", "list": "float32", "length": len(names)})
     size = manifest["files"][file_names.PREVIEW]["size"]  # of the parquet file, which is not compressed
     splits = [{"name": "train", "num_bytes": size, "num_examples": dataset_card.num_samples(metadata)}]

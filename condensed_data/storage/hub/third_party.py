@@ -126,7 +126,7 @@ def _with_warning(repo_id: str, found: LabeledImages) -> CondensationResult:
     missing = ["mean and standard deviation of its source (those of its own images are used)"]
     if found.names is None:
         missing.append("class names")
-    missing += ["recipe", "training protocol (the standard one is used)"]
+    missing += ["recipe", "training protocol (that of DSA is used)"]
     result = result_from_samples(repo_id, found.images, found.labels, kind, _space(found.images), found.names)
     numeric = found.names is not None and all(name.isdecimal() for name in found.names)
     if numeric and found.names and list(found.names) != sorted(found.names, key=int):

@@ -28,7 +28,7 @@ def test_characteristic_functions_equal_the_loops(alpha: float) -> None:
 
 def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None:
     net, both = network_view(NET), pair()
-    source = real(torch.zeros(4, 1, 2, 2))
+    source = real(torch.eye(4).view(4, 1, 2, 2))
     first, again, other = (
         CharacteristicFunction(8).start(Context(source, 1, RandomStreams(seed), torch.device("cpu")))
         for seed in (1, 1, 2)
@@ -39,7 +39,7 @@ def test_frequencies_follow_from_seed_and_iteration(untouched_rng: None) -> None
 
 
 def started(frequencies: int = 64, lr: float = 0.01, seed: int = 0) -> TrainableLoss:
-    context = Context(real(torch.zeros(4, 1, 2, 2)), 1, RandomStreams(seed), torch.device("cpu"))
+    context = Context(real(torch.eye(4).view(4, 1, 2, 2)), 1, RandomStreams(seed), torch.device("cpu"))
     loss: Any = CharacteristicFunction(frequencies, sampling_lr=lr).start(context)
     return loss
 

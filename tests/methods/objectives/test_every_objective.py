@@ -23,6 +23,7 @@ from condensed_data.methods.objectives import (
     Gradient,
     KernelMMD,
     LayerAlignment,
+    RidgeRegression,
 )
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
@@ -43,6 +44,7 @@ OBJECTIVES: list[Objective] = [
     Centralization(),
     KernelMMD(),
     CharacteristicFunction(32),
+    RidgeRegression(),
 ]
 
 

@@ -21,8 +21,7 @@ from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.methods.base import Pool, PoolState
 from condensed_data.methods.pools import (
     DynamicBilevel,
-    InnerEpochs,
-    OuterLoopLength,
+    Online,
     Queue,
     TrainedOnReal,
     TrainedOnSynthetic,
@@ -33,6 +32,7 @@ from condensed_data.training.sgd import SGDConfig, SGDTrainer
 
 PLAIN = SGDConfig(0.1, batch_size=5)
 MOVING = SGDConfig(0.1, 0.9, 5e-4, batch_size=5)
+REGRESSION = SGDConfig(0.01, batch_size=9, optimizer="adam", loss="squared_error")
 POOLS: dict[str, Pool] = {
     "on synthetic": TrainedOnSynthetic(NETWORK, period=4, epochs=2, sgd=MOVING),
     "on real": TrainedOnReal(
@@ -41,7 +41,12 @@ POOLS: dict[str, Pool] = {
         samples=13,
         sgd=SGDConfig(0.05, 0.9, 5e-4, 6, SiameseAugment(per_sample=True), 0.5),
     ),
-    "queue": Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, sgd=MOVING),
+    "queue": Queue(
+        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, reset=4, sgd=MOVING
+    ),
+    "online": Online(
+        NETWORK, networks=3, updates=3, sgd=SGDConfig(0.01, batch_size=9, optimizer="adam", loss="squared_error")
+    ),
     "bilevel": DynamicBilevel(NETWORK, outer=0.01, inner=0.01, window=2, queries=9, period=4, epochs=3, sgd=MOVING),
 }
 
@@ -106,6 +111,31 @@ def test_specifications_survive_json(name: str) -> None:
     assert from_json(json.loads(json.dumps(to_json(POOLS[name])))) == POOLS[name]
 
 
+def test_online_networks_are_replaced_after_their_updates() -> None:
+    ctx = context()
+    pool_state, stored = Online(MLP(8, 1), networks=4, updates=6, sgd=PLAIN).start(ctx), FixedData(ctx)
+    ages, created, chosen = [0, 1, 2, 3], 4, []
+    for iteration in range(40):
+        chosen.append(int(ctx.rng.choice("online look", iteration, 0, 4, 1)))
+        before = weights_of(pool_state.network_at(iteration).module)
+        assert not pool_state.network_at(iteration).module.training
+        pool_state.update(iteration, stored)
+        found = pool_state.state_dict()
+        if ages[chosen[-1]] > 6:
+            ages[chosen[-1]], created = 0, created + 1
+            weights = found["members"][chosen[-1]]["network"]
+            fresh_weights = fresh(ctx, created - 1, MLP(8, 1)).state_dict()
+            assert all(torch.equal(weights[name], fresh_weights[name]) for name in weights)
+        else:
+            ages[chosen[-1]] += 1
+            after = torch.cat([part.flatten() for part in found["members"][chosen[-1]]["network"].values()])
+            assert not torch.equal(before, after)
+        assert [member["updates"] for member in found["members"]] == ages
+        assert found["created"] == created
+    assert created > 6
+    assert set(chosen) == {0, 1, 2, 3}
+
+
 def test_trained_on_synthetic_equals_its_definition() -> None:
     ctx, spec = context(), TrainedOnSynthetic(NETWORK, period=3, epochs=2, sgd=PLAIN)
     pool_state, stored = spec.start(ctx), FixedData(ctx)
@@ -132,31 +162,6 @@ def test_with_period_one_networks_are_never_trained() -> None:
     weights = walk(TrainedOnSynthetic(NETWORK, period=1, epochs=1).start(ctx), ctx, range(3))
     for number, found in enumerate(weights):
         assert torch.equal(found, weights_of(fresh(ctx, number)))
-
-
-@pytest.mark.parametrize(
-    ("ipc", "loops"),
-    [
-        (1, (1, 1)),
-        (10, (10, 50)),
-        (20, (20, 25)),
-        (30, (30, 20)),
-        (40, (40, 15)),
-        (50, (50, 10)),
-        (200, (50, 10)),
-    ],
-)
-def test_published_loops(ipc: int, loops: tuple[int, int]) -> None:
-    info = DatasetInfo((1, 28, 28), ("a", "b"), ipc)
-    spec = resolve(TrainedOnSynthetic(), info)
-    assert (spec.period, spec.epochs) == loops
-    assert (OuterLoopLength()(info), InnerEpochs()(info)) == loops
-
-
-def test_loops_between_the_published_points() -> None:
-    found = [resolve(TrainedOnSynthetic(), DatasetInfo((1, 28, 28), (), ipc)) for ipc in range(1, 60)]
-    assert [spec.period for spec in found] == [min(ipc, 50) for ipc in range(1, 60)]
-    assert all(10 <= spec.epochs <= 50 for spec in found[2:])
 
 
 def test_trained_on_real_equals_its_definition() -> None:
@@ -231,7 +236,7 @@ def test_batch_norm_uses_the_statistics_of_one_real_batch() -> None:
 
 def test_queue_equals_its_definition() -> None:
     ctx = context()
-    spec = Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=3, sgd=MOVING)
+    spec = Queue(NETWORK, 2, 2, 3, trained_per_iteration=2, steps=3, reset=5, sgd=MOVING)
     pool_state, draws = spec.start(ctx), ctx.rng
 
     def member(number: int) -> list[Any]:
@@ -239,12 +244,16 @@ def test_queue_equals_its_definition() -> None:
         return [number, module, torch.optim.SGD(module.parameters(), 0.1, 0.9, weight_decay=5e-4), 0, 0]
 
     queue = [member(0), member(1)]
-    sizes = []
+    sizes, accuracies = [], []
     for iteration in range(8):
+        if iteration == 5:
+            for one in queue:
+                one[3:] = [0, 0]
         net = pool_state.network_at(iteration)
         number, module, _, hits, seen = queue[int(draws.choice("queue look", iteration, 0, len(queue), 1))]
         torch.testing.assert_close(weights_of(net.module), weights_of(module), rtol=1e-3, atol=1e-4)
-        assert float(net.accuracy) == pytest.approx(hits / seen if seen else 0.0)
+        accuracies.append(float(net.accuracy))
+        assert accuracies[-1] == pytest.approx(hits / seen if seen else 0.0)
         assert not net.module.training
         for index in draws.choice("queue learn", iteration, 0, len(queue), 2).tolist():
             number, module, optimizer, *_ = queue[index]
@@ -260,6 +269,7 @@ def test_queue_equals_its_definition() -> None:
         sizes.append(len(queue))
     assert sizes == [2, 3, 3, 3, 3, 3, 3, 3]
     assert queue[0][0] == 3  # first in, first out
+    assert accuracies[5] == 0 < max(accuracies[:5])
 
 
 def test_running_accuracy_of_the_queue_rises() -> None:

@@ -7,9 +7,9 @@ import torch
 from sources import real
 
 from condensed_data.core.rng import RandomStreams
-from condensed_data.methods.base import SamplerState
+from condensed_data.methods.base import Sampler, SamplerState
 from condensed_data.methods.coresets import Noise
-from condensed_data.methods.samplers.by_group import PerGroup
+from condensed_data.methods.samplers.by_group import PerGroup, SyntheticPerGroup
 from condensed_data.methods.synthetic import Pixels
 from condensed_data.training.context import Context
 
@@ -23,7 +23,7 @@ def context(seed: int = 0, ipc: int = 5, groups: object = None) -> Context:
     return Context(real(samples, labels, groups), ipc, RandomStreams(seed), torch.device("cpu"))
 
 
-def sampler_state(spec: PerGroup, ctx: Context) -> SamplerState:
+def sampler_state(spec: Sampler, ctx: Context) -> SamplerState:
     return spec.start(ctx, Pixels(Noise()).start(ctx))
 
 
@@ -55,6 +55,18 @@ def test_all_synthetic_samples_of_a_group_or_some_at_random() -> None:
     pairs = {tuple(sorted(some.draw(iteration, [1]).synthetic.tolist())) for iteration in range(200)}
     assert pairs == {(a, b) for a in range(5, 10) for b in range(a + 1, 10)}
     assert sampler_state(PerGroup(8, synthetic=7), ctx).draw(0, [1]).synthetic.tolist() == [5, 6, 7, 8, 9]
+
+
+def test_the_synthetic_samples_alone_are_those_that_are_compared() -> None:
+    ctx = context()
+    for most in (None, 2):
+        alone = sampler_state(SyntheticPerGroup(most), ctx).draw(3, [2, 0])
+        compared = sampler_state(PerGroup(8, synthetic=most), ctx).draw(3, [2, 0])
+        assert torch.equal(alone.synthetic, compared.synthetic)
+        assert alone.synthetic_sizes == compared.synthetic_sizes
+        assert (len(alone.real), alone.real_sizes) == (0, (0, 0))
+    with pytest.raises(ValueError, match=r"SyntheticPerGroup\(most=0\) must be"):
+        SyntheticPerGroup(0)
 
 
 def test_the_draw_of_a_group_does_not_depend_on_the_others() -> None:

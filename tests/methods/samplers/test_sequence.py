@@ -19,7 +19,7 @@ from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.sequence import TrainingSteps
-from condensed_data.methods.synthetic import MultiFormation, Pixels, WithSteps
+from condensed_data.methods.synthetic import Factorized, Hallucinator, MultiFormation, Pixels, WithSteps
 from condensed_data.networks import ConvNet
 from condensed_data.storage import checkpoint
 from condensed_data.training.context import Context
@@ -59,15 +59,33 @@ def test_shuffled_steps_use_up_one_permutation_after_the_other() -> None:
     sampler_state = TrainingSteps(5, order="shuffled", synthetic=5, batch=0).start(ctx, Pixels().start(ctx))
     draws = [sampler_state.draw(iteration, [0, 1, 2]) for iteration in (0, 1, 0)]
     for draw in draws:
-        assert draw.synthetic_sizes == (5, 5, 2, 5, 5)
+        assert draw.synthetic_sizes == (2, 5, 5, 2, 5)
         assert sorted(draw.synthetic[:12].tolist()) == list(range(12))
-        assert len(draw.synthetic[12:].unique()) == 10
+        assert len(draw.synthetic[12:].unique()) == 7
         assert len(draw.real) == 0
     assert torch.equal(draws[0].synthetic, draws[2].synthetic)
     assert not torch.equal(draws[0].synthetic, draws[1].synthetic)
     whole = TrainingSteps(2, order="shuffled").start(ctx, Pixels().start(ctx)).draw(0, [0, 1, 2])
     assert whole.synthetic_sizes == (12, 12)
     assert whole.real_sizes == (30,)  # all of a smaller source
+
+
+@pytest.mark.parametrize("cells", [1, 4])
+def test_a_step_decodes_its_codes_by_one_decoder(cells: int) -> None:
+    ctx, factorized = context(ipc=9), Factorized(Hallucinator(), decoders=3, codes=4)
+    synthetic_data = (MultiFormation(factorized) if cells == 4 else factorized).start(ctx)
+    places = 12 * cells  # codes and their cells
+    sampler = TrainingSteps(6, order="shuffled", synthetic=5 * cells, batch=0, one_decoder=True)
+    seen = set()
+    for iteration in range(10):
+        draw = sampler.start(ctx, synthetic_data).draw(iteration, [0, 1, 2])
+        assert draw.synthetic_sizes == (2 * cells, 5 * cells, 5 * cells) * 2
+        for step in draw.synthetic.split(draw.synthetic_sizes):
+            (decoder,) = (step // cells % 3).unique().tolist()
+            seen.add(decoder)
+        place = draw.synthetic // (3 * cells) * cells + draw.synthetic % cells
+        assert sorted(place[:places].tolist()) == sorted(place[places:].tolist()) == list(range(places))
+    assert seen == {0, 1, 2}
 
 
 def test_mismatches_are_rejected() -> None:
@@ -82,6 +100,8 @@ def test_mismatches_are_rejected() -> None:
         TrainingSteps(1, batch=-1)
     with pytest.raises(ValueError, match="'stored', 'shuffled'"):
         TrainingSteps(1, order="random")
+    with pytest.raises(ValueError, match=r"one_decoder=True\) needs order='shuffled'"):
+        TrainingSteps(1, one_decoder=True)
     with pytest.raises(ValueError, match="needs order='shuffled'"):
         TrainingSteps(1, synthetic=4)
     with pytest.raises(ValueError, match=r"without step sizes"):

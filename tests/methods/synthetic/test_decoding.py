@@ -91,7 +91,7 @@ def test_mismatches_are_rejected_without_large_allocations(name: str) -> None:
 
 
 def test_an_unknown_part_asks_for_an_upgrade() -> None:
-    with pytest.raises(UnsupportedFormatError, match="Upgrade condensed-data"):
+    with pytest.raises(UnsupportedFormatError, match="pip install --upgrade condensed-data"):
         decode({"part": "Hologram", "version": 1}, PARTS)
 
 

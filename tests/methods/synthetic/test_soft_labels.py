@@ -22,7 +22,7 @@ from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormati
 from condensed_data.methods.synthetic.soft_labels import CONFIDENCE, Teacher
 from condensed_data.networks import ConvNet
 from condensed_data.training.pretraining import Pretraining
-from condensed_data.training.protocol import quick
+from condensed_data.training.protocols import quick
 
 NET = ConvNet(width=8, depth=1)
 QUIET: dict[str, Any] = {"progress": False, "device": "cpu", "precision": "fp32"}
@@ -92,10 +92,11 @@ def test_indexing_is_hard_unless_soft_is_asked_for(tiny_images: TensorDataset) -
     assert [condensed[i][1] for i in range(len(condensed))] == condensed.targets
     assert set(condensed.targets) <= {0, 10, 20}
     soft = built(source, dsa().set(soft_labels=True), soft=True, target_transform=lambda label: label * 2)
-    assert torch.equal(soft[3][1], 2 * condensed.labels[3])
+    expected = torch.zeros(21).index_copy(0, torch.tensor([0, 10, 20]), condensed.labels[3])
+    assert torch.equal(soft[3][1], 2 * expected)  # one column per label up to the largest
     batch = next(iter(DataLoader(built(source, dsa().set(soft_labels=True), soft=True), batch_size=4)))
-    assert batch[1].shape == (4, 3)
-    assert bool(nn.CrossEntropyLoss()(torch.zeros(4, 3), batch[1]) > 1)
+    assert batch[1].shape == (4, 21)
+    assert bool(nn.CrossEntropyLoss()(torch.zeros(4, 21), batch[1]) > 1)
     how = {"device": "cpu", "precision": "fp32"}
     images, labels = condense_tensors(*source.tensors, dsa().set(soft_labels=True), **how)
     assert torch.equal(labels, condensed.labels)

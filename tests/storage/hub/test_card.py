@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, Evaluation, Training, recipes
 from condensed_data.storage.artifact import read_manifest
 from condensed_data.storage.hub import layout, repo_card
-from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation
+from condensed_data.storage.result import CondensationResult, with_baselines, with_evaluation, with_soft_labels
 
 
 def result(ipc: int = 2, samples: torch.Tensor | None = None, classes: Any = None) -> CondensationResult:
@@ -146,6 +146,18 @@ def test_datasets_reads_numbers_of_other_samples(tmp_path: Path, shape: tuple[in
     assert loaded["label"][:] == made.labels.tolist()
     (info,) = head(repo_card.render("alice/set", {"default": sealed}, None, None))["dataset_info"]
     assert datasets.Features._from_yaml_list(info["features"]) == loaded.features
+
+
+@pytest.mark.parametrize("kind", ["probs", "scores"])
+def test_datasets_reads_soft_labels(tmp_path: Path, kind: str) -> None:
+    hard = result()
+    made = with_soft_labels(hard, torch.eye(3)[hard.labels] - (0.25 if kind == "scores" else 0), kind)
+    sealed = manifest(made, tmp_path / "repository")
+    card = repo_card.render("alice/set", {"default": sealed}, None, None)
+    (tmp_path / "repository" / "README.md").write_text(card)
+    loaded = datasets.load_dataset(str(tmp_path / "repository"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert torch.equal(torch.tensor(loaded["soft_label"][:]), made.labels)
+    assert datasets.Features._from_yaml_list(head(card)["dataset_info"][0]["features"]) == loaded.features
 
 
 def test_baselines_are_in_the_table(tmp_path: Path) -> None:
