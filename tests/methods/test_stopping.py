@@ -87,7 +87,7 @@ def test_a_plateau_lowers_rates_as_pytorch_does() -> None:
     for loss in losses:
         state.add(loss, ours)
         scheduler.step(float(loss))
-        RECIPE.optimizer.tune(ours, 0)
+        RECIPE.optimizer.tune(ours, 0, 1)
         assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
     assert ours.param_groups[0]["lr"] < 0.01
 
