@@ -30,10 +30,11 @@ def add_options(parser: ArgumentParser) -> None:
         "--features",
         default="imagenet",
         choices=("imagenet", "trained", "raw"),
-        help="features to cluster: one stage of an ImageNet ResNet18, one stage of a network trained on the source, "
-        "or raw values (default: imagenet)",
+        help="features to cluster: the map of one stage of an ImageNet ResNet18, that of a network trained on the "
+        "source, or raw values (default: imagenet)",
     )
     add("--layer", **POSITIVE, help="stage of that network (default: 1)")
+    add("--means", action="store_true", help="cluster the spatial means of the map instead of all its values")
     add("--epochs", **POSITIVE, help="epochs to train it for, with --features trained (default: 20)")
     add("--columns", **POSITIVE, default=10, help="samples to draw per cluster (default: 10)")
     add_source_options(parser)
@@ -62,10 +63,9 @@ def run(arguments: Namespace) -> None:
         (found,) = specs.resolve(clustering, info).partition(_context(arguments, real), [label])
     clusters = sorted(found, key=len, reverse=True)
     sizes = [len(cluster) for cluster in clusters]
-    features = "raw values" if arguments.features == "raw" else f"{arguments.features}, stage {arguments.layer or 1}"
     title = (
         f"{source.name}, class {real.class_names[label]}: {sum(sizes):,} samples in {len(clusters)} clusters "
-        f"({features})"
+        f"({_describe(arguments)})"
     )
     _draw(real, clusters, arguments, title)
     print(f"{title}\n  sizes  {', '.join(map(str, sizes))}\n  image  {arguments.out}")
@@ -76,18 +76,26 @@ def _clustering(arguments: Namespace) -> Clusters:
     from condensed_data.methods.samplers.clustering import Clusters
     from condensed_data.training.features import Trained, stage_extractor
 
-    if arguments.features == "raw" and arguments.layer is not None:
-        raise ValueError(
-            "--layer only applies to --features imagenet or trained; raw values have no layers. Remove --layer."
-        )
+    for option, given in (("--layer", arguments.layer is not None), ("--means", arguments.means)):
+        if arguments.features == "raw" and given:
+            raise ValueError(
+                f"{option} only applies to --features imagenet or trained; raw values have no layers. Remove {option}."
+            )
     if arguments.features != "trained" and arguments.epochs is not None:
         raise ValueError(
             f"--epochs only applies to --features trained; {arguments.features} trains no network. Remove --epochs."
         )
-    features = stage_extractor(arguments.features, arguments.layer or 1)
+    features = stage_extractor(arguments.features, arguments.layer or 1, arguments.means)
     if arguments.epochs is not None and isinstance(features, Trained):
         features = replace(features, pretrain=replace(features.pretrain, epochs=arguments.epochs))
     return Clusters(arguments.k, features)
+
+
+def _describe(arguments: Namespace) -> str:
+    """Such as "imagenet, means of stage 1"."""
+    if arguments.features == "raw":
+        return "raw values"
+    return f"{arguments.features}, {'means of ' if arguments.means else ''}stage {arguments.layer or 1}"
 
 
 def _check_class_name(source: Source, text: str | None) -> None:

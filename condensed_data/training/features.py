@@ -56,7 +56,7 @@ class Trained(Extractor):
         network: a name, a specification or any callable (num_classes, sample_shape) -> Module.
         pretrain: its training; only one network is trained, whatever `pretrain.networks` is.
         layer: None for the embedding; a number from 1 for the map of that block; the name of any submodule.
-        pooled: average a feature map over its positions; False keeps every value.
+        extent: see `pool`.
 
     Raises:
         ValueError: for a layer number below 1; in `start`, for a layer that the network does not have.
@@ -65,7 +65,7 @@ class Trained(Extractor):
     network: NetworkLike | DataDefault = field(default_factory=DefaultNetwork)
     pretrain: Pretraining = field(default_factory=Pretraining)
     layer: int | str | DataDefault | None = None
-    pooled: bool = True
+    extent: Count | None = 1
 
     def __post_init__(self) -> None:
         valid = not isinstance(self.layer, int) or self.layer >= 1
@@ -100,7 +100,7 @@ class Trained(Extractor):
                 count = len(maps(torch.zeros(2, *shape)))
             if index >= count:
                 raise ValueError(f"Trained(layer={self.layer}) does not exist: the network has {count} feature maps.")
-        return lambda x: pool(maps(x)[index], self.pooled)
+        return lambda x: pool(maps(x)[index], self.extent)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ImageNet(Extractor):
 
     Args:
         layer: stage 1 to 4 (`layer1` to `layer4` of the network).
-        pooled: average the map over its extent; False keeps every value.
+        extent: see `pool`.
         side: images with a shorter side below this are enlarged to it.
 
     Raises:
@@ -121,7 +121,7 @@ class ImageNet(Extractor):
     """
 
     layer: int = 1
-    pooled: bool = True
+    extent: Count | None = 1
     side: int = 64
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class ImageNet(Extractor):
         stem = (module.conv1, module.bn1, module.relu, module.maxpool)
         stages = (getattr(module, f"layer{number}") for number in range(1, self.layer + 1))
         backbone = nn.Sequential(*stem, *stages).to(context.device).eval()
-        return lambda x: pool(backbone(enlarge(x, self.side)), self.pooled)
+        return lambda x: pool(backbone(enlarge(x, self.side)), self.extent)
 
 
 def _check_stage(part: str | None, layer: Any) -> None:
@@ -180,10 +180,19 @@ def enlarge(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
-def pool(maps: Tensor, pooled: bool) -> Tensor:
-    """Feature maps (B, C, ...) averaged over their positions, or flattened: (B, D)."""
-    maps = maps.flatten(2) if maps.ndim > 2 else maps.unsqueeze(-1)
-    return maps.mean(2) if pooled else maps.flatten(1)
+def pool(maps: Tensor, extent: int | None) -> Tensor:
+    """Feature maps (B, C, ...) with at most `extent` positions along every axis, flattened: (B, D).
+
+    Args:
+        maps: (B, C, l), (B, C, H, W) or (B, C, D, H, W); features (B, D) are returned unchanged.
+        extent: 1 averages over all positions, more over windows of equal sides, and None keeps every position.
+    """
+    if extent is None or maps.ndim == 2:
+        return maps.flatten(1)
+    if extent == 1:
+        return maps.flatten(2).mean(2)
+    average: Any = {3: F.avg_pool1d, 4: F.avg_pool2d, 5: F.avg_pool3d}[maps.ndim]
+    return average(maps, [-(-side // extent) for side in maps.shape[2:]], ceil_mode=True).flatten(1)
 
 
 NAMES = {"trained": Trained(), "raw": Raw(), "imagenet": ImageNet()}
@@ -212,17 +221,27 @@ class Stage(DataDefault):
         return self.stage + (len(info.sample_shape) == 3)
 
 
-def stage_extractor(which: Any, layer: int = 1) -> Extractor | Extract:
-    """Like `extractor`, but "imagenet" and "trained" give the feature map of stage `layer`, 1 to 4.
+def stage_extractor(which: Any, layer: int = 1, means: bool = False) -> Extractor | Extract:
+    """Like `extractor`, but "imagenet" and "trained" give the feature map of a stage of ResNet18.
 
-    Networks for samples other than images have fewer stages. A stage that does not exist raises ValueError.
+    Images of 32 pixels or more keep their size, so that an image (C, H, W) has an ImageNet map (64, H/4, W/4) at stage
+    1. A network trained on the data halves no side before stage 2; its maps are averaged over windows, to at most 8
+    positions along a side, which are ImageNet's for images of 32 pixels.
+
+    Args:
+        which: see `extractor`.
+        layer: 1 to 4; networks for samples other than images have fewer stages.
+        means: the spatial means of the map, (64,) at stage 1, instead of the map.
+
+    Raises:
+        ValueError: for unknown features, and for a stage that does not exist.
     """
     if which == "imagenet":
-        return ImageNet(layer)
+        return ImageNet(layer) if means else ImageNet(layer, extent=None, side=32)
     if which != "trained":
         return extractor(which)
     _check_stage(None, layer)
-    return Trained(StageNetwork(), layer=Stage(layer))
+    return Trained(StageNetwork(), layer=Stage(layer), extent=1 if means else 8)
 
 
 def extractor(which: Any) -> Extractor | Extract:

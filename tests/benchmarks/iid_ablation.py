@@ -1,12 +1,14 @@
-"""Ablation of the two terms of IID: components, weights, beta, accuracy by iterations and by ipc, and a figure.
+"""Ablation of IID's two terms: shares of the gradient, accuracy by terms, weights, beta, iterations, ipc, and a figure.
 
     python tests/benchmarks/iid_ablation.py --source fashion-mnist --data-root DATA --out iid.jsonl \
         --iterations 500 1000 2000 --ipc 10 50 --seeds 3 --figure iid.png
 
 One JSON row per setting and seed. Rows that the file contains are not measured again, and a longer run continues a
-shorter one. The last iterate is evaluated; test data chooses nothing. The figure shows features of real and synthetic
-samples of a few classes, by a network trained on the real ones, in the first two principal components of the real ones:
-with both terms and with neither.
+shorter one. The last iterate is evaluated; test data chooses nothing. Weights of centralization are those of the linear
+form; the exponential form gets the weight that pulls equally at the typical distance. Below each accuracy stand the
+shares of the terms in the gradient (`iid_shares.py`). The figure shows features of real and synthetic samples of a few
+classes, by a network trained on the real ones, in the first two principal components of the real ones: with both terms
+and with neither.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from typing import Any
 
 import torch
 from iid_picture import draw
+from iid_shares import shares, text_of
 from rows import Row, Rows
 from torch.utils.data import Subset
 
 from condensed_data import CondensedDataset, Recipe, networks, recipes
 from condensed_data.data import catalog
+from condensed_data.data.real import RealData
+from condensed_data.data.source import inspect
 from condensed_data.methods.objectives import Centralization
+from condensed_data.methods.recipes.iid import TYPICAL_DISTANCE
 from condensed_data.training.features import Trained
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.protocols import PROTOCOLS, protocol
@@ -59,6 +65,8 @@ def _arguments() -> argparse.Namespace:
     add("--source", default="digits", help="a source of the command line")
     add("--data-root")
     add("--samples", type=int, help="use only the first samples of the training split")
+    add("--test-samples", type=int, help="use only the first samples of the test split")
+    add("--batch", type=int, help="real samples per class and step instead of those of the base")
     add("--out", type=Path, required=True, help="file for the rows")
     add("--base", default="dm", choices=sorted(PUBLISHED))
     add("--parts", nargs="+", default=list(_PARTS), choices=list(_PARTS), help="tables to print (default: all)")
@@ -75,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     add("--extractor", default="resnet18", help="network trained on the real samples, for centralization")
     add("--extractors", type=int, default=20, help="number of extractors")
     add("--epochs", type=int, default=40, help="epochs of training the extractors")
+    add("--extractor-batch", type=int, default=256, help="batch size of training them")
     add("--protocol", default="quick", choices=tuple(PROTOCOLS))
     add("--train-epochs", type=int, help="epochs instead of those of the protocol")
     add("--runs", type=int, default=3, help="networks trained on each result")
@@ -84,11 +93,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _components(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Neither term, each alone, both, and both in the simplified form of the authors' code."""
+    """Neither term, each alone, both, and both with centralization in the paper's exponential form."""
     centralization, covariance = PUBLISHED[arguments.base]
     for first, second in ((0.0, 0.0), (centralization, 0.0), (0.0, covariance), (centralization, covariance)):
         yield _row(arguments, centralization=first, covariance=second)
-    yield _row(arguments, form="simplified")
+    yield _row(arguments, form="exponential")
 
 
 def _weights(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -99,8 +108,8 @@ def _weights(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def _betas(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Several values of beta, the cost below which a sample is not penalized."""
-    yield from (_row(arguments, beta=beta) for beta in BETAS)
+    """Several values of beta, the cost below which a sample is not penalized in the exponential form."""
+    yield from (_row(arguments, form="exponential", beta=beta) for beta in BETAS)
 
 
 def _by(field: str) -> Any:
@@ -126,7 +135,7 @@ _PARTS = {
 def _row(arguments: argparse.Namespace, **changed: Any) -> Row:
     """The published setting with some values changed."""
     centralization, covariance = PUBLISHED[arguments.base]
-    row = {"base": arguments.base, "centralization": centralization, "covariance": covariance, "form": "exponential"}
+    row = {"base": arguments.base, "centralization": centralization, "covariance": covariance, "form": "linear"}
     return row | {"beta": 1.0, "ipc": arguments.ipc[0], "iterations": arguments.iterations[-1]} | changed
 
 
@@ -135,10 +144,13 @@ def _settings(arguments: argparse.Namespace) -> Row:
     names = (
         "source",
         "samples",
+        "test_samples",
+        "batch",
         "network",
         "extractor",
         "extractors",
         "epochs",
+        "extractor_batch",
         "protocol",
         "train_epochs",
         "runs",
@@ -148,25 +160,34 @@ def _settings(arguments: argparse.Namespace) -> Row:
 
 def _split(arguments: argparse.Namespace, split: str) -> Any:
     dataset = catalog.load(arguments.source, split, data_root=arguments.data_root)
-    is_subset = arguments.samples is not None and split == "train"
-    return Subset(dataset, range(arguments.samples)) if is_subset else dataset
+    samples = arguments.samples if split == "train" else arguments.test_samples
+    return dataset if samples is None else Subset(dataset, range(samples))
 
 
 def recipe_of(row: Row) -> Recipe:
     """The recipe of a row, without early stopping, so that all rows have equal iterations."""
+    objective = Centralization(form=row["form"], beta=row["beta"])
+    batch = {} if row["batch"] is None else {"batch": row["batch"]}
     return recipes.get(
         "iid",
         base=row["base"],
         ipc=row["ipc"],
         iterations=row["iterations"],
-        centralization=Centralization(form=row["form"], beta=row["beta"]),
-        centralization_weight=row["centralization"],
+        centralization=objective,
+        centralization_weight=row["centralization"] / objective.slope(TYPICAL_DISTANCE),
         covariance_weight=row["covariance"],
         network=row["network"],
         extractor=row["extractor"],
-        pretrain=Pretraining(epochs=row["epochs"], networks=row["extractors"]),
+        pretrain=_pretraining(row["epochs"], row["extractors"], row["extractor_batch"]),
         early_stopping=None,
+        **batch,
     )
+
+
+def _pretraining(epochs: int, networks: int, batch: int) -> Pretraining:
+    """The authors' training of extractors, with these values."""
+    default = Pretraining(epochs, networks)
+    return replace(default, sgd=replace(default.sgd, batch_size=batch))
 
 
 def _measure(train: Any, test: Any, row: Row) -> Row:
@@ -180,21 +201,26 @@ def _measure(train: Any, test: Any, row: Row) -> Row:
     result = condensed.evaluate(test, row["network"], **how)
     return {
         "mean": result.mean,
+        "shares": shares(RealData.read(inspect(train), progress=False), condensed, row["seed"]),
         "accuracies": list(result.accuracies),
         "condense_seconds": built - started,
-        "evaluate_seconds": time.perf_counter() - built,
+        "other_seconds": time.perf_counter() - built,
         "torch": torch.__version__,
     }
 
 
 def _print_table(name: str, wanted: Iterable[Row], rows: Rows) -> None:
-    """One line per setting: the mean over seeds and networks, and the standard deviation over seeds."""
+    """Per setting the mean accuracy over seeds and networks, its deviation over seeds, and the gradient's shares."""
     print(f"{name}: accuracy in %", " ".join(f"{field:>14s}" for field in COLUMNS))
     for row in wanted:
         means = [100 * found["mean"] for found in rows.find(**row)]
         spread = f" ± {statistics.pstdev(means):.2f}" if len(means) > 1 else ""
         values = " ".join(f"{row[field]:>14}" for field in COLUMNS)
         print(f"  {statistics.fmean(means):6.2f}{spread} ({len(means)} seeds)", values, flush=True)
+        for when in ("start", "end"):
+            found = [one["shares"][when] for one in rows.find(**row)]
+            parts = {name: statistics.fmean(one[name] for one in found) for name in found[0]}
+            print(f"    gradient at the {when}: {text_of(parts)}", flush=True)
 
 
 def _draw(train: Any, arguments: argparse.Namespace) -> None:
@@ -204,7 +230,7 @@ def _draw(train: Any, arguments: argparse.Namespace) -> None:
         f"{arguments.base}, {name}": CondensedDataset(train, recipe_of(row | settings), progress=False)
         for name, row in (("neither term", neither), ("both terms", _row(arguments)))
     }
-    pretrain = Pretraining(epochs=arguments.epochs, networks=arguments.extractors)
+    pretrain = _pretraining(arguments.epochs, arguments.extractors, arguments.extractor_batch)
     draw(
         train,
         condensed,

@@ -173,7 +173,7 @@ def _centralization(objective: Centralization, embedded: Tensor) -> Tensor:
     if objective.centers != "synthetic":
         raise ValueError(f"There is no naive loop for Centralization(centers={objective.centers!r}).")
     squares = (embedded - embedded.mean(0)).square().sum(1)
-    if objective.form == "simplified":
+    if objective.form == "linear":
         return squares.sum()
     return (torch.exp(objective.alpha * squares) - objective.beta).clamp_min(0).sum()
 
@@ -182,10 +182,11 @@ def _discrepancy(objective: KernelMMD, real: Tensor, synthetic: Tensor) -> Tenso
     """Squared maximum mean discrepancy of embeddings (B, D) with Gaussian kernels: Zhang H. et al., AAAI 2024."""
     if objective.kernel != "gaussian":
         raise ValueError(f"There is no naive loop for KernelMMD(kernel={objective.kernel!r}).")
-    width = torch.cdist(real, real).square().mean()
+    rows = torch.cat((real, synthetic.detach()))
+    width = torch.cdist(rows, rows).square().sum() / (len(rows) * (len(rows) - 1))
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         distances = torch.cdist(x, y).square() / width
-        return torch.stack([torch.exp(-distances / scale).mean() for scale in objective.scales]).mean()
+        return torch.stack([torch.exp(-distances / scale).mean() for scale in objective.scales]).sum()
 
     return kernel(real, real) - 2 * kernel(real, synthetic) + kernel(synthetic, synthetic)

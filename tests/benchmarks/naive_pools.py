@@ -128,9 +128,13 @@ class QueuePool(NaivePool):
             member = self.members[index]
             rng = RandomStreams(self.run.context.rng.seed_for("queue", iteration, member.number))
             member.update(self._batches(rng), rng)
+        reset = require_resolved(self.pool.reset)
+        if reset and (iteration + 1) % reset == 0:
+            for member in self.members:
+                member.hits = member.seen = 0
         if (iteration + 1) % require_resolved(self.pool.interval) == 0:
             newest = TrainedNetwork(self.pool, self.run, self.pushed)
-            self.members = [*self.members, newest][-self.pool.capacity :]
+            self.members = [*self.members, newest][-require_resolved(self.pool.capacity) :]
             self.pushed += 1
 
     def _chosen(self, purpose: str, iteration: int, count: int) -> list[int]:

@@ -57,6 +57,7 @@ def run(ablation: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calla
             "2",
         ]
         monkeypatch.setenv("CONDENSED_DATA_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(importlib.import_module("iid_shares"), "DRAWS", 1)
         monkeypatch.setattr(sys, "argv", ["iid_ablation.py", *fixed, *TINY, *words])
         ablation.main()
         return [json.loads(line) for line in (tmp_path / "iid.jsonl").read_text().splitlines()]
@@ -78,7 +79,16 @@ def test_every_part_once_and_nothing_twice(
     assert len(set(keys)) == len(keys) == 5 + 4 + 3 + 2 + 2  # rows of several parts are measured once
     terms = {(row["centralization"], row["covariance"]) for row in rows}
     assert {(0.0, 0.0), (0.05, 0.0), (0.0, 0.01), (0.05, 0.01), (0.005, 0.01), (0.05, 0.1)} <= terms
-    assert {row["beta"] for row in rows} == set(ablation.BETAS)
+    assert {row["beta"] for row in rows if row["form"] == "exponential"} == set(ablation.BETAS)
+    for row in rows:
+        for parts in row["shares"].values():
+            terms = {name: share for name, share in parts.items() if name != "distance"}
+            assert sum(terms.values()) == pytest.approx(1)
+            assert ("Centralization" in terms, "Covariance" in terms) == (
+                row["centralization"] > 0,
+                row["covariance"] > 0,
+            )
+            assert ("distance" in parts) == (row["centralization"] > 0)
     assert {(row["ipc"], row["iterations"]) for row in rows} == {(2, 1), (2, 2), (3, 2)}
     assert all(0 <= row["mean"] <= 1 for row in rows)
     assert width(tmp_path / "iid.png") > 0
@@ -92,16 +102,19 @@ def test_the_recipe_of_a_row(ablation: Any) -> None:
         "base": "idm",
         "ipc": 2,
         "iterations": 3,
-        "form": "exponential",
+        "form": "linear",
         "beta": 2.0,
+        "batch": 7,
+        "extractor_batch": 9,
         "network": NET,
         "extractor": NET,
     }
     row |= {"centralization": 0.5, "covariance": 0.0, "epochs": 4, "extractors": 5}
     recipe = ablation.recipe_of(row)
     (centralizing,) = (term for term in recipe.terms if isinstance(term.objective, Centralization))
-    assert (centralizing.weight, centralizing.objective.beta) == (0.5, 2.0)
-    assert (centralizing.pool.pretrain.epochs, centralizing.pool.pretrain.networks) == (4, 5)
+    assert (centralizing.weight, centralizing.objective.beta, centralizing.sampler.batch) == (0.5, 2.0, 7)
+    pretrain = centralizing.pool.pretrain
+    assert (pretrain.epochs, pretrain.networks, pretrain.sgd.batch_size) == (4, 5, 9)
     assert not any(isinstance(term.objective, Covariance) for term in recipe.terms)
     assert (recipe.iterations, recipe.early_stopping) == (3, None)
     (covariance,) = (
@@ -110,6 +123,8 @@ def test_the_recipe_of_a_row(ablation: Any) -> None:
         if isinstance(term.objective, Covariance)
     )
     assert covariance.weight == 0.3
+    exponential = ablation.recipe_of(row | {"form": "exponential"}).terms[-1]
+    assert exponential.weight * exponential.objective.slope(3) == pytest.approx(0.5)  # both forms pull equally
 
 
 def test_the_directions_are_those_of_the_largest_variance(ablation: Any) -> None:

@@ -69,9 +69,11 @@ def test_class_names_and_few_samples(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_samples_that_are_not_images(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["clusters", f"cli_sources:{source}", "--k", "3", "--quiet", "--out", str(tmp_path / "a.png")]
     assert main([*words, "--features", "raw"]) == 0
-    assert main([*words, "--features", "trained", "--epochs", "1", "--layer", "2"]) == 0
+    for means in ([], ["--means"]):
+        assert main([*words, "--features", "trained", "--epochs", "1", "--layer", "2", *means]) == 0
     text = capsys.readouterr().out
     assert "12 samples in 3 clusters (trained, stage 2)" in text
+    assert "12 samples in 3 clusters (trained, means of stage 2)" in text
     message = fails(capsys, *words)
     assert "needs images with 1 or 3 channels" in message
     assert "features='trained' or 'raw'" in message
@@ -96,6 +98,7 @@ def test_missing_weights_are_reported_before_reading(
         (["--class", "zebra"], r"--class zebra: the source has no such class. Its classes: 0, 1, 2"),
         (["--class", "10"], r"--class 10: the source has no such class"),
         (["--layer", "2"], r"--layer only applies to --features imagenet or trained"),
+        (["--means"], r"--means only applies to --features imagenet or trained"),
         (["--epochs", "2"], r"--epochs only applies to --features trained; raw trains no network"),
         (["--out", "a.xyz"], r"path='a.xyz' does not end in an image suffix"),
         (["--features", "trained", "--layer", "5"], r"layer=5 must be 1, 2, 3 or 4"),
@@ -112,10 +115,12 @@ def test_stages_of_a_trained_network_are_those_of_imagenets() -> None:
     for shape, channels in (((3, 16, 16), (64, 128, 256, 512)), ((1, 8, 8), (64, 128, 256, 512))):
         for stage, count in enumerate(channels, 1):
             found = resolve(stage_extractor("trained", stage), DatasetInfo(shape, ("a", "b"), 1))
-            assert found == Trained("resnet18" if shape[1] > 8 else "resnet18-bn", layer=stage + 1)
+            assert found == Trained("resnet18" if shape[1] > 8 else "resnet18-bn", layer=stage + 1, extent=8)
             module = networks.build(networks.network(found.network), 2, shape, 0).eval()
             with torch.no_grad():
-                assert found._layer(module, shape)(torch.zeros(2, *shape)).shape == (2, count)
+                side = min(8, shape[1] >> (stage - 1))
+                assert found._layer(module, shape)(torch.zeros(2, *shape)).shape == (2, count * side * side)
     assert resolve(stage_extractor("trained", 2), DatasetInfo((9,), ("a",), 1)).layer == 2
-    assert stage_extractor("trained") == Trained(StageNetwork(), layer=Stage(1))
+    assert stage_extractor("trained") == Trained(StageNetwork(), layer=Stage(1), extent=8)
+    assert stage_extractor("trained", means=True) == Trained(StageNetwork(), layer=Stage(1))
     assert stage_extractor("raw", 3) == features.Raw()

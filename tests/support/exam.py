@@ -102,7 +102,7 @@ LEARNING = {
     "ncfm": lambda: quick("ncfm").set(objective__frequencies=8),
     "frepo": lambda: learned("frepo").set(updates=2),
     "bdm on dc": lambda: quick("bdm", k=3, features="raw"),
-    "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", rule="proportional"),
+    "bdm on dm": lambda: quick("bdm", base="dm", k=3, features="raw", weights="uniform"),
     "bdm on idm": lambda: quick("bdm", base="idm", k=3, features="raw"),
     "bdm_published": lambda: with_short_pools(recipes.bdm_published(2, "raw", batch=8, iterations=ITERATIONS)).set(
         network=BATCH_NET

@@ -70,15 +70,15 @@ def _covariance(maps: Tensor) -> Tensor:
 class Centralization(Objective):
     """Distance of synthetic embeddings to the center of their class, under a network trained on the real data.
 
-    With s_j = ||embedding of sample j - center of its class||^2 the loss is the sum over the synthetic samples of
-    max(0, exp(alpha s_j) - beta) in the paper's form, and of s_j in the simplified form, which the authors' code uses
-    and reports to work as well. They multiply it by 0.05 on DM and 0.01 on IDM.
+    With s_j = ||embedding of sample j - center of its class||^2 the loss is the sum over the synthetic samples of s_j
+    in the linear form, which the authors' code computes, and of max(0, exp(alpha s_j) - beta) in the exponential form
+    of their paper. A comment in the code says that both give the same result.
 
     Args:
         alpha: factor in the exponent, positive and finite; the authors' code has 0.02, commented out.
         beta: threshold below which a sample costs nothing, finite; 1 (our choice) is the value of the exponential at
             the center, so that every sample counts; larger values ignore samples near the center.
-        form: "exponential" or "simplified" (ignores alpha and beta).
+        form: "linear" (ignores alpha and beta) or "exponential".
         centers: "synthetic" is the mean embedding of the group's synthetic samples in this step, through which the
             gradient also flows, as in the authors' code. "real" is `NetworkView.centers`, the class means of the real
             data, which also works for a single sample.
@@ -90,14 +90,18 @@ class Centralization(Objective):
 
     alpha: float = 0.02
     beta: float = 1.0
-    form: str = "exponential"
+    form: str = "linear"
     centers: str = "synthetic"
 
     def __post_init__(self) -> None:
-        check_choice("Centralization", "form", self.form, ("exponential", "simplified"))
+        check_choice("Centralization", "form", self.form, ("linear", "exponential"))
         check_choice("Centralization", "centers", self.centers, ("synthetic", "real"))
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"Centralization(alpha={self.alpha}) must be positive and finite.")
+
+    def slope(self, square: float) -> float:
+        """Derivative of a sample's loss, if it is above 0, with respect to its s_j, at this value of s_j."""
+        return 1.0 if self.form == "linear" else self.alpha * math.exp(self.alpha * square)
 
     def check_sizes(self, real: Sequence[int], synthetic: Sequence[int]) -> None:
         if self.centers == "synthetic" and min(synthetic) < 2:
@@ -111,7 +115,7 @@ class Centralization(Objective):
         self.check_sizes(pair.real.sizes, pair.synthetic.sizes)
         embedded = net.embed(pair.synthetic.x)
         squares = (embedded - self._centers(net, pair, embedded)).square().sum(1)
-        if self.form == "simplified":
+        if self.form == "linear":
             return squares.sum()
         return (torch.exp(self.alpha * squares) - self.beta).clamp_min(0).sum()
 

@@ -24,13 +24,14 @@ class KernelMMD(Objective):
 
     For a group it is the mean of the kernel k over all pairs of real samples, minus twice its mean over pairs of a real
     and a synthetic sample, plus its mean over pairs of synthetic samples: the squared distance of the mean embeddings
-    in the feature space of the kernel. With the linear kernel it equals `Distribution`. The authors published no code:
-    the width of the Gaussian kernel and the constants of the polynomial are ours.
+    in the feature space of the kernel. With the linear kernel it equals `Distribution`. The authors' repository holds
+    no code. The Gaussian kernel is that of a class `M3DLoss` in repositories of later methods; their polynomial kernel
+    is not divided by D.
 
     Args:
-        kernel: "gaussian", k = mean over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared distance
-            between the real samples of the group, without a gradient; "polynomial", k = (<x, y> / D + 1)^degree;
-            "linear", k = <x, y>.
+        kernel: "gaussian", k = sum over scales s of exp(-||x - y||^2 / (s v)), where v is the mean squared distance
+            between two different samples of the group, real or synthetic, without a gradient; "polynomial",
+            k = (<x, y> / D + 1)^degree; "linear", k = <x, y>.
         scales: of the Gaussian kernel; at least one, positive and finite.
         degree: of the polynomial kernel, an integer of at least 1.
     """
@@ -57,7 +58,7 @@ class KernelMMD(Objective):
         # centering does not change distances, and avoids cancellation
         origin = real.mean(0) if self.kernel == "gaussian" else torch.zeros_like(real[0])
         real, synthetic = real - origin, synthetic - origin
-        width = _squared_distances(real, real).mean().clamp_min(torch.finfo(real.dtype).tiny)
+        width = _mean_squared_distance(torch.cat((real, synthetic.detach())))
         pairs = ((real, real), (real, synthetic), (synthetic, synthetic))
         real_mean, cross_mean, synthetic_mean = (self._kernel(x, y, width).mean() for x, y in pairs)
         return real_mean - 2 * cross_mean + synthetic_mean
@@ -66,7 +67,13 @@ class KernelMMD(Objective):
         if self.kernel == "polynomial":
             return (x @ y.T / x.shape[1] + 1) ** self.degree
         distances = _squared_distances(x, y) / width
-        return torch.stack([torch.exp(-distances / scale) for scale in self.scales]).mean(0)
+        return torch.stack([torch.exp(-distances / scale) for scale in self.scales]).sum(0)
+
+
+def _mean_squared_distance(x: Tensor) -> Tensor:
+    """Between two different rows of x (n, D), n > 1: (), positive."""
+    pairs = len(x) * (len(x) - 1)
+    return (_squared_distances(x, x).sum() / pairs).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

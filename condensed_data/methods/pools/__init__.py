@@ -4,8 +4,6 @@ from condensed_data.methods.pools.critic import Critic as Critic
 from condensed_data.methods.pools.dynamic_bilevel import DynamicBilevel as DynamicBilevel
 from condensed_data.methods.pools.experts import Experts as Experts
 from condensed_data.methods.pools.given_weights import GivenWeights as GivenWeights
-from condensed_data.methods.pools.inner_loop import InnerEpochs as InnerEpochs
-from condensed_data.methods.pools.inner_loop import OuterLoopLength as OuterLoopLength
 from condensed_data.methods.pools.inner_loop import TrainedOnReal as TrainedOnReal
 from condensed_data.methods.pools.inner_loop import TrainedOnSynthetic as TrainedOnSynthetic
 from condensed_data.methods.pools.online import Online as Online

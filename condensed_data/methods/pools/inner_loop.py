@@ -12,12 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from condensed_data.core.batch import NetworkView
 from condensed_data.core.rng import RandomStreams
-from condensed_data.core.spec import DataDefault, DatasetInfo, require_resolved
+from condensed_data.core.spec import DataDefault, require_resolved
 from condensed_data.core.validation import check_count
 from condensed_data.data.augment import SiameseAugment
 from condensed_data.data.cutmix import SpatialCutMix
@@ -27,42 +26,13 @@ from condensed_data.methods.pools.trained_network import Batches, TrainedNetwork
 from condensed_data.training.context import Context
 from condensed_data.training.sgd import SGDConfig, run_steps
 
-# From DC's code, by samples per class: (iterations per network, epochs between two iterations).
-_LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
-
-
-def _published_loop(ipc: int, column: int) -> int:
-    points = sorted(_LOOPS)
-    return round(float(np.interp(ipc, points, [_LOOPS[point][column] for point in points])))
-
-
-@dataclass(frozen=True)
-class OuterLoopLength(DataDefault):
-    """Iterations per network in DC and DSA: the samples per class, at most 50."""
-
-    def __call__(self, info: DatasetInfo) -> int:
-        return _published_loop(info.ipc, 0)
-
-
-@dataclass(frozen=True)
-class InnerEpochs(DataDefault):
-    """Epochs on the synthetic samples between two iterations in DC and DSA.
-
-    The published 1, 50, 25, 20, 15 and 10 at 1, 10, 20, 30, 40 and 50 samples per class; linear between these points,
-    and 10 above. For more than 50 samples per class the authors advise (outer, inner) = (50, 10) or (20, 25),
-    whichever is better, and (100, 2) for DSA at 100: set both fields for these.
-    """
-
-    def __call__(self, info: DatasetInfo) -> int:
-        return _published_loop(info.ipc, 1)
-
 
 @dataclass(frozen=True)
 class TrainedOnSynthetic(NetworkPool):
     """Networks trained on the synthetic samples between iterations: Zhao, Mopuri and Bilen, ICLR 2021, algorithm 1.
 
     https://arxiv.org/abs/2006.05929. With `period` 1, as published for one sample per class, no network is ever
-    trained.
+    trained. The defaults are those published for 10 samples per class; recipe `dc` has the others.
 
     Args:
         period: iterations per network (the outer loop).
@@ -70,8 +40,8 @@ class TrainedOnSynthetic(NetworkPool):
         sgd: how it is trained. DC does not augment; DSA does, with `SiameseAugment(..., per_sample=True)`.
     """
 
-    period: int | DataDefault = field(default_factory=OuterLoopLength)
-    epochs: int | DataDefault = field(default_factory=InnerEpochs)
+    period: int | DataDefault = 10
+    epochs: int | DataDefault = 50
     sgd: SGDConfig = field(default_factory=SGDConfig)
     trains_on_synthetic: ClassVar[bool] = True
 
@@ -95,14 +65,14 @@ class TrainedOnReal(NetworkPool):
 
     Args:
         period: iterations per network; 100 as published.
-        samples: random real samples that it is trained on after each iteration but its last; 500 for MNIST,
-            Fashion-MNIST and SVHN, 2,000 for CIFAR.
+        samples: random real samples that it is trained on after each iteration but its last; the authors give 500 or
+            2,000, and their code takes whole batches, that is, 512 or 2,048.
         sgd: how it is trained. Published: SGD at 0.01 with momentum 0.9 and weight decay 5e-4 on batches of 64,
             color and translation, CutMix in half of the steps.
     """
 
     period: int | DataDefault = 100
-    samples: int | DataDefault = 500
+    samples: int | DataDefault = 512
     sgd: SGDConfig = field(
         default=SGDConfig(0.01, 0.9, 5e-4, 64, SiameseAugment(("crop",), ("color",), per_sample=True), SpatialCutMix())
     )

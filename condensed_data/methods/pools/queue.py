@@ -30,31 +30,35 @@ class Queue(NetworkPool):
     """A random network of the queue in each iteration; after it, some of the queue are trained a little.
 
     Networks are used in evaluation mode. `NetworkView.accuracy` is the running training accuracy: the fraction of all
-    rows of its mini-batches so far that the network classified correctly before the step, 0 if it was never trained.
+    rows of its mini-batches since the last reset that the network classified correctly before the step, 0 for none.
 
     Deviation: the authors' code can use several networks per iteration; their commands use one, as here.
 
     Args:
-        initial_size: networks at the start, at most `capacity`.
-        interval: iterations after which a new random network joins; 30 as published, 5 for one sample per class.
+        initial_size: networks at the start, at most `capacity`: the authors' 3, and one that joins in iteration 0.
+        interval: iterations after which a new random network joins; 30 as published, 5 for CIFAR at ipc 1.
         capacity: of the queue; the oldest network leaves.
         trained_per_iteration: networks that are trained after each iteration.
         steps: SGD steps of each of these, on random real batches; 10 as published, 50 for CIFAR-100 at ipc 10.
+        reset: iterations after which all running accuracies start again; None for never. The authors' code does so at
+            every evaluation; at that moment all accuracies are 0.
         sgd: how they are trained; every network keeps its optimizer. Published: SGD at 0.01, momentum 0.9, weight
             decay 5e-4, batches of 256, no augmentation.
     """
 
-    initial_size: int = 3
+    initial_size: int = 4
     interval: int | DataDefault = 30
-    capacity: int = 100
+    capacity: int | DataDefault = 100
     trained_per_iteration: int = 2
     steps: int | DataDefault = 10
+    reset: int | DataDefault | None = 100
     sgd: SGDConfig = field(default=SGDConfig(0.01, 0.9, 5e-4))
 
     def __post_init__(self) -> None:
         for name in ("initial_size", "interval", "capacity", "trained_per_iteration", "steps"):
-            check_count("Queue", name, getattr(self, name), or_default=name in ("interval", "steps"))
-        if self.initial_size > self.capacity:
+            check_count("Queue", name, getattr(self, name), or_default=name in ("interval", "capacity", "steps"))
+        check_count("Queue", "reset", self.reset, optional=True, or_default=True)
+        if not isinstance(self.capacity, DataDefault) and self.initial_size > self.capacity:
             raise ValueError(
                 f"Queue(initial_size={self.initial_size}) must not exceed capacity={self.capacity}. Raise the capacity."
             )
@@ -69,8 +73,8 @@ class _Member:
 
     index: int  # of the network in the run
     trainer: SGDTrainer
-    correct: Tensor  # training rows that were classified correctly, ()
-    seen: int = 0  # all training rows
+    correct: Tensor  # training rows since the last reset that were classified correctly, ()
+    seen: int = 0  # all training rows since then
 
     @property
     def module(self) -> nn.Module:
@@ -111,6 +115,10 @@ class _QueueState(PoolState):
         count = min(self.spec.trained_per_iteration, len(self.members))
         for index in self.context.rng.choice("queue learn", iteration, 0, len(self.members), count).tolist():
             self._train(self.members[index], iteration)
+        reset = require_resolved(self.spec.reset)
+        if reset and (iteration + 1) % reset == 0:
+            for member in self.members:
+                member.correct, member.seen = torch.zeros_like(member.correct), 0
         if (iteration + 1) % require_resolved(self.spec.interval) == 0:
             self._push()
 
@@ -126,7 +134,7 @@ class _QueueState(PoolState):
     def _push(self) -> None:
         self.slot.reinitialize(self.context.rng.seed_for("network", self.created))
         self.loaded_at = None  # the slot was overwritten
-        self.members = [*self.members, self._member(self.created)][-self.spec.capacity :]
+        self.members = [*self.members, self._member(self.created)][-require_resolved(self.spec.capacity) :]
         self.created += 1
 
     def _member(self, index: int) -> _Member:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # type checkers and editors cannot follow a loop; a line a fi
     from condensed_data.methods.recipes.factorized import *
     from condensed_data.methods.recipes.frepo import *
     from condensed_data.methods.recipes.gradient import *
+    from condensed_data.methods.recipes.idc import *
     from condensed_data.methods.recipes.iid import *
     from condensed_data.methods.recipes.partitioned import *
     from condensed_data.methods.recipes.pretrained import *

@@ -23,13 +23,14 @@ def bdm(
     k: int = 20,
     layer: int = 1,
     features: Any = "imagenet",
-    rule: str = "uniform",
+    means: bool = False,
+    weights: str = "size",
     **options: Any,
 ) -> Recipe:
     """BDM: every real batch comes from one cluster of one class; combines with any base.
 
-    The original paper clusters features of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri and
-    Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
+    The original paper clusters the feature maps of stage 1 of an ImageNet ResNet18 and condenses as in Zhao, Mopuri
+    and Bilen, ICLR 2021, https://arxiv.org/abs/2006.05929; it reports no accuracies.
 
     `bdm(base="dsa", k=20)` is `dsa(within=Clusters(20))` under its own name.
 
@@ -37,14 +38,19 @@ def bdm(
         base: the name of a recipe, or a recipe, that draws its real batches by group.
         ipc: samples per class; None for the default of the base.
         k: clusters per class.
-        layer: stage of the ResNet18 whose features are clustered, 1 to 4.
+        layer: stage of the ResNet18 whose maps are clustered, 1 to 4.
         features: "imagenet", "trained" (a ResNet18 trained on the data), "raw", an extractor or any module.
-        rule: "uniform" draws each cluster equally often, "proportional" in proportion to its size.
+        means: cluster the spatial means of the maps instead.
+        weights: how often each cluster is drawn, in proportion to its "size" or "uniform"ly.
         options: further arguments of the base.
     """
-    within = Clusters(k, stage_extractor(features, layer), rule)
+    within = Clusters(k, stage_extractor(features, layer, means), weights)
     recipe = _with_partition(get_base("bdm", base, ipc, options), "bdm", within=within)
-    extra = "Batches of a whole cluster repeat its samples up to the batch size."
+    extra = (
+        "Clusters are drawn in proportion to their size, and one smaller than the batch has its samples repeated up to "
+        "the batch size, evenly to within one; the paper says neither (weights='uniform' draws all equally often). "
+        "Images keep their own standardization instead of ImageNet's."
+    )
     return replace(recipe, deviations=f"{recipe.deviations} {extra}")
 
 
@@ -58,7 +64,7 @@ def bdm_published(ipc: Count = 10, features: Any = "imagenet", **options: Any) -
     Args:
         ipc: synthetic samples per class.
         features: see `bdm`.
-        options: further arguments of `dc`, such as `iterations` and `batch`.
+        options: further arguments of `bdm` and of `dc`, such as `weights` and `iterations`.
     """
     recipe = bdm("dc", ipc, features=features, **{"network": ConvNet(norm="batch"), **options})
     return replace(

@@ -55,8 +55,9 @@ SettingsTable(
 )
 _SHARED = (
     "Both terms of an iteration use the same draw of the augmentation; the authors draw twice. The cells of the first "
-    "samples are averages over areas of random samples; the authors pick single pixels of the first samples of a class. Sources of "
-    "less than 50,000 samples get fewer iterations in proportion: subsets of ImageNet a fourth of the authors'."
+    "samples are averages over areas of random samples; the authors pick single pixels of the first samples of a "
+    "class. Sources of less than 50,000 samples get fewer iterations in proportion: subsets of ImageNet a fourth of "
+    "the authors'."
 )
 _REPORTED = "The authors report the best of several tests of a training; here it is the last."
 

@@ -16,6 +16,7 @@ from condensed_data.methods.base import Pool
 from condensed_data.methods.objectives import Unrolled
 from condensed_data.methods.pools import RandomInit
 from condensed_data.methods.recipe import Optimizer, Recipe, Term
+from condensed_data.methods.recipes.published import Published, SettingsTable
 from condensed_data.methods.recipes.registry import register
 from condensed_data.methods.samplers.sequence import TrainingSteps
 from condensed_data.methods.synthetic import Pixels
@@ -26,6 +27,7 @@ from condensed_data.training.protocol import OrderedTraining
 __all__ = ["dd"]
 
 PUBLISHED_SAMPLES = 60_000
+SettingsTable("dd", ("step_size",), {("mnist", 1): (0.02,), ("mnist", 10): (0.02,), ("cifar10", 10): (0.001,)})
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def dd(
     iterations: Natural | None = None,
     batch: int = 1024,
     lr: float = 0.01,
-    step_size: float = 0.02,
+    step_size: float | None = None,
     init: coresets.Init | None = None,
     network: NetworkLike | DataDefault | None = None,
     fixed: bool = False,
@@ -98,7 +100,7 @@ def dd(
         iterations: outer steps; by default 400 passes over the real samples in batches of `batch`, and at least 2,000.
         batch: real samples per iteration, from all classes.
         lr: learning rate of the outer Adam with betas (0.5, 0.999), halved after every tenth of these iterations.
-        step_size: initial value of all step sizes; the authors use 0.02 for MNIST, 0.001 for CIFAR-10.
+        step_size: initial value of all step sizes; by default as published, 0.02 for MNIST and 0.001 for CIFAR-10.
         init: initial samples; Gaussian noise by default.
         network: by default `DigitNetwork`.
         fixed: use the same initial weights for all networks (fixed initialization) and store them with the samples;
@@ -117,11 +119,12 @@ def dd(
         raise ValueError(f"dd(fixed=True, n_nets={n_nets}): a fixed initialization is a single network. Use n_nets=1.")
     blocks = ipc if steps is None else steps
     initial = pool or RandomInit(DigitNetwork() if network is None else network, period=None if fixed else 1)
+    step_lr = Published("dd", "step_size") if step_size is None else step_size
     sampler = TrainingSteps(steps=blocks, epochs=epochs, batch=batch)
     pools = [initial, *(specs.set_field(initial, "member", member) for member in range(1, n_nets))]
     return Recipe(
         name="dd",
-        synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_size),
+        synthetic=WithSteps(Pixels(init or coresets.Noise()), steps=blocks * epochs, lr=step_lr),
         terms=tuple(Term(Unrolled(unroll, relabel), one, sampler, Identity(), 1 / n_nets) for one in pools),
         optimizer=Optimizer("adam", lr=lr, betas=(0.5, 0.999), milestones=Tenths(batch)),
         iterations=PassesOverReal(batch=batch) if iterations is None else iterations,

@@ -62,14 +62,14 @@ def test_covariances_ignore_a_shift_of_all_maps() -> None:
 
 def expected_centralization(rows: Rows, center: list[float], form: str, alpha: float, beta: float) -> float:
     squares = [oracles.squared_distance(row, center) for row in rows]
-    if form == "simplified":
+    if form == "linear":
         return sum(squares)
     return sum(max(0.0, math.exp(alpha * square) - beta) for square in squares)
 
 
 @pytest.mark.parametrize("centers", ["synthetic", "real"])
 @pytest.mark.parametrize(
-    ("form", "alpha", "beta"), [("simplified", 1, 1), ("exponential", 0.02, 1), ("exponential", 0.3, 1.6)]
+    ("form", "alpha", "beta"), [("linear", 1, 1), ("exponential", 0.02, 1), ("exponential", 0.3, 1.6)]
 )
 def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, centers: str) -> None:
     net, both = network_view(NET), pair()
@@ -87,11 +87,21 @@ def test_centralization_equals_the_loops(form: str, alpha: float, beta: float, c
 
 def test_beta_ignores_samples_near_the_center() -> None:
     net, both = network_view(NET), pair()
-    assert float(Centralization(beta=1e6)(net, both)) == 0
+    assert float(Centralization(beta=1e6, form="exponential")(net, both)) == 0
     rows = both.synthetic.split(both.synthetic.x)
     equal = replace(both.synthetic, x=torch.cat([block[:1].expand_as(block) for block in rows]))
-    assert float(Centralization()(net, replace(both, synthetic=equal))) < 1e-20
-    assert float(Centralization(beta=0.5)(net, replace(both, synthetic=equal))) == pytest.approx(7 * 0.5)
+    assert float(Centralization(form="exponential")(net, replace(both, synthetic=equal))) < 1e-20
+    found = Centralization(beta=0.5, form="exponential")(net, replace(both, synthetic=equal))
+    assert float(found) == pytest.approx(7 * 0.5)
+
+
+@pytest.mark.parametrize("form", ["linear", "exponential"])
+def test_the_slope_is_the_derivative_of_a_sample(form: str) -> None:
+    objective, step = Centralization(0.3, form=form), 1e-6
+    for square in (0.1, 3.0, 10.0):
+        sides = [[math.sqrt(square + change)] for change in (-step, step)]
+        low, high = (expected_centralization([side], [0.0], form, 0.3, 1) for side in sides)
+        assert objective.slope(square) == pytest.approx((high - low) / (2 * step), rel=1e-6)
 
 
 def test_real_centers_are_those_of_the_likeliest_class_of_a_soft_label() -> None:
@@ -99,7 +109,7 @@ def test_real_centers_are_those_of_the_likeliest_class_of_a_soft_label() -> None
     centers = torch.randn(3, net.embed(both.real.x).shape[1], dtype=torch.float64)
     net = replace(net, centers=centers)
     soft = replace(both, synthetic=replace(both.synthetic, y=torch.eye(3)[both.synthetic.y] * 0.7 + 0.1))
-    objective = Centralization(form="simplified", centers="real")
+    objective = Centralization(form="linear", centers="real")
     assert torch.equal(objective(net, soft), objective(net, both))
 
 
@@ -124,7 +134,7 @@ def test_real_centers_need_a_pool_that_has_them() -> None:
     ("part", "fields", "message"),
     [
         (Covariance, {"weight": -1}, r"Covariance\(weight=-1\) must be at least 0"),
-        (Centralization, {"form": "log"}, r"Centralization\(form='log'\) must be one of 'exponential'"),
+        (Centralization, {"form": "log"}, r"Centralization\(form='log'\) must be one of 'linear'"),
         (
             Centralization,
             {"centers": "mean"},

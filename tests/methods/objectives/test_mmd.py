@@ -22,11 +22,14 @@ KERNELS: dict[str, Any] = {
     "linear": lambda width, size: lambda a, b: sum(x * y for x, y in zip(a, b, strict=True)),
     "polynomial": lambda width, size: lambda a, b: (sum(x * y for x, y in zip(a, b, strict=True)) / size + 1) ** 2,
     "gaussian": lambda width, size: (
-        lambda a, b: (
-            sum(math.exp(-oracles.squared_distance(a, b) / (scale * width)) for scale in (0.25, 0.5, 1, 2, 4)) / 5
-        )
+        lambda a, b: sum(math.exp(-oracles.squared_distance(a, b) / (scale * width)) for scale in (0.25, 0.5, 1, 2, 4))
     ),
 }
+
+
+def mean_squared_distance(rows: list[Any]) -> float:
+    total = sum(oracles.squared_distance(a, b) for a in rows for b in rows)
+    return total / (len(rows) * (len(rows) - 1))
 
 
 @pytest.mark.parametrize("kernel", list(KERNELS))
@@ -34,7 +37,7 @@ def test_kernel_mmd_equals_the_loops(kernel: str) -> None:
     net, both = network_view(NET), pair()
     total = 0.0
     for real, synthetic in blocks(net, both):
-        width = sum(oracles.squared_distance(a, b) for a in real for b in real) / len(real) ** 2
+        width = mean_squared_distance([*real, *synthetic])
         total += oracles.mmd(KERNELS[kernel](width, len(real[0])), real, synthetic)
     assert float(KernelMMD(kernel)(net, both)) == pytest.approx(total, rel=1e-8)
 
@@ -43,7 +46,7 @@ def test_other_scales_and_degrees() -> None:
     net, both = network_view(NET), pair()
     total = 0.0
     for real, synthetic in blocks(net, both):
-        width = sum(oracles.squared_distance(a, b) for a in real for b in real) / len(real) ** 2
+        width = mean_squared_distance([*real, *synthetic])
         kernel = lambda a, b, w=width: math.exp(-oracles.squared_distance(a, b) / (0.7 * w))  # noqa: E731
         total += oracles.mmd(kernel, real, synthetic)
     assert float(KernelMMD(scales=(0.7,))(net, both)) == pytest.approx(total, rel=1e-8)
@@ -71,7 +74,7 @@ def test_a_gaussian_kernel_detects_a_spread_that_means_do_not() -> None:
 def test_single_real_samples_have_no_width_and_no_nan() -> None:
     net, side = network_view(NET), batch((1, 1), 1)
     assert float(KernelMMD()(net, Pair(side, side))) == 0
-    assert 0 < float(KernelMMD()(net, Pair(side, batch((2, 2), 2)))) < 4
+    assert 0 < float(KernelMMD()(net, Pair(side, batch((2, 2), 2)))) < 20
 
 
 @pytest.mark.parametrize(

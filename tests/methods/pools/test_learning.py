@@ -21,9 +21,7 @@ from condensed_data.data.cutmix import SpatialCutMix
 from condensed_data.methods.base import Pool, PoolState
 from condensed_data.methods.pools import (
     DynamicBilevel,
-    InnerEpochs,
     Online,
-    OuterLoopLength,
     Queue,
     TrainedOnReal,
     TrainedOnSynthetic,
@@ -43,7 +41,9 @@ POOLS: dict[str, Pool] = {
         samples=13,
         sgd=SGDConfig(0.05, 0.9, 5e-4, 6, SiameseAugment(per_sample=True), 0.5),
     ),
-    "queue": Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, sgd=MOVING),
+    "queue": Queue(
+        NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=2, reset=4, sgd=MOVING
+    ),
     "online": Online(
         NETWORK, networks=3, updates=3, sgd=SGDConfig(0.01, batch_size=9, optimizer="adam", loss="squared_error")
     ),
@@ -164,31 +164,6 @@ def test_with_period_one_networks_are_never_trained() -> None:
         assert torch.equal(found, weights_of(fresh(ctx, number)))
 
 
-@pytest.mark.parametrize(
-    ("ipc", "loops"),
-    [
-        (1, (1, 1)),
-        (10, (10, 50)),
-        (20, (20, 25)),
-        (30, (30, 20)),
-        (40, (40, 15)),
-        (50, (50, 10)),
-        (200, (50, 10)),
-    ],
-)
-def test_published_loops(ipc: int, loops: tuple[int, int]) -> None:
-    info = DatasetInfo((1, 28, 28), ("a", "b"), ipc)
-    spec = resolve(TrainedOnSynthetic(), info)
-    assert (spec.period, spec.epochs) == loops
-    assert (OuterLoopLength()(info), InnerEpochs()(info)) == loops
-
-
-def test_loops_between_the_published_points() -> None:
-    found = [resolve(TrainedOnSynthetic(), DatasetInfo((1, 28, 28), (), ipc)) for ipc in range(1, 60)]
-    assert [spec.period for spec in found] == [min(ipc, 50) for ipc in range(1, 60)]
-    assert all(10 <= spec.epochs <= 50 for spec in found[2:])
-
-
 def test_trained_on_real_equals_its_definition() -> None:
     ctx, spec = context(), TrainedOnReal(NETWORK, period=3, samples=8, sgd=PLAIN)
     pool_state, seen = spec.start(ctx), set()
@@ -261,7 +236,7 @@ def test_batch_norm_uses_the_statistics_of_one_real_batch() -> None:
 
 def test_queue_equals_its_definition() -> None:
     ctx = context()
-    spec = Queue(NETWORK, initial_size=2, interval=2, capacity=3, trained_per_iteration=2, steps=3, sgd=MOVING)
+    spec = Queue(NETWORK, 2, 2, 3, trained_per_iteration=2, steps=3, reset=5, sgd=MOVING)
     pool_state, draws = spec.start(ctx), ctx.rng
 
     def member(number: int) -> list[Any]:
@@ -269,12 +244,16 @@ def test_queue_equals_its_definition() -> None:
         return [number, module, torch.optim.SGD(module.parameters(), 0.1, 0.9, weight_decay=5e-4), 0, 0]
 
     queue = [member(0), member(1)]
-    sizes = []
+    sizes, accuracies = [], []
     for iteration in range(8):
+        if iteration == 5:
+            for one in queue:
+                one[3:] = [0, 0]
         net = pool_state.network_at(iteration)
         number, module, _, hits, seen = queue[int(draws.choice("queue look", iteration, 0, len(queue), 1))]
         torch.testing.assert_close(weights_of(net.module), weights_of(module), rtol=1e-3, atol=1e-4)
-        assert float(net.accuracy) == pytest.approx(hits / seen if seen else 0.0)
+        accuracies.append(float(net.accuracy))
+        assert accuracies[-1] == pytest.approx(hits / seen if seen else 0.0)
         assert not net.module.training
         for index in draws.choice("queue learn", iteration, 0, len(queue), 2).tolist():
             number, module, optimizer, *_ = queue[index]
@@ -290,6 +269,7 @@ def test_queue_equals_its_definition() -> None:
         sizes.append(len(queue))
     assert sizes == [2, 3, 3, 3, 3, 3, 3, 3]
     assert queue[0][0] == 3  # first in, first out
+    assert accuracies[5] == 0 < max(accuracies[:5])
 
 
 def test_running_accuracy_of_the_queue_rises() -> None:

@@ -9,9 +9,10 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from imagenet_weights import first_stage, saved_weights
 from pool_data import NETWORK, context, small_real
 from sources import real as real_of
-from torch import Tensor, nn
+from torch import Tensor
 
 from condensed_data import networks
 from condensed_data.core.spec import DatasetInfo, from_json, resolve, set_field, to_json
@@ -32,6 +33,7 @@ from condensed_data.training.features import (
     Trained,
     enlarge,
     pool,
+    stage_extractor,
 )
 from condensed_data.training.pretraining import Pretraining
 from condensed_data.training.sgd import SGDConfig
@@ -68,10 +70,10 @@ def test_clusters_partition_every_group() -> None:
             assert len({clump_of(index) for index in cluster.tolist()}) == 1
 
 
-@pytest.mark.parametrize("rule", ["uniform", "proportional"])
-def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
+@pytest.mark.parametrize("weights", ["uniform", "size"])
+def test_a_batch_is_of_one_cluster_of_its_group(weights: str) -> None:
     ctx = clumped()
-    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw", rule)), ctx)
+    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw", weights)), ctx)
     counts = torch.zeros(3)
     for iteration in range(600):
         draw = sampler.draw(iteration, [0, 1])
@@ -84,13 +86,13 @@ def test_a_batch_is_of_one_cluster_of_its_group(rule: str) -> None:
             counts[clump] += 1
             repeats = rows.bincount()[rows.unique()]
             assert set(repeats.tolist()) <= {8 // SIZES[clump], 8 // SIZES[clump] + 1}  # as even as it can be
-    expected = torch.ones(3) / 3 if rule == "uniform" else torch.tensor(SIZES) / 21
+    expected = torch.ones(3) / 3 if weights == "uniform" else torch.tensor(SIZES) / 21
     assert float((counts / 1200 - expected).abs().max()) < 0.05
 
 
-def test_a_proportional_batch_keeps_the_expectation_of_the_group() -> None:
+def test_batches_by_the_size_of_clusters_keep_the_expectation_of_the_group() -> None:
     ctx = clumped()
-    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw", "proportional")), ctx)
+    sampler = sampler_state(PerGroup(8, within=Clusters(3, "raw")), ctx)
     rows = torch.cat([sampler.draw(iteration, [0]).real for iteration in range(800)])
     shares = rows.bincount(minlength=42)[:21] / len(rows)
     assert float((shares - 1 / 21).abs().max()) < 0.015
@@ -159,7 +161,7 @@ def test_features_of_a_trained_network_by_layer() -> None:
     torch.testing.assert_close(found[1], maps[0].mean((2, 3)))
     torch.testing.assert_close(found[2], maps[1].mean((2, 3)))
     assert found["blocks.0.0"].shape == (3, 8)
-    flat = FeatureExtractor(Trained(NETWORK, ASKED, 2, pooled=False), ctx)(index)
+    flat = FeatureExtractor(Trained(NETWORK, ASKED, 2, extent=None), ctx)(index)
     torch.testing.assert_close(flat, maps[1].flatten(1))
     assert torch.equal(FeatureExtractor(Raw(), ctx)(index), ctx.real[index].flatten(1))
 
@@ -174,30 +176,16 @@ def test_missing_layers_are_rejected_before_training(monkeypatch: pytest.MonkeyP
         Trained(layer=0)
 
 
-def saved_weights(root: Path) -> nn.Module:
-    """A ResNet18 with random weights where torchvision looks for ImageNet's."""
-    from torchvision.models import ResNet18_Weights, resnet18
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = resnet18(weights=None)
-    place = root / "hub" / "checkpoints" / ResNet18_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]
-    place.parent.mkdir(parents=True)
-    torch.save(module.state_dict(), place)
-    return module.eval()
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_imagenet_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, untouched_rng: None) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     module = saved_weights(tmp_path)
     ctx, index = context(small_real((channels, 8, 12))), torch.tensor([0, 5])
     found = FeatureExtractor(ImageNet(layer=2, side=32), ctx)(index)
+    x = enlarge(ctx.real[index], 32)
+    assert x.shape == (2, 3, 32, 48)
     with torch.no_grad():
-        x = enlarge(ctx.real[index], 32)
-        assert x.shape == (2, 3, 32, 48)
-        x = module.maxpool(module.relu(module.bn1(module.conv1(x))))
-        expected = module.layer2(module.layer1(x)).mean((2, 3))
+        expected = module.layer2(first_stage(module, x)).mean((2, 3))
     torch.testing.assert_close(found, expected)
     assert len(Clusters(2).partition(ctx)) == 3
 
@@ -217,13 +205,25 @@ def test_only_small_images_are_upsampled() -> None:
     x = torch.randn(2, 1, 40, 70)
     assert torch.equal(enlarge(x, 32), x.repeat(1, 3, 1, 1))
     assert enlarge(torch.randn(1, 3, 8, 9), 64).shape == (1, 3, 64, 72)
-    assert pool(torch.ones(2, 3), pooled=True).shape == (2, 3)
-    assert pool(torch.ones(2, 3, 4), pooled=True).tolist() == [[1.0] * 3] * 2
+
+
+def test_maps_are_averaged_over_windows() -> None:
+    rows = torch.randn(2, 3)
+    assert torch.equal(pool(rows, 1), rows)
+    assert torch.equal(pool(rows, None), rows)
+    maps = torch.randn(2, 3, 7, 4)
+    assert torch.equal(pool(maps, None), maps.flatten(1))
+    torch.testing.assert_close(pool(maps, 1), maps.mean((2, 3)))
+    windows = [maps[:, :, y : y + 2, x].mean(2) for y in (0, 2, 4, 6) for x in range(4)]
+    torch.testing.assert_close(pool(maps, 4), torch.stack(windows, 2).flatten(1))
+    for ndim in (3, 5):
+        assert pool(torch.ones(2, 3, *(9,) * (ndim - 2)), 4).tolist() == [[1.0] * 3 * 3 ** (ndim - 2)] * 2
 
 
 def test_names_and_defaults() -> None:
-    assert Clusters().features == ImageNet(layer=1)
-    assert Clusters(features="trained").features == Trained(StageNetwork(), layer=Stage(1))
+    assert Clusters().features == ImageNet(layer=1, extent=None, side=32)
+    assert Clusters(features="trained").features == Trained(StageNetwork(), layer=Stage(1), extent=8)
+    assert stage_extractor("imagenet", 2, means=True) == ImageNet(layer=2)
     assert Clusters(features="raw").features == Raw()
     nearest = resolve(NearestToCentroids(), DatasetInfo((9,), ("a",), 1))
     assert isinstance(nearest.features, Trained)
@@ -240,7 +240,9 @@ def test_names_and_defaults() -> None:
 def test_fields_by_text_and_json() -> None:
     sampler = set_field(PerGroup(), "within", parse_value("Clusters(k=5, features=raw)"))
     assert sampler == PerGroup(within=Clusters(5, Raw()))
-    assert set_field(PerGroup(within=Clusters()), "layer", 3).within == Clusters(features=ImageNet(3))
+    assert set_field(PerGroup(within=Clusters()), "layer", 3).within == Clusters(
+        features=ImageNet(3, extent=None, side=32)
+    )
     for spec in (sampler, PerGroup(within=NearestToCentroids(period=3))):
         assert from_json(json.loads(json.dumps(to_json(spec)))) == spec
 
@@ -250,8 +252,8 @@ def test_fields_by_text_and_json() -> None:
     [
         (lambda: Clusters(0), r"Clusters\(k=0\) must be an integer of at least 1"),
         (
-            lambda: Clusters(rule="sizes"),
-            r"Clusters\(rule='sizes'\) must be one of 'uniform', 'proportional'",
+            lambda: Clusters(weights="sizes"),
+            r"Clusters\(weights='sizes'\) must be one of 'size', 'uniform'",
         ),
         (lambda: Clusters(features="pixels"), r"features='pixels' is unknown"),
         (lambda: NearestToCentroids(period=0), r"NearestToCentroids\(period=0\)"),
