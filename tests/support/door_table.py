@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, Recipe, condense_tensors, recipes
+from condensed_data.data.known_datasets import known_info
 from condensed_data.data.source import inspect
 from condensed_data.engine.planning.cost_estimate import plan
 from condensed_data.evaluation import (
@@ -187,6 +188,7 @@ DOORS: dict[str, Door] = {
     "Recipe.check": lambda state: dm().check((3, 8, 8)),
     "Recipe.check_outputs": lambda state: dm().resolve((3, 8, 8), ["a", "b"]).check_outputs(2, (3, 8, 8)),
     "Recipe.resolve": lambda state: recipes.mtt().resolve((3, 8, 8), ["a", "b"], 24).to_json(),
+    "Recipe.resolve_for": lambda state: recipes.mtt().resolve_for(known_info("cifar10", 3)).to_json(),
     "Recipe.set": lambda state: dm().set(iterations=3).to_json(),
     "Recipe.to_json": lambda state: recipes.haba(base="mtt").to_json(),
     "baselines.check_splits": lambda state: baselines.check_splits(state.train, state.test, NET),
