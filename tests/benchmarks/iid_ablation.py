@@ -49,8 +49,8 @@ def main() -> None:
     rows = Rows(arguments.out)
     for name in arguments.parts:
         wanted = [row | _settings(arguments) for row in _PARTS[name](arguments)]
-        for row in wanted:
-            for seed in range(arguments.seeds):
+        for seed in range(arguments.seeds):
+            for row in wanted:
                 if not rows.find(**row, seed=seed):
                     whole = row | {"seed": seed}
                     rows.add(whole | _measure(train, test, whole))
