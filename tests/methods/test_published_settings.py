@@ -83,3 +83,4 @@ def test_idc_mixes_and_erases_where_the_authors_do(name: str) -> None:
     assert fashion.terms[0].augment.always == ("color", "cutout")
     assert fashion.terms[0].pool.sgd.cutmix == 0.5
     assert mnist.optimizer.lr / fashion.optimizer.lr == pytest.approx(32**2 / 28**2)
+    assert published("idc", "mnist", 10, factor=1).terms == published("idc_i", "mnist", 10).terms

@@ -90,11 +90,13 @@ def idc(
     Args:
         ipc, iterations, batch, lr, distance, network, within: see `idc_i`.
         factor: the grid is factor x factor; by default 2, 3 for images of 128 pixels and more, and 1 for vectors.
+            With factor=1 all settings are those of `idc_i`.
         init: initial samples of the grids, downsampled; random real ones by default.
     """
-    recipe = _recipe("idc", ipc, iterations, batch, lr, distance, init, network, within)
+    settings = "idc_i" if factor == 1 else "idc"
+    recipe = _recipe(settings, ipc, iterations, batch, lr, distance, init, network, within)
     cells = Spatial(Published("idc", "factor"), 1) if factor is None else factor
-    return replace(recipe, synthetic=MultiFormation(recipe.synthetic, cells))
+    return replace(recipe, name="idc", synthetic=MultiFormation(recipe.synthetic, cells))
 
 
 def _recipe(
