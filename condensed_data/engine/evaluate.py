@@ -150,8 +150,9 @@ def schedule_for(condensed: CondensedSamples, training: object, initial: object)
 
 
 def class_names(metadata: Metadata) -> tuple[str, ...] | None:
-    """The names of the classes, or None if they are just the label values."""
-    return None if metadata.classes == tuple(map(str, metadata.class_values)) else metadata.classes
+    """The names of the classes, or None if the source has none, so that they are just the label values."""
+    unnamed = metadata.source_classes is None and metadata.classes == tuple(map(str, metadata.class_values))
+    return None if unnamed else metadata.classes
 
 
 @own_settings()

@@ -14,7 +14,7 @@ from condensed_data.data.dc_augment import DCAugment
 from condensed_data.data.frepo_augment import OPERATIONS as FREPO_OPERATIONS
 from condensed_data.data.frepo_augment import FRePoAugment
 from condensed_data.training.protocol import Training
-from condensed_data.training.protocols import PROTOCOLS, FRePoSteps, OnGrayDigits
+from condensed_data.training.protocols import PROTOCOLS, FRePoSteps, OnGrayDigits, OnSVHNAtOne
 
 _HEAD = """# Evaluation protocols
 
@@ -66,6 +66,8 @@ def _length(training: Training) -> str:
 def _by_data(value: Any, show: Callable[[Any], str]) -> str:
     if isinstance(value, OnGrayDigits):
         return f"grayscale digits: {show(value.digits)}; else: {show(value.otherwise)}"
+    if isinstance(value, OnSVHNAtOne):
+        return f"SVHN at one sample per class: {show(value.special)}; else: {show(value.otherwise)}"
     return show(value)
 
 

@@ -47,6 +47,17 @@ class OnGrayDigits(DataDefault):
         return self.digits if gray and digits else self.otherwise
 
 
+@dataclass(frozen=True)
+class OnSVHNAtOne(DataDefault):
+    """A value for SVHN at one sample per class, and another one for all other data; either may depend on the data."""
+
+    special: Any
+    otherwise: Any
+
+    def __call__(self, info: DatasetInfo) -> Any:
+        return self.special if info.dataset == "svhn" and info.ipc == 1 else self.otherwise
+
+
 def register(function: F) -> F:
     """Make a protocol available by the name of its function, which needs no argument. Use as a decorator."""
     _REGISTRY[function.__name__] = function
@@ -123,9 +134,14 @@ def idc() -> Training:
 def idc_i() -> Training:
     """IDC-I: as IDC, of which it is the variant without multi-formation; it mixes MNIST as well.
 
-    On SVHN at one sample per class the authors erase squares instead of mixing; here it is trained as others.
+    On SVHN at one sample per class, squares are erased instead.
     """
-    return replace(idc(), name="idc_i", cutmix=SpatialCutMix())
+    augment = SiameseAugment(
+        DefaultDSAOps(("crop", "scale", "rotate")), DefaultDSAOps(("color", "flip")), per_sample=True
+    )
+    erased = replace(augment, always=("color", "cutout"))
+    augments, cutmix = OnSVHNAtOne(erased, augment), OnSVHNAtOne(0.0, SpatialCutMix())
+    return replace(idc(), name="idc_i", augment=augments, cutmix=cutmix)
 
 
 @register
@@ -135,6 +151,15 @@ def idm() -> Training:
     DSA's, on the samples decoded from each stored one. The authors use batches of 128 on ImageNet subsets.
     """
     return replace(dsa(), name="idm")
+
+
+@register
+def cafe() -> Training:
+    """CAFE: Wang K. et al., CVPR 2022, https://arxiv.org/abs/2203.01531, and the authors' code.
+
+    DC's, with 600 epochs where nothing is augmented.
+    """
+    return replace(dc(), name="cafe", epochs=OnGrayDigits(1000, 600))
 
 
 @register

@@ -189,7 +189,8 @@ class ProxyObjective:
         with preserve_rng_state():
             images, labels = self.condensed.standardized("dataset", dataset)
         other.task = ProxyTask(images, labels, self.task.val_images, self.task.val_labels, self.task.info)
-        other.training = search_training(self.training, training, epochs)
+        own = replace(self.training, views=1)  # real samples are no views of anything
+        other.training = search_training(own, training, epochs)
         changes: dict[str, Any] = {"seeds": seeds, "recalibrate": recalibrate}
         other.options = replace(self.options, **{name: one for name, one in changes.items() if one is not None})
         other.seed = self.seed if seed is None else RandomStreams(seed).seed

@@ -17,7 +17,7 @@ from cli_tools import NET, shorten
 from condensed_data import recipes
 from condensed_data.data.augment import Identity
 from condensed_data.evaluation.dd_ranking_scores import augmentation_robust, label_robust
-from condensed_data.training import protocol as training
+from condensed_data.training.protocols import quick
 
 FOLDER = Path(__file__).parent
 
@@ -33,7 +33,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def table(modules: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`table.main` on digits with a tiny network, short protocols and a cache of its own."""
     shorten(monkeypatch)
-    plain = replace(training.quick(), epochs=2, augment=Identity())
+    plain = replace(quick(), epochs=2, augment=Identity())
     monkeypatch.setattr(modules["table"], "quick", lambda: plain)
     monkeypatch.setattr(modules["table_parts"], "PACE_SECONDS", 0.0)
     fixed = ["--data", "digits", "--out", str(tmp_path / "t.jsonl"), "--cache", str(tmp_path / "cache")]

@@ -5,6 +5,7 @@ Letters: n test samples.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.data.dc_augment import DCAugment
 from condensed_data.data.sample import SourceError
+from condensed_data.training.protocol import Training
+from condensed_data.training.protocols import dc
 
 NAMES = ["cat", "dog", "fox"]
 
@@ -113,3 +117,15 @@ def test_initial_weights_of_another_type_are_refused(initial: Any) -> None:
     made = CondensedDataset(labeled(colored()), recipe, cache=False, progress=False, device="cpu")
     with pytest.raises(ValueError, match=r"initial=\w+ must be a state dictionary, such as module.state_dict\(\)"):
         made.evaluate(labeled(colored(seed=1)), initial=initial, progress=False)
+
+
+@pytest.mark.parametrize("names", [["0", "1", "2"], ["zero", "one", "two"], None])
+def test_digits_are_recognized_by_the_names_that_the_source_gives(names: list[str] | None) -> None:
+    """Names that equal the labels are names too; a source without any may show anything."""
+    options: dict[str, Any] = {"progress": False, "device": "cpu"}
+    source, test = (labeled(colored(seed=seed)[:, :1], names) for seed in (0, 1))
+    condensed = CondensedDataset(source, recipes.random(ipc=2), cache=False, **options)
+    protocol = replace(dc(), max_steps=1)
+    found = condensed.evaluate(test, "convnet-d1-w4", 1, training=protocol, progress=False).training
+    assert isinstance(found, Training)
+    assert (found.augment == DCAugment()) == (names is not None)

@@ -10,11 +10,14 @@ import torch
 from torch.utils.data import TensorDataset
 
 from condensed_data import CondensedDataset, recipes
+from condensed_data.core.spec import DatasetInfo
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods.objectives import Diversity
 from condensed_data.methods.pools import Critic
 from condensed_data.methods.recipe import Recipe
+from condensed_data.methods.recipes.parametrization import CoefficientRate
 from condensed_data.methods.synthetic import Factorized, Frequency, MultiFormation, WithSteps
+from condensed_data.methods.synthetic.frequency import transform
 from condensed_data.networks import ConvNet, ConvNet1d
 
 NET = ConvNet(width=4, depth=1)
@@ -92,6 +95,38 @@ def test_trajectories_are_matched_in_the_published_number_of_iterations_with_the
     assert recipes.haba("mtt", iterations=7).iterations == 7
     given: Any = recipes.haba(recipes.mtt(ipc=3)).resolve(shape, classes)
     assert given.iterations == 5_000  # a base that is a recipe stays as it is
+
+
+def test_the_optimizer_of_the_authors_is_one_argument_away() -> None:
+    shape, classes = (3, 32, 32), [f"animal {letter}" for letter in "abcdefghij"]
+    mtt = recipes.mtt(settings="haba", ipc=2).resolve(shape, classes)
+    haba = recipes.haba("mtt", ipc=2, optimizer="sgd").resolve(shape, classes)
+    assert haba.optimizer == replace(mtt.optimizer, lr=100.0, momentum=0.95)
+    assert dict(haba.optimizer.rates)["step_sizes"] == 1e-7  # that of the base
+    for base, rate in (("mtt", 1e8), ("dm", 1e6), ("dc", 1e3)):
+        fred = recipes.fred(base, ipc=1, optimizer="sgd").resolve(shape, classes)
+        assert (fred.optimizer.kind, fred.optimizer.momentum) == ("sgd", 0.5)
+        assert fred.optimizer.lr == pytest.approx(rate / 64**2)
+    assert recipes.haba("dm", optimizer="sgd", lr=0.5).optimizer.lr == 0.5
+    with pytest.raises(ValueError, match=r"haba_dm: no learning rate of SGD.*'dm'.*Give lr=.*optimizer='adam'"):
+        recipes.haba("dm", optimizer="sgd")
+    with pytest.raises(ValueError, match="'adam', 'sgd'"):
+        recipes.fred("dm", optimizer="adamw")
+
+
+def test_a_step_of_sgd_moves_pixels_as_the_transform_of_the_authors_does() -> None:
+    n, rate = 8, 1e3
+    where = torch.arange(n, dtype=torch.float64)
+    cosines = torch.cos(torch.pi * (2 * where + 1) * where[:, None] / (2 * n))  # frequency, pixel
+    theirs = cosines.T / n  # pixels from coefficients, which are twice the sums over pixels times cosines
+    theirs[:, 0] /= 2
+    gradient = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moved = theirs @ (rate * theirs.T @ gradient @ theirs) @ theirs.T
+    ours = CoefficientRate(rate)(DatasetInfo((1, n, n), ("a", "b"), 1))
+    spectrum = transform(gradient[None, None])
+    spectrum[:, :, 0] /= 2  # the deviation: frequencies of 0 move twice as far
+    spectrum[:, :, :, 0] /= 2
+    torch.testing.assert_close(ours * transform(spectrum, inverse=True)[0, 0], moved)
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 9), (3, 10, 7), (2, 12)])

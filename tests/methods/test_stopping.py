@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from condensed_data import CondensedDataset, recipes
 from condensed_data.engine.callbacks.loggers import History
 from condensed_data.engine.loop import CondensationRun
+from condensed_data.methods.recipe import Optimizer
 from condensed_data.methods.stopping import EarlyStopping, Plateau
 from condensed_data.networks import ConvNet
 
@@ -87,7 +88,7 @@ def test_a_plateau_lowers_rates_as_pytorch_does() -> None:
     for loss in losses:
         state.add(loss, ours)
         scheduler.step(float(loss))
-        RECIPE.optimizer.tune(ours, 0)
+        Optimizer().tune(ours, 0, 1)
         assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"])
     assert ours.param_groups[0]["lr"] < 0.01
 

@@ -154,11 +154,6 @@ class Hallucinators:
         return augmented(torch.cat([self.decode(rows, one), self.decode(rows, other)]), rng, iteration, 0)
 
 
-def haba_recipe() -> Recipe:
-    recipe = recipes.haba("mtt", bases=2, hallucinators=3, contrast=0.1, lr=0.01, **SMALL)
-    return recipe.set(optimizer__rates=(("step_sizes", 1e-3),), synthetic__lr=2e-3)
-
-
 def critic_loss(module: Any, x: Tensor, y: Tensor) -> Tensor:
     """Classification, plus 0.1 times the distance of pairs, plus 0.1 times the supervised contrast of all rows."""
     features = networks.embed_of(module)(x)
@@ -172,13 +167,17 @@ def critic_loss(module: Any, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(module(x), y) + 0.1 * distance + 0.1 * contrast
 
 
-def test_a_run_of_haba_is_that_of_the_authors() -> None:
-    recipe = haba_recipe()
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])  # of the authors, and the default
+def test_a_run_of_haba_is_that_of_the_authors(optimizer: str) -> None:
+    lr, step_lr = 0.5 if optimizer == "sgd" else 0.01, 1e-3
+    recipe = recipes.haba("mtt", bases=2, hallucinators=3, optimizer=optimizer, lr=lr, **SMALL)
+    recipe = recipe.set(optimizer__rates=(("step_sizes", step_lr),), synthetic__lr=2e-3)
     ours, drawn = started(recipe, 12), started(recipe, 12)
     rng, naive = drawn.context.rng, Hallucinators(drawn.synthetic_data)
     step_size: Any = drawn.synthetic_data.step_sizes
     step_size = step_size.detach().clone().requires_grad_()
-    optimizer = torch.optim.Adam([{"params": [naive.bases, naive.decoders]}, {"params": [step_size], "lr": 1e-3}], 0.01)
+    parts: Any = [{"params": [naive.bases, naive.decoders]}, {"params": [step_size], "lr": step_lr}]
+    stepper = torch.optim.SGD(parts, lr, 0.95) if optimizer == "sgd" else torch.optim.Adam(parts, lr)
     critic = drawn.pool_states[drawn.recipe.terms[1].pool].network_at(0).module.requires_grad_(True)
     critic_optimizer = torch.optim.SGD(critic.parameters(), 0.001, 0.9)
     for iteration in range(ITERATIONS):
@@ -189,9 +188,9 @@ def test_a_run_of_haba_is_that_of_the_authors() -> None:
         first, second = networks.embed_of(critic)(naive.pairs(rng, iteration)).chunk(2)
         similarity = ((F.cosine_similarity(first, second) + 1) / 2).mean()
         loss = student_loss(drawn, batches, step_size) + 0.1 * similarity
-        optimizer.zero_grad()
+        stepper.zero_grad()
         loss.backward()
-        optimizer.step()
+        stepper.step()
         step_size.data.clamp_(min=1e-3)
         critic_optimizer.zero_grad()
         with torch.no_grad():

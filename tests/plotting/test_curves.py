@@ -54,7 +54,7 @@ def test_accuracy_has_its_own_panel_in_percent_and_names_the_protocol(monkeypatc
     assert loss.get_yscale() == "log"
     assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [
         "convnet, quick protocol",
-        "mlp, standard protocol",
+        "mlp, dsa protocol",
     ]
     np.testing.assert_allclose(accuracy.containers[0][0].get_xydata(), [[0, 50], [100, 70]])
     assert "<svg" in (tmp_path / "curves.svg").read_text()

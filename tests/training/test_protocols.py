@@ -82,6 +82,7 @@ PUBLISHED: dict[str, tuple[Callable[[Weights, int, int], Steps], int, int]] = {
     "idc": (as_idc, 1000, 64),
     "idc_i": (as_idc, 1000, 64),
     "idm": (as_dc, 1000, 256),
+    "cafe": (as_dc, 600, 256),
     "mtt": (as_dc, 1000, 256),
     "haba": (as_dc, 1000, 256),
     "dance": (as_idc, 1500, 64),
@@ -223,6 +224,20 @@ def test_dc_augments_grayscale_digits_only() -> None:
         dc.steps(10)
 
 
+def test_cafe_trains_twice_as_long_as_dc_without_augmentation() -> None:
+    for data, epochs in ((info((1, 28, 28), CLOTHES), 600), (info((1, 28, 28), DIGITS), 1000)):
+        found = specs.resolve(protocol("cafe"), data)
+        assert replace(found, name="dc", epochs=300) == replace(specs.resolve(protocol("dc"), data), epochs=300)
+        assert found.epochs == epochs
+
+
+def test_idc_i_erases_instead_of_mixing_svhn_at_one_sample() -> None:
+    for ipc, always, mixed in ((1, ("color", "cutout"), 0.0), (10, ("color",), 0.5)):
+        found = specs.resolve(protocol("idc_i"), known_info("svhn", ipc))
+        assert found.augment.always == always  # type: ignore[union-attr]
+        assert found.cutmix == mixed
+
+
 def test_mixing_follows_the_augmentation_in_half_of_the_steps() -> None:
     x, y = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
     labels = [augment_batch(x, y, Identity(), RNG, step, num_classes=4, cutmix=0.5)[1] for step in range(10_000)]
@@ -266,6 +281,7 @@ RECIPES = {
     "haba": "haba",
     "dance": "dance",
     "ncfm": "ncfm",
+    "cafe": "cafe",
     "random": "dsa",
 }
 

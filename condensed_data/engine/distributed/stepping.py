@@ -42,7 +42,7 @@ class Stepper:
             0 was asked to.
         """
         result = self._independently(stop_requested) if self.plan.independent else self._jointly(stop_requested)
-        self.synthetic_data.clamp()  # once an iteration, as the authors of IDC, DANCE and NCFM do
+        self.synthetic_data.clamp()  # once an iteration, as the authors of DANCE and NCFM do
         return result
 
     def _jointly(self, stop_requested: bool) -> tuple[Tensor, bool]:

@@ -52,11 +52,10 @@ def cafe(
         optimizer=Optimizer("sgd", lr=lr, momentum=0.5, milestones=FractionsOfIterations((0.6, 0.8, 0.9))),
         iterations=DefaultIterations() if iterations is None else iterations,
         ipc=ipc,
-        training=protocols.dsa() if augment else protocols.dc(),
+        training=protocols.dsa() if augment else protocols.cafe(),
         paper="Wang K. et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022, arXiv:2203.01531",
         deviations="The authors count 2,000 networks, each of as many steps as its accuracies allow, without bound; "
-        "here iterations are steps, 10 for each published network, and a network takes at most 50. Without "
-        "augmentation, evaluation networks are trained for 300 epochs (the authors: 600).",
+        "here iterations are steps, 10 for each published network, and a network takes at most 50.",
     )
 
 

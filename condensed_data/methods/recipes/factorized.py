@@ -6,19 +6,18 @@ multi-formation of `idc`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from condensed_data.core import spec as specs
 from condensed_data.core.annotations import Count, Natural
-from condensed_data.core.spec import DataDefault, DatasetInfo, Spec
+from condensed_data.core.spec import DataDefault
 from condensed_data.data.augment import DefaultDSAOps, SiameseAugment
 from condensed_data.methods import coresets
 from condensed_data.methods.base import SyntheticSpec
 from condensed_data.methods.objectives import Distribution, Diversity
 from condensed_data.methods.pools import Critic, DefaultNetwork, TrainedOnReal
 from condensed_data.methods.recipe import DefaultIterations, Optimizer, Recipe, Term
+from condensed_data.methods.recipes.parametrization import CoefficientRate, optimizer_of, with_parametrization
 from condensed_data.methods.recipes.registry import get_base, register
 from condensed_data.methods.samplers.by_group import PerGroup
 from condensed_data.methods.samplers.decoder_pairs import DecoderPairs
@@ -30,29 +29,14 @@ from condensed_data.methods.synthetic import (
     LatentDecoder,
     MultiFormation,
     Pixels,
-    WithSteps,
 )
-from condensed_data.methods.synthetic.step_sizes import NAME
 from condensed_data.networks import NetworkLike
 from condensed_data.training import protocols
 
 __all__ = ["fred", "haba", "kfs"]
 
-STEP_SIZE_FACTOR = 1e-3  # learning rate of a learned step size, as a fraction of the step size
-SMALLEST_STEP = 1e-3  # to which both authors clip a learned step size
-BASES = "dm, dc, dsa, idc or mtt"
-
-
-@dataclass(frozen=True)
-class ScaledValue(DataDefault):
-    """Another default value, multiplied by a factor."""
-
-    value: float | DataDefault
-    factor: float = STEP_SIZE_FACTOR
-
-    def __call__(self, info: DatasetInfo) -> float:
-        value = self.value(info) if isinstance(self.value, DataDefault) else self.value
-        return self.factor * value
+HABA_RATES = {"mtt": 100.0}  # of SGD, by base
+FRED_RATES = {name: CoefficientRate(rate) for name, rate in (("mtt", 1e8), ("dm", 1e6), ("dc", 1e3))}
 
 
 @register
@@ -63,7 +47,8 @@ def haba(
     hallucinators: int = 5,
     contrast: float = 0.1,
     start: str = "random",
-    lr: float = 0.03,
+    lr: float | None = None,
+    optimizer: str = "adam",
     **options: Any,
 ) -> Recipe:
     """HaBa: samples are decoded from bases of each class by hallucinators that all classes share.
@@ -79,12 +64,15 @@ def haba(
             it. The published 0.1 suits the loss of `mtt`, which is about 1; that of `dm` is tens to hundreds and needs
             10 to 100.
         start: initialize hallucinators at "random" or near "identity".
-        lr: learning rate of Adam for bases and hallucinators; tuned on Fashion-MNIST with `dm` at ipc 2 and 60 to 200
-            iterations, where 0.03 and 0.1 did equally well, and 0.01 worse by 3 points.
+        lr: learning rate for bases and hallucinators. By default 0.03 with "adam", tuned on Fashion-MNIST with `dm` at
+            ipc 2 and 60 to 200 iterations, where 0.03 and 0.1 did equally well, and 0.01 worse by 3 points; with "sgd"
+            the published 100, which is for `mtt`.
+        optimizer: "adam", or the authors' "sgd" with momentum 0.95.
         options: further arguments of a base given by name, such as `iterations`, `batch` and `network`.
 
     Raises:
-        ValueError: for a base that does not learn pixels, or for a contrast with less than two hallucinators.
+        ValueError: for a base that does not learn pixels, for a contrast with less than two hallucinators, or for "sgd"
+            without `lr` with a base for which none is published.
     """
     if not contrast >= 0:
         raise ValueError(f"haba(contrast={contrast!r}) must be at least 0.")
@@ -98,7 +86,7 @@ def haba(
     def factorized(pixels: Pixels) -> SyntheticSpec:
         return Factorized(Hallucinator(start=start), hallucinators, bases, pixels.init)
 
-    combined = _with_parametrization(recipe, "haba", factorized, lr)
+    combined = with_parametrization(recipe, "haba", factorized)
     network = getattr(recipe.terms[0].pool, "network", DefaultNetwork())
     augment = SiameseAugment(DefaultDSAOps(), per_sample=True)
     constraint = Term(Diversity(), Critic(network, augment=augment), DecoderPairs(), augment, contrast)
@@ -107,17 +95,24 @@ def haba(
     return replace(
         combined,
         terms=(*terms, constraint) if contrast else terms,
+        optimizer=optimizer_of(combined, recipe, optimizer, lr, HABA_RATES, 0.95),
         training=recipe.training if in_cells else protocols.haba(hallucinators),
         paper="Liu S. et al., Dataset Distillation via Factorization, NeurIPS 2022, arXiv:2210.16774",
-        deviations="Adam instead of SGD, whose published rate of 100 (momentum 0.95; 0.9 for the step size) is "
-        "specific to mtt; with other bases than mtt, whose code the authors did not publish, every step uses all "
-        "samples of a class instead of those of one random hallucinator.",
+        deviations=f"{recipe.deviations} Adam instead of SGD, whose published rate is for mtt (optimizer='sgd', with "
+        "momentum 0.95 for the step size too, instead of 0.9). With other bases than mtt, whose code the authors did "
+        "not publish, every step uses all samples of a class instead of those of one random hallucinator. In training "
+        "and test, samples are standardized once; the authors also standardize every batch.",
     )
 
 
 @register
 def fred(
-    base: str | Recipe = "dm", ipc: int | None = None, fraction: float = 1 / 16, lr: float = 0.03, **options: Any
+    base: str | Recipe = "dm",
+    ipc: int | None = None,
+    fraction: float = 1 / 16,
+    lr: float | None = None,
+    optimizer: str = "adam",
+    **options: Any,
 ) -> Recipe:
     """FreD: samples are parametrized by the coefficients of their cosine transform that vary most within the class.
 
@@ -128,20 +123,25 @@ def fred(
         ipc: storage budget, in samples per class, which holds 1 / `fraction` times as many samples; None for the
             default of the base.
         fraction: of the frequencies that are kept, in (0, 1]; the authors keep 64 of 1,024 for CIFAR-10 at ipc 1.
-        lr: learning rate of Adam for the coefficients; on Fashion-MNIST with `dm` at ipc 1 and 100 iterations, 0.03 and
-            0.1 did equally well (70.6 and 69.9 %).
+        lr: learning rate for the coefficients. By default 0.03 with "adam" (on Fashion-MNIST with `dm` at ipc 1 and 100
+            iterations, 0.03 and 0.1 did equally well: 70.6 and 69.9 %); with "sgd" that of the authors' scripts for
+            CIFAR-10 with `mtt`, `dm` or `dc`, converted by `CoefficientRate`.
+        optimizer: "adam", or the authors' "sgd" with momentum 0.5.
 
     Raises:
-        ValueError: for a base that does not learn pixels.
+        ValueError: for a base that does not learn pixels, or for "sgd" without `lr` with a base for which none is
+            published.
     """
     recipe = get_base("fred", base, ipc, _as_published(base, "fred") | options)
+    combined = with_parametrization(recipe, "fred", lambda pixels: Frequency(fraction, pixels.init))
     return replace(
-        _with_parametrization(recipe, "fred", lambda pixels: Frequency(fraction, pixels.init), lr),
+        combined,
+        optimizer=optimizer_of(combined, recipe, optimizer, lr, FRED_RATES, 0.5),
         paper="Shin et al., Frequency Domain-based Dataset Distillation, NeurIPS 2023, arXiv:2311.08819",
-        deviations="An orthonormal transform, and Adam instead of SGD with momentum 0.5, whose published rates (1e8 "
-        "with mtt, 1e6 with dm, 1e3 with dc) are for another scale of the transform: at sides of 32 they are those of "
-        "an orthonormal one times 4,096, and times twice or four times as much for frequencies of 0 along one or both "
-        "sides.",
+        deviations=f"{recipe.deviations} Adam instead of SGD (optimizer='sgd'), and an orthonormal transform, with "
+        "which a step of SGD moves coefficients whose frequency is 0 along one or both sides twice or four times as "
+        "far as the authors'. Every channel keeps the frequencies that vary most over the real samples of the class; "
+        "the authors keep the same ones in all channels, by the channels' mean in the initial samples.",
     )
 
 
@@ -201,41 +201,3 @@ def _one_decoder_a_step(term: Term) -> Term:
     if not isinstance(sampler, TrainingSteps) or sampler.order == "stored":
         return term
     return replace(term, sampler=replace(sampler, one_decoder=True))
-
-
-def _with_parametrization(base: Recipe, name: str, make: Callable[[Pixels], SyntheticSpec], lr: float) -> Recipe:
-    """The base with other synthetic data, learned by Adam, whose steps do not depend on the scale of the loss."""
-    if not base.terms:
-        raise ValueError(f"Cannot use {name} with base={base.name!r}, which learns nothing. Use {BASES}.")
-    synthetic = _replace_pixels(base.synthetic, make, name, base.name)
-    optimizer = replace(base.optimizer, kind="adam", lr=lr, betas=(0.9, 0.999), rates=_step_rates(synthetic))
-    return replace(base, name=f"{name}_{base.name}", synthetic=synthetic, optimizer=optimizer)
-
-
-def _replace_pixels(
-    part: SyntheticSpec, make: Callable[[Pixels], SyntheticSpec], name: str, base: str
-) -> SyntheticSpec:
-    """`part` with its innermost `Pixels` replaced; plain step sizes stay above `SMALLEST_STEP`."""
-    if isinstance(part, Pixels):
-        return make(part)
-    inner = getattr(part, "inner", None)
-    if not isinstance(inner, SyntheticSpec):
-        raise ValueError(
-            f"Cannot use {name} with base={base!r}: its samples are already parametrized by {type(part).__name__}. "
-            f"Use a base that learns pixels, such as {BASES}."
-        )
-    if isinstance(part, WithSteps) and part.form == "plain":
-        part = replace(part, smallest=SMALLEST_STEP)
-    return specs.set_field(part, "inner", _replace_pixels(inner, make, name, base))
-
-
-def _step_rates(part: Spec) -> tuple[tuple[str, float | DataDefault], ...]:
-    """The learning rate of learned step sizes, as the optimizer's `rates`.
-
-    Adam changes a tensor by about its learning rate per iteration: here by `STEP_SIZE_FACTOR` of a plain step size, and
-    by nearly that fraction if the step size is the softplus of a number far below zero.
-    """
-    if isinstance(part, WithSteps):
-        return ((NAME, ScaledValue(part.lr) if part.form == "plain" else STEP_SIZE_FACTOR),)
-    inner = getattr(part, "inner", None)
-    return _step_rates(inner) if isinstance(inner, Spec) else ()

@@ -93,13 +93,8 @@ def idc(
         init: initial samples of the grids, downsampled; random real ones by default.
     """
     recipe = _recipe("idc", ipc, iterations, batch, lr, distance, init, network, within)
-    return replace(
-        recipe,
-        synthetic=MultiFormation(
-            recipe.synthetic, Spatial(Published("idc", "factor"), 1) if factor is None else factor
-        ),
-        training=protocols.idc(),
-    )
+    cells = Spatial(Published("idc", "factor"), 1) if factor is None else factor
+    return replace(recipe, synthetic=MultiFormation(recipe.synthetic, cells))
 
 
 def _recipe(
@@ -132,7 +127,7 @@ def _recipe(
         iterations=DefaultIterations(table["iterations"]) if iterations is None else iterations,
         ipc=ipc,
         step_per="class",
-        training=protocols.idc_i(),
+        training=protocols.protocol(name),
         paper="Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022, "
         "arXiv:2205.14959",
         deviations="Values are clamped to [0, 1] after every step, not every 100. Initial cells of a grid are "

@@ -18,7 +18,6 @@ from typing import Any
 
 from condensed_data.core.annotations import Count
 from condensed_data.core.spec import DataDefault, DatasetInfo
-from condensed_data.core.validation import check_choice
 from condensed_data.data.whitening import MAX_VALUES
 from condensed_data.methods.recipes.published import Published, SettingsTable
 
@@ -89,7 +88,6 @@ SettingsTable(
 )
 SettingsTable("fred", COLUMNS, _FRED, _GEOMETRIC)
 ITERATIONS = {"mtt": 5_000, "haba": 15_000, "fred": 15_000}
-PAPERS = tuple(ITERATIONS)
 
 # MTT learns pixels: their learning rate, and samples per step of the student, where the authors do not use all of them
 SettingsTable(
@@ -163,12 +161,9 @@ class UsedEpochs(DataDefault):
 class PublishedWhitening(DataDefault):
     """The published whitening for color images that are small enough for it; none for other samples."""
 
-    paper: str
-
-    def __post_init__(self) -> None:
-        check_choice("PublishedWhitening", "paper", self.paper, PAPERS)
+    published: Published
 
     def __call__(self, info: DatasetInfo) -> str:
         color = len(info.sample_shape) == 3 and info.sample_shape[0] > 1
         small = math.prod(info.sample_shape) <= MAX_VALUES
-        return str(Published(self.paper, "whitening")(info)) if color and small else "none"
+        return str(self.published(info)) if color and small else "none"

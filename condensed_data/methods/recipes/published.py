@@ -94,7 +94,7 @@ class SettingsTable:
         else:
             where = f"between {dataset} at ipc {below} and {above}"
         if dataset in self.notes:
-            where += f" ({self.notes[dataset]})"
+            where += f", {self.notes[dataset]}"
         return where if info.dataset == dataset else f"{where}; {dataset} is the most similar published dataset"
 
     def _around(self, info: DatasetInfo) -> tuple[int, int]:

@@ -90,10 +90,10 @@ def mtt(
         iterations=DefaultIterations(ITERATIONS[settings]) if iterations is None else iterations,
         ipc=ipc,
         training=protocols.mtt(),
-        whitening=PublishedWhitening(settings) if whitening is None else whitening,
+        whitening=PublishedWhitening(Published(settings, "whitening")) if whitening is None else whitening,
         paper="Cazenavette et al., Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv:2203.11932",
         deviations="Experts are stored in half precision; ZCA is applied after standardizing channels; a step size "
-        "that would become negative, with which the authors' evaluation fails, stays at 1e-6; the last samples are "
-        "kept, not the best of many checkpoints on the test set. Settings for other numbers of samples per class are "
-        "interpolated; learning rates of pixels for grayscale images and SVHN are ours.",
+        "cannot become negative (with one, the authors' evaluation fails); the last samples are kept, not the best of "
+        "many checkpoints on the test set. Settings for other numbers of samples per class are interpolated; learning "
+        "rates of pixels for grayscale images and SVHN are ours.",
     )

@@ -1,7 +1,8 @@
 """Samples stored as a few coefficients of their discrete cosine transform.
 
-FreD: Shin et al., NeurIPS 2023, https://arxiv.org/abs/2311.08819. Deviation: the transform is orthonormal, so that
-learning rates are those of pixels (the authors' transform is not, and they use 1e8 with trajectory matching).
+FreD: Shin et al., NeurIPS 2023, https://arxiv.org/abs/2311.08819. Deviations: the transform is orthonormal, so that
+learning rates are those of pixels (the authors' transform is not, and they use 1e8 with trajectory matching), and every
+channel keeps frequencies of its own.
 
 Letters: N samples, K classes, C channels, H, W, L, F frequencies (H * W or L), k kept frequencies.
 """
