@@ -36,7 +36,7 @@ def shares(real: RealData, condensed: CondensedDataset, seed: int) -> Row:
     """
     recipe = condensed.recipe
     assert isinstance(recipe, Recipe)
-    store = PretrainedCache(default_root() / "networks")
+    store = PretrainedCache(default_root() / "networks", condensed.metadata.fingerprint)
     precision = choose_precision("auto", CPU)
     context = Context(real, recipe.ipc, RandomStreams(seed), CPU, precision, compiles=False, network_store=store)
     run = CondensationRun(recipe, context)
