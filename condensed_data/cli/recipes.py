@@ -24,7 +24,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DATASET",
-        help="show the values for this dataset, and which of them its authors published: mnist, cifar10, ...",
+        help="show the values for this dataset, such as mnist or cifar10, and which of them are published",
     )
     parser.add_argument("--ipc", **POSITIVE, default=10, help="samples per class for --data (default: 10)")
 

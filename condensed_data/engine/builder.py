@@ -168,7 +168,8 @@ class CachedBuild:
             "groups": known["groups"],
             "precision": self.job.precision,
             "device": self.job.device.type,
-            "sample": [self.job.source.kind.name, list(self.job.source.kind.shape), self.job.source.known],
+            "sample": [self.job.source.kind.name, list(self.job.source.kind.shape)],
+            "dataset": self.job.source.known,
             **({"shard": [ranks.rank, ranks.count]} if ranks.isolated else {}),
         }
 

@@ -113,13 +113,21 @@ def _refuse_conflicts(directory: Path) -> None:
     """Refuse to replace directories, files or tables that do not belong to a condensed dataset."""
     for name in (*_OWNED, str(Path(PREVIEW).parent)):
         path = directory / name
-        if path.exists() and path.is_dir() != (name not in _OWNED):
+        if _is_folder(path) is (name in _OWNED):
             raise FileExistsError(errno.EEXIST, "in the way", str(path))
     pending = directory / PENDING
-    if PENDING in directory.parts or (os.path.lexists(pending) and (pending.is_symlink() or not pending.is_dir())):
+    if PENDING in directory.parts or pending.is_symlink() or _is_folder(pending) is False:
         raise FileExistsError(errno.EEXIST, "in the way", str(pending))
     if (directory / PREVIEW).exists() and not (directory / MANIFEST).exists():
         raise FileExistsError(errno.EEXIST, "unrelated", str(directory / PREVIEW))
+
+
+def _is_folder(path: Path) -> bool | None:
+    """Whether it is a folder or something else; None if there is nothing. One look: other writers move it meanwhile."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _fill(staged: Path, contents: Mapping[str, bytes | None], *, markers: bool) -> None:

@@ -196,6 +196,15 @@ def test_an_error_of_the_dataset_is_short(workers: int) -> None:
     assert error_of(Ends(fail), workers) == "source[517] cannot be read: MemoryError: Unable to allocate 3 GiB"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is ignored in programs that a shell runs in the background, as it may run the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_of_the_user() -> None:
     class Once:
         done = False
@@ -203,7 +212,6 @@ def test_an_interrupt_of_the_user() -> None:
         def __call__(self) -> None:
             if not self.done:
                 self.done = True
-                time.sleep(0.5)  # until the parent waits: what is raised in the hooks of a fork is lost
                 os.kill(os.getppid(), signal.SIGINT)
                 time.sleep(0.5)
 

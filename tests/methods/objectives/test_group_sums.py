@@ -26,7 +26,7 @@ OBJECTIVES: list[Objective] = [
     Covariance(),
     Centralization(),
     Centralization(alpha=20.0),  # steep: here the gradient through the center matters
-    Centralization(form="simplified"),
+    Centralization(form="linear"),
     KernelMMD(),
     KernelMMD("polynomial"),
     CharacteristicFunction(64),
