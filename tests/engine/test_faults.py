@@ -73,7 +73,10 @@ for number in range(int(sys.argv[2])):
     child = start(folder)
     time.sleep(took * (draw.random() * 1.05 if number % 2 else draw.uniform(0.8, 1.05)))
     os.kill(child, signal.SIGKILL)
-    print(ended(child), flush=True)
+    status = ended(child)
+    print(status, flush=True)
+    if status == 0:  # it had ended: the machine is less busy than it was
+        took *= 0.9
     assert all((stored / "condensed.json").is_file() for stored in folder.glob("cache/datasets/[!.]*"))
     assert ended(start(folder)) == 0
 """
@@ -147,7 +150,7 @@ def test_killed_at_fifty_random_moments(tmp_path: Path, whole: tuple[str, float]
     environment = os.environ | {"CONDENSED_DATA_CHECKPOINT_SECONDS": "0.02"}
     command = [sys.executable, "-c", KILLS, str(tmp_path), "50"]
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-    assert output.split().count(str(-signal.SIGKILL)) >= 5  # the others had ended, more of them on a machine less busy
+    assert output.split().count(str(-signal.SIGKILL)) > 25  # the others had ended
     assert {bits(tmp_path / str(number)) for number in range(50)} == {whole[0]}
     assert not list(tmp_path.rglob(f"{TEMPORARY}*"))
 
